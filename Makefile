@@ -1,0 +1,54 @@
+# Everything runs in .venv, which the first target that needs it makes.
+PYTHON ?= python3
+PY := .venv/bin/python
+HOST ?= 127.0.0.1
+PORT ?= 7860
+
+.PHONY: run test test-slow lint format install bench train-demo browser clean
+
+run: .venv/.installed
+	$(PY) -m app --host $(HOST) --port $(PORT)
+
+install: .venv/.installed .venv/.installed-dev
+
+.venv/.installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/.installed-dev: requirements-dev.txt .venv/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+# The browser tests drive Debian's chromium; where it cannot be installed they are skipped with a reason (in CI: fail).
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
+		|| echo "chromium is missing and could not be installed: browser tests will say so."
+
+test: install browser
+	$(PY) -m pytest
+
+test-slow: install browser
+	$(PY) -m pytest -m slow
+
+lint: install
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+format: install
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: install
+	$(PY) -m pf_core bench
+
+# How the shipped networks were trained, one after the other: hours on two cores. They end in runs/, not in checkpoints/.
+TRAIN := $(PY) -m pf_core train --dataset shapes --model tiny --steps 7000 --precision bf16 --compile --threads 1
+train-demo: install
+	$(TRAIN) --timesteps ltg --out runs/shapes-pft
+	$(TRAIN) --timesteps uniform --no-difficulty --out runs/shapes-sit
+	$(PY) -m pf_core judge --out runs/judge.safetensors
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache

@@ -1,0 +1,174 @@
+"""Runs for the browser: what a run is, as JSON, and its frames as raw buffers behind a JSON header.
+
+A reply of frames is: uint32 (little endian) length of the header; the header, JSON padded with spaces to a multiple of
+four; then for each frame `stride` bytes, laid out as `layout` says. float32: t, logvar, logvar_cond (B, N), threshold
+(B); uint8: x, x1_hat (B, H, W, 3) RGB, easy (B, N) 0 hard, 1 easy, 2 nothing was ranked.
+"""
+
+import json
+import shlex
+from typing import Any
+
+import numpy as np
+import torch
+
+from app.source import listing
+from app.store import StoredRun
+from pf_core.codecs import to_uint8
+from pf_core.compare import patch_updates
+from pf_core.export import WRITERS
+from pf_core.samplers import SAMPLERS
+from pf_core.trajectory import Frame
+
+NOT_RANKED = 2
+
+
+def pack_frame(run: StoredRun, frame: Frame) -> None:
+    """Append one forward pass to what the browser gets."""
+    ranked = bool(frame.easy.any() or frame.threshold.isfinite().any())
+    easy = frame.easy.byte() if ranked else torch.full_like(frame.easy, NOT_RANKED, dtype=torch.uint8)
+    pictures = [to_uint8(run.codec.decode(x.float())) for x in (frame.x, frame.x1_hat)]
+    _append(run, [frame.t, frame.logvar, frame.logvar_cond, frame.threshold], [*pictures, easy])
+    run.heads.append(
+        {
+            "phase": frame.phase,
+            "outer": frame.outer,
+            "nfe": frame.nfe,
+            "seconds": round(frame.seconds, 4),
+            "ranked": ranked,
+        }
+    )
+
+
+def pack_final(run: StoredRun) -> None:
+    """Append the state at t = 1: no forward pass saw it, so it has no difficulty."""
+    done, last = run.trajectory, run.trajectory.frames[-1]
+    nothing = torch.full_like(last.t, torch.nan)
+    picture = to_uint8(run.codec.decode(done.x1))
+    easy = torch.full_like(last.easy, NOT_RANKED, dtype=torch.uint8)
+    _append(
+        run,
+        [torch.ones_like(last.t), nothing, nothing, torch.full_like(last.threshold, torch.nan)],
+        [picture, picture, easy],
+    )
+    run.heads.append(
+        {"phase": "final", "outer": last.outer, "nfe": last.nfe, "seconds": round(done.seconds, 4), "ranked": False}
+    )
+
+
+def _append(run: StoredRun, floats: list[torch.Tensor], small: list[torch.Tensor]) -> None:
+    run.size = tuple(small[0].shape[1:3])
+    data = b"".join(
+        [x.numpy().astype("<f4").tobytes() for x in floats] + [x.numpy().astype(np.uint8).tobytes() for x in small]
+    )
+    run.packed.append(data + bytes(-len(data) % 4))
+
+
+def layout(run: StoredRun) -> list[list]:
+    """[name, dtype, shape] in the order in which a frame's buffers lie."""
+    b, n = len(run.spec.seeds), run.trajectory.grid.n
+    h, w = run.size or (run.trajectory.grid.height, run.trajectory.grid.width)
+    maps = [[name, "float32", [b, n]] for name in ("t", "logvar", "logvar_cond")] + [["threshold", "float32", [b]]]
+    return maps + [["x", "uint8", [b, h, w, 3]], ["x1_hat", "uint8", [b, h, w, 3]], ["easy", "uint8", [b, n]]]
+
+
+def pack_reply(run: StoredRun, start: int, status: dict[str, Any]) -> bytes:
+    """Frames start, start + 1, ... that are there by now, and the run's status with them."""
+    frames = run.packed[start:]
+    heads = run.heads[start : start + len(frames)]
+    frames = frames[: len(heads)]
+    header = {
+        "start": start,
+        "frames": heads,
+        "stride": len(frames[0]) if frames else 0,
+        "layout": layout(run),
+        **status,
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 4)
+    return b"".join([np.uint32(len(text)).astype("<u4").tobytes(), text, *frames])
+
+
+def status(run: StoredRun, ahead: int) -> dict[str, Any]:
+    """What changes while a run goes on."""
+    message = f"waiting: {ahead} run{'s' * (ahead != 1)} before yours" if run.state == "waiting" else run.message
+    done = run.trajectory
+    return {
+        "state": run.state,
+        "message": message,
+        "ready": len(run.heads),
+        "total": run.spec.nfe + 1,
+        "seconds": round(done.seconds, 4),
+        "forwards": done.forwards,
+        "updates": round(sum(found := patch_updates(done)) / len(found)) if run.state == "done" else None,
+        "exports": exports(run),
+    }
+
+
+def exports(run: StoredRun) -> list[str]:
+    """The formats that a run can be downloaded in by now; raw arrays only of one that came to its end."""
+    whole = run.state == "done"
+    return [
+        suffix[1:] for suffix in WRITERS if whole or (run.state == "stopped" and run.heads and suffix != ".safetensors")
+    ]
+
+
+def describe(run: StoredRun, ahead: int) -> dict[str, Any]:
+    """What a run is: everything the viewer needs beside the frames."""
+    spec, grid, entry = run.spec, run.trajectory.grid, SAMPLERS[run.spec.sampler]
+    return {
+        "id": run.id,
+        "label": run.label,
+        "recording": run.recording,
+        **status(run, ahead),
+        "network": spec.checkpoint,
+        "sampler": {"name": entry.name, "label": entry.label, "settings": spec.settings, "help": _help(entry)},
+        "source": listing(entry),
+        "grid": {"rows": grid.rows, "cols": grid.cols, "n": grid.n, "patch_size": grid.patch_size},
+        "images": len(spec.seeds),
+        "seeds": spec.seeds,
+        "labels": spec.labels,
+        "nfe": spec.nfe,
+        "steps": spec.steps,
+        "cfg_scale": spec.cfg_scale,
+        "guided": run.guided,
+        "recipe": spec.to_dict(),
+        "command": command(run),
+    }
+
+
+def _help(entry) -> str:
+    """The docstring's body: what the sampler does, in one or two sentences."""
+    lines = (entry.fn.__doc__ or "").strip().splitlines()[1:]
+    return " ".join(line.strip() for line in lines if line.strip())
+
+
+def command(run: StoredRun) -> str:
+    """The command line that repeats the run."""
+    spec = run.spec
+    if spec.edits or spec.ts is not None or spec.noise is not None:  # more than flags can say
+        return "python -m pf_core sample --recipe run.safetensors --out again.safetensors"
+    words = ["python", "-m", "pf_core", "sample", "--checkpoint", spec.checkpoint, "--sampler", spec.sampler]
+    words += ["--nfe", spec.nfe]
+    labels = ["none" if label is None else label for label in spec.labels]
+    words += ["--label", labels[0] if len(set(labels)) == 1 else ",".join(map(str, labels))]
+    words += ["--cfg-scale", f"{spec.cfg_scale:g}"] if run.guided else []
+    words += (
+        ["--guidance-interval", "{:g},{:g}".format(*spec.guidance_interval)]
+        if run.guided and tuple(spec.guidance_interval) != (0, 1)
+        else []
+    )
+    words += ["--seeds", _ranges(spec.seeds)]
+    for name, value in spec.settings.items():
+        words += [entry_flag(spec.sampler, name), value]
+    return shlex.join(str(w) for w in [*words, "--out", "run.safetensors"])
+
+
+def entry_flag(sampler: str, knob: str) -> str:
+    return SAMPLERS[sampler].knobs[knob].flag
+
+
+def _ranges(seeds: list[int]) -> str:
+    if len(seeds) > 1 and seeds == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ",".join(map(str, seeds))

@@ -1,0 +1,146 @@
+// Plotly figures that follow a stream: asked for again and again, only what changed is drawn, zoom is kept.
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+let library = null;
+
+function load(address) {
+  library ||= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = address;
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => reject(new Error("plotly.min.js is missing"));
+    document.head.append(script);
+  });
+  return library;
+}
+
+function style(address) {
+  if (document.querySelector("link[data-pf-plot]")) return;
+  const link = document.createElement("link");
+  link.rel = "stylesheet";
+  link.href = address;
+  link.dataset.pfPlot = "1";
+  document.head.append(link);
+}
+
+function themed(layout) {
+  const dark = document.body.classList.contains("dark");
+  const ink = dark ? "#e6e9f0" : "#1d2433", rule = dark ? "#465063" : "#98a1b3", grid = dark ? "#232a37" : "#eceff4";
+  const axis = (given) => ({ ...given, linecolor: rule, tickcolor: rule, gridcolor: grid });
+  return {
+    ...layout, autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    font: { color: ink, size: 12, family: "inherit" },
+    legend: { ...layout.legend, bgcolor: dark ? "rgba(22,27,37,0.75)" : "rgba(255,255,255,0.75)" },
+    xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis),
+  };
+}
+
+// In dark mode what is nearly black (starts and ends of ways) would vanish.
+function inked(data) {
+  if (!document.body.classList.contains("dark")) return data;
+  return JSON.parse(JSON.stringify(data).replaceAll("#222", "#f2f4f8"));
+}
+
+const OPTIONS = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "toImage"], scrollZoom: false };
+
+class Plots {
+  constructor(root, trigger) {
+    Object.assign(this, { root, trigger, figures: {}, boxes: {}, source: "", version: 0, updates: 0, frames: [] });
+    this.said = document.createElement("p");
+    this.said.className = "pf-plots-said";
+    this.grid = document.createElement("div");
+    this.grid.className = "pf-plots-grid";
+    root.replaceChildren(this.said, this.grid);
+    new MutationObserver(() => this.redraw()).observe(document.body, { attributeFilter: ["class"] });
+  }
+
+  async show(value) {
+    if (!value?.source) return;
+    if (value.source === this.source) return;
+    this.Plotly = await load(this.at(value.library));
+    for (const name of value.plots) this.box(name);
+    this.source = value.source;
+    this.version = 0;
+    if (!this.running) this.follow();
+  }
+
+  box(name) {
+    if (this.boxes[name]) return;
+    const box = document.createElement("div");
+    box.className = "pf-plot";
+    box.dataset.plot = name;
+    this.grid.append(box);
+    this.boxes[name] = box;
+    let down = null;
+    box.addEventListener("pointerdown", (e) => { down = [e.clientX, e.clientY, e.target]; }, true);
+    window.addEventListener("pointerup", (e) => {
+      if (down && Math.hypot(e.clientX - down[0], e.clientY - down[1]) < 4) this.pick(name, e);
+      down = null;
+    }, true);
+  }
+
+  pick(name, event) {
+    const full = this.boxes[name]._fullLayout;
+    if (!full?.xaxis) return;
+    const frame = this.boxes[name].getBoundingClientRect();
+    const px = event.clientX - frame.left - full.xaxis._offset, py = event.clientY - frame.top - full.yaxis._offset;
+    if (px < 0 || py < 0 || px > full.xaxis._length || py > full.yaxis._length) return;
+    this.trigger("picked", { plot: name, x: full.xaxis.p2d(px), y: full.yaxis.p2d(py) });
+  }
+
+  async draw(name) {
+    const { data, layout } = this.figures[name];
+    await this.Plotly.react(this.boxes[name], inked(data), themed(layout), OPTIONS);
+  }
+
+  async redraw() {
+    for (const name of Object.keys(this.figures)) await this.draw(name);
+  }
+
+  async follow() {
+    this.running = true;
+    while (this.root.isConnected) {
+      const busy = document.hidden || !this.root.offsetParent ? null : await this.ask().catch((e) => this.lost(e));
+      await sleep(busy === null ? 250 : busy ? 8 : 60);
+    }
+    this.running = false;
+  }
+
+  async ask() {
+    const source = this.source;
+    if (!source) return null;
+    const answer = await fetch(new URL(`${source}?after=${this.version}`, document.baseURI), { cache: "no-store" });
+    const reply = await answer.json();
+    if (!answer.ok) {
+      this.source = "";
+      this.said.textContent = reply.error;
+      return null;
+    }
+    if (source !== this.source || reply.version === this.version) return reply.busy;
+    this.version = reply.version;
+    for (const [name, figure] of Object.entries(reply.plots)) {
+      if (!this.boxes[name]) continue;
+      this.figures[name] = figure;
+      await this.draw(name);
+    }
+    if (this.said.textContent !== reply.said) this.said.textContent = reply.said;
+    this.updates += 1;
+    this.frames = [...this.frames.slice(-99), performance.now()];
+    return reply.busy;
+  }
+
+  lost() {
+    this.said.textContent = "The server does not answer; trying again.";
+    return null;
+  }
+}
+
+export function mount(element, props, watch, trigger, at) {
+  const plots = new Plots(element.querySelector(".pf-plots"), trigger);
+  plots.at = at;
+  style(new URL(import.meta.url.replace("plot.js", "plot.css")).href);
+  window.__plots = plots;
+  plots.show(props.value);
+  watch("value", () => plots.show(props.value));
+  trigger("opened", {});
+}

@@ -1,0 +1,171 @@
+"""What the app shares between people and tabs: loaded networks, kept runs, and the one thread that samples."""
+
+import logging
+import threading
+from collections import deque
+from pathlib import Path
+
+from app.frames import pack_final, pack_frame
+from app.store import DONE, FAILED, RUNNING, STOPPED, WAITING, RunStore, StoredRun
+from pf_core import checkpoint
+from pf_core.checkpoint import Bundle
+from pf_core.codecs import CODECS
+from pf_core.errors import InputError
+from pf_core.sample import Run, SampleSpec, resolve
+from pf_core.samplers import SAMPLERS
+from pf_core.trajectory import Trajectory, follow
+
+MAX_IMAGES = 16
+MAX_NFE = 256
+MAX_WAITING = 8
+RECORDINGS = Path(__file__).resolve().parent.parent / "assets" / "recordings"
+log = logging.getLogger("patch_forcing.app")
+
+
+class Session:
+    """One a server. `start` queues a run and returns at once; a single worker thread runs one at a time."""
+
+    def __init__(self, store: RunStore | None = None, recordings: Path = RECORDINGS):
+        self.store = store or RunStore()
+        self.recordings_folder = recordings
+        self._bundles: dict[str, tuple[float, Bundle]] = {}
+        self._loading = threading.Lock()
+        self._queue: deque[StoredRun] = deque()
+        self._active: StoredRun | None = None
+        self._turn = threading.Condition()
+        threading.Thread(target=self._work, name="sampling", daemon=True).start()
+
+    # networks
+
+    def networks(self) -> list[str]:
+        return checkpoint.names()
+
+    def bundle(self, name: str) -> Bundle:
+        """A shipped network, loaded once and again when its file changes. Raises InputError for any other name."""
+        if name not in checkpoint.names():
+            raise InputError(
+                f"There is no network {name!r} here. Known: {', '.join(checkpoint.names()) or 'none yet'}."
+            )
+        with self._loading:
+            written = checkpoint.find(name).stat().st_mtime if name in checkpoint.files_here() else 0.0
+            if name not in self._bundles or self._bundles[name][0] != written:
+                self._bundles[name] = (written, checkpoint.load(name))
+            return self._bundles[name][1]
+
+    def warm_up(self, name: str) -> None:
+        """Load a network and run it once, so that the first click is answered at once."""
+        try:
+            for _ in Run(self.bundle(name), SampleSpec(checkpoint=name, steps=1)):
+                pass
+        except InputError as e:
+            log.warning("warm-up: %s", e)
+
+    # runs
+
+    def start(self, spec: SampleSpec) -> StoredRun:
+        """Queue a run. Raises InputError if the recipe or its size is wrong."""
+        if len(spec.seeds) > MAX_IMAGES:
+            raise InputError(f"The app draws at most {MAX_IMAGES} images at once, not {len(spec.seeds)}.")
+        bundle = self.bundle(spec.checkpoint)
+        nfe = resolve(spec, bundle).nfe
+        if nfe > MAX_NFE:
+            raise InputError(
+                f"That is {nfe} NFE an image; the app runs at most {MAX_NFE}. The command line has no such limit."
+            )
+        job = Run(bundle, spec)
+        trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
+        run = StoredRun(job.spec, trajectory, bundle.codec, title(job.spec), job, guided=job.spec.cfg_scale != 1)
+        with self._turn:
+            if len(self._queue) >= MAX_WAITING:
+                raise InputError(f"{MAX_WAITING} runs are waiting already: try again in a moment.")
+            self._queue.append(self.store.add(run))
+            self._turn.notify()
+        return run
+
+    def stop(self, run_id: str | None) -> StoredRun:
+        """Ask a run to stop; it does so before its next forward pass. Raises InputError for an unknown id."""
+        run = self.store.get(run_id)
+        run.stop.set()
+        with self._turn:
+            if run in self._queue:
+                self._queue.remove(run)
+                run.state, run.message = STOPPED, "Stopped before it began."
+        return run
+
+    def ahead(self, run: StoredRun) -> int:
+        """How many runs come before this one."""
+        with self._turn:
+            return list(self._queue).index(run) + (self._active is not None) if run in self._queue else 0
+
+    def _work(self) -> None:
+        while True:
+            with self._turn:
+                self._active = None
+                self._turn.wait_for(lambda: self._queue)
+                run = self._active = self._queue.popleft()
+                run.state = RUNNING
+            self._sample(run)
+            run.job = None
+            self.store.trim()
+
+    def _sample(self, run: StoredRun) -> None:
+        try:
+            for frame in follow(run.job, run.trajectory):
+                pack_frame(run, frame)
+                if run.stop.is_set():
+                    break
+            if run.trajectory.x1 is None:
+                run.message = (
+                    f"Stopped after {len(run.trajectory)} of {run.spec.nfe} NFE, {run.trajectory.seconds:.2f} s."
+                )
+                run.state = STOPPED
+            else:
+                pack_final(run)
+                run.state = DONE
+        except InputError as e:
+            run.state, run.message = FAILED, str(e)
+        except Exception:
+            log.exception("a run failed")
+            run.state, run.message = FAILED, "The run failed inside the program; the server's log says where."
+
+    # recordings
+
+    def recordings(self) -> list[StoredRun]:
+        """The shipped runs, loaded once, in the order of their file names."""
+        for path in sorted(self.recordings_folder.glob("*.safetensors")):
+            if f"recording-{path.stem}" not in self.store:
+                self._load_recording(path)
+        return [
+            self.store.get(f"recording-{p.stem}")
+            for p in sorted(self.recordings_folder.glob("*.safetensors"))
+            if f"recording-{p.stem}" in self.store
+        ]
+
+    def _load_recording(self, path: Path) -> None:
+        try:
+            trajectory = Trajectory.load(path)
+            spec = SampleSpec.from_dict(trajectory.recipe)
+            run = StoredRun(spec, trajectory, CODECS[_codec_of(spec.checkpoint)].fn(), title(spec), recording=True)
+        except InputError as e:
+            log.warning("recording: %s", e)
+            return
+        run.id, run.guided = f"recording-{path.stem}", spec.cfg_scale != 1
+        for frame in trajectory.frames:
+            pack_frame(run, frame)
+        pack_final(run)
+        run.state = DONE
+        self.store.add(run)
+
+
+def title(spec: SampleSpec) -> str:
+    """How a run is called in the viewer: its sampler's label, up to the bracket, and its cost."""
+    return SAMPLERS[spec.sampler].label.split("(")[0].strip()
+
+
+def _codec_of(name: str) -> str:
+    """The codec of a shipped network; pixels for those without a file."""
+    has_file = name in checkpoint.files_here()
+    return checkpoint.read_header(checkpoint.find(name))["codec"] if has_file else next(iter(CODECS))
+
+
+__all__ = ["DONE", "FAILED", "MAX_IMAGES", "MAX_NFE", "RUNNING", "STOPPED", "WAITING", "Session"]

@@ -1,0 +1,72 @@
+"""The page: a heading and one tab a file. A new tab is one file with TITLE and build(session), and its name in TABS."""
+
+from typing import Any
+
+import gradio as gr
+
+from app.routes import head, routes
+from app.session import Session
+from app.tabs import compare, explore, toy
+
+TABS = [explore, compare, toy]
+_SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
+_MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
+_HEADING = """
+<header class="pf-header"><h1>Patch Forcing</h1>
+<p>Denoising where every patch keeps its own time: easy patches run ahead and become context for the hard ones.</p>
+</header>
+"""
+
+
+def build(session: Session) -> gr.Blocks:
+    with gr.Blocks(title="Patch Forcing", fill_width=True, analytics_enabled=False) as demo:
+        gr.HTML(_HEADING, padding=False, apply_default_css=False)
+        with gr.Tabs() as tabs:
+            for tab in TABS:
+                with gr.Tab(tab.TITLE, id=tab.TITLE.lower()):
+                    built = tab.build(session)
+                if hasattr(built, "on_load"):
+                    built.on_load(demo)
+        demo.load(asked_tab, None, tabs, show_progress="hidden", queue=False, api_visibility="private")
+    return demo
+
+
+def asked_tab(request: gr.Request) -> Any:
+    """The tab that a link names; else nothing changes."""
+    asked = request.query_params.get("tab", "")
+    return gr.Tabs(selected=asked) if asked in {tab.TITLE.lower() for tab in TABS} else gr.skip()
+
+
+def theme() -> gr.themes.Base:
+    """System fonts only: no request leaves the machine."""
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.indigo,
+        neutral_hue=gr.themes.colors.slate,
+        radius_size=gr.themes.sizes.radius_md,
+        text_size=gr.themes.sizes.text_md,
+        font=_SANS,
+        font_mono=_MONO,
+    )
+
+
+def launch(session: Session, **options: Any) -> tuple:
+    """Serve the app, own routes included, without blocking: (demo, FastAPI app, local address)."""
+    demo = build(session)
+    defaults = {
+        "server_name": "127.0.0.1",
+        "theme": theme(),
+        "head": head(),
+        "footer_links": [],
+        "app_kwargs": {
+            "routes": [*routes(session), *(r for tab in TABS if hasattr(tab, "routes") for r in tab.routes(session))]
+        },
+        "prevent_thread_lock": True,
+        "quiet": True,
+        "show_error": True,
+        "run_history": False,
+        "enable_monitoring": False,
+        "ssr_mode": False,
+        "max_file_size": "20mb",
+    }
+    app, address, _ = demo.launch(**{**defaults, **options})
+    return demo, app, address

@@ -1,0 +1,156 @@
+// Charts beside the panels: histogram of sigma, a patch's series over the clock, and the schedule map.
+
+import { forget, prepare, theme } from "./canvas.js";
+import { css } from "./panels.js";
+import { sigmaText } from "./words.js";
+
+export const RUN_COLOURS = ["#4477aa", "#ee6677", "#228833", "#aa3377"];
+const BINS = 30;
+
+/** Histograms of the patches' sigma, one row a run, with the threshold that parts easy from hard. */
+export function drawHistogram(canvas, runs, indices, image, palettes) {
+  const { context, width, height } = prepare(canvas);
+  const ink = theme(canvas);
+  const [low, high] = palettes.sigmaRange.map(Math.log);
+  const x = (logSigma) => 8 + ((logSigma - low) / (high - low)) * (width - 16);
+  const axisY = height - 16;
+  const rowHeight = (axisY - 4) / runs.length;
+  runs.forEach((run, r) => {
+    const frame = run.frames[indices[r]];
+    if (frame) histogramRow(context, run, frame, image, x, 4 + r * rowHeight, rowHeight, palettes, ink, [low, high]);
+  });
+  context.font = ink.small;
+  context.textAlign = "center";
+  for (const v of [0.05, 0.1, 0.2, 0.5, 1]) {
+    context.fillStyle = ink.faint;
+    context.fillText(v === 0.05 ? "\u03c3 0.05" : String(v), Math.max(20, x(Math.log(v))), height - 2);
+  }
+}
+
+function histogramRow(context, run, frame, image, x, top, tall, palettes, ink, [low, high]) {
+  const n = run.shape.n;
+  const bins = new Array(BINS).fill(0);
+  let known = 0;
+  for (let i = image * n; i < (image + 1) * n; i += 1) {
+    if (Number.isNaN(frame.logvar[i])) continue;
+    known += 1;
+    const place = (frame.logvar[i] / 2 - low) / (high - low);
+    bins[Math.max(0, Math.min(BINS - 1, Math.floor(place * BINS)))] += 1;
+  }
+  context.font = ink.text;
+  context.textAlign = "left";
+  context.fillStyle = ink.faint;
+  if (!known) return context.fillText(frame.phase === "final" ? "No pass looks at the result." : "This network predicts no difficulty.", 10, top + tall / 2);
+  const most = Math.max(n / 4, ...bins);
+  const bottom = top + tall - 4;
+  const step = x(low + (high - low) / BINS) - x(low);
+  bins.forEach((count, b) => {
+    const h = (count / most) * (tall - 24);
+    context.fillStyle = css(palettes.sigma[Math.floor(((b + 0.5) / BINS) * 255)]);
+    context.fillRect(8 + b * step, bottom - h, step - 1, h);
+  });
+  context.fillStyle = ink.rule;
+  context.fillRect(8, bottom, x(high) - 8, 1);
+  const threshold = frame.threshold[image];
+  if (!Number.isNaN(threshold)) drawThreshold(context, threshold, frame, n, image, x, top, bottom, ink, [low, high]);
+}
+
+function drawThreshold(context, threshold, frame, n, image, x, top, bottom, ink, [low, high]) {
+  const place = x(Math.max(low, Math.min(high, Math.log(threshold) / 2)));
+  context.strokeStyle = ink.ink;
+  context.setLineDash(frame.phase === "outer" ? [] : [3, 3]);
+  context.beginPath();
+  context.moveTo(place, top + 16);
+  context.lineTo(place, bottom);
+  context.lineWidth = 1.5;
+  context.stroke();
+  context.setLineDash([]);
+  let easy = 0;
+  for (let i = image * n; i < (image + 1) * n; i += 1) easy += frame.easy[i] === 1;
+  const text = `threshold ${sigmaText(Math.log(threshold))}: ${easy} of ${n} easy`;
+  const width = context.measureText(text).width;
+  context.fillStyle = ink.ink;
+  context.fillText(text, Math.max(8, Math.min(x(high) - width, place - width / 2)), top + 11);
+}
+
+/** t and sigma over the clock: of one patch, or (patch null) the mean over the image's patches. One line a run. */
+export function drawSeries(canvas, runs, clock, total, image, patch, palettes) {
+  const { context, width, height } = prepare(canvas);
+  const ink = theme(canvas);
+  const [low, high] = palettes.sigmaRange.map(Math.log);
+  const middle = height / 2;
+  const at = seriesColumns(width, total);
+  const top = { from: middle - 8, to: 6 };
+  const under = { from: height - 6, to: middle + 8 };
+  const y = (part, v) => part.from + Math.max(0, Math.min(1, v)) * (part.to - part.from);
+  grid(context, ink, width, top, under, y, [low, high]);
+  runs.forEach((run, r) => {
+    const colour = runs.length > 1 ? RUN_COLOURS[r] : ink.accent;
+    const points = run.frames.map((frame, i) => [at.x(clock.tickOf(r, i)), value(frame.t, run, image, patch), value(frame.logvar, run, image, patch)]);
+    line(context, points.map(([x, t]) => [x, y(top, t)]), colour);
+    line(context, points.filter(([, , s]) => !Number.isNaN(s)).map(([x, , s]) => [x, y(under, (s / 2 - low) / (high - low))]), colour);
+  });
+}
+
+const SERIES_LEFT = 34;
+
+export function seriesColumns(width, total) {
+  const step = (width - SERIES_LEFT - 6) / Math.max(1, total - 1);
+  return { x: (tick) => SERIES_LEFT + tick * step, tick: (x) => Math.round((x - SERIES_LEFT) / step) };
+}
+
+function value(values, run, image, patch) {
+  const from = image * run.shape.n;
+  if (patch !== null) return values[from + patch];
+  let sum = 0;
+  for (let i = from; i < from + run.shape.n; i += 1) sum += values[i];
+  return sum / run.shape.n;
+}
+
+function line(context, points, colour) {
+  context.beginPath();
+  points.forEach(([x, y], i) => context[i ? "lineTo" : "moveTo"](x, y));
+  context.strokeStyle = colour;
+  context.lineWidth = 1.75;
+  context.lineJoin = "round";
+  context.stroke();
+}
+
+function grid(context, ink, width, top, under, y, [low, high]) {
+  context.font = ink.small;
+  context.textAlign = "right";
+  const rule = (where, text) => {
+    context.fillStyle = ink.rule;
+    context.fillRect(SERIES_LEFT, Math.round(where), width - SERIES_LEFT - 6, 1);
+    context.fillStyle = ink.faint;
+    context.fillText(text, SERIES_LEFT - 6, where + 4);
+  };
+  rule(y(top, 0), "0");
+  rule(y(top, 0.5), "t");
+  rule(y(top, 1), "1");
+  for (const v of [0.1, 0.3, 1]) rule(y(under, (Math.log(v) - low) / (high - low)), v === 0.3 ? "\u03c3 0.3" : String(v));
+}
+
+/** Step by patch, coloured by t (the paper's Fig. 6); time runs down. Returns the height of a row. */
+export function drawSchedule(canvas, run, i, image, palettes) {
+  const rows = run.frames.length;
+  const wanted = `${Math.max(80, Math.min(420, rows * Math.max(4, Math.min(14, 420 / rows))))}px`;
+  if (canvas.style.height !== wanted) {
+    canvas.style.height = wanted;
+    forget(canvas);
+  }
+  const { context, width, height } = prepare(canvas);
+  const ink = theme(canvas);
+  const tall = height / rows;
+  const wide = (width - 4) / run.shape.n;
+  run.frames.forEach((frame, k) => {
+    for (let patch = 0; patch < run.shape.n; patch += 1) {
+      context.fillStyle = css(palettes.t[Math.max(0, Math.min(255, Math.floor(frame.t[image * run.shape.n + patch] * 256)))]);
+      context.fillRect(4 + patch * wide, k * tall, Math.max(1, wide - (wide > 5 ? 1 : 0)), Math.max(1, tall - (tall > 5 ? 1 : 0)));
+    }
+  });
+  context.fillStyle = ink.accent;
+  context.fillRect(0, i * tall, 3, Math.max(2, tall));
+  context.strokeStyle = ink.ink;
+  context.strokeRect(3.5, i * tall + 0.5, width - 4, Math.max(2, tall - 1));
+}

@@ -1,0 +1,149 @@
+// Mouse, touch and keys.
+
+import { arrange, patchAt } from "./panels.js";
+import { columns } from "./filmbar.js";
+import { seriesColumns } from "./charts.js";
+
+export function listen(viewer) {
+  viewer.root.addEventListener("click", (event) => clicked(viewer, event));
+  viewer.root.addEventListener("change", (event) => changed(viewer, event));
+  pointAtPatches(viewer);
+  dragFilm(viewer);
+  dragSeries(viewer);
+  const keys = (event) => {
+    if (!viewer.root.isConnected) document.removeEventListener("keydown", keys);
+    else pressed(viewer, event);
+  };
+  document.addEventListener("keydown", keys);
+}
+
+const ACTS = {
+  first: (v) => v.go(0),
+  last: (v) => v.go(v.frames - 1),
+  previous: (v) => v.go(v.index - 1),
+  next: (v) => v.go(v.index + 1),
+  previousOuter: (v) => v.goOuter(-1),
+  nextOuter: (v) => v.goOuter(1),
+  play: (v) => v.player.toggle(),
+  live: (v) => v.go(v.frames - 1),
+  help: (v) => toggleHelp(v),
+  unpin: (v) => v.hold(null),
+  schedule: (v) => v.inspector.toggleSchedule(),
+  copy: (v) => v.inspector.copyCommand(),
+};
+const STAYS = new Set(["play", "help", "unpin", "schedule", "copy"]); // these do not interrupt playing
+
+function act(viewer, name) {
+  if (!STAYS.has(name)) viewer.player.pause();
+  ACTS[name](viewer);
+}
+
+function toggleHelp(viewer) {
+  const card = viewer.find(".pfv-help");
+  if (card.open) card.close();
+  else card.showModal();
+}
+
+function clicked(viewer, event) {
+  const target = event.target.closest("[data-act], [data-image], button[data-panel]");
+  if (event.target === viewer.find(".pfv-help")) return viewer.find(".pfv-help").close();
+  if (!target) return;
+  if (target.dataset.act) act(viewer, target.dataset.act);
+  else if (target.dataset.image) viewer.pickImage(target.dataset.image);
+  else {
+    const { hidden } = viewer.settings;
+    if (hidden.has(target.dataset.panel)) hidden.delete(target.dataset.panel);
+    else if (viewer.visiblePanels().length > 1) hidden.add(target.dataset.panel);
+    target.setAttribute("aria-pressed", !hidden.has(target.dataset.panel));
+    viewer.relayout();
+  }
+}
+
+function changed(viewer, { target }) {
+  const name = target.dataset.set;
+  if (name === "speed") viewer.player.speed = Number(target.value);
+  if (name === "loop") viewer.player.loop = target.checked;
+  if (name === "perFrame") {
+    viewer.settings.perFrame = target.checked;
+    viewer.bars();
+    viewer.schedule();
+  }
+  if (name === "align") viewer.realign(target.value);
+}
+
+function pointAtPatches(viewer) {
+  const spotOf = (event) => {
+    const canvas = event.target.closest?.(".pfv-frame")?.querySelector("canvas");
+    const section = canvas?.closest(".pfv-run");
+    const run = section && viewer.runs[Number(section.dataset.run)];
+    if (!run?.shape) return null;
+    const box = canvas.getBoundingClientRect();
+    const layout = arrange(run.shape, viewer.images);
+    const x = ((event.clientX - box.left) / box.width) * layout.width;
+    const y = ((event.clientY - box.top) / box.height) * layout.height;
+    return patchAt(layout, run.meta.grid, x, y);
+  };
+  viewer.root.addEventListener("pointermove", (event) => {
+    if (event.pointerType === "touch") return;
+    const spot = spotOf(event);
+    if (spot?.image === viewer.hover?.image && spot?.patch === viewer.hover?.patch) return;
+    viewer.hover = spot;
+    viewer.schedule();
+  });
+  viewer.root.addEventListener("pointerleave", () => {
+    viewer.hover = null;
+    viewer.schedule();
+  });
+  viewer.root.addEventListener("click", (event) => {
+    const spot = spotOf(event);
+    if (!spot) return;
+    const same = viewer.pin && viewer.pin.image === spot.image && viewer.pin.patch === spot.patch;
+    viewer.hold(same ? null : spot);
+  });
+}
+
+/** Let a pointer drag over an element: onto(event, element) at every place. */
+function drag(viewer, selector, onto) {
+  let held = null;
+  viewer.root.addEventListener("pointerdown", (event) => {
+    held = event.target.closest?.(selector);
+    if (!held || event.button > 0) return;
+    held.setPointerCapture?.(event.pointerId);
+    viewer.player.pause();
+    onto(event, held);
+  });
+  viewer.root.addEventListener("pointermove", (event) => held && event.buttons && onto(event, held));
+  for (const end of ["pointerup", "pointercancel"]) viewer.root.addEventListener(end, () => { held = null; });
+}
+
+function dragFilm(viewer) {
+  drag(viewer, ".pfv-film", (event, film) => {
+    const box = film.getBoundingClientRect();
+    viewer.go(columns(box.width, viewer.total).tick(event.clientX - box.left));
+  });
+}
+
+function dragSeries(viewer) {
+  drag(viewer, ".pfv-series", (event, canvas) => {
+    const box = canvas.getBoundingClientRect();
+    viewer.go(seriesColumns(box.width, viewer.total).tick(event.clientX - box.left));
+  });
+  drag(viewer, ".pfv-schedules canvas", (event, canvas) => {
+    const box = canvas.getBoundingClientRect();
+    const r = Number(canvas.dataset.run);
+    viewer.goFrame(r, Math.floor(((event.clientY - box.top) / box.height) * viewer.runs[r].frames.length));
+  });
+}
+
+const KEYS = { ArrowLeft: ["previous", "previousOuter"], ArrowRight: ["next", "nextOuter"], Home: ["first"], End: ["last"], " ": ["play"], "?": ["help"], Escape: ["unpin"] };
+
+function pressed(viewer, event) {
+  const { target } = event;
+  if (event.ctrlKey || event.metaKey || event.altKey || viewer.root.offsetParent === null || !viewer.frames) return;
+  if (target.closest?.("input, textarea, select, [contenteditable=true], [role=listbox], [role=tab]") || viewer.find(".pfv-help").open) return;
+  if (event.key === " " && target.closest?.("button, a")) return;
+  const names = KEYS[event.key];
+  if (!names) return;
+  event.preventDefault();
+  act(viewer, names[event.shiftKey && names.length > 1 ? 1 : 0]);
+}

@@ -1,0 +1,131 @@
+// Image and map panels: pixels into a canvas at its natural size, scaled up by CSS in whole pixels.
+
+export const PANELS = [
+  { key: "x", title: "x<sub>t</sub>", note: "what the network sees", image: "x" },
+  { key: "x1", title: "x&#770;<sub>1</sub>", note: "its guess of the result", image: "x1_hat" },
+  { key: "t", title: "time t", note: "0 noise, 1 image", map: "t" },
+  { key: "sigma", title: "difficulty &sigma;", note: "expected error", map: "logvar" },
+  { key: "cond", title: "&sigma; without guidance", note: "", map: "logvar_cond", guidedOnly: true },
+  { key: "easy", title: "easy / hard", note: "who goes first", map: "easy" },
+];
+
+const rgba = (hex) => 0xff000000 | (parseInt(hex.slice(5, 7), 16) << 16) | (parseInt(hex.slice(3, 5), 16) << 8) | parseInt(hex.slice(1, 3), 16);
+export const EASY = "#7fd1bd";
+export const HARD = "#2e3a59";
+const NOTHING = rgba("#9a9fa8");
+const EASY_HARD = [rgba(HARD), rgba(EASY), NOTHING];
+const GAP = 2; // pixels between the images of a contact sheet
+
+/** Where the chosen images stand on a panel: one, or a sheet of all. */
+export function arrange(shape, images) {
+  const cols = Math.ceil(Math.sqrt(images.length));
+  const rows = Math.ceil(images.length / cols);
+  const { width, height } = shape;
+  return {
+    images, cols, rows, shape,
+    width: cols * width + (cols - 1) * GAP,
+    height: rows * height + (rows - 1) * GAP,
+    place: (k) => [(k % cols) * (width + GAP), Math.floor(k / cols) * (height + GAP)],
+  };
+}
+
+/** {image, patch} under a pixel of an arrangement, or null. */
+export function patchAt(layout, grid, px, py) {
+  const { width, height } = layout.shape;
+  const col = Math.floor(px / (width + GAP));
+  const row = Math.floor(py / (height + GAP));
+  const k = row * layout.cols + col;
+  const x = px - col * (width + GAP);
+  const y = py - row * (height + GAP);
+  if (px < 0 || py < 0 || col >= layout.cols || k >= layout.images.length || x >= width || y >= height) return null;
+  const patch = Math.floor((y * grid.rows) / height) * grid.cols + Math.floor((x * grid.cols) / width);
+  return { image: layout.images[k], patch };
+}
+
+/** The box of a patch in the arrangement's pixels, or null if its image is not shown. */
+export function boxOf(layout, grid, { image, patch }) {
+  const k = layout.images.indexOf(image);
+  if (k < 0) return null;
+  const [x, y] = layout.place(k);
+  const w = layout.shape.width / grid.cols;
+  const h = layout.shape.height / grid.rows;
+  return { x: x + (patch % grid.cols) * w, y: y + Math.floor(patch / grid.cols) * h, w, h };
+}
+
+/** The scale of sigma at a frame: [low, high] fixed, or the frame's own range over the images shown. */
+export function sigmaScale(frame, map, layout, palettes, perFrame) {
+  if (!perFrame) return palettes.sigmaRange;
+  let low = Infinity;
+  let high = -Infinity;
+  for (const image of layout.images) {
+    for (let i = image * layout.shape.n; i < (image + 1) * layout.shape.n; i += 1) {
+      const v = frame[map][i];
+      if (v < low) low = v;
+      if (v > high) high = v;
+    }
+  }
+  return low <= high ? [Math.exp(low / 2), Math.max(Math.exp(high / 2), Math.exp(low / 2) * 1.001)] : palettes.sigmaRange;
+}
+
+/** Draw one panel of one run; `scale` is the range of sigma. */
+export function drawPanel(canvas, panel, frame, layout, grid, palettes, scale) {
+  if (canvas.width !== layout.width || canvas.height !== layout.height) {
+    canvas.width = layout.width;
+    canvas.height = layout.height;
+    canvas.buffer = null;
+  }
+  const context = canvas.getContext("2d");
+  canvas.buffer ||= context.createImageData(layout.width, layout.height);
+  const pixels = new Uint32Array(canvas.buffer.data.buffer);
+  layout.images.forEach((image, k) => {
+    const [x0, y0] = layout.place(k);
+    if (panel.image) drawImage(pixels, layout, x0, y0, frame[panel.image], image);
+    else drawMap(pixels, layout, x0, y0, grid, colours(panel, frame, image, layout.shape.n, palettes, scale));
+  });
+  context.putImageData(canvas.buffer, 0, 0);
+}
+
+function drawImage(pixels, layout, x0, y0, bytes, image) {
+  const { width, height } = layout.shape;
+  let from = image * width * height * 3;
+  for (let y = 0; y < height; y += 1) {
+    let to = (y0 + y) * layout.width + x0;
+    for (let x = 0; x < width; x += 1, from += 3, to += 1) {
+      pixels[to] = 0xff000000 | (bytes[from + 2] << 16) | (bytes[from + 1] << 8) | bytes[from];
+    }
+  }
+}
+
+function drawMap(pixels, layout, x0, y0, grid, colour) {
+  const { width, height } = layout.shape;
+  for (let y = 0; y < height; y += 1) {
+    const row = Math.floor((y * grid.rows) / height) * grid.cols;
+    const to = (y0 + y) * layout.width + x0;
+    for (let x = 0; x < width; x += 1) pixels[to + x] = colour[row + Math.floor((x * grid.cols) / width)];
+  }
+}
+
+/** One packed colour a patch. */
+function colours(panel, frame, image, n, palettes, scale) {
+  const values = frame[panel.map].subarray(image * n, (image + 1) * n);
+  if (panel.map === "easy") return Uint32Array.from(values, (v) => EASY_HARD[v]);
+  if (panel.map === "t") return Uint32Array.from(values, (v) => palettes.t[level(v)]);
+  const low = Math.log(scale[0]);
+  const span = Math.log(scale[1]) - low;
+  return Uint32Array.from(values, (v) => (Number.isNaN(v) ? NOTHING : palettes.sigma[level((v / 2 - low) / span)]));
+}
+
+const level = (v) => Math.max(0, Math.min(255, Math.floor(v * 256)));
+
+export const css = (packed) => `rgb(${packed & 255},${(packed >> 8) & 255},${(packed >> 16) & 255})`;
+
+/** A CSS gradient of a palette. */
+export const gradient = (palette) =>
+  `linear-gradient(90deg, ${Array.from({ length: 17 }, (_, i) => css(palette[Math.min(255, i * 16)])).join(",")})`;
+
+/** Ticks of the logarithmic sigma bar: [[place 0..1, text]]. */
+export function sigmaTicks([low, high], fixed) {
+  const values = fixed ? [0.05, 0.1, 0.2, 0.5, 1] : [low, Math.sqrt(low * high), high];
+  const place = (v) => Math.log(v / low) / Math.log(high / low);
+  return values.map((v) => [place(v), String(Number(v.toPrecision(2))), fixed && (v === 0.1 || v === 0.5)]);
+}

@@ -1,0 +1,399 @@
+// The frame viewer: 1 to 4 runs on one clock. mount() is called once by the Gradio component.
+
+import { RUN_COLOURS } from "./charts.js";
+import { Clock } from "./clock.js";
+import { listen } from "./input.js";
+import { Inspector } from "./inspector.js";
+import { forget, sizeOf } from "./canvas.js";
+import { arrange, boxOf, drawPanel, gradient, PANELS, sigmaScale, sigmaTicks } from "./panels.js";
+import { columns, drawFilmBar } from "./filmbar.js";
+import { Player } from "./player.js";
+import { loadPalettes, RunData } from "./store.js";
+import { ICONS, MARKUP, runMarkup } from "./template.js";
+import { aboutPatch, aboutRun, aboutState, readout } from "./words.js";
+
+const SMALLEST = 126; // px: a panel no smaller than this, if more rows can help it
+const LARGEST = 420;
+const HINT = "Point at a patch to read its time, its difficulty and where it goes next.";
+
+export function mount(element, props, watch) {
+  const viewer = new Viewer(element.querySelector(".pf-viewer") || element);
+  window.__viewers = [...(window.__viewers || []).filter((v) => v.root.isConnected), viewer];
+  window.__viewer ||= viewer;
+  if (!window.__viewer.root.isConnected) window.__viewer = viewer;
+  watch("value", () => viewer.show(props.value));
+  viewer.show(props.value);
+}
+
+class Viewer {
+  constructor(root) {
+    this.root = root;
+    root.innerHTML = MARKUP;
+    this.runs = [];
+    this.clock = new Clock([], "nfe");
+    this.index = 0;
+    this.image = 0;
+    this.sheet = false;
+    this.hover = null;
+    this.pin = null;
+    this.settings = { align: "nfe", perFrame: false, hidden: new Set() };
+    this.following = false;
+    this.drawn = Promise.resolve();
+    this.player = new Player(this);
+    this.inspector = new Inspector(this);
+    listen(this);
+    new ResizeObserver(() => this.relayout()).observe(root);
+    new MutationObserver(() => this.redrawAll()).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  }
+
+  find(selector) {
+    return this.root.querySelector(selector);
+  }
+
+  all(selector) {
+    return [...this.root.querySelectorAll(selector)];
+  }
+
+  // what is shown
+
+  /** Show a manifest: see app/viewer/viewer.py. */
+  async show(manifest) {
+    if (!manifest) return;
+    if (manifest.query !== null && manifest.query !== undefined) history.replaceState(null, "", `?${manifest.query}${location.hash}`);
+    const wanted = manifest.runs || [];
+    if (wanted.length && wanted.map((r) => r.id).join() === this.runs.map((r) => r.id).join()) return;
+    this.runs.forEach((run) => { run.closed = true; });
+    this.player.pause();
+    this.palettes = await loadPalettes();
+    this.find(".pfv-empty").hidden = wanted.length > 0;
+    this.find(".pfv-empty p").textContent = manifest.empty || "";
+    if (manifest.query && this.root.getBoundingClientRect().top > innerHeight * 0.6) this.root.scrollIntoView({ behavior: "smooth" });
+    this.find(".pfv-body").hidden = wanted.length === 0;
+    this.runs = wanted.slice(0, 4).map((r) => new RunData(r));
+    this.settings.align = manifest.align || "nfe";
+    this.find("[data-set=align]").value = this.settings.align;
+    this.autoplay = Boolean(manifest.autoplay);
+    this.following = !this.autoplay;
+    [this.index, this.hover, this.pin, this.ready] = [0, null, null, false];
+    this.find(".pfv-runs").innerHTML = this.runs.map((_, r) => runMarkup(r, this.runs.length > 1)).join("");
+    this.all("[data-dot]").forEach((dot, r) => { dot.style.background = RUN_COLOURS[r]; });
+    this.find(".pfv-align").hidden = this.runs.length < 2;
+    this.clock = new Clock([], "nfe");
+    if (manifest.query && document.activeElement?.matches("button") && !this.root.contains(document.activeElement)) {
+      this.find(".pfv-film").focus({ preventScroll: true }); // so that the keys work at once, and Space does not run again
+    }
+    this.runs.forEach((run, r) => run.follow(() => this.arrived(run, r)));
+  }
+
+  /** News of a run: more frames, or another state. */
+  arrived(run, r) {
+    if (run.closed) return;
+    this.sayState(run, r);
+    if (this.runs.some((other) => !other.meta || (!other.frames.length && other.active))) return;
+    if (!this.runs.some((other) => other.frames.length)) return;
+    const before = this.clock.length;
+    this.clock = new Clock(this.runs, this.settings.align);
+    if (!this.ready) this.begin();
+    if (this.following) this.index = this.clock.length - 1;
+    if (before !== this.clock.length) this.redrawAll();
+    else this.chrome();
+    if (this.autoplay && this.runs.every((each) => !each.active)) this.startAutoplay();
+  }
+
+  /** The first frames are here: lay out for their shape. */
+  begin() {
+    this.ready = true;
+    this.image = Math.min(this.image, this.shape.images - 1);
+    const guided = this.runs.some((run) => run.meta?.guided);
+    this.find(".pfv-toggles [data-panel=cond]").hidden = !guided;
+    this.guided = guided;
+    this.runs.forEach((run, r) => this.nameRun(run, r));
+    this.buildImages();
+    this.inspector.begin();
+    this.relayout();
+  }
+
+  startAutoplay() {
+    this.autoplay = false;
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) return this.go(this.clock.length - 1);
+    this.player.loop = true;
+    this.find("[data-set=loop]").checked = true;
+    this.index = 0;
+    this.player.play();
+  }
+
+  get shape() {
+    return this.runs.find((run) => run.shape)?.shape;
+  }
+
+  get frames() {
+    return this.clock.length;
+  }
+
+  /** Ticks that the clock will have once all runs have ended. */
+  get total() {
+    const expected = this.runs.map((run) => (run.active || run.status.state === "stopped" ? run.status.total : run.frames.length));
+    return Math.max(this.clock.length, this.settings.align === "nfe" ? Math.max(...expected) : 0);
+  }
+
+  get images() {
+    return this.sheet ? Array.from({ length: this.shape.images }, (_, i) => i) : [this.image];
+  }
+
+  frameIndex(r, tick = this.index) {
+    return this.clock.length ? this.clock.frameAt(r, tick) : 0;
+  }
+
+  // moving on the clock
+
+  /** Go to a tick; resolves when it is drawn. */
+  go(tick, byHand = true) {
+    if (!this.clock.length) return this.drawn;
+    this.index = Math.max(0, Math.min(this.clock.length - 1, Math.round(tick)));
+    if (byHand) this.following = this.index === this.clock.length - 1 && this.runs.some((run) => run.active);
+    return this.schedule();
+  }
+
+  goFrame(r, i) {
+    return this.go(this.clock.tickOf(r, Math.max(0, Math.min(this.runs[r].frames.length - 1, i))));
+  }
+
+  /** To the first pass of the next (+1) or of this or the previous (-1) outer step of the first run. */
+  goOuter(direction) {
+    const { frames } = this.runs[0];
+    const now = this.frameIndex(0);
+    const firsts = frames.map((_, i) => i).filter((i) => i === 0 || frames[i].outer !== frames[i - 1].outer || frames[i].phase === "final");
+    const to = direction > 0 ? firsts.find((i) => i > now) ?? frames.length - 1 : firsts.findLast((i) => i < now) ?? 0;
+    return this.goFrame(0, to);
+  }
+
+  play() { this.player.play(); }
+
+  pause() { this.player.pause(); }
+
+  /** Another rule for the clock: the first run stays at its frame. */
+  realign(align) {
+    const i = this.frameIndex(0);
+    this.settings.align = align;
+    this.clock = new Clock(this.runs, align);
+    this.index = this.clock.tickOf(0, i);
+    this.redrawAll();
+  }
+
+  // drawing
+
+  schedule() {
+    if (!this.waiting) {
+      this.waiting = true;
+      this.drawn = new Promise((done) => requestAnimationFrame(() => {
+        this.waiting = false;
+        this.draw();
+        done();
+      }));
+    }
+    return this.drawn;
+  }
+
+  /** Everything that follows the clock. */
+  draw() {
+    if (!this.ready || !this.clock.length) return;
+    this.runs.forEach((run, r) => this.drawRun(run, r));
+    this.drawThumbnails();
+    this.inspector.draw();
+    this.chrome();
+  }
+
+  drawRun(run, r) {
+    const i = this.frameIndex(r);
+    const frame = run.frames[i];
+    if (!frame || !run.shape) return;
+    const layout = arrange(run.shape, this.images);
+    const section = this.all(".pfv-run")[r];
+    for (const panel of this.visiblePanels()) {
+      const figure = section.querySelector(`figure[data-panel=${panel.key}]`);
+      const scaled = panel.map === "logvar" || panel.map === "logvar_cond";
+      const scale = scaled ? sigmaScale(frame, panel.map, layout, this.palettes, this.settings.perFrame) : null;
+      drawPanel(figure.querySelector("canvas"), panel, frame, layout, run.meta.grid, this.palettes, scale);
+      if (scaled && this.settings.perFrame) this.sigmaBar(figure, scale);
+    }
+    this.placeCross(section, layout, run.meta.grid);
+    this.saySentence(section, run, i);
+    this.moveHead(section, run, r, i);
+  }
+
+  visiblePanels() {
+    return PANELS.filter((p) => !this.settings.hidden.has(p.key) && (!p.guidedOnly || this.guided));
+  }
+
+  placeCross(section, layout, grid) {
+    const spots = [[".pfv-cross:not(.pfv-pin)", this.hover], [".pfv-pin", this.pin]];
+    for (const [selector, spot] of spots) {
+      const box = spot && boxOf(layout, grid, spot);
+      for (const cross of section.querySelectorAll(selector)) {
+        cross.hidden = !box;
+        if (!box) continue;
+        const part = (v, whole) => `${(100 * v) / whole}%`;
+        Object.assign(cross.style, {
+          left: part(box.x, layout.width), top: part(box.y, layout.height), width: part(box.w, layout.width), height: part(box.h, layout.height),
+        });
+      }
+    }
+    section.classList.toggle("pfv-sheet", this.sheet);
+  }
+
+  saySentence(section, run, i) {
+    const spot = this.hover || this.pin;
+    const words = section.querySelector(".pfv-say");
+    if (!spot) words.textContent = HINT;
+    else {
+      const { cols } = run.meta.grid;
+      const which = `Row ${Math.floor(spot.patch / cols) + 1}, column ${(spot.patch % cols) + 1}${this.sheet ? `, image ${spot.image + 1}` : ""} \u2014 `;
+      words.textContent = which + aboutPatch(run, i, spot);
+    }
+    words.classList.toggle("pfv-quiet", !spot);
+  }
+
+  moveHead(section, run, r, i) {
+    const film = section.querySelector(".pfv-film");
+    const at = columns(sizeOf(film)[0], this.total);
+    const head = film.querySelector(".pfv-head");
+    head.style.transform = `translateX(${at.x(this.index) - at.step / 2}px)`;
+    head.style.width = `${Math.max(2, at.step)}px`;
+    film.setAttribute("aria-valuemax", this.clock.length);
+    film.setAttribute("aria-valuenow", this.index + 1);
+    film.setAttribute("aria-valuetext", readout(run, i, this.image));
+  }
+
+  /** Words and buttons that follow the clock. */
+  chrome() {
+    if (!this.ready) return;
+    const lead = this.runs.reduce((best, run, r) => (run.frames.length > this.runs[best].frames.length ? r : best), 0);
+    this.find(".pfv-readout").textContent = readout(this.runs[lead], this.frameIndex(lead), this.image);
+    this.find("[data-act=play]").innerHTML = this.player.playing ? ICONS.pause : ICONS.play;
+    this.find("[data-act=live]").hidden = this.following || !this.runs.some((run) => run.active);
+  }
+
+  redrawAll() {
+    if (!this.ready) return;
+    this.runs.forEach((run, r) => {
+      const canvas = this.all(".pfv-film canvas")[r];
+      if (run.frames.length && canvas) drawFilmBar(canvas, run, r, this.clock, this.total, this.image);
+    });
+    const seen = new Set(this.runs.flatMap((run) => run.frames.map((frame) => frame.phase)));
+    this.all("[data-phase]").forEach((item) => { item.hidden = !seen.has(item.dataset.phase); });
+    const ranked = this.runs.some((run) => run.frames.some((frame) => frame.ranked));
+    this.all("[data-ranked]").forEach((item) => { item.hidden = !ranked; });
+    this.inspector.stale = true;
+    this.schedule();
+  }
+
+  // layout
+
+  /** Choose how many panels stand in a row and by how many whole pixels they are scaled. */
+  relayout() {
+    if (!this.ready || !this.shape) return;
+    const width = this.find(".pfv-runs").clientWidth;
+    if (!width) return;
+    const layout = arrange(this.shape, this.images);
+    const shown = this.visiblePanels();
+    const gap = width < 500 ? 10 : shown.length > 5 ? 12 : 16;
+    const size = (count) => {
+      const room = Math.min(LARGEST, (width - gap * (count - 1)) / count);
+      return layout.width * Math.max(room >= layout.width ? Math.floor(room / layout.width) : room / layout.width, 0.05);
+    };
+    const counts = [1, 2, 3].map((rows) => Math.ceil(shown.length / rows)); // rows as full as can be
+    const count = counts.find((each) => size(each) >= SMALLEST) || Math.min(2, shown.length);
+    this.all("figure[data-panel]").forEach((figure) => {
+      figure.hidden = !shown.some((p) => p.key === figure.dataset.panel);
+      figure.style.width = `${size(count)}px`;
+      figure.querySelector(".pfv-frame").style.aspectRatio = `${layout.width} / ${layout.height}`;
+    });
+    this.all(".pfv-panels").forEach((panels) => {
+      panels.style.gridTemplateColumns = `repeat(${count}, max-content)`;
+      panels.style.columnGap = `${gap}px`;
+    });
+    this.all("canvas, .pfv-film").forEach(forget);
+    this.bars();
+    this.redrawAll();
+  }
+
+  bars() {
+    for (const figure of this.all("figure[data-panel]")) {
+      const bar = figure.querySelector(".pfv-bar");
+      if (figure.dataset.panel === "t") bar.innerHTML = barMarkup(gradient(this.palettes.t), [[0, "0"], [0.5, "0.5"], [1, "1"]]);
+      if (["sigma", "cond"].includes(figure.dataset.panel)) this.sigmaBar(figure, this.palettes.sigmaRange);
+      if (figure.dataset.panel === "easy") bar.innerHTML = '<div class="pfv-swatches"><i class="pfv-easy"></i>easy<i class="pfv-hard"></i>hard<span class="pfv-rare"><i class="pfv-unranked"></i>not ranked</span></div>';
+      if (figure.dataset.panel === "sigma" && this.guided) figure.querySelector("figcaption span").textContent = "guided, decides";
+    }
+  }
+
+  sigmaBar(figure, scale) {
+    const fixed = !this.settings.perFrame;
+    figure.querySelector(".pfv-bar").innerHTML = barMarkup(gradient(this.palettes.sigma), sigmaTicks(scale, fixed));
+  }
+
+  nameRun(run, r) {
+    const section = this.all(".pfv-run")[r];
+    section.querySelector(".pfv-name").textContent = run.label;
+    section.querySelector(".pfv-about").textContent = run.meta ? aboutRun(run.meta) : "";
+  }
+
+  sayState(run, r) {
+    if (!run.meta) return;
+    const section = this.all(".pfv-run")[r];
+    const place = section?.querySelector(".pfv-state");
+    if (!place) return;
+    const { state } = run.status;
+    place.textContent = (run.meta.recording ? "recorded \u00b7 " : "") + aboutState(run.status, run.meta);
+    place.dataset.state = state;
+    this.nameRun(run, r);
+    this.inspector.exports();
+  }
+
+  // images of the batch
+
+  buildImages() {
+    const box = this.find(".pfv-images");
+    const { images } = this.shape;
+    box.innerHTML = Array.from({ length: images }, (_, k) =>
+      `<button type="button" data-image="${k}" aria-label="Image ${k + 1}" title="Image ${k + 1}, seed ${this.runs[0].meta.seeds[k]}"><canvas></canvas></button>`).join("") +
+      (images > 1 ? '<button type="button" data-image="all" title="All images as a contact sheet">all</button>' : "");
+    box.hidden = images < 2;
+    this.markImage();
+  }
+
+  pickImage(which) {
+    this.sheet = which === "all";
+    if (!this.sheet) this.image = Number(which);
+    this.markImage();
+    this.relayout();
+  }
+
+  markImage() {
+    this.all("[data-image]").forEach((button) => {
+      button.setAttribute("aria-pressed", this.sheet ? button.dataset.image === "all" : button.dataset.image === String(this.image));
+    });
+  }
+
+  drawThumbnails() {
+    if (this.shape.images < 2) return;
+    const frame = this.runs[0].frames[this.frameIndex(0)];
+    this.all("[data-image] canvas").forEach((canvas, k) => {
+      drawPanel(canvas, PANELS[1], frame, arrange(this.shape, [k]), this.runs[0].meta.grid, this.palettes, null);
+    });
+  }
+
+  hold(spot) {
+    this.pin = spot;
+    if (spot && spot.image !== this.image) {
+      this.image = spot.image;
+      this.redrawAll();
+    }
+    this.inspector.stale = true;
+    this.schedule();
+  }
+}
+
+const barMarkup = (colours, ticks) =>
+  `<div class="pfv-ramp" style="background:${colours}"></div><div class="pfv-ticks">${ticks.map(([place, text, minor]) =>
+    `<span style="left:${100 * place}%"${minor ? ' class="pfv-minor"' : ""}>${text}</span>`).join("")}</div>`;

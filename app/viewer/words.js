@@ -1,0 +1,94 @@
+// What the viewer says in words: the readout, and the sentence about a patch.
+
+const two = (v) => v.toFixed(2);
+export const sigmaText = (logvar, digits = 2) => {
+  const s = Math.exp(logvar / 2);
+  return s >= 0.1 ? s.toFixed(digits) : s.toPrecision(digits);
+};
+
+/** Two sigmas, with as many digits as it takes to tell them apart. */
+function apart(a, b) {
+  const digits = [2, 3, 4].find((d) => sigmaText(a, d) !== sigmaText(b, d)) || 2;
+  return [sigmaText(a, digits), sigmaText(b, digits)];
+}
+
+/** "outer step 7 of 16, probe, NFE 13 of 32, t 0.44 to 0.61" */
+export function readout(run, i, image) {
+  const frame = run.frames[i];
+  if (!frame) return "";
+  const [low, high] = range(frame.t, run.shape.n, image);
+  const t = high - low < 0.005 ? `t ${two(low)}` : `t ${two(low)} to ${two(high)}`;
+  if (frame.phase === "final") return `result, after ${run.meta.steps} outer steps and ${frame.nfe} NFE, t 1.00`;
+  return `outer step ${frame.outer + 1} of ${run.meta.steps}, ${frame.phase}, NFE ${frame.nfe} of ${run.meta.nfe}, ${t}`;
+}
+
+/** Smallest and largest t of an image's patches. */
+export function range(t, n, image) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (let i = image * n; i < (image + 1) * n; i += 1) {
+    if (t[i] < low) low = t[i];
+    if (t[i] > high) high = t[i];
+  }
+  return [low, high];
+}
+
+/** One sentence about a patch in a run at frame i: its time, its difficulty, why it is easy or hard, where it goes. */
+export function aboutPatch(run, i, { image, patch }) {
+  const frame = run.frames[i];
+  const at = image * run.shape.n + patch;
+  if (frame.phase === "final") return "t 1.00: done. No forward pass looks at the result.";
+  const t = `t ${two(frame.t[at])}: `;
+  return t + [difficulty(run, i, image, at), movement(run, i, at)].filter(Boolean).join(", ");
+}
+
+function difficulty(run, i, image, at) {
+  const frame = run.frames[i];
+  const known = !Number.isNaN(frame.logvar[at]);
+  const sigma = known ? `\u03c3 ${sigmaText(frame.logvar[at])}` : "this network predicts no difficulty";
+  if (!frame.ranked) return known ? `${sigma}, nothing is ranked in this pass` : sigma;
+  const word = frame.easy[at] === 1 ? "easy" : "hard";
+  const threshold = frame.threshold[image];
+  if (Number.isNaN(threshold)) return `${sigma}, ${word === "easy" ? "drawn to go first" : "not drawn to go first"}`;
+  const decided = run.decider(i);
+  const [value, limit] = apart(run.frames[decided].logvar[at], Math.log(threshold));
+  const compare = `${value} ${word === "easy" ? "<" : "\u2265"} threshold ${limit}`;
+  return decided === i ? `\u03c3 ${compare}: ${word}` : `${sigma} now; ${word}, as it was ${compare}`;
+}
+
+function movement(run, i, at) {
+  const frame = run.frames[i];
+  const next = run.frames[i + 1];
+  if (!next) return "";
+  const here = frame.t[at];
+  if (next.phase === "probe") {
+    const after = run.frames[i + 2];
+    const peek = next.t[at] > here ? `looks ahead to ${two(next.t[at])}, then ` : "waits for the probe, then ";
+    return after ? peek + moves(here, after.t[at]) : peek + "moves";
+  }
+  if (frame.phase === "probe") {
+    const from = run.frames[i - 1].t[at];
+    return (here > from ? `was lent to the future, returns and ` : "sees its neighbours ahead and ") + moves(from, next.t[at]);
+  }
+  return moves(here, next.t[at]);
+}
+
+const moves = (from, to) => (to - from < 1e-6 ? `waits at ${two(from)}` : `moves ${two(from)} to ${two(to)}`);
+
+/** The line under a run's name. */
+export function aboutRun(meta) {
+  const settings = Object.entries(meta.sampler.settings).map(([k, v]) => `${k.replaceAll("_", " ")} ${v}`);
+  const labels = [...new Set(meta.labels.map((label) => label ?? "no class"))];
+  const [first, last] = [meta.seeds[0], meta.seeds.at(-1)];
+  const inOrder = meta.seeds.every((seed, k) => seed === first + k);
+  const seeds = first === last ? `seed ${first}` : `seeds ${inOrder ? `${first}\u2013${last}` : meta.seeds.join(", ")}`;
+  const guidance = meta.guided ? [`guidance ${meta.cfg_scale}`] : [];
+  return [meta.network, labels.length < 4 ? labels.join(", ") : "mixed classes", seeds, ...settings, ...guidance].join(" \u00b7 ");
+}
+
+/** What a run is doing or has cost. */
+export function aboutState({ state, message, ready, seconds, forwards, updates }, meta) {
+  if (state === "done") return `${meta.nfe} NFE \u00b7 ${meta.steps} outer steps \u00b7 ${forwards} forwards \u00b7 ${updates} patch moves \u00b7 ${seconds.toFixed(2)} s`;
+  if (state === "running") return message || `running \u00b7 NFE ${ready} of ${meta.nfe} \u00b7 ${seconds.toFixed(1)} s`;
+  return message;
+}

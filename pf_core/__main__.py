@@ -1,0 +1,3 @@
+from pf_core.cli import main
+
+raise SystemExit(main())

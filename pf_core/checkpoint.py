@@ -1,0 +1,169 @@
+"""Checkpoints: safetensors with everything needed to rebuild a network, and how it was trained, in the header."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from pf_core import files
+from pf_core.codecs import CODECS, pixels
+from pf_core.conditioning import ClassLabels
+from pf_core.data import DATASETS
+from pf_core.errors import InputError
+from pf_core.flow import STANDARD_NORMAL, Source
+from pf_core.models import SiT, SiTConfig, config_dict
+from pf_core.oracle import from_dataset
+from pf_core.patches import PatchGrid
+from pf_core.types import Codec, Model
+
+FOLDER = Path(os.environ.get("PATCH_FORCING_CHECKPOINTS") or Path(__file__).resolve().parent.parent / "checkpoints")
+HEADER = "patch_forcing"  # the header's one entry: JSON of format, model, classes, codec, source, training
+FORMAT = 1
+
+
+@dataclass
+class Bundle:
+    """A network with all that belongs to it. `training` is the record of how its weights came to be."""
+
+    name: str
+    model: Model
+    codec: Codec
+    conditioner: ClassLabels
+    source: Source = STANDARD_NORMAL
+    training: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    @property
+    def grid(self) -> PatchGrid:
+        return self.model.grid
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of a state."""
+        return (self.model.channels, self.grid.height, self.grid.width)
+
+    @property
+    def predicts_difficulty(self) -> bool:
+        config = getattr(self.model, "config", None)
+        return config is None or config.predict_uncertainty
+
+    @property
+    def device(self) -> torch.device:
+        held = [*self.model.parameters(), *self.model.buffers()] if isinstance(self.model, torch.nn.Module) else []
+        return held[0].device if held else torch.device("cpu")
+
+    @cached_property
+    def hash(self) -> str:
+        """First 16 hex digits of the file's SHA-256; for a network without a file, of its name."""
+        content = self.path.read_bytes() if self.path else self.name.encode()
+        return hashlib.sha256(content).hexdigest()[:16]
+
+
+# No network at all: the exact denoiser of the first images of a data set, under a checkpoint's name.
+ORACLES = {"shapes-exact": {"dataset": "shapes", "images": 1000, "patch_size": 4}}
+
+
+def files_here() -> list[str]:
+    """The shipped networks with a file, by name."""
+    return sorted(p.stem for p in FOLDER.glob("*.safetensors"))
+
+
+def names() -> list[str]:
+    """Everything that `load` knows by name: the shipped networks, then the oracles."""
+    return files_here() + list(ORACLES)
+
+
+def find(name: str) -> Path:
+    """The file of a shipped name or a path. Raises InputError if there is none."""
+    if name in files_here():
+        return FOLDER / f"{name}.safetensors"
+    path = Path(name)
+    if path.is_file():
+        return path
+    raise InputError(
+        f"There is no checkpoint {name!r}: give a path to a .safetensors file or one of: {', '.join(names())}."
+    )
+
+
+def save(
+    path: str | Path,
+    model: SiT,
+    classes: list[str],
+    training: dict[str, Any],
+    source: Source = STANDARD_NORMAL,
+    codec: str = "pixels",
+) -> None:
+    """Write weights in bf16 (position table too: it is rebuilt on loading) and the header, atomically."""
+    header = {
+        "format": FORMAT,
+        "kind": "sit",
+        "model": config_dict(model.config),
+        "classes": classes,
+        "codec": codec,
+        "source": {"mean": source.mean, "std": source.std},
+        "training": training,
+    }
+    weights = {k: v.detach().to("cpu", torch.bfloat16).contiguous() for k, v in model.state_dict().items()}
+    with files.replacing(path) as temporary:
+        save_file(weights, temporary, metadata={HEADER: json.dumps(header)})
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """The JSON header. Raises InputError for a missing, cut or foreign file."""
+    return _open(Path(path))[0]
+
+
+def load(name: str, device: str | torch.device = "cpu") -> Bundle:
+    """A Bundle from a shipped name, an oracle's, or a path: in fp32, ready to sample. Raises InputError."""
+    if name in ORACLES:
+        return _oracle(name, device)
+    path = find(name)
+    header, weights = _open(path, with_weights=True)
+    try:
+        model = SiT(SiTConfig(**header["model"]))
+        state = model.state_dict()
+        weights["pos_embed"] = state["pos_embed"]  # exact, not the rounded copy
+        model.load_state_dict({k: v.float() for k, v in weights.items()})
+        source = Source(**header["source"])
+        codec = CODECS[header["codec"]].fn()
+    except (KeyError, TypeError, RuntimeError) as e:
+        reason = str(e).splitlines()[0]
+        raise InputError(f"{path} does not fit together: its header and weights disagree ({reason}).") from e
+    model.eval().requires_grad_(False)
+    conditioner = ClassLabels(model.config.num_classes, header["classes"])
+    return Bundle(path.stem, model.to(device), codec, conditioner, source, header["training"], path)
+
+
+def _oracle(name: str, device: str | torch.device) -> Bundle:
+    of = ORACLES[name]
+    data = DATASETS[of["dataset"]].fn()
+    model = from_dataset(data, of["images"], PatchGrid(data.size, data.size, of["patch_size"]))
+    record = {"command": "none: exact, no network", "images": of["images"], "recipe": {"dataset": of["dataset"]}}
+    return Bundle(name, model.to(device), pixels(), ClassLabels(len(data.names), data.names), training=record)
+
+
+def _open(path: Path, with_weights: bool = False) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    try:
+        with safe_open(path, framework="pt") as f:
+            header = json.loads((f.metadata() or {})[HEADER])
+            weights = {k: f.get_tensor(k) for k in f.keys()} if with_weights else {}
+    except KeyError:
+        raise InputError(
+            f"{path} is a safetensors file, but not a checkpoint of this project: its header has no {HEADER!r} entry."
+        ) from None
+    except (SafetensorError, json.JSONDecodeError, OSError) as e:
+        raise InputError(
+            f"{path} cannot be read as a checkpoint; it is cut short, damaged or of another format ({e})."
+        ) from None
+    if header.get("format") != FORMAT:
+        raise InputError(f"{path} has format {header.get('format')}; this version reads format {FORMAT}.")
+    return header, weights

@@ -1,0 +1,91 @@
+"""bench: time what the project claims to be fast, as ratios within one run."""
+
+import argparse
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from tqdm import tqdm
+
+from pf_core import checkpoint
+from pf_core.data import DATASETS
+from pf_core.models import PRESETS
+from pf_core.models.layers import Block
+from pf_core.registry import Knob, Parameter
+from pf_core.sample import Run, SampleSpec
+from pf_core.samplers import SAMPLERS
+from pf_core.types import PatchTime
+
+REPEATS = Parameter("repeats", int, 7, Knob(1, 1000, "timed rounds; medians are printed"))
+TOKENS, BATCH, DEPTH = 256, 2, 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repeats", default=REPEATS.default, help=f"{REPEATS.knob.help}; default {REPEATS.default}")
+
+
+def run(args: argparse.Namespace) -> None:
+    repeats = REPEATS.check(args.repeats)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {repeats} interleaved rounds")
+    for size in ("B/2", "XL/2"):
+        _modulation(size, repeats)
+    _data(repeats)
+    if "shapes-pft" in checkpoint.names():
+        _sampling(repeats)
+
+
+def _modulation(size: str, repeats: int) -> None:
+    """AdaLN computed once per distinct time against once per token, on blocks of a size's width."""
+    config = PRESETS[size]
+    blocks = [Block(config.hidden_size, config.num_heads, config.mlp_ratio).eval() for _ in range(DEPTH)]
+    x = torch.randn(BATCH, TOKENS, config.hidden_size)
+    easy = torch.rand(BATCH, TOKENS) < 0.4
+    t = torch.where(easy, 0.6, 0.4)
+    times = {
+        "per token": PatchTime.dense(t),
+        "1 distinct t": PatchTime.shared(t[:, 0], TOKENS),
+        "2 distinct t": PatchTime.grouped(t, easy, 2),
+    }
+
+    @torch.inference_mode()
+    def forward(t: PatchTime) -> None:
+        c, h = torch.randn(BATCH, t.levels.shape[1], config.hidden_size), x
+        for block in blocks:
+            h = block(h, c, t)
+
+    found = _interleaved({name: lambda t=t: forward(t) for name, t in times.items()}, repeats, f"{size} width")
+    slow = found.pop("per token")
+    ratios = ", ".join(f"{slow / seconds:.2f}x with {name}" for name, seconds in found.items())
+    print(f"AdaLN once per distinct time against per token, {size} width, {TOKENS} tokens: {ratios}")
+
+
+def _data(repeats: int) -> None:
+    data = DATASETS["shapes"].fn()
+    data.batch(range(64))
+    seconds = _interleaved({"data": lambda: data.batch(range(64))}, repeats, "data")["data"]
+    print(f"shapes: {64 / seconds:.0f} images a second")
+
+
+def _sampling(repeats: int) -> None:
+    """Four images at 64 NFE on the shipped network, every sampler against Euler."""
+    bundle = checkpoint.load("shapes-pft")
+    jobs = {}
+    for name in SAMPLERS:
+        for scale in (1.0, 2.0):
+            spec = SampleSpec(bundle.name, name, nfe=64, labels=["star"], seeds=[0, 1, 2, 3], cfg_scale=scale)
+            jobs[f"{name}, guidance {scale:g}"] = lambda spec=spec: list(Run(bundle, spec))
+    for name, seconds in _interleaved(jobs, repeats, "sampling").items():
+        print(f"shapes-pft, four images at 64 NFE: {name}: {seconds:.2f} s")
+
+
+def _interleaved(jobs: dict[str, Callable], repeats: int, about: str) -> dict[str, float]:
+    """Median seconds of each job; the rounds take turns, so that a slow moment hits all alike."""
+    taken: dict[str, list[float]] = {name: [] for name in jobs}
+    for round_ in tqdm(range(repeats + 1), desc=about, disable=None, leave=False):
+        for name, job in jobs.items():
+            begin = time.perf_counter()
+            job()
+            if round_:  # the first round warms up
+                taken[name].append(time.perf_counter() - begin)
+    return {name: median(seconds) for name, seconds in taken.items()}

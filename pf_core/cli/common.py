@@ -1,0 +1,88 @@
+"""What commands share: flags made from knobs, and errors as one sentence."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+import torch
+
+from pf_core.errors import InputError
+from pf_core.registry import Parameter, Registry, parameters
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a wrong flag is one sentence and exit status 2, like every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"{self.prog}: {message}. See {self.prog} --help.\n")
+        raise SystemExit(2)
+
+
+def add_knobs(parser: argparse.ArgumentParser, knobs: Iterable[Parameter], owner: str = "") -> None:
+    """One flag a knob, added once if several things share it. Values are checked by the knob, not by argparse."""
+    for knob in knobs:
+        if knob.flag in parser._option_string_actions:
+            continue
+        about = [knob.knob.help, owner, "default " + str(knob.default)]
+        if knob.knob.choices:
+            about.insert(1, "one of " + ", ".join(map(str, knob.knob.choices)))
+        elif knob.knob.low is not None:
+            about.insert(1, f"{knob.knob.low} to {knob.knob.high}")
+        text = "; ".join(a for a in about if a).replace("%", "%%")
+        extra = {"nargs": "?", "const": "true"} if knob.type is bool else {}
+        parser.add_argument(knob.flag, metavar=knob.type.__name__.upper(), help=text, **extra)
+
+
+def add_registry_knobs(parser: argparse.ArgumentParser, registry: Registry) -> None:
+    for name, entry in registry.items():
+        add_knobs(parser, entry.knobs.values(), owner=f"of {registry.kind} {name}")
+
+
+def given(args: argparse.Namespace, knobs: Iterable[Parameter]) -> dict[str, Any]:
+    """The values of those knobs that stand on the command line, unchecked."""
+    return {k.name: getattr(args, k.name) for k in knobs if getattr(args, k.name, None) is not None}
+
+
+def given_of(args: argparse.Namespace, registry: Registry) -> dict[str, Any]:
+    """The given values of any knob of a registry's things: the chosen one then refuses those that are not its own."""
+    return given(args, (k for entry in registry.values() for k in entry.knobs.values()))
+
+
+def checked(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values for a dataclass with Knob fields, each checked."""
+    knobs = parameters(cls)
+    return {name: knobs[name].check(value) for name, value in values.items()}
+
+
+def seeds(text: str) -> list[int]:
+    """'0-15', '3', '1,4,9-12' -> list. Raises InputError."""
+    found: list[int] = []
+    for part in str(text).split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise InputError(f"--seeds takes numbers and ranges such as 0-15 or 1,4,9, not {text!r}.")
+        if dash and int(last) < int(first):
+            raise InputError(f"--seeds range {part.strip()} runs backwards: write {last}-{first}.")
+        if int(last or first) - int(first) >= 1_000_000:
+            raise InputError(f"--seeds range {part.strip()} is too long.")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def interval(text: str | None) -> tuple[str, str]:
+    """'0.1,0.8' -> its two ends, unchecked; None is (0, 1). Raises InputError."""
+    parts = tuple((text or "0,1").split(","))
+    if len(parts) != 2:
+        raise InputError(f"--guidance-interval takes two numbers such as 0.1,0.8, not {text!r}.")
+    return parts
+
+
+def device(name: str) -> torch.device:
+    """A device that works here. Raises InputError."""
+    try:
+        found = torch.device(name)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError):
+        raise InputError(f"There is no device {name!r} on this machine.") from None
+    return found

@@ -1,0 +1,67 @@
+"""evaluate: draw many images with a network and a sampler, and have the judge measure them."""
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pf_core import checkpoint
+from pf_core.cli.common import add_registry_knobs, device, given_of, interval, seeds
+from pf_core.data import DATASETS
+from pf_core.errors import InputError
+from pf_core.evaluate import draw, real_against_real, shards, summarise, write
+from pf_core.registry import Knob, Parameter
+from pf_core.sample import SampleSpec, resolve
+from pf_core.samplers import SAMPLERS
+
+SAMPLES = Parameter("samples", int, 1000, Knob(10, 1_000_000, "images"))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", help="a shipped name or a .safetensors file")
+    parser.add_argument(
+        "--real", action="store_true", help="judge real images instead: what a perfect network would get"
+    )
+    parser.add_argument("--sampler", default="look_ahead", help=", ".join(SAMPLERS))
+    parser.add_argument("--nfe", help="budget of network evaluations an image; default 64")
+    parser.add_argument("--steps", help="outer steps, instead of --nfe")
+    parser.add_argument(
+        "--samples", default=SAMPLES.default, help=f"images, classes in turn; default {SAMPLES.default}"
+    )
+    parser.add_argument("--seeds", default="0", help="the first image's seed, or a range of seeds")
+    parser.add_argument("--cfg-scale", default="1", help="classifier-free guidance; 1 is off")
+    parser.add_argument("--guidance-interval", metavar="LO,HI", help="guide only patches with t in [LO, HI]")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--out", required=True, metavar="FILE", help="x.json; what is done is kept beside it and not drawn again"
+    )
+    add_registry_knobs(parser, SAMPLERS)
+
+
+def run(args: argparse.Namespace) -> None:
+    out = Path(args.out)
+    if out.suffix != ".json":
+        raise InputError(f"--out must end in .json, not {out.name}.")
+    asked = seeds(args.seeds)
+    count = len(asked) if len(asked) > 1 else SAMPLES.check(args.samples)
+    if args.real:
+        write(out, {"real": True} | real_against_real(count, DATASETS["shapes"].fn()))
+        print(f"{out}: {count} real images against real ones.")
+        return
+    if args.checkpoint is None:
+        raise InputError("Name a network with --checkpoint, or give --real.")
+    bundle = checkpoint.load(args.checkpoint, device(args.device))
+    data = DATASETS["shapes"].fn(**bundle.training.get("recipe", {}).get("data_settings", {}))
+    spec = SampleSpec(
+        args.checkpoint, args.sampler, given_of(args, SAMPLERS), args.nfe, args.steps, cfg_scale=args.cfg_scale,
+        guidance_interval=interval(args.guidance_interval),
+    )  # fmt: skip
+    parts = shards(spec, count, asked[0], bundle.conditioner.num_classes)
+    resolve(parts[0], bundle)
+    drawn = list(tqdm(draw(bundle, parts, out.with_suffix(".parts")), total=len(parts), unit="shard", disable=None))
+    recipe = {k: v for k, v in resolve(parts[0], bundle).to_dict().items() if k not in ("seeds", "labels")}
+    result = {"recipe": recipe, "first_seed": asked[0]} | summarise(drawn, data)
+    write(out, result)
+    low, high = result["accuracy"]["interval"]
+    asked_class = f"asked class {result['accuracy']['value']:.1%} ({low:.1%} to {high:.1%})"
+    print(f"{out}: {count} images, {result['nfe']} NFE, {asked_class}, Frechet {result['frechet']['value']:.3f}.")

@@ -1,0 +1,41 @@
+"""info: what a checkpoint or an exported run says of itself."""
+
+import argparse
+import json
+from pathlib import Path
+
+from pf_core import checkpoint
+from pf_core.errors import InputError
+from pf_core.export import read_recipe
+from pf_core.models import count_parameters
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="a shipped checkpoint's name, or a checkpoint's or export's file")
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.name in checkpoint.ORACLES:
+        print(json.dumps({"exact": True} | checkpoint.ORACLES[args.name], indent=2))
+        return
+    try:
+        path = checkpoint.find(args.name)
+        header = checkpoint.read_header(path)
+    except InputError as not_checkpoint:
+        if not Path(args.name).is_file():
+            raise
+        try:
+            print(json.dumps({"recipe": read_recipe(args.name)}, indent=2))
+        except InputError:
+            raise not_checkpoint from None
+        return
+    bundle = checkpoint.load(args.name)
+    _, total = count_parameters(bundle.model)
+    facts = {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "hash": bundle.hash,
+        "parameters": total,
+        "trainable": total - bundle.model.pos_embed.numel(),
+    }
+    print(json.dumps(facts | header, indent=2))

@@ -1,0 +1,57 @@
+"""report: a Markdown table of evaluation files, as the README holds it."""
+
+import argparse
+import json
+from pathlib import Path
+
+from pf_core.errors import InputError
+
+COLUMNS = "| network | sampler | guidance | NFE | images | asked class | Frechet distance | precision | recall |"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", help="of files that `evaluate` wrote")
+
+
+def run(args: argparse.Namespace) -> None:
+    print(table(Path(args.folder)))
+
+
+def table(folder: Path) -> str:
+    """One row a file, real images first, then by network, guidance, NFE and sampler. InputError if there is none."""
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    found = [result for result in found if "accuracy" in result]
+    if not found:
+        raise InputError(f"There are no evaluation files in {folder}.")
+    rows = [COLUMNS, "|" + "---|" * (COLUMNS.count("|") - 1)]
+    return "\n".join(rows + [_row(result) for result in sorted(found, key=_order)])
+
+
+def _order(result: dict) -> tuple:
+    recipe = result.get("recipe")
+    return (recipe["checkpoint"], recipe["cfg_scale"], result["nfe"], recipe["sampler"]) if recipe else ("",)
+
+
+def _row(result: dict) -> str:
+    recipe = result.get("recipe")
+    named = (
+        [recipe["checkpoint"], f"`{recipe['sampler']}`", f"{recipe['cfg_scale']:g}"]
+        if recipe
+        else ["real images", "", ""]
+    )
+    measured = [
+        _percent(result["accuracy"]),
+        _number(result["frechet"]),
+        *(_percent(result[k]) for k in ("precision", "recall")),
+    ]
+    return "| " + " | ".join([*named, str(result.get("nfe", "")), str(result["images"]), *measured]) + " |"
+
+
+def _percent(measured: dict) -> str:
+    low, high = measured["interval"]
+    return f"{measured['value']:.1%} ({low:.1%} to {high:.1%})"
+
+
+def _number(measured: dict) -> str:
+    low, high = measured["interval"]
+    return f"{measured['value']:.2f} ({low:.2f} to {high:.2f})"

@@ -1,0 +1,129 @@
+"""sample: draw images with a network and a sampler, and save the whole run."""
+
+import argparse
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from tqdm import tqdm
+
+from pf_core import checkpoint
+from pf_core.cli.common import add_registry_knobs, device, given_of, interval, seeds
+from pf_core.errors import InputError
+from pf_core.export import check_suffix, export, read_recipe
+from pf_core.sample import Run, SampleSpec
+from pf_core.samplers import SAMPLERS
+from pf_core.trajectory import Trajectory, follow
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", help="a shipped name or a .safetensors file: " + ", ".join(checkpoint.names()))
+    parser.add_argument("--sampler", help=", ".join(SAMPLERS))
+    parser.add_argument("--nfe", help="budget of network evaluations an image; default 64")
+    parser.add_argument("--steps", help="outer steps, instead of --nfe")
+    parser.add_argument("--label", help="class name or index, or one an image, comma-separated; default: none")
+    parser.add_argument("--cfg-scale", help="classifier-free guidance; 1 is off")
+    parser.add_argument("--guidance-interval", metavar="LO,HI", help="guide only patches with t in [LO, HI]")
+    parser.add_argument("--seeds", help="one an image: 0-15, or 1,4,9; default 0")
+    parser.add_argument(
+        "--noise", metavar="FILE", help="safetensors file with tensor x0 (B, C, H, W), instead of the seeds' noise"
+    )
+    parser.add_argument(
+        "--recipe", metavar="FILE", help="repeat the run of any export; no other choice may be given beside it"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    parser.add_argument(
+        "--out", required=True, metavar="FILE", help="run.safetensors, .png (film strip), .gif, .webp or .mp4"
+    )
+    parser.add_argument("--precision", help="fp32 (default) or bf16")
+    parser.add_argument("--sheet", action="store_true", help="PNG: the results alone, ten a row, not the film strip")
+    add_registry_knobs(parser, SAMPLERS)
+
+
+def run(args: argparse.Namespace) -> None:
+    check_suffix(args.out, args.sheet)
+    spec = _from_recipe(args) if args.recipe else _from_flags(args)
+    bundle = checkpoint.load(spec.checkpoint, device(args.device))
+    x0 = _noise(spec, args.recipe)
+    job = Run(bundle, spec, x0, _edit_images(args.recipe))
+    trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
+    for _ in tqdm(follow(job, trajectory), total=job.spec.nfe, unit="NFE", disable=None):
+        pass
+    export(trajectory, bundle.codec, args.out, args.sheet)
+    print(
+        f"{args.out}: {len(job.spec.seeds)} images by {job.spec.sampler}, {job.spec.steps} steps, "
+        f"{job.spec.nfe} NFE ({job.forwards} forwards), {trajectory.seconds:.2f} s"
+    )
+
+
+def _from_flags(args: argparse.Namespace) -> SampleSpec:
+    if args.nfe is not None and args.steps is not None:
+        raise InputError("Give --nfe or --steps, not both.")
+    if args.checkpoint is None:
+        raise InputError(f"Name a network with --checkpoint: {', '.join(checkpoint.names()) or 'a .safetensors file'}.")
+    return SampleSpec(
+        checkpoint=args.checkpoint,
+        sampler=args.sampler or "look_ahead",
+        settings=given_of(args, SAMPLERS),
+        nfe=args.nfe,
+        steps=args.steps,
+        labels=[label.strip() for label in args.label.split(",")] if args.label is not None else [None],
+        cfg_scale=1.0 if args.cfg_scale is None else args.cfg_scale,
+        guidance_interval=interval(args.guidance_interval),
+        seeds=seeds("0" if args.seeds is None else args.seeds),
+        precision=args.precision or "fp32",
+        noise=None if args.noise is None else {"file": args.noise, "sha256": _digest(args.noise)},
+    )
+
+
+def _from_recipe(args: argparse.Namespace) -> SampleSpec:
+    extra = [
+        "checkpoint",
+        "sampler",
+        "nfe",
+        "steps",
+        "label",
+        "cfg_scale",
+        "guidance_interval",
+        "seeds",
+        "noise",
+        *given_of(args, SAMPLERS),
+    ]
+    clash = [name for name in extra if getattr(args, name) is not None]
+    if clash:
+        raise InputError(f"--recipe already decides --{clash[0].replace('_', '-')}: leave it out.")
+    return SampleSpec.from_dict(read_recipe(args.recipe))
+
+
+def _digest(path: str) -> str:
+    if not Path(path).is_file():
+        raise InputError(f"There is no file {path}.")
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _noise(spec: SampleSpec, recipe: str | None) -> torch.Tensor | None:
+    """x0 from the recipe's noise file; a run recorded as safetensors carries its own."""
+    if spec.noise is None:
+        return None
+    carried = _carries_tensors(recipe)
+    path = recipe if carried else spec.noise["file"]
+    if not carried and _digest(path) != spec.noise["sha256"]:
+        raise InputError(f"{path} is not the noise this recipe was made with.")
+    try:
+        with safe_open(path, framework="pt") as f:
+            return f.get_tensor("x0")
+    except (SafetensorError, OSError):
+        raise InputError(f"{path} holds no tensor x0: give a safetensors file with x0 (B, C, H, W).") from None
+
+
+def _edit_images(recipe: str | None) -> torch.Tensor | None:
+    """The pictures that a recipe's edits paint with, where its file carries them."""
+    if not _carries_tensors(recipe):
+        return None
+    with safe_open(recipe, framework="pt") as f:  # it was read as a recipe already
+        return f.get_tensor("edit_images") if "edit_images" in f.keys() else None
+
+
+def _carries_tensors(recipe: str | None) -> bool:
+    return recipe is not None and recipe.lower().endswith(".safetensors")

@@ -1,0 +1,118 @@
+"""toy: train a small network on points of the plane (Fig. 5) and draw or measure what it has learnt."""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from pf_core import files
+from pf_core.cli.common import add_knobs, add_registry_knobs, checked, given, given_of
+from pf_core.errors import InputError
+from pf_core.evaluate import write
+from pf_core.registry import parameters
+from pf_core.sample import versions
+from pf_core.samplers import SAMPLERS
+from pf_core.timesteps import TIMESTEPS
+from pf_core.toy import TOYS, read_points
+from pf_core.toylab import DRAWN, ToyConfig, ToyState, measure, trajectories
+
+PICTURES = (".png", ".pdf", ".svg")
+MAX_FILE = 20 * 2**20
+SHOWN, WAYS = 2000, 20  # points in a picture; evaluations of the chosen trajectories, one dot each
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", default=ToyConfig.data, help=", ".join(TOYS))
+    parser.add_argument("--points", metavar="FILE", help="a CSV of two columns, x and y, instead of --data")
+    parser.add_argument("--timesteps", default=ToyConfig.timesteps, help=", ".join(TIMESTEPS))
+    parser.add_argument("--sampler", default="euler", help="of the picture: " + ", ".join(SAMPLERS))
+    parser.add_argument("--nfe", type=int, default=50, help="of the picture: network evaluations a point; default 50")
+    parser.add_argument(
+        "--out", metavar="FILE", help="x.png, x.pdf or x.svg: Fig. 5; x.json: numbers; default: print numbers"
+    )
+    add_knobs(parser, parameters(ToyConfig).values())
+    for registry in (TOYS, TIMESTEPS, SAMPLERS):
+        add_registry_knobs(parser, registry)
+
+
+def run(args: argparse.Namespace) -> None:
+    check_out(args.out)
+    state = ToyState(config(args))
+    settings = SAMPLERS[args.sampler].settings(given_of(args, SAMPLERS))
+    trajectories(state.model, state.starts(1), args.sampler, args.nfe, settings)  # a wrong setting is told first
+    begin = time.perf_counter()
+    for _ in state:
+        pass
+    seconds = time.perf_counter() - begin
+    if args.out and Path(args.out).suffix in PICTURES:
+        picture(state, args, settings)
+        return
+    result = measure(state) | {"train_seconds": round(seconds, 3), "recipe": recipe(state.config)}
+    if args.out:
+        write(args.out, result)
+    else:
+        print(json.dumps(result, indent=1))
+
+
+def config(args: argparse.Namespace) -> ToyConfig:
+    """Raises InputError."""
+    values = checked(ToyConfig, given(args, parameters(ToyConfig).values()))
+    where = {"data": DRAWN, "array": load_points(args.points)} if args.points else {"data": args.data}
+    if not args.points:
+        own = given_of(args, TOYS)
+        if "seed" not in TOYS[args.data].knobs:
+            own.pop("seed", None)
+        where["data_settings"] = TOYS[args.data].settings(own)
+    settings = TIMESTEPS[args.timesteps].settings(given_of(args, TIMESTEPS))
+    return ToyConfig(**values, **where, timesteps=args.timesteps, timestep_settings=settings)
+
+
+def check_out(out: str | None) -> None:
+    """Before any work: raises InputError for a name that nothing can be written to."""
+    if out is None:
+        return
+    path = Path(out)
+    if path.suffix not in (*PICTURES, ".json"):
+        raise InputError(f"--out must end in .png, .pdf, .svg or .json, not {path.name!r}.")
+    folder = next(p for p in path.absolute().parents if p.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"Cannot write {out}: it is no file in a folder that can be written.")
+
+
+def load_points(name: str):
+    """(M, 2). Raises InputError."""
+    try:
+        if os.path.getsize(name) > MAX_FILE:
+            raise InputError(f"{name} is larger than {MAX_FILE // 2**20} MB: give fewer points.")
+        return read_points(Path(name).read_text(encoding="utf-8"))
+    except OSError as e:
+        raise InputError(f"Cannot read {name}: {e.strerror}.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{name} is not a text file.") from None
+
+
+def picture(state: ToyState, args: argparse.Namespace, settings: dict[str, Any]) -> None:
+    from pf_core.figures import static
+
+    def follow(starts, nfe):
+        return trajectories(state.model, starts, args.sampler, nfe, settings)
+
+    noise = state.starts(SHOWN)
+    all_, chosen = follow(noise, args.nfe), follow(state.forks(), min(args.nfe, WAYS))
+    label = SAMPLERS[args.sampler].label.split("(")[0].strip()
+    figure = static.figure5(
+        noise.numpy(),
+        state.truth(SHOWN).numpy(),
+        all_.x[all_.on_path].numpy(),
+        chosen.x[chosen.on_path].numpy(),
+        chosen.uncertainty[chosen.on_path].numpy(),
+        label,
+    )
+    with files.replacing(args.out) as temporary:
+        static.save(figure, temporary)
+
+
+def recipe(config: ToyConfig) -> dict[str, Any]:
+    return config.to_dict() | {"versions": versions()}

@@ -1,0 +1,37 @@
+"""Writing files so that no half file is ever seen: to a temporary name beside the target, then renamed."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pf_core.errors import InputError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the target's folder (made if missing); renamed to `path`, or removed on failure.
+
+    The temporary name keeps the suffix, so that writers which look at it do the same thing. Raises InputError if the
+    folder cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as f:
+            os.fsync(f.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # safetensors writes for the owner alone
+        os.replace(temporary, path)
+    except OSError as e:
+        raise InputError(f"Cannot write {path}: {e.strerror or e}.") from e
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

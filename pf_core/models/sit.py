@@ -1,0 +1,148 @@
+"""SiT with a timestep per token and a log-variance channel: the network of Patch Forcing (paper, Sec. 3)."""
+
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from pf_core.errors import InputError
+from pf_core.models.layers import (
+    Block,
+    FinalLayer,
+    LabelEmbedder,
+    PatchEmbed,
+    TimestepEmbedder,
+    position_embedding,
+)
+from pf_core.patches import PatchGrid
+from pf_core.types import PatchTime, Prediction
+
+
+@dataclass(frozen=True)
+class SiTConfig:
+    """Everything that shapes a SiT. `input_size` is a side in (latent) pixels, or (height, width).
+
+    `num_classes` 0 makes an unconditional network (one null row). `t_scale` multiplies t before its embedding: 1 in
+    the released networks, 1000 in ours, whose few training steps profit from the faster features.
+    `predict_uncertainty=False` is the SiT baseline: no log-variance channel, and one t for all patches.
+    """
+
+    in_channels: int = 4
+    input_size: int | tuple[int, int] = 32
+    patch_size: int = 2
+    depth: int = 12
+    hidden_size: int = 768
+    num_heads: int = 12
+    num_classes: int = 1000
+    mlp_ratio: float = 4.0
+    predict_uncertainty: bool = True
+    t_scale: float = 1.0
+
+    def __post_init__(self):
+        if isinstance(self.input_size, list):
+            object.__setattr__(self, "input_size", tuple(self.input_size))
+        if self.hidden_size % self.num_heads or self.hidden_size % 4:
+            raise InputError(f"Width {self.hidden_size} must be a multiple of 4 and of the {self.num_heads} heads.")
+
+    @property
+    def grid(self) -> PatchGrid:
+        size = self.input_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return PatchGrid(height, width, self.patch_size)
+
+
+PRESETS: dict[str, SiTConfig] = {
+    "S/2": SiTConfig(depth=12, hidden_size=384, num_heads=6),
+    "B/2": SiTConfig(depth=12, hidden_size=768, num_heads=12),
+    "L/2": SiTConfig(depth=24, hidden_size=1024, num_heads=16),
+    "XL/2": SiTConfig(depth=28, hidden_size=1152, num_heads=16),
+    "nano": SiTConfig(in_channels=3, patch_size=8, depth=2, hidden_size=32, num_heads=2, num_classes=10, t_scale=1000),
+    "mini": SiTConfig(in_channels=3, patch_size=4, depth=4, hidden_size=96, num_heads=2, num_classes=10, t_scale=1000),
+    "tiny": SiTConfig(in_channels=3, patch_size=4, depth=6, hidden_size=128, num_heads=2, num_classes=10, t_scale=1000),
+    "small": SiTConfig(
+        in_channels=3, patch_size=4, depth=8, hidden_size=192, num_heads=6, num_classes=10, t_scale=1000
+    ),
+}
+
+
+def preset(name: str, **changes) -> SiTConfig:
+    """A named size, with fields changed. Raises InputError for an unknown name."""
+    if name not in PRESETS:
+        raise InputError(f"There is no network size {name!r}. Known: {', '.join(PRESETS)}.")
+    return replace(PRESETS[name], **changes)
+
+
+class SiT(nn.Module):
+    """Predicts a velocity and, with `predict_uncertainty`, the log-variance of its own error.
+
+    Calling it: x (B, C, H, W), t a PatchTime, y (B,) class indices (the null class is `num_classes`) -> Prediction
+    with v (B, C, H, W) and logvar (B, 1, H, W) or None. At the start v = 0 and logvar = 0.
+    """
+
+    def __init__(self, config: SiTConfig):
+        super().__init__()
+        self.config, self.grid, self.channels = config, config.grid, config.in_channels
+        d = config.hidden_size
+        outputs = config.in_channels + int(config.predict_uncertainty)
+        self.x_embedder = PatchEmbed(config.in_channels, config.patch_size, d)
+        self.t_embedder = TimestepEmbedder(d, scale=config.t_scale)
+        self.y_embedder = LabelEmbedder(config.num_classes, d)
+        self.pos_embed = nn.Parameter(position_embedding(self.grid, d), requires_grad=False)
+        self.blocks = nn.ModuleList(Block(d, config.num_heads, config.mlp_ratio) for _ in range(config.depth))
+        self.final_layer = FinalLayer(d, config.patch_size**2 * outputs)
+        self.apply(_xavier)
+        self._init_embedders()
+
+    def _init_embedders(self) -> None:
+        conv = self.x_embedder.proj
+        nn.init.xavier_uniform_(conv.weight.view(conv.weight.shape[0], -1))
+        nn.init.zeros_(conv.bias)
+        for weight in (
+            self.y_embedder.embedding_table.weight,
+            self.t_embedder.mlp[0].weight,
+            self.t_embedder.mlp[2].weight,
+        ):
+            nn.init.normal_(weight, std=0.02)
+        zeroed = [b.adaLN_modulation[1] for b in self.blocks] + [
+            self.final_layer.adaLN_modulation[1],
+            self.final_layer.linear,
+        ]
+        for linear in zeroed:
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor, t: PatchTime, y: Tensor) -> Prediction:
+        h = self.x_embedder(x) + self.pos_embed
+        c = self.t_embedder(t.levels) + self.y_embedder(y)[:, None]  # (B, K, D): one condition per distinct time
+        for block in self.blocks:
+            h = block(h, c, t)
+        out = self.grid.join(self.final_layer(h, c, t))
+        if not self.config.predict_uncertainty:
+            return Prediction(out, None, out, None)
+        v, logvar = out[:, :-1], out[:, -1:]
+        return Prediction(v, logvar, v, logvar)
+
+
+def _xavier(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def config_dict(config: SiTConfig) -> dict:
+    """JSON-ready form; `SiTConfig(**config_dict(c)) == c`."""
+    return asdict(config)
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """(trainable, all) parameters; the two differ by the frozen `pos_embed`."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, train in sizes if train), sum(n for n, _ in sizes)
+
+
+def build(config: SiTConfig, seed: int = 0) -> SiT:
+    """A network with initial weights that depend on `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SiT(config)

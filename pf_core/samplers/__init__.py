@@ -1,0 +1,46 @@
+"""Inference samplers: generators of Step, `name(denoise, x, grid, ts, rng, *, knobs)`.
+
+ts: (S + 1,) increasing times, 0 -> 1, on the CPU; rng: one generator an image. After every outer step all patches share
+one t again. A consumer that stops iterating stops the sampler between two forward passes.
+
+ts may also be (S + 1, B, N), every patch with a grid of its own that never falls: a patch may pause (dt = 0) or sit at
+t = 1 all along. Then patches are on their own grids after every outer step; all else holds. A stretch of a grid will do
+too: samplers go from ts[0] to ts[-1], wherever these lie.
+"""
+
+import torch
+from torch import Tensor
+
+from pf_core.errors import InputError
+from pf_core.registry import Registry
+from pf_core.samplers.dual_loop import dual_loop
+from pf_core.samplers.euler import euler
+from pf_core.samplers.heun import heun
+from pf_core.samplers.look_ahead import look_ahead
+from pf_core.samplers.random_order import random_order
+
+SAMPLERS = Registry("sampler", [euler, heun, random_order, dual_loop, look_ahead])
+MAX_NFE = 1000
+
+
+def uniform_grid(steps: int) -> Tensor:
+    """(steps + 1,) times from 0 to 1, float64."""
+    return torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+
+
+def nfe_of(name: str, ts: Tensor, settings: dict) -> int:
+    """Network evaluations of a sampler on a time grid."""
+    return SAMPLERS[name].fn.nfe(ts, **settings)
+
+
+def steps_for(name: str, budget: int, settings: dict) -> int:
+    """The largest number of steps on a uniform grid whose NFE fits the budget. InputError if not even one does."""
+    fits = 0
+    while fits < budget and nfe_of(name, uniform_grid(fits + 1), settings) <= budget:
+        fits += 1
+    if fits == 0:
+        need = nfe_of(name, uniform_grid(1), settings)
+        raise InputError(
+            f"{budget} NFE are too few: one step of {name} takes {need}. Raise --nfe or choose another sampler."
+        )
+    return fits

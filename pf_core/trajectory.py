@@ -1,0 +1,154 @@
+"""A run as data: what every forward pass saw and said, saved as one safetensors file with the recipe in its header."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pf_core import files, flow
+from pf_core.errors import InputError
+from pf_core.patches import PatchGrid
+from pf_core.types import Step
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One forward pass, on the CPU. A patch's `logvar` is log(difficulty); NaN where a network predicts none.
+
+    x, x1_hat: (B, C, H, W) float16; t, logvar, logvar_cond: (B, N) float32; easy: (B, N) bool, all False where nothing
+    was ranked; threshold: (B,) difficulty under which a patch was called easy, or NaN. seconds since the run began.
+    """
+
+    phase: str
+    outer: int
+    nfe: int
+    seconds: float
+    x: Tensor
+    x1_hat: Tensor
+    t: Tensor
+    logvar: Tensor
+    logvar_cond: Tensor
+    easy: Tensor
+    threshold: Tensor
+
+    @classmethod
+    def of(cls, step: Step, grid: PatchGrid, seconds: float = 0.0) -> "Frame":
+        """x1_hat is from the conditional velocity after guidance, as the sampler would use it."""
+        b, n = step.t.shape
+        seen = step.prediction
+
+        def patches(logvar: Tensor | None) -> Tensor:
+            return torch.full((b, n), torch.nan) if logvar is None else flow.difficulty(logvar, grid).log().cpu()
+
+        return cls(
+            step.phase,
+            step.outer,
+            step.nfe,
+            seconds,
+            step.x.half().cpu(),
+            flow.predict_x1(step.x, seen.v, step.t, grid).half().cpu(),
+            step.t.float().cpu().contiguous(),
+            patches(seen.logvar),
+            patches(seen.logvar_cond),
+            torch.zeros(b, n, dtype=torch.bool) if step.easy is None else step.easy.cpu(),
+            torch.full((b,), torch.nan) if step.threshold is None else step.threshold.float().cpu(),
+        )
+
+
+_STACKED = ("x", "x1_hat", "t", "logvar", "logvar_cond", "easy", "threshold")
+_LISTED = ("phase", "outer", "nfe", "seconds")
+
+
+@dataclass
+class Trajectory:
+    """All frames of a run; x0, x1 (B, C, H, W) float32, unclamped, in the network's space (x1 None if stopped).
+
+    edit_images: (E, C, H, W) pictures given beside the recipe for its edits to paint with, None where there are none.
+    """
+
+    grid: PatchGrid
+    recipe: dict[str, Any]
+    x0: Tensor
+    frames: list[Frame] = field(default_factory=list)
+    x1: Tensor | None = None
+    seconds: float = 0.0
+    forwards: int = 0
+    edit_images: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def save(self, path: str | Path) -> None:
+        """One safetensors file: x, x1_hat (S, B, C, H, W), t, logvar, logvar_cond, easy (S, B, N), threshold (S, B),
+        x0, x1 (B, C, H, W), edit_images (E, C, H, W) where there are any; JSON header entries phase, outer, nfe,
+        seconds (one a forward pass), recipe, run."""
+        if self.x1 is None:
+            raise InputError("The run was stopped before its end: there is no final state to save.")
+        tensors = {k: torch.stack([getattr(f, k) for f in self.frames]).contiguous() for k in _STACKED}
+        tensors |= {"easy": tensors["easy"].to(torch.uint8), "x0": self.x0.contiguous(), "x1": self.x1.contiguous()}
+        if self.edit_images is not None:
+            tensors["edit_images"] = self.edit_images.float().cpu().contiguous()
+        header = {k: json.dumps([getattr(f, k) for f in self.frames]) for k in _LISTED}
+        run = {
+            "grid": [self.grid.height, self.grid.width, self.grid.patch_size],
+            "seconds": self.seconds,
+            "forwards": self.forwards,
+        }
+        header |= {"recipe": json.dumps(self.recipe), "run": json.dumps(run)}
+        with files.replacing(path) as temporary:
+            save_file(tensors, temporary, metadata=header)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Trajectory":
+        """Raises InputError for a file that `save` did not write."""
+        if not Path(path).is_file():
+            raise InputError(f"There is no file {path}.")
+        try:
+            with safe_open(path, framework="pt") as f:
+                header = {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
+                tensors = {k: f.get_tensor(k) for k in f.keys()}
+            run = header["run"]
+            rows = zip(*(header[k] for k in _LISTED), *(tensors[k] for k in _STACKED), strict=True)
+            frames = [Frame(**dict(zip(_LISTED + _STACKED, row, strict=True))) for row in rows]
+            frames = [Frame(**{**vars(f), "easy": f.easy.bool()}) for f in frames]
+            return cls(
+                PatchGrid(*run["grid"]),
+                header["recipe"],
+                tensors["x0"],
+                frames,
+                tensors["x1"],
+                run["seconds"],
+                run["forwards"],
+                tensors.get("edit_images"),
+            )
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as e:
+            raise InputError(f"{path} is not a recorded run, or is damaged ({type(e).__name__}: {e}).") from None
+
+
+def follow(run: Iterable[Step], trajectory: Trajectory) -> Iterator[Frame]:
+    """Record a run step by step, yielding each frame as it comes; `trajectory` fills on the way."""
+    begin, trajectory.edit_images = time.perf_counter(), getattr(run, "edit_images", None)
+    for step in run:
+        trajectory.seconds = time.perf_counter() - begin
+        trajectory.forwards = getattr(run, "forwards", step.nfe)
+        if step.phase == "final":
+            trajectory.x1 = step.x.float().cpu()
+            return
+        frame = Frame.of(step, trajectory.grid, trajectory.seconds)
+        trajectory.frames.append(frame)
+        yield frame
+
+
+def record(run) -> Trajectory:
+    """A `sample.Run` to its end."""
+    trajectory = Trajectory(run.bundle.grid, run.spec.to_dict(), run.x0)
+    for _ in follow(run, trajectory):
+        pass
+    return trajectory

@@ -1,0 +1,104 @@
+"""What tests of the app share: nano networks, a session over them, a client, a network that waits."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from app.routes import routes
+from app.session import Session
+from app.store import StoredRun
+from pf_core import checkpoint
+from pf_core.models import build, preset
+from pf_core.sample import SampleSpec
+
+ROOT = Path(__file__).resolve().parent.parent
+CLASSES = [f"class {i}" for i in range(10)]
+
+
+def make_networks(folder: Path) -> None:
+    """Two nano networks with small random last weights: `nano` with a difficulty head, `plain` without."""
+    for name, uncertain in (("nano", True), ("plain", False)):
+        torch.manual_seed(3)
+        model = build(preset("nano", predict_uncertainty=uncertain))
+        with torch.no_grad():
+            for parameter in model.final_layer.parameters():
+                parameter.copy_(0.05 * torch.randn_like(parameter))
+        checkpoint.save(folder / f"{name}.safetensors", model, CLASSES, {})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def networks(tmp_path_factory):
+    folder, shipped = tmp_path_factory.mktemp("checkpoints"), checkpoint.FOLDER
+    make_networks(folder)
+    checkpoint.FOLDER = folder
+    yield folder
+    checkpoint.FOLDER = shipped
+
+
+@pytest.fixture
+def session(tmp_path):
+    return Session(recordings=tmp_path / "none")
+
+
+@pytest.fixture
+def client(session):
+    return TestClient(Starlette(routes=routes(session)), raise_server_exceptions=False)
+
+
+def spec(**changes) -> SampleSpec:
+    return SampleSpec(
+        **{"checkpoint": "nano", "sampler": "look_ahead", "nfe": 8, "labels": ["class 1"], "seeds": [0, 1], **changes}
+    )
+
+
+def ended(run: StoredRun, seconds: float = 20) -> StoredRun:
+    limit = time.monotonic() + seconds
+    while run.state in ("waiting", "running"):
+        assert time.monotonic() < limit, "the run does not end"
+        time.sleep(0.005)
+    return run
+
+
+def unpack(content: bytes) -> tuple[dict, list[dict]]:
+    """What the browser does with a reply of frames."""
+    length = int(np.frombuffer(content[:4], "<u4")[0])
+    header, frames, at = json.loads(content[4 : 4 + length]), [], 4 + length
+    for _ in header["frames"]:
+        frame, place = {}, at
+        for name, kind, shape in header["layout"]:
+            size = int(np.prod(shape)) * np.dtype(kind).itemsize
+            frame[name] = np.frombuffer(content[place : place + size], kind).reshape(shape)
+            place += size
+        frames.append(frame)
+        at += header["stride"]
+    assert at == len(content)
+    return header, frames
+
+
+class Slow:
+    """A network that waits at every forward until `go` is set once more."""
+
+    def __init__(self, model):
+        self.model, self.grid, self.channels = model, model.grid, model.channels
+        self.go = threading.Semaphore(0)
+        self.calls = 0
+
+    def __call__(self, *given):
+        assert self.go.acquire(timeout=20)
+        self.calls += 1
+        return self.model(*given)
+
+
+@pytest.fixture
+def slow(session):
+    bundle = session.bundle("nano")
+    bundle.model = Slow(bundle.model)
+    yield bundle.model
+    bundle.model.go.release(10_000)

@@ -1,0 +1,30 @@
+"""A tiny network with lively weights, as a Bundle and as a checkpoint file."""
+
+import torch
+
+from pf_core import checkpoint
+from pf_core.checkpoint import Bundle
+from pf_core.codecs import pixels
+from pf_core.conditioning import ClassLabels
+from pf_core.data.shapes import SHAPES
+from pf_core.models import build, preset
+
+
+def lively(name="nano", **changes):
+    """Random weights everywhere: velocities and difficulties that differ from patch to patch."""
+    model = build(preset(name, **changes)).eval().requires_grad_(False)
+    rng = torch.Generator().manual_seed(0)
+    for p in model.parameters():
+        if p is not model.pos_embed:
+            p.copy_(0.15 * torch.randn(p.shape, generator=rng))
+    return model
+
+
+def bundle(**changes):
+    return Bundle("nano", lively(**changes), pixels(), ClassLabels(10, list(SHAPES)))
+
+
+def write_checkpoint(folder, name="nano", **changes):
+    path = folder / f"{name}.safetensors"
+    checkpoint.save(path, lively(**changes), list(SHAPES), {"command": "none", "steps": 0})
+    return path

@@ -1,0 +1,65 @@
+"""The README says what is true: its tables, its commands, its example and its pictures."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from helpers import write_checkpoint
+
+from pf_core import checkpoint
+from pf_core.cli import COMMANDS
+from pf_core.cli.common import Parser
+from pf_core.cli.list_ import markdown
+from pf_core.cli.report import table
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+TABLES = re.findall(r"<!-- ([a-z-]+) -->\n(.*?)\n<!-- /\1 -->", README, re.S)
+
+
+def blocks():
+    """Indented shell lines, with continued lines joined."""
+    joined = README.replace("\\\n", " ")
+    return [line.strip() for line in joined.splitlines() if re.match(r" {4}(python -m|make|\.venv)", line)]
+
+
+def test_there_are_tables_and_commands():
+    assert TABLES and blocks()
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _ in TABLES])
+def test_tables_are_those_of_the_registries(kind):
+    made = table(ROOT / "docs" / "results") if kind == "results" else markdown(kind)
+    assert dict(TABLES)[kind] == made
+
+
+@pytest.mark.parametrize("line", [b for b in blocks() if b.startswith("python -m pf_core")])
+def test_commands_parse(line):
+    words = shlex.split(line, comments=True)[3:]
+    parser = Parser()
+    commands = parser.add_subparsers(dest="command", parser_class=Parser)
+    for name, module in COMMANDS.items():
+        module.add_arguments(commands.add_parser(name))
+    parser.parse_args(words)
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert {word for word in re.findall(r"`?make ([a-z-]+)`?", README)} - {"this", "them"} <= targets
+
+
+def test_pictures_exist():
+    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
+        assert (ROOT / path).is_file(), path
+
+
+def test_the_library_example_runs(tmp_path, monkeypatch, capsys):
+    if "shapes-pft" not in checkpoint.names():
+        monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
+        write_checkpoint(tmp_path, "shapes-pft")
+    example = re.search(r"```python\n(from pf_core.*?)```", README, re.S)[1]
+    scope = {}
+    exec(example, scope)
+    assert scope["images"].shape == (2, 3, 32, 32)
+    assert len(capsys.readouterr().out.splitlines()) == scope["step"].nfe + 1

@@ -1,0 +1,53 @@
+"""The shipped networks are as good as the README says: small new samples agree with the recorded evaluations."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pf_core import checkpoint
+from pf_core.cli.report import table
+from pf_core.data import DATASETS
+from pf_core.evaluate import draw, shards, summarise
+from pf_core.sample import SampleSpec
+from pf_core.studies import STUDIES
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+RECORDED = [p for p in sorted(RESULTS.glob("*.json")) if "recipe" in json.loads(p.read_text())]
+
+
+def overlap(a, b):
+    return a["interval"][0] <= b["interval"][1] and b["interval"][0] <= a["interval"][1]
+
+
+def test_recorded_evaluations_are_of_the_shipped_files():
+    assert RECORDED
+    for path in RECORDED:
+        recipe = json.loads(path.read_text())["recipe"]
+        assert recipe["checkpoint_hash"] == checkpoint.load(recipe["checkpoint"]).hash, path.name
+    assert table(RESULTS).count("\n") > len(RECORDED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", RECORDED, ids=lambda p: p.stem)
+def test_new_seeds_agree_with_the_recorded_numbers(path, tmp_path):
+    recorded = json.loads(path.read_text())
+    net = checkpoint.load(recorded["recipe"]["checkpoint"])
+    recipe = {
+        k: v for k, v in recorded["recipe"].items() if k in ("checkpoint", "sampler", "settings", "nfe", "cfg_scale")
+    }
+    parts = shards(SampleSpec(**recipe), 100, 10_000_000, 10)
+    again = summarise(list(draw(net, parts, tmp_path)), DATASETS["shapes"].fn())
+    assert (
+        overlap(again["accuracy"], recorded["accuracy"])
+        or abs(again["accuracy"]["value"] - recorded["accuracy"]["value"]) < 0.03
+    )
+
+
+@pytest.mark.slow
+def test_difficulty_agrees_with_the_recorded_study():
+    recorded = json.loads((RESULTS / "difficulty.json").read_text())
+    again = STUDIES["difficulty"].fn(checkpoint.load("shapes-pft"), images=100)
+    for t, numbers in again["t"].items():
+        for name, measured in numbers.items():
+            assert overlap(measured, recorded["t"][t][name]), (t, name)

@@ -1,0 +1,135 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from helpers import bundle
+from PIL import Image
+from safetensors import safe_open
+
+from pf_core import flow
+from pf_core.codecs import to_uint8
+from pf_core.errors import InputError
+from pf_core.export import WRITERS, export, film_strip, read_recipe, sigma_colours
+from pf_core.sample import Run, SampleSpec, sample
+from pf_core.trajectory import Trajectory, follow, record
+
+SPEC = SampleSpec("nano", "look_ahead", nfe=12, labels=["star"], seeds=[3, 4], cfg_scale=2.0)
+
+
+@pytest.fixture(scope="module")
+def run():
+    return record(Run(bundle(), SPEC))
+
+
+def test_one_frame_a_forward_pass_and_the_final_state(run):
+    steps = list(sample(bundle(), SPEC))
+    assert [(f.phase, f.outer, f.nfe) for f in run.frames] == [(s.phase, s.outer, s.nfe) for s in steps[:-1]]
+    assert torch.equal(run.x1, steps[-1].x) and run.forwards == 2 * len(run)
+
+
+def test_a_frame_holds_the_step(run):
+    net = bundle()
+    for step, frame in zip(sample(net, SPEC), run.frames, strict=False):
+        seen = step.prediction
+        assert torch.equal(frame.x, step.x.half()) and torch.equal(frame.t, step.t)
+        assert torch.equal(frame.x1_hat, flow.predict_x1(step.x, seen.v, step.t, net.grid).half())
+        assert torch.allclose(frame.logvar_cond, net.grid.to_patches(seen.logvar_cond.exp()).log(), atol=1e-5)
+        if step.easy is not None and step.phase == "outer":
+            assert torch.equal(frame.easy, frame.logvar.exp() < frame.threshold[:, None] * (1 - 1e-6))
+
+
+def test_the_file_has_the_promised_tensors_and_header(run, tmp_path):
+    run.save(tmp_path / "run.safetensors")
+    with safe_open(tmp_path / "run.safetensors", "pt") as f:
+        s, b, n = len(run), 2, 16
+        shapes = {k: tuple(f.get_slice(k).get_shape()) for k in f.keys()}
+        assert shapes["x"] == (s, b, 3, 32, 32) and shapes["x1"] == (b, 3, 32, 32)
+        assert all(shapes[k] == (s, b, n) for k in ("t", "logvar", "logvar_cond", "easy"))
+        assert f.get_tensor("x1").dtype == torch.float32 and set(f.get_tensor("easy").unique().tolist()) == {0, 1}
+        header = {k: json.loads(v) for k, v in f.metadata().items()}
+    assert len(header["phase"]) == len(header["outer"]) == len(header["nfe"]) == s
+    assert header["recipe"] == json.loads(json.dumps(run.recipe))
+
+
+def test_saving_and_loading_keeps_everything(run, tmp_path):
+    run.save(tmp_path / "run.safetensors")
+    again = Trajectory.load(tmp_path / "run.safetensors")
+    assert torch.equal(again.x1, run.x1) and again.grid == run.grid and again.seconds == run.seconds
+    for a, b in zip(again.frames, run.frames, strict=True):
+        for key, x in vars(a).items():
+            y = getattr(b, key)
+            assert torch.allclose(x, y, rtol=0, atol=0, equal_nan=True) if isinstance(x, torch.Tensor) else x == y
+
+
+@pytest.mark.parametrize("suffix", list(WRITERS))
+def test_every_export_repeats_the_run_bit_for_bit(run, tmp_path, suffix):
+    path = tmp_path / f"run{suffix}"
+    export(run, bundle().codec, path)
+    again = record(Run(bundle(), SampleSpec.from_dict(read_recipe(path))))
+    assert torch.equal(again.x1, run.x1)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_animations_have_a_picture_a_forward_pass(run, tmp_path):
+    for suffix in (".gif", ".webp"):
+        export(run, bundle().codec, tmp_path / f"run{suffix}")
+        with Image.open(tmp_path / f"run{suffix}") as picture:
+            assert picture.n_frames == len(run)
+
+
+def test_a_strip_grows_with_columns(run):
+    few, many = (film_strip(run, bundle().codec, columns=c) for c in (3, 8))
+    assert few.height == many.height and few.width < many.width
+
+
+def test_a_sheet_holds_the_results(run, tmp_path):
+    export(run, bundle().codec, tmp_path / "sheet.png", sheet=True)
+    with Image.open(tmp_path / "sheet.png") as picture:
+        assert picture.size == (640, 64)
+        pixels = torch.from_numpy(np.array(picture))[::2, ::2]
+    assert torch.equal(pixels[:, 32:64], to_uint8(run.x1)[1])
+    assert SampleSpec.from_dict(read_recipe(tmp_path / "sheet.png")).seeds == [3, 4]
+    with pytest.raises(InputError, match="must end in .png"):
+        export(run, bundle().codec, tmp_path / "sheet.gif", sheet=True)
+
+
+def test_missing_difficulty_is_grey():
+    assert len(set(sigma_colours(torch.tensor([torch.nan]))[0].tolist())) == 1
+
+
+def test_a_network_without_difficulty_records_nan(tmp_path):
+    plain = record(Run(bundle(predict_uncertainty=False), SampleSpec("nano", "euler", nfe=3)))
+    assert torch.isnan(plain.frames[0].logvar).all() and not plain.frames[0].easy.any()
+    export(plain, bundle().codec, tmp_path / "plain.png")
+
+
+def test_a_stopped_run_keeps_its_frames_but_is_not_saved(tmp_path):
+    job = Run(bundle(), SPEC)
+    trajectory = Trajectory(job.bundle.grid, job.spec.to_dict(), job.x0)
+    frames = follow(job, trajectory)
+    next(frames), next(frames)
+    frames.close()
+    assert len(trajectory) == 2 and job.forwards == 4
+    with pytest.raises(InputError, match="stopped"):
+        trajectory.save(tmp_path / "no.safetensors")
+
+
+@pytest.mark.parametrize("name", ["run.txt", "run"])
+def test_unknown_suffixes_are_refused(run, tmp_path, name):
+    with pytest.raises(InputError, match="must end in"):
+        export(run, bundle().codec, tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", None])
+def test_files_without_a_recipe_are_refused(tmp_path, content):
+    for suffix in (".png", ".json", ".safetensors", ".gif"):
+        path = tmp_path / f"x{suffix}"
+        if content is None:
+            Image.new("RGB", (4, 4)).save(path, "PNG")
+        else:
+            path.write_bytes(content)
+        with pytest.raises(InputError, match="no recipe"):
+            read_recipe(path)
+        with pytest.raises(InputError):
+            Trajectory.load(path)
