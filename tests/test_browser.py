@@ -196,7 +196,7 @@ def test_scrubbing_away_while_it_runs_and_stop(page, served, slow):
 def test_bad_input_is_a_sentence_on_the_page(page, served):
     visit(page, served, "?network=nano&seed=x")
     page.wait_for_selector("#explore-said p")
-    assert "seed must be a number" in page.inner_text("#explore-said")
+    assert "seed must be a whole number" in page.inner_text("#explore-said")
 
 
 def test_several_runs_on_one_clock(page, served):

@@ -64,7 +64,9 @@ class Viewer {
     if (wanted.length && wanted.map((r) => r.id).join() === this.runs.map((r) => r.id).join()) return;
     this.runs.forEach((run) => { run.closed = true; });
     this.player.pause();
+    const turn = this.turn = (this.turn || 0) + 1;
     this.palettes = await loadPalettes();
+    if (turn !== this.turn) return; // a later manifest came while this one waited
     this.find(".pfv-empty").hidden = wanted.length > 0;
     this.find(".pfv-empty p").textContent = manifest.empty || "";
     if (manifest.query && this.root.getBoundingClientRect().top > innerHeight * 0.6) this.root.scrollIntoView({ behavior: "smooth" });
