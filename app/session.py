@@ -5,6 +5,8 @@ import threading
 from collections import deque
 from pathlib import Path
 
+from torch import Tensor
+
 from app.frames import pack_final, pack_frame
 from app.store import DONE, FAILED, RUNNING, STOPPED, WAITING, RunStore, StoredRun
 from pf_core import checkpoint
@@ -62,8 +64,8 @@ class Session:
 
     # runs
 
-    def start(self, spec: SampleSpec) -> StoredRun:
-        """Queue a run. Raises InputError if the recipe or its size is wrong."""
+    def start(self, spec: SampleSpec, x0: Tensor | None = None, edit_images: Tensor | None = None) -> StoredRun:
+        """Queue a run; `x0` and `edit_images` as in `pf_core.sample.Run`. Raises InputError if anything is wrong."""
         if len(spec.seeds) > MAX_IMAGES:
             raise InputError(f"The app draws at most {MAX_IMAGES} images at once, not {len(spec.seeds)}.")
         bundle = self.bundle(spec.checkpoint)
@@ -72,7 +74,7 @@ class Session:
             raise InputError(
                 f"That is {nfe} NFE an image; the app runs at most {MAX_NFE}. The command line has no such limit."
             )
-        job = Run(bundle, spec)
+        job = Run(bundle, spec, x0, edit_images)
         trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
         run = StoredRun(job.spec, trajectory, bundle.codec, title(job.spec), job, guided=job.spec.cfg_scale != 1)
         with self._turn:

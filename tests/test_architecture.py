@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = """
-    __init__ errors files patches registry types flow timesteps models codecs conditioning data oracle toy guidance
+    __init__ errors files pictures patches registry types flow timesteps models codecs conditioning data oracle toy guidance
     samplers trajectory compare export checkpoint intervene sample judges metrics evaluate train toylab runs figures
     studies presets cli __main__
 """.split()  # each imports only from those before it
