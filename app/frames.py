@@ -2,7 +2,8 @@
 
 A reply of frames is: uint32 (little endian) length of the header; the header, JSON padded with spaces to a multiple of
 four; then for each frame `stride` bytes, laid out as `layout` says. float32: t, logvar, logvar_cond (B, N), threshold
-(B); uint8: x, x1_hat (B, H, W, 3) RGB, easy (B, N) 0 hard, 1 easy, 2 nothing was ranked.
+(B); uint8: x, x1_hat (B, H, W, 3) RGB, as differences from what the frames before foretell (app/residuals.py; the
+frame's head says `from` which predictors), easy (B, N) 0 hard, 1 easy, 2 nothing was ranked.
 """
 
 import json
@@ -28,16 +29,8 @@ def pack_frame(run: StoredRun, frame: Frame) -> None:
     ranked = bool(frame.easy.any() or frame.threshold.isfinite().any())
     easy = frame.easy.byte() if ranked else torch.full_like(frame.easy, NOT_RANKED, dtype=torch.uint8)
     pictures = [to_uint8(run.codec.decode(x.float())) for x in (frame.x, frame.x1_hat)]
-    _append(run, [frame.t, frame.logvar, frame.logvar_cond, frame.threshold], [*pictures, easy])
-    run.heads.append(
-        {
-            "phase": frame.phase,
-            "outer": frame.outer,
-            "nfe": frame.nfe,
-            "seconds": round(frame.seconds, 4),
-            "ranked": ranked,
-        }
-    )
+    head = {"phase": frame.phase, "seconds": round(frame.seconds, 4), "ranked": ranked}
+    _append(run, frame, head, [frame.t, frame.logvar, frame.logvar_cond, frame.threshold], pictures, easy)
 
 
 def pack_final(run: StoredRun) -> None:
@@ -46,22 +39,18 @@ def pack_final(run: StoredRun) -> None:
     nothing = torch.full_like(last.t, torch.nan)
     picture = to_uint8(run.codec.decode(done.x1))
     easy = torch.full_like(last.easy, NOT_RANKED, dtype=torch.uint8)
-    _append(
-        run,
-        [torch.ones_like(last.t), nothing, nothing, torch.full_like(last.threshold, torch.nan)],
-        [picture, picture, easy],
-    )
-    run.heads.append(
-        {"phase": "final", "outer": last.outer, "nfe": last.nfe, "seconds": round(done.seconds, 4), "ranked": False}
-    )
+    head = {"phase": "final", "seconds": round(done.seconds, 4), "ranked": False}
+    floats = [torch.ones_like(last.t), nothing, nothing, torch.full_like(last.threshold, torch.nan)]
+    _append(run, last, head, floats, [picture, picture], easy)
 
 
-def _append(run: StoredRun, floats: list[torch.Tensor], small: list[torch.Tensor]) -> None:
-    run.size = tuple(small[0].shape[1:3])
-    data = b"".join(
-        [x.numpy().astype("<f4").tobytes() for x in floats] + [x.numpy().astype(np.uint8).tobytes() for x in small]
-    )
+def _append(run: StoredRun, frame: Frame, head: dict, floats: list, pictures: list, easy: torch.Tensor) -> None:
+    run.size = tuple(pictures[0].shape[1:3])
+    coded = [seen.encode(picture.numpy()) for seen, picture in zip(run.before, pictures, strict=True)]
+    parts = [x.numpy().astype("<f4") for x in floats] + [apart for _, apart in coded]
+    data = b"".join(part.tobytes() for part in [*parts, easy.numpy().astype(np.uint8)])
     run.packed.append(data + bytes(-len(data) % 4))
+    run.heads.append(head | {"outer": frame.outer, "nfe": frame.nfe, "from": [k for k, _ in coded]})
 
 
 def layout(run: StoredRun) -> list[list]:

@@ -1,6 +1,7 @@
 """The app's own routes, beside Gradio's: frames, what a run is, exports, the viewer's files. Refusals are JSON."""
 
 import asyncio
+import gzip
 import hashlib
 import inspect
 import mimetypes
@@ -35,11 +36,10 @@ def routes(session: Session) -> list[Route]:
     def run_frames(request: Request) -> Response:
         run = session.store.get(request.path_params["run_id"])
         start = _start(request.query_params.get("start", "0"))
-        return Response(
-            pack_reply(run, start, status(run, session.ahead(run))),
-            media_type=_BYTES,
-            headers=_FRESH,
-        )
+        reply = pack_reply(run, start, status(run, session.ahead(run)))
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            return Response(gzip.compress(reply, 5), media_type=_BYTES, headers=_FRESH | {"content-encoding": "gzip"})
+        return Response(reply, media_type=_BYTES, headers=_FRESH)
 
     def run_export(request: Request) -> Response:
         run = session.store.get(request.path_params["run_id"])

@@ -5,6 +5,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.residuals import Residuals
 from pf_core.errors import InputError
 from pf_core.sample import SampleSpec
 from pf_core.trajectory import Trajectory
@@ -36,6 +37,7 @@ class StoredRun:
     recording: bool = False
     packed: list[bytes] = field(default_factory=list)
     heads: list[dict] = field(default_factory=list)
+    before: tuple[Residuals, Residuals] = field(default_factory=lambda: (Residuals(), Residuals()))  # of x, x1_hat
     size: tuple[int, int] | None = None  # height and width of a decoded image, once there is one
     stop: threading.Event = field(default_factory=threading.Event)
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))

@@ -11,6 +11,7 @@ import torch
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from app.residuals import Residuals
 from app.routes import routes
 from app.session import Session
 from app.store import StoredRun
@@ -70,12 +71,15 @@ def unpack(content: bytes) -> tuple[dict, list[dict]]:
     """What the browser does with a reply of frames."""
     length = int(np.frombuffer(content[:4], "<u4")[0])
     header, frames, at = json.loads(content[4 : 4 + length]), [], 4 + length
-    for _ in header["frames"]:
+    before = {"x": Residuals(), "x1_hat": Residuals()}  # what `start` leaves out is not known here: ask for all
+    for info in header["frames"]:
         frame, place = {}, at
         for name, kind, shape in header["layout"]:
             size = int(np.prod(shape)) * np.dtype(kind).itemsize
             frame[name] = np.frombuffer(content[place : place + size], kind).reshape(shape)
             place += size
+        for k, name in zip(info["from"], before, strict=True):
+            frame[name] = before[name].decode(k, frame[name])
         frames.append(frame)
         at += header["stride"]
     assert at == len(content)

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.frames import command, pack_frame
+from app.residuals import Residuals
 from app.routes import logged_in, routes
 from app.session import MAX_IMAGES, MAX_NFE, Session
 from app.source import listing
@@ -152,6 +153,26 @@ def test_frames_hold_what_was_recorded(session, client):
         and np.isnan(frames[-1]["logvar"]).all()
     )
     assert not np.array_equal(frames[3]["logvar"], frames[3]["logvar_cond"])
+
+
+def test_frames_travel_short(session, client):
+    run = ended(session.start(spec(seeds=[0])))
+    reply = client.get(f"/pf/runs/{run.id}/frames")
+    assert reply.headers["content-encoding"] == "gzip"
+    sent = int(reply.headers["content-length"])
+    plain = client.get(f"/pf/runs/{run.id}/frames", headers={"accept-encoding": "identity"})
+    assert plain.content == reply.content and sent < 0.8 * len(plain.content)
+
+
+def test_pictures_as_differences_come_back():
+    rng = np.random.default_rng(0)
+    here, there = Residuals(), Residuals()
+    for k in range(9):
+        picture = (
+            rng.integers(0, 256, (1, 4, 4, 3), np.uint8) if k % 4 == 0 else (picture + np.uint8(k)) & np.uint8(255)
+        )
+        which, apart = here.encode(picture)
+        assert np.array_equal(there.decode(which, apart), picture)
 
 
 def test_frames_can_be_asked_for_from_any_place(session, client):

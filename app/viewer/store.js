@@ -83,7 +83,7 @@ export class RunData {
     const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
     const before = JSON.stringify(this.status);
     this.status = pick(head);
-    head.frames.forEach((info, i) => this.frames.push(unpack(buffer, 4 + length + i * head.stride, head.layout, info)));
+    head.frames.forEach((info, i) => this.frames.push(restore(this.frames, unpack(buffer, 4 + length + i * head.stride, head.layout, info))));
     if (head.frames.length) this.shape = shapeOf(head.layout);
     return head.frames.length > 0 || JSON.stringify(this.status) !== before;
   }
@@ -114,6 +114,24 @@ function unpack(buffer, offset, layout, info) {
     frame[name] = new TYPES[type](buffer, offset, size);
     offset += frame[name].byteLength;
   }
+  return frame;
+}
+
+// [frames back, times what]: the same list as in app/residuals.py
+const PREDICTORS = [[[1, 1]], [[2, 1]], [[1, 2], [2, -1]], [[2, 2], [4, -1]]];
+
+/** The frame's two pictures, which came as differences from what the frames before foretell. */
+function restore(before, frame) {
+  ["x", "x1_hat"].forEach((name, which) => {
+    const terms = PREDICTORS[frame.from[which]].filter(([back]) => back <= before.length).map(([back, times]) => [before.at(-back)[name], times]);
+    const picture = new Uint8Array(frame[name].length);
+    for (let i = 0; i < picture.length; i += 1) {
+      let guess = 0;
+      for (const [values, times] of terms) guess += times * values[i];
+      picture[i] = frame[name][i] + Math.max(0, Math.min(255, guess)); // modulo 256, as Uint8Array does
+    }
+    frame[name] = picture;
+  });
   return frame;
 }
 

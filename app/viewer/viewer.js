@@ -1,11 +1,12 @@
 // The frame viewer: 1 to 4 runs on one clock. mount() is called once by the Gradio component.
 
+import { drawBars, sigmaBar } from "./bars.js";
 import { RUN_COLOURS } from "./charts.js";
 import { Clock } from "./clock.js";
 import { listen } from "./input.js";
 import { Inspector } from "./inspector.js";
 import { forget, sizeOf } from "./canvas.js";
-import { arrange, boxOf, drawPanel, gradient, PANELS, sigmaScale, sigmaTicks } from "./panels.js";
+import { arrange, boxOf, drawPanel, PANELS, sigmaScale } from "./panels.js";
 import { columns, drawFilmBar } from "./filmbar.js";
 import { Player } from "./player.js";
 import { loadPalettes, RunData } from "./store.js";
@@ -216,7 +217,7 @@ class Viewer {
       const scaled = panel.map === "logvar" || panel.map === "logvar_cond";
       const scale = scaled ? sigmaScale(frame, panel.map, layout, this.palettes, this.settings.perFrame) : null;
       drawPanel(figure.querySelector("canvas"), panel, frame, layout, run.meta.grid, this.palettes, scale);
-      if (scaled && this.settings.perFrame) this.sigmaBar(figure, scale);
+      if (scaled && this.settings.perFrame) sigmaBar(this, figure, scale);
     }
     this.placeCross(section, layout, run.meta.grid);
     this.saySentence(section, run, i);
@@ -315,23 +316,8 @@ class Viewer {
       panels.style.columnGap = `${gap}px`;
     });
     this.all("canvas, .pfv-film").forEach(forget);
-    this.bars();
+    drawBars(this);
     this.redrawAll();
-  }
-
-  bars() {
-    for (const figure of this.all("figure[data-panel]")) {
-      const bar = figure.querySelector(".pfv-bar");
-      if (figure.dataset.panel === "t") bar.innerHTML = barMarkup(gradient(this.palettes.t), [[0, "0"], [0.5, "0.5"], [1, "1"]]);
-      if (["sigma", "cond"].includes(figure.dataset.panel)) this.sigmaBar(figure, this.palettes.sigmaRange);
-      if (figure.dataset.panel === "easy") bar.innerHTML = '<div class="pfv-swatches"><i class="pfv-easy"></i>easy<i class="pfv-hard"></i>hard<span class="pfv-rare"><i class="pfv-unranked"></i>not ranked</span></div>';
-      if (figure.dataset.panel === "sigma" && this.guided) figure.querySelector("figcaption span").textContent = "guided, decides";
-    }
-  }
-
-  sigmaBar(figure, scale) {
-    const fixed = !this.settings.perFrame;
-    figure.querySelector(".pfv-bar").innerHTML = barMarkup(gradient(this.palettes.sigma), sigmaTicks(scale, fixed));
   }
 
   nameRun(run, r) {
@@ -395,7 +381,3 @@ class Viewer {
     this.schedule();
   }
 }
-
-const barMarkup = (colours, ticks) =>
-  `<div class="pfv-ramp" style="background:${colours}"></div><div class="pfv-ticks">${ticks.map(([place, text, minor]) =>
-    `<span style="left:${100 * place}%"${minor ? ' class="pfv-minor"' : ""}>${text}</span>`).join("")}</div>`;
