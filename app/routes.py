@@ -23,6 +23,7 @@ from pf_core.errors import InputError
 from pf_core.export import SIGMA_MAP, SIGMA_RANGE, TIME_MAP, WRITERS, export
 
 HERE = Path(__file__).parent
+SERVED = (HERE, HERE / "viewer", HERE / "guide")  # folders of scripts and style sheets; no name twice
 _TYPES = {".js": "text/javascript", ".css": "text/css"}
 
 
@@ -134,7 +135,7 @@ def version() -> str:
 
 def static_files() -> dict[str, Path]:
     """Scripts and style sheets by name: the only files that are served."""
-    return {p.name: p for folder in (HERE, HERE / "viewer") for p in sorted(folder.iterdir()) if p.suffix in _TYPES}
+    return {p.name: p for folder in SERVED for p in sorted(folder.iterdir()) if p.suffix in _TYPES}
 
 
 def head() -> str:

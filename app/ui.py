@@ -4,26 +4,22 @@ from typing import Any
 
 import gradio as gr
 
+from app.guide import Heading
 from app.routes import head, routes
 from app.session import Session
-from app.tabs import compare, explore, toy
+from app.tabs import compare, explore, how, toy
 
-TABS = [explore, compare, toy]
+TABS = [explore, compare, toy, how]
 _SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
-_HEADING = """
-<header class="pf-header"><h1>Patch Forcing</h1>
-<p>Denoising where every patch keeps its own time: easy patches run ahead and become context for the hard ones.</p>
-</header>
-"""
 
 
 def build(session: Session) -> gr.Blocks:
     with gr.Blocks(title="Patch Forcing", fill_width=True, analytics_enabled=False) as demo:
-        gr.HTML(_HEADING, padding=False, apply_default_css=False)
+        Heading(padding=False)
         with gr.Tabs() as tabs:
             for tab in TABS:
-                with gr.Tab(tab.TITLE, id=tab.TITLE.lower()):
+                with gr.Tab(tab.TITLE, id=slug(tab)):
                     built = tab.build(session)
                 if hasattr(built, "on_load"):
                     built.on_load(demo)
@@ -34,7 +30,12 @@ def build(session: Session) -> gr.Blocks:
 def asked_tab(request: gr.Request) -> Any:
     """The tab that a link names; else nothing changes."""
     asked = request.query_params.get("tab", "")
-    return gr.Tabs(selected=asked) if asked in {tab.TITLE.lower() for tab in TABS} else gr.skip()
+    return gr.Tabs(selected=asked) if asked in {slug(tab) for tab in TABS} else gr.skip()
+
+
+def slug(tab: Any) -> str:
+    """A tab's name in a link."""
+    return tab.TITLE.lower().replace(" ", "-")
 
 
 def theme() -> gr.themes.Base:

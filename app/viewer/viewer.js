@@ -94,11 +94,12 @@ class Viewer {
     this.sayState(run, r);
     if (this.runs.some((other) => !other.meta || (!other.frames.length && other.active))) return;
     if (!this.runs.some((other) => other.frames.length)) return;
-    const before = this.clock.length;
+    const before = this.held;
+    this.held = this.runs.reduce((sum, other) => sum + other.frames.length, 0); // not the clock's length: a run may fill up behind another
     this.clock = new Clock(this.runs, this.settings.align);
     if (!this.ready) this.begin();
     if (this.following) this.index = this.clock.length - 1;
-    if (before !== this.clock.length) this.redrawAll();
+    if (before !== this.held) this.redrawAll();
     else this.chrome();
     if (this.autoplay && this.runs.every((each) => !each.active)) this.startAutoplay();
   }

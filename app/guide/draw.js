@@ -1,0 +1,97 @@
+// What the miniatures share: unpacking numbers, painting pictures and maps, small charts.
+
+import { css, EASY, gradient, HARD, sigmaTicks } from "./panels.js";
+
+const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+export const floats = (text) => new Float32Array(bytes(text).buffer);
+export const pixels = bytes;
+
+/** An element from markup. */
+export function make(markup) {
+  const box = document.createElement("template");
+  box.innerHTML = markup.trim();
+  return box.content.firstElementChild;
+}
+
+/** A canvas of height x width pixels, filled by colour(row, column) -> packed RGBA. */
+export function paint(canvas, height, width, colour) {
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  const out = new Uint32Array(image.data.buffer);
+  for (let y = 0; y < height; y += 1) for (let x = 0; x < width; x += 1) out[y * width + x] = colour(y, x);
+  context.putImageData(image, 0, 0);
+}
+
+const level = (v) => Math.max(0, Math.min(255, Math.floor(v * 256)));
+const byte = (v) => Math.max(0, Math.min(255, Math.trunc(127.5 * v + 128)));
+const rgb = (r, g, b) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+const hex = (text) => rgb(...[1, 3, 5].map((i) => parseInt(text.slice(i, i + 2), 16)));
+
+/** One value a patch, as a map: colour(value, patch). */
+export function paintPatches(canvas, { rows, cols }, colour) {
+  paint(canvas, rows, cols, (y, x) => colour(y * cols + x));
+}
+
+export const timeColour = (palettes, t) => palettes.t[level(t)];
+export function sigmaColour(palettes, sigma) {
+  const [low, high] = palettes.sigmaRange.map(Math.log);
+  return palettes.sigma[level((Math.log(sigma) - low) / (high - low))];
+}
+export const easyColour = (easy) => hex(easy ? EASY : HARD);
+
+/** x_t = t x1 + (1 - t) x0 with a time a patch, into a canvas. t: value of a patch. */
+export function paintState(canvas, lesson, t) {
+  const [height, width] = lesson.size;
+  const { rows, cols } = lesson.grid;
+  paint(canvas, height, width, (y, x) => {
+    const time = t(Math.floor((y * rows) / height) * cols + Math.floor((x * cols) / width));
+    const at = (y * width + x) * 3;
+    const mix = (c) => byte(time * lesson.x1[at + c] + (1 - time) * lesson.x0[at + c]);
+    return rgb(mix(0), mix(1), mix(2));
+  });
+}
+
+/** Picture k of raw RGB bytes, H x W x 3 each. */
+export function paintPicture(canvas, [height, width], raw, k) {
+  const from = k * height * width * 3;
+  paint(canvas, height, width, (y, x) => {
+    const at = from + (y * width + x) * 3;
+    return rgb(raw[at], raw[at + 1], raw[at + 2]);
+  });
+}
+
+/** Bars over [0, 1] with a mark; colours of the time scale. */
+export function bars(svg, shares, mark, palettes) {
+  const most = Math.max(...shares);
+  const step = 100 / shares.length;
+  const column = (share, i) =>
+    `<rect x="${(i * step).toFixed(2)}" y="${(34 - (32 * share) / most).toFixed(2)}" width="${(step * 0.86).toFixed(2)}" height="${((32 * share) / most).toFixed(2)}" fill="${css(timeColour(palettes, (i + 0.5) / shares.length))}"/>`;
+  svg.innerHTML = `${shares.map(column).join("")}<line x1="0" x2="100" y1="34.3" y2="34.3" class="pfg-rule"/>
+    <path d="M ${100 * mark} 40 l -2 4 h 4 z" class="pfg-mark"/>`;
+}
+
+export const figure = (key, title, note = "") =>
+  `<figure data-at="${key}"><figcaption><b>${title}</b> <span>${note}</span></figcaption><canvas role="img" aria-label="${title.replace(/<[^>]*>/g, "")} ${note}"></canvas></figure>`;
+
+export const canvasOf = (root, key) => root.querySelector(`[data-at="${key}"] canvas`);
+
+const scale = (title, colours, ticks) =>
+  `<div class="pfg-scale"><span>${title}</span><div><i style="background:${colours}"></i>${ticks.map(([place, text]) =>
+    `<b style="left:${100 * place}%">${text}</b>`).join("")}</div></div>`;
+
+/** The colour bars of t and sigma. */
+export const scales = (palettes) =>
+  `<div class="pfg-scales">${scale("t", gradient(palettes.t), [[0, "0"], [0.5, "0.5"], [1, "1"]])}${
+    scale("&sigma;", gradient(palettes.sigma), sigmaTicks(palettes.sigmaRange, true).filter(([, , minor]) => !minor))}</div>`;
+
+/** Call step() every `ms` while the element is on the screen, nobody rests on it and motion is welcome. */
+export function beat(element, ms, step) {
+  let seen = false;
+  new IntersectionObserver(([entry]) => { seen = entry.isIntersecting; }, { threshold: 0.3 }).observe(element);
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+  const timer = setInterval(() => {
+    if (!element.isConnected) clearInterval(timer);
+    else if (seen && !document.hidden && !element.matches(":hover, :focus-within")) step();
+  }, ms);
+}

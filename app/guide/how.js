@@ -1,0 +1,23 @@
+// The page "How it works": mounts a miniature in every element with data-mini.
+
+import { changes } from "./changes.js";
+import { context } from "./context.js";
+import { floats } from "./draw.js";
+import { loadPalettes } from "./store.js";
+import { times } from "./times.js";
+
+const MINIATURES = { times, context, changes };
+
+export async function mount(element) {
+  const boxes = [...element.querySelectorAll("[data-mini]")];
+  const [reply, palettes] = await Promise.all([fetch(new URL("pf/how", document.baseURI)), loadPalettes()]);
+  const lesson = await reply.json();
+  if (!reply.ok) throw new Error(lesson.error);
+  if (!lesson.networks) {
+    boxes.forEach((box) => { box.textContent = "There is no network here yet, so this picture stays empty."; });
+    return;
+  }
+  Object.assign(lesson, { x0: floats(lesson.x0), x1: floats(lesson.x1) });
+  for (const box of boxes) await MINIATURES[box.dataset.mini](box, lesson, palettes);
+  element.dataset.ready = "1";
+}

@@ -1,0 +1,199 @@
+// The tour: five steps that press the page's own buttons and drive its own viewers.
+
+const PATIENCE = 90_000; // ms: the longest a step waits for what it has set going
+
+const viewerIn = (place) => (window.__viewers || []).find((v) => v.root.isConnected && v.root.closest(place));
+const find = (selector) => document.querySelector(selector);
+const ended = (viewer) => viewer?.ready && viewer.runs.length && viewer.runs.every((run) => !run.active && run.frames.length === run.status.ready);
+
+async function until(met) {
+  const begin = performance.now();
+  while (!met()) {
+    if (performance.now() - begin > PATIENCE) throw new Error("This takes longer than expected; the tour can go on without it.");
+    await new Promise((done) => setTimeout(done, 60));
+  }
+}
+
+/** Open a tab by its title, as a person would. */
+async function open(title, inside) {
+  const tab = [...document.querySelectorAll("[role=tab]")].find((each) => each.textContent.trim() === title);
+  tab?.click();
+  await until(() => find(inside)?.offsetParent);
+}
+
+/** Press a button that starts runs, and wait for their end. */
+async function start(button, place) {
+  const before = viewerIn(place)?.runs.map((run) => run.id).join();
+  const saying = () => find(`${button.replace(/run$/, "said")} p`)?.textContent.trim() || "";
+  const said = saying();
+  find(button).click();
+  await until(() => {
+    const viewer = viewerIn(place);
+    if (saying() && saying() !== said) throw new Error(saying());
+    return viewer && viewer.runs.map((run) => run.id).join() !== before && ended(viewer);
+  });
+}
+
+const spread = (frame, image, n) => {
+  const t = frame.t.subarray(image * n, (image + 1) * n);
+  return Math.max(...t) - Math.min(...t);
+};
+
+const STEPS = [
+  {
+    title: "One block, one forward pass",
+    text: "This bar is a whole run. Every block is one look of the network, shaded groups are the sampler's steps, and height is the time t. Drag it, or use the arrow keys.",
+    target: "#explore-viewer .pfv-film",
+    async enter() {
+      await open("Explore", "#explore-run");
+      await until(() => viewerIn("#explore-viewer"));
+      const viewer = viewerIn("#explore-viewer");
+      if (!viewer.runs.length) await start("#explore-run", "#explore-viewer");
+      await until(() => viewer.ready && viewer.clock.length > 1);
+      await viewer.go(0);
+      viewer.play();
+    },
+  },
+  {
+    title: "A run of your own",
+    text: "Another seed was drawn and Run was pressed. Frames arrive as they are made; left of here you choose network, class and sampler, and Advanced holds every knob.",
+    target: "#explore-run",
+    async enter() {
+      await open("Explore", "#explore-run");
+      find(".pf-dice").click();
+      await start("#explore-run", "#explore-viewer");
+    },
+  },
+  {
+    title: "A glance into the future",
+    text: "This is the pass in which patches stand furthest apart. Bright patches of the time map were called easy and sent ahead; the others see them as context.",
+    plain: "Here all patches share one time in every pass: this sampler sends none ahead. Choose one that does and look at this map again.",
+    target: "#explore-viewer figure[data-panel=t]",
+    async enter(step) {
+      const viewer = viewerIn("#explore-viewer");
+      viewer.pause();
+      const { frames, shape } = viewer.runs[0];
+      const apart = frames.map((frame) => spread(frame, viewer.image, shape.n));
+      const widest = apart.indexOf(Math.max(...apart));
+      step.said = apart[widest] > 0.01 ? step.text : step.plain;
+      await viewer.goFrame(0, widest);
+    },
+  },
+  {
+    title: "Why this patch waits",
+    text: "The hardest patch of this pass is held now. The line below says its t, its difficulty sigma, and why it moves as it does; charts further down follow it through the run. Click any other patch.",
+    target: "#explore-viewer .pfv-say",
+    async enter() {
+      const viewer = viewerIn("#explore-viewer");
+      const { frames, shape } = viewer.runs[0];
+      const now = viewer.frameIndex(0);
+      const seen = frames[Math.max(0, frames[now].phase === "final" ? now - 1 : now)];
+      const sigma = Array.from(seen.logvar.subarray(viewer.image * shape.n, (viewer.image + 1) * shape.n), (v) => (Number.isNaN(v) ? -Infinity : v));
+      viewer.hold({ image: viewer.image, patch: sigma.indexOf(Math.max(...sigma)) });
+      await viewer.drawn;
+    },
+  },
+  {
+    title: "Two samplers, one clock",
+    text: "In Compare the first comparison was set and run: same noise, same class, same cost. One clock moves both; under the viewer stands how far apart they end. The tab How it works tells the rest.",
+    target: "#compare-viewer .pfv-run:last-child .pfv-film",
+    async enter() {
+      await open("Compare", "#compare-run");
+      await until(() => viewerIn("#compare-viewer"));
+      const before = find("#compare-viewer").textContent;
+      find(".pf-preset").click();
+      await new Promise((done) => setTimeout(done, before ? 600 : 1200)); // the columns' controls follow a moment later
+      await start("#compare-run", "#compare-viewer");
+      await viewerIn("#compare-viewer").go(0);
+      viewerIn("#compare-viewer").play();
+    },
+  },
+];
+
+class Tour {
+  constructor() {
+    this.ring = Object.assign(document.createElement("div"), { className: "pft-ring" });
+    this.card = Object.assign(document.createElement("div"), { className: "pft-card" });
+    this.card.setAttribute("role", "dialog");
+    this.card.setAttribute("aria-label", "Tour");
+    this.card.addEventListener("click", (event) => this.pressed(event.target.closest("[data-go]")?.dataset.go));
+    this.keys = (event) => event.key === "Escape" && this.close();
+    document.addEventListener("keydown", this.keys);
+    document.body.append(this.ring, this.card);
+    this.open = true;
+    this.follow();
+    this.enter(0);
+  }
+
+  async enter(which) {
+    this.at = which;
+    const step = STEPS[which];
+    step.said = step.text;
+    this.write(step, "One moment\u2026");
+    let trouble = "";
+    try {
+      await step.enter(step);
+    } catch (error) {
+      trouble = error.message;
+    }
+    if (!this.open || this.at !== which) return;
+    find(step.target)?.scrollIntoView({ block: "center", behavior: "smooth" });
+    this.write(step, trouble || step.said, true);
+  }
+
+  write(step, text, ready = false) {
+    this.card.dataset.step = this.at + 1;
+    this.card.dataset.ready = ready;
+    const last = this.at === STEPS.length - 1;
+    this.card.innerHTML = `<h3>${step.title}</h3><p aria-live="polite"></p><div class="pft-foot"><span>${this.at + 1} of ${STEPS.length}</span>
+      <button type="button" data-go="close">${last ? "Close" : "Leave"}</button>
+      <button type="button" data-go="back" ${this.at && ready ? "" : "disabled"}>Back</button>
+      ${last ? "" : `<button type="button" data-go="next" ${ready ? "" : "disabled"}>Next</button>`}</div>`;
+    this.card.querySelector("p").textContent = text;
+    if (ready) this.card.querySelector(last ? "[data-go=close]" : "[data-go=next]").focus({ preventScroll: true });
+  }
+
+  pressed(go) {
+    if (go === "close") this.close();
+    if (go === "next") this.enter(this.at + 1);
+    if (go === "back") this.enter(this.at - 1);
+  }
+
+  /** Keep ring and card beside what is spoken of, wherever it moves. */
+  follow() {
+    if (!this.open) return;
+    const target = find(STEPS[this.at || 0].target);
+    const box = target?.offsetParent ? target.getBoundingClientRect() : null;
+    this.ring.hidden = !box;
+    if (box) {
+      const edge = 6;
+      Object.assign(this.ring.style, { left: `${box.left - edge}px`, top: `${box.top - edge}px`, width: `${box.width + 2 * edge}px`, height: `${box.height + 2 * edge}px` });
+    }
+    this.place(box);
+    requestAnimationFrame(() => this.follow());
+  }
+
+  place(box) {
+    const { offsetWidth: w, offsetHeight: h } = this.card;
+    const clamp = (v, most) => Math.max(12, Math.min(v, most - 12));
+    if (!box) return Object.assign(this.card.style, { left: `${(innerWidth - w) / 2}px`, top: `${(innerHeight - h) / 2}px` });
+    const below = box.bottom + 18 + h < innerHeight;
+    const above = box.top - 18 - h > 0;
+    const top = below ? box.bottom + 18 : above ? box.top - 18 - h : innerHeight - h - 12;
+    return Object.assign(this.card.style, { left: `${clamp(box.left, innerWidth - w)}px`, top: `${clamp(top, innerHeight - h)}px` });
+  }
+
+  close() {
+    this.open = false;
+    document.removeEventListener("keydown", this.keys);
+    this.ring.remove();
+    this.card.remove();
+    find(".pft-start")?.focus();
+  }
+}
+
+export function mount(element) {
+  element.querySelector(".pft-start").addEventListener("click", () => {
+    if (!window.__tour?.open) window.__tour = new Tour();
+  });
+}

@@ -1,0 +1,40 @@
+"""A Gradio component that is a piece of our own markup with a script of our own."""
+
+from typing import Any
+
+import gradio as gr
+
+from app.routes import version
+
+_LOAD = """
+const file = new URL("pf/static/VERSION/MODULE", document.baseURI).href;
+import(file).then((module) => module.mount(element, props, watch, trigger)).catch((error) => {
+  element.textContent = "This part of the page could not be loaded: " + error.message;
+});
+"""
+
+
+class Scripted(gr.HTML):
+    """`markup` stays as it is; `module`, one of the files that app/routes.py serves, exports
+    mount(element, props, watch, trigger)."""
+
+    module = ""
+    markup = ""
+
+    def __init__(self, value: dict | None = None, **kwargs):
+        super().__init__(
+            value=value,
+            html_template=self.markup,
+            js_on_load=_LOAD.replace("VERSION", version()).replace("MODULE", self.module),
+            apply_default_css=False,
+            **kwargs,
+        )
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "object"}
+
+    def preprocess(self, payload: dict | None) -> dict | None:
+        return payload
+
+    def postprocess(self, value: dict | None) -> dict | None:
+        return value
