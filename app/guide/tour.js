@@ -56,7 +56,7 @@ const STEPS = [
   },
   {
     title: "A run of your own",
-    text: "Another seed was drawn and Run was pressed. Frames arrive as they are made; left of here you choose network, class and sampler, and Advanced holds every knob.",
+    text: "Another seed was drawn and Run was pressed. Frames arrive as they are made. These controls choose network, class and sampler; Advanced holds every knob.",
     target: "#explore-run",
     async enter() {
       await open("Explore", "#explore-run");
