@@ -18,6 +18,7 @@ from app.store import StoredRun
 from pf_core.codecs import to_uint8
 from pf_core.compare import patch_updates
 from pf_core.export import WRITERS
+from pf_core.intervene import EDITS
 from pf_core.samplers import SAMPLERS
 from pf_core.trajectory import Frame
 
@@ -121,9 +122,23 @@ def describe(run: StoredRun, ahead: int) -> dict[str, Any]:
         "steps": spec.steps,
         "cfg_scale": spec.cfg_scale,
         "guided": run.guided,
+        "edits": [{**edit, "words": edit_words(edit)} for edit in spec.edits],
         "recipe": spec.to_dict(),
         "command": command(run),
     }
+
+
+def edit_words(edit: dict[str, Any]) -> str:
+    """An intervention in a few words, steps and images counted from 1."""
+    label = EDITS[edit["kind"]].label.split("(")[0].strip().lower()
+    count, image, source = len(edit["patches"]), edit.get("image"), edit.get("source")
+    whose = f"{count} patch{'es' * (count > 1)} of {'all images' if image is None else f'image {image + 1}'}"
+    amount = f" {edit['amount']:g}" if edit.get("amount") is not None else ""
+    if isinstance(source, dict):
+        painted = f" from {source['dataset']} {source['index']}" if "dataset" in source else " from an uploaded picture"
+    else:
+        painted = f" from the run's own {source}" if source else ""
+    return f"{label}{amount}{painted}: {whose}, at outer step {edit.get('outer', 0) + 1}"
 
 
 def _help(entry) -> str:

@@ -17,7 +17,11 @@ export function drawHistogram(canvas, runs, indices, image, palettes) {
   const rowHeight = (axisY - 4) / runs.length;
   runs.forEach((run, r) => {
     const frame = run.frames[indices[r]];
-    if (frame) histogramRow(context, run, frame, image, x, 4 + r * rowHeight, rowHeight, palettes, ink, [low, high]);
+    if (runs.length > 1) {
+      context.fillStyle = RUN_COLOURS[r];
+      context.fillRect(0, 4 + r * rowHeight, 3, rowHeight - 8);
+    }
+    if (frame && image < run.shape.images) histogramRow(context, run, frame, image, x, 4 + r * rowHeight, rowHeight, palettes, ink, [low, high]);
   });
   context.font = ink.small;
   context.textAlign = "center";
@@ -73,8 +77,8 @@ function drawThreshold(context, threshold, frame, n, image, x, top, bottom, ink,
   context.fillText(text, Math.max(8, Math.min(x(high) - width, place - width / 2)), top + 11);
 }
 
-/** t and sigma over the clock: of one patch, or (patch null) the mean over the image's patches. One line a run. */
-export function drawSeries(canvas, runs, clock, total, image, patch, palettes) {
+/** t and sigma over the clock, one line a run: of its patch, or (null) the mean over the image's patches; -1 is none. */
+export function drawSeries(canvas, runs, clock, total, image, patches, palettes) {
   const { context, width, height } = prepare(canvas);
   const ink = theme(canvas);
   const [low, high] = palettes.sigmaRange.map(Math.log);
@@ -86,6 +90,8 @@ export function drawSeries(canvas, runs, clock, total, image, patch, palettes) {
   grid(context, ink, width, top, under, y, [low, high]);
   runs.forEach((run, r) => {
     const colour = runs.length > 1 ? RUN_COLOURS[r] : ink.accent;
+    const patch = patches[r];
+    if (patch === -1 || !run.shape || image >= run.shape.images) return;
     const points = run.frames.map((frame, i) => [at.x(clock.tickOf(r, i)), value(frame.t, run, image, patch), value(frame.logvar, run, image, patch)]);
     line(context, points.map(([x, t]) => [x, y(top, t)]), colour);
     line(context, points.filter(([, , s]) => !Number.isNaN(s)).map(([x, , s]) => [x, y(under, (s / 2 - low) / (high - low))]), colour);

@@ -37,6 +37,7 @@ export function drawFilmBar(canvas, run, r, clock, total, image) {
   const places = run.frames.map((_, i) => at.x(clock.tickOf(r, i)));
   bands(context, run, places, at.step, bottom, height, ink);
   axis(context, y, width, ink);
+  edits(context, run, places, ink);
   paths(context, run, places, y, image);
   run.frames.forEach((frame, i) => mark(context, frame, places[i], at.step, y, range(frame.t, run.shape.n, image), bottom));
 }
@@ -88,6 +89,20 @@ function paths(context, run, places, y, image) {
     context.lineWidth = wide;
     context.lineJoin = "round";
     context.stroke();
+  }
+}
+
+/** A small wedge at the top where people's edits begin. */
+function edits(context, run, places, ink) {
+  for (const outer of new Set(run.meta.edits.map((edit) => edit.outer))) {
+    const x = places[run.frames.findIndex((frame) => frame.outer === outer)];
+    if (x === undefined) continue;
+    context.fillStyle = ink.ink;
+    context.beginPath();
+    context.moveTo(x - 5, 0);
+    context.lineTo(x + 5, 0);
+    context.lineTo(x, 7);
+    context.fill();
   }
 }
 

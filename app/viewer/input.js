@@ -1,6 +1,9 @@
 // Mouse, touch and keys.
 
-import { arrange, patchAt } from "./panels.js";
+import { sigmaBars } from "./bars.js";
+import { relayout } from "./layout.js";
+import { spotUnder } from "./overlay.js";
+import { patchAt, spotOf } from "./panels.js";
 import { columns } from "./filmbar.js";
 import { seriesColumns } from "./charts.js";
 
@@ -55,7 +58,7 @@ function clicked(viewer, event) {
     if (hidden.has(target.dataset.panel)) hidden.delete(target.dataset.panel);
     else if (viewer.visiblePanels().length > 1) hidden.add(target.dataset.panel);
     target.setAttribute("aria-pressed", !hidden.has(target.dataset.panel));
-    viewer.relayout();
+    relayout(viewer);
   }
 }
 
@@ -65,27 +68,17 @@ function changed(viewer, { target }) {
   if (name === "loop") viewer.player.loop = target.checked;
   if (name === "perFrame") {
     viewer.settings.perFrame = target.checked;
-    viewer.bars();
+    sigmaBars(viewer);
     viewer.schedule();
   }
   if (name === "align") viewer.realign(target.value);
 }
 
 function pointAtPatches(viewer) {
-  const spotOf = (event) => {
-    const canvas = event.target.closest?.(".pfv-frame")?.querySelector("canvas");
-    const section = canvas?.closest(".pfv-run");
-    const run = section && viewer.runs[Number(section.dataset.run)];
-    if (!run?.shape) return null;
-    const box = canvas.getBoundingClientRect();
-    const layout = arrange(run.shape, viewer.images);
-    const x = ((event.clientX - box.left) / box.width) * layout.width;
-    const y = ((event.clientY - box.top) / box.height) * layout.height;
-    return patchAt(layout, run.meta.grid, x, y);
-  };
+  const under = (event) => spotUnder(viewer, event, patchAt);
   viewer.root.addEventListener("pointermove", (event) => {
     if (event.pointerType === "touch") return;
-    const spot = spotOf(event);
+    const spot = under(event);
     if (spot?.image === viewer.hover?.image && spot?.patch === viewer.hover?.patch) return;
     viewer.hover = spot;
     viewer.schedule();
@@ -95,8 +88,8 @@ function pointAtPatches(viewer) {
     viewer.schedule();
   });
   viewer.root.addEventListener("click", (event) => {
-    const spot = spotOf(event);
-    if (!spot) return;
+    const spot = under(event);
+    if (!spot || viewer.brush.on) return;
     const same = viewer.pin && viewer.pin.image === spot.image && viewer.pin.patch === spot.patch;
     viewer.hold(same ? null : spot);
   });
@@ -143,7 +136,26 @@ function pressed(viewer, event) {
   if (target.closest?.("input, textarea, select, [contenteditable=true], [role=listbox], [role=tab]") || viewer.find(".pfv-help").open) return;
   if (event.key === " " && target.closest?.("button, a")) return;
   const names = KEYS[event.key];
+  if (target.closest?.(".pfv-frame") && viewer.root.contains(target) && walk(viewer, target, event)) return event.preventDefault();
   if (!names) return;
   event.preventDefault();
   act(viewer, names[event.shiftKey && names.length > 1 ? 1 : 0]);
+}
+
+const WALK = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+
+/** Keys on a panel: arrows go from patch to patch, Space paints while painting is on. True if the key meant that. */
+function walk(viewer, target, event) {
+  const run = viewer.runs[Number(target.closest(".pfv-run").dataset.run)];
+  const { grid } = run.meta;
+  if (event.key === " " && viewer.brush.on && viewer.pin) return viewer.brush.dab(viewer.pin) || true;
+  const step = WALK[event.key];
+  if (!step || event.shiftKey) return false;
+  const here = viewer.local(run, viewer.pin);
+  const at = here ? here.patch : Math.floor(grid.rows / 2) * grid.cols + Math.floor(grid.cols / 2);
+  const row = here ? Math.floor(at / grid.cols) + step[0] : Math.floor(at / grid.cols);
+  const col = here ? (at % grid.cols) + step[1] : at % grid.cols;
+  const inside = row >= 0 && col >= 0 && row < grid.rows && col < grid.cols;
+  if (inside) viewer.hold(spotOf(grid, here ? here.image : viewer.image, row * grid.cols + col));
+  return true;
 }

@@ -40,20 +40,20 @@ export class Inspector {
     const image = spot ? spot.image : viewer.image;
     const indices = viewer.runs.map((_, r) => viewer.frameIndex(r));
     drawHistogram(viewer.find(".pfv-histogram"), viewer.runs, indices, image, viewer.palettes);
-    const patch = spot ? spot.patch : null;
-    this.series(spot, image, patch);
+    this.series(spot, image);
     this.light(indices[this.codeRun]);
     if (!viewer.find(".pfv-schedule").hidden) this.drawSchedules(indices);
   }
 
   /** The lines are drawn anew only when they change; the clock only moves the head. */
-  series(spot, image, patch) {
+  series(spot, image) {
     const { viewer } = this;
     const canvas = viewer.find(".pfv-series canvas");
-    const shown = `${image} ${patch} ${Boolean(viewer.pin)}`;
+    const shown = `${image} ${spot?.patch} ${spot?.u} ${spot?.v} ${Boolean(viewer.pin)}`;
     if (this.stale || this.shown !== shown) {
       [this.stale, this.shown] = [false, shown];
-      drawSeries(canvas, viewer.runs, viewer.clock, viewer.total, image, patch, viewer.palettes);
+      const patches = viewer.runs.map((run) => (spot ? viewer.local(run, spot)?.patch ?? -1 : null));
+      drawSeries(canvas, viewer.runs, viewer.clock, viewer.total, image, patches, viewer.palettes);
       viewer.find(".pfv-series-title").textContent = spot ? this.place(spot) : "t and \u03c3, mean of all patches";
       viewer.find("[data-act=unpin]").hidden = !viewer.pin;
     }
@@ -61,8 +61,9 @@ export class Inspector {
     viewer.find(".pfv-series .pfv-head").style.transform = `translateX(${x}px)`;
   }
 
-  place({ patch }) {
+  place(spot) {
     const { cols } = this.viewer.runs[0].meta.grid;
+    const { patch } = this.viewer.local(this.viewer.runs[0], spot) || spot;
     return `t and \u03c3, row ${Math.floor(patch / cols) + 1}, column ${(patch % cols) + 1}`;
   }
 

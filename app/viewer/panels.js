@@ -5,7 +5,7 @@ export const PANELS = [
   { key: "x1", title: "x&#770;<sub>1</sub>", note: "its guess of the result", image: "x1_hat" },
   { key: "t", title: "time t", note: "0 noise, 1 image", map: "t" },
   { key: "sigma", title: "difficulty &sigma;", note: "expected error", map: "logvar" },
-  { key: "cond", title: "&sigma; without guidance", note: "", map: "logvar_cond", guidedOnly: true },
+  { key: "cond", title: "&sigma; conditional", note: "no guidance", map: "logvar_cond", guidedOnly: true },
   { key: "easy", title: "easy / hard", note: "who goes first", map: "easy" },
 ];
 
@@ -29,7 +29,7 @@ export function arrange(shape, images) {
   };
 }
 
-/** {image, patch} under a pixel of an arrangement, or null. */
+/** {image, patch, u, v} under a pixel of an arrangement, or null. */
 export function patchAt(layout, grid, px, py) {
   const { width, height } = layout.shape;
   const col = Math.floor(px / (width + GAP));
@@ -39,8 +39,17 @@ export function patchAt(layout, grid, px, py) {
   const y = py - row * (height + GAP);
   if (px < 0 || py < 0 || col >= layout.cols || k >= layout.images.length || x >= width || y >= height) return null;
   const patch = Math.floor((y * grid.rows) / height) * grid.cols + Math.floor((x * grid.cols) / width);
-  return { image: layout.images[k], patch };
+  return spotOf(grid, layout.images[k], patch);
 }
+
+/** A patch of a grid as a spot that runs of other grids know too: u, v in [0, 1], its middle within the image. */
+export function spotOf(grid, image, patch) {
+  return { image, patch, u: ((patch % grid.cols) + 0.5) / grid.cols, v: (Math.floor(patch / grid.cols) + 0.5) / grid.rows };
+}
+
+/** The patch of a grid at a spot. */
+export const patchIn = (grid, spot) =>
+  spot.u === undefined ? spot.patch : Math.floor(spot.v * grid.rows) * grid.cols + Math.floor(spot.u * grid.cols);
 
 /** The box of a patch in the arrangement's pixels, or null if its image is not shown. */
 export function boxOf(layout, grid, { image, patch }) {

@@ -82,15 +82,16 @@ export const MARKUP = `
   Patches under the threshold are <b style="color:${EASY};background:${HARD};padding:0 .3em;border-radius:3px">easy</b> and go first.</p>
   <p>Point at a patch to read it; click it to follow it through the run; click a chart to jump there.</p>
   <dl><dt>Space</dt><dd>play, pause</dd><dt>&larr; &rarr;</dt><dd>one forward pass</dd><dt>Shift + &larr; &rarr;</dt><dd>one outer step</dd>
-  <dt>Home, End</dt><dd>first, last</dd><dt>Esc</dt><dd>let go of the patch</dd><dt>?</dt><dd>this card</dd></dl></dialog>`;
+  <dt>Home, End</dt><dd>first, last</dd><dt>Esc</dt><dd>let go of the patch</dd><dt>Tab to a picture</dt><dd>then arrows choose a patch</dd><dt>?</dt><dd>this card</dd></dl></dialog>`;
 
 /** One run's section. */
 export function runMarkup(r, several) {
   return `<section class="pfv-run" data-run="${r}">
     <header><h3>${several ? `<i class="pfv-dot" data-dot="${r}"></i>` : ""}<span class="pfv-name"></span></h3><span class="pfv-about"></span><span class="pfv-state" role="status"></span></header>
+    <p class="pfv-edits" hidden></p>
     <div class="pfv-panels">${PANELS.map((p) => `
       <figure data-panel="${p.key}"><figcaption><b>${p.title}</b> <span>${p.note}</span></figcaption>
-      <div class="pfv-frame"><canvas role="img" aria-label="${p.key}: ${p.note}"></canvas><div class="pfv-cross pfv-pin" hidden></div><div class="pfv-cross" hidden></div></div>
+      <div class="pfv-frame" role="group" aria-label="Patches of ${p.key}: arrow keys choose one"><canvas role="img" aria-label="${p.key}: ${p.note}"></canvas><svg class="pfv-marks" preserveAspectRatio="none" aria-hidden="true"><path class="pfv-edited"/><path class="pfv-painted"/></svg><div class="pfv-cross pfv-pin" hidden></div><div class="pfv-cross" hidden></div></div>
       <div class="pfv-bar"></div></figure>`).join("")}</div>
     <p class="pfv-say" aria-live="polite"></p>
     <div class="pfv-film" role="slider" tabindex="0" aria-label="Forward pass" aria-valuemin="1"><canvas></canvas><div class="pfv-head"></div></div>

@@ -1,20 +1,21 @@
 // The frame viewer: 1 to 4 runs on one clock. mount() is called once by the Gradio component.
 
-import { drawBars, sigmaBar } from "./bars.js";
+import { sigmaBar } from "./bars.js";
 import { RUN_COLOURS } from "./charts.js";
 import { Clock } from "./clock.js";
 import { listen } from "./input.js";
 import { Inspector } from "./inspector.js";
-import { forget, sizeOf } from "./canvas.js";
-import { arrange, boxOf, drawPanel, PANELS, sigmaScale } from "./panels.js";
+import { sizeOf } from "./canvas.js";
+import { arrange, drawPanel, PANELS, patchIn, sigmaScale } from "./panels.js";
 import { columns, drawFilmBar } from "./filmbar.js";
+import { buildImages, drawThumbnails, markImage, relayout } from "./layout.js";
+import { drawOverlay } from "./overlay.js";
+import { Brush } from "./painting.js";
 import { Player } from "./player.js";
 import { loadPalettes, RunData } from "./store.js";
 import { ICONS, MARKUP, runMarkup } from "./template.js";
-import { aboutPatch, aboutRun, aboutState, readout } from "./words.js";
+import { aboutEdits, aboutPatch, aboutRun, aboutState, readout } from "./words.js";
 
-const SMALLEST = 126; // px: a panel no smaller than this, if more rows can help it
-const LARGEST = 420;
 const HINT = "Point at a patch to read its time, its difficulty and where it goes next.";
 
 export function mount(element, props, watch) {
@@ -42,8 +43,9 @@ class Viewer {
     this.drawn = Promise.resolve();
     this.player = new Player(this);
     this.inspector = new Inspector(this);
+    this.brush = new Brush(this);
     listen(this);
-    new ResizeObserver(() => this.relayout()).observe(root);
+    new ResizeObserver(() => relayout(this)).observe(root);
     new MutationObserver(() => this.redrawAll()).observe(document.body, { attributes: true, attributeFilter: ["class"] });
   }
 
@@ -112,9 +114,9 @@ class Viewer {
     this.find(".pfv-toggles [data-panel=cond]").hidden = !guided;
     this.guided = guided;
     this.runs.forEach((run, r) => this.nameRun(run, r));
-    this.buildImages();
+    buildImages(this);
     this.inspector.begin();
-    this.relayout();
+    relayout(this);
   }
 
   startAutoplay() {
@@ -140,8 +142,15 @@ class Viewer {
     return Math.max(this.clock.length, this.settings.align === "nfe" ? Math.max(...expected) : 0);
   }
 
-  get images() {
-    return this.sheet ? Array.from({ length: this.shape.images }, (_, i) => i) : [this.image];
+  /** The images of a run that are shown: one, or all of them. */
+  imagesOf(run) {
+    return this.sheet ? Array.from({ length: run.shape.images }, (_, i) => i) : [Math.min(this.image, run.shape.images - 1)];
+  }
+
+  /** A spot of the screen in a run of any grid: the patch at that place; null where the run lacks the image. */
+  local(run, spot) {
+    if (!spot || !run.shape || spot.image >= run.shape.images) return null;
+    return { image: spot.image, patch: patchIn(run.meta.grid, spot) };
   }
 
   frameIndex(r, tick = this.index) {
@@ -202,7 +211,7 @@ class Viewer {
   draw() {
     if (!this.ready || !this.clock.length) return;
     this.runs.forEach((run, r) => this.drawRun(run, r));
-    this.drawThumbnails();
+    drawThumbnails(this);
     this.inspector.draw();
     this.chrome();
   }
@@ -211,7 +220,7 @@ class Viewer {
     const i = this.frameIndex(r);
     const frame = run.frames[i];
     if (!frame || !run.shape) return;
-    const layout = arrange(run.shape, this.images);
+    const layout = arrange(run.shape, this.imagesOf(run));
     const section = this.all(".pfv-run")[r];
     for (const panel of this.visiblePanels()) {
       const figure = section.querySelector(`figure[data-panel=${panel.key}]`);
@@ -220,7 +229,7 @@ class Viewer {
       drawPanel(figure.querySelector("canvas"), panel, frame, layout, run.meta.grid, this.palettes, scale);
       if (scaled && this.settings.perFrame) sigmaBar(this, figure, scale);
     }
-    this.placeCross(section, layout, run.meta.grid);
+    drawOverlay(this, section, run, layout, i);
     this.saySentence(section, run, i);
     this.moveHead(section, run, r, i);
   }
@@ -229,24 +238,8 @@ class Viewer {
     return PANELS.filter((p) => !this.settings.hidden.has(p.key) && (!p.guidedOnly || this.guided));
   }
 
-  placeCross(section, layout, grid) {
-    const spots = [[".pfv-cross:not(.pfv-pin)", this.hover], [".pfv-pin", this.pin]];
-    for (const [selector, spot] of spots) {
-      const box = spot && boxOf(layout, grid, spot);
-      for (const cross of section.querySelectorAll(selector)) {
-        cross.hidden = !box;
-        if (!box) continue;
-        const part = (v, whole) => `${(100 * v) / whole}%`;
-        Object.assign(cross.style, {
-          left: part(box.x, layout.width), top: part(box.y, layout.height), width: part(box.w, layout.width), height: part(box.h, layout.height),
-        });
-      }
-    }
-    section.classList.toggle("pfv-sheet", this.sheet);
-  }
-
   saySentence(section, run, i) {
-    const spot = this.hover || this.pin;
+    const spot = this.local(run, this.hover || this.pin);
     const words = section.querySelector(".pfv-say");
     if (!spot) words.textContent = HINT;
     else {
@@ -291,40 +284,15 @@ class Viewer {
     this.schedule();
   }
 
-  // layout
-
-  /** Choose how many panels stand in a row and by how many whole pixels they are scaled. */
-  relayout() {
-    if (!this.ready || !this.shape) return;
-    const width = this.find(".pfv-runs").clientWidth;
-    if (!width) return;
-    const layout = arrange(this.shape, this.images);
-    const shown = this.visiblePanels();
-    const gap = width < 500 ? 10 : shown.length > 5 ? 12 : 16;
-    const size = (count) => {
-      const room = Math.min(LARGEST, (width - gap * (count - 1)) / count);
-      return layout.width * Math.max(room >= layout.width ? Math.floor(room / layout.width) : room / layout.width, 0.05);
-    };
-    const counts = [1, 2, 3].map((rows) => Math.ceil(shown.length / rows)); // rows as full as can be
-    const count = counts.find((each) => size(each) >= SMALLEST) || Math.min(2, shown.length);
-    this.all("figure[data-panel]").forEach((figure) => {
-      figure.hidden = !shown.some((p) => p.key === figure.dataset.panel);
-      figure.style.width = `${size(count)}px`;
-      figure.querySelector(".pfv-frame").style.aspectRatio = `${layout.width} / ${layout.height}`;
-    });
-    this.all(".pfv-panels").forEach((panels) => {
-      panels.style.gridTemplateColumns = `repeat(${count}, max-content)`;
-      panels.style.columnGap = `${gap}px`;
-    });
-    this.all("canvas, .pfv-film").forEach(forget);
-    drawBars(this);
-    this.redrawAll();
-  }
-
   nameRun(run, r) {
     const section = this.all(".pfv-run")[r];
     section.querySelector(".pfv-name").textContent = run.label;
     section.querySelector(".pfv-about").textContent = run.meta ? aboutRun(run.meta) : "";
+    const edits = section.querySelector(".pfv-edits");
+    edits.textContent = run.meta ? aboutEdits(run.meta) : "";
+    edits.title = run.meta ? run.meta.edits.map((edit) => edit.words).join("\n") : "";
+    edits.hidden = !edits.textContent;
+    section.classList.toggle("pfv-wordy", Boolean(run.meta && (run.meta.guided || run.meta.edits.length))); // long sentences
   }
 
   sayState(run, r) {
@@ -341,35 +309,11 @@ class Viewer {
 
   // images of the batch
 
-  buildImages() {
-    const box = this.find(".pfv-images");
-    const { images } = this.shape;
-    box.innerHTML = Array.from({ length: images }, (_, k) =>
-      `<button type="button" data-image="${k}" aria-label="Image ${k + 1}" title="Image ${k + 1}, seed ${this.runs[0].meta.seeds[k]}"><canvas></canvas></button>`).join("") +
-      (images > 1 ? '<button type="button" data-image="all" title="All images as a contact sheet">all</button>' : "");
-    box.hidden = images < 2;
-    this.markImage();
-  }
-
   pickImage(which) {
     this.sheet = which === "all";
     if (!this.sheet) this.image = Number(which);
-    this.markImage();
-    this.relayout();
-  }
-
-  markImage() {
-    this.all("[data-image]").forEach((button) => {
-      button.setAttribute("aria-pressed", this.sheet ? button.dataset.image === "all" : button.dataset.image === String(this.image));
-    });
-  }
-
-  drawThumbnails() {
-    if (this.shape.images < 2) return;
-    const frame = this.runs[0].frames[this.frameIndex(0)];
-    this.all("[data-image] canvas").forEach((canvas, k) => {
-      drawPanel(canvas, PANELS[1], frame, arrange(this.shape, [k]), this.runs[0].meta.grid, this.palettes, null);
-    });
+    markImage(this);
+    relayout(this);
   }
 
   hold(spot) {

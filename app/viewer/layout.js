@@ -1,0 +1,77 @@
+// How panels and thumbnails stand on the page.
+
+import { drawBars } from "./bars.js";
+import { forget } from "./canvas.js";
+import { arrange, drawPanel, PANELS } from "./panels.js";
+
+const SMALLEST = 126; // px: a panel no smaller than this, if more rows can help it
+const LARGEST = 420;
+
+/** Choose how many panels stand in a row and by how many whole pixels of the screen their pictures are scaled. */
+export function relayout(viewer) {
+  if (!viewer.ready || !viewer.shape) return;
+  const width = viewer.find(".pfv-runs").clientWidth;
+  if (!width) return;
+  const shown = viewer.visiblePanels();
+  const gap = width < 500 ? 10 : shown.length > 5 ? 12 : 16;
+  const layouts = viewer.runs.map((run) => (run.shape ? arrange(run.shape, viewer.imagesOf(run)) : null));
+  const room = (count) => Math.min(LARGEST, (width - gap * (count - 1)) / count);
+  const fits = (count) => layouts.every((layout) => !layout || (scaled(layout, room(count)) >= SMALLEST && room(count) >= layout.width));
+  const counts = [1, 2, 3].map((rows) => Math.ceil(shown.length / rows)); // rows as full as can be
+  const count = counts.find(fits) || Math.min(2, shown.length);
+  viewer.all(".pfv-run").forEach((section, r) => {
+    if (layouts[r]) sizePanels(section, shown, layouts[r], scaled(layouts[r], room(count)));
+    const panels = section.querySelector(".pfv-panels");
+    panels.style.gridTemplateColumns = `repeat(${count}, max-content)`;
+    panels.style.columnGap = `${gap}px`;
+  });
+  viewer.all("canvas, .pfv-film").forEach(forget);
+  drawBars(viewer);
+  viewer.redrawAll();
+}
+
+/** Width on the page of a layout in so much room: a whole multiple, in pixels of the screen, unless it must shrink. */
+function scaled(layout, room) {
+  const screen = window.devicePixelRatio || 1;
+  const zoom = Math.min(room / layout.width, Math.max(LARGEST, layout.height) / layout.height);
+  return layout.width * (zoom * screen >= 1 ? Math.floor(zoom * screen) / screen : Math.max(zoom, 0.05));
+}
+
+function sizePanels(section, shown, layout, width) {
+  const first = shown[0].key;
+  for (const figure of section.querySelectorAll("figure[data-panel]")) {
+    const frame = figure.querySelector(".pfv-frame");
+    figure.hidden = !shown.some((p) => p.key === figure.dataset.panel);
+    figure.style.width = `${width}px`;
+    frame.style.aspectRatio = `${layout.width} / ${layout.height}`;
+    frame.tabIndex = figure.dataset.panel === first ? 0 : -1; // one stop a run for the Tab key
+  }
+}
+
+// images of the batch
+
+export function buildImages(viewer) {
+  const box = viewer.find(".pfv-images");
+  const { images } = viewer.shape;
+  const { seeds } = viewer.runs[0].meta;
+  box.innerHTML = Array.from({ length: images }, (_, k) =>
+    `<button type="button" data-image="${k}" aria-label="Image ${k + 1}, seed ${seeds[k]}" title="Image ${k + 1}, seed ${seeds[k]}"><canvas></canvas></button>`).join("") +
+    (images > 1 ? '<button type="button" data-image="all" title="All images as a contact sheet">all</button>' : "");
+  box.hidden = images < 2;
+  markImage(viewer);
+}
+
+export function markImage(viewer) {
+  viewer.all("[data-image]").forEach((button) => {
+    button.setAttribute("aria-pressed", viewer.sheet ? button.dataset.image === "all" : button.dataset.image === String(viewer.image));
+  });
+}
+
+export function drawThumbnails(viewer) {
+  const [run] = viewer.runs;
+  const frame = run.frames[viewer.frameIndex(0)];
+  if (viewer.shape.images < 2 || !frame) return;
+  viewer.all("[data-image] canvas").forEach((canvas, k) => {
+    drawPanel(canvas, PANELS[1], frame, arrange(run.shape, [k]), run.meta.grid, viewer.palettes, null);
+  });
+}
