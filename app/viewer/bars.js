@@ -17,9 +17,15 @@ export function drawBars(viewer) {
     if (panel === "t") bar.innerHTML = markup(gradient(viewer.palettes.t), [[0, "0"], [0.5, "0.5"], [1, "1"]]);
     if (["sigma", "cond"].includes(panel)) sigmaBar(viewer, figure, viewer.palettes.sigmaRange);
     if (panel === "easy") bar.innerHTML = SWATCHES;
-    if (panel === "sigma") figure.querySelector("figcaption span").textContent = guided(viewer, figure) ? "extrapolated" : "expected error";
-    if (panel === "sigma") figure.querySelector("figcaption").title = guided(viewer, figure) ? "Extrapolated by the guidance, as the velocity is: this value decides who is easy, but is no calibrated error any more." : "";
+    if (panel === "sigma") nameSigma(figure, guided(viewer, figure));
   }
+}
+
+/** Under guidance two values stand side by side: the one that decides is extrapolated, as the velocity is. */
+function nameSigma(figure, extrapolated) {
+  figure.querySelector("figcaption b").textContent = extrapolated ? "\u03c3 extrapolated" : "difficulty \u03c3";
+  figure.querySelector("figcaption span").textContent = extrapolated ? "decides" : "expected error";
+  figure.querySelector("figcaption").title = extrapolated ? "Extrapolated by the guidance: it decides who is easy, but is no calibrated error any more." : "";
 }
 
 export function sigmaBar(viewer, figure, scale) {

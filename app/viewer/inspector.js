@@ -32,6 +32,7 @@ export class Inspector {
     }));
     this.writeCode();
     this.exports();
+    viewer.find(".pfv-histogram-title").textContent = viewer.guided ? "Difficulty of the patches now (guided: extrapolated)" : "Difficulty of the patches now";
   }
 
   draw() {

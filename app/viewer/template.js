@@ -64,7 +64,7 @@ export const MARKUP = `
     </div>
   </div>
   <div class="pfv-cards">
-    <section class="pfv-card"><h4>Difficulty of the patches now</h4><canvas class="pfv-histogram" role="img" aria-label="Histogram of the patches' sigma"></canvas></section>
+    <section class="pfv-card"><h4 class="pfv-histogram-title"></h4><canvas class="pfv-histogram" role="img" aria-label="Histogram of the patches' sigma"></canvas></section>
     <section class="pfv-card"><h4><span class="pfv-series-title"></span>${button("unpin", "Back to the mean of all patches", "&times;", 'class="pfv-x" hidden')}</h4><div class="pfv-series"><canvas role="img" aria-label="Time and sigma over the run"></canvas><div class="pfv-head"></div></div></section>
     <section class="pfv-card pfv-code-card"><h4>What the sampler does <select class="pfv-code-run" aria-label="Run whose sampler is shown" hidden></select></h4><pre class="pfv-code" tabindex="0" aria-label="Sampler source"></pre></section>
   </div>
