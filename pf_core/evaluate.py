@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from pf_core import files
 from pf_core.checkpoint import Bundle
 from pf_core.data.shapes import shapes
+from pf_core.errors import InputError
 from pf_core.judges import shapes as judges
 from pf_core.metrics import bootstrap, interval_of_mean, moments, moments_distance, precision_recall
 from pf_core.sample import Run, SampleSpec
@@ -24,15 +25,17 @@ SHARD = 50  # images a shard: what is lost at most when an evaluation is stopped
 REFERENCES = 5000  # real images that the Frechet distance compares with
 
 
-def shards(spec: SampleSpec, count: int, first_seed: int, classes: int) -> list[SampleSpec]:
-    """The images asked for, classes in turn, cut into recipes of SHARD images."""
-    seeds = range(first_seed, first_seed + count)
-    parts = [list(seeds[i : i + SHARD]) for i in range(0, count, SHARD)]
+def shards(spec: SampleSpec, seeds: Sequence[int], classes: int) -> list[SampleSpec]:
+    """One image a seed, cut into recipes of SHARD images. A seed decides its class too: seed modulo classes."""
+    parts = [list(seeds[i : i + SHARD]) for i in range(0, len(seeds), SHARD)]
     return [replace(spec, seeds=part, labels=[s % classes if classes else None for s in part]) for part in parts]
 
 
 def draw(bundle: Bundle, parts: list[SampleSpec], folder: Path) -> Iterator[dict[str, Any]]:
-    """Each shard's images, drawn or read back from `folder`, one dict a shard: x1, labels, nfe, forwards, seconds."""
+    """Each shard, drawn or read back from `folder`, as a dict: what the judge saw (shape, texture, features), the
+    classes asked for (labels, -1: none), nfe, steps, forwards, seconds. Raises InputError for a network that draws
+    what the judge does not know."""
+    _check(bundle)
     judge, _ = judges.load()
     for part in parts:
         run = Run(bundle, part)
@@ -56,8 +59,15 @@ def draw(bundle: Bundle, parts: list[SampleSpec], folder: Path) -> Iterator[dict
         yield (
             {k: v.numpy() for k, v in tensors.items()}
             | facts
-            | {"labels": np.array([bundle.conditioner.index(a) for a in run.spec.labels])}
+            | {"labels": np.array([-1 if a is None else bundle.conditioner.index(a) for a in run.spec.labels])}
         )
+
+
+def _check(bundle: Bundle) -> None:
+    dataset = bundle.training.get("recipe", {}).get("dataset", "shapes")
+    if dataset != "shapes" or bundle.shape != (3, 32, 32):
+        size = "x".join(map(str, bundle.shape))
+        raise InputError(f"The judge knows `shapes` of 3x32x32; {bundle.name} draws {dataset} of {size}.")
 
 
 def _key(spec: SampleSpec) -> str:
@@ -73,25 +83,29 @@ def _read(path: Path) -> tuple[dict, dict] | None:
 
 
 def summarise(parts: list[dict[str, Any]], data: shapes) -> dict[str, Any]:
-    """All numbers of an evaluation; each measured one as {"value", "interval"} (95%, bootstrap over images)."""
+    """All numbers of an evaluation; each measured one as {"value", "interval"}: 95%, bootstrap over images, and over
+    shards for the median wall time an image."""
     shape, features, labels = (np.concatenate([p[k] for p in parts]) for k in ("shape", "features", "labels"))
     texture = np.concatenate([p["texture"] for p in parts])
     facts = {k: parts[0][k] for k in ("nfe", "steps")}
     facts["forwards"] = parts[0]["forwards"]
     seconds = np.array([p["seconds"] / len(p["labels"]) for p in parts])
-    per_image = {"value": float(np.median(seconds)), "interval": [float(seconds.min()), float(seconds.max())]}
-    return facts | compare(shape, texture, features, labels, data) | {"seconds_per_image": per_image}
+    return facts | compare(shape, texture, features, labels, data) | {"seconds_per_image": _median(seconds)}
+
+
+def _median(values: np.ndarray) -> dict[str, Any]:
+    low, high = bootstrap(lambda i: np.median(values[i]), len(values))
+    return {"value": float(np.median(values)), "interval": [max(low, 0.0), high]}
 
 
 def compare(
     shape: np.ndarray, texture: np.ndarray, features: np.ndarray, labels: np.ndarray, data: shapes
 ) -> dict[str, Any]:
-    """Judged images against real ones."""
+    """Judged images against real ones; precision and recall of the first REFERENCES, as they compare all pairs."""
     real = _real_features(data.size, data.variety, data.series)
-    reference, count = moments(real), len(features)
+    reference, count, classed = moments(real), len(features), labels >= 0
     low, high = bootstrap(lambda i: moments_distance(moments(features[i]), reference), count)
-    precision, recall = precision_recall(features, real[: max(count, 100)])
-    classed = labels < shape.shape[1]
+    precision, recall = precision_recall(features[:REFERENCES], real[: max(count, 100)])
     return {
         "images": count,
         "accuracy": interval_of_mean((shape.argmax(1) == labels)[classed]) if classed.any() else None,

@@ -58,10 +58,10 @@ def bootstrap(
 
 
 def interval_of_mean(values: np.ndarray, **options) -> dict[str, float | list[float]]:
-    """{"value", "interval"}: the mean of (M,) values and its bootstrap interval."""
+    """{"value", "interval"}: the mean of (M,) values and its bootstrap interval, which no mean of them can leave."""
     values = np.asarray(values, float)
-    low, high = bootstrap(lambda i: values[i].mean(), len(values), **options)
-    return {"value": float(values.mean()), "interval": [low, high]}
+    ends = np.clip(bootstrap(lambda i: values[i].mean(), len(values), **options), values.min(), values.max())
+    return {"value": float(values.mean()), "interval": ends.tolist()}
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:

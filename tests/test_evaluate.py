@@ -1,4 +1,6 @@
 import json
+from contextlib import suppress
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +10,8 @@ from helpers import bundle, write_checkpoint
 
 from pf_core import checkpoint, flow
 from pf_core.cli import main
+from pf_core.cli.report import table
+from pf_core.conditioning import ClassLabels
 from pf_core.data.shapes import shapes
 from pf_core.errors import InputError
 from pf_core.evaluate import compare, draw, real_against_real, shards, summarise
@@ -48,14 +52,14 @@ def test_real_images_are_as_good_as_it_gets():
 
 
 def test_shards_take_classes_and_seeds_in_turn():
-    parts = shards(SampleSpec("n"), 120, 7, 10)
+    parts = shards(SampleSpec("n"), range(7, 127), 10)
     assert [len(p.seeds) for p in parts] == [50, 50, 20]
     assert [s for p in parts for s in p.seeds] == list(range(7, 127))
     assert all(label == seed % 10 for p in parts for seed, label in zip(p.seeds, p.labels, strict=True))
 
 
 def test_an_evaluation_resumes_and_gives_the_same_numbers(tmp_path):
-    parts = shards(SampleSpec("nano", "euler", nfe=2), 100, 0, 10)
+    parts = shards(SampleSpec("nano", "euler", nfe=2), range(100), 10)
     first = list(draw(bundle(), parts, tmp_path))
     files = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
     assert len(files) == 2
@@ -76,12 +80,58 @@ def test_the_evaluate_command(tmp_path, monkeypatch, capsys):
     argv = ["evaluate", "--checkpoint", "net", "--sampler", "euler", "--nfe", "1", "--samples", "20"]
     assert main([*argv, "--seeds", "5", "--out", str(tmp_path / "x.json")]) == 0
     found = json.loads((tmp_path / "x.json").read_text())
-    assert found["images"] == 20 and found["first_seed"] == 5 and found["recipe"]["sampler"] == "euler"
+    assert found["images"] == 20 and found["seeds"] == "5-24" and found["recipe"]["sampler"] == "euler"
     capsys.readouterr()
     assert main(["evaluate", "--checkpoint", "net", "--out", str(tmp_path / "x.txt")]) == 2
     assert main(["evaluate", "--checkpoint", "net", "--nfe", "0", "--out", str(tmp_path / "y.json")]) == 2
     assert main(["evaluate", "--out", str(tmp_path / "y.json")]) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 3 and not (tmp_path / "y.json").exists()
+    assert main([*argv, "--seeds", "0-19", "--out", str(tmp_path / "y.json")]) == 2  # --samples stands there too
+    assert main([*argv[:-2], "--seeds", "0-19,3", "--out", str(tmp_path / "y.json")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 5 and not (tmp_path / "y.json").exists()
+
+
+def test_seeds_may_have_gaps_and_a_stopped_evaluation_goes_on_to_the_same_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
+    write_checkpoint(tmp_path, "net")
+    argv = ["evaluate", "--checkpoint", "net", "--sampler", "euler", "--nfe", "1", "--seeds", "3,90-148,200-259"]
+
+    def found(name):
+        assert main([*argv, "--out", str(tmp_path / f"{name}.json")]) == 0
+        numbers = json.loads((tmp_path / f"{name}.json").read_text())
+        assert numbers.pop("seconds_per_image")["value"] > 0
+        return numbers
+
+    whole = found("whole")
+    assert whole["seeds"] == "3,90-148,200-259" and whole["images"] == 120
+
+    judge, seen = judges.ShapesJudge.judge, []
+
+    def stop(self, images, **options):
+        if len(images) <= 50 and len(seen) == 2:  # a shard of ours, the third
+            raise KeyboardInterrupt
+        seen.append(len(images))
+        return judge(self, images, **options)
+
+    monkeypatch.setattr(judges.ShapesJudge, "judge", stop)
+    with suppress(KeyboardInterrupt):
+        main([*argv, "--out", str(tmp_path / "stopped.json")])
+    assert not (tmp_path / "stopped.json").exists() and len(list((tmp_path / "stopped.parts").iterdir())) == 2
+    monkeypatch.setattr(judges.ShapesJudge, "judge", judge)
+    assert found("stopped") == whole
+
+
+def test_a_network_without_classes_is_judged_without_them(tmp_path):
+    net = replace(bundle(num_classes=0), conditioner=ClassLabels(0, []))
+    parts = shards(SampleSpec("nano", "euler", nfe=1), range(20), 0)
+    found = summarise(list(draw(net, parts, tmp_path)), shapes())
+    assert found["accuracy"] is None and 0 <= found["texture_confidence"]["value"] <= 1
+    (tmp_path / "x.json").write_text(json.dumps(found | {"recipe": parts[0].to_dict()}))
+    assert "| nano | `euler` | 1 | 1 | 20 |  |" in table(tmp_path)
+
+
+def test_what_the_judge_does_not_know_is_refused(tmp_path):
+    with pytest.raises(InputError, match="judge knows `shapes` of 3x32x32"):
+        next(draw(bundle(input_size=64), shards(SampleSpec("nano"), range(1), 10), tmp_path))
 
 
 class Truthful(torch.nn.Module):

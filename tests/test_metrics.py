@@ -41,6 +41,11 @@ def test_the_bootstrap_interval_of_a_mean_is_about_two_standard_errors():
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 1000**0.5, rel=0.1)
 
 
+def test_the_interval_of_a_share_stays_a_share():
+    almost = interval_of_mean(np.arange(300) > 0)
+    assert almost["interval"][0] < almost["value"] < almost["interval"][1] <= 1
+
+
 def test_the_bootstrap_repeats_itself():
     assert bootstrap(np.mean, 50) == bootstrap(np.mean, 50)
 

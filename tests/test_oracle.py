@@ -9,8 +9,10 @@ from pf_core import flow
 from pf_core.data.shapes import shapes
 from pf_core.errors import InputError
 from pf_core.flow import LOGVAR_RANGE, Source
+from pf_core.guidance import guide
 from pf_core.oracle import FLOOR, NORMAL, Oracle, from_dataset
 from pf_core.patches import PatchGrid
+from pf_core.samplers import SAMPLERS, steps_for, uniform_grid
 from pf_core.types import PatchTime
 
 GRID = PatchGrid(4, 4, 2)  # 4 patches
@@ -124,6 +126,23 @@ def test_a_run_lands_on_a_data_point():
         x = x + model(x, PatchTime.shared(torch.full((4,), k / 30), 64)).v / 30
     nearest = (x[:, None] - model.images).abs().flatten(2).amax(2).amin(1)
     assert nearest.max() < 1e-3
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_lands_on_a_data_point_of_the_class(name):
+    """From the source's noise, through probes and mixed times, to patches at t = 1; guided and not."""
+    source = Source(mean=0.2, std=0.8)
+    data, grid, sampler = shapes(), PatchGrid(32, 32, 8), SAMPLERS[name]
+    model, cond = from_dataset(data, 60, grid, source), torch.tensor([4, 4, 7, 10])  # two stars, a ring, any
+    ts = uniform_grid(steps_for(name, 40, sampler.settings({})))
+    rng = [torch.Generator().manual_seed(i) for i in range(4)]
+    for scale in (1.0, 1.5):
+        denoise = guide(model, cond, torch.full((4,), 10), scale)
+        *_, final = sampler.fn(denoise, source.draw([0, 1, 2, 3], (3, 32, 32)), grid, ts, rng)
+        distance = (final.x[:, None] - model.images).abs().flatten(2).amax(2)
+        near, which = distance.min(1)
+        assert near.max() < 1e-3
+        assert model.labels[which][:3].tolist() == [4, 4, 7]
 
 
 def test_a_run_through_mixed_times_lands_on_a_data_point():

@@ -1,6 +1,7 @@
 """evaluate: draw many images with a network and a sampler, and have the judge measure them."""
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 from tqdm import tqdm
@@ -25,10 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampler", default="look_ahead", help=", ".join(SAMPLERS))
     parser.add_argument("--nfe", help="budget of network evaluations an image; default 64")
     parser.add_argument("--steps", help="outer steps, instead of --nfe")
-    parser.add_argument(
-        "--samples", default=SAMPLES.default, help=f"images, classes in turn; default {SAMPLES.default}"
-    )
-    parser.add_argument("--seeds", default="0", help="the first image's seed, or a range of seeds")
+    parser.add_argument("--samples", help=f"images, classes in turn; default {SAMPLES.default}")
+    parser.add_argument("--seeds", default="0", help="the first image's seed, or all of them: 0-499 or 1,4,9-20")
     parser.add_argument("--cfg-scale", default="1", help="classifier-free guidance; 1 is off")
     parser.add_argument("--guidance-interval", metavar="LO,HI", help="guide only patches with t in [LO, HI]")
     parser.add_argument("--device", default="cpu")
@@ -42,11 +41,10 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     if out.suffix != ".json":
         raise InputError(f"--out must end in .json, not {out.name}.")
-    asked = seeds(args.seeds)
-    count = len(asked) if len(asked) > 1 else SAMPLES.check(args.samples)
+    asked = _seeds(args)
     if args.real:
-        write(out, {"real": True} | real_against_real(count, DATASETS["shapes"].fn()))
-        print(f"{out}: {count} real images against real ones.")
+        write(out, {"real": True} | real_against_real(len(asked), DATASETS["shapes"].fn()))
+        print(f"{out}: {len(asked)} real images against real ones.")
         return
     if args.checkpoint is None:
         raise InputError("Name a network with --checkpoint, or give --real.")
@@ -56,12 +54,37 @@ def run(args: argparse.Namespace) -> None:
         args.checkpoint, args.sampler, given_of(args, SAMPLERS), args.nfe, args.steps, cfg_scale=args.cfg_scale,
         guidance_interval=interval(args.guidance_interval),
     )  # fmt: skip
-    parts = shards(spec, count, asked[0], bundle.conditioner.num_classes)
+    parts = shards(spec, asked, bundle.conditioner.num_classes)
     resolve(parts[0], bundle)
     drawn = list(tqdm(draw(bundle, parts, out.with_suffix(".parts")), total=len(parts), unit="shard", disable=None))
     recipe = {k: v for k, v in resolve(parts[0], bundle).to_dict().items() if k not in ("seeds", "labels")}
-    result = {"recipe": recipe, "first_seed": asked[0]} | summarise(drawn, data)
+    result = {"recipe": recipe, "seeds": _ranges(asked)} | summarise(drawn, data)
     write(out, result)
+    print(f"{out}: {len(asked)} images, {result['nfe']} NFE{_right(result)}, Frechet {result['frechet']['value']:.3f}.")
+
+
+def _right(result: dict) -> str:
+    if result["accuracy"] is None:  # nothing was asked for
+        return ""
     low, high = result["accuracy"]["interval"]
-    asked_class = f"asked class {result['accuracy']['value']:.1%} ({low:.1%} to {high:.1%})"
-    print(f"{out}: {count} images, {result['nfe']} NFE, {asked_class}, Frechet {result['frechet']['value']:.3f}.")
+    return f", asked class {result['accuracy']['value']:.1%} ({low:.1%} to {high:.1%})"
+
+
+def _seeds(args: argparse.Namespace) -> list[int]:
+    """One seed an image: those of --seeds, or --samples of them from a single one on. Raises InputError."""
+    asked = seeds(args.seeds)
+    if len(asked) == 1:
+        return list(range(asked[0], asked[0] + SAMPLES.check(args.samples or SAMPLES.default)))
+    if args.samples is not None:
+        raise InputError("--seeds names every image already: leave --samples out, or give the first seed alone.")
+    SAMPLES.check(len(asked))
+    if len(set(asked)) < len(asked):
+        raise InputError("--seeds names a seed twice: the same image would count as two.")
+    return asked
+
+
+def _ranges(asked: list[int]) -> str:
+    """[1, 4, 5, 6] -> '1,4-6', as --seeds reads it."""
+    starts = [0, *(i for i in range(1, len(asked)) if asked[i] != asked[i - 1] + 1), len(asked)]
+    runs = [asked[a:b] for a, b in pairwise(starts)]
+    return ",".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)

@@ -47,7 +47,9 @@ def _row(result: dict) -> str:
     return "| " + " | ".join([*named, str(result.get("nfe", "")), str(result["images"]), *measured]) + " |"
 
 
-def _percent(measured: dict) -> str:
+def _percent(measured: dict | None) -> str:
+    if measured is None:  # a network without classes
+        return ""
     low, high = measured["interval"]
     return f"{measured['value']:.1%} ({low:.1%} to {high:.1%})"
 
