@@ -17,7 +17,7 @@ from app.source import listing
 from app.store import StoredRun
 from pf_core.codecs import to_uint8
 from pf_core.compare import patch_updates
-from pf_core.export import WRITERS
+from pf_core.export import WRITERS, carries_tensors
 from pf_core.intervene import EDITS
 from pf_core.samplers import SAMPLERS
 from pf_core.trajectory import Frame
@@ -96,11 +96,11 @@ def status(run: StoredRun, ahead: int) -> dict[str, Any]:
 
 
 def exports(run: StoredRun) -> list[str]:
-    """The formats that a run can be downloaded in by now; raw arrays only of one that came to its end."""
-    whole = run.state == "done"
-    return [
-        suffix[1:] for suffix in WRITERS if whole or (run.state == "stopped" and run.heads and suffix != ".safetensors")
-    ]
+    """The formats that a run can be downloaded in by now: once it has ended and there is something to see."""
+    if run.state not in ("done", "stopped") or not run.heads:
+        return []
+    alone = not carries_tensors(run.trajectory)  # else the recipe by itself would not repeat it
+    return [suffix[1:] for suffix in WRITERS if alone or suffix != ".json"]
 
 
 def describe(run: StoredRun, ahead: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Runs as pictures: film-strip PNG, animated GIF and WebP, MP4, each with its recipe inside."""
+"""Runs as pictures: film-strip PNG, animated GIF and WebP, MP4, each with its recipe inside; or the recipe alone."""
 
 import json
 from collections.abc import Callable
@@ -162,12 +162,25 @@ def _durations(run: Trajectory) -> list[int]:
     return [_FRAME_MS] * (len(run) - 1) + [1520]
 
 
+def _save_recipe(run: Trajectory, codec: Codec, path: Path, note: str) -> None:
+    """The recipe alone. Raises InputError where it needs tensors beside it."""
+    if carries_tensors(run):
+        raise InputError("This recipe needs its given noise or pictures: save it as .safetensors, which carries them.")
+    path.write_text(json.dumps(run.recipe, indent=2) + "\n")
+
+
+def carries_tensors(run: Trajectory) -> bool:
+    """Does the recipe need tensors that only .safetensors carries: given noise, or pictures that edits paint with?"""
+    return run.edit_images is not None or run.recipe.get("noise") is not None
+
+
 WRITERS: dict[str, Callable] = {
     ".safetensors": lambda run, codec, path, note: run.save(path),
     ".png": _save_png,
     ".gif": _save_gif,
     ".webp": _save_webp,
     ".mp4": _save_mp4,
+    ".json": _save_recipe,
 }
 
 
@@ -204,7 +217,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         raise InputError(f"There is no file {path}.")
     try:
         if path.suffix.lower() == ".json":
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
         elif path.suffix.lower() == ".safetensors":
             with safe_open(path, framework="pt") as f:
                 text = (f.metadata() or {})["recipe"]

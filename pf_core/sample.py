@@ -1,5 +1,6 @@
 """The one facade: a recipe (SampleSpec) and a Bundle in, Steps out."""
 
+import hashlib
 import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -43,7 +44,7 @@ class SampleSpec:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     seeds: list[int] = field(default_factory=lambda: [0])
     ts: list[float] | None = None
-    noise: dict[str, str] | None = None  # {"file", "sha256"} where x0 came from a file
+    noise: dict[str, str] | None = None  # {"file", "sha256"} where x0 was given; the file's name may be empty
     edits: list[dict[str, Any]] = field(default_factory=list)
     precision: str = "fp32"
     checkpoint_hash: str | None = None
@@ -61,7 +62,32 @@ class SampleSpec:
         if isinstance(d.get("guidance_interval"), list):
             d = {**d, "guidance_interval": tuple(d["guidance_interval"])}
         intervene.parse(d.get("edits", []))
+        for name, value in d.items():
+            if not isinstance(value, _KINDS[name]) or isinstance(value, bool):
+                raise InputError(f"This recipe is damaged: its {name} is {value!r:.60}.")
+        if not d.get("seeds", [0]) or not d.get("labels", [None]):
+            raise InputError("This recipe is damaged: it lists no seeds or no labels.")
         return cls(**d)
+
+
+_NUMBER, _OR_NONE = (int, float), type(None)
+_KINDS = {
+    "checkpoint": str,
+    "sampler": str,
+    "settings": dict,
+    "nfe": (int, float, _OR_NONE),
+    "steps": (int, float, _OR_NONE),
+    "labels": list,
+    "cfg_scale": _NUMBER,
+    "guidance_interval": tuple,
+    "seeds": list,
+    "ts": (list, _OR_NONE),
+    "noise": (dict, _OR_NONE),
+    "edits": list,
+    "precision": str,
+    "checkpoint_hash": (str, _OR_NONE),
+    "versions": (dict, _OR_NONE),
+}
 
 
 def resolve(spec: SampleSpec, bundle: Bundle) -> SampleSpec:
@@ -138,6 +164,8 @@ class Run:
     """
 
     def __init__(self, bundle: Bundle, spec: SampleSpec, x0: Tensor | None = None, edit_images: Tensor | None = None):
+        if x0 is not None and spec.noise is None:  # so that nobody takes it for the seeds' noise
+            spec = replace(spec, noise={"file": "", "sha256": hashlib.sha256(x0.cpu().numpy().tobytes()).hexdigest()})
         self.bundle, self.spec = bundle, resolve(spec, bundle)
         self.x0 = (
             bundle.source.draw(self.spec.seeds, bundle.shape) if x0 is None else check_noise(x0, self.spec, bundle)

@@ -1,6 +1,7 @@
 """A run as data: what every forward pass saw and said, saved as one safetensors file with the recipe in its header."""
 
 import json
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -88,18 +89,20 @@ class Trajectory:
     def save(self, path: str | Path) -> None:
         """One safetensors file: x, x1_hat (S, B, C, H, W), t, logvar, logvar_cond, easy (S, B, N), threshold (S, B),
         x0, x1 (B, C, H, W), edit_images (E, C, H, W) where there are any; JSON header entries phase, outer, nfe,
-        seconds (one a forward pass), recipe, run."""
-        if self.x1 is None:
-            raise InputError("The run was stopped before its end: there is no final state to save.")
+        seconds (one a forward pass), recipe, run. A run that was stopped has no x1, and run says finished: false."""
+        if not self.frames:
+            raise InputError("The run was stopped before its first forward pass: there is nothing to save.")
         tensors = {k: torch.stack([getattr(f, k) for f in self.frames]).contiguous() for k in _STACKED}
-        tensors |= {"easy": tensors["easy"].to(torch.uint8), "x0": self.x0.contiguous(), "x1": self.x1.contiguous()}
-        if self.edit_images is not None:
-            tensors["edit_images"] = self.edit_images.float().cpu().contiguous()
+        tensors |= {"easy": tensors["easy"].to(torch.uint8), "x0": self.x0.contiguous()}
+        for name, x in (("x1", self.x1), ("edit_images", self.edit_images)):
+            if x is not None:
+                tensors[name] = x.float().cpu().contiguous()
         header = {k: json.dumps([getattr(f, k) for f in self.frames]) for k in _LISTED}
         run = {
             "grid": [self.grid.height, self.grid.width, self.grid.patch_size],
             "seconds": self.seconds,
             "forwards": self.forwards,
+            "finished": self.x1 is not None,
         }
         header |= {"recipe": json.dumps(self.recipe), "run": json.dumps(run)}
         with files.replacing(path) as temporary:
@@ -118,18 +121,34 @@ class Trajectory:
             rows = zip(*(header[k] for k in _LISTED), *(tensors[k] for k in _STACKED), strict=True)
             frames = [Frame(**dict(zip(_LISTED + _STACKED, row, strict=True))) for row in rows]
             frames = [Frame(**{**vars(f), "easy": f.easy.bool()}) for f in frames]
-            return cls(
-                PatchGrid(*run["grid"]),
-                header["recipe"],
-                tensors["x0"],
-                frames,
-                tensors["x1"],
-                run["seconds"],
-                run["forwards"],
-                tensors.get("edit_images"),
-            )
-        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as e:
+            grid, x1 = PatchGrid(*run["grid"]), tensors.get("x1")
+            found = cls(grid, header["recipe"], tensors["x0"], frames, x1, run["seconds"], run["forwards"])
+            found.edit_images = tensors.get("edit_images")
+            found.check()
+            return found
+        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as e:
             raise InputError(f"{path} is not a recorded run, or is damaged ({type(e).__name__}: {e}).") from None
+
+    def check(self) -> None:
+        """Raises ValueError unless all parts fit together: a file may come from anywhere."""
+        b, *state = self.x0.shape
+        maps = {"t", "logvar", "logvar_cond", "easy"}
+        if state[1:] != [self.grid.height, self.grid.width] or b < 1 or not self.frames:
+            raise ValueError("the noise does not fit the grid, or there are no frames")
+        for frame in self.frames:
+            for name in _STACKED:
+                want = (b, self.grid.n) if name in maps else (b,) if name == "threshold" else (b, *state)
+                value = getattr(frame, name)
+                if tuple(value.shape) != want or not (name == "easy" or value.is_floating_point()):
+                    raise ValueError(f"{name} has the shape {tuple(value.shape)}, not {want}")
+            if frame.phase not in ("outer", "inner", "probe") or min(frame.outer, frame.nfe, frame.seconds) < 0:
+                raise ValueError("a frame's head makes no sense")
+            if not frame.t.isfinite().all():
+                raise ValueError("t is not finite")
+        if self.x1 is not None and self.x1.shape != self.x0.shape:
+            raise ValueError("the result has another shape than the noise")
+        if not math.isfinite(self.seconds) or not isinstance(self.forwards, int) or not isinstance(self.recipe, dict):
+            raise ValueError("the record of the run makes no sense")
 
 
 def follow(run: Iterable[Step], trajectory: Trajectory) -> Iterator[Frame]:

@@ -120,3 +120,23 @@ def test_a_network_without_difficulty_refuses_samplers_that_rank_and_runs_the_ot
 def test_what_is_no_recipe_is_refused(d):
     with pytest.raises(InputError, match="not a recipe"):
         SampleSpec.from_dict(d)
+
+
+@pytest.mark.parametrize(
+    "d",
+    [
+        {"seeds": 5},
+        {"seeds": []},
+        {"labels": "star"},
+        {"settings": []},
+        {"nfe": "x"},
+        {"nfe": True},
+        {"guidance_interval": 3},
+        {"noise": "x"},
+        {"sampler": None},
+    ],
+)
+def test_a_damaged_recipe_is_a_sentence(d):
+    with pytest.raises(InputError, match="damaged") as e:
+        SampleSpec.from_dict({"checkpoint": "nano", "seeds": [0]} | d)
+    assert "\n" not in str(e.value)

@@ -6,6 +6,7 @@ import torch
 from helpers import bundle
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from pf_core import flow
 from pf_core.codecs import to_uint8
@@ -104,14 +105,20 @@ def test_a_network_without_difficulty_records_nan(tmp_path):
     export(plain, bundle().codec, tmp_path / "plain.png")
 
 
-def test_a_stopped_run_keeps_its_frames_but_is_not_saved(tmp_path):
+def test_a_stopped_run_is_saved_as_what_really_ran(tmp_path):
     job = Run(bundle(), SPEC)
     trajectory = Trajectory(job.bundle.grid, job.spec.to_dict(), job.x0)
     frames = follow(job, trajectory)
     next(frames), next(frames)
     frames.close()
     assert len(trajectory) == 2 and job.forwards == 4
-    with pytest.raises(InputError, match="stopped"):
+    trajectory.save(tmp_path / "two.safetensors")
+    found = Trajectory.load(tmp_path / "two.safetensors")
+    assert len(found) == 2 and found.x1 is None and found.forwards == 4
+    with safe_open(tmp_path / "two.safetensors", "pt") as f:
+        assert "x1" not in f.keys() and json.loads(f.metadata()["run"])["finished"] is False
+    trajectory.frames.clear()
+    with pytest.raises(InputError, match="before its first"):
         trajectory.save(tmp_path / "no.safetensors")
 
 
@@ -133,3 +140,43 @@ def test_files_without_a_recipe_are_refused(tmp_path, content):
             read_recipe(path)
         with pytest.raises(InputError):
             Trajectory.load(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda t, h: t.update(t=t["t"][:, :, :-1].contiguous()),
+        lambda t, h: t.update(x=t["x"][:, :1].contiguous()),
+        lambda t, h: t.update(x0=t["x0"][..., :-1].contiguous()),
+        lambda t, h: t.update(x1=torch.zeros(1)),
+        lambda t, h: t.update(threshold=torch.zeros(3)),
+        lambda t, h: t.update(t=torch.full_like(t["t"], torch.nan)),
+        lambda t, h: t.update(logvar=t["logvar"].int()),
+        lambda t, h: h.update(run='{"grid": [4, 4, 4], "seconds": 0, "forwards": 1}'),
+        lambda t, h: h.update(run='{"grid": ["a", 4, 4], "seconds": 0, "forwards": 1}'),
+        lambda t, h: h.update(run="[]"),
+        lambda t, h: h.update(phase=json.dumps(["<b>"] * 12)),
+        lambda t, h: h.update(nfe=json.dumps(["x"] * 12)),
+        lambda t, h: h.update(recipe="3"),
+    ],
+)
+def test_a_damaged_recording_is_a_sentence(run, tmp_path, damage):
+    run.save(tmp_path / "good.safetensors")
+    with safe_open(tmp_path / "good.safetensors", "pt") as f:
+        tensors, header = {k: f.get_tensor(k) for k in f.keys()}, dict(f.metadata())
+    damage(tensors, header)
+    save_file(tensors, tmp_path / "bad.safetensors", metadata=header)
+    with pytest.raises(InputError, match="not a recorded run") as e:
+        Trajectory.load(tmp_path / "bad.safetensors")
+    assert "\n" not in str(e.value)
+
+
+def test_given_noise_is_in_the_recipe_and_travels_in_raw_arrays_only(tmp_path):
+    x0 = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(9))
+    given = record(Run(bundle(), SPEC, x0))
+    assert given.recipe["noise"]["file"] == "" and len(given.recipe["noise"]["sha256"]) == 64
+    export(given, bundle().codec, tmp_path / "given.safetensors")
+    again = Trajectory.load(tmp_path / "given.safetensors")
+    assert torch.equal(record(Run(bundle(), SampleSpec.from_dict(again.recipe), again.x0)).x1, given.x1)
+    with pytest.raises(InputError, match="safetensors"):
+        export(given, bundle().codec, tmp_path / "given.json")

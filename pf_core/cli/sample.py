@@ -34,7 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     parser.add_argument(
-        "--out", required=True, metavar="FILE", help="run.safetensors, .png (film strip), .gif, .webp or .mp4"
+        "--out",
+        required=True,
+        metavar="FILE",
+        help="run.safetensors, .png (film strip), .gif, .webp, .mp4 or .json (the recipe alone)",
     )
     parser.add_argument("--precision", help="fp32 (default) or bf16")
     parser.add_argument("--sheet", action="store_true", help="PNG: the results alone, ten a row, not the film strip")
@@ -107,8 +110,13 @@ def _noise(spec: SampleSpec, recipe: str | None) -> torch.Tensor | None:
     if spec.noise is None:
         return None
     carried = _carries_tensors(recipe)
-    path = recipe if carried else spec.noise["file"]
-    if not carried and _digest(path) != spec.noise["sha256"]:
+    path = recipe if carried else spec.noise.get("file")
+    if not path:
+        raise InputError(
+            "This recipe begins from noise that was given beside it: repeat it from the run's .safetensors export, "
+            "which carries it."
+        )
+    if not carried and _digest(path) != spec.noise.get("sha256"):
         raise InputError(f"{path} is not the noise this recipe was made with.")
     try:
         with safe_open(path, framework="pt") as f:
