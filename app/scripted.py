@@ -7,6 +7,7 @@ import gradio as gr
 from app.routes import version
 
 _LOAD = """
+// events: EVENTS
 const file = new URL("pf/static/VERSION/MODULE", document.baseURI).href;
 import(file).then((module) => module.mount(element, props, watch, trigger)).catch((error) => {
   element.textContent = "This part of the page could not be loaded: " + error.message;
@@ -16,16 +17,19 @@ import(file).then((module) => module.mount(element, props, watch, trigger)).catc
 
 class Scripted(gr.HTML):
     """`markup` stays as it is; `module`, one of the files that app/routes.py serves, exports
-    mount(element, props, watch, trigger)."""
+    mount(element, props, watch, trigger). `may_trigger`: names of its events; Gradio looks for them, in quotes, in
+    the script that loads it."""
 
     module = ""
     markup = ""
+    may_trigger: tuple[str, ...] = ()
 
     def __init__(self, value: dict | None = None, **kwargs):
+        load = _LOAD.replace("EVENTS", " ".join(map(repr, self.may_trigger)))
         super().__init__(
             value=value,
             html_template=self.markup,
-            js_on_load=_LOAD.replace("VERSION", version()).replace("MODULE", self.module),
+            js_on_load=load.replace("VERSION", version()).replace("MODULE", self.module),
             apply_default_css=False,
             **kwargs,
         )
