@@ -7,7 +7,9 @@ frame's head says `from` which predictors), easy (B, N) 0 hard, 1 easy, 2 nothin
 """
 
 import json
+import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from pf_core.codecs import to_uint8
 from pf_core.compare import patch_updates
 from pf_core.export import WRITERS, carries_tensors
 from pf_core.intervene import EDITS
+from pf_core.sample import SampleSpec
 from pf_core.samplers import SAMPLERS
 from pf_core.trajectory import Frame
 
@@ -109,7 +112,7 @@ def describe(run: StoredRun, ahead: int) -> dict[str, Any]:
     return {
         "id": run.id,
         "label": run.label,
-        "recording": run.recording,
+        "origin": run.origin,
         **status(run, ahead),
         "network": spec.checkpoint,
         "sampler": {"name": entry.name, "label": entry.label, "settings": spec.settings, "help": _help(entry)},
@@ -125,6 +128,8 @@ def describe(run: StoredRun, ahead: int) -> dict[str, Any]:
         "edits": [{**edit, "words": edit_words(edit)} for edit in spec.edits],
         "recipe": spec.to_dict(),
         "command": command(run),
+        "recipe_file": recipe_file(run),
+        "files": {suffix[1:]: file_name(spec, suffix) for suffix in WRITERS},
     }
 
 
@@ -147,11 +152,20 @@ def _help(entry) -> str:
     return " ".join(line.strip() for line in lines if line.strip())
 
 
+def recipe_file(run: StoredRun) -> str | None:
+    """The export from which the command line repeats the run, where flags cannot say it; None where they can."""
+    spec = run.spec
+    if not (spec.edits or spec.ts is not None or carries_tensors(run.trajectory)):
+        return None
+    return file_name(spec, ".safetensors" if carries_tensors(run.trajectory) else ".json")
+
+
 def command(run: StoredRun) -> str:
     """The command line that repeats the run."""
-    spec = run.spec
-    if spec.edits or spec.ts is not None or spec.noise is not None:  # more than flags can say
-        return "python -m pf_core sample --recipe run.safetensors --out again.safetensors"
+    spec, file = run.spec, recipe_file(run)
+    if file:
+        words = ["python", "-m", "pf_core", "sample", "--recipe", file, "--out", "again.safetensors"]
+        return shlex.join(words)
     words = ["python", "-m", "pf_core", "sample", "--checkpoint", spec.checkpoint, "--sampler", spec.sampler]
     words += ["--nfe", spec.nfe]
     labels = ["none" if label is None else label for label in spec.labels]
@@ -163,9 +177,16 @@ def command(run: StoredRun) -> str:
         else []
     )
     words += ["--seeds", _ranges(spec.seeds)]
+    words += ["--precision", spec.precision] if spec.precision != "fp32" else []
     for name, value in spec.settings.items():
         words += [entry_flag(spec.sampler, name), value]
     return shlex.join(str(w) for w in [*words, "--out", "run.safetensors"])
+
+
+def file_name(spec: SampleSpec, suffix: str) -> str:
+    """What a run's export is called: safe in a header and on any disk."""
+    stem = f"{Path(spec.checkpoint).stem}-{spec.sampler}-seed{spec.seeds[0]}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", stem)[:100] + suffix
 
 
 def entry_flag(sampler: str, knob: str) -> str:

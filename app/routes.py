@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from app.frames import describe, pack_reply, status
+from app.frames import describe, file_name, pack_reply, status
 from app.session import Session
 from app.store import StoredRun, UnknownRun
 from pf_core.errors import InputError
@@ -47,11 +47,10 @@ def routes(session: Session) -> list[Route]:
         suffix = "." + request.query_params.get("format", "safetensors")
         if suffix not in WRITERS:
             raise InputError(f"There is no export format {suffix[1:]!r}. Known: {', '.join(k[1:] for k in WRITERS)}.")
-        name = f"{run.spec.checkpoint}-{run.spec.sampler}-seed{run.spec.seeds[0]}{suffix}"
         return Response(
             exported(run, suffix),
             media_type=mimetypes.types_map.get(suffix, _BYTES),
-            headers={"content-disposition": f'attachment; filename="{name}"'},
+            headers={"content-disposition": f'attachment; filename="{file_name(run.spec, suffix)}"'},
         )
 
     table = {

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -19,6 +20,7 @@ from pf_core.trajectory import Trajectory, follow
 
 MAX_IMAGES = 16
 MAX_NFE = 256
+MAX_SIDE = 512  # pixels, of runs that people load
 MAX_WAITING = 8
 RECORDINGS = Path(__file__).resolve().parent.parent / "assets" / "recordings"
 log = logging.getLogger("patch_forcing.app")
@@ -117,10 +119,7 @@ class Session:
                 if run.stop.is_set():
                     break
             if run.trajectory.x1 is None:
-                run.message = (
-                    f"Stopped after {len(run.trajectory)} of {run.spec.nfe} NFE, {run.trajectory.seconds:.2f} s."
-                )
-                run.state = STOPPED
+                run.message, run.state = stopped_after(run), STOPPED
             else:
                 pack_final(run)
                 run.state = DONE
@@ -131,6 +130,32 @@ class Session:
             run.state, run.message = FAILED, "The run failed inside the program; the server's log says where."
 
     # recordings
+
+    def keep(self, trajectory: Trajectory, **known) -> StoredRun:
+        """A run that was recorded elsewhere, ready to be shown; nothing is computed. `known`: fields of the StoredRun.
+
+        Raises InputError if its recipe makes no sense or it is larger than what the app shows.
+        """
+        spec = SampleSpec.from_dict(trajectory.recipe)
+        images, channels, height, width = trajectory.x0.shape
+        if images > MAX_IMAGES or len(trajectory) > MAX_NFE or max(height, width) > MAX_SIDE:
+            raise InputError(
+                f"The app shows runs of at most {MAX_IMAGES} images, {MAX_NFE} NFE and {MAX_SIDE} pixels a side; this "
+                f"one has {images} images, {len(trajectory)} NFE and {height} x {width} pixels."
+            )
+        codec = CODECS[_codec_of(spec.checkpoint)].fn()
+        if codec.channels != channels or len(spec.seeds) != images or len(spec.labels) not in (1, images):
+            raise InputError("The recording does not fit its recipe: it is damaged, or of a network unknown here.")
+        spec = replace(spec, settings=SAMPLERS[spec.sampler].settings(spec.settings), labels=_each(spec.labels, images))
+        spec = replace(spec, nfe=spec.nfe or len(trajectory), steps=spec.steps or trajectory.frames[-1].outer + 1)
+        run = StoredRun(spec, trajectory, codec, title(spec), guided=spec.cfg_scale != 1, **known)
+        for frame in trajectory.frames:
+            pack_frame(run, frame)
+        if trajectory.x1 is not None:
+            pack_final(run)
+        run.state = STOPPED if trajectory.x1 is None else DONE
+        run.message = "" if trajectory.x1 is not None else stopped_after(run)
+        return self.store.add(run)
 
     def recordings(self) -> list[StoredRun]:
         """The shipped runs, loaded once, in the order of their file names."""
@@ -145,18 +170,17 @@ class Session:
 
     def _load_recording(self, path: Path) -> None:
         try:
-            trajectory = Trajectory.load(path)
-            spec = SampleSpec.from_dict(trajectory.recipe)
-            run = StoredRun(spec, trajectory, CODECS[_codec_of(spec.checkpoint)].fn(), title(spec), recording=True)
+            self.keep(Trajectory.load(path), origin="recorded", recording=True, id=f"recording-{path.stem}")
         except InputError as e:
             log.warning("recording: %s", e)
-            return
-        run.id, run.guided = f"recording-{path.stem}", spec.cfg_scale != 1
-        for frame in trajectory.frames:
-            pack_frame(run, frame)
-        pack_final(run)
-        run.state = DONE
-        self.store.add(run)
+
+
+def stopped_after(run: StoredRun) -> str:
+    return f"Stopped after {len(run.trajectory)} of {run.spec.nfe} NFE, {run.trajectory.seconds:.2f} s."
+
+
+def _each(labels: list, images: int) -> list:
+    return labels * images if len(labels) == 1 else labels
 
 
 def title(spec: SampleSpec) -> str:

@@ -21,7 +21,7 @@ class UnknownRun(InputError):
     """No run has this id."""
 
 
-@dataclass
+@dataclass(eq=False)  # a run is itself: comparing its tensors would say nothing
 class StoredRun:
     """A run, whatever its state: what was asked (spec), what was recorded so far (trajectory) and, packed for the
     browser, one bytes object a frame. `job` is the pf_core.sample.Run that a worker iterates, None for a recording."""
@@ -34,7 +34,8 @@ class StoredRun:
     guided: bool = False
     state: str = WAITING
     message: str = ""
-    recording: bool = False
+    recording: bool = False  # shipped with the app: never thrown out
+    origin: str = ""  # where it came from, if it was not run here: "recorded", "from a file"
     packed: list[bytes] = field(default_factory=list)
     heads: list[dict] = field(default_factory=list)
     before: tuple[Residuals, Residuals] = field(default_factory=lambda: (Residuals(), Residuals()))  # of x, x1_hat

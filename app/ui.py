@@ -67,7 +67,7 @@ def launch(session: Session, **options: Any) -> tuple:
         "run_history": False,
         "enable_monitoring": False,
         "ssr_mode": False,
-        "max_file_size": "20mb",
+        "max_file_size": "64mb",
     }
     app, address, _ = demo.launch(**{**defaults, **options})
     return demo, app, address

@@ -1,6 +1,7 @@
 """Runs as pictures: film-strip PNG, animated GIF and WebP, MP4, each with its recipe inside; or the recipe alone."""
 
 import json
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import count
@@ -210,6 +211,11 @@ def _film_comment(path: Path) -> str:
         raise ValueError(str(e)) from None
 
 
+# What the readers raise on damaged or hostile files.
+_UNREADABLE = (KeyError, ValueError, TypeError, SyntaxError, EOFError, OSError, RecursionError, SafetensorError)
+_UNREADABLE += (struct.error, UnidentifiedImageError, Image.DecompressionBombError)
+
+
 def read_recipe(path: str | Path) -> dict[str, Any]:
     """The recipe inside any export (or a plain JSON file). Raises InputError if there is none."""
     path = Path(path)
@@ -224,10 +230,10 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         elif path.suffix.lower() == ".mp4":
             text = _film_comment(path)
         else:
-            with Image.open(path) as picture:
+            with Image.open(path, formats=("PNG", "GIF", "WEBP")) as picture:
                 text = picture.info.get("recipe") or picture.info.get("comment") or picture.getexif()[_EXIF_DESCRIPTION]
         recipe = json.loads(text)
-    except (KeyError, ValueError, UnidentifiedImageError, SafetensorError, OSError):
+    except _UNREADABLE:
         raise InputError(f"{path} holds no recipe: give a file that `sample` or the app exported.") from None
     if not isinstance(recipe, dict):
         raise InputError(f"{path} holds no recipe: give a file that `sample` or the app exported.")

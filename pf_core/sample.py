@@ -1,6 +1,7 @@
 """The one facade: a recipe (SampleSpec) and a Bundle in, Steps out."""
 
 import hashlib
+import math
 import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -65,8 +66,12 @@ class SampleSpec:
         for name, value in d.items():
             if not isinstance(value, _KINDS[name]) or isinstance(value, bool):
                 raise InputError(f"This recipe is damaged: its {name} is {value!r:.60}.")
-        if not d.get("seeds", [0]) or not d.get("labels", [None]):
-            raise InputError("This recipe is damaged: it lists no seeds or no labels.")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"This recipe is damaged: its {name} is {value}.")
+        for name, kinds in (("seeds", int), ("labels", (str, int, _OR_NONE))):
+            values = d.get(name, [0])
+            if not values or any(not isinstance(v, kinds) or isinstance(v, bool) for v in values):
+                raise InputError(f"This recipe is damaged: its {name} are {values!r:.60}.")
         return cls(**d)
 
 

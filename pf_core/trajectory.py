@@ -126,7 +126,7 @@ class Trajectory:
             found.edit_images = tensors.get("edit_images")
             found.check()
             return found
-        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as e:
+        except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError, OSError) as e:
             raise InputError(f"{path} is not a recorded run, or is damaged ({type(e).__name__}: {e}).") from None
 
     def check(self) -> None:
@@ -141,7 +141,8 @@ class Trajectory:
                 value = getattr(frame, name)
                 if tuple(value.shape) != want or not (name == "easy" or value.is_floating_point()):
                     raise ValueError(f"{name} has the shape {tuple(value.shape)}, not {want}")
-            if frame.phase not in ("outer", "inner", "probe") or min(frame.outer, frame.nfe, frame.seconds) < 0:
+            counted = isinstance(frame.outer, int) and isinstance(frame.nfe, int) and math.isfinite(frame.seconds)
+            if frame.phase not in ("outer", "inner", "probe") or not counted or min(frame.outer, frame.nfe) < 0:
                 raise ValueError("a frame's head makes no sense")
             if not frame.t.isfinite().all():
                 raise ValueError("t is not finite")

@@ -78,6 +78,7 @@ def page(browser, served):
     """A page that fails the test at its end if anything left the host or an error appeared."""
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     page, wrong = context.new_page(), []
+    page.wrong = wrong  # for a test that expects a refusal
     page.on("request", lambda r: urlparse(r.url).hostname in ("127.0.0.1", None) or wrong.append(r.url))
     page.on("pageerror", lambda e: wrong.append(str(e)))
     page.on("console", lambda m: wrong.append(m.text) if m.type == "error" and "AbortError" not in m.text else None)

@@ -97,7 +97,7 @@ def test_the_handler_checks_for_itself(session, changes):
 
     with gr.Blocks():
         tab = Explore(session)
-    _, _, said = tab.on_run("", *values(**changes))
+    *_, said = tab.on_run("", *values(**changes))
     assert said.endswith(".") and len(session.store) == 0
 
 
@@ -112,7 +112,7 @@ def test_a_link_sets_the_controls_and_a_bad_one_is_a_sentence(session):
     def load(**query):
         return tab.from_link(SimpleNamespace(query_params=query))
 
-    _, _, said, *updates = load(network="nano", sampler="dual_loop", seed="7", n_inner="3", cfg="2")
+    _, _, _, said, *updates = load(network="nano", sampler="dual_loop", seed="7", n_inner="3", cfg="2")
     assert said == "" and [u["value"] for u in updates if "value" in u] == ["nano", "class 0", "dual_loop", 7, 2.0, 3]
     for query in (
         {"network": "x"},
@@ -120,8 +120,14 @@ def test_a_link_sets_the_controls_and_a_bad_one_is_a_sentence(session):
         {"network": "nano", "p": "9"},
         {"network": "plain", "sampler": "look_ahead"},
     ):
-        assert load(**query)[2].startswith("This link could not be read")
-    assert "not kept" in load(network="nano", run="gone")[2]
+        assert load(**query)[3].startswith("This link could not be read")
+    shown, run_id, mine, said, *_ = load(
+        network="nano", run="gone", budget="8", sampler="dual_loop", n_inner="2", p="0.5"
+    )
+    run = ended(session.store.get(run_id))
+    assert "not kept" in said and mine == run_id and run_id in shown["query"]
+    assert run.spec.nfe == 8 and run.spec.settings == {"p": 0.5, "n_inner": 2} and run.spec.labels == ["class 0"] * 4
+    assert load(network="nano", run=run_id)[1:3] == [run_id, ""]  # a link to a kept run: Run will not stop it
 
 
 def test_a_network_without_difficulty_offers_only_what_it_can_run(session):

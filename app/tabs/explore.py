@@ -6,8 +6,10 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
+from app import recipes
 from app.controls import KnobGroups
 from app.session import MAX_IMAGES, MAX_NFE, Session
+from app.store import ACTIVE, StoredRun
 from app.viewer.viewer import FrameViewer, manifest
 from pf_core.errors import InputError
 from pf_core.registry import number, whole
@@ -34,7 +36,8 @@ class Explore:
                 self.build_controls(names, network, sampler)
             with gr.Column(elem_classes="pf-stage", min_width=320):
                 self.viewer = FrameViewer(elem_id="explore-viewer")
-        self.run_id = gr.State("")
+        self.run_id = gr.State("")  # of the run that is shown
+        self.mine = gr.State("")  # of the last one that was started from this page: the next one replaces it
         self.wire()
 
     def build_controls(self, names: list[str], network: str | None, sampler: str) -> None:
@@ -42,12 +45,21 @@ class Explore:
         self.label = gr.Dropdown(self.classes(network), value=self.classes(network)[0], label="Class")
         self.sampler = gr.Dropdown(self.samplers(network), value=sampler, label="Sampler")
         with gr.Row(elem_classes="pf-pair"):
-            self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90)
+            self.seed = gr.Number(
+                0, label="Seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90, elem_id="explore-seed"
+            )
             self.dice = gr.Button("Another seed", elem_classes="pf-dice", min_width=100)
         self.images = gr.Slider(1, MAX_IMAGES, value=4, step=1, label="Images")
         with gr.Row(elem_classes="pf-buttons"):
             self.run = gr.Button("Run", variant="primary", elem_id="explore-run", min_width=80)
             self.stop = gr.Button("Stop", variant="stop", elem_id="explore-stop", min_width=60)
+        self.recipe = gr.UploadButton(
+            "Load recipe or export",
+            file_types=recipes.KINDS,
+            size="sm",
+            elem_id="explore-recipe",
+            elem_classes="pf-quiet",
+        )
         self.said = gr.Markdown("", elem_classes="pf-said", elem_id="explore-said")
         with gr.Accordion("Advanced", open=False, elem_classes="pf-advanced"):
             with gr.Row(elem_classes="pf-pair"):
@@ -64,7 +76,7 @@ class Explore:
     def wire(self) -> None:
         simple = [self.network, self.label, self.sampler, self.seed, self.images]
         self.inputs = [*simple, self.budget, self.unit, self.cfg, self.low, self.high, *self.knobs.components]
-        shown = [self.viewer, self.run_id, self.said]
+        shown = [self.viewer, self.run_id, self.mine, self.said]
         self.network.input(
             self.on_network,
             [self.network, self.label, self.sampler],
@@ -73,14 +85,15 @@ class Explore:
         )
         self.sampler.change(self.knobs.show, self.sampler, self.knobs.groups, **_QUIET)
         self.run.click(
-            self.on_run, [self.run_id, *self.inputs], shown, api_name="run", show_progress="hidden", queue=False
+            self.on_run, [self.mine, *self.inputs], shown, api_name="run", show_progress="hidden", queue=False
         )
         self.dice.click(lambda: secrets.randbelow(100_000), None, self.seed, **_QUIET)
+        self.recipe.upload(self.on_recipe, [self.mine, self.recipe], [*shown, *self.inputs], **_QUIET)
         self.stop.click(self.on_stop, self.run_id, self.said, api_name="stop", show_progress="hidden", queue=False)
 
     def on_load(self, demo: gr.Blocks) -> None:
         """To be called in the Blocks' context: a link's settings and run, else a recording, at first paint."""
-        demo.load(self.from_link, None, [self.viewer, self.run_id, self.said, *self.inputs], **_QUIET)
+        demo.load(self.from_link, None, [self.viewer, self.run_id, self.mine, self.said, *self.inputs], **_QUIET)
 
     # what there is to choose
 
@@ -131,16 +144,37 @@ class Explore:
         )
 
     def on_run(self, before: str, *values) -> tuple:
-        """Start a run (the one before, if it is still going, stops) and show it: (viewer, run id, status line)."""
+        """Start a run (this page's one before, if it is still going, stops) and show it: (viewer, run id, id of this
+        page's run, status line)."""
         try:
             spec = self.spec(*values)
-            if before in self.session.store:
-                self.session.stop(before)
+            self.halt(before)
             run = self.session.start(spec)
         except InputError as e:
-            return gr.skip(), gr.skip(), _say(str(e))
+            return gr.skip(), gr.skip(), gr.skip(), _say(str(e))
         query = urlencode({**self.link(values), "run": run.id})
-        return manifest([run], query=query), run.id, _say("")
+        return manifest([run], query=query), run.id, run.id, _say("")
+
+    def halt(self, run_id: str) -> None:
+        if run_id in self.session.store and self.session.store.get(run_id).state in ACTIVE:
+            self.session.stop(run_id)
+
+    def on_recipe(self, before: str, path: str) -> list:
+        """A file that a person brought: its run, and the controls as near to its recipe as they can come."""
+        try:
+            self.halt(before)
+            run, sentence = recipes.load(self.session, path)
+        except InputError as e:
+            return [gr.skip(), gr.skip(), gr.skip(), _say(str(e)), *[gr.skip()] * len(self.inputs)]
+        asked = self.asked(run.spec)
+        try:
+            updates = self.controls_from(asked)
+        except InputError as e:
+            updates, sentence = [gr.skip()] * len(self.inputs), f"{sentence} The controls cannot show it: {e}"
+        more = recipes.beyond(run.spec)
+        if more:
+            sentence += f" It has {', '.join(more)}, which no control here can say: Run would go without."
+        return [manifest([run], query=self.address(asked, run)), run.id, run.id, _say(sentence), *updates]
 
     def on_stop(self, run_id: str) -> Any:
         try:
@@ -163,8 +197,36 @@ class Explore:
             values[2], values[len(names) :]
         )
 
+    def asked(self, spec: SampleSpec) -> dict[str, str]:
+        """A recipe as a link's parts, as far as the controls go."""
+        low, high = spec.guidance_interval
+        budget, unit = (spec.steps, STEPS) if spec.edits or spec.ts else (spec.nfe, NFE)
+        label = spec.labels[0] if spec.labels[0] is not None else NO_CLASS
+        given = [spec.checkpoint, label, spec.sampler, spec.seeds[0], len(spec.seeds), budget, unit, spec.cfg_scale]
+        told = dict(zip(self.names(), [*given, low, high], strict=True)) | spec.settings
+        return {k: f"{v:g}" if isinstance(v, float) else str(v) for k, v in told.items()}
+
+    def address(self, asked: dict[str, str], run: StoredRun) -> str:
+        """The query that brings a run back, from its recipe once it is not kept any more."""
+        text = recipes.encode(run.spec) if recipes.beyond(run.spec) else None
+        return urlencode(asked | {"run": run.id} | ({"recipe": text} if text else {}))
+
+    def again(self, asked: dict[str, str]) -> StoredRun:
+        """The run of a link, made again. Raises InputError."""
+        if "recipe" in asked:
+            return self.session.start(recipes.here(self.session, recipes.decode(asked["recipe"])))
+        sampler = SAMPLERS[asked.get("sampler", default_sampler(self.session, asked["network"]))]
+        label = asked.get("label", self.classes(asked["network"])[0])
+        defaults = [asked["network"], label, sampler.name, 0, 4, 64, NFE, 1, 0, 1]
+        values = [asked.get(name, default) for name, default in zip(self.names(), defaults, strict=True)]
+        knobs = [
+            asked.get(knob, SAMPLERS[name].knobs[knob].default) if name == sampler.name else None
+            for name, knob in self.knobs.keys
+        ]
+        return self.session.start(self.spec(*values, *knobs))
+
     def from_link(self, request: gr.Request) -> list:
-        """Updates for viewer, run id, status line and all inputs, from the page's address."""
+        """Updates for viewer, run id, own run id, status line and all inputs, from the page's address."""
         asked = dict(request.query_params)
         try:
             updates = self.controls_from(asked)
@@ -173,12 +235,24 @@ class Explore:
             updates, sentence = [gr.skip()] * len(self.inputs), f"This link could not be read: {e}"
         run_id = asked.get("run", "")
         if run_id in self.session.store:
-            return [manifest([self.session.store.get(run_id)]), run_id, _say(sentence), *updates]
-        if run_id:
-            sentence = sentence or "That run is not kept any more; its settings are here: press Run to make it again."
-            return [manifest(empty=EMPTY), "", _say(sentence), *updates]
+            return [manifest([self.session.store.get(run_id)]), run_id, "", _say(sentence), *updates]
+        if run_id and not sentence:
+            return [*self.not_kept(asked), *updates]
         recordings = [] if asked.get("network") else self.session.recordings()[:1]
-        return [manifest(recordings, autoplay=True, empty=EMPTY), "", _say(sentence), *updates]
+        return [manifest(recordings, autoplay=True, empty=EMPTY), "", "", _say(sentence), *updates]
+
+    def not_kept(self, asked: dict[str, str]) -> list:
+        """Viewer, run id, own run id and status line for a link whose run is not here (any more)."""
+        if not asked.get("network") and "recipe" not in asked:
+            return [manifest(empty=EMPTY), "", "", _say("That run is not kept any more: press Run for a new one.")]
+        try:
+            run = self.again(asked)
+        except InputError as e:
+            said = f"That run is not kept any more, and cannot be made again: {e}"
+            return [manifest(empty=EMPTY), "", "", _say(said)]
+        query = urlencode(asked | {"run": run.id})
+        said = "That run was not kept any more: here it is again, from its link."
+        return [manifest([run], query=query), run.id, run.id, _say(said)]
 
     def controls_from(self, asked: dict[str, str]) -> list:
         """Updates for `inputs`. Raises InputError at the first value that is wrong."""

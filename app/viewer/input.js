@@ -1,6 +1,7 @@
 // Mouse, touch and keys.
 
 import { sigmaBars } from "./bars.js";
+import { copyCommand } from "./downloads.js";
 import { relayout } from "./layout.js";
 import { spotUnder } from "./overlay.js";
 import { patchAt, spotOf } from "./panels.js";
@@ -32,7 +33,7 @@ const ACTS = {
   help: (v) => toggleHelp(v),
   unpin: (v) => v.hold(null),
   schedule: (v) => v.inspector.toggleSchedule(),
-  copy: (v) => v.inspector.copyCommand(),
+  copy: (v) => copyCommand(v),
 };
 const STAYS = new Set(["play", "help", "unpin", "schedule", "copy"]); // these do not interrupt playing
 

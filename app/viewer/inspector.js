@@ -1,8 +1,10 @@
-// The cards under the film bar: histogram, series, the sampler's source, schedule map, exports.
+// The cards under the film bar: histogram, series, the sampler's source, schedule map.
 
 import { sizeOf } from "./canvas.js";
+import { listExports } from "./downloads.js";
 import { drawHistogram, drawSchedule, drawSeries, seriesColumns } from "./charts.js";
 
+const SHOWN = 11; // whole lines in the box
 const LINE = 17; // px, the line height of .pfv-code: asking the page would force a layout
 
 export class Inspector {
@@ -31,7 +33,7 @@ export class Inspector {
       return canvas;
     }));
     this.writeCode();
-    this.exports();
+    listExports(viewer);
     viewer.find(".pfv-histogram-title").textContent = viewer.guided ? "Difficulty of the patches now (guided: extrapolated)" : "Difficulty of the patches now";
   }
 
@@ -111,31 +113,6 @@ export class Inspector {
       line.className = !mark || k < mark.first || k > mark.line ? "" : k === mark.line || k === mark.first ? "pfv-lit" : "pfv-near";
       line.dataset.phase = frame.phase;
     });
-    if (mark) box.scrollTop = Math.max(0, (mark.first - 2) * LINE);
-  }
-
-  exports() {
-    const { viewer } = this;
-    const several = viewer.runs.length > 1;
-    viewer.find(".pfv-exports").replaceChildren(...viewer.runs.flatMap((run) => (run.status.exports || []).map((format, k) => {
-      const link = document.createElement("a");
-      link.href = run.address(`/export?format=${format}`);
-      link.textContent = (several && k === 0 ? `${run.label}: ` : "") + ({ safetensors: "raw arrays" }[format] || format.toUpperCase());
-      link.title = `Download ${run.label} as .${format}, recipe inside`;
-      link.download = "";
-      return link;
-    })));
-  }
-
-  async copyCommand() {
-    const text = this.viewer.runs.map((run) => run.meta.command).join("\n");
-    const button = this.viewer.find("[data-act=copy]");
-    try {
-      await navigator.clipboard.writeText(text);
-      button.textContent = "Copied";
-    } catch {
-      window.prompt("Copy the command:", text);
-    }
-    setTimeout(() => { button.textContent = "Copy CLI command"; }, 1500);
+    if (mark) box.scrollTop = Math.max(0, Math.min(mark.first, Math.max(mark.first - 2, mark.line - SHOWN + 1)) * LINE); // both lit lines, if they fit
   }
 }

@@ -72,6 +72,7 @@ export const MARKUP = `
   <div class="pfv-foot">
     ${button("schedule", "Show the schedule map", "Schedule map", 'aria-expanded="false" class="pfv-link"')}
     ${button("copy", "Copy the command line that repeats this run", "Copy CLI command", 'class="pfv-link"')}
+    <span class="pfv-note" role="status"></span>
     <span class="pfv-exports"></span>
   </div>
 </div>

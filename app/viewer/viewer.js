@@ -4,6 +4,7 @@ import { sigmaBar } from "./bars.js";
 import { RUN_COLOURS } from "./charts.js";
 import { Clock } from "./clock.js";
 import { listen } from "./input.js";
+import { listExports } from "./downloads.js";
 import { Inspector } from "./inspector.js";
 import { sizeOf } from "./canvas.js";
 import { arrange, drawPanel, PANELS, patchIn, sigmaScale } from "./panels.js";
@@ -301,10 +302,10 @@ class Viewer {
     const place = section?.querySelector(".pfv-state");
     if (!place) return;
     const { state } = run.status;
-    place.textContent = (run.meta.recording ? "recorded \u00b7 " : "") + aboutState(run.status, run.meta);
+    place.textContent = (run.meta.origin ? `${run.meta.origin} \u00b7 ` : "") + aboutState(run.status, run.meta);
     place.dataset.state = state;
     this.nameRun(run, r);
-    this.inspector.exports();
+    listExports(this);
   }
 
   // images of the batch
