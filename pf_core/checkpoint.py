@@ -19,6 +19,7 @@ from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.flow import STANDARD_NORMAL, Source
 from pf_core.models import SiT, SiTConfig, config_dict
+from pf_core.models.layers import position_embedding
 from pf_core.oracle import from_dataset
 from pf_core.patches import PatchGrid
 from pf_core.types import Codec, Model
@@ -82,6 +83,8 @@ def names() -> list[str]:
 
 def find(name: str) -> Path:
     """The file of a shipped name or a path. Raises InputError if there is none."""
+    if name in ORACLES:
+        raise InputError(f"{name} is exact: it has no weights and no file. Choose one of: {', '.join(files_here())}.")
     if name in files_here():
         return FOLDER / f"{name}.safetensors"
     path = Path(name)
@@ -127,18 +130,34 @@ def load(name: str, device: str | torch.device = "cpu") -> Bundle:
     path = find(name)
     header, weights = _open(path, with_weights=True)
     try:
-        model = SiT(SiTConfig(**header["model"]))
-        state = model.state_dict()
-        weights["pos_embed"] = state["pos_embed"]  # exact, not the rounded copy
-        model.load_state_dict({k: v.float() for k, v in weights.items()})
-        source = Source(**header["source"])
+        model = _network(header["model"], weights)
+        source = _source(header["source"], model)
         codec = CODECS[header["codec"]].fn()
-    except (KeyError, TypeError, RuntimeError) as e:
-        reason = str(e).splitlines()[0]
+        conditioner = ClassLabels(model.config.num_classes, list(header["classes"]))
+        training = dict(header["training"])
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as e:
+        reason = f"{e} is missing" if isinstance(e, KeyError) else " ".join(str(e).split())[:300].rstrip(".")
         raise InputError(f"{path} does not fit together: its header and weights disagree ({reason}).") from e
     model.eval().requires_grad_(False)
-    conditioner = ClassLabels(model.config.num_classes, header["classes"])
-    return Bundle(path.stem, model.to(device), codec, conditioner, source, header["training"], path)
+    return Bundle(path.stem, model.to(device), codec, conditioner, source, training, path)
+
+
+def _network(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> SiT:
+    """In fp32. What is raised for weights that do not fit, before memory is taken for the network, is a sentence."""
+    with torch.device("meta"):
+        model = SiT(SiTConfig(**config))
+    if not all(v.isfinite().all() for v in weights.values()):
+        raise ValueError("not all weights are finite numbers")
+    model.load_state_dict({k: v.float() for k, v in weights.items()}, assign=True)
+    model.pos_embed.data = position_embedding(model.grid, model.config.hidden_size)  # exact, not the rounded copy
+    return model
+
+
+def _source(given: dict[str, Any], model: SiT) -> Source:
+    """Raises RuntimeError if its mean has the shape of other states."""
+    source, shape = Source(**given), (model.channels, model.grid.height, model.grid.width)
+    torch.broadcast_to(torch.as_tensor(source.mean), shape)
+    return source
 
 
 def _oracle(name: str, device: str | torch.device) -> Bundle:
@@ -164,6 +183,8 @@ def _open(path: Path, with_weights: bool = False) -> tuple[dict[str, Any], dict[
         raise InputError(
             f"{path} cannot be read as a checkpoint; it is cut short, damaged or of another format ({e})."
         ) from None
+    if not isinstance(header, dict):
+        raise InputError(f"{path} is damaged: its header's {HEADER!r} entry is no record of a checkpoint.")
     if header.get("format") != FORMAT:
-        raise InputError(f"{path} has format {header.get('format')}; this version reads format {FORMAT}.")
+        raise InputError(f"{path} has format {header.get('format')!r:.60}; this version reads format {FORMAT}.")
     return header, weights

@@ -13,10 +13,17 @@ class ClassLabels:
     """Classes by name or index. The null class is the last row of the network's table, index `num_classes`.
 
     With no names, a class is called by its index. An unconditional network has num_classes 0: only the null class.
+    Raises InputError unless there is a name for each class, or none at all.
     """
 
     num_classes: int
     names: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        if len(self.names) not in (0, self.num_classes):
+            raise InputError(f"{len(self.names)} names cannot name {self.num_classes} classes.")
+        if not all(isinstance(name, str) for name in self.names):
+            raise InputError(f"Class names must be text, not {self.names!r:.60}.")
 
     def index(self, asked: str | int | None) -> int:
         """The class index of a name, an index, or None (null). Raises InputError if there is no such class."""
@@ -25,12 +32,13 @@ class ClassLabels:
         text = str(asked).strip()
         if text in self.names:
             return self.names.index(text)
-        if text.lstrip("-").isdigit() and 0 <= int(text) < self.num_classes:
+        if text.isascii() and text.isdigit() and len(text) < 10 and int(text) < self.num_classes:
             return int(text)
         if self.num_classes == 0:
             raise InputError("This network has no classes: leave the label out.")
-        known = ", ".join(self.names) if self.names else f"0 to {self.num_classes - 1}"
-        raise InputError(f"There is no class {text!r}. Known: {known} (or an index from 0 to {self.num_classes - 1}).")
+        indices = f"an index from 0 to {self.num_classes - 1}"
+        known = f"{', '.join(self.names)} (or {indices})" if self.names else indices
+        raise InputError(f"There is no class {text!r:.60}. Known: {known}.")
 
     def name(self, index: int) -> str:
         return self.names[index] if index < len(self.names) else "none" if index == self.num_classes else str(index)

@@ -35,3 +35,13 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def check_writable(path: str | Path) -> None:
+    """Before long work: raises InputError if `replacing(path)` could not write in the end."""
+    path = Path(path)
+    folder = next((p for p in path.absolute().parents if p.exists()), Path("/"))
+    if path.is_dir():
+        raise InputError(f"Cannot write {path}: it is a folder.")
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"Cannot write {path}: {folder} is {'not writable' if folder.is_dir() else 'no folder'}.")

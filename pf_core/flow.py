@@ -7,7 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
+from pf_core.registry import number
 from pf_core.types import Prediction
 
 LOGVAR_RANGE = (-30.0, 20.0)  # exp() stays finite in fp32
@@ -16,10 +18,25 @@ LAMBDA = 0.01  # weight of the NLL in the paper's total loss
 
 @dataclass(frozen=True)
 class Source:
-    """The distribution of x0, N(mean, std^2 I); mean is a number or a tuple that broadcasts to (C, H, W)."""
+    """The distribution of x0, N(mean, std^2 I); mean is a number or a tuple that broadcasts to (C, H, W).
+
+    Raises InputError for a mean or std that is no finite number.
+    """
 
     mean: float | tuple = 0.0
     std: float = 1.0
+
+    def __post_init__(self):
+        try:
+            mean = torch.as_tensor(self.mean, dtype=torch.float64)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"A source's mean is a number or nested lists of numbers, not {self.mean!r:.60}."
+            ) from None
+        if not mean.isfinite().all():
+            raise InputError("A source's mean must be finite.")
+        object.__setattr__(self, "mean", _tuples(self.mean))
+        object.__setattr__(self, "std", number("a source's std", self.std, 0))
 
     def shift(self, noise: Tensor) -> Tensor:
         """Standard normal (B, C, H, W) -> this source."""
@@ -29,6 +46,11 @@ class Source:
     def draw(self, seeds: list[int], shape: tuple[int, int, int]) -> Tensor:
         """x0 (B, C, H, W) on the CPU, image i from seeds[i] alone, whatever the batch it stands in."""
         return self.shift(torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds]))
+
+
+def _tuples(mean: float | list | tuple) -> float | tuple:
+    """As JSON gives it, lists -> as it was, tuples."""
+    return tuple(_tuples(m) for m in mean) if isinstance(mean, list | tuple) else mean
 
 
 STANDARD_NORMAL = Source()

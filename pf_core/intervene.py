@@ -19,7 +19,7 @@ from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.flow import difficulty, predict_x1
 from pf_core.patches import PatchGrid
-from pf_core.registry import Knob, Parameter, Registry
+from pf_core.registry import Knob, Registry, whole
 from pf_core.samplers import nfe_of
 from pf_core.samplers.common import easiest
 from pf_core.trajectory import Frame
@@ -129,9 +129,7 @@ class Edit:
 
 
 def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool):
-        raise InputError(f"{name} must be a whole number, not {value}.")
-    return Parameter(name, int, 0, Knob(0, 2**31 - 1)).check(value)
+    return whole(name, value, 0, 2**31 - 1)
 
 
 def _source(source: Any) -> str | dict[str, Any]:

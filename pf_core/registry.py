@@ -9,6 +9,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -41,52 +42,70 @@ class Parameter:
 
     def check(self, value: Any) -> Any:
         """The value as this parameter's type. Raises InputError if it is of the wrong kind or out of range."""
-        try:
-            if self.type is bool:
-                value = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
-                    str(value).lower()
-                ]
-            elif self.type is int and float(value) != int(float(value)):
-                raise ValueError
-            else:
-                value = self.type(float(value)) if self.type is int else self.type(value)
-        except (ValueError, TypeError, KeyError, OverflowError):
-            raise InputError(f"{self.name} must be {_KINDS[self.type]}, not {value!r}.") from None
-        if self.type is float and not math.isfinite(value):
-            raise InputError(f"{self.name} must be a finite number, not {value}.")
+        value = _AS[self.type](self.name, value, self.knob.low, self.knob.high)
         if self.knob.choices and value not in self.knob.choices:
-            raise InputError(f"{self.name} must be one of {', '.join(map(str, self.knob.choices))}, not {value!r}.")
-        low, high = self.knob.low, self.knob.high
-        if (low is not None and value < low) or (high is not None and value > high):
-            raise InputError(f"{self.name} must lie between {low} and {high}, not {value}.")
+            known = ", ".join(map(str, self.knob.choices))
+            raise InputError(f"{self.name} must be one of {known}, not {value!r:.60}.")
         return value
 
 
-_KINDS = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
-
-
-def whole(name: str, value: Any, low: int, high: int) -> int:
-    """value as an int in [low, high]. Raises InputError."""
+def whole(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
+    """value, a number or text, as an int in [low, high], exact at any size. Raises InputError."""
     try:
-        found = int(value)
-        if isinstance(value, bool) or found != float(value):
-            raise ValueError
+        found = _whole(value)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name} must be a whole number, not {value!r}.") from None
-    if not low <= found <= high:
-        raise InputError(f"{name} must lie between {low} and {high}, not {found}.")
-    return found
+        raise InputError(f"{name} must be a whole number, not {value!r:.60}.") from None
+    return _within(name, found, low, high)
 
 
-def number(name: str, value: Any, low: float, high: float) -> float:
-    """value as a finite float in [low, high]. Raises InputError."""
+def _whole(value: Any) -> int:
+    """Raises ValueError, or what float() raises, for anything that is no whole number."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    found = _float(value)
+    if not found.is_integer():
+        raise ValueError
+    return int(found)
+
+
+def number(name: str, value: Any, low: float | None = None, high: float | None = None) -> float:
+    """value, a number or text, as a finite float in [low, high]. Raises InputError."""
     try:
-        found = float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must be a number, not {value!r}.") from None
-    if not (math.isfinite(found) and low <= found <= high):
-        raise InputError(f"{name} must lie between {low} and {high}, not {value}.")
-    return found
+        found = _float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name} must be a number, not {value!r:.60}.") from None
+    if not math.isfinite(found):
+        raise InputError(f"{name} must be a finite number, not {found}.")
+    return _within(name, found, low, high)
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError
+    return float(value)
+
+
+def _within(name: str, found: Any, low: Any, high: Any) -> Any:
+    if (low is None or found >= low) and (high is None or found <= high):
+        return found
+    if low is None or high is None:
+        where = f"be at least {low}" if high is None else f"be at most {high}"
+    else:
+        where = f"lie between {low} and {high}"
+    raise InputError(f"{name} must {where}, not {str(found):.60}.")
+
+
+def _truth(name: str, value: Any, *_) -> bool:
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if str(value).lower() not in known:
+        raise InputError(f"{name} must be true or false, not {value!r:.60}.")
+    return known[str(value).lower()]
+
+
+_AS = {float: number, int: whole, bool: _truth, str: lambda name, value, *_: str(value)}
 
 
 def parameters(fn: Callable) -> dict[str, Parameter]:
@@ -136,10 +155,10 @@ class Registry(Mapping[str, Entry]):
         return fn
 
     def __getitem__(self, name: str) -> Entry:
-        if name not in self._entries:
+        if not isinstance(name, str) or name not in self._entries:
             near = difflib.get_close_matches(str(name), self._entries, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"There is no {self.kind} {name!r}.{hint} Known: {', '.join(self._entries)}.")
+            raise InputError(f"There is no {self.kind} {name!r:.60}.{hint} Known: {', '.join(self._entries)}.")
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:

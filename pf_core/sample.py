@@ -218,7 +218,9 @@ def check_noise(x0: Tensor, spec: SampleSpec, bundle: Bundle) -> Tensor:
     """x0 as float32. Raises InputError if its shape or a value is wrong."""
     want = (len(spec.seeds), *bundle.shape)
     if tuple(x0.shape) != want:
-        raise InputError(f"The noise has shape {tuple(x0.shape)}; {bundle.name} with {want[0]} seeds needs {want}.")
+        raise InputError(f"The noise has shape {tuple(x0.shape)}; this run of {bundle.name} needs {want}.")
+    if not x0.is_floating_point():
+        raise InputError(f"The noise must be of floating-point numbers, not {x0.dtype}.")
     if not torch.isfinite(x0).all():
         raise InputError("The noise holds values that are not finite numbers.")
     return x0.float()

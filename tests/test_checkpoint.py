@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 from helpers import lively, write_checkpoint
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from pf_core import checkpoint
 from pf_core.data.shapes import SHAPES
@@ -68,6 +68,69 @@ def damaged(folder, how):
     elif how == "future":
         save_file({"w": torch.zeros(3)}, path, metadata={checkpoint.HEADER: json.dumps({"format": 99})})
     return path
+
+
+def tampered(folder, changes, weights=None):
+    """A checkpoint whose header's entries, and whose weights, are changed; a dotted name is an entry of an entry."""
+    path = write_checkpoint(folder)
+    header, held = checkpoint.read_header(path), load_file(path)
+    for name, value in changes.items():
+        outer, _, inner = name.rpartition(".")
+        (header[outer] if outer else header)[inner] = value
+    save_file(held | (weights or {}), path, metadata={checkpoint.HEADER: json.dumps(header)})
+    return path
+
+
+TAMPERED = {
+    "heads": ({"model.num_heads": 0}, "num_heads must lie"),
+    "depth": ({"model.depth": 10**9}, "depth must lie"),
+    "depth text": ({"model.depth": "x"}, "depth must be a whole number"),
+    "side": ({"model.input_size": "x"}, "input_size"),
+    "grid": ({"model.input_size": [32, 64]}, "size mismatch for pos_embed"),
+    "width": ({"model.hidden_size": 64}, "size mismatch"),
+    "unknown field": ({"model.colour": 1}, "colour"),
+    "model": ({"model": []}, "mapping"),
+    "codec": ({"codec": "vae9"}, "no codec 'vae9'"),
+    "too few classes": ({"classes": ["a"]}, "1 names cannot name 10 classes"),
+    "classes": ({"classes": 5}, "not iterable"),
+    "source": ({"source": {"mean": "a", "std": 1}}, "source's mean"),
+    "source's shape": ({"source": {"mean": [1, 2], "std": 1}}, "must match"),
+    "source's std": ({"source": {"mean": 0, "std": "wide"}}, "source's std"),
+    "training": ({"training": 3}, "not iterable"),
+}
+
+
+@pytest.mark.parametrize("case", TAMPERED)
+def test_a_header_that_does_not_fit_its_weights_is_one_sentence(tmp_path, case):
+    changes, says = TAMPERED[case]
+    path = tampered(tmp_path, changes)
+    with pytest.raises(InputError, match=says) as error:
+        checkpoint.load(str(path))
+    assert "\n" not in str(error.value) and path.name in str(error.value)
+
+
+@pytest.mark.parametrize("entry", ["[]", "5", "null"])
+def test_a_header_that_is_no_record_is_one_sentence(tmp_path, entry):
+    save_file({"w": torch.zeros(3)}, tmp_path / "x.safetensors", metadata={checkpoint.HEADER: entry})
+    with pytest.raises(InputError, match="no record"):
+        checkpoint.load(str(tmp_path / "x.safetensors"))
+
+
+def test_weights_that_are_not_numbers_are_refused(tmp_path):
+    broken = torch.full((4 * 8 * 8,), torch.nan, dtype=torch.bfloat16)
+    with pytest.raises(InputError, match="finite"):
+        checkpoint.load(str(tampered(tmp_path, {}, {"final_layer.linear.bias": broken})))
+
+
+def test_loading_draws_nothing_from_the_global_generator(tmp_path):
+    path, before = write_checkpoint(tmp_path), torch.get_rng_state()
+    checkpoint.load(str(path))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_oracle_has_no_file():
+    with pytest.raises(InputError, match="has no weights"):
+        checkpoint.find("shapes-exact")
 
 
 HOW = ["missing", "cut", "cut in the header", "empty", "text", "pickle", "foreign", "header does not match", "future"]

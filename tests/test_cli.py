@@ -153,7 +153,38 @@ BAD = {
     "interval": (["--guidance-interval", "0.5"], "two numbers"),
     "too many": (["--seeds", "0-5000"], "1 to"),
     "flag": (["--colour", "red"], "unrecognized arguments"),
+    "superscript seeds": (["--seeds", "1-\u00b2"], "numbers and ranges"),
+    "endless seed": (["--seeds", "9" * 5000], "numbers and ranges"),
+    "seed beyond 63 bits": (["--seeds", str(2**63)], "seed must lie"),
+    "superscript label": (["--label", "\u00b2"], "no class"),
+    "endless label": (["--label", "9" * 5000], "no class"),
+    "label minus minus": (["--label=--5"], "no class"),
+    "endless nfe": (["--nfe", "9" * 5000], "whole number"),
+    "empty sampler": (["--sampler", ""], "no sampler ''"),
+    "empty precision": (["--precision", ""], "precision must be"),
+    "empty interval": (["--guidance-interval", ""], "two numbers"),
+    "device without values": (["--device", "meta"], "no device"),
+    "a folder as noise": (["--noise", "/"], "There is no file /"),
+    "a name too long": (["--noise", "n" * 300], "too long"),
 }
+
+
+FLAGS_OF_A_RUN = ["--checkpoint=net", "--sampler=euler", "--nfe=4", "--steps=4", "--label=star", "--cfg-scale=2"]
+FLAGS_OF_A_RUN += ["--guidance-interval=0,1", "--seeds=1", "--noise=x", "--precision=bf16", "--p=0.3", "--n-inner=2"]
+
+
+@pytest.mark.parametrize("flag", [*FLAGS_OF_A_RUN, "--ratio=2"])
+def test_beside_a_recipe_no_flag_is_silently_ignored(net, tmp_path, capsys, flag):
+    (tmp_path / "r.json").write_text(json.dumps({"checkpoint": net, "sampler": "euler", "nfe": 2}))
+    said = fails(capsys, "sample", "--recipe", tmp_path / "r.json", flag, "--out", tmp_path / "o.png")
+    assert f"already decides {flag.partition('=')[0]}" in said and not (tmp_path / "o.png").exists()
+
+
+def test_seeds_are_exact_up_to_63_bits(net, tmp_path):
+    flags = ["--checkpoint", net, "--sampler", "euler", "--nfe", "1", "--seeds", f"{2**53 + 1},{2**63 - 1}"]
+    assert main(["sample", *flags, "--out", str(tmp_path / "run.safetensors")]) == 0
+    with safe_open(tmp_path / "run.safetensors", "pt") as f:
+        assert json.loads(f.metadata()["recipe"])["seeds"] == [2**53 + 1, 2**63 - 1]
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -166,6 +197,7 @@ def test_mistakes_are_one_sentence_and_write_nothing(net, tmp_path, capsys, case
 
 def test_wrong_noise_is_refused(net, tmp_path, capsys):
     bad = {"shape": torch.zeros(1, 3, 8, 8), "nan": torch.full((1, 3, 32, 32), torch.nan)}
+    bad["whole"] = torch.zeros(1, 3, 32, 32, dtype=torch.int64)
     for name, x0 in bad.items():
         save_file({"x0": x0}, tmp_path / f"{name}.safetensors")
     save_file({"noise": torch.zeros(1)}, tmp_path / "name.safetensors")
@@ -191,6 +223,8 @@ def test_a_suffix_nobody_writes_is_refused_before_any_work(net, tmp_path, capsys
 
 def test_an_unwritable_place_is_a_sentence(net, tmp_path, capsys):
     (tmp_path / "file").write_text("")
+    (tmp_path / "folder.png").mkdir()
+    assert "it is a folder" in fails(capsys, "sample", "--checkpoint", "gone", "--out", tmp_path / "folder.png")
     assert "Cannot write" in fails(
         capsys, "sample", "--checkpoint", net, "--nfe", 2, "--out", tmp_path / "file" / "run.png"
     )

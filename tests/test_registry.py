@@ -4,7 +4,7 @@ from typing import Annotated
 import pytest
 
 from pf_core.errors import InputError
-from pf_core.registry import Knob, Parameter, Registry, parameters
+from pf_core.registry import Knob, Parameter, Registry, number, parameters, whole
 
 
 def blur(
@@ -121,6 +121,11 @@ def test_a_good_value_becomes_the_parameters_type(kind, given, expected):
         (int, None),
         (int, float("nan")),
         (int, float("-inf")),
+        (int, True),
+        (int, "9" * 5000),
+        (int, "\u00b2"),
+        (float, True),
+        (float, 10**400),
         (bool, "maybe"),
         (bool, 2),
         (bool, None),
@@ -171,3 +176,16 @@ def test_an_unknown_name_is_refused_with_a_suggestion(filters):
     assert "Did you mean" not in str(error.value)
     with pytest.raises(InputError):
         filters[None]
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, str(2**53 + 1), 2**63 - 1, str(2**63 - 1)])
+def test_whole_numbers_are_exact_beyond_what_a_float_holds(value):
+    assert whole("seed", value, 0, 2**63 - 1) == int(value)
+    assert knob(int).check(value) == int(value)
+
+
+def test_a_limit_on_one_side_says_so():
+    with pytest.raises(InputError, match="n must be at least 1, not 0"):
+        whole("n", 0, 1)
+    with pytest.raises(InputError, match="x must be at most 2, not 2.5"):
+        number("x", "2.5", None, 2)

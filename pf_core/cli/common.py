@@ -1,6 +1,7 @@
 """What commands share: flags made from knobs, and errors as one sentence."""
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
@@ -59,22 +60,23 @@ def seeds(text: str) -> list[int]:
     """'0-15', '3', '1,4,9-12' -> list. Raises InputError."""
     found: list[int] = []
     for part in str(text).split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise InputError(f"--seeds takes numbers and ranges such as 0-15 or 1,4,9, not {text!r}.")
-        if dash and int(last) < int(first):
+        ends = re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", part.strip())
+        if not ends:
+            raise InputError(f"--seeds takes numbers and ranges such as 0-15 or 1,4,9, not {text!r:.60}.")
+        first, last = int(ends[1]), int(ends[2] or ends[1])
+        if last < first:
             raise InputError(f"--seeds range {part.strip()} runs backwards: write {last}-{first}.")
-        if int(last or first) - int(first) >= 1_000_000:
+        if last - first >= 1_000_000:
             raise InputError(f"--seeds range {part.strip()} is too long.")
-        found += range(int(first), int(last or first) + 1)
+        found += range(first, last + 1)
     return found
 
 
 def interval(text: str | None) -> tuple[str, str]:
     """'0.1,0.8' -> its two ends, unchecked; None is (0, 1). Raises InputError."""
-    parts = tuple((text or "0,1").split(","))
+    parts = tuple(("0,1" if text is None else text).split(","))
     if len(parts) != 2:
-        raise InputError(f"--guidance-interval takes two numbers such as 0.1,0.8, not {text!r}.")
+        raise InputError(f"--guidance-interval takes two numbers such as 0.1,0.8, not {text!r:.60}.")
     return parts
 
 
@@ -82,7 +84,7 @@ def device(name: str) -> torch.device:
     """A device that works here. Raises InputError."""
     try:
         found = torch.device(name)
-        torch.zeros(1, device=found)
+        torch.zeros(1, device=found).item()  # a device that holds no values, such as meta, will not do
     except (RuntimeError, AssertionError):
         raise InputError(f"There is no device {name!r} on this machine.") from None
     return found

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from pf_core import checkpoint
+from pf_core import checkpoint, files
 from pf_core.cli.common import add_registry_knobs, device, given_of, interval, seeds
 from pf_core.errors import InputError
 from pf_core.export import check_suffix, export, read_recipe
@@ -44,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_registry_knobs(parser, SAMPLERS)
 
 
+BESIDE_A_RECIPE = {"command", "recipe", "device", "out", "sheet"}  # any other flag would change the run
+
+
 def run(args: argparse.Namespace) -> None:
+    files.check_writable(args.out)
     check_suffix(args.out, args.sheet)
     spec = _from_recipe(args) if args.recipe else _from_flags(args)
     bundle = checkpoint.load(spec.checkpoint, device(args.device))
@@ -67,7 +71,7 @@ def _from_flags(args: argparse.Namespace) -> SampleSpec:
         raise InputError(f"Name a network with --checkpoint: {', '.join(checkpoint.names()) or 'a .safetensors file'}.")
     return SampleSpec(
         checkpoint=args.checkpoint,
-        sampler=args.sampler or "look_ahead",
+        sampler="look_ahead" if args.sampler is None else args.sampler,
         settings=given_of(args, SAMPLERS),
         nfe=args.nfe,
         steps=args.steps,
@@ -75,25 +79,13 @@ def _from_flags(args: argparse.Namespace) -> SampleSpec:
         cfg_scale=1.0 if args.cfg_scale is None else args.cfg_scale,
         guidance_interval=interval(args.guidance_interval),
         seeds=seeds("0" if args.seeds is None else args.seeds),
-        precision=args.precision or "fp32",
+        precision="fp32" if args.precision is None else args.precision,
         noise=None if args.noise is None else {"file": args.noise, "sha256": _digest(args.noise)},
     )
 
 
 def _from_recipe(args: argparse.Namespace) -> SampleSpec:
-    extra = [
-        "checkpoint",
-        "sampler",
-        "nfe",
-        "steps",
-        "label",
-        "cfg_scale",
-        "guidance_interval",
-        "seeds",
-        "noise",
-        *given_of(args, SAMPLERS),
-    ]
-    clash = [name for name in extra if getattr(args, name) is not None]
+    clash = [name for name, value in vars(args).items() if name not in BESIDE_A_RECIPE and value is not None]
     if clash:
         raise InputError(f"--recipe already decides --{clash[0].replace('_', '-')}: leave it out.")
     return SampleSpec.from_dict(read_recipe(args.recipe))

@@ -15,6 +15,7 @@ from pf_core.models.layers import (
     position_embedding,
 )
 from pf_core.patches import PatchGrid
+from pf_core.registry import number, whole
 from pf_core.types import PatchTime, Prediction
 
 
@@ -25,6 +26,7 @@ class SiTConfig:
     `num_classes` 0 makes an unconditional network (one null row). `t_scale` multiplies t before its embedding: 1 in
     the released networks, 1000 in ours, whose few training steps profit from the faster features.
     `predict_uncertainty=False` is the SiT baseline: no log-variance channel, and one t for all patches.
+    Raises InputError for a size that no network can have.
     """
 
     in_channels: int = 4
@@ -41,6 +43,7 @@ class SiTConfig:
     def __post_init__(self):
         if isinstance(self.input_size, list):
             object.__setattr__(self, "input_size", tuple(self.input_size))
+        _check(self)
         if self.hidden_size % self.num_heads or self.hidden_size % 4:
             raise InputError(f"Width {self.hidden_size} must be a multiple of 4 and of the {self.num_heads} heads.")
 
@@ -49,6 +52,29 @@ class SiTConfig:
         size = self.input_size
         height, width = (size, size) if isinstance(size, int) else size
         return PatchGrid(height, width, self.patch_size)
+
+
+LIMITS = {  # far beyond any real network: what is outside is damage
+    "in_channels": (1, 1024),
+    "patch_size": (1, 1024),
+    "depth": (0, 1000),
+    "hidden_size": (4, 65536),
+    "num_heads": (1, 4096),
+    "num_classes": (0, 1_000_000),
+}
+
+
+def _check(config: SiTConfig) -> None:
+    """Raises InputError for a field that no network can have: a config may come from a file."""
+    for name, (low, high) in LIMITS.items():
+        whole(name, getattr(config, name), low, high)
+    sides = config.input_size if isinstance(config.input_size, tuple) else (config.input_size,) * 2
+    if len(sides) != 2:
+        raise InputError(f"input_size must be a side, or height and width, not {config.input_size!r:.60}.")
+    for side in sides:
+        whole("input_size", side, 1, 65536)
+    number("mlp_ratio", config.mlp_ratio, 0.01, 100)
+    number("t_scale", config.t_scale)
 
 
 PRESETS: dict[str, SiTConfig] = {
