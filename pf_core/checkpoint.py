@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,9 @@ from pf_core.patches import PatchGrid
 from pf_core.types import Codec, Model
 
 FOLDER = Path(os.environ.get("PATCH_FORCING_CHECKPOINTS") or Path(__file__).resolve().parent.parent / "checkpoints")
+RUNS = Path(os.environ.get("PATCH_FORCING_RUNS") or Path(__file__).resolve().parent.parent / "runs")
+RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # never hidden, never a way out of RUNS
+_RUN = re.compile(rf"runs/({RUN_NAME})(?:@(\d{{1,9}}))?")
 HEADER = "patch_forcing"  # the header's one entry: JSON of format, model, classes, codec, source, training
 FORMAT = 1
 
@@ -81,12 +85,47 @@ def names() -> list[str]:
     return files_here() + list(ORACLES)
 
 
+def is_run(name: str) -> bool:
+    """Whether a name has the form of a training run's network, "runs/NAME" or "runs/NAME@STEP": such names are safe to
+    take from anybody, as they never lead out of RUNS."""
+    return _RUN.fullmatch(name) is not None
+
+
+def run_names() -> list[str]:
+    """The training runs that have a network to open, as "runs/NAME", the newest first."""
+    found = [p.parent for pattern in ("latest", "*") for p in RUNS.glob(f"*/{pattern}.safetensors") if _of_run(p)]
+    return [f"runs/{p.name}" for p in dict.fromkeys(sorted(found, key=lambda p: p.stat().st_mtime, reverse=True))]
+
+
+def _of_run(path: Path) -> bool:
+    return path.stem in ("latest", path.parent.name) and is_run(f"runs/{path.parent.name}")
+
+
+def run_file(name: str, step: int | None = None, root: Path | None = None) -> Path:
+    """The file of a run's network as of its last save, or of one kept at a step. Raises InputError."""
+    folder = (root or RUNS) / name
+    if not re.fullmatch(RUN_NAME, name) or folder.is_symlink() or not folder.is_dir():
+        raise InputError(f"There is no run {name!r}.")
+    if step is not None:
+        choices = [folder / "checkpoints" / f"{step:07d}.safetensors"]
+    else:
+        choices = [folder / f"{name}.safetensors", folder / "latest.safetensors"]  # finished, or not yet
+    for path in choices:
+        if path.is_file() and not path.is_symlink():
+            return path
+    what = "has kept no network yet" if step is None else f"has kept no network of step {step:,}"
+    raise InputError(f"The run {name} {what}: save it now, or wait until it saves itself.")
+
+
 def find(name: str) -> Path:
-    """The file of a shipped name or a path. Raises InputError if there is none."""
+    """The file of a shipped name, a training run ("runs/NAME", "runs/NAME@STEP") or a path. Raises InputError if there
+    is none."""
     if name in ORACLES:
         raise InputError(f"{name} is exact: it has no weights and no file. Choose one of: {', '.join(files_here())}.")
     if name in files_here():
         return FOLDER / f"{name}.safetensors"
+    if (run := _RUN.fullmatch(name)) and not Path(name).is_file():
+        return run_file(run[1], int(run[2]) if run[2] else None)
     path = Path(name)
     if path.is_file():
         return path
@@ -139,7 +178,8 @@ def load(name: str, device: str | torch.device = "cpu") -> Bundle:
         reason = f"{e} is missing" if isinstance(e, KeyError) else " ".join(str(e).split())[:300].rstrip(".")
         raise InputError(f"{path} does not fit together: its header and weights disagree ({reason}).") from e
     model.eval().requires_grad_(False)
-    return Bundle(path.stem, model.to(device), codec, conditioner, source, training, path)
+    known_as = name if is_run(name) else path.stem
+    return Bundle(known_as, model.to(device), codec, conditioner, source, training, path)
 
 
 def _network(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> SiT:

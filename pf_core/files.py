@@ -1,34 +1,67 @@
 """Writing files so that no half file is ever seen: to a temporary name beside the target, then renamed."""
 
+import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
 
 from pf_core.errors import InputError
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path in the target's folder (made if missing); renamed to `path`, or removed on failure.
 
-    The temporary name keeps the suffix, so that writers which look at it do the same thing. Raises InputError if the
-    folder cannot be written.
+    The temporary name keeps the suffix, so that writers which look at it do the same thing. `durable` waits until the
+    disk has it, so that not even a power cut leaves a half file. Raises InputError if the folder cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb+") as f:
-            os.fsync(f.fileno())
+        if durable:
+            with open(temporary, "rb+") as f:
+                os.fsync(f.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # safetensors writes for the owner alone
         os.replace(temporary, path)
     except OSError as e:
         raise InputError(f"Cannot write {path}: {e.strerror or e}.") from e
+    except SafetensorError as e:  # its own kind of error for a full disk
+        reason = re.sub(r".*I/O error: | \(os error \d+\)", "", str(e))
+        raise InputError(f"Cannot write {path}: {reason}.") from e
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def write_json(path: str | Path, value: Any, durable: bool = True) -> None:
+    """Raises InputError if it cannot be written, ValueError for numbers that JSON does not have."""
+    with replacing(path, durable) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False))
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The object in a file; {} if there is none, or none that can be read."""
+    try:
+        found = json.loads(Path(path).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def touch(path: str | Path) -> None:
+    """An empty file. Raises InputError if it cannot be made."""
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+    except OSError as e:
+        raise InputError(f"Cannot write {path}: {e.strerror or e}.") from e
 
 
 def _umask() -> int:

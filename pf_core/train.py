@@ -22,7 +22,7 @@ from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
 from pf_core.timesteps import TIMESTEPS
-from pf_core.types import PatchTime
+from pf_core.types import PatchTime, Prediction
 
 SEGMENTS = [(2 * k + 1) / 16 for k in range(8)]  # SD3's validation times
 HELD_OUT = 2**31  # procedural items from here on are never trained on
@@ -216,18 +216,23 @@ def train(
 
 
 @torch.no_grad()
-def validation_loss(
+def held_out(
     model: nn.Module, data, images: int = 64, source: flow.Source = flow.STANDARD_NORMAL
-) -> list[float]:
-    """Velocity MSE at t = 1/16, 3/16, ..., 15/16 shared by all patches, the same held-out images and noise for all."""
+) -> Iterator[tuple[float, Prediction, Tensor]]:
+    """(t, what the network says, the velocity it should say) at t = 1/16, 3/16, ..., 15/16 shared by all patches, the
+    same held-out images and noise for all."""
     device = next(model.parameters()).device
     sample = data.batch(range(HELD_OUT, HELD_OUT + images))
     x0 = source.draw(list(range(images)), tuple(sample.images.shape[1:])).to(device)
     x1, y, grid = sample.images.to(device), sample.labels.to(device), model.grid
-    means = []
     for t in SEGMENTS:
         times = torch.full((images,), t, device=device)
         x = flow.interpolate(x0, x1, times[:, None].expand(-1, grid.n), grid)
-        prediction = model(x, PatchTime.shared(times, grid.n), y)
-        means.append(flow.loss(prediction, flow.velocity(x0, x1)).mse.item())
-    return means
+        yield t, model(x, PatchTime.shared(times, grid.n), y), flow.velocity(x0, x1)
+
+
+def validation_loss(
+    model: nn.Module, data, images: int = 64, source: flow.Source = flow.STANDARD_NORMAL
+) -> list[float]:
+    """Velocity MSE at each of the times of `held_out`."""
+    return [flow.loss(seen, u).mse.item() for _, seen, u in held_out(model, data, images, source)]

@@ -1,21 +1,43 @@
 """The command line, `python -m pf_core COMMAND`: one module a command, with `add_arguments(parser)`, `run(args)`."""
 
+import importlib
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from types import ModuleType
 
-from pf_core.cli import bench, evaluate, info, judge, list_, report, sample, study, toy, train
 from pf_core.cli.common import Parser
 from pf_core.errors import InputError
 
-MODULES = (list_, sample, train, evaluate, report, study, toy, judge, info, bench)
-COMMANDS = {module.__name__.rpartition(".")[2].strip("_"): module for module in MODULES}
+MODULES = ("list_", "sample", "train", "evaluate", "report", "study", "toy", "judge", "info", "bench")
+
+
+class Commands(Mapping[str, ModuleType]):
+    """Command -> its module, imported when it is looked up: a trainer need not wait for what it does not use."""
+
+    def __getitem__(self, name: str) -> ModuleType:
+        if name not in list(self):
+            raise KeyError(name)
+        return importlib.import_module(f"pf_core.cli.{next(m for m in MODULES if m.strip('_') == name)}")
+
+    def __iter__(self) -> Iterator[str]:
+        return (module.strip("_") for module in MODULES)
+
+    def __len__(self) -> int:
+        return len(MODULES)
+
+
+COMMANDS = Commands()
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; 0, or 2 after one sentence on stderr for a mistake of the caller's."""
     parser = Parser(prog="python -m pf_core", description="Patch Forcing: sample, train and look at networks.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    for name, module in COMMANDS.items():
+    argv = sys.argv[1:] if argv is None else argv
+    named = argv[:1] if argv and argv[0] in list(COMMANDS) else list(COMMANDS)
+    for name in named:
+        module = COMMANDS[name]
         about = module.__doc__.partition(": ")[2].strip()
         module.add_arguments(commands.add_parser(name, help=about, description=about[:1].upper() + about[1:]))
     args = parser.parse_args(argv)

@@ -3,7 +3,8 @@
 import argparse
 import shlex
 import sys
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,18 +16,14 @@ from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.models import PRESETS, preset
 from pf_core.registry import Knob, Parameter, parameters
-from pf_core.runs import Intervals, RunFolder, TrainRecipe, execute
+from pf_core.runs import SHAPE, Intervals, RunFolder, TrainRecipe, execute
+from pf_core.runs.process import be_nice
 from pf_core.timesteps import TIMESTEPS
-from pf_core.train import TrainConfig
+from pf_core.train import TrainConfig, TrainStep
 
-SHAPE = [
-    Parameter("depth", int, None, Knob(1, 100, "blocks, instead of the size's own")),
-    Parameter("hidden_size", int, None, Knob(8, 8192, "width, instead of the size's own")),
-    Parameter("num_heads", int, None, Knob(1, 128, "attention heads, instead of the size's own")),
-    Parameter("patch_size", int, None, Knob(1, 64, "pixels, instead of the size's own")),
-    Parameter("t_scale", float, None, Knob(0.001, 100000, "factor of t before its embedding")),
-]
-EVERY = [Parameter(f.name, int, f.default, Knob(0, 10**9, "every so many steps; 0: never")) for f in fields(Intervals)]
+EVERY = list(parameters(Intervals).values())
+THREADS = Parameter("threads", int, None, Knob(1, 1024, "CPU threads"))
+NICE = Parameter("nice", int, 0, Knob(0, 19, "how much to give way to other programs"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--init", help="start from these weights: a shipped name or a file")
     parser.add_argument("--out", required=True, help="folder of the run; the weights are DIR/NAME.safetensors")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, exactly where it was saved")
-    parser.add_argument("--threads", help="CPU threads")
+    parser.add_argument("--tensorboard", action="store_true", help="log for TensorBoard too, in DIR/tensorboard")
+    parser.add_argument("--threads", help=THREADS.knob.help)
+    parser.add_argument("--nice", help=f"{NICE.knob.help}, 0 to 19; default 0")
     for knob in EVERY:
         parser.add_argument(
             f"--{knob.name}-every", dest=f"every_{knob.name}", metavar="INT", help=f"default {knob.default}; 0: never"
@@ -50,21 +49,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     if args.threads:
-        torch.set_num_threads(Parameter("threads", int, None, Knob(1, 1024)).check(args.threads))
-    intervals = Intervals(**{k.name: k.check(v) for k in EVERY if (v := getattr(args, f"every_{k.name}")) is not None})
+        torch.set_num_threads(THREADS.check(args.threads))
+    if args.nice:
+        be_nice(NICE.check(args.nice))
     folder = RunFolder(args.out)
     recipe = folder.recipe() if args.resume else _recipe(args)
+    every = {k.name: k.check(v) for k in EVERY if (v := getattr(args, f"every_{k.name}")) is not None}
+    intervals = Intervals(**{**(asdict(folder.intervals()) if args.resume else {}), **every})
+    tensorboard = args.tensorboard or (args.resume and bool(folder.about().get("tensorboard")))
     command = "python -m pf_core " + shlex.join(sys.argv[1:])
-    bar = tqdm(total=recipe.config.steps, unit="step", disable=None, dynamic_ncols=True)
-    for at in execute(folder, args.resume, recipe, intervals, command):
-        if bar.n == 0 and at.step > 1:  # resumed: steps done before do not count as speed
-            bar.initial = bar.n = at.step - 1
+    _follow(execute(folder, args.resume, recipe, intervals, command, tensorboard), folder, recipe)
+
+
+def _follow(steps: Iterator[TrainStep], folder: RunFolder, recipe: TrainRecipe) -> None:
+    """Run the training behind a progress bar."""
+    if saved := folder.saved_step():
+        print(f"Goes on from step {saved:,} of {recipe.config.steps:,}.", flush=True)
+    bar = tqdm(total=recipe.config.steps, initial=saved, unit="step", disable=None, dynamic_ncols=True)
+    for at in steps:
         if at.step % 10 == 0:
             speed = f"{recipe.config.batch_size * (bar.format_dict['rate'] or 0):.0f} images/s"
             bar.set_postfix_str(f"mse {at.losses.mse.item():.4f}, {speed}", refresh=False)
         bar.update()
     bar.close()
-    print(f"{folder.weights}: {recipe.config.steps} steps of {recipe.config.batch_size} images.")
+    status = folder.status()
+    if status and status.state == "finished":
+        print(f"{folder.weights}: {recipe.config.steps} steps of {recipe.config.batch_size} images.")
+    elif status:
+        print(f"{status.message} Go on with --resume --out {shlex.quote(str(folder.path))}.")
 
 
 def _recipe(args: argparse.Namespace) -> TrainRecipe:

@@ -167,6 +167,12 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     return sum(n for n, train in sizes if train), sum(n for n, _ in sizes)
 
 
+def parameter_count(config: SiTConfig) -> int:
+    """As `count_parameters(...)[1]`, without the memory that the network would take."""
+    with torch.device("meta"):
+        return count_parameters(SiT(config))[1]
+
+
 def build(config: SiTConfig, seed: int = 0) -> SiT:
     """A network with initial weights that depend on `seed` alone."""
     with torch.random.fork_rng(devices=[]):
