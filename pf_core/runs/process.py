@@ -1,0 +1,71 @@
+"""Processes of this machine: who is who, who still lives, and how to be polite to the others."""
+
+import os
+import signal
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+PROC = Path("/proc")
+_GONE = ("Z", "X", "x")  # a zombie has ended, whether or not somebody has waited for it
+
+
+def birth(pid: int) -> str | None:
+    """When a living process was started, as a text that no other process of this pid ever has; None if it is gone.
+
+    A pid alone says nothing: after a while, or a reboot, another process has it.
+    """
+    if (PROC / "self" / "stat").exists():
+        try:
+            fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in _GONE else f"{_boot()}:{fields[19]}"
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
+    except psutil.Error:
+        return None
+
+
+@cache
+def _boot() -> str:
+    return (PROC / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
+
+
+def alive(pid: int | None, born: str | None) -> bool:
+    """Whether the very process that had this pid and birth still runs."""
+    return bool(pid) and born is not None and birth(pid) == born
+
+
+def send(pid: int | None, born: str | None, number: signal.Signals) -> bool:
+    """Signal that very process and never another one that has got its pid; False if it is gone."""
+    if not pid:
+        return False
+    try:
+        handle = os.pidfd_open(pid)  # from here on the handle means this process, even if it ends
+    except (AttributeError, OSError):
+        if alive(pid, born):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+                return True
+        return False
+    try:
+        if not alive(pid, born):
+            return False
+        signal.pidfd_send_signal(handle, number)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(handle)
+
+
+def be_nice(niceness: int) -> None:
+    """Lower this process's priority. Linux groups processes by session, and then niceness counts within a session
+    only: a trainer in a session of its own must have its group made nice as well."""
+    os.nice(niceness)
+    with suppress(OSError):
+        (PROC / "self" / "autogroup").write_text(str(niceness))
