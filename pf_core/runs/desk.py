@@ -1,4 +1,4 @@
-"""A trainer's desk: it says how the training stands, takes orders between steps, and leaves a last word whatever ends it."""
+"""A trainer's desk: says how the training stands, takes orders between steps, leaves a last word whatever ends it."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ HEARTBEAT = 1.0  # seconds between two words of a trainer that has nothing new t
 
 
 class Desk:
-    """Used as a context around a training. SIGTERM and the first Ctrl+C mean: save and end; a second Ctrl+C ends now."""
+    """Used as a context around a training. SIGTERM and the first Ctrl+C mean: save and end; a second one ends now."""
 
     def __init__(self, folder: RunFolder, steps: int, saved: int):
         self.folder, self._stop, self._said = folder, False, 0.0

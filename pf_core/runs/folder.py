@@ -1,15 +1,15 @@
 """The folder of a run: which file is what, and how each is written so that no half file is ever taken for a whole one.
 
-    config.json          the recipe, and under "run" what does not change the weights: intervals, parent, options
-    status.json          what the trainer last said of itself (Status); replaced whole, about once a second
-    job.json             what the one who started it knows: place in the queue, process, what was asked (see pf_core.jobs)
-    metrics.jsonl        one JSON object a line; lines with "total", "mse", ... , lines with "validation"
-    state.safetensors    all that the next step depends on; resume goes on from here
-    latest.safetensors   the averaged weights as of that state; NAME.safetensors once the run has finished
-    checkpoints/         0001500.safetensors: networks kept on the way
-    samples/             0001500.png: sixteen images; -strip.png and .safetensors: four with their maps (a Trajectory)
-    orders/              empty files named stop, pause, save, sample: what the trainer is to do after its next step
-    log.txt, lock, reserve
+config.json          the recipe, and under "run" what does not change the weights: intervals, parent, options
+status.json          what the trainer last said of itself (Status); replaced whole, about once a second
+job.json             what the one who started it knows: place in the queue, process, order (see pf_core.jobs)
+metrics.jsonl        one JSON object a line; lines with "total", "mse", ... , lines with "validation"
+state.safetensors    all that the next step depends on; resume goes on from here
+latest.safetensors   the averaged weights as of that state; NAME.safetensors once the run has finished
+checkpoints/         0001500.safetensors: networks kept on the way
+samples/             0001500.png: sixteen images; -strip.png and .safetensors: four with their maps (a Trajectory)
+orders/              empty files named stop, pause, save, sample: what the trainer is to do after its next step
+log.txt, lock, reserve
 """
 
 import fcntl
@@ -33,7 +33,7 @@ RESERVE = 64 * 1024  # bytes given up on a full disk, so that the last words can
 
 @dataclass(frozen=True)
 class Status:
-    """state: starting, running, paused, stopped, finished or failed, in the trainer's own words (a dead trainer's last).
+    """state: starting, running, paused, stopped, finished or failed, in the trainer's words (a dead one's last).
 
     seconds: of training so far, all sittings together; seconds_left: estimate, None before there is one;
     saved_step, resumed_from: steps; updated: time.time(); error: why it failed, one sentence.

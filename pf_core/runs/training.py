@@ -1,4 +1,4 @@
-"""A training in its folder: logs, validates, draws and saves on the way, obeys its desk, and goes on where it stopped."""
+"""A training in its folder: logs, validates, draws and saves, obeys its desk, and goes on where it stopped."""
 
 import math
 import os
