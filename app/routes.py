@@ -23,7 +23,13 @@ from pf_core.errors import InputError
 from pf_core.export import SIGMA_MAP, SIGMA_RANGE, TIME_MAP, WRITERS, export
 
 HERE = Path(__file__).parent
-SERVED = (HERE, HERE / "viewer", HERE / "guide", HERE / "painter")  # folders of scripts and style sheets; no name twice
+SERVED = (
+    HERE,
+    HERE / "viewer",
+    HERE / "guide",
+    HERE / "painter",
+    HERE / "picture",
+)  # folders of scripts and style sheets; no name twice
 _TYPES = {".js": "text/javascript", ".css": "text/css"}
 
 

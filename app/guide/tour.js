@@ -14,10 +14,11 @@ async function until(met) {
   }
 }
 
-/** Open a tab by its title, as a person would. */
-async function open(title, inside) {
-  const tab = [...document.querySelectorAll("[role=tab]")].find((each) => each.textContent.trim() === title);
-  tab?.click();
+/** Open a tab by its title, and one within it, as a person would. */
+async function open(title, inside, within) {
+  for (const name of within ? [title, within] : [title]) {
+    [...document.querySelectorAll("[role=tab]")].find((each) => each.textContent.trim() === name)?.click();
+  }
   await until(() => find(inside)?.offsetParent);
 }
 
@@ -45,7 +46,7 @@ const STEPS = [
     text: "This bar is a whole run. Every block is one look of the network, shaded groups are the sampler's steps, and height is the time t. Drag it, or use the arrow keys.",
     target: "#explore-viewer .pfv-film",
     async enter() {
-      await open("Explore", "#explore-run");
+      await open("Explore", "#explore-run", "A run");
       await until(() => viewerIn("#explore-viewer"));
       const viewer = viewerIn("#explore-viewer");
       if (!viewer.runs.length) await start("#explore-run", "#explore-viewer");
@@ -59,7 +60,7 @@ const STEPS = [
     text: "Another seed was drawn and Run was pressed. Frames arrive as they are made. These controls choose network, class and sampler; Advanced holds every knob.",
     target: "#explore-run",
     async enter() {
-      await open("Explore", "#explore-run");
+      await open("Explore", "#explore-run", "A run");
       find(".pf-dice").click();
       await start("#explore-run", "#explore-viewer");
     },

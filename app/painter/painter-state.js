@@ -5,7 +5,7 @@ const MOST = 200; // undo steps kept
 export class Painting {
   /** mode "values": a number a patch, `base` where nothing was painted; "chosen": 1 or 0. */
   constructor(mode, [low, high]) {
-    Object.assign(this, { mode, low, high, rows: 0, cols: 0, cells: [], base: [], past: [], future: [] });
+    Object.assign(this, { mode, low, high, rows: 0, cols: 0, cells: [], base: [], past: [], future: [], driven: false });
   }
 
   get n() {
@@ -15,7 +15,8 @@ export class Painting {
   /** Take over what a value from the server names; returns true if anything changed. */
   take({ grid, values, chosen }) {
     const before = this.cells;
-    if (grid && (grid[0] !== this.rows || grid[1] !== this.cols)) {
+    const fresh = grid && (grid[0] !== this.rows || grid[1] !== this.cols);
+    if (fresh) {
       [this.rows, this.cols] = grid;
       [this.past, this.future] = [[], []];
       this.cells = new Array(this.n).fill(this.mode === "values" ? this.low : 0);
@@ -24,8 +25,8 @@ export class Painting {
     const given = this.mode === "values" ? values : chosen && this.members(chosen);
     if (given && given.length === this.n) {
       if (this.mode === "values") this.base = given;
-      if (before.length === this.n) this.commit(given);
-      else this.cells = given;
+      if (fresh) this.cells = given;
+      else if (this.commit(given, this.driven)) this.driven = this.mode === "values"; // a slider's moves are one step
     }
     return before !== this.cells;
   }
@@ -82,10 +83,12 @@ export class Painting {
     return this.cells.map((v) => (this.mode === "values" ? round(this.low + this.high - v) : 1 - v));
   }
 
-  /** Make these the cells, as one step that undo takes back. Returns true if that changed anything. */
-  commit(cells) {
+  /** Make these the cells, as one step that undo takes back; `same`: as a part of the step before. Returns true if that
+      changed anything. */
+  commit(cells, same = false) {
     if (cells.length === this.cells.length && cells.every((v, p) => v === this.cells[p])) return false;
-    this.past = [...this.past, this.cells].slice(-MOST);
+    if (!same || !this.past.length) this.past = [...this.past, this.cells].slice(-MOST);
+    this.driven = false;
     this.future = [];
     this.cells = cells;
     return true;
@@ -101,6 +104,7 @@ export class Painting {
 
   travel(from, to) {
     if (!from.length) return false;
+    this.driven = false;
     to.push(this.cells);
     this.cells = from.pop();
     return true;

@@ -8,6 +8,7 @@ import gradio as gr
 
 from app import recipes
 from app.controls import KnobGroups
+from app.picture import own
 from app.session import MAX_IMAGES, MAX_NFE, Session
 from app.store import ACTIVE, StoredRun
 from app.viewer.viewer import FrameViewer, manifest
@@ -283,7 +284,12 @@ _QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"
 
 
 def build(session: Session) -> Explore:
-    return Explore(session)
+    with gr.Tabs(elem_id="own-tabs"):
+        with gr.Tab("A run", id="run"):
+            explore = Explore(session)
+        with gr.Tab(own.TITLE, id="own"):
+            own.OwnPicture(session)
+    return explore
 
 
 def default_sampler(session: Session, network: str | None) -> str:
