@@ -4,7 +4,7 @@ PY := .venv/bin/python
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: run test test-slow lint format install bench train-demo browser clean
+.PHONY: run test test-slow lint format install bench train-demo assets browser clean
 
 run: .venv/.installed
 	$(PY) -m app --host $(HOST) --port $(PORT)
@@ -49,6 +49,18 @@ train-demo: install
 	$(TRAIN) --timesteps ltg --out runs/shapes-pft
 	$(TRAIN) --timesteps uniform --no-difficulty --out runs/shapes-sit
 	$(PY) -m pf_core judge --out runs/judge.safetensors
+
+# The pictures and recordings of the shipped networks, again: sheets of 100, and three runs from the same noise.
+SAMPLE := $(PY) -m pf_core sample --nfe 64
+TEN := circle,square,triangle,diamond,star,heart,cross,ring,crescent,arrow
+HUNDRED := $(TEN),$(TEN),$(TEN),$(TEN),$(TEN),$(TEN),$(TEN),$(TEN),$(TEN),$(TEN)
+STORY := $(SAMPLE) --checkpoint shapes-pft --label heart,circle,star,ring --seeds 85,60,34,87
+assets: install
+	$(SAMPLE) --checkpoint shapes-pft --sampler look_ahead --label $(HUNDRED) --seeds 0-99 --sheet --out assets/shapes-pft-sheet.png
+	$(SAMPLE) --checkpoint shapes-sit --sampler euler --label $(HUNDRED) --seeds 0-99 --sheet --out assets/shapes-sit-sheet.png
+	$(STORY) --sampler look_ahead --out assets/recordings/1-look-ahead.safetensors
+	$(STORY) --sampler dual_loop --out assets/recordings/2-dual-loop.safetensors
+	$(STORY) --sampler euler --out assets/recordings/3-euler.safetensors
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache

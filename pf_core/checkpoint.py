@@ -202,9 +202,11 @@ def _source(given: dict[str, Any], model: SiT) -> Source:
 
 def _oracle(name: str, device: str | torch.device) -> Bundle:
     of = ORACLES[name]
-    data = DATASETS[of["dataset"]].fn()
+    settings = {"count": of["images"]}
+    data = DATASETS[of["dataset"]].fn(**settings)
     model = from_dataset(data, of["images"], PatchGrid(data.size, data.size, of["patch_size"]))
-    record = {"command": "none: exact, no network", "images": of["images"], "recipe": {"dataset": of["dataset"]}}
+    recipe = {"dataset": of["dataset"], "data_settings": settings}
+    record = {"command": "none: exact, no network", "images": of["images"], "recipe": recipe}
     return Bundle(name, model.to(device), pixels(), ClassLabels(len(data.names), data.names), training=record)
 
 

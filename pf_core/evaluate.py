@@ -116,6 +116,11 @@ def compare(
     }
 
 
+def reference(data: shapes) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of held-out real images in the judge's features."""
+    return moments(_real_features(data.size, data.variety, data.series))
+
+
 @cache
 def _real_features(size: int, variety: float, series: int) -> np.ndarray:
     """(REFERENCES, 64) features of held-out real images, computed once a process."""

@@ -29,7 +29,7 @@ def table(folder: Path) -> str:
 
 def _order(result: dict) -> tuple:
     recipe = result.get("recipe")
-    return (recipe["checkpoint"], recipe["cfg_scale"], result["nfe"], recipe["sampler"]) if recipe else ("",)
+    return (recipe["checkpoint"], recipe["cfg_scale"], result["nfe"], recipe["sampler"]) if recipe else ("", result["images"])
 
 
 def _row(result: dict) -> str:
