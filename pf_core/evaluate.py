@@ -35,7 +35,7 @@ def draw(bundle: Bundle, parts: list[SampleSpec], folder: Path) -> Iterator[dict
     """Each shard, drawn or read back from `folder`, as a dict: what the judge saw (shape, texture, features), the
     classes asked for (labels, -1: none), nfe, steps, forwards, seconds. Raises InputError for a network that draws
     what the judge does not know."""
-    _check(bundle)
+    check(bundle)
     judge, _ = judges.load()
     for part in parts:
         run = Run(bundle, part)
@@ -63,7 +63,8 @@ def draw(bundle: Bundle, parts: list[SampleSpec], folder: Path) -> Iterator[dict
         )
 
 
-def _check(bundle: Bundle) -> None:
+def check(bundle: Bundle) -> None:
+    """Raises InputError for a network that draws what the judge does not know."""
     dataset = bundle.training.get("recipe", {}).get("dataset", "shapes")
     if dataset != "shapes" or bundle.shape != (3, 32, 32):
         size = "x".join(map(str, bundle.shape))

@@ -22,10 +22,9 @@ from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
 from pf_core.timesteps import TIMESTEPS
-from pf_core.types import PatchTime, Prediction
+from pf_core.types import HELD_OUT, PatchTime, Prediction
 
 SEGMENTS = [(2 * k + 1) / 16 for k in range(8)]  # SD3's validation times
-HELD_OUT = 2**31  # procedural items from here on are never trained on
 
 
 @dataclass(frozen=True)

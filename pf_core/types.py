@@ -115,6 +115,24 @@ class Conditioner(Protocol):
     def null(self, batch: int, device: torch.device) -> Any: ...
 
 
+HELD_OUT = 2**31  # of a data set's indices: items from here on are never trained on
+
+
+class Dataset(Protocol):
+    """Images in [-1, 1], (channels, size, size), each with a class: an index into `names`.
+
+    batch(indices).images is (B, C, H, W), .labels (B,). Item i depends on i and the set's settings alone; there is an
+    item for every index: those from 0 on are for training, those from HELD_OUT on are held out.
+    """
+
+    names: list[str]
+    channels: int
+    size: int
+
+    def __len__(self) -> int: ...
+    def batch(self, indices: Any) -> Any: ...
+
+
 class Codec(Protocol):
     """Between images, (B, 3, H, W) in [-1, 1], and the space a network works in."""
 

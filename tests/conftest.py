@@ -9,3 +9,12 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))  # more than th
 @pytest.fixture
 def rng():
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty place for data sets; `tmp_path / "mine"` is the only root that may be named."""
+    monkeypatch.setenv("PATCH_FORCING_DATA", str(tmp_path / "sets"))
+    monkeypatch.setenv("PATCH_FORCING_DATA_ROOTS", str(tmp_path / "mine"))
+    (tmp_path / "mine").mkdir()
+    return tmp_path / "sets"

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 
 from pf_core.cli.common import Parser
+from pf_core.data import places
 from pf_core.errors import InputError
 
-MODULES = ("list_", "sample", "train", "evaluate", "report", "study", "toy", "judge", "info", "bench")
+MODULES = ("list_", "sample", "train", "data", "evaluate", "report", "study", "toy", "judge", "info", "bench")
 
 
 class Commands(Mapping[str, ModuleType]):
@@ -42,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
         module.add_arguments(commands.add_parser(name, help=about, description=about[:1].upper() + about[1:]))
     args = parser.parse_args(argv)
     try:
-        COMMANDS[args.command].run(args)
+        with places.any_path():
+            COMMANDS[args.command].run(args)
     except InputError as e:
         print(f"{e}", file=sys.stderr)
         return 2

@@ -10,7 +10,7 @@ from pf_core import checkpoint
 from pf_core.cli.common import add_registry_knobs, device, given_of, interval, seeds
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
-from pf_core.evaluate import draw, real_against_real, shards, summarise, write
+from pf_core.evaluate import check, draw, real_against_real, shards, summarise, write
 from pf_core.registry import Knob, Parameter
 from pf_core.sample import SampleSpec, resolve
 from pf_core.samplers import SAMPLERS
@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> None:
     if args.checkpoint is None:
         raise InputError("Name a network with --checkpoint, or give --real.")
     bundle = checkpoint.load(args.checkpoint, device(args.device))
+    check(bundle)
     data = DATASETS["shapes"].fn(**bundle.training.get("recipe", {}).get("data_settings", {}))
     spec = SampleSpec(
         args.checkpoint, args.sampler, given_of(args, SAMPLERS), args.nfe, args.steps, cfg_scale=args.cfg_scale,

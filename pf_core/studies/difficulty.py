@@ -29,15 +29,20 @@ def difficulty(
 
     At t = 0.2, 0.5, 0.8, all patches alike: Spearman correlation of predicted and true squared error a patch, mean
     predicted over mean true squared error, and mean sigma of background patches (nothing but background) over mean
-    sigma of patches at least half outline or texture. Intervals are 95%, bootstrap over images.
+    sigma of patches at least half outline or texture (where the data say which are). Intervals are 95%,
+    bootstrap over images.
     """
     if not bundle.predicts_difficulty:
         raise InputError(f"{bundle.name} predicts no difficulty: there is nothing to compare.")
     recipe = bundle.training.get("recipe", {})
     data = DATASETS[recipe.get("dataset", "shapes")].fn(**recipe.get("data_settings", {}))
+    images = min(images, getattr(data, "held", images))  # own pictures: a picture seen twice would count as two
+    if images < 2:
+        raise InputError(f"{bundle.name} was trained on pictures of which none, or only one, was held out.")
     sample = data.batch(range(HELD_OUT, HELD_OUT + images))
     x0 = bundle.source.draw(list(range(images)), bundle.shape)
-    easy, hard = _kinds(sample.regions, bundle.grid)
+    regions = getattr(sample, "regions", None)  # what is background in own pictures, nobody knows
+    easy, hard = (None, None) if regions is None else _kinds(regions, bundle.grid)
     found = {"images": images, "t": {}}
     for t in TIMES:
         predicted, true = _errors(bundle, x0, sample.images, sample.labels, t)
@@ -68,13 +73,16 @@ def _errors(bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float) -> tupl
     return torch.cat(predicted).numpy(), torch.cat(true).numpy()
 
 
-def _numbers(predicted: np.ndarray, true: np.ndarray, easy: np.ndarray, hard: np.ndarray) -> dict[str, Any]:
+def _numbers(
+    predicted: np.ndarray, true: np.ndarray, easy: np.ndarray | None, hard: np.ndarray | None
+) -> dict[str, Any]:
     sigma = np.sqrt(predicted)
     statistics = {
         "spearman": lambda i: spearman(predicted[i].ravel(), true[i].ravel()),
         "predicted_over_true": lambda i: predicted[i].mean() / true[i].mean(),
-        "background_over_hard_sigma": lambda i: sigma[i][easy[i]].mean() / sigma[i][hard[i]].mean(),
     }
+    if easy is not None:
+        statistics["background_over_hard_sigma"] = lambda i: sigma[i][easy[i]].mean() / sigma[i][hard[i]].mean()
     every = np.arange(len(predicted))
     return {
         name: {"value": float(of(every)), "interval": list(bootstrap(of, len(every)))}

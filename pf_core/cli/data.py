@@ -1,0 +1,55 @@
+"""data: look through own pictures before training, take them in as a data set, list and remove such sets."""
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pf_core.data import intake, places
+from pf_core.data.taken import remove, sets
+from pf_core.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="folders, zips or pictures; none: list the sets here")
+    parser.add_argument("--keep", action="store_true", help="take the good ones in as a data set")
+    parser.add_argument("--title", help="of the set that is kept; default: the file's name")
+    parser.add_argument("--remove", metavar="NAME", help="delete a set that was taken in")
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.remove:
+        remove(args.remove)
+        print(f"{args.remove} is removed.")
+    elif args.paths:
+        _look(args)
+    else:
+        _list()
+
+
+def _list() -> None:
+    for s in sets():
+        print(f"{s.name}: {intake.describe(s.pictures, s.classes, s.captions, 0, s.bytes)}")
+    if not sets():
+        print(f"No data sets in {places.home()} yet: python -m pf_core data PATH --keep takes pictures in.")
+
+
+def _look(args: argparse.Namespace) -> None:
+    for path in args.paths:
+        if not Path(path).exists():
+            raise InputError(f"There is no file or folder {path}.")
+    with tqdm(unit="picture", disable=None, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total, bar.n = total, done
+            bar.update(0)
+
+        report = intake.take(args.paths, args.title or "", progress=progress)
+    for skipped in report.skipped:
+        print(f"  {skipped}")
+    print(report.summary)
+    if args.keep:
+        name = intake.keep(report.id)
+        print(f"Kept as {name}: python -m pf_core train --dataset folder --path {name} --out runs/{name}")
+    else:
+        intake.drop(report.id)
