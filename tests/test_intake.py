@@ -303,7 +303,7 @@ def alpha():
 def test_odd_pictures_come_in_as_people_see_them(content, places_, colour):
     seen = pictures.square(content, 16)
     part = {"left": seen[:, :7], "right": seen[:, 9:], "top": seen[:7]}[places_]
-    assert seen.shape == (16, 16, 3) and np.abs(part.astype(int) - colour).max() <= 6
+    assert seen.shape == (16, 16, 3) and np.abs(part.mean((0, 1)) - colour).max() <= 6
     read = pictures.read(content, 16)
     assert read.shape == (3, 16, 16) and torch.equal(read, torch.from_numpy(seen).permute(2, 0, 1) / 127.5 - 1)
 
