@@ -29,7 +29,9 @@ def table(folder: Path) -> str:
 
 def _order(result: dict) -> tuple:
     recipe = result.get("recipe")
-    return (recipe["checkpoint"], recipe["cfg_scale"], result["nfe"], recipe["sampler"]) if recipe else ("", result["images"])
+    if recipe is None:
+        return ("", result["images"])
+    return (recipe["checkpoint"], recipe["cfg_scale"], result["nfe"], recipe["sampler"], result["images"])
 
 
 def _row(result: dict) -> str:
