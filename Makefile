@@ -4,7 +4,7 @@ PY := .venv/bin/python
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: run test test-slow lint format install bench train-demo assets browser clean
+.PHONY: run test test-slow lint format install bench bench-ui train-demo assets browser clean
 
 run: .venv/.installed
 	$(PY) -m app --host $(HOST) --port $(PORT)
@@ -42,6 +42,9 @@ format: install
 
 bench: install
 	$(PY) -m pf_core bench
+
+bench-ui: install browser
+	$(PY) tests/bench_ui.py
 
 # How the shipped networks were trained, one after the other: hours on two cores. They end in runs/, not in checkpoints/.
 TRAIN := $(PY) -m pf_core train --dataset shapes --model tiny --steps 7000 --precision bf16 --compile --threads 1

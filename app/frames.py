@@ -3,7 +3,7 @@
 A reply of frames is: uint32 (little endian) length of the header; the header, JSON padded with spaces to a multiple of
 four; then for each frame `stride` bytes, laid out as `layout` says. float32: t, logvar, logvar_cond (B, N), threshold
 (B); uint8: x, x1_hat (B, H, W, 3) RGB, as differences from what the frames before foretell (app/residuals.py; the
-frame's head says `from` which predictors), easy (B, N) 0 hard, 1 easy, 2 nothing was ranked.
+frame's head says `from` which predictors and in which steps), easy (B, N) 0 hard, 1 easy, 2 nothing was ranked.
 """
 
 import json
@@ -51,10 +51,10 @@ def pack_final(run: StoredRun) -> None:
 def _append(run: StoredRun, frame: Frame, head: dict, floats: list, pictures: list, easy: torch.Tensor) -> None:
     run.size = tuple(pictures[0].shape[1:3])
     coded = [seen.encode(picture.numpy()) for seen, picture in zip(run.before, pictures, strict=True)]
-    parts = [x.numpy().astype("<f4") for x in floats] + [apart for _, apart in coded]
+    parts = [x.numpy().astype("<f4") for x in floats] + [codes for *_, codes in coded]
     data = b"".join(part.tobytes() for part in [*parts, easy.numpy().astype(np.uint8)])
     run.packed.append(data + bytes(-len(data) % 4))
-    run.heads.append(head | {"outer": frame.outer, "nfe": frame.nfe, "from": [k for k, _ in coded]})
+    run.heads.append(head | {"outer": frame.outer, "nfe": frame.nfe, "from": [c[:2] for c in coded]})
 
 
 def layout(run: StoredRun) -> list[list]:

@@ -78,8 +78,8 @@ def unpack(content: bytes) -> tuple[dict, list[dict]]:
             size = int(np.prod(shape)) * np.dtype(kind).itemsize
             frame[name] = np.frombuffer(content[place : place + size], kind).reshape(shape)
             place += size
-        for k, name in zip(info["from"], before, strict=True):
-            frame[name] = before[name].decode(k, frame[name])
+        for (k, step), name in zip(info["from"], before, strict=True):
+            frame[name] = before[name].decode(k, step, frame[name])
         frames.append(frame)
         at += header["stride"]
     assert at == len(content)

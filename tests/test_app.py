@@ -1,6 +1,7 @@
 """The app without a browser: session, store, routes."""
 
 import time
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.frames import command, pack_frame
-from app.residuals import Residuals
+from app.residuals import BUDGET, Residuals
 from app.routes import logged_in, routes
 from app.session import MAX_IMAGES, MAX_NFE, Session
 from app.source import listing
@@ -170,8 +171,21 @@ def test_pictures_as_differences_come_back():
     noise = rng.integers(0, 256, (3, 1, 4, 4, 3), np.uint8)
     for k in range(9):
         picture = (noise[k // 4] + np.uint8(k % 4)) & np.uint8(255)
-        which, apart = here.encode(picture)
-        assert np.array_equal(there.decode(which, apart), picture)
+        which, step, codes = here.encode(picture)
+        assert step == 1 and np.array_equal(there.decode(which, step, codes), picture)
+
+
+@pytest.mark.parametrize("spread", [2, 20, 200])
+def test_noisy_pictures_are_rounded_no_more_than_the_budget_needs(spread):
+    rng = np.random.default_rng(0)
+    here, there, sizes = Residuals(), Residuals(), []
+    for _ in range(6):
+        picture = (128 + rng.integers(-spread, spread + 1, (2, 64, 64, 3))).clip(0, 255).astype(np.uint8)
+        which, step, codes = here.encode(picture)
+        error = np.abs(there.decode(which, step, codes).astype(int) - picture).max()
+        assert error <= step // 2 and (spread > 2 or step <= 5), (step, error)
+        sizes.append(len(zlib.compress(codes.tobytes(), 5)) / 2)
+    assert spread == 200 or max(sizes[1:]) < 1.5 * BUDGET, sizes
 
 
 def test_frames_can_be_asked_for_from_any_place(session, client):

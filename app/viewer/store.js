@@ -123,12 +123,15 @@ const PREDICTORS = [[[1, 1]], [[2, 1]], [[1, 2], [2, -1]], [[2, 2], [4, -1]]];
 /** The frame's two pictures, which came as differences from what the frames before foretell. */
 function restore(before, frame) {
   ["x", "x1_hat"].forEach((name, which) => {
-    const terms = PREDICTORS[frame.from[which]].filter(([back]) => back <= before.length).map(([back, times]) => [before.at(-back)[name], times]);
-    const picture = new Uint8Array(frame[name].length);
+    const [predictor, step] = frame.from[which];
+    const terms = PREDICTORS[predictor].filter(([back]) => back <= before.length).map(([back, times]) => [before.at(-back)[name], times]);
+    const codes = frame[name];
+    const picture = new Uint8ClampedArray(codes.length);
     for (let i = 0; i < picture.length; i += 1) {
       let guess = 0;
       for (const [values, times] of terms) guess += times * values[i];
-      picture[i] = frame[name][i] + Math.max(0, Math.min(255, guess)); // modulo 256, as Uint8Array does
+      guess = Math.max(0, Math.min(255, guess));
+      picture[i] = step === 1 ? (guess + codes[i]) & 255 : guess + step * ((codes[i] << 24) >> 24);
     }
     frame[name] = picture;
   });

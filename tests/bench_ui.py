@@ -1,0 +1,144 @@
+"""`make bench-ui`: what a person waits for, measured in Chromium: first paint, first frame, scrubbing, bytes sent.
+
+Four runs of 64 forwards of one image, once at 32 pixels (the shipped network), once at 64 (random weights, noisy: the
+hardest to send). The answer depends on what else the machine does; the line above the table says how busy it was.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+from app.session import Session  # noqa: E402
+from app.ui import launch  # noqa: E402
+from pf_core import checkpoint  # noqa: E402
+from pf_core.models import build, preset  # noqa: E402
+from pf_core.sample import SampleSpec  # noqa: E402
+from pf_core.samplers import SAMPLERS  # noqa: E402
+
+RUNS, NFE, PLACES = 4, 64, 200
+ENDED = """(n) => window.__viewer?.ready && window.__viewer.runs.length === n
+  && window.__viewer.runs.every((run) => !run.active && run.frames.length === run.status.ready)"""
+SCRUB = """async (places) => {
+  const took = [], drawn = [];
+  for (let k = 0; k < places; k += 1) {
+    const begin = performance.now();
+    await window.__viewer.go((k * 29) % window.__viewer.frames);
+    took.push(performance.now() - begin);
+    const draw = performance.now();
+    window.__viewer.draw();
+    drawn.push(performance.now() - draw);
+  }
+  return [took, drawn].map((times) => times.sort((a, b) => a - b));
+}"""
+
+
+def noisy(folder: Path) -> str:
+    """A network of 64 pixels with random weights, whose pictures foretell little of each other."""
+    torch.manual_seed(0)
+    model = build(preset("mini", input_size=64))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name != "pos_embed":
+                parameter.copy_(0.1 * torch.randn_like(parameter))
+    checkpoint.save(folder / "random64.safetensors", model, [f"class {i}" for i in range(10)], {})
+    return "random64"
+
+
+def percentile(times: list[float], share: float) -> float:
+    return times[min(len(times) - 1, int(len(times) * share))]
+
+
+def first_paint(page, address: str) -> tuple[float, float]:
+    """Milliseconds from the address bar to the first paint, and to the first frame of the recording that plays."""
+    page.goto(address)
+    shown = "() => window.__viewer?.ready && window.__viewer.player.playing && performance.now()"
+    frame = page.wait_for_function(shown, polling="raf").json_value()
+    return page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"), frame
+
+
+def first_frame(page) -> float:
+    """Milliseconds from Run to the first frame of that run."""
+    began = page.evaluate("(window.before = window.__viewer.runs[0]?.id, performance.now())")
+    page.click("#explore-run")
+    shown = "() => window.__viewer.runs[0]?.id !== window.before && window.__viewer.ready && performance.now()"
+    ended = page.wait_for_function(shown, polling="raf").json_value()
+    page.wait_for_function(ENDED, arg=1)
+    return ended - began
+
+
+def four(session: Session, network: str) -> list[dict]:
+    """Manifest entries of four runs, begun."""
+    names = [name for name in SAMPLERS][-RUNS:]
+    specs = [SampleSpec(network, name, nfe=NFE, seeds=[0], labels=[0]) for name in names]
+    return [{"id": (run := session.start(spec)).id, "label": run.label} for spec in specs]
+
+
+def sent(page, runs: list[dict]) -> float:
+    """Megabytes of frames that came over the wire until the viewer had all of these runs."""
+    sizes = []
+    note = lambda reply: "/frames" in reply.url and sizes.append(reply)  # noqa: E731
+    page.on("response", note)
+    page.evaluate("(runs) => window.__viewer.show({ runs })", runs)
+    page.wait_for_function("(id) => window.__viewer.runs[0]?.id === id", arg=runs[0]["id"])
+    page.wait_for_function(ENDED, arg=len(runs))
+    page.remove_listener("response", note)
+    return sum(reply.request.sizes()["responseBodySize"] for reply in sizes) / 1e6
+
+
+def bench(page, session: Session, networks: dict[str, str]) -> list[tuple[str, str, str]]:
+    """(what, measured, asked for)."""
+    paint, frame = first_paint(page, session.address)
+    rows = [("first paint", f"{paint:.0f} ms", ""), ("first frame, nothing clicked", f"{frame:.0f} ms", "2000 ms")]
+    rows.append(("Run to its first frame", f"{first_frame(page):.0f} ms", ""))
+    for label, network in networks.items():
+        runs = four(session, network)
+        live = sent(page, runs)
+        page.goto(session.address)
+        page.wait_for_function("() => window.__viewer?.ready")
+        again = sent(page, runs)
+        rows.append((f"payload, {label}", f"{again:.2f} MB at once, {live:.2f} MB live", "2 MB"))
+        took, drawn = page.evaluate(SCRUB, PLACES)
+        p50, p95 = percentile(took, 0.5), percentile(took, 0.95)
+        rows.append((f"scrub, {label}", f"p50 {p50:.1f} ms, p95 {p95:.1f} ms", "p95 20 ms"))
+        p50, p95 = percentile(drawn, 0.5), percentile(drawn, 0.95)
+        rows.append((f"drawing alone, {label}", f"p50 {p50:.1f} ms, p95 {p95:.1f} ms", ""))
+    return rows
+
+
+def main() -> None:
+    from playwright.sync_api import sync_playwright
+
+    torch.set_num_threads(max(1, min(4, os.cpu_count() or 1)))
+    with tempfile.TemporaryDirectory() as folder:
+        shipped = checkpoint.files_here()[0]
+        shutil.copy(checkpoint.find(shipped), folder)
+        checkpoint.FOLDER = Path(folder)
+        networks = {"32 px": shipped, "64 px, random weights": noisy(Path(folder))}
+        session = Session()
+        demo, _, session.address = launch(session)
+        session.warm_up(shipped)
+        with sync_playwright() as p:
+            browser = p.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            )
+            page = browser.new_page(viewport={"width": 1400, "height": 900})
+            page.set_default_timeout(180_000)
+            rows = bench(page, session, networks)
+            browser.close()
+        demo.close()
+    print(f"{RUNS} runs x {NFE} forwards, one image each; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    for what, measured, asked in rows:
+        print(f"{what:36} {measured:34} {'asked: under ' + asked if asked else ''}")
+
+
+if __name__ == "__main__":
+    main()
