@@ -45,18 +45,18 @@ def _place(run: StoredRun, k: int | None) -> str:
 
 
 def _maps(found: Difference, grid) -> str:
-    signed = _coloured((found.signed.mean(0) / SIGNED_SPAN + 1) / 2, SIGNED_MAP)
-    patches = _coloured(found.per_patch.view(grid.rows, grid.cols) / RMS_SPAN, RMS_MAP)
+    signed = coloured((found.signed.mean(0) / SIGNED_SPAN + 1) / 2, SIGNED_MAP)
+    patches = coloured(found.per_patch.view(grid.rows, grid.cols) / RMS_SPAN, RMS_MAP)
+    signed, patches = (data_address(Image.fromarray(pixels)) for pixels in (signed, patches))
     shape = f"aspect-ratio: {grid.width} / {grid.height}"
-    return _figure("Signed difference", signed, SIGNED_MAP, [f"-{SIGNED_SPAN:g}", "0", f"+{SIGNED_SPAN:g}"], shape) + (
-        _figure("RMS of each patch", patches, RMS_MAP, ["0", f"{RMS_SPAN / 2:g}", f"{RMS_SPAN:g} or more"], shape)
+    return figure("Signed difference", signed, SIGNED_MAP, [f"-{SIGNED_SPAN:g}", "0", f"+{SIGNED_SPAN:g}"], shape) + (
+        figure("RMS of each patch", patches, RMS_MAP, ["0", f"{RMS_SPAN / 2:g}", f"{RMS_SPAN:g} or more"], shape)
     )
 
 
-def _coloured(values: Tensor, name: str) -> str:
-    """(H, W) in [0, 1] as a PNG's data address."""
-    pixels = matplotlib.colormaps[name](np.clip(values.numpy(), 0, 1), bytes=True)[..., :3]
-    return data_address(Image.fromarray(pixels))
+def coloured(values: Tensor, name: str) -> np.ndarray:
+    """(H, W) in [0, 1] -> (H, W, 3) uint8."""
+    return matplotlib.colormaps[name](np.clip(values.numpy(), 0, 1), bytes=True)[..., :3]
 
 
 def data_address(picture: Image.Image) -> str:
@@ -65,15 +65,19 @@ def data_address(picture: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _figure(title: str, source: str, palette: str, ticks: list[str], shape: str) -> str:
-    stops = (matplotlib.colormaps[palette](np.linspace(0, 1, 9), bytes=True)[:, :3]).tolist()
-    ramp = ", ".join(f"rgb({r},{g},{b})" for r, g, b in stops)
+def figure(title: str, source: str, palette: str, ticks: list[str], shape: str) -> str:
     marks = "".join(f"<span>{tick}</span>" for tick in ticks)
     return (
         f'<figure><figcaption>{title}</figcaption><img src="{source}" alt="{title}" style="{shape}; width: {SIDE}px">'
-        f'<div class="pfd-ramp" style="background: linear-gradient(90deg, {ramp})"></div>'
+        f'<div class="pfd-ramp" style="background: {ramp(palette)}"></div>'
         f'<div class="pfd-ticks">{marks}</div></figure>'
     )
+
+
+def ramp(palette: str) -> str:
+    """A colour map as a CSS background, from left to right."""
+    stops = (matplotlib.colormaps[palette](np.linspace(0, 1, 9), bytes=True)[:, :3]).tolist()
+    return f"linear-gradient(90deg, {', '.join(f'rgb({r},{g},{b})' for r, g, b in stops)})"
 
 
 def _partings(a: StoredRun, b: StoredRun, threshold: float) -> str:

@@ -26,19 +26,27 @@ def load(session: Session, path: str) -> tuple[StoredRun, str]:
     Raw arrays are shown as they were recorded, nothing is computed; of any other file the recipe is run again. Raises
     InputError for a file that is neither, for another network than the one here, and for what the app refuses anyway.
     """
-    name = Path(path).name
-    if Path(path).suffix.lower() not in KINDS:
+    name, found = Path(path).name, read(path)
+    if isinstance(found, Trajectory):
+        run = session.keep(found, origin="from a file")
+        return run, " ".join([f"This is the run recorded in {name}; nothing was computed.", *_other(session, run)])
+    return session.start(here(session, found)), f"The recipe of {name} is run again."
+
+
+def read(path: str) -> Trajectory | SampleSpec:
+    """What raw arrays recorded, or the whole recipe of any other file. Raises InputError."""
+    name, suffix = Path(path).name, Path(path).suffix.lower()
+    if suffix not in KINDS:
         raise InputError(f"{name} is no export: give one of {', '.join(KINDS)}.")
     try:
-        if Path(path).suffix.lower() == ".safetensors":
-            run = session.keep(Trajectory.load(path), origin="from a file")
-            return run, " ".join([f"This is the run recorded in {name}; nothing was computed.", *_other(session, run)])
-        spec = here(session, SampleSpec.from_dict(read_recipe(path)))
+        if suffix == ".safetensors":
+            return Trajectory.load(path)
+        spec = SampleSpec.from_dict(read_recipe(path))
     except InputError as e:
         raise InputError(str(e).replace(str(path), name)) from None
     if spec.noise is not None or pictures_needed(parse(spec.edits)):
         raise InputError(f"{name} has only half of its recipe: load the run's raw arrays, which carry its uploads too.")
-    return session.start(spec), f"The recipe of {name} is run again."
+    return spec
 
 
 def here(session: Session, spec: SampleSpec) -> SampleSpec:

@@ -23,13 +23,8 @@ from pf_core.errors import InputError
 from pf_core.export import SIGMA_MAP, SIGMA_RANGE, TIME_MAP, WRITERS, export
 
 HERE = Path(__file__).parent
-SERVED = (
-    HERE,
-    HERE / "viewer",
-    HERE / "guide",
-    HERE / "painter",
-    HERE / "picture",
-)  # folders of scripts and style sheets; no name twice
+PARTS = ("viewer", "guide", "painter", "picture", "intervene")
+SERVED = (HERE, *(HERE / part for part in PARTS))  # folders of scripts and style sheets; no name twice
 _TYPES = {".js": "text/javascript", ".css": "text/css"}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from app.frames import pack_final, pack_frame
+from app.intervene.edits import allowed
 from app.store import DONE, FAILED, RUNNING, STOPPED, WAITING, RunStore, StoredRun
 from pf_core import checkpoint
 from pf_core.checkpoint import Bundle
@@ -76,6 +77,7 @@ class Session:
             raise InputError(
                 f"That is {nfe} NFE an image; the app runs at most {MAX_NFE}. The command line has no such limit."
             )
+        allowed(spec.edits, bundle)
         job = Run(bundle, spec, x0, edit_images)
         trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
         run = StoredRun(job.spec, trajectory, bundle.codec, title(job.spec), job, guided=job.spec.cfg_scale != 1)

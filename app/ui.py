@@ -7,9 +7,9 @@ import gradio as gr
 from app.guide import Heading
 from app.routes import head, routes
 from app.session import Session
-from app.tabs import compare, explore, how, toy
+from app.tabs import compare, explore, how, intervene, toy
 
-TABS = [explore, compare, toy, how]
+TABS = [explore, compare, intervene, toy, how]
 _SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 

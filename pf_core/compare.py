@@ -40,6 +40,11 @@ def difference(
     return Difference(signed, signed.square().mean().sqrt().item(), per_patch)
 
 
+def rms_in(found: Difference, patches: Tensor) -> float:
+    """The RMS over some patches alone, (N,) bool; NaN where there are none."""
+    return found.per_patch[patches].square().mean().sqrt().item()
+
+
 def _check_pair(a: Trajectory, b: Trajectory) -> None:
     if a.grid != b.grid or a.x0.shape != b.x0.shape:
         raise InputError(

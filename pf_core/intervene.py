@@ -17,17 +17,14 @@ from torch import Tensor
 from pf_core.checkpoint import Bundle
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
-from pf_core.flow import difficulty, predict_x1
+from pf_core.flow import predict_x1
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob, Registry, whole
 from pf_core.samplers import nfe_of
-from pf_core.samplers.common import easiest
-from pf_core.trajectory import Frame
 from pf_core.types import Denoise, PatchTime, Step
 
 MAX_EDITS = 64
 OWN = "x1_hat"  # the source of clean patches that is the run's own one-step prediction
-HARD_SHARE = 0.6  # of the patches, where a frame ranks none
 
 
 def head_start(ts: Tensor, *, amount: Annotated[float, Knob(0.0, 1.0, "how far ahead in t")] = 0.2) -> Tensor:
@@ -117,9 +114,7 @@ class Edit:
             raise InputError(f"Patch {self.patches[-1]} lies outside the grid: patches are numbered 0 to {n - 1}.")
         t = ts[self.outer].item()
         if self.kind == head_start.__name__ and self.amount > 1 - t + 1e-9:
-            raise InputError(
-                f"At outer step {self.outer} (t = {t:.3g}) a head start is {1 - t:.3g} at most, not {self.amount}."
-            )
+            raise InputError(f"From t = {t:.3g} on a head start is {1 - t:.3g} at most, not {self.amount:g}.")
 
     def chosen(self, batch: int, n: int, device: torch.device | None = None) -> Tensor:
         """(B, N) bool."""
@@ -268,60 +263,3 @@ def run(
             if step.phase != "final" or part is parts[-1]:
                 yield step
         x, spent = step.x, step.nfe
-
-
-# looking only
-
-
-class Context(NamedTuple):
-    """What clean patches do to the others' difficulty. Maps (N,), a patch's logvar = log(difficulty), conditional."""
-
-    before: Tensor
-    after: Tensor
-    others: Tensor  # (N,) bool: all but the chosen patches
-    hard: Tensor  # (N,) bool: those of the others that were hard
-    change_others: float  # mean of after - before; NaN where there are none
-    change_hard: float
-
-
-@torch.inference_mode()
-def context_probe(
-    bundle: Bundle,
-    frame: Frame,
-    image: int,
-    patches: list[int],
-    source: Any = OWN,
-    *,
-    label: str | int | None = None,
-    given: Tensor | None = None,
-) -> Context:
-    """One forward pass (1 NFE) at a recorded state in which the chosen patches are clean, at t = 1.
-
-    source: as of an Edit; "x1_hat" is the frame's own. label: the image's condition; guidance is left out, because its
-    extrapolated log-variance is no calibrated number. Hard: what the run's sampler did not call easy in that frame;
-    where it ranked nothing, the hardest HARD_SHARE. Raises InputError, also where a network predicts no difficulty.
-    """
-    edit = Edit.from_dict({"kind": clean.__name__, "patches": patches, "image": image, "source": source})
-    edit.check(torch.tensor([0.0, 1.0]), *frame.t.shape)
-    before = frame.logvar_cond[image]
-    if not bundle.predicts_difficulty or before.isnan().any():
-        raise InputError(f"{bundle.name} predicts no difficulty: there is nothing that more context could change.")
-    (edit,) = with_pictures([edit], bundle, given)
-    grid, device = bundle.grid, bundle.device
-    chosen = replace(edit, image=0).chosen(1, grid.n, device)
-    x, x1_hat, t = (part[image : image + 1].float().to(device) for part in (frame.x, frame.x1_hat, frame.t))
-    x = torch.where(grid.to_pixels(chosen), x1_hat if isinstance(edit.source, str) else edit.source, x)
-    t = torch.where(chosen, 1.0, t)
-    seen = bundle.model(x, PatchTime.dense(t), bundle.conditioner.encode([label], device))
-    after = difficulty(seen.logvar_cond, grid).log().cpu()[0]
-    others = ~chosen.cpu()[0]
-    hard = others & ~_easy(frame, grid)[image]
-    change = after - before
-    return Context(before, after, others, hard, change[others].mean().item(), change[hard].mean().item())
-
-
-def _easy(frame: Frame, grid: PatchGrid) -> Tensor:
-    """(B, N) bool: what the run called easy, or the share that is not hard where it ranked nothing."""
-    if frame.easy.any() or frame.threshold.isfinite().any():
-        return frame.easy
-    return easiest(frame.logvar.exp(), 1 - HARD_SHARE, grid, frame.t)[0]

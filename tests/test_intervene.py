@@ -15,9 +15,10 @@ from pf_core.conditioning import ClassLabels
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.export import export, read_recipe
-from pf_core.intervene import EDITS, Edit, context_probe, stretches
+from pf_core.intervene import EDITS, Edit, stretches
 from pf_core.oracle import from_dataset
 from pf_core.patches import PatchGrid
+from pf_core.probe import context_probe
 from pf_core.sample import Run, SampleSpec, resolve
 from pf_core.samplers import SAMPLERS, nfe_of, uniform_grid
 from pf_core.trajectory import Trajectory, record
