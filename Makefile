@@ -1,5 +1,5 @@
 # Everything runs in .venv, which the first target that needs it makes.
-PYTHON ?= python3
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 HOST ?= 127.0.0.1
 PORT ?= 7860

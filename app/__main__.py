@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import threading
+from typing import NoReturn
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no request leaves the machine
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -12,8 +13,15 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+class Parser(argparse.ArgumentParser):
+    """A wrong flag is one sentence, as on the command line; that one's parser would load torch first."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}. See {self.prog} --help.\n")
+
+
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m app", description="Patch Forcing in a browser.")
+    parser = Parser(prog="python -m app", description="Patch Forcing in a browser.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all")
     parser.add_argument("--port", type=int, default=7860)
     asked = parser.parse_args(arguments)

@@ -268,6 +268,9 @@ BAD_TRAIN = {
     "size": (["--size", "48"], "one of 32, 64"),
     "patch": (["--patch-size", "7"], "cannot be cut"),
     "resume": (["--resume"], "no run to resume"),
+    "empty init": (["--init", ""], "no checkpoint ''"),
+    "exact init": (["--init", "shapes-exact"], "has no weights"),
+    "empty threads": (["--threads", ""], "threads must be"),
 }
 
 
@@ -283,6 +286,20 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path, capsys):
     assert main([str(a) for a in argv]) == 0
     capsys.readouterr()
     assert "--resume" in fails(capsys, *argv)
+
+
+def test_beside_resume_a_flag_that_says_otherwise_is_refused_and_one_that_agrees_is_not(tmp_path, capsys):
+    out = tmp_path / "run"
+    begin = [*TRAIN, "--steps", "2", "--lr", "0.002", "--std", "0.3", "--series", "7", "--depth", "1"]
+    assert main([*begin, "--out", str(out)]) == 0
+    assert main([*begin, "--resume", "--out", str(out)]) == main(["train", "--resume", "--out", str(out)]) == 0
+    capsys.readouterr()
+    others = ["--steps=3", "--lr=0.1", "--std=0.4", "--series=8", "--depth=2", "--model=tiny", "--timesteps=srm"]
+    others += ["--no-difficulty", "--init=x", "--scale=0.5", "--variety=1", "--compile", "--t-scale=1", "--num-heads=1"]
+    for flag in others:
+        said = fails(capsys, "train", "--resume", "--out", out, flag)
+        assert f"begun with another {flag.partition('=')[0]} (" in said
+    assert "has no setting" in fails(capsys, "train", "--resume", "--out", out, "--sharpness=4")
 
 
 def spawn(out, *flags):

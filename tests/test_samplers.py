@@ -10,7 +10,7 @@ import torch
 from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
 from pf_core.samplers import SAMPLERS, nfe_of, steps_for, uniform_grid
-from pf_core.samplers.common import WARM_UP, easiest
+from pf_core.samplers.common import easiest
 from pf_core.types import Prediction
 
 GRID = PatchGrid(8, 8, 2)  # 16 patches
@@ -241,10 +241,15 @@ def test_guided_look_ahead_warms_up_and_jumps_with_the_conditional_velocity():
     assert torch.allclose(steps[-1].x, noise() + 0.1 + 0.9 * 3, atol=1e-5)  # committed: guided
 
 
-@pytest.mark.parametrize(("steps", "nfe"), [(50, 97), (33, 64)])
+@pytest.mark.parametrize(("steps", "nfe"), [(50, 97), (33, 64), (20, 38), (19, 37), (1, 1)])
 def test_look_ahead_costs_two_a_step_after_warm_up(steps, nfe):
-    assert nfe_of("look_ahead", uniform_grid(steps), {}) == nfe
-    assert nfe == 2 * steps - int((uniform_grid(steps)[:-1] <= WARM_UP).sum())
+    assert nfe_of("look_ahead", uniform_grid(steps), {}) == nfe  # at 20 steps the second one is at t = 0.05 itself
+
+
+def test_look_ahead_warms_up_to_t_005_inclusive():
+    ts = torch.tensor([0, 0.02, 0.05, 0.0501, 0.5, 1], dtype=torch.float64)
+    steps = go("look_ahead", Field(lambda x, t: -x), noise(), ts)
+    assert [s.outer for s in steps if s.phase == "probe"] == [3, 4]
 
 
 @pytest.mark.parametrize("budget", [8, 13, 64, 97])

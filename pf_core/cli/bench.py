@@ -9,12 +9,14 @@ import torch
 from tqdm import tqdm
 
 from pf_core import checkpoint
+from pf_core.conditioning import ClassLabels
 from pf_core.data import DATASETS
-from pf_core.models import PRESETS
+from pf_core.models import PRESETS, build, preset
 from pf_core.models.layers import Block
 from pf_core.registry import Knob, Parameter
 from pf_core.sample import Run, SampleSpec
 from pf_core.samplers import SAMPLERS
+from pf_core.train import TrainConfig, Trainer, draw
 from pf_core.types import PatchTime
 
 REPEATS = Parameter("repeats", int, 7, Knob(1, 1000, "timed rounds; medians are printed"))
@@ -61,10 +63,21 @@ def _modulation(size: str, repeats: int) -> None:
 
 
 def _data(repeats: int) -> None:
-    data = DATASETS["shapes"].fn()
-    data.batch(range(64))
-    seconds = _interleaved({"data": lambda: data.batch(range(64))}, repeats, "data")["data"]
-    print(f"shapes: {64 / seconds:.0f} images a second")
+    """What drawing a batch costs beside the training step that it feeds, in the demo networks' size."""
+    data, config = DATASETS["shapes"].fn(), TrainConfig()
+    trainer = Trainer(build(preset("tiny")), config)
+    classes = ClassLabels(len(data.names), data.names)
+    batch = draw(data, config, classes, trainer.grid, 0)
+    jobs = {
+        "draw": lambda: draw(data, config, classes, trainer.grid, 0),
+        "step": lambda: trainer.train_step(batch),
+    }
+    found = _interleaved(jobs, repeats, "training")
+    speed = {name: config.batch_size / seconds for name, seconds in found.items()}
+    share = found["draw"] / sum(found.values())
+    print(
+        f"shapes: {speed['draw']:.0f} images a second; training in fp32 takes {speed['step']:.0f}: {share:.1%} is data"
+    )
 
 
 def _sampling(repeats: int) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -21,15 +22,18 @@ from pf_core.runs.process import be_nice
 from pf_core.timesteps import TIMESTEPS
 from pf_core.train import TrainConfig, TrainStep
 
+NAMES = {"dataset": "shapes", "model": "tiny", "timesteps": "ltg"}  # and what stands for one that is not given
 EVERY = list(parameters(Intervals).values())
 THREADS = Parameter("threads", int, None, Knob(1, 1024, "CPU threads"))
 NICE = Parameter("nice", int, 0, Knob(0, 19, "how much to give way to other programs"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", default="shapes", help=", ".join(DATASETS))
-    parser.add_argument("--timesteps", default="ltg", help="training distribution of t: " + ", ".join(TIMESTEPS))
-    parser.add_argument("--model", default="tiny", help="network size: " + ", ".join(PRESETS))
+    parser.add_argument("--dataset", help=f"{', '.join(DATASETS)}; default {NAMES['dataset']}")
+    parser.add_argument(
+        "--timesteps", help=f"training distribution of t: {', '.join(TIMESTEPS)}; default {NAMES['timesteps']}"
+    )
+    parser.add_argument("--model", help=f"network size: {', '.join(PRESETS)}; default {NAMES['model']}")
     parser.add_argument("--no-difficulty", action="store_true", help="the SiT baseline: no log-variance channel")
     parser.add_argument("--init", help="start from these weights: a shipped name or a file")
     parser.add_argument("--out", required=True, help="folder of the run; the weights are DIR/NAME.safetensors")
@@ -48,12 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.threads:
+    if args.threads is not None:
         torch.set_num_threads(THREADS.check(args.threads))
-    if args.nice:
+    if args.nice is not None:
         be_nice(NICE.check(args.nice))
     folder = RunFolder(args.out)
-    recipe = folder.recipe() if args.resume else _recipe(args)
+    recipe = _begun(folder, args) if args.resume else _recipe(args)
     every = {k.name: k.check(v) for k in EVERY if (v := getattr(args, f"every_{k.name}")) is not None}
     intervals = Intervals(**{**(asdict(folder.intervals()) if args.resume else {}), **every})
     tensorboard = args.tensorboard or (args.resume and bool(folder.about().get("tensorboard")))
@@ -79,17 +83,48 @@ def _follow(steps: Iterator[TrainStep], folder: RunFolder, recipe: TrainRecipe) 
         print(f"{status.message} Go on with --resume --out {shlex.quote(str(folder.path))}.")
 
 
+def _begun(folder: RunFolder, args: argparse.Namespace) -> TrainRecipe:
+    """The recipe of the run to go on with. Raises InputError for a flag that would change it: none is ignored."""
+    recipe = folder.recipe()
+    config, chosen = recipe.config, ((DATASETS, recipe.dataset), (TIMESTEPS, recipe.config.timesteps))
+    begun = {name: getattr(config, name) for name in parameters(TrainConfig)} | asdict(PRESETS[recipe.model])
+    begun |= recipe.model_settings | {"dataset": recipe.dataset, "model": recipe.model, "timesteps": config.timesteps}
+    begun |= {"init": recipe.init, "no_difficulty": not recipe.difficulty}
+    asked = _config(args) | _shape(args)
+    asked |= {name: v for name in (*NAMES, "init") if (v := getattr(args, name)) is not None}
+    asked |= {"no_difficulty": True} if args.no_difficulty else {}
+    for (registry, name), settings in zip(chosen, (recipe.data_settings, config.timestep_settings), strict=True):
+        begun |= registry[name].settings(settings)
+        asked |= {k: registry[name].settings(given_of(args, registry))[k] for k in given_of(args, registry)}
+    for name, value in asked.items():
+        if begun[name] != value:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(
+                f"{folder.path} was begun with another {flag} ({begun[name]}), and --resume goes on with that: "
+                f"leave {flag} out, or begin another run, with --init to start from these weights."
+            )
+    return recipe
+
+
+def _config(args: argparse.Namespace) -> dict[str, Any]:
+    return checked(TrainConfig, given(args, parameters(TrainConfig).values()))
+
+
+def _shape(args: argparse.Namespace) -> dict[str, Any]:
+    return {k.name: k.check(v) for k in SHAPE if (v := getattr(args, k.name)) is not None}
+
+
 def _recipe(args: argparse.Namespace) -> TrainRecipe:
-    config = checked(TrainConfig, given(args, parameters(TrainConfig).values()))
-    timesteps = TIMESTEPS[args.timesteps].settings(given_of(args, TIMESTEPS))
-    data = DATASETS[args.dataset].settings(given_of(args, DATASETS))
-    shape = {k.name: k.check(v) for k in SHAPE if (v := getattr(args, k.name)) is not None}
-    preset(args.model, **shape)  # refuses a wrong size before anything is written
-    if args.init:
+    config, shape = _config(args), _shape(args)
+    dataset, model, times = (NAMES[n] if (v := getattr(args, n)) is None else v for n in NAMES)
+    timesteps = TIMESTEPS[times].settings(given_of(args, TIMESTEPS))
+    data = DATASETS[dataset].settings(given_of(args, DATASETS))
+    preset(model, **shape)  # refuses a wrong size before anything is written
+    if args.init is not None:
         checkpoint.find(args.init)
     if not Path(args.out).name:
         raise InputError("--out must name a folder, such as runs/first.")
     return TrainRecipe(
-        args.dataset, data, args.model, shape, not args.no_difficulty, args.init,
-        TrainConfig(**config, timesteps=args.timesteps, timestep_settings=timesteps),
+        dataset, data, model, shape, not args.no_difficulty, args.init,
+        TrainConfig(**config, timesteps=times, timestep_settings=timesteps),
     )  # fmt: skip
