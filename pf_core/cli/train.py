@@ -1,6 +1,7 @@
 """train: train a network on a data set, resumably."""
 
 import argparse
+import json
 import shlex
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pf_core.errors import InputError
 from pf_core.models import PRESETS, preset
 from pf_core.registry import Knob, Parameter, parameters
 from pf_core.runs import SHAPE, Intervals, RunFolder, TrainRecipe, execute
+from pf_core.runs.measure import measure
 from pf_core.runs.process import be_nice
 from pf_core.timesteps import TIMESTEPS
 from pf_core.train import TrainConfig, TrainStep
@@ -38,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--init", help="start from these weights: a shipped name or a file")
     parser.add_argument("--out", required=True, help="folder of the run; the weights are DIR/NAME.safetensors")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, exactly where it was saved")
+    parser.add_argument("--measure", action="store_true", help="take a few steps, print what it will cost as JSON")
     parser.add_argument("--tensorboard", action="store_true", help="log for TensorBoard too, in DIR/tensorboard")
     parser.add_argument("--threads", help=THREADS.knob.help)
     parser.add_argument("--nice", help=f"{NICE.knob.help}, 0 to 19; default 0")
@@ -60,6 +63,9 @@ def run(args: argparse.Namespace) -> None:
     recipe = _begun(folder, args) if args.resume else _recipe(args)
     every = {k.name: k.check(v) for k in EVERY if (v := getattr(args, f"every_{k.name}")) is not None}
     intervals = Intervals(**{**(asdict(folder.intervals()) if args.resume else {}), **every})
+    if args.measure:
+        print(json.dumps(measure(recipe, intervals).to_dict()))
+        return
     tensorboard = args.tensorboard or (args.resume and bool(folder.about().get("tensorboard")))
     command = "python -m pf_core " + shlex.join(sys.argv[1:])
     _follow(execute(folder, args.resume, recipe, intervals, command, tensorboard), folder, recipe)
