@@ -1,6 +1,6 @@
 """Kill a trainer over and over at random moments, many of them in the middle of a write, and resume it each time.
 
-The weights must end as those of a run that nobody disturbed, bit for bit, and no half file may ever pass for a whole one.
+The weights must end as those of a run that nobody disturbed, bit for bit, and no half file may pass for a whole one.
 
     python tests/torture.py --kills 50
 
