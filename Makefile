@@ -4,7 +4,7 @@ PY := .venv/bin/python
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: run test test-slow lint format install bench bench-ui train-demo assets browser clean
+.PHONY: run test test-slow torture lint format install bench bench-ui train-demo assets browser clean
 
 run: .venv/.installed
 	$(PY) -m app --host $(HOST) --port $(PORT)
@@ -31,6 +31,10 @@ test: install browser
 
 test-slow: install browser
 	$(PY) -m pytest -m slow
+
+# The trainer killed at 50 random moments, many of them in the middle of a write: the weights must not know.
+torture: install
+	$(PY) tests/torture.py --kills 50
 
 lint: install
 	.venv/bin/ruff check .

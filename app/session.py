@@ -43,16 +43,16 @@ class Session:
     # networks
 
     def networks(self) -> list[str]:
-        return checkpoint.names()
+        """The shipped ones, then those of training runs, the newest first."""
+        return checkpoint.names() + checkpoint.run_names()
 
     def bundle(self, name: str) -> Bundle:
-        """A shipped network, loaded once and again when its file changes. Raises InputError for any other name."""
-        if name not in checkpoint.names():
-            raise InputError(
-                f"There is no network {name!r} here. Known: {', '.join(checkpoint.names()) or 'none yet'}."
-            )
+        """A shipped network or a training run's ("runs/NAME", "runs/NAME@STEP"), loaded once, and again when its file
+        changes. Raises InputError for any other name: no path comes in here."""
+        if name not in checkpoint.names() and not checkpoint.is_run(name):
+            raise InputError(f"There is no network {name!r} here. Known: {', '.join(self.networks()) or 'none yet'}.")
         with self._loading:
-            written = checkpoint.find(name).stat().st_mtime if name in checkpoint.files_here() else 0.0
+            written = 0.0 if name in checkpoint.ORACLES else checkpoint.find(name).stat().st_mtime
             if name not in self._bundles or self._bundles[name][0] != written:
                 self._bundles[name] = (written, checkpoint.load(name))
             return self._bundles[name][1]

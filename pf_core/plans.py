@@ -80,14 +80,15 @@ def pair(recipe: TrainRecipe) -> tuple[TrainRecipe, TrainRecipe]:
 
 
 def command(recipe: TrainRecipe, out: str, intervals: Intervals | None = None) -> list[str]:
-    """The arguments of `python -m pf_core train` that train this recipe; settings at their defaults are left out."""
+    """The arguments of `python -m pf_core train` that train this recipe; settings at their defaults are left out.
+    Raises InputError for one that does not exist."""
     argv = ["--dataset", recipe.dataset, "--timesteps", recipe.config.timesteps, "--model", recipe.model]
     argv += [] if recipe.difficulty else ["--no-difficulty"]
     argv += ["--init", recipe.init] if recipe.init else []
-    data, times = DATASETS[recipe.dataset].knobs, TIMESTEPS[recipe.config.timesteps].knobs
+    data, times = DATASETS[recipe.dataset], TIMESTEPS[recipe.config.timesteps]
     for knobs, values in (
-        (data.values(), recipe.data_settings),
-        (times.values(), recipe.config.timestep_settings),
+        (data.knobs.values(), data.settings(recipe.data_settings)),
+        (times.knobs.values(), times.settings(recipe.config.timestep_settings)),
         (SHAPE, recipe.model_settings),
         (parameters(TrainConfig).values(), vars(recipe.config)),
     ):

@@ -13,11 +13,12 @@ import torch
 from jobs_world import ENDLESS, QUICK, jobs, past, reaches, recipe, until  # noqa: F401
 from safetensors.torch import load_file
 
+from app.session import Session
 from pf_core import checkpoint
 from pf_core.errors import InputError
 from pf_core.jobs import Jobs
 from pf_core.jobs.look import trainer
-from pf_core.runs import Intervals, execute, process
+from pf_core.runs import Intervals, RunFolder, execute, process
 
 TRUTH = 5.0  # seconds in which the list tells the truth, whatever happened
 
@@ -332,3 +333,19 @@ def test_damage_is_said_and_never_hides_the_other_runs(jobs):
     assert [i.name for i in jobs.all()] == ["good"] and jobs.get("good").state == "stopped"
     assert asdict(jobs.settings)["parallel"] == 1
     assert Intervals() == jobs.folder("good").intervals()
+
+
+def test_the_app_opens_a_runs_network_and_again_when_it_has_been_saved_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "RUNS", tmp_path)
+    folder = tmp_path / "mine"
+    list(execute(RunFolder(folder), False, recipe(2), replace(QUICK, weights=1), "test"))
+    session = Session()
+    assert session.networks()[-1] == "runs/mine"
+    first = session.bundle("runs/mine")
+    assert session.bundle("runs/mine") is first and first.training["steps"] == 2
+    assert session.bundle("runs/mine@1").training["steps"] == 1
+    os.utime(folder / "mine.safetensors", (1, 1))
+    assert session.bundle("runs/mine") is not first
+    for wrong in ("runs/../mine", "runs/other", str(folder / "mine.safetensors"), "runs/mine@7", "runs/mine/mine"):
+        with pytest.raises(InputError):
+            session.bundle(wrong)

@@ -20,7 +20,7 @@ from pf_core.trajectory import record
 from pf_core.types import Prediction
 
 SHEET, SHEET_NFE = 16, 32  # images of the sheet; sampled the plain way
-STRIP, STRIP_NFE = 4, 8  # images of the strip, with all their maps
+STRIP, STRIP_NFE = 4, 9  # images of the strip, with all their maps; look-ahead takes an odd number
 BINS = 10
 
 
