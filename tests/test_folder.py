@@ -214,6 +214,25 @@ def test_a_run_on_own_pictures_stops_and_goes_on_bit_for_bit(mine, tmp_path, mon
     assert load_file(out)["x1"].shape == (1, 3, 16, 16)
 
 
+def test_a_run_whose_pictures_have_changed_does_not_go_on(mine, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "run"
+    with monkeypatch.context() as m:
+        stop_after(m, 3)
+        assert train(out, "--steps", "4", path=mine) == 130
+    said = json.loads((out / "data.json").read_text())
+    assert said["pictures"] == 12 and said["classes"] == {"blue": 6, "red": 6}
+    before = load_file(out / "state.safetensors")
+    tree(mine, {"green/1.png": picture((0, 200, 0))})  # a new class: not even the network's shape would fit
+    capsys.readouterr()
+    assert train(out, "--resume") == 2
+    assert "The pictures have changed since this run began (12 then, 13 now)" in capsys.readouterr().err
+    after = load_file(out / "state.safetensors")
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    (mine / "green" / "1.png").unlink()
+    assert train(out, "--resume") == 0
+    assert checkpoint.read_header(out / "run.safetensors")["training"]["data"]["digest"] == said["digest"]
+
+
 def stop_after(monkeypatch, steps):
     """Ctrl-C once so many steps are done and saved."""
     from pf_core.train import Trainer

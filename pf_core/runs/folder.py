@@ -9,6 +9,7 @@ latest.safetensors   the averaged weights as of that state; NAME.safetensors onc
 checkpoints/         0001500.safetensors: networks kept on the way
 samples/             0001500.png: sixteen images; -strip.png and .safetensors: four with their maps (a Trajectory)
 orders/              empty files named stop, pause, save, sample: what the trainer is to do after its next step
+data.json            of own pictures: how many, their classes, a digest; a run goes on with the same or not at all
 log.txt, lock, reserve
 """
 

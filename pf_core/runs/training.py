@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pf_core import checkpoint
+from pf_core import checkpoint, files
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.models import SiTConfig, build, preset
@@ -78,6 +78,7 @@ class Sitting:
         start = state["step"] if state else 0
         self.data, self.begin, self.away, self.last = data, time.perf_counter(), 0.0, None
         self._logged = (start, self.begin, 0.0)
+        pin(self.folder, data, start)
         self.folder.forget_after(start)
         with Events(self.folder.path / "tensorboard", tensorboard, start) as self.events:
             for at in train(model, data, self.recipe.config, state):
@@ -198,7 +199,23 @@ class Sitting:
 
     def _write_network(self, path, ema: torch.nn.Module, step: int) -> None:
         about = record(self.recipe, step, self.seconds, self.command, next(ema.parameters()).device.type)
+        if facts := getattr(self.data, "facts", None):
+            about["data"] = facts
         checkpoint.save(path, ema, list(self.data.names), about, self.recipe.config.source)
+
+
+def pin(folder: RunFolder, data, step: int) -> None:
+    """Write down which pictures a run is trained on. Raises InputError if a run that has come to `step` saw others."""
+    facts, path = getattr(data, "facts", None), folder.path / "data.json"
+    if not facts:  # a data set that is made, not collected, cannot change
+        return
+    known = files.read_json(path)
+    if step and known and known.get("digest") != facts["digest"]:
+        raise InputError(
+            f"The pictures have changed since this run began ({known.get('pictures')} then, {facts['pictures']} now): "
+            "put them back as they were, or start another run from its network."
+        )
+    files.write_json(path, facts)
 
 
 def check(recipe: TrainRecipe) -> SiTConfig:
