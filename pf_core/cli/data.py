@@ -41,8 +41,8 @@ def _look(args: argparse.Namespace) -> None:
     with tqdm(unit="picture", disable=None, leave=False) as bar:
 
         def progress(done: int, total: int) -> None:
-            bar.total, bar.n = total, done
-            bar.update(0)
+            bar.total = total
+            bar.update()
 
         report = intake.take(args.paths, args.title or "", progress=progress)
     for skipped in report.skipped:

@@ -91,11 +91,13 @@ class folder:  # noqa: N801 (a registry's names are its functions' and classes' 
         }
 
     def batch(self, indices: range | list[int]) -> Pictures:
-        places_ = [self._place(int(i)) for i in indices]
-        rows = np.array([row for row, _ in places_], int)
-        flipped = torch.tensor([flip and self.flip for _, flip in places_])
-        images = torch.from_numpy(np.array(self._packed.pixels[rows])).permute(0, 3, 1, 2).float() / 127.5 - 1
-        images = torch.where(flipped[:, None, None, None], images.flip(3), images).contiguous()
+        found = [self._place(int(i)) for i in indices]
+        rows, flipped = np.array([row for row, _ in found], int), np.array([flip for _, flip in found], bool)
+        pixels = np.array(self._packed.pixels[rows])  # (B, H, W, 3)
+        if self.flip:
+            pixels[flipped] = pixels[flipped, :, ::-1]
+        # bytes are put in order before they are floats, which are four times as long
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1)
         captions = [self._listing.items[self._kept[row]].caption for row in rows]
         return Pictures(images, torch.from_numpy(self.labels[rows]), captions)
 

@@ -6,8 +6,8 @@
     drop(report.id)                    # or not
 
 Whatever the files say, only pictures that this program has encoded anew are written (the centre, at most SIDE pixels a
-side, lossless, no metadata), under names made of their own content, below a folder that this program has named. One
-file is in memory at a time, and sizes are counted as they come, not as they are declared.
+side, lossless, no metadata), under names made of their own content, below a folder that this program has named. WORKERS
+files are in memory at a time, and sizes are counted as they come, not as they are declared.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from pf_core.data.taken import FORMAT
 from pf_core.errors import InputError
 
 SIDE = 512
+WORKERS = 2
 PENDING = ".pending-"
 _FORGOTTEN = 24 * 3600  # seconds after which a set that nobody decided on is removed
 
@@ -163,16 +165,15 @@ def _write(
 ) -> Report:
     used, skipped, written, size = _used(places.home()), list(found.skipped), [], 0
     folder.mkdir(parents=True)
-    for i, item in enumerate(found.items):
-        progress(i, len(found.items))
-        try:
-            picture, new = _store(item, folder)
-        except InputError as e:
-            skipped.append(Skipped.of(item.entry.name, e))
-            continue
-        written.append(picture)
-        size += new
-        _check_room(size, used, limits)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for i, done in enumerate(pool.map(lambda item: _store(item, folder), found.items)):
+            progress(i + 1, len(found.items))
+            if isinstance(done, Skipped):
+                skipped.append(done)
+                continue
+            written.append(done[0])
+            size += done[1]
+            _check_room(size, used, limits)
     if not written:
         raise InputError(nothing(skipped))
     present = sorted({p["label"] for p in written})
@@ -187,10 +188,13 @@ def _write(
     return Report(token, title, len(written), {c: counts[c] for c in classes}, captions, skipped, size)
 
 
-def _store(item: Item, folder: Path) -> tuple[dict, int]:
+def _store(item: Item, folder: Path) -> tuple[dict, int] | Skipped:
     """Write one picture; its line of the manifest and the bytes it added."""
     name = printable(item.entry.name)
-    pixels = pictures.square(item.entry.read(), SIDE, name=name, enlarge=False)
+    try:
+        pixels = pictures.square(item.entry.read(), SIDE, name=name, enlarge=False)
+    except InputError as e:
+        return Skipped.of(item.entry.name, e)
     encoded = io.BytesIO()
     Image.fromarray(pixels).save(encoded, "WEBP", lossless=True, quality=20, method=0)  # smaller and faster than PNG
     content = encoded.getvalue()
