@@ -118,6 +118,17 @@ def test_a_network_without_difficulty_can_be_edited_and_has_nothing_to_probe(tab
     assert "RMS" in tab.when_edited(*now(ids))
 
 
+def test_the_oracle_is_sure_of_everything_once_it_has_seen_a_piece(tab):
+    ids = started(tab, network="shapes-exact", sampler="euler", label="star", images=1)
+    eight = {"grid": [8, 8], "chosen": list(range(24, 32))}
+    probe, _ = tab.on_painted(*now(ids, painter=eight, source=DATA, index=5))
+    assert "other hard patches" in probe and "÷\xa0100 or more" in probe and probe.count("<title>") == 3 * 64
+    ids = tab.on_go(*now(ids, painter=eight, kind="hold_back", step=5))[1]
+    assert ended(tab.session.store.get(ids[1])).state == "done"
+    looks = [tab.on_look(*now(ids, painter=eight, show=STATE, which=w, step=9))[0]["image"] for w in (BASE, EDITED)]
+    assert looks[0] != looks[1]
+
+
 def test_the_brush_works_on_what_is_shown(tab):
     ids = started(tab)
     shown = {
@@ -174,7 +185,7 @@ def test_an_uploaded_picture_travels_in_the_recipe_bit_for_bit(tab, tmp_path):
     said, uploads, painter, probe, words = tab.on_file(picture_file(tmp_path), *now(ids, kind="clean", source=MINE))
     assert said == "" and len(uploads) == 1 and "uploaded picture" in words and "sigma before" in probe
     shown, ids, said, *_ = tab.on_go(*now(ids, kind="clean", source=MINE, uploads=uploads))
-    assert "does not fit in a link" in said and "plan=" not in shown["query"]
+    assert "download its raw arrays" in said and "plan=" not in shown["query"]
     run = ended(tab.session.store.get(ids[1]))
     export = tmp_path / "run.safetensors"
     export.write_bytes(exported(run, ".safetensors"))

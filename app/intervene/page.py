@@ -88,7 +88,7 @@ class Page:
                 self.index = gr.Number(None, label="Image number", precision=0, minimum=0, min_width=120)
                 self.another = gr.Button("Another", elem_classes="pf-dice", min_width=80)
             self.file = gr.File(
-                label="A picture of your own (cropped to the network's shape)", file_types=PICTURES, visible=False,
+                label="Your picture (its middle is used)", file_types=PICTURES, visible=False,
                 height=110, elem_id="intervene-file",
             )  # fmt: skip
             self.words = gr.Markdown("", elem_classes="pf-words", elem_id="intervene-words")

@@ -139,7 +139,8 @@ class Intervene(Brushwork):
     def about_link(self, edited: StoredRun) -> str:
         if recipes.encode(edited.spec) is not None:
             return ""
-        return "This run does not fit in a link: download its raw arrays or its recipe to repeat it later."
+        needed = "raw arrays, which carry the picture" if edited.job.edit_images is not None else "recipe"
+        return f"This run does not fit in a link: to repeat it later, download its {needed}."
 
     def when_edited(self, *values) -> str:
         """Once the edited run has ended: what it changed."""
