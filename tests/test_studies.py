@@ -20,13 +20,13 @@ from pf_core.studies import STUDIES
 from pf_core.studies.equal_cost import CAPPED, _Capped
 from pf_core.types import PatchTime, Prediction
 
-CONFIG = {"timesteps": "ltg", "timestep_settings": {}}
+CONFIG = {"timesteps": "ltg", "timestep_settings": {"loc": 0.5}}
 
 
-def exact(count=40, model=None):
+def exact(count=40, model=None, **recipe):
     """The oracle of the first images, as a bundle that says so in its record."""
     model = model or from_dataset(shapes(), count, PatchGrid(32, 32, 8))
-    recipe = {"dataset": "shapes", "data_settings": {"count": count}, "config": CONFIG}
+    recipe |= {"dataset": "shapes", "data_settings": {"count": count}}
     return Bundle("exact", model, pixels(), ClassLabels(10, list(SHAPES)), training={"recipe": recipe})
 
 
@@ -50,7 +50,7 @@ def test_the_oracle_agrees_with_itself():
 
 
 def test_a_wrong_network_is_found_out():
-    found = STUDIES["exactness"].fn(exact(model=Bold(exact().model)), states=40)
+    found = STUDIES["exactness"].fn(exact(model=Bold(exact().model), config=CONFIG), states=40)
     assert found["velocity_error_share"]["value"] == pytest.approx(0.01, rel=1e-3)
     assert found["predicted_over_true"]["interval"][1] < 0.55  # half, and less for the error that it does not expect
 
