@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.spatial import cKDTree
 from scipy.stats import rankdata
 
 
@@ -26,20 +25,40 @@ def moments_distance(a: tuple, b: tuple) -> float:
     return float(((mean_a - mean_b) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * trace)
 
 
-def precision_recall(generated: np.ndarray, real: np.ndarray, k: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Improved precision and recall: for every generated feature whether it lies within the k-th-neighbour ball of a
-    real one, (M,) bool, and for every real feature whether it lies in a generated one's, (K,) bool."""
-    return _covered(generated, real, k), _covered(real, generated, k)
+def precision_recall(generated: np.ndarray, real: np.ndarray, k: int = 3) -> tuple[dict, dict]:
+    """Improved precision and recall, each {"value", "interval"}: the share of generated features (M, D) that lie within
+    the k-th-neighbour ball of a real one (K, D), and of real ones that lie in a generated one's."""
+    return coverage(generated, real, k), coverage(real, generated, k)
 
 
-def _covered(points: np.ndarray, centres: np.ndarray, k: int) -> np.ndarray:
-    radii = cKDTree(centres).query(centres, k + 1)[0][:, -1]
-    covered = np.zeros(len(points), bool)
-    for i in range(0, len(points), 256):
-        part = points[i : i + 256]
-        squares = (part**2).sum(1)[:, None] + (centres**2).sum(1) - 2 * part @ centres.T
-        covered[i : i + 256] = (squares <= radii**2).any(1)
-    return covered
+def coverage(points: np.ndarray, centres: np.ndarray, k: int = 3, repeats: int = 200) -> dict[str, float | list[float]]:
+    """{"value", "interval"}: the share of points in some centre's k-th-neighbour ball, with its 95% interval.
+
+    Both sets are chance, and drawing with replacement would put a centre's own copies among its neighbours. So the
+    interval is of random halves of both sets without replacement (a delete-half jackknife, whose spread is that of
+    the whole), about the share of all.
+    """
+    squares, between = _squares(centres, centres), _squares(points, centres)
+    rng = np.random.default_rng(0)
+
+    def share(i: np.ndarray, j: np.ndarray) -> float:
+        nearest = min(k, len(j) - 1)
+        radii = np.partition(squares[np.ix_(j, j)], nearest, axis=1)[:, nearest]  # of the centre itself: 0
+        return float((between[np.ix_(i, j)] <= radii).any(1).mean())
+
+    def half(count: int) -> np.ndarray:
+        return rng.permutation(count)[: (count + 1) // 2]
+
+    value = share(np.arange(len(points)), np.arange(len(centres)))
+    values = np.array([share(half(len(points)), half(len(centres))) for _ in range(repeats)])
+    ends = np.percentile(values - values.mean(), [2.5, 97.5]) + value
+    return {"value": value, "interval": ends.clip(0, 1).tolist()}
+
+
+def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(M, K) squared distances, in float32: (M, D) of few thousand would else take gigabytes."""
+    squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    return squares.clip(0).astype(np.float32)
 
 
 def bootstrap(

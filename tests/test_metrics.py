@@ -3,7 +3,7 @@ import pytest
 from scipy.linalg import sqrtm
 from scipy.stats import spearmanr
 
-from pf_core.metrics import bootstrap, frechet_distance, interval_of_mean, precision_recall, spearman
+from pf_core.metrics import bootstrap, coverage, frechet_distance, interval_of_mean, precision_recall, spearman
 
 
 def cloud(n, shift=0.0, seed=0):
@@ -28,9 +28,22 @@ def test_precision_falls_with_outliers_and_recall_with_missing_modes():
     real = np.concatenate([cloud(200) * 0.1, cloud(200) * 0.1 + 50])
     one_mode = real[:200] + 1e-3
     precision, recall = precision_recall(one_mode, real)
-    assert precision.mean() > 0.95 and 0.4 < recall.mean() < 0.6
+    assert precision["value"] > 0.95 and 0.4 < recall["value"] < 0.6
     precision, recall = precision_recall(real + 500, real)
-    assert precision.sum() == recall.sum() == 0
+    assert precision["value"] == recall["value"] == 0
+
+
+def test_the_interval_of_coverage_holds_for_other_draws_of_both_sets():
+    """Its width is that of the spread over new sets, not only over new points for the same centres."""
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(12, 12))
+    draws = [
+        coverage(rng.normal(size=(120, 12)) @ mix, rng.normal(size=(120, 12)) @ mix, repeats=60) for _ in range(60)
+    ]
+    spread = 2 * 1.96 * np.std([d["value"] for d in draws])
+    width = np.mean([d["interval"][1] - d["interval"][0] for d in draws])
+    assert 0.8 * spread < width < 1.6 * spread
+    assert all(0 <= d["interval"][0] <= d["value"] <= d["interval"][1] <= 1 for d in draws)
 
 
 def test_the_bootstrap_interval_of_a_mean_is_about_two_standard_errors():

@@ -44,7 +44,9 @@ def _row(result: dict) -> str:
     measured = [
         _percent(result["accuracy"]),
         _number(result["frechet"]),
-        *(_percent(result[k]) for k in ("precision", "recall")),
+        _percent(result["precision"]),
+        # older files' intervals left out the chance in which images were generated: too narrow to be shown
+        _percent(result["recall"]) if "resampled" in result else f"{result['recall']['value']:.1%}",
     ]
     return "| " + " | ".join([*named, str(result.get("nfe", "")), str(result["images"]), *measured]) + " |"
 
