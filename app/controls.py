@@ -18,9 +18,15 @@ def component(knob: Parameter) -> Component:
         return gr.Checkbox(**text)
     if knob.type is str:
         return gr.Textbox(**text)
-    if low is None or high is None:
+    if low is None or high is None or _too_wide(knob):
         return gr.Number(precision=0 if knob.type is int else None, minimum=low, maximum=high, **text)
     return gr.Slider(low, high, step=1 if knob.type is int else _fine(high - low), **text)
+
+
+def _too_wide(knob: Parameter) -> bool:
+    """Whether a slider over the knob's range could not be set to values like its default."""
+    span = knob.knob.high - knob.knob.low
+    return span > 10_000 if knob.type is int else 0 < abs(knob.default) < _fine(span)
 
 
 def _fine(span: float) -> float:

@@ -17,6 +17,7 @@ from pf_core.trajectory import Trajectory
 
 KINDS = list(WRITERS)
 MOST_IN_A_LINK = 6000  # characters: longer recipes travel by file alone
+MOST_BYTES = 64 * 2**20  # of a file with a recipe inside; pictures to train on may be more
 _MOST_TEXT = 2**20
 
 
@@ -38,6 +39,8 @@ def read(path: str) -> Trajectory | SampleSpec:
     name, suffix = Path(path).name, Path(path).suffix.lower()
     if suffix not in KINDS:
         raise InputError(f"{name} is no export: give one of {', '.join(KINDS)}.")
+    if Path(path).stat().st_size > MOST_BYTES:
+        raise InputError(f"{name} is larger than {MOST_BYTES >> 20} MB, more than any run of this app makes.")
     try:
         if suffix == ".safetensors":
             return Trajectory.load(path)

@@ -1,5 +1,6 @@
 """A Gradio component that is a piece of our own markup with a script of our own."""
 
+import base64
 from typing import Any
 
 import gradio as gr
@@ -42,3 +43,8 @@ class Scripted(gr.HTML):
 
     def postprocess(self, value: dict | None) -> dict | None:
         return value
+
+
+def packed(values) -> str:
+    """A tensor for a script: float32, little endian, as base64."""
+    return base64.b64encode(values.contiguous().cpu().numpy().astype("<f4").tobytes()).decode()

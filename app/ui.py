@@ -7,15 +7,17 @@ import gradio as gr
 from app.guide import Heading
 from app.routes import head, routes
 from app.session import Session
-from app.tabs import compare, explore, how, intervene, toy
+from app.tabs import compare, explore, how, intervene, toy, train
 
-TABS = [explore, compare, intervene, toy, how]
+TABS = [explore, compare, intervene, toy, train, how]
 _SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 
 
 def build(session: Session) -> gr.Blocks:
-    with gr.Blocks(title="Patch Forcing", fill_width=True, analytics_enabled=False) as demo:
+    with gr.Blocks(
+        title="Patch Forcing", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)
+    ) as demo:
         Heading(padding=False)
         with gr.Tabs() as tabs:
             for tab in TABS:
@@ -67,7 +69,7 @@ def launch(session: Session, **options: Any) -> tuple:
         "run_history": False,
         "enable_monitoring": False,
         "ssr_mode": False,
-        "max_file_size": "64mb",
+        "max_file_size": "500mb",
     }
     app, address, _ = demo.launch(**{**defaults, **options})
     return demo, app, address

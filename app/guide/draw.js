@@ -61,14 +61,14 @@ export function paintPicture(canvas, [height, width], raw, k) {
   });
 }
 
-/** Bars over [0, 1] with a mark; colours of the time scale. */
+/** Bars over [0, 1], with a mark unless that is null; colours of the time scale. */
 export function bars(svg, shares, mark, palettes) {
   const most = Math.max(...shares);
   const step = 100 / shares.length;
   const column = (share, i) =>
     `<rect x="${(i * step).toFixed(2)}" y="${(34 - (32 * share) / most).toFixed(2)}" width="${(step * 0.86).toFixed(2)}" height="${((32 * share) / most).toFixed(2)}" fill="${css(timeColour(palettes, (i + 0.5) / shares.length))}"/>`;
   svg.innerHTML = `${shares.map(column).join("")}<line x1="0" x2="100" y1="34.3" y2="34.3" class="pfg-rule"/>
-    <path d="M ${100 * mark} 40 l -2 4 h 4 z" class="pfg-mark"/>`;
+    ${mark === null ? "" : `<path d="M ${100 * mark} 40 l -2 4 h 4 z" class="pfg-mark"/>`}`;
 }
 
 export const figure = (key, title, note = "") =>
@@ -80,10 +80,14 @@ const scale = (title, colours, ticks) =>
   `<div class="pfg-scale"><span>${title}</span><div><i style="background:${colours}"></i>${ticks.map(([place, text]) =>
     `<b style="left:${100 * place}%">${text}</b>`).join("")}</div></div>`;
 
-/** The colour bars of t and sigma. */
-export const scales = (palettes) =>
-  `<div class="pfg-scales">${scale("t", gradient(palettes.t), [[0, "0"], [0.5, "0.5"], [1, "1"]])}${
-    scale("&sigma;", gradient(palettes.sigma), sigmaTicks(palettes.sigmaRange, true).filter(([, , minor]) => !minor))}</div>`;
+/** The colour bars of t and sigma, or of one of them. */
+export function scales(palettes, of = ["t", "sigma"]) {
+  const known = {
+    t: () => scale("t", gradient(palettes.t), [[0, "0"], [0.5, "0.5"], [1, "1"]]),
+    sigma: () => scale("&sigma;", gradient(palettes.sigma), sigmaTicks(palettes.sigmaRange, true).filter(([, , minor]) => !minor)),
+  };
+  return `<div class="pfg-scales">${of.map((name) => known[name]()).join("")}</div>`;
+}
 
 /** Call step() every `ms` while the element is on the screen, nobody rests on it and motion is welcome. */
 export function beat(element, ms, step) {

@@ -101,7 +101,7 @@ class Plots {
     this.running = true;
     while (this.root.isConnected) {
       const busy = document.hidden || !this.root.offsetParent ? null : await this.ask().catch((e) => this.lost(e));
-      await sleep(busy === null ? 250 : busy ? 8 : 60);
+      await sleep(busy === null ? 250 : this.wait ?? (busy ? 8 : 60));
     }
     this.running = false;
   }
@@ -111,6 +111,7 @@ class Plots {
     if (!source) return null;
     const answer = await fetch(new URL(`${source}?after=${this.version}`, document.baseURI), { cache: "no-store" });
     const reply = await answer.json();
+    this.wait = reply.wait; // a stream that seldom changes says how long it may be left alone
     if (!answer.ok) {
       this.source = "";
       this.said.textContent = reply.error;

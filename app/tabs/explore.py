@@ -258,7 +258,7 @@ class Explore:
     def controls_from(self, asked: dict[str, str]) -> list:
         """Updates for `inputs`. Raises InputError at the first value that is wrong."""
         if not asked.get("network"):
-            return [gr.skip()] * len(self.inputs)
+            return [gr.update(choices=self.session.networks()), *[gr.skip()] * (len(self.inputs) - 1)]
         network = asked["network"]
         classes, samplers = self.classes(network), self.samplers(network)
         sampler = SAMPLERS[asked.get("sampler", default_sampler(self.session, network))].name
@@ -268,7 +268,7 @@ class Explore:
         if sampler not in [name for _, name in samplers]:
             raise InputError(f"{network} predicts no difficulty, which {sampler} needs.")
         simple = [
-            gr.update(value=network),
+            gr.update(choices=self.session.networks(), value=network),
             gr.update(choices=classes, value=label),
             gr.update(choices=samplers, value=sampler),
         ]

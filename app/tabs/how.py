@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app.routes import guarded
-from app.scripted import Scripted
+from app.scripted import Scripted, packed
 from app.session import Session
 from pf_core import lesson
 from pf_core.codecs import to_uint8
@@ -50,13 +50,13 @@ class Lesson:
             "grid": {"rows": grid.rows, "cols": grid.cols},
             "size": [grid.height, grid.width],
             "label": seen.name,
-            "x0": _packed(seen.x0[0].permute(1, 2, 0)),
-            "x1": _packed(seen.x1[0].permute(1, 2, 0)),
+            "x0": packed(seen.x0[0].permute(1, 2, 0)),
+            "x1": packed(seen.x1[0].permute(1, 2, 0)),
             "timesteps": [
                 {
                     "name": name,
                     "label": TIMESTEPS[name].label,
-                    "maps": _packed(found.maps),
+                    "maps": packed(found.maps),
                     "mean": found.mean.tolist(),
                     "largest": found.largest.tolist(),
                 }
@@ -72,16 +72,11 @@ class Lesson:
         found = lesson.glimpse(bundle, seen, t)
         return {
             "name": bundle.name,
-            "t": _packed(t),
+            "t": packed(t),
             "x1_hat": base64.b64encode(to_uint8(bundle.codec.decode(found.x1_hat)).numpy().tobytes()).decode(),
-            "sigma": None if found.sigma is None else _packed(found.sigma),
-            "error": _packed(found.error),
+            "sigma": None if found.sigma is None else packed(found.sigma),
+            "error": packed(found.error),
         }
-
-
-def _packed(values) -> str:
-    """float32, little endian, as base64."""
-    return base64.b64encode(values.contiguous().cpu().numpy().astype("<f4").tobytes()).decode()
 
 
 def routes(session: Session) -> list[Route]:

@@ -1,0 +1,180 @@
+// The board of training runs: what each is doing, what can be done with it, and what its network draws by now.
+
+const POLL = 1000; // ms between two looks at the list while the tab is on the screen
+const escape = (text) => String(text ?? "").replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+const at = (path) => new URL(`pf/train/${path}`, document.baseURI);
+
+export function mount(element, props, watch, trigger) {
+  const board = new Board(element.querySelector(".pf-board"), trigger);
+  window.__board = board;
+  watch("value", () => board.told(props.value));
+  board.told(props.value);
+  board.follow();
+}
+
+class Board {
+  constructor(root, trigger) {
+    Object.assign(this, { root, trigger, runs: [], chosen: [], place: {}, asking: null, drawn: "" });
+    root.innerHTML = `<p class="pft-disk"></p><div class="pft-list" role="list"></div><p class="pft-none" hidden>No training yet. Choose a set-up on the left, or a preset, and press Start.</p><section class="pft-one" hidden></section>`;
+    root.addEventListener("click", (event) => this.clicked(event));
+    root.addEventListener("change", (event) => this.changed(event));
+    root.addEventListener("input", (event) => this.scrubbed(event));
+  }
+
+  /** From the server: {"chosen": [names]} after a start, or from a link. */
+  told(value) {
+    if (!value?.chosen) return;
+    this.choose([...value.chosen]);
+    this.look();
+  }
+
+  async follow() {
+    while (this.root.isConnected) {
+      if (!document.hidden && this.root.offsetParent) await this.look();
+      await new Promise((done) => setTimeout(done, POLL));
+    }
+  }
+
+  async look() {
+    try {
+      const reply = await fetch(at("runs"), { cache: "no-store" });
+      const news = await reply.json();
+      if (!reply.ok) throw new Error(news.error);
+      this.runs = news.runs;
+      this.disk = news.disk;
+    } catch (error) {
+      this.root.querySelector(".pft-disk").textContent = `The server does not answer; trying again. ${error.message || ""}`;
+      return;
+    }
+    const known = this.runs.map((run) => run.name);
+    const kept = this.chosen.filter((name) => known.includes(name));
+    if (!kept.length && known.length) this.choose([known[0]]);
+    else if (kept.length !== this.chosen.length) this.choose(kept);
+    this.draw();
+  }
+
+  choose(names) {
+    this.chosen = names;
+    this.asking = null;
+    this.trigger("picked", { runs: names });
+    if (this.root.offsetParent && names.length) history.replaceState(null, "", `?tab=train&runs=${names.map(encodeURIComponent).join(",")}`);
+    this.draw();
+  }
+
+  get first() {
+    return this.runs.find((run) => run.name === this.chosen[0]);
+  }
+
+  draw() {
+    const now = JSON.stringify([this.runs, this.chosen, this.asking, this.disk]);
+    if (now === this.drawn) return;
+    this.drawn = now;
+    this.root.querySelector(".pft-disk").textContent = this.disk || "";
+    this.root.querySelector(".pft-none").hidden = this.runs.length > 0;
+    const list = this.root.querySelector(".pft-list");
+    const held = document.activeElement?.closest?.(".pft-board, .pf-board") ? document.activeElement.dataset.key : null;
+    list.innerHTML = this.runs.map((run) => this.row(run)).join("");
+    this.drawOne();
+    if (held) this.root.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
+  }
+
+  row(run) {
+    const chosen = this.chosen.includes(run.name);
+    const part = run.steps ? Math.min(1, run.step / run.steps) : 0;
+    return `<div class="pft-run" role="listitem" data-run="${escape(run.name)}" data-state="${escape(run.state)}" aria-current="${this.chosen[0] === run.name}">
+      <input type="checkbox" data-key="box-${escape(run.name)}" ${chosen ? "checked" : ""} aria-label="Show ${escape(run.name)} in the plots">
+      <button type="button" class="pft-name" data-key="name-${escape(run.name)}">${escape(run.name)}</button>
+      <span class="pft-state">${escape(run.state)}</span>
+      <div class="pft-progress" role="progressbar" aria-valuenow="${Math.round(100 * part)}" aria-valuemin="0" aria-valuemax="100" aria-label="${escape(run.name)}"><i style="width:${100 * part}%"></i></div>
+      <span class="pft-numbers">${escape(run.numbers)}</span><span class="pft-message">${escape(run.message)}</span></div>`;
+  }
+
+  drawOne() {
+    const box = this.root.querySelector(".pft-one");
+    const run = this.first;
+    box.hidden = !run;
+    if (!run) return;
+    if (box.dataset.run !== run.name) {
+      box.dataset.run = run.name;
+      box.innerHTML = `<header><h3></h3><p class="pft-about"></p></header><div class="pft-actions" role="group" aria-label="What to do with this run"></div>
+        <div class="pft-strip" hidden><label>network after step <output></output><input type="range" min="0" step="1" aria-label="Training time"></label><div class="pft-scroll" tabindex="0" role="group" aria-label="Strip of samples"><img alt="What the network draws from the same noise, with its maps"></div></div>
+        <details class="pft-log"><summary>Log</summary><pre tabindex="0"></pre></details>`;
+      box.querySelector("details").addEventListener("toggle", () => this.readLog());
+    }
+    box.querySelector("h3").textContent = run.name;
+    box.querySelector(".pft-about").textContent = run.about;
+    box.querySelector(".pft-actions").innerHTML = this.asking === run.name ? this.question(run) : this.actions(run);
+    this.drawStrip(box, run);
+    this.readLog();
+  }
+
+  actions(run) {
+    const press = run.actions.map(([what, label]) => `<button type="button" data-act="${what}" data-key="act-${what}">${label}</button>`);
+    const links = run.links.map(([href, label, download]) => `<a href="${escape(href)}" ${download ? "download" : ""}>${label}</a>`);
+    return [...press, ...links].join("");
+  }
+
+  question(run) {
+    return `<span>Delete ${escape(run.name)} and all its files (${escape(run.size)})?</span><button type="button" data-act="delete" class="pft-danger" data-key="act-yes">Delete it</button><button type="button" data-act="keep" data-key="act-no">Keep it</button>`;
+  }
+
+  drawStrip(box, run) {
+    const strip = box.querySelector(".pft-strip");
+    strip.hidden = !run.strips.length;
+    if (!run.strips.length) return;
+    const slider = strip.querySelector("input");
+    const newest = Number(slider.max || 0);
+    const last = run.strips.length - 1;
+    const follow = this.place[run.name] === undefined || Number(slider.value) === newest;
+    slider.max = String(last);
+    slider.hidden = last === 0;
+    const k = follow ? last : Math.min(last, this.place[run.name]);
+    slider.value = String(k);
+    this.showStrip(strip, run, k);
+  }
+
+  showStrip(strip, run, k) {
+    this.place[run.name] = k;
+    const [step, stamp] = run.strips[k];
+    strip.querySelector("output").textContent = step.toLocaleString("en");
+    const source = at(`${encodeURIComponent(run.name)}/strip/${step}?v=${stamp}`).href;
+    const image = strip.querySelector("img");
+    if (image.src !== source) image.src = source;
+  }
+
+  async readLog() {
+    const box = this.root.querySelector(".pft-log");
+    const run = this.first;
+    if (!box?.open || !run || run.logged === box.dataset.logged) return;
+    box.dataset.logged = run.logged;
+    const reply = await fetch(at(`${encodeURIComponent(run.name)}/log`), { cache: "no-store" });
+    box.querySelector("pre").textContent = (await reply.json()).log || "";
+  }
+
+  clicked(event) {
+    const act = event.target.closest("[data-act]")?.dataset.act;
+    if (act) return this.act(act);
+    const row = event.target.closest("[data-run].pft-run");
+    if (row && !event.target.matches("input")) this.choose([row.dataset.run, ...this.chosen.filter((name) => name !== row.dataset.run && event.shiftKey)]);
+    return undefined;
+  }
+
+  act(what) {
+    if (what === "ask") this.asking = this.first.name;
+    else this.asking = null;
+    if (!["ask", "keep"].includes(what)) this.trigger("acted", { run: this.first.name, what });
+    this.draw();
+    setTimeout(() => this.look(), 150);
+  }
+
+  changed(event) {
+    const row = event.target.closest(".pft-run");
+    if (!row) return;
+    const { run } = row.dataset;
+    this.choose(event.target.checked ? [...this.chosen, run] : this.chosen.filter((name) => name !== run));
+  }
+
+  scrubbed(event) {
+    if (event.target.matches(".pft-strip input")) this.showStrip(event.target.closest(".pft-strip"), this.first, Number(event.target.value));
+  }
+}
