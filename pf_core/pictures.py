@@ -28,6 +28,17 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
+_DAMAGE = (  # what Pillow's readers raise over bytes that are not what they expect
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct_error,
+    MemoryError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+)
 
 
 def read(file: str | Path | bytes, height: int, width: int | None = None, *, name: str = "") -> Tensor:
@@ -63,7 +74,7 @@ def _read(file: str | Path | bytes, shape: Callable[[int, int], tuple[int, int]]
         raise InputError(f"{name} is larger than {MAX_PIXELS // 10**6} megapixels.") from None
     except InputError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, struct_error, MemoryError) as e:
+    except _DAMAGE as e:
         raise InputError(f"{name} is damaged or cut off ({str(e)[:80] or type(e).__name__}).") from None
 
 

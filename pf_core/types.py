@@ -122,7 +122,8 @@ class Dataset(Protocol):
     """Images in [-1, 1], (channels, size, size), each with a class: an index into `names`.
 
     batch(indices).images is (B, C, H, W), .labels (B,). Item i depends on i and the set's settings alone; there is an
-    item for every index: those from 0 on are for training, those from HELD_OUT on are held out.
+    item for every index: those from 0 on are for training, those from HELD_OUT on are held out. A finite set also has
+    `held`, how many pictures are held out, and `facts`, a dict with the `digest` of what is trained on.
     """
 
     names: list[str]

@@ -84,6 +84,15 @@ def test_single_files_several_zips_and_names_that_meet(home, tmp_path):
     assert take(zips).classes == {"cat": 1, "dog": 1}
 
 
+def test_what_can_be_chosen_are_sets_and_folders_of_the_roots(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATCH_FORCING_DATA_ROOTS", str(tmp_path))
+    monkeypatch.setenv("PATCH_FORCING_DATA", str(tmp_path / "sets"))
+    tree(tmp_path / "birds", two_classes(1))
+    name = keep(take([tmp_path / "birds"]).id)
+    folder(path=name).batch([0])
+    assert places.named() == [name, str(tmp_path / "birds")]
+
+
 def test_what_is_dropped_or_forgotten_leaves_nothing(home, tmp_path):
     path = zipped(tmp_path / "a.zip", two_classes(1))
     report = take([path])

@@ -1,8 +1,9 @@
 """Where own data lie, and which folders may be named.
 
-Sets that were taken in live under `home()`: $PATCH_FORCING_DATA, or runs/data. Other folders may be named if they lie
-under one of `roots()`: those of $PATCH_FORCING_DATA_ROOTS (separated as in $PATH), or else the project's data/. The
-command line belongs to whoever runs it and may name any folder: it works inside `any_path()`.
+Sets that were taken in live under `home()`: $PATCH_FORCING_DATA, or data/sets (not in runs/, which is kept small by
+throwing away what runs can spare). Other folders may be named if they lie under one of `roots()`: those of
+$PATCH_FORCING_DATA_ROOTS (separated as in $PATH), or else the project's data/. The command line belongs to whoever runs
+it and may name any folder: it works inside `any_path()`.
 """
 
 import os
@@ -20,7 +21,7 @@ _anywhere = ContextVar("anywhere", default=False)
 
 
 def home() -> Path:
-    return Path(os.environ.get("PATCH_FORCING_DATA") or PROJECT / "runs" / "data").resolve()
+    return Path(os.environ.get("PATCH_FORCING_DATA") or PROJECT / "data" / "sets").resolve()
 
 
 def roots() -> list[Path]:
@@ -78,5 +79,5 @@ def named() -> list[str]:
     """What can be chosen without typing a path: sets that were taken in, newest first, then the roots' sub-folders."""
     sets = [p.parent for p in home().glob(f"*/{MANIFEST}") if is_set(p.parent.name)]
     sets.sort(key=lambda p: p.stat().st_mtime, reverse=True)
-    under = [p for root in roots() if root.is_dir() for p in sorted(root.iterdir()) if p.is_dir()]
+    under = [p for root in roots() if root.is_dir() for p in sorted(root.iterdir()) if p.is_dir() and p != home()]
     return [p.name for p in sets] + [str(p) for p in under if not p.name.startswith(".")]
