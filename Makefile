@@ -65,6 +65,7 @@ STORY := $(SAMPLE) --checkpoint shapes-pft --label heart,circle,star,ring --seed
 assets: install
 	$(SAMPLE) --checkpoint shapes-pft --sampler look_ahead --label $(HUNDRED) --seeds 0-99 --sheet --out assets/shapes-pft-sheet.png
 	$(SAMPLE) --checkpoint shapes-sit --sampler euler --label $(HUNDRED) --seeds 0-99 --sheet --out assets/shapes-sit-sheet.png
+	$(SAMPLE) --checkpoint shapes-pft --sampler look_ahead --label heart,star --seeds 85,34 --out assets/look-ahead.webp
 	$(STORY) --sampler look_ahead --out assets/recordings/1-look-ahead.safetensors
 	$(STORY) --sampler dual_loop --out assets/recordings/2-dual-loop.safetensors
 	$(STORY) --sampler euler --out assets/recordings/3-euler.safetensors

@@ -25,6 +25,7 @@ TIME_MAP, SIGMA_MAP = "viridis", "magma"  # perceptually uniform, colour-blind-s
 _EXIF_DESCRIPTION = 0x010E
 _FRAME_MS = 80
 _INK, _PAPER = (30, 30, 30), (255, 255, 255)
+_GAP, _LINE = 4, 18  # pixels between the panels of an animation; height of a line of words in it
 
 
 def time_colours(t: torch.Tensor) -> np.ndarray:
@@ -91,13 +92,32 @@ def contact_sheet(run: Trajectory, codec: Codec, columns: int = 10) -> Image.Ima
 
 
 def animation(run: Trajectory, codec: Codec, most: int = 16) -> list[Image.Image]:
-    """One picture a forward pass: x_t, x1_hat, t and sigma in columns, up to `most` images in rows."""
-    zoom = max(1, 64 // run.grid.height)
+    """One picture a forward pass: PANELS in columns, up to `most` images in rows, with what pass it is in words."""
+    images = min(most, run.x0.shape[0])
+    zoom = max(1, (128 if images <= 2 else 64) // run.grid.height)
+    font, last = ImageFont.load_default(12), run.frames[-1]
     pictures = []
     for frame in run.frames:
-        columns = [np.concatenate(panel[:most], 0) for panel in _panels(frame, codec, run.grid)]
-        pictures.append(_scaled(np.concatenate(columns, 1), zoom))
+        panels = [
+            _scaled(_column(panel[:images], max(1, _GAP // zoom)), zoom) for panel in _panels(frame, codec, run.grid)
+        ]
+        wide, tall = panels[0].size
+        picture = Image.new("RGB", (len(panels) * (wide + _GAP) - _GAP, tall + 2 * _LINE), _PAPER)
+        draw = ImageDraw.Draw(picture)
+        for k, (name, panel) in enumerate(zip(PANELS, panels, strict=True)):
+            picture.paste(panel, (k * (wide + _GAP), _LINE))
+            draw.text((k * (wide + _GAP) + 1, 2), name, _INK, font)
+        steps = run.recipe.get("steps") or last.outer + 1
+        words = f"outer step {frame.outer + 1} of {steps}, {frame.phase}, NFE {frame.nfe} of {last.nfe}"
+        draw.text((1, tall + _LINE + 2), words, _INK, font)
+        pictures.append(picture)
     return pictures
+
+
+def _column(tiles: np.ndarray, gap: int) -> np.ndarray:
+    """(B, H, W, 3) -> (B H + (B - 1) gap, W, 3), one below the other."""
+    padded = np.pad(tiles, ((0, 0), (0, gap), (0, 0), (0, 0)), constant_values=255)
+    return np.concatenate(padded, 0)[:-gap]
 
 
 def _scaled(pixels: np.ndarray, zoom: int) -> Image.Image:

@@ -45,7 +45,7 @@ def test_odd_sides_become_even(tmp_path):
     odd = Trajectory(grid, {"checkpoint": "x"}, x, [Frame("outer", 0, 1, 0.0, x, x, t, t, t, t.bool(), nan)], x)
     export(odd, bundle().codec, tmp_path / "odd.mp4")
     with av.open(tmp_path / "odd.mp4") as film:
-        assert (film.streams.video[0].height, film.streams.video[0].width) == (66, 260)
+        assert (film.streams.video[0].height, film.streams.video[0].width) == (102, 272)  # odd tall, even wide
 
 
 def test_a_long_recipe_fits(run, tmp_path):
