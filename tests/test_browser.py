@@ -24,6 +24,8 @@ FLAGS = [
 ]
 pytestmark = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed")
 LOADED = "window.__viewer && window.__viewer.ready !== undefined"
+# What the page's address asked for has arrived: nothing will come behind the back of what a test shows.
+ANSWERED = "window.__viewer.runs.length > 0 || document.querySelector('.pfv-empty p').textContent !== ''"
 ENDED = """() => window.__viewer.ready
   && window.__viewer.runs.every((run) => !run.active && run.frames.length === run.status.ready)"""
 
@@ -92,6 +94,7 @@ def visit(page, served, query: str = "?network=nano&sampler=look_ahead&images=2&
     page.goto(served.address + query)
     page.wait_for_function(LOADED)
     page.wait_for_selector("#explore-run")
+    page.wait_for_function(ANSWERED)
 
 
 def run(page) -> None:

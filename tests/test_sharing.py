@@ -92,7 +92,7 @@ def test_two_people_wait_for_each_other_and_keep_their_own(page, served, slow): 
     other.goto(link)  # the second tab of a shared link ...
     other.wait_for_function("window.__viewer && window.__viewer.frames > 2")
     other.click("#explore-run")  # ... starts a run of its own, which does not stop the first
-    other.wait_for_function("document.querySelector('.pfv-state').textContent.includes('waiting: 1 run before yours')")
+    other.wait_for_selector(".pfv-empty >> text=Waiting: 1 run before yours")
     first, second = (each.evaluate("window.__viewer.runs[0].id") for each in (page, other))
     assert first != second and served.store.get(first).state == "running"
     threading.Timer(0.3, setattr, (slow, "pause", 0.0)).start()

@@ -2,7 +2,7 @@
 
 import torch
 from app_world import CLASSES, spec
-from test_browser import ENDED, browser, page, pytestmark, served, visit  # noqa: F401
+from test_browser import ENDED, browser, page, pytestmark, served, slow, visit  # noqa: F401
 
 from pf_core import checkpoint
 from pf_core.models import build, preset
@@ -11,6 +11,10 @@ EDITS = [
     {"kind": "head_start", "patches": [5, 6], "outer": 1, "amount": 0.3},
     {"kind": "clean", "patches": [0], "outer": 0, "image": 0, "source": "x1_hat"},
 ]
+NAMELESS = """() => [...document.querySelectorAll(".pf-viewer :is(button, select, input)")]
+  .filter((e) => e.offsetParent)
+  .filter((e) => ![e.ariaLabel, e.textContent, e.labels?.[0]?.textContent].some((words) => words?.trim()))
+  .map((e) => e.outerHTML)"""
 
 
 def show(page, served, *specs, **options):  # noqa: F811
@@ -112,3 +116,39 @@ def test_guidance_and_the_scale_per_frame(page, served):  # noqa: F811
     page.wait_for_function(f"(fixed) => {ticks} !== fixed", arg=fixed)
     page.uncheck("[data-set=perFrame]")
     page.wait_for_function(f"(fixed) => {ticks} === fixed", arg=fixed)
+
+
+def test_the_first_run_is_drawn_while_the_others_wait(page, served, slow):  # noqa: F811
+    visit(page, served)
+    runs = [served.start(spec(nfe=64, seeds=[k])) for k in range(2)]
+    page.evaluate("(runs) => window.__viewer.show({ runs })", [{"id": r.id, "label": r.label} for r in runs])
+    page.wait_for_function("window.__viewer.ready && window.__viewer.frames > 3")
+    assert runs[1].state == "waiting" and "waiting" in page.locator(".pfv-state").nth(1).inner_text()
+    for key in ("Home", "Shift+ArrowRight", "End"):
+        page.keyboard.press(key)
+    slow.pause = 0.0
+    page.wait_for_function(ENDED)
+    widths = page.evaluate("[...document.querySelectorAll('figure[data-panel=x] canvas')].map((c) => c.width)")
+    assert widths == [32, 32] and page.evaluate("window.__viewer.frames") == 65
+
+
+def test_everything_by_keys(page, served):  # noqa: F811
+    show(page, served, spec(seeds=[0, 1, 2]))
+    page.focus(".pfv-images button")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("window.__viewer.image") == 1
+    for _ in range(40):  # Tab comes by the picture, the switches, the film bar, the transport, the cards
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('.pfv-frame')"):
+            break
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('.pfv-say').textContent.startsWith('Row 3, column 4')")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.getAttribute('role')") == "slider"
+    page.keyboard.press("Home")
+    page.wait_for_function(
+        "document.activeElement.getAttribute('aria-valuetext').startsWith('outer step 1 of 4, outer')"
+    )
+    assert page.evaluate(NAMELESS) == []

@@ -11,6 +11,7 @@ const SWATCHES = '<div class="pfv-swatches"><i class="pfv-easy"></i>easy<i class
 const guided = (viewer, figure) => viewer.runs[Number(figure.closest(".pfv-run").dataset.run)].meta?.guided;
 
 export function drawBars(viewer) {
+  viewer.find(".pfv-t-key b").style.background = gradient(viewer.palettes.t);
   for (const figure of viewer.all("figure[data-panel]")) {
     const { panel } = figure.dataset;
     const bar = figure.querySelector(".pfv-bar");

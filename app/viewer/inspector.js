@@ -34,7 +34,7 @@ export class Inspector {
     }));
     this.writeCode();
     listExports(viewer);
-    viewer.find(".pfv-histogram-title").textContent = viewer.guided ? "Difficulty of the patches now (guided: extrapolated)" : "Difficulty of the patches now";
+    viewer.find(".pfv-histogram-title").textContent = viewer.guided ? "Difficulty now (extrapolated)" : "Difficulty of the patches now";
   }
 
   draw() {
@@ -103,7 +103,8 @@ export class Inspector {
   light(i) {
     const run = this.viewer.runs[this.codeRun];
     const frame = run.frames[i];
-    const marks = run.meta.source.marks.filter((mark) => mark.phase === frame?.phase);
+    if (!frame) return;
+    const marks = run.meta.source.marks.filter((mark) => mark.phase === frame.phase);
     const mark = marks.find((each) => each.ranked === frame.ranked) || marks[0];
     const key = mark ? `${mark.first}-${mark.line}` : "";
     if (key === this.lit) return;

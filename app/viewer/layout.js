@@ -6,6 +6,7 @@ import { arrange, drawPanel, PANELS } from "./panels.js";
 
 const SMALLEST = 126; // px: a panel no smaller than this, if more rows can help it
 const LARGEST = 420;
+const TILE = 70; // px: an image of a contact sheet likewise
 
 /** Choose how many panels stand in a row and by how many whole pixels of the screen their pictures are scaled. */
 export function relayout(viewer) {
@@ -14,13 +15,14 @@ export function relayout(viewer) {
   if (!width) return;
   const shown = viewer.visiblePanels();
   const gap = width < 500 ? 10 : shown.length > 5 ? 12 : 16;
-  const layouts = viewer.runs.map((run) => (run.shape ? arrange(run.shape, viewer.imagesOf(run)) : null));
+  const layouts = viewer.runs.map((run) => (run.shape ? arrange(run.shape, viewer.imagesOf(run)) : null) || arrange(viewer.shape, [0]));
   const room = (count) => Math.min(LARGEST, (width - gap * (count - 1)) / count);
-  const fits = (count) => layouts.every((layout) => !layout || (scaled(layout, room(count)) >= SMALLEST && room(count) >= layout.width));
+  const smallest = (layout) => Math.max(SMALLEST, Math.min(264, TILE * layout.cols));
+  const fits = (count) => layouts.every((layout) => scaled(layout, room(count)) >= smallest(layout) && room(count) >= layout.width);
   const counts = [1, 2, 3].map((rows) => Math.ceil(shown.length / rows)); // rows as full as can be
   const count = counts.find(fits) || Math.min(2, shown.length);
   viewer.all(".pfv-run").forEach((section, r) => {
-    if (layouts[r]) sizePanels(section, shown, layouts[r], scaled(layouts[r], room(count)));
+    sizePanels(section, shown, layouts[r], scaled(layouts[r], room(count)));
     const panels = section.querySelector(".pfv-panels");
     panels.style.gridTemplateColumns = `repeat(${count}, max-content)`;
     panels.style.columnGap = `${gap}px`;

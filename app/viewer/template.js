@@ -28,7 +28,7 @@ function mosaic() {
 }
 
 export const MARKUP = `
-<div class="pfv-empty" hidden><div class="pfv-mosaic" aria-hidden="true">${mosaic()}</div><p></p></div>
+<div class="pfv-empty" hidden><div class="pfv-mosaic" aria-hidden="true">${mosaic()}</div><p role="status"></p></div>
 <div class="pfv-body" hidden>
   <div class="pfv-top">
     <div class="pfv-images" role="group" aria-label="Image of the batch"></div>
@@ -68,7 +68,7 @@ export const MARKUP = `
     <section class="pfv-card"><h4><span class="pfv-series-title"></span>${button("unpin", "Back to the mean of all patches", "&times;", 'class="pfv-x" hidden')}</h4><div class="pfv-series"><canvas role="img" aria-label="Time and sigma over the run"></canvas><div class="pfv-head"></div></div></section>
     <section class="pfv-card pfv-code-card"><h4>What the sampler does <select class="pfv-code-run" aria-label="Run whose sampler is shown" hidden></select></h4><pre class="pfv-code" tabindex="0" aria-label="Sampler source"></pre></section>
   </div>
-  <section class="pfv-card pfv-schedule" hidden><h4>Schedule map: one row a forward pass, one column a patch, coloured by t</h4><div class="pfv-schedules"></div></section>
+  <section class="pfv-card pfv-schedule" hidden><h4>Schedule map: one row a forward pass, one column a patch, coloured by t <span class="pfv-t-key"><i>0</i><b></b><i>1</i></span></h4><div class="pfv-schedules"></div></section>
   <div class="pfv-foot">
     ${button("schedule", "Show the schedule map", "Schedule map", 'aria-expanded="false" class="pfv-link"')}
     ${button("copy", "Copy the command line that repeats this run", "Copy CLI command", 'class="pfv-link"')}

@@ -71,36 +71,53 @@ class Viewer {
     const turn = this.turn = (this.turn || 0) + 1;
     this.palettes = await loadPalettes();
     if (turn !== this.turn) return; // a later manifest came while this one waited
-    this.find(".pfv-empty").hidden = wanted.length > 0;
-    this.find(".pfv-empty p").textContent = manifest.empty || "";
     if (manifest.query && this.root.getBoundingClientRect().top > innerHeight * 0.6) this.root.scrollIntoView({ behavior: "smooth" });
-    this.find(".pfv-body").hidden = wanted.length === 0;
     this.runs = wanted.slice(0, 4).map((r) => new RunData(r));
     this.settings.align = manifest.align || "nfe";
     this.find("[data-set=align]").value = this.settings.align;
     this.autoplay = Boolean(manifest.autoplay);
     this.following = !this.autoplay;
-    [this.index, this.hover, this.pin, this.ready] = [0, null, null, false];
+    [this.index, this.hover, this.pin, this.ready, this.held] = [0, null, null, false, 0];
+    this.awaitFrames(wanted.length ? "" : manifest.empty || "");
     this.find(".pfv-runs").innerHTML = this.runs.map((_, r) => runMarkup(r, this.runs.length > 1)).join("");
     this.all("[data-dot]").forEach((dot, r) => { dot.style.background = RUN_COLOURS[r]; });
     this.find(".pfv-align").hidden = this.runs.length < 2;
     this.clock = new Clock([], "nfe");
-    if (manifest.query && document.activeElement?.matches("button") && !this.root.contains(document.activeElement)) {
-      this.find(".pfv-film").focus({ preventScroll: true }); // so that the keys work at once, and Space does not run again
-    }
+    this.pressed = manifest.query && document.activeElement?.matches("button") ? document.activeElement : null;
     this.runs.forEach((run, r) => run.follow(() => this.arrived(run, r)));
+  }
+
+  /** Until the first frame is here: an empty page that says why, after a moment in which most runs have begun. */
+  awaitFrames(sentence) {
+    const body = this.find(".pfv-body");
+    body.classList.add("pfv-unready");
+    clearTimeout(this.patience);
+    this.patience = setTimeout(() => this.sayWhy(sentence), this.runs.length ? 300 : 0);
+  }
+
+  sayWhy(sentence) {
+    if (this.ready) return;
+    this.find(".pfv-empty").hidden = false;
+    this.find(".pfv-body").hidden = true;
+    const said = sentence || this.runs.map((run) => run.status.message || run.status.state)[0] || "";
+    this.find(".pfv-empty p").textContent = said.slice(0, 1).toUpperCase() + said.slice(1) + (/[.!?]$|^$/.test(said) ? "" : "\u2026");
   }
 
   /** News of a run: more frames, or another state. */
   arrived(run, r) {
     if (run.closed) return;
     this.sayState(run, r);
-    if (this.runs.some((other) => !other.meta || (!other.frames.length && other.active))) return;
-    if (!this.runs.some((other) => other.frames.length)) return;
+    if (this.runs.some((other) => !other.meta) || !this.runs.some((other) => other.frames.length)) {
+      if (!this.find(".pfv-empty").hidden || !run.active) this.sayWhy("");
+      return;
+    }
     const before = this.held;
+    const first = run.frames.length && !run.shown;
+    run.shown = run.frames.length > 0;
     this.held = this.runs.reduce((sum, other) => sum + other.frames.length, 0); // not the clock's length: a run may fill up behind another
     this.clock = new Clock(this.runs, this.settings.align);
     if (!this.ready) this.begin();
+    else if (first) relayout(this);
     if (this.following) this.index = this.clock.length - 1;
     if (before !== this.held) this.redrawAll();
     else this.chrome();
@@ -110,6 +127,10 @@ class Viewer {
   /** The first frames are here: lay out for their shape. */
   begin() {
     this.ready = true;
+    clearTimeout(this.patience);
+    this.find(".pfv-empty").hidden = true;
+    this.find(".pfv-body").hidden = false;
+    this.find(".pfv-body").classList.remove("pfv-unready");
     this.image = Math.min(this.image, this.shape.images - 1);
     const guided = this.runs.some((run) => run.meta?.guided);
     this.find(".pfv-toggles [data-panel=cond]").hidden = !guided;
@@ -118,6 +139,9 @@ class Viewer {
     buildImages(this);
     this.inspector.begin();
     relayout(this);
+    if (this.pressed && document.activeElement === this.pressed && !this.root.contains(this.pressed)) {
+      this.find(".pfv-film").focus({ preventScroll: true }); // so that the keys work at once, and Space does not run again
+    }
   }
 
   startAutoplay() {
@@ -169,16 +193,18 @@ class Viewer {
   }
 
   goFrame(r, i) {
+    if (!this.runs[r].frames.length) return this.drawn;
     return this.go(this.clock.tickOf(r, Math.max(0, Math.min(this.runs[r].frames.length - 1, i))));
   }
 
   /** To the first pass of the next (+1) or of this or the previous (-1) outer step of the first run. */
   goOuter(direction) {
-    const { frames } = this.runs[0];
-    const now = this.frameIndex(0);
+    const r = Math.max(0, this.runs.findIndex((run) => run.frames.length));
+    const { frames } = this.runs[r];
+    const now = this.frameIndex(r);
     const firsts = frames.map((_, i) => i).filter((i) => i === 0 || frames[i].outer !== frames[i - 1].outer || frames[i].phase === "final");
     const to = direction > 0 ? firsts.find((i) => i > now) ?? frames.length - 1 : firsts.findLast((i) => i < now) ?? 0;
-    return this.goFrame(0, to);
+    return this.goFrame(r, to);
   }
 
   play() { this.player.play(); }
@@ -190,7 +216,7 @@ class Viewer {
     const i = this.frameIndex(0);
     this.settings.align = align;
     this.clock = new Clock(this.runs, align);
-    this.index = this.clock.tickOf(0, i);
+    this.index = Math.max(0, this.clock.tickOf(0, i));
     this.redrawAll();
   }
 
