@@ -111,7 +111,9 @@ def test_a_run_is_stepped_through(page, served):
     run(page)
     frames = page.evaluate("window.__viewer.frames")
     assert frames == 16 and page.evaluate("window.__viewer.index") == frames - 1  # 15 NFE fit, and the result
-    assert "result" in page.inner_text(".pfv-readout")
+    page.wait_for_function(
+        "document.querySelector('.pfv-readout').textContent.startsWith('result, after 8 outer steps')"
+    )
     keys = {
         "Home": 0,
         "ArrowRight": 1,
