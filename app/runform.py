@@ -64,7 +64,7 @@ class RunForm:
         """The new network's classes and samplers; what was chosen stays chosen where it can."""
         classes, samplers = self.classes(network), self.samplers(network)
         label = label if label in classes else classes[0]
-        sampler = sampler if sampler in [name for _, name in samplers] else samplers[-1][1]
+        sampler = sampler if sampler in [name for _, name in samplers] else samplers[0][1]
         chosen = [gr.update(choices=classes, value=label), gr.update(choices=samplers, value=sampler)]
         return [*chosen, *self.knobs.show(sampler)]
 

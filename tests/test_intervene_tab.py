@@ -94,6 +94,17 @@ def test_the_edited_run_stands_beside_the_base_run_from_the_same_noise(tab):
     assert "the edited run minus the run as it was" in told and "RMS of edited patches" in told and "image 2" in told
 
 
+def test_a_run_that_was_stopped_is_compared_at_the_last_step_of_both(tab):
+    ids = tab.on_go(*now(started(tab)))[1]
+    run = ended(tab.session.store.get(ids[1])).trajectory
+    run.x1, run.frames = None, run.frames[:6]
+    told = tab.when_edited(*now(ids))
+    assert f"NFE {run.frames[-1].nfe - 1} (outer)" in told or f"NFE {run.frames[-1].nfe} (outer)" in told
+    assert "RMS of edited patches" in told
+    run.frames = []
+    assert "has made 0 outer steps" in tab.when_edited(*now(ids))
+
+
 def test_the_probe_answers_every_stroke(tab):
     ids = started(tab)
     probe, words = tab.on_painted(*now(ids))

@@ -28,7 +28,7 @@ from pf_core.probe import beginning, context_probe
 from pf_core.registry import whole
 from pf_core.sample import SampleSpec
 from pf_core.samplers import uniform_grid
-from pf_core.trajectory import Frame
+from pf_core.trajectory import Frame, Trajectory
 
 BASE, EDITED = "as it was", "with edits"
 THIS, ALL = "this image", "all images"
@@ -250,18 +250,27 @@ class Intervention:
         if edited is None:
             raise InputError("Run on from an edit first: then it stands here what that changed.")
         image = min(whole("The image", now.image, 1, len(base.spec.seeds)), len(base.spec.seeds)) - 1
-        shown = panel(base, edited, image, (None, None), THRESHOLD, ("the run as it was", "the edited run"))
+        at = _last_shared(base.trajectory, edited.trajectory)
+        shown = panel(base, edited, image, at, THRESHOLD, ("the run as it was", "the edited run"))
         touched = torch.zeros(base.trajectory.grid.n, dtype=torch.bool)
         for edit in edited.spec.edits:
             if edit.get("image") in (None, image):
                 touched[edit["patches"]] = True
-        found = difference(base.trajectory, edited.trajectory, image=image)
+        found = difference(base.trajectory, edited.trajectory, *at, image=image)
         told = [
             f"{words} {rms_in(found, mask):.3f}"
             for words, mask in (("edited patches", touched), ("all others", ~touched))
             if mask.any()
         ]
         return f"{shown}<p class='pfi-note'>RMS of {', of '.join(told)}.</p>"
+
+
+def _last_shared(a: Trajectory, b: Trajectory) -> tuple[int | None, int | None]:
+    """Frames to compare: the ends, or, where a run was stopped, the last outer step that both have begun."""
+    if a.x1 is not None and b.x1 is not None:
+        return None, None
+    outer = min(max((f.outer for f in run.frames if f.phase == "outer"), default=0) for run in (a, b))
+    return beginning(a, outer), beginning(b, outer)
 
 
 def short(label: str) -> str:
