@@ -101,13 +101,8 @@ def test_the_list_tells_the_truth_soon_after_a_kill_and_resume_goes_on(jobs):
     assert jobs.get("victim").step == info.saved_step
     reaches(jobs, "victim", "running")
     assert jobs.get("victim").resumed_from == info.saved_step
-
-
-def test_force_stop_ends_at_once_and_says_so(jobs):
-    jobs.create("long", ENDLESS, QUICK)
-    past(jobs, "long", 12)
-    info = jobs.force_stop("long")
-    assert info.state == "interrupted" and "by force" in info.message and info.saved_step >= 10
+    forced = jobs.force_stop("victim")
+    assert forced.state == "interrupted" and "by force" in forced.message and forced.saved_step >= info.saved_step
 
 
 def test_one_trains_and_the_others_queue_in_order_over_a_restart(jobs):
@@ -162,13 +157,6 @@ def test_a_trainer_that_cannot_even_start_has_failed_and_says_why(jobs):
     jobs.resume("broken")
     info = until(lambda: (i := jobs.get("broken")).state == "failed" and i, "the failure")
     assert "There is no timestep sampler 'never'" in info.error
-
-
-def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(jobs):
-    jobs.create("wild", recipe(500, lr=1.0, muon_lr=1.0, warmup=0, clip=0.0, decay=0.0, seed=1, lam=10.0), QUICK)
-    info = until(lambda: (i := jobs.get("wild")).state in ("failed", "finished") and i, "the end")
-    if info.state == "failed":
-        assert "no finite number any more" in info.error
 
 
 def test_a_fork_goes_on_from_the_state_or_from_kept_weights(jobs):
@@ -265,16 +253,6 @@ def test_old_samples_and_networks_go_when_the_disk_is_over_its_cap(jobs):
         jobs.resume("a") if not folder.weights.exists() else jobs.fork("a", "c", recipe(5), step=3)
 
 
-def test_a_running_training_is_stopped_and_saved_when_nothing_more_can_be_cleared(jobs):
-    jobs.create("greedy", ENDLESS, QUICK)
-    past(jobs, "greedy", 1)
-    jobs.folder("greedy").path.joinpath("ballast").write_bytes(bytes(20_000_000))
-    jobs.configure(disk_gb=0.01)
-    jobs.keep_cap()
-    info = reaches(jobs, "greedy", "stopped")
-    assert info.saved_step == info.step > 0
-
-
 def test_a_run_is_packed_in_pieces_and_bounded(jobs):
     folder = fake_run(jobs, "a", [1], [1])
     (folder.path / ".half.tmp").write_bytes(b"x")
@@ -303,14 +281,15 @@ def test_another_process_with_the_same_pid_is_not_the_trainer(jobs):
 
 
 def test_a_second_trainer_of_a_run_is_refused(jobs):
-    jobs.create("one", ENDLESS, QUICK)
-    past(jobs, "one", 1)
-    with pytest.raises(InputError, match="being trained by another process"):
-        next(execute(jobs.folder("one"), True, None, QUICK, "test"))
-    assert jobs.get("one").state == "running"
+    jobs.create("one", recipe(3), QUICK, start=False)
+    folder = jobs.folder("one")
+    with folder.claimed(), pytest.raises(InputError, match="being trained by another process"):
+        next(execute(folder, True, None, QUICK, "test"))
+    assert folder.status() is None, "the second one says nothing over the first one's head"
+    assert len(list(execute(folder, True, None, QUICK, "test"))) == 3
 
 
-def test_a_network_opens_by_the_runs_name_at_any_moment(jobs, monkeypatch):
+def test_a_network_opens_by_the_runs_name_at_any_moment_until_the_disk_is_over_its_cap(jobs, monkeypatch):
     monkeypatch.setattr(checkpoint, "RUNS", jobs.root)
     jobs.create("open", ENDLESS, QUICK)
     past(jobs, "open", 11)
@@ -321,6 +300,11 @@ def test_a_network_opens_by_the_runs_name_at_any_moment(jobs, monkeypatch):
     assert checkpoint.load(f"runs/open@{step}").name == f"runs/open@{step}"
     with pytest.raises(InputError, match="has kept no network of step 3"):
         checkpoint.load("runs/open@3")
+    jobs.folder("open").path.joinpath("ballast").write_bytes(bytes(20_000_000))
+    jobs.configure(disk_gb=0.01)
+    jobs.keep_cap()
+    info = reaches(jobs, "open", "stopped")
+    assert info.saved_step == info.step >= step
 
 
 def test_damage_is_said_and_never_hides_the_other_runs(jobs):

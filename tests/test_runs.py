@@ -138,7 +138,7 @@ def test_a_full_disk_ends_a_training_with_a_sentence_and_harms_nothing(tmp_path)
     assert status.state == "failed" and "state.safetensors: File too large" in status.error and status.saved_step == 8
     assert first.state.read_bytes() == before and first.follow()[0][: len(logged)] == logged
     assert not list(first.path.rglob(".*tmp*")) and load_state(first.state)[0]["step"] == 8
-    assert limited(first.path, 100_000_000).returncode == 0
+    trained(first.path, None, None, resume=True)
     assert first.status().state == "finished" and first.status().resumed_from == 8
 
 
@@ -319,3 +319,14 @@ def test_the_runs_command(tmp_path, capsys):
     assert main(["runs", "fly", "first", *root]) == 2 and "cannot 'fly'" in capsys.readouterr().err
     assert main(["runs", "delete", "first", *root]) == 0 and not (tmp_path / "first").exists()
     assert [clock(s) for s in (5, 62, 3700)] == ["0:05", "1:02", "1:01:40"]
+
+
+# killed at random
+
+
+def test_a_training_that_is_killed_at_random_moments_ends_with_the_same_bits():
+    """`make torture` does this 50 times to one run."""
+    argv = [sys.executable, str(ROOT / "tests" / "torture.py"), "--kills", "3", "--steps", "60"]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["kills"] == 3

@@ -30,15 +30,15 @@ from pf_core.cli import COMMANDS, main  # noqa: E402
 from pf_core.jobs import look  # noqa: E402
 from pf_core.runs import RunFolder, load_state  # noqa: E402
 
-STEPS, SAVE = 400, 4
-TRAIN = f"train --model nano --batch-size 2 --threads 1 --steps {STEPS} --save-every {SAVE} --log-every 1".split()
+SAVE = 4  # steps
+TRAIN = f"train --model nano --batch-size 2 --threads 1 --save-every {SAVE} --log-every 1".split()
 TRAIN += f"--validate-every 50 --samples-every 200 --weights-every {5 * SAVE}".split()
 COMMANDS["train"]  # imported before the first fork
 KINDS = ("write", "write", "step", "step", "start")
 PATIENCE = 120.0
 
 
-def life(folder: Path, *flags: str) -> int:
+def life(folder: Path, steps: int, *flags: str) -> int:
     """Fork a trainer; its pid."""
     pid = os.fork()
     if pid:
@@ -48,7 +48,7 @@ def life(folder: Path, *flags: str) -> int:
         os.dup2(log.fileno(), 2)
     status = 1
     try:
-        status = main([*TRAIN, "--out", str(folder), *flags])
+        status = main([*TRAIN, "--steps", str(steps), "--out", str(folder), *flags])
     finally:
         os._exit(status)
 
@@ -71,12 +71,12 @@ def kill_when(pid: int, condition) -> bool:
     return True
 
 
-def moment(kind: str, folder: RunFolder, rng: random.Random, kills_left: int):
+def moment(kind: str, folder: RunFolder, rng: random.Random, steps_a_life: float):
     """A condition that comes true at a random moment of this kind."""
     if kind == "start":
         at = time.monotonic() + rng.uniform(0.0, 0.15)
         return lambda: time.monotonic() >= at
-    ahead = folder.saved_step() + rng.randint(1, max(2, 2 * (STEPS - folder.saved_step()) // (kills_left + 8)))
+    ahead = folder.saved_step() + rng.randint(1, max(2, round(2 * steps_a_life)))
     if kind == "step":
         late = rng.uniform(0.0, 0.01)
         return lambda: logged(folder) >= ahead and not time.sleep(late)
@@ -129,29 +129,29 @@ def same(a: RunFolder, b: RunFolder) -> dict[str, bool]:
     return {
         "weights": equal(a.weights, b.weights),
         "state": equal(a.state, b.state),
-        "metrics": logs[0] == logs[1] and len(logs[0]) > STEPS,
+        "metrics": logs[0] == logs[1] and len(logs[0]) > logs[0][-1]["step"],
         "samples": all(equal(p, b.path / "samples" / p.name) for p in a.path.glob("samples/*.safetensors")),
     }
 
 
-def torture(where: Path, kills: int, seed: int) -> dict:
+def torture(where: Path, kills: int, steps: int, seed: int) -> dict:
     rng, begin = random.Random(seed), time.monotonic()
     calm, victim = RunFolder(where / "calm"), RunFolder(where / "victim")
-    pid = life(calm.path)
+    pid = life(calm.path, steps)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, Path(f"{calm.path}.log").read_text()
     done, torn, wrong, early = dict.fromkeys(KINDS, 0), 0, [], 0
     for k in range(kills):
         flags = ["--resume"] if (victim.path / "config.json").exists() else []
         kind = KINDS[k % len(KINDS)] if victim.metrics.exists() else "step"
-        when = moment(kind, victim, rng, kills - k)
-        pid = life(victim.path, *flags)
+        when = moment(kind, victim, rng, (steps - victim.saved_step()) / (kills - k + 8))
+        pid = life(victim.path, steps, *flags)
         if not kill_when(pid, when):
             early += 1
             break
         done[kind] += 1
         torn += bool(list(victim.path.rglob(".*.tmp*")))
         wrong += inspect(victim)
-    pid = life(victim.path, "--resume")
+    pid = life(victim.path, steps, "--resume")
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, Path(f"{victim.path}.log").read_text()[-2000:]
     return {
         "kills": sum(done.values()),
@@ -167,11 +167,12 @@ def torture(where: Path, kills: int, seed: int) -> dict:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=400, help="of the whole run")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
-        found = torture(Path(place), asked.kills, asked.seed)
+        found = torture(Path(place), asked.kills, asked.steps, asked.seed)
     print(json.dumps(found, indent=1))
     well = found["kills"] == asked.kills and not found["half files taken for whole ones"]
     raise SystemExit(0 if well and all(found["the same as undisturbed, bit for bit"].values()) else 1)

@@ -21,6 +21,7 @@ from pf_core.registry import Knob, Parameter, parameters
 from pf_core.runs import SHAPE, Intervals, RunFolder, TrainRecipe, execute
 from pf_core.runs.measure import measure
 from pf_core.runs.process import be_nice
+from pf_core.runs.training import use_device
 from pf_core.timesteps import TIMESTEPS
 from pf_core.train import TrainConfig, TrainStep
 
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, exactly where it was saved")
     parser.add_argument("--measure", action="store_true", help="take a few steps, print what it will cost as JSON")
     parser.add_argument("--tensorboard", action="store_true", help="log for TensorBoard too, in DIR/tensorboard")
+    parser.add_argument("--device", help="auto, cpu or cuda; auto takes a GPU if there is one, and is the default")
     parser.add_argument("--threads", help=THREADS.knob.help)
     parser.add_argument("--nice", help=f"{NICE.knob.help}, 0 to 19; default 0")
     for knob in EVERY:
@@ -60,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
     if args.nice is not None:
         be_nice(NICE.check(args.nice))
     folder = RunFolder(args.out)
+    use_device(args.device or (folder.about().get("device", "auto") if args.resume else "auto"))
     recipe = _begun(folder, args) if args.resume else _recipe(args)
     every = {k.name: k.check(v) for k in EVERY if (v := getattr(args, f"every_{k.name}")) is not None}
     intervals = Intervals(**{**(asdict(folder.intervals()) if args.resume else {}), **every})

@@ -23,11 +23,13 @@ from pf_core.jobs.store import RunStore, Settings, checked_name
 from pf_core.models import parameter_count
 from pf_core.registry import parameters
 from pf_core.runs import Intervals, RunFolder, TrainRecipe, check, load_state, process, save_state
+from pf_core.runs.training import checked_device
 
 HERE = Path(__file__).resolve().parents[2]
 TICK, DISK_TICK = 0.5, 10.0  # seconds between two looks at the queue, and at the disk
 MIN_FREE = 200 * 2**20  # bytes that a new training must leave on the disk
 MAX_RUNS = 500
+RESERVED = ("data",)  # people's own pictures lie there
 log = logging.getLogger("patch_forcing.jobs")
 
 
@@ -69,12 +71,17 @@ class Jobs(RunStore):
         parent: dict[str, Any] | None = None,
         tensorboard: bool = False,
         start: bool = True,
+        device: str = "auto",
     ) -> Info:
-        """A new run, and (with `start`) its place in the queue. Raises InputError, leaving nothing behind."""
+        """A new run, and (with `start`) its place in the queue. Raises InputError, leaving nothing behind.
+
+        device: auto, cpu or cuda, as `train --device`.
+        """
         self.check(recipe)
+        checked_device(device)
         with self._locked():
             self._room(name)
-            about = {"created": time.time(), "parent": parent, "tensorboard": tensorboard}
+            about = {"created": time.time(), "parent": parent, "tensorboard": tensorboard, "device": device}
             RunFolder(self.root / name).start(recipe, intervals, **about)
         return self.resume(name) if start else self.get(name)
 
@@ -291,7 +298,7 @@ class Jobs(RunStore):
 
     def _room(self, name: str) -> None:
         """Raises InputError unless a run of this name can be made."""
-        if (self.root / checked_name(name)).exists():
+        if (self.root / checked_name(name)).exists() or name in RESERVED:
             raise InputError(f"There is a run {name} already: choose another name.")
         if len(self.names()) >= MAX_RUNS:
             raise InputError(f"There are {MAX_RUNS} runs already: delete some first.")

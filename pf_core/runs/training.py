@@ -24,6 +24,7 @@ from pf_core.sample import versions
 from pf_core.timesteps import TIMESTEPS
 from pf_core.train import TrainConfig, TrainStep, train
 
+DEVICES = ("auto", "cpu", "cuda")
 PAUSED_LOOK = 0.1  # seconds between two looks at the orders of a paused trainer
 
 
@@ -55,6 +56,21 @@ def execute(
         state, header = load_state(folder.state) if resume and folder.state.exists() else (None, {})
         sitting = Sitting(folder, recipe, intervals or folder.intervals(), desk, command, header.get("seconds", 0.0))
         yield from sitting.run(*(made or prepare(recipe)), state, tensorboard)
+
+
+def use_device(name: str) -> None:
+    """Have this process train on "cpu", "cuda" or, with "auto", on a GPU if there is one. Raises InputError."""
+    if checked_device(name) == "cpu":
+        os.environ["ACCELERATE_USE_CPU"] = "true"  # read when the first training of a process begins
+
+
+def checked_device(name: str) -> str:
+    """Raises InputError for a device that is not here."""
+    if name not in DEVICES:
+        raise InputError(f"device must be one of {', '.join(DEVICES)}, not {name!r}.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("There is no device 'cuda' on this machine.")
+    return name
 
 
 def prepare(recipe: TrainRecipe) -> tuple[Any, torch.nn.Module]:
