@@ -137,6 +137,68 @@ def test_a_time_map_expanded_over_patches_is_known_as_one_shared_time():
     assert PatchTime.of(torch.rand(4, 6)).levels.shape == (4, 6)
 
 
+def by_the_book(model, x, t, y):
+    """The forward pass of the paper's appendix, from the state dict alone and one token at a time where it can be."""
+    w, c = {k: v.double() for k, v in model.state_dict().items()}, model.config
+    k, d, heads = c.patch_size, c.hidden_size, c.num_heads
+
+    def linear(name, h):
+        return h @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+    def silu(h):
+        return h / (1 + (-h).exp())
+
+    def norm(h):
+        mean = h.mean(-1, keepdim=True)
+        return (h - mean) / (((h - mean) ** 2).mean(-1, keepdim=True) + 1e-6).sqrt()
+
+    def gelu(h):
+        return h / 2 * (1 + ((2 / math.pi) ** 0.5 * (h + 0.044715 * h**3)).tanh())
+
+    cuts = [(i, j) for i in range(0, x.shape[2], k) for j in range(0, x.shape[3], k)]
+    kernel = w["x_embedder.proj.weight"].flatten(1)
+    tokens = torch.stack([x[:, :, i : i + k, j : j + k].double().flatten(1) for i, j in cuts], 1)
+    h = tokens @ kernel.T + w["x_embedder.proj.bias"] + w["pos_embed"]
+    angles = c.t_scale * t.double()[..., None] * 10000 ** (-torch.arange(128, dtype=torch.float64) / 128)
+    time = torch.cat([angles.cos(), angles.sin()], -1)
+    time = linear("t_embedder.mlp.2", silu(linear("t_embedder.mlp.0", time)))
+    cond = silu(time + w["y_embedder.embedding_table.weight"][y][:, None])
+    for i in range(c.depth):
+        name = f"blocks.{i}"
+        parts = linear(f"{name}.adaLN_modulation.1", cond).split(d, -1)
+        shift, scale, gate, shift2, scale2, gate2 = parts
+        q, key, v = linear(f"{name}.attn.qkv", norm(h) * (1 + scale) + shift).split(d, -1)
+        seen = torch.empty_like(q)
+        for head in range(heads):
+            at = slice(head * d // heads, (head + 1) * d // heads)
+            weight = (q[..., at] @ key[..., at].mT / (d // heads) ** 0.5).softmax(-1)
+            seen[..., at] = weight @ v[..., at]
+        h = h + gate * linear(f"{name}.attn.proj", seen)
+        inner = gelu(linear(f"{name}.mlp.fc1", norm(h) * (1 + scale2) + shift2))
+        h = h + gate2 * linear(f"{name}.mlp.fc2", inner)
+    shift, scale = linear("final_layer.adaLN_modulation.1", cond).split(d, -1)
+    out = linear("final_layer.linear", norm(h) * (1 + scale) + shift).unflatten(-1, (k, k, -1))
+    image = x.new_empty(len(x), out.shape[-1], *x.shape[2:], dtype=torch.float64)
+    for n, (i, j) in enumerate(cuts):
+        image[:, :, i : i + k, j : j + k] = out[:, n].movedim(-1, 1)
+    return image[:, :-1], image[:, -1:]
+
+
+@pytest.mark.parametrize(("t_scale", "near"), [(1.0, 5e-6), (1000.0, 5e-5)])  # the features of time are fp32
+def test_the_network_is_the_one_that_the_method_describes(t_scale, near):
+    model = awake(replace(SMALL, t_scale=t_scale)).double()
+    for p in model.parameters():
+        p.mul_(2)  # far from where GELU's two forms would agree
+    model.x_embedder.proj.weight.mul_(1e-3)  # and tokens so small that LayerNorm's epsilon counts
+    model.x_embedder.proj.bias.mul_(1e-3)
+    model.pos_embed.mul_(1e-3)
+    x, t, y = inputs(model)
+    x, t = x.double(), (t * 64).round().double() / 64
+    out = model(x, PatchTime.dense(t), y)
+    for seen, told in zip((out.v, out.logvar), by_the_book(model, x, t, y), strict=True):
+        assert told.std() > 1 and (seen - told).abs().max() < near * told.abs().max()
+
+
 def test_without_attention_a_patch_depends_on_its_own_time_alone():
     model = awake(replace(SMALL, depth=0))
     x, t, y = inputs(model)

@@ -10,7 +10,7 @@ from pf_core.timesteps.gaussian import gaussian
 from pf_core.timesteps.independent import independent
 from pf_core.timesteps.logit_normal import logit_normal
 from pf_core.timesteps.ltg import ltg
-from pf_core.timesteps.srm import srm
+from pf_core.timesteps.srm import _halve, srm
 from pf_core.timesteps.truncated_gaussian import truncated_gaussian
 from pf_core.timesteps.uniform import uniform
 
@@ -113,6 +113,15 @@ def test_srm_patches_are_exchangeable(n):
 def test_srm_is_sharper_with_more_sharpness():
     spreads = [srm(2_000, 64, seeded(), sharpness=s).std(1).mean() for s in (1.0, 4.0, 10.0)]
     assert spreads[0] > 1.2 * spreads[1] > 1.2 * 1.2 * spreads[2] > 0
+
+
+@pytest.mark.parametrize("d, sharpness", [(64, 1.0), (64, 4.0), (9, 1.0)])
+def test_srm_halves_a_group_by_a_beta_law_that_narrows_with_its_size(d, sharpness):
+    a, h = (d - 1 - d % 2) ** 1.05 * sharpness, d // 2
+    total = torch.full((20_000, 1), 0.4 * d)
+    low, high = max(0.0, 0.4 * d - (d - h)), min(0.4 * d, h)
+    first = _halve(total, d, sharpness, seeded(6))[:, 0, :h].sum(1)
+    assert fits((first - low) / (high - low), "beta", a, a)
 
 
 def test_srm_of_two_cells_splits_a_sum_by_a_beta_law():
