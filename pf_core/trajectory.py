@@ -41,7 +41,7 @@ class Frame:
 
     @classmethod
     def of(cls, step: Step, grid: PatchGrid, seconds: float = 0.0) -> "Frame":
-        """x1_hat is from the conditional velocity after guidance, as the sampler would use it."""
+        """x1_hat is from the velocity after guidance. `seconds` since the run began."""
         b, n = step.t.shape
         seen = step.prediction
 
