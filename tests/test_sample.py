@@ -7,6 +7,7 @@ from helpers import bundle
 from pf_core.errors import InputError
 from pf_core.sample import Run, SampleSpec, resolve, sample
 from pf_core.samplers import SAMPLERS
+from pf_core.samplers.common import easiest
 
 SPEC = SampleSpec("nano", "look_ahead", nfe=12, labels=["star"], seeds=[3, 4, 5])
 
@@ -41,6 +42,13 @@ def test_an_image_is_its_seeds_alone(name):
     together, alone = end(net, spec), end(net, dataclasses.replace(spec, seeds=[4]))
     assert torch.allclose(together[1:2], alone, atol=1e-4)
     assert not torch.allclose(together[0], together[1], atol=0.1)
+
+
+def test_a_samplers_own_draws_are_not_the_noises_stream_again():
+    net = bundle()
+    step = next(sample(net, dataclasses.replace(SPEC, sampler="random_order")))
+    scores = torch.stack([torch.rand(net.grid.n, generator=torch.Generator().manual_seed(s)) for s in SPEC.seeds])
+    assert not torch.equal(step.easy, easiest(scores, 0.4, net.grid)[0])
 
 
 def test_given_noise_is_used_as_it_is():

@@ -105,6 +105,7 @@ def test_muon_takes_the_matrices_inside_the_blocks_and_adamw_the_rest():
     names = {id(p): name for name, p in trainer.model.named_parameters()}
     rest, inner = ([names[id(p)] for g in o.param_groups for p in g["params"]] for o in trainer.optimizers)
     assert len(inner) == NANO.depth * 5 and all(n.startswith("blocks.") and n.endswith("weight") for n in inner)
+    assert trainer.optimizers[1].param_groups[0]["adjust_lr_fn"] == "match_rms_adamw"  # else AdamW's rates do not carry
     trained = {n for n, p in trainer.model.named_parameters() if p.requires_grad}
     assert set(rest) | set(inner) == trained and not set(rest) & set(inner)
     assert len(Trainer(build(NANO), replace(SHORT, optimizer="adamw")).optimizers) == 1
