@@ -1,73 +1,111 @@
 """Laboratories of the plane: each a training in a thread of its own, which draws its plots and obeys between steps."""
 
 import json
+import logging
 import queue
 import secrets
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as TooLong
+from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from app.labplots import PLANES, PREDICTED, RACE, LabPlots
 from app.store import UnknownRun
 from pf_core.errors import InputError
-from pf_core.figures import interactive as plots
-from pf_core.figures.static import limits
 from pf_core.samplers import SAMPLERS
-from pf_core.toylab import Field, ToyConfig, ToyState, calibration, distances, fields, trajectories, visited
+from pf_core.toylab import COORDINATES, Fig5, ToyConfig, ToyState, figure5_data, trajectories
+from pf_core.toymeasure import distances, measure
+from pf_core.toystudy import removal, verdict
 
 MAX_LABS = 8
 IDLE = 60.0  # seconds without a question after which a laboratory may be closed for a new one
-FRAME = 0.07  # seconds of training between two pictures
-POINTS, WAYS, LATTICE = 300, 8, 32
-PLOTS = ["data", "generated", "uncertainty", "view", "losses"]
-VIEWS = ["predicted uncertainty", "exact uncertainty", "their difference", "velocity", "calibration"]
+FRAME = 0.06  # seconds of training between two pictures
+WAYS = 8  # chosen starts at most
+JUDGED = 2000  # points generated for the energy distance
+LOOK = {
+    "sampler": next(iter(SAMPLERS)),
+    "settings": {},
+    "nfe": 20,
+    "view": PREDICTED,
+    "coordinate": COORDINATES[0],
+    "t": (0.2, 0.2),
+}
+log = logging.getLogger("patch_forcing.app")
 
 
 class Lab:
-    """One person's training. `plots` hold (version, JSON); `set` and `tell` are for other threads."""
+    """One person's training. All but what stands under "the lab's own thread" is for other threads."""
 
-    def __init__(self, config: ToyConfig):
+    def __init__(self, config: ToyConfig, look: dict[str, Any] = {}, picked: list[tuple[float, float]] = []):
         self.id, self.used = secrets.token_urlsafe(16), time.monotonic()
-        self.version, self.plots, self.said = 0, {}, ""
-        self.playing, self.burst, self.closed = False, None, False
-        self.look = {"sampler": next(iter(SAMPLERS)), "settings": {}, "nfe": 20, "view": VIEWS[0], "t": (0.2, 0.2)}
+        self.version, self.said, self.note, self.touched = 0, "", "", False
+        self.playing, self.burst, self.closed, self.seconds = False, None, False, 0.0
+        self.look = {**LOOK, **look}
+        self.twins: dict[bool, dict[str, float]] = {}
         self._orders: queue.Queue[Callable[[], None]] = queue.Queue()
         self._adopt(ToyState(config))
+        if picked:
+            self.picked = torch.tensor(picked, dtype=torch.float32)[-WAYS:]
         threading.Thread(target=self._work, name="toy", daemon=True).start()
-
-    # for other threads
 
     def tell(self, order: Callable[[], None]) -> None:
         """Have the lab's own thread do something before its next step."""
         self._orders.put(order)
 
+    def ask(self, question: Callable[[], Any], seconds: float = 60) -> Any:
+        """The answer of the lab's own thread. Raises InputError if it takes too long."""
+        answer: Future = Future()
+
+        def order():
+            try:
+                answer.set_result(question())
+            except Exception as e:
+                answer.set_exception(e)
+
+        self.tell(order)
+        try:
+            return answer.result(seconds)
+        except TooLong:
+            raise InputError("The laboratory is busy: try again in a moment.") from None
+
     def restart(self, config: ToyConfig) -> None:
-        """Another data set or recipe, from step 0. Raises InputError before anything changes."""
+        """Another data set or recipe, from step 0; nothing if it is the same. Raises InputError before a change."""
+        if not _but_for(self.state.config, config):
+            return
         state = ToyState(config)
+        self.touched = True
         self.tell(lambda: self._adopt(state))
 
     def set(self, **look: Any) -> None:
         """Change what is looked at."""
+        self.touched = True
         self.tell(lambda: self.look.update(look))
 
     def start(self, steps_a_frame: int | None) -> None:
         def order():
-            self.playing, self.burst, self.begin = not self.state.finished, steps_a_frame, time.perf_counter()
+            self.playing, self.burst, self.touched = not self.state.finished, steps_a_frame, True
+            if self.state.finished:
+                self.note = "It is trained to the end: Rewind goes back to the same start, Reset takes another."
 
         self.tell(order)
+
+    def pace(self, steps_a_frame: int | None) -> None:
+        self.tell(lambda: setattr(self, "burst", steps_a_frame))
 
     def pause(self) -> None:
         self.tell(lambda: setattr(self, "playing", False))
 
     def step(self) -> None:
         def order():
-            self.playing = False
-            self.state.step()
+            self.playing, self.touched = False, True
+            self._steps(1)
 
         self.tell(order)
 
@@ -75,46 +113,78 @@ class Lab:
         def order():
             self.playing, self.seconds = False, 0.0
             self.state.rewind()
+            self.plots = LabPlots(self.state, self.plots.before)
 
         self.tell(order)
 
     def add_start(self, x: float, y: float) -> None:
         """One more trajectory, from (x, y); the oldest goes when there are more than WAYS."""
+        self.touched = True
         point = torch.tensor([[x, y]], dtype=torch.float32)
         self.tell(lambda: setattr(self, "picked", torch.cat([self.picked, point])[-WAYS:]))
 
     def forget_starts(self) -> None:
         self.tell(lambda: setattr(self, "picked", self.state.forks()))
 
-    def since(self, version: int) -> str:
-        """What was drawn after `version`, as JSON."""
+    def figure5(self) -> Fig5:
+        """Fig. 5 of the network as it is, with the chosen starts."""
+        look = self.look
+        run = (look["sampler"], max(look["nfe"], 50), look["settings"])
+        return self.ask(lambda: figure5_data(self.state, *run, picked=self.picked))
+
+    def numbers(self) -> dict[str, Any]:
+        """How right the network is (see pf_core.toylab.measure), and its recipe."""
+        at = self.ask(lambda: measure(self.state) | {"step": self.state.done})
+        return at | {"train_seconds": round(self.seconds, 3), "recipe": self.state.config.to_dict()}
+
+    def points(self) -> torch.Tensor:
+        """(M, 2): the points given, or 2,000 of an endless set."""
+        array = self.state.config.array
+        return self.state.truth(2000) if array is None else torch.as_tensor(np.asarray(array))
+
+    @property
+    def shows_the_plane(self) -> bool:
+        """Whether a click into the view is a place of the plane."""
+        return self.look["view"] in PLANES
+
+    def since(self, version: int, about: dict[str, str] = {}) -> str:
+        """What was drawn after `version`, as JSON, with what else there is to say about the laboratory."""
         self.used = time.monotonic()
-        new = [f"{json.dumps(name)}:{text}" for name, (made, text) in list(self.plots.items()) if made > version]
-        head = {"version": self.version, "busy": self.playing, "said": self.said}
+        new = [f"{json.dumps(name)}:{text}" for name, (made, text) in list(self.plots.made.items()) if made > version]
+        head = {"version": self.version, "busy": self.playing, "said": self.said, **about}
         return json.dumps(head)[:-1] + ', "plots": {' + ",".join(new) + "}}"
 
     # the lab's own thread
 
     def _adopt(self, state: ToyState) -> None:
+        before = getattr(self, "state", None)
+        if before and _but_for(before.config, state.config) != ["stop_gradient"]:
+            self.twins = {}
+        ghost = None
+        if before and before.done > 10 and before.config.data == state.config.data:
+            ghost = np.array(before.history), _changed(before.config, state.config)
         self.state, self.playing, self.seconds = state, False, 0.0
-        self.noise, self.truth = state.starts(POINTS), state.truth(POINTS)
-        self.low, self.high = limits(self.noise.numpy(), self.truth.numpy())
-        spread = self.truth.var(0).mean() + state.source.std**2
-        self.sigma = float(spread.sqrt())  # the colour scale's end, whatever the time
-        self.picked, self._exact, self._data_drawn = state.forks(), {}, False
+        self.plots, self.picked = LabPlots(state, ghost), state.forks()
 
     def _work(self) -> None:
         self._draw()
         _warm_up()
         while not self.closed:
             try:
+                self.note = ""
                 self._obey()
                 if self.playing:
                     self._train()
                 self._draw()
             except InputError as e:
-                self.playing, self.said = False, str(e)
-                self.version += 1
+                self._stumble(str(e))
+            except Exception:
+                log.exception("a laboratory stumbled")
+                self._stumble("Something went wrong inside the program; its log says what. Rewind starts again.")
+
+    def _stumble(self, sentence: str) -> None:
+        self.playing, self.said = False, sentence
+        self.version += 1
 
     def _obey(self) -> None:
         """Do what was asked for; while nothing is to be trained, wait for it."""
@@ -124,94 +194,80 @@ class Lab:
             self._orders.get()()
 
     def _train(self) -> None:
-        begin = time.perf_counter()
-        for _ in range(self.burst or 10_000):
-            if self.state.step() is None or time.perf_counter() - begin > FRAME:
-                break
-        self.seconds += time.perf_counter() - begin
+        self._steps(self.burst or 10_000)
         if self.state.finished:
             self.playing = False
 
+    def _steps(self, most: int) -> None:
+        begin = time.perf_counter()
+        for _ in range(most):
+            if self.state.step() is None or time.perf_counter() - begin > FRAME:
+                break
+        self.seconds += time.perf_counter() - begin
+        if self.state.done and not np.isfinite(self.state.history[-1]).all():
+            self.playing = False
+
     def _draw(self) -> None:
-        look, version = dict(self.look), self.version + 1
-        run = (look["sampler"], look["nfe"], look["settings"])
-        all_ = trajectories(self.state.model, self.noise, *run)
-        made = {
-            "generated": plots.generated(all_.x[all_.on_path].numpy(), _name(look["sampler"]), self.low, self.high),
-            "uncertainty": self._ways(run),
-            "view": self._view(look),
-            "losses": self._losses(),
-        }
-        if not self._data_drawn:
-            made["data"], self._data_drawn = plots.data(self.noise.numpy(), self.truth.numpy()), True
-        for name, figure in made.items():
-            self.plots[name] = (version, json.dumps(figure))
-        self.said, self.version = self._sentence(all_.x[-1]), version
+        look = dict(self.look)
+        self.plots.update(self.version + 1, look, self.picked, self.playing)
+        self.said = self.note or self._sentence(look)
+        self.version += 1
 
-    def _ways(self, run: tuple) -> dict:
-        ways = trajectories(self.state.model, self.picked, *run)
-        on = ways.on_path
-        off = [i for i in range(len(ways.phase)) if i not in on]
-        shade, times = ways.uncertainty[on].numpy(), ways.t[on].numpy()
-        seen = (self.noise.numpy(), self.truth.numpy(), ways.x[on].numpy(), shade, times, self.low, self.high)
-        return plots.uncertainty(*seen, probes=ways.x[off].numpy())
-
-    def _view(self, look: dict) -> dict:
-        if look["view"] == VIEWS[4]:
-            return self._calibration()
-        tx, ty = look["t"]
-        at = f"t_x {tx:.2f}, t_y {ty:.2f}"
-        if look["view"] == VIEWS[3]:
-            seen = self._fields(look["t"], 16)
-            return plots.arrows(f"Velocity at {at}", seen.xs, seen.ys, seen.velocity, seen.exact_velocity)
-        seen = self._fields(look["t"], LATTICE)
-        heat = {VIEWS[0]: seen.sigma, VIEWS[1]: seen.exact_sigma, VIEWS[2]: seen.sigma - seen.exact_sigma}
-        title = {VIEWS[0]: "Predicted sigma", VIEWS[1]: "Exact sigma", VIEWS[2]: "Predicted minus exact sigma"}
-        span = (-self.sigma / 2, self.sigma / 2) if look["view"] == VIEWS[2] else (0.0, self.sigma)
-        return plots.heat(f"{title[look['view']]} at {at}", seen.xs, seen.ys, heat[look["view"]], span, "sigma")
-
-    def _fields(self, t: tuple[float, float], k: int) -> Field:
-        """The network's, and the truth's from the last time it was asked for here."""
-        key = (*t, k)
-        if key not in self._exact:
-            self._exact = {key: fields(self.state, t, self.low, self.high, k)}
-        known = self._exact[key]
-        now = fields(self.state, t, self.low, self.high, k, exact=False)
-        return Field(now.xs, now.ys, now.velocity, known.exact_velocity, now.sigma, known.exact_sigma)
-
-    def _calibration(self) -> dict:
-        seen = calibration(self.state, visited(self.state, 200, 25))
-        values = {
-            "predicted": seen.predicted,
-            "exact": seen.exact,
-            "exact + the velocity's error": seen.exact + seen.error,
-        }
-        return plots.curves("Variance along Euler's way, by t", seen.t, values, "t", "mean variance")
-
-    def _losses(self) -> dict:
-        history = np.array(self.state.history or [(0, np.nan, np.nan)])
-        size = max(1, len(history) // 200)
-        cut = history[: len(history) // size * size].reshape(-1, size, 3).mean(1)
-        return plots.curves("Losses", cut[:, 0], {"velocity MSE": cut[:, 1], "Gaussian NLL": cut[:, 2]}, "step", "loss")
-
-    def _sentence(self, ends: Tensor) -> str:
-        at, said = self.state, f"step {self.state.done:,} of {self.state.config.steps:,}"
+    def _sentence(self, look: dict[str, Any]) -> str:
+        at = self.state
+        if at.done and not np.isfinite(at.history[-1]).all():
+            return f"The training ran away at step {at.done:,}: lower the learning rate, then Start."
+        said = f"Step {at.done:,} of {at.config.steps:,}"
         if self.seconds:
-            said += f" in {self.seconds:.1f} s of training"
-        if not self.playing:
-            far, floor = distances(at, ends)
-            said += f"; energy distance to the data {far:.4f} (two true samples: {floor:.4f})"
-        return said + "."
+            said += f", {self.seconds:.1f} s of training"
+        if self.playing:
+            return said + "."
+        run = (look["sampler"], look["nfe"], look["settings"])
+        far, floor = self.plots.kept("judged", (at.done, str(run)), lambda: self._distances(run))
+        said += f"; energy distance to the data {far:.4f} (two true samples: {floor:.4f})."
+        if look["view"] == RACE:
+            said += " " + verdict(self.plots.race(look["nfe"]))
+        return said + self._twins()
+
+    def _distances(self, run: tuple) -> tuple[float, float]:
+        ends = trajectories(self.state.model, self.state.starts(JUDGED), *run).x[-1]
+        return distances(self.state, ends)
+
+    def _twins(self) -> str:
+        """What the stop-gradient changes, once this training has run to its end with it and without it."""
+        config = self.state.config
+        if not self.state.finished:
+            return ""
+        if config.stop_gradient not in self.twins:
+            self.twins[config.stop_gradient] = measure(self.state, 500, 25)
+        if len(self.twins) == 2:
+            return " " + removal(self.twins[True], self.twins[False])
+        return ""
+
+
+def _but_for(a: ToyConfig, b: ToyConfig) -> list[str]:
+    """The names of what differs."""
+    one, other = asdict(replace(a, array=None)), asdict(replace(b, array=None))
+    same = np.array_equal(a.array if a.array is not None else [], b.array if b.array is not None else [])
+    return [k for k in one if one[k] != other[k]] + ([] if same else ["array"])
+
+
+def _changed(old: ToyConfig, new: ToyConfig) -> str:
+    """What the older one had, in words for a legend."""
+    names = _but_for(old, new)
+    if not names:
+        return "before"
+    value = getattr(old, names[0])
+    words = names[0].replace("_", " ")
+    if isinstance(value, bool):
+        return ("with " if value else "without ") + words.replace("stop gradient", "stop-gradient")
+    return f"{words} {value}" if isinstance(value, int | float | str) else "before"
 
 
 @cache
 def _warm_up() -> None:
     """What a process's first training step loads takes seconds on a busy machine: before anyone presses Start."""
     ToyState(ToyConfig(steps=1, batch_size=2)).step()
-
-
-def _name(sampler: str) -> str:
-    return SAMPLERS[sampler].label.split("(")[0].strip()
 
 
 class Labs:
@@ -221,11 +277,11 @@ class Labs:
         self._labs: dict[str, Lab] = {}
         self._lock = threading.Lock()
 
-    def open(self, config: ToyConfig) -> Lab:
+    def open(self, config: ToyConfig, look: dict[str, Any] = {}, picked: list[tuple[float, float]] = []) -> Lab:
         """Raises InputError for a wrong config, or when all are in use."""
         with self._lock:
             self._make_room()
-            lab = Lab(config)
+            lab = Lab(config, look, picked)
             self._labs[lab.id] = lab
             return lab
 
@@ -235,6 +291,9 @@ class Labs:
         if lab is None:
             raise UnknownRun("This laboratory is closed: reload the page for a new one.")
         return lab
+
+    def __contains__(self, lab_id: object) -> bool:
+        return lab_id in self._labs
 
     def _make_room(self) -> None:
         while len(self._labs) >= MAX_LABS:

@@ -3,9 +3,9 @@
 Data sets like any other (item i comes from (seed, i) alone), an exact Model for each, and a distance between samples.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -16,13 +16,12 @@ from pf_core.errors import InputError
 from pf_core.flow import LOGVAR_RANGE, Source
 from pf_core.oracle import NORMAL, Oracle
 from pf_core.patches import PatchGrid
+from pf_core.point_sets import check_points
 from pf_core.registry import Knob, Registry
 from pf_core.types import PatchTime, Prediction
 
 GRID = PatchGrid(1, 2, 1)
 SHIFTED = Source(mean=(((-2.1, -0.2),),), std=0.35)  # the paper's Fig. 5
-MAX_POINTS = 20_000  # of a drawn or uploaded set
-MAX_COORDINATE = 1e4
 
 
 class GaussianMixture(nn.Module):
@@ -108,9 +107,10 @@ _toy = dataclass(frozen=True, kw_only=True)  # its annotated fields are its knob
 
 @_toy
 class Toy:
-    """A data set in the plane. `source` is the one that it is shown with; `exact()` its Model without a network."""
+    """A data set in the plane. `seed`: which endless series of points; `source` is the one that it is shown with;
+    `exact()` its Model without a network."""
 
-    seed: Annotated[int, Knob(0, 2**31 - 1, "which endless series of points")] = 0
+    seed: int = 0  # no knob: whoever trains on it has a seed of their own to give
 
     names = []  # no classes
     channels = 1
@@ -144,8 +144,11 @@ class _Mixture(Toy):
 
     def _place(self, u: np.ndarray) -> np.ndarray:
         k = _choice(u[:, 0], len(self.means))
-        roots = np.linalg.cholesky(self.covariances)
-        return self.means[k] + np.einsum("bij,bj->bi", roots[k], _normals(u[:, 2:]))
+        return self.means[k] + np.einsum("bij,bj->bi", self._roots[k], _normals(u[:, 2:]))
+
+    @cached_property
+    def _roots(self) -> np.ndarray:
+        return np.linalg.cholesky(self.covariances)
 
 
 @_toy
@@ -243,7 +246,7 @@ class letters(Toy):  # noqa: N801
 class points(Toy):  # noqa: N801
     """Given points, drawn by hand or read from a file.
 
-    array: (M, 2), from 2 to MAX_POINTS points. Item i is one of them, picked by (seed, i). Raises InputError.
+    array: (M, 2), 2 to point_sets.MAX_POINTS points. Item i is one of them, picked by (seed, i). Raises InputError.
     """
 
     def __init__(self, array, *, seed: int = 0):
@@ -268,12 +271,19 @@ def _uniforms(seed: int, indices: Sequence[int]) -> np.ndarray:
 
     A counter-based generator gives four words a count: the index is the count, so a run of neighbours is one call.
     """
-    index = np.asarray(indices, dtype=np.int64)
-    if index.size == 0:
+    if len(indices) == 0:
         return np.empty((0, 4))
+    words = [np.random.Philox(key=[seed, 0], counter=a).random_raw(4 * count) for a, count in _runs(indices)]
+    return (np.concatenate(words).reshape(-1, 4) >> np.uint64(11)) * 2.0**-53
+
+
+def _runs(indices: Sequence[int]) -> list[tuple[int, int]]:
+    """(first, count) of every stretch of neighbours; a range, as training asks for, is one without being looked at."""
+    if isinstance(indices, range) and indices.step == 1:
+        return [(indices.start, len(indices))]
+    index = np.asarray(indices, dtype=np.int64)
     cuts = np.flatnonzero(np.diff(index) != 1) + 1
-    runs = [np.random.Philox(key=[seed, 0], counter=int(r[0])).random_raw(4 * len(r)) for r in np.split(index, cuts)]
-    return (np.concatenate(runs).reshape(-1, 4) >> np.uint64(11)) * 2.0**-53
+    return [(int(run[0]), len(run)) for run in np.split(index, cuts)]
 
 
 def _choice(u: np.ndarray, k: int) -> np.ndarray:
@@ -300,80 +310,16 @@ def _strokes() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([p[:-1] for p in pieces]), np.concatenate([p[1:] for p in pieces])
 
 
-def check_points(array) -> Tensor:
-    """(M, 2) float32. Raises InputError unless there are 2 to MAX_POINTS points, finite, in range, not all the same."""
-    try:
-        found = torch.as_tensor(np.asarray(array, dtype=np.float64))
-    except (TypeError, ValueError):
-        raise InputError("The points must be rows of two numbers, x and y.") from None
-    if found.numel() == 0:
-        raise InputError("There is no point: draw or give at least two.")
-    if found.ndim != 2 or found.shape[1] != 2:
-        raise InputError(f"A point has two numbers, x and y: give an array of (M, 2), not {tuple(found.shape)}.")
-    if len(found) == 1:
-        raise InputError("There is only one point: draw or give at least two.")
-    if len(found) > MAX_POINTS:
-        raise InputError(_too_many(len(found)))
-    if not found.isfinite().all():
-        raise InputError("A coordinate is NaN or infinite: every one must be a finite number.")
-    if found.abs().max() > MAX_COORDINATE:
-        raise InputError(f"Coordinates must lie between -{MAX_COORDINATE:g} and {MAX_COORDINATE:g}.")
-    if (found == found[0]).all():
-        raise InputError("All points are the same: draw or give at least two different ones.")
-    return found.float()
-
-
-def _too_many(count: int) -> str:
-    return f"There are {count:,} points, more than the limit of {MAX_POINTS:,}: give fewer."
-
-
-def read_points(text: str) -> Tensor:
-    """CSV text -> (M, 2) float32: two columns parted by comma, semicolon, tab or blanks; one header line may lead.
-
-    Raises InputError, one sentence, for text that does not hold 2 to MAX_POINTS finite points.
-    """
-    if text.count("\n") > 2 * MAX_POINTS:  # before any work is done
-        raise InputError(_too_many(text.count("\n")))
-    rows = [(i, _cells(line)) for i, line in enumerate(text.lstrip("\ufeff").splitlines(), 1) if line.strip()]
-    if rows and not any(_is_number(cell) for cell in rows[0][1]):
-        rows = rows[1:]
-    return check_points([_point(i, cells) for i, cells in rows])
-
-
-def _cells(line: str) -> list[str]:
-    for mark in (",", ";"):
-        line = line.replace(mark, "\t") if mark in line else line
-    return [cell.strip().strip('"') for cell in (line.split("\t") if "\t" in line.strip(" ") else line.split())]
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _point(line: int, cells: list[str]) -> list[float]:
-    if len(cells) != 2:
-        raise InputError(f"Line {line} has {len(cells)} columns where two, x and y, are needed.")
-    for cell in cells:
-        if not _is_number(cell):
-            raise InputError(f"Line {line} holds {cell[:20]!r} where a number is needed.")
-        if not math.isfinite(float(cell)):
-            raise InputError(f"Line {line} holds {cell[:20]!r}: every coordinate must be a finite number.")
-    return [float(cell) for cell in cells]
-
-
-def energy_distance(a: Tensor, b: Tensor, chunk: int = 1024) -> float:
+def energy_distance(a: Tensor, b: Tensor) -> float:
     """2 E|A - B| - E|A - A'| - E|B - B'| between the samples a (M, 2) and b (K, 2), exact: every pair is counted.
 
     Not negative, and 0 only for equal samples; the unit is that of the points (no square root is taken).
     """
+    return 2 * mean_distance(a, b) - mean_distance(a, a) - mean_distance(b, b)
+
+
+def mean_distance(a: Tensor, b: Tensor, chunk: int = 1024) -> float:
+    """E|A - B| over all pairs of a (M, 2) and b (K, 2); `chunk` rows of a at a time."""
     a, b = a.double(), b.double()
-
-    def mean(p: Tensor, q: Tensor) -> Tensor:
-        sums = [torch.cdist(part, q, compute_mode="donot_use_mm_for_euclid_dist").sum() for part in p.split(chunk)]
-        return torch.stack(sums).sum() / (len(p) * len(q))
-
-    return (2 * mean(a, b) - mean(a, a) - mean(b, b)).item()
+    sums = [torch.cdist(part, b, compute_mode="donot_use_mm_for_euclid_dist").sum() for part in a.split(chunk)]
+    return (torch.stack(sums).sum() / (len(a) * len(b))).item()

@@ -6,7 +6,7 @@ core's, unchanged. Everything here takes and gives points as (B, 2); times as (B
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,12 +20,13 @@ from pf_core.oracle import NORMAL
 from pf_core.registry import Knob
 from pf_core.samplers import SAMPLERS, steps_for, uniform_grid
 from pf_core.timesteps import TIMESTEPS
-from pf_core.toy import GRID, SHIFTED, TOYS, Toy, energy_distance, points
-from pf_core.train import HELD_OUT, TrainConfig, TrainStep, train
+from pf_core.toy import GRID, SHIFTED, TOYS, Toy, points
+from pf_core.train import HELD_OUT, TrainConfig, TrainStep, generator, train
 from pf_core.types import PatchTime
 
 DRAWN = "points"  # the data set's name where the points themselves are given
 SOURCES = {"own": None, "shifted": SHIFTED, "normal": NORMAL}
+WAYS = 20  # evaluations of a picture's chosen ways: one dot each
 FORKS = ((0.15, 0.5), (-0.05, 0.15), (-0.1, -0.1), (0.05, -0.9))  # Fig. 5's four starts, from the source's mean
 
 
@@ -46,7 +47,7 @@ class ToyConfig:
     ] = "own"
     width: Annotated[int, Knob(4, 256, "width of the network")] = 48
     depth: Annotated[int, Knob(1, 8, "residual blocks of the network")] = 3
-    seed: Annotated[int, Knob(0, 2**31 - 1, "of the weights and of every draw")] = 0
+    seed: Annotated[int, Knob(0, 2**31 - 1, "of the weights, the points and every draw")] = 0
     data: str = "two_modes"
     data_settings: dict[str, Any] = field(default_factory=dict)
     array: Any = None
@@ -58,7 +59,7 @@ class ToyConfig:
         if self.data == DRAWN:
             return points([] if self.array is None else self.array, seed=self.seed)
         entry = TOYS[self.data]
-        return entry.fn(**entry.settings(self.data_settings))
+        return entry.fn(seed=self.seed, **entry.settings(self.data_settings))
 
     def train_config(self, source: Source) -> TrainConfig:
         """The core's recipe for it. Raises InputError."""
@@ -95,6 +96,7 @@ class ToyState:
         self.config, self.data = config, config.dataset()
         self.source = SOURCES[config.source] or self.data.source
         self.exact = self.data.exact(self.source)
+        self.kept: dict[Any, Any] = {}  # what others have measured of its data
         self.rewind()
 
     def rewind(self) -> None:
@@ -132,6 +134,11 @@ class ToyState:
         """(count, 2) points of the data set that were not trained on (of a drawn set: picked once more)."""
         return self.data.batch(range(HELD_OUT + first, HELD_OUT + first + count)).images.view(-1, 2)
 
+    def times(self, count: int) -> Tensor:
+        """(count, 2) times as training draws them."""
+        sampler = TIMESTEPS[self.config.timesteps]
+        return sampler.fn(count, 2, generator(self.config.seed), **sampler.settings(self.config.timestep_settings))
+
     def forks(self) -> Tensor:
         """(4, 2) starts around the source's mean, spread as in Fig. 5."""
         unit = torch.tensor(FORKS) / SHIFTED.std
@@ -154,6 +161,11 @@ class Paths:
     def on_path(self) -> list[int]:
         """Indices of the states that the points really pass through, the last included."""
         return [i for i, phase in enumerate(self.phase) if phase != "probe"]
+
+    def part(self, which: slice) -> "Paths":
+        """Those of some points."""
+        x, t, logvar, easy = (a[:, which] for a in (self.x, self.t, self.logvar, self.easy))
+        return Paths(x, t, logvar, self.phase, easy, self.nfe)
 
     @property
     def variance(self) -> Tensor:
@@ -204,6 +216,31 @@ def trajectories(
     )
 
 
+class Fig5(NamedTuple):
+    """The arguments of figures.static.figure5, arrays all: see there."""
+
+    noise: np.ndarray
+    truth: np.ndarray
+    paths: np.ndarray
+    chosen: np.ndarray
+    uncertainty: np.ndarray
+    made_by: str
+
+
+def figure5_data(
+    state: "ToyState", sampler: str, nfe: int, settings: dict[str, Any], picked: Tensor | None = None, count: int = 2000
+) -> Fig5:
+    """What the paper's Fig. 5 shows of this network: `count` points, and the chosen starts (the four forks if None)
+    followed with at most WAYS evaluations, one dot each, as in the paper."""
+    noise, starts = state.starts(count), state.forks() if picked is None else picked
+    all_ = trajectories(state.model, noise, sampler, nfe, settings)
+    chosen = trajectories(state.model, starts, sampler, min(nfe, WAYS), settings)
+    on = chosen.on_path
+    ways = (all_.x[all_.on_path], chosen.x[on], chosen.uncertainty[on])
+    label = SAMPLERS[sampler].label.split("(")[0].strip()
+    return Fig5(*(a.numpy() for a in (noise, state.truth(count), *ways)), label)
+
+
 class _Generators:
     """One generator a point, made when first asked for: most samplers draw nothing."""
 
@@ -217,14 +254,23 @@ class _Generators:
 
 @dataclass(frozen=True)
 class Field:
-    """Values on a square lattice at one time (t_x, t_y). xs, ys (K,); arrays (K, K) or (K, K, 2), rows along y."""
+    """Values on a square lattice at one time (t_x, t_y). xs, ys (K,); arrays (K, K, 2), one a coordinate, rows along
+    y. `variance` is the predicted one, of the velocity's error."""
 
     xs: np.ndarray
     ys: np.ndarray
     velocity: np.ndarray
     exact_velocity: np.ndarray
-    sigma: np.ndarray
-    exact_sigma: np.ndarray
+    variance: np.ndarray
+    exact_variance: np.ndarray
+
+    def sigma(self, of: str = "both", exact: bool = False) -> np.ndarray:
+        """(K, K): the square root of the variance of coordinate "x" or "y", or of the mean of "both"."""
+        variance = self.exact_variance if exact else self.variance
+        return np.sqrt(variance.mean(-1) if of == "both" else variance[..., COORDINATES.index(of) - 1])
+
+
+COORDINATES = ("both", "x", "y")
 
 
 def lattice(low: tuple[float, float], high: tuple[float, float], k: int) -> tuple[np.ndarray, np.ndarray, Tensor]:
@@ -237,74 +283,20 @@ def lattice(low: tuple[float, float], high: tuple[float, float], k: int) -> tupl
 def fields(state: ToyState, t: tuple[float, float], low, high, k: int = 40, exact: bool = True) -> Field:
     """Network and truth on a lattice between the corners `low` and `high`, at (t_x, t_y) in [0, 1]^2.
 
-    sigma = sqrt(mean of exp(logvar) over both coordinates). Without `exact` those arrays are NaN (an oracle's cost much
-    more than the network's).
+    Without `exact` those arrays are NaN (an oracle's cost much more than the network's).
     """
     xs, ys, x = lattice(low, high, k)
     times = torch.tensor([t], dtype=torch.float32).expand(len(x), 2)
 
     def shaped(v: Tensor, logvar: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        return v.view(k, k, 2).numpy(), logvar.exp().mean(-1).sqrt().view(k, k).numpy()
+        return v.view(k, k, 2).numpy(), logvar.exp().view(k, k, 2).numpy()
 
-    v, sigma = shaped(*ask(state.model, x, times))
-    nothing = np.full_like(v, np.nan), np.full_like(sigma, np.nan)
-    exact_v, exact_sigma = shaped(*ask(state.exact, x, times)) if exact else nothing
-    return Field(xs, ys, v, exact_v, sigma, exact_sigma)
+    found = shaped(*ask(state.model, x, times))
+    nothing = (np.full((k, k, 2), np.nan),) * 2
+    true = shaped(*ask(state.exact, x, times)) if exact else nothing
+    return Field(xs, ys, found[0], true[0], found[1], true[1])
 
 
 def visited(state: ToyState, count: int = 2000, steps: int = 50) -> Paths:
     """The states that Euler visits from `count` starts in `steps` steps."""
     return trajectories(state.model, state.starts(count), "euler", steps)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """By flow time, (T,) each: means over the states visited then of predicted and exact variance, and of the
-    squared error of the velocity. A perfect head predicts exact variance plus that error."""
-
-    t: np.ndarray
-    predicted: np.ndarray
-    exact: np.ndarray
-    error: np.ndarray
-
-
-def calibration(state: ToyState, paths: Paths) -> Calibration:
-    """Of states visited by parallel steps (`visited`)."""
-    exact, error = [], []
-    for x, t in zip(paths.x[:-1], paths.t[:-1], strict=True):
-        v, logvar = ask(state.exact, x, t)
-        exact.append(logvar.exp().mean().item())
-        error.append((ask(state.model, x, t)[0] - v).square().mean().item())
-    t = paths.t[:-1].mean((1, 2)).numpy()
-    return Calibration(t, paths.variance.mean(1).numpy(), np.array(exact), np.array(error))
-
-
-def distances(state: ToyState, ends: Tensor, sets: int = 4) -> tuple[float, float]:
-    """Energy distance of generated points (M, 2) from the data, and that of two true samples of the same size.
-
-    Both are means over `sets` true samples, as one pair's distance varies much.
-    """
-    m = len(ends)
-    true = [state.truth(m, first=i * m) for i in range(sets)]
-    far = [energy_distance(ends, part) for part in true]
-    floor = [energy_distance(a, b) for a, b in zip(true, true[1:] + true[:1], strict=True)]
-    return float(np.mean(far)), float(np.mean(floor))
-
-
-def measure(state: ToyState, count: int = 2000, steps: int = 50) -> dict[str, float]:
-    """How right the network is, on the states that Euler visits: against the exact model, coordinate by coordinate.
-
-    logvar_correlation: Pearson, of predicted with exact log-variance. variance_relative_error: mean |predicted - exact|
-    variance over the mean exact one. energy_distance of the ends from the data, and its floor (see `distances`).
-    """
-    paths = visited(state, count, steps)
-    x, t = paths.x[:-1].reshape(-1, 2), paths.t[:-1].reshape(-1, 2)
-    exact = ask(state.exact, x, t)[1].double().flatten()
-    predicted = paths.logvar.double().flatten()
-    distance, floor = distances(state, paths.x[-1])
-    return {
-        "logvar_correlation": torch.corrcoef(torch.stack([predicted, exact]))[0, 1].item(),
-        "variance_relative_error": ((predicted.exp() - exact.exp()).abs().mean() / exact.exp().mean()).item(),
-        "energy_distance": distance,
-        "energy_distance_floor": floor,
-    }

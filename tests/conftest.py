@@ -1,5 +1,8 @@
 import os
 
+# before torch is loaded; see app/__main__.py: on a crowded machine threads that spin mostly wait for each other
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 import torch
 

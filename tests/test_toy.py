@@ -13,17 +13,17 @@ from pf_core.errors import InputError
 from pf_core.flow import LOGVAR_RANGE, Source
 from pf_core.models import mlp
 from pf_core.oracle import Oracle
+from pf_core.point_sets import MAX_POINTS, fit_points, read_points
 from pf_core.timesteps import TIMESTEPS
 from pf_core.toy import (
     GRID,
-    MAX_POINTS,
     NORMAL,
     SHIFTED,
     TOYS,
     GaussianMixture,
     energy_distance,
+    mean_distance,
     points,
-    read_points,
     two_modes,
 )
 from pf_core.types import PatchTime
@@ -162,7 +162,7 @@ def test_items_come_from_seed_and_index_alone(name):
     def make(seed: int):
         if name == "points":
             return points(np.random.default_rng(0).normal(size=(300, 2)), seed=seed)
-        return TOYS[name].fn(**TOYS[name].settings({"seed": seed}))
+        return TOYS[name].fn(seed=seed)
 
     whole = make(3).batch(range(100))
     assert whole.images.shape == (100, 1, 1, 2) and whole.images.dtype == torch.float32
@@ -258,6 +258,15 @@ def test_bad_csv_is_answered_with_one_sentence(text, words):
     assert sentence.endswith(".") and "\n" not in sentence and len(sentence) < 150
 
 
+def test_points_far_out_are_fitted_to_the_plane_and_a_sentence_says_so():
+    near = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
+    assert fit_points(near) == (near, "")
+    for given in (near * 100 + 500, near * 1e-3):
+        found, sentence = fit_points(given)
+        assert found.abs().max() == pytest.approx(2.5, abs=1e-4) and sentence.endswith("fit the plane.")
+        assert torch.allclose(found.mean(0), torch.zeros(2), atol=1e-4)
+
+
 def test_given_points():
     array = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
     data = points(array)
@@ -284,7 +293,7 @@ def test_energy_distance():
     brute = 2 * cdist(a, b).mean() - cdist(a, a).mean() - cdist(b, b).mean()
     a, b = torch.from_numpy(a), torch.from_numpy(b)
     assert energy_distance(a, b) == pytest.approx(brute, abs=1e-12)
-    assert energy_distance(a, b, chunk=64) == pytest.approx(brute, abs=1e-12)
+    assert mean_distance(a, b, chunk=64) == pytest.approx(mean_distance(a, b), abs=1e-12)
     assert energy_distance(a.float(), a.float().flip(0)) == pytest.approx(0, abs=1e-12)
     assert energy_distance(b, a) == pytest.approx(brute, abs=1e-12)
 

@@ -1,6 +1,7 @@
 """The plane's laboratory: training on it, what is measured, its figures and its command."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import plotly.graph_objects as go
@@ -16,13 +17,12 @@ from pf_core.toylab import (
     ToyConfig,
     ToyState,
     ask,
-    calibration,
-    distances,
     fields,
-    measure,
     trajectories,
     visited,
 )
+from pf_core.toymeasure import calibration, distances, measure
+from pf_core.toystudy import race, removal, twins, verdict
 
 SHORT = {"steps": 12, "batch_size": 64}
 
@@ -90,10 +90,11 @@ def test_fields_and_calibration():
     x = torch.tensor([[seen.xs[2], seen.ys[5]]]).float()
     v, logvar = ask(state.exact, x, torch.tensor([[0.2, 0.7]]))
     np.testing.assert_allclose(seen.exact_velocity[5, 2], v[0], atol=1e-4)
-    np.testing.assert_allclose(seen.exact_sigma[5, 2], logvar.exp().mean().sqrt(), atol=1e-4)
-    assert np.isnan(fields(state, (0.2, 0.7), (-3, -2), (3, 2), k=4, exact=False).exact_sigma).all()
+    np.testing.assert_allclose(seen.sigma(exact=True)[5, 2], logvar.exp().mean().sqrt(), atol=1e-4)
+    assert np.isnan(fields(state, (0.2, 0.7), (-3, -2), (3, 2), k=4, exact=False).exact_variance).all()
     exact = ExactState(ToyConfig(**SHORT))
     curve = calibration(exact, visited(exact, 50, 10))
+    assert np.allclose(seen.sigma("x") ** 2 + seen.sigma("y") ** 2, 2 * seen.sigma() ** 2)
     np.testing.assert_allclose(curve.predicted, curve.exact, rtol=1e-4)
     assert curve.error.max() == 0 and curve.t[0] == 0 and len(curve.t) == 10
 
@@ -101,6 +102,33 @@ def test_fields_and_calibration():
 def test_the_stop_gradient_switch_changes_the_training():
     kept, removed = trained(), trained(stop_gradient=False)
     assert kept.history[0] == removed.history[0] and kept.history[-1] != removed.history[-1]
+    found = twins(ToyConfig(**SHORT), count=50, steps=5)
+    assert found["kept"]["losses"] != found["removed"]["losses"]
+    numbers = {"velocity_relative_error": 0.1, "variance_relative_error": 0.25, "energy_distance": 0.02}
+    said = removal(numbers, {k: 2 * v for k, v in numbers.items()})
+    assert said == (
+        "Without the stop-gradient the velocity's squared error is 20% of the exact variance instead of 10%, the "
+        "variance's error is 50% of the exact variance instead of 25%, the energy distance 0.0400 instead of 0.0200."
+    )
+
+
+def test_a_race_counts_what_it_spends_and_says_who_gains():
+    state = ExactState(ToyConfig(**SHORT))
+    found = race(state, 8, count=300)
+    assert set(found.results) == set(SAMPLERS) and max(nfe for nfe, _ in found.results.values()) == 8
+    plain = found.results["euler"][1]
+    assert found.results["heun"][1] < plain < found.results["dual_loop"][1], "as the exact flow has it at 8 NFE"
+    assert "running ahead hurts" in verdict(found) and "Nearest of all: Heun." in verdict(found)
+    ahead = found.results | {"look_ahead": (7, plain / 2)}
+    assert "running ahead helps, most by Look-ahead" in verdict(replace(found, results=ahead))
+    few = race(state, 1, count=50)
+    assert set(few.late) == {"random_order", "dual_loop"} and "running ahead changes nothing" in verdict(few)
+
+
+def test_times_are_drawn_as_in_training():
+    t = ToyState(ToyConfig(timesteps="uniform")).times(50)
+    assert t.shape == (50, 2) and torch.equal(t[:, 0], t[:, 1])
+    assert not torch.equal(*ToyState(ToyConfig()).times(50).T)
 
 
 @pytest.mark.parametrize(
@@ -150,15 +178,18 @@ def test_figures(tmp_path):
     low, high = static.limits(noise, truth)
     seen = fields(state, (0.5, 0.5), low, high, k=6)
     probes = chosen.x[[i for i, p in enumerate(chosen.phase) if p == "probe"]].numpy()
+    ghost = np.arange(2), {"nll": np.arange(2)}
     for made in (
         interactive.data(noise, truth),
         interactive.generated(paths.x.numpy(), "Euler", low, high),
         interactive.uncertainty(noise, truth, way, shade, chosen.t[on].numpy(), low, high, probes),
-        interactive.heat("sigma", seen.xs, seen.ys, seen.sigma, (0, 1), "sigma"),
+        interactive.heat("sigma", seen.xs, seen.ys, seen.sigma(), (0, 1), "sigma"),
         interactive.arrows("v", seen.xs, seen.ys, seen.velocity, seen.exact_velocity),
-        interactive.curves("loss", np.arange(3), {"mse": np.arange(3)}, "step", "loss"),
+        interactive.curves("loss", np.arange(3), {"mse": np.arange(3)}, "step", "loss", ghost, skip=0.1),
+        interactive.bars("race", ["a", "b"], np.array([0.1, 0.2]), 0.05, "distance", "floor"),
+        interactive.times("times", np.random.default_rng(0).random((40, 2))),
     ):
-        assert go.Figure(made).layout.uirevision == "kept" and len(json.dumps(made)) < 40_000
+        assert go.Figure(made).layout.uirevision == "kept" and len(json.dumps(made)) < 60_000
 
 
 def test_command(tmp_path, capsys):
@@ -169,8 +200,10 @@ def test_command(tmp_path, capsys):
     points.write_text("x,y\n" + "".join(f"{i % 7},{i % 3}\n" for i in range(30)))
     assert main(["toy", *small, "--points", str(points), "--out", str(tmp_path / "x.json")]) == 0
     found = json.loads((tmp_path / "x.json").read_text())
-    names = ("logvar_correlation", "variance_relative_error", "energy_distance", "energy_distance_floor")
-    assert {*names, "train_seconds", "recipe"} == set(found) and found["recipe"]["data"] == "points"
+    names = ["logvar_correlation", "variance_relative_error", "energy_distance", "energy_distance_floor"]
+    names += ["velocity_relative_error", "train_seconds", "equal_nfe", "recipe"]
+    assert set(names) == set(found) and found["recipe"]["data"] == "points"
+    assert set(found["equal_nfe"]["samplers"]) == set(SAMPLERS)
     capsys.readouterr()
 
 

@@ -1,5 +1,6 @@
 // Plotly figures that follow a stream: asked for again and again, only what changed is drawn, zoom is kept.
 
+const A_FRAME = 45; // ms of drawing an update, while there are more to come
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 let library = null;
 
@@ -45,12 +46,16 @@ const OPTIONS = { displaylogo: false, responsive: true, modeBarButtonsToRemove: 
 
 class Plots {
   constructor(root, trigger) {
-    Object.assign(this, { root, trigger, figures: {}, boxes: {}, source: "", version: 0, updates: 0, frames: [] });
+    Object.assign(this, { root, trigger, figures: {}, boxes: {}, stale: new Set(), source: "", version: 0, updates: 0, frames: [] });
     this.said = document.createElement("p");
     this.said.className = "pf-plots-said";
     this.grid = document.createElement("div");
     this.grid.className = "pf-plots-grid";
-    root.replaceChildren(this.said, this.grid);
+    this.foot = document.createElement("div");
+    this.foot.className = "pf-plots-foot";
+    this.foot.hidden = true;
+    this.foot.innerHTML = '<p class="pf-plots-links">Download: </p><p class="pf-plots-command" hidden>The same from a shell: <code></code></p>';
+    root.replaceChildren(this.said, this.grid, this.foot);
     new MutationObserver(() => this.redraw()).observe(document.body, { attributeFilter: ["class"] });
   }
 
@@ -59,9 +64,33 @@ class Plots {
     if (value.source === this.source) return;
     this.Plotly = await load(this.at(value.library));
     for (const name of value.plots) this.box(name);
+    this.offer(value.links);
     this.source = value.source;
     this.version = 0;
     if (!this.running) this.follow();
+  }
+
+  offer(links) {
+    this.foot.hidden = !links?.length;
+    const line = this.foot.querySelector(".pf-plots-links");
+    line.replaceChildren("Download: ");
+    for (const [label, address] of links || []) {
+      const link = document.createElement("a");
+      Object.assign(link, { textContent: label, href: new URL(address, document.baseURI).href, download: label });
+      line.append(link, " ");
+    }
+  }
+
+  about(reply) {
+    if (reply.query && reply.query !== this.query) {
+      this.query = reply.query;
+      history.replaceState(null, "", `?${reply.query}${location.hash}`);
+    }
+    if (!reply.command || reply.command === this.command) return;
+    this.command = reply.command;
+    const line = this.foot.querySelector(".pf-plots-command");
+    line.hidden = false;
+    line.querySelector("code").textContent = reply.command;
   }
 
   box(name) {
@@ -93,6 +122,19 @@ class Plots {
     await this.Plotly.react(this.boxes[name], inked(data), themed(layout), OPTIONS);
   }
 
+  // While the stream runs, what is out of date is drawn for a while only, the longest waiting first: so the picture moves
+  // on slow machines too. Sets keep the order in which things were added.
+  async drawSome(busy) {
+    const end = performance.now() + A_FRAME;
+    for (const name of [...this.stale]) {
+      this.stale.delete(name);
+      await this.draw(name);
+      if (busy && performance.now() > end) break;
+    }
+    this.updates += 1;
+    this.frames = [...this.frames.slice(-99), performance.now()];
+  }
+
   async redraw() {
     for (const name of Object.keys(this.figures)) await this.draw(name);
   }
@@ -117,17 +159,21 @@ class Plots {
       this.said.textContent = reply.error;
       return null;
     }
-    if (source !== this.source || reply.version === this.version) return reply.busy;
+    if (source !== this.source) return reply.busy;
+    this.about(reply);
+    if (reply.version !== this.version) this.take(reply);
+    if (this.stale.size) await this.drawSome(reply.busy);
+    return reply.busy;
+  }
+
+  take(reply) {
     this.version = reply.version;
     for (const [name, figure] of Object.entries(reply.plots)) {
       if (!this.boxes[name]) continue;
       this.figures[name] = figure;
-      await this.draw(name);
+      this.stale.add(name);
     }
     if (this.said.textContent !== reply.said) this.said.textContent = reply.said;
-    this.updates += 1;
-    this.frames = [...this.frames.slice(-99), performance.now()];
-    return reply.busy;
   }
 
   lost() {
@@ -143,5 +189,5 @@ export function mount(element, props, watch, trigger, at) {
   window.__plots = plots;
   plots.show(props.value);
   watch("value", () => plots.show(props.value));
-  trigger("opened", {});
+  trigger("opened", { query: location.search });
 }

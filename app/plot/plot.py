@@ -54,7 +54,8 @@ class _Scripted(gr.HTML):
 class StreamingPlot(_Scripted):
     """Value (see `stream`): {"source", "plots", "library"}. The browser asks `source?after=VERSION` again and again
     for {"version", "plots": {name: {"data", "layout"}}, "busy", "said"}; what did not change need not be sent.
-    Events: `opened` once it is on the screen, `picked` {"plot", "x", "y"} for a click anywhere on a plot."""
+    "query", if sent, goes into the address bar when it changes; "command" stands below the plots. Events: `opened`
+    {"query"} (the address's) once it is on the screen, `picked` {"plot", "x", "y"} for a click anywhere on a plot."""
 
     module = "plot.js"
 
@@ -65,6 +66,7 @@ class Brush(_Scripted):
     module = "brush.js"
 
 
-def stream(source: str = "", plots: list[str] = []) -> dict:
-    """StreamingPlot's value: where the figures come from, and the names of the plots in order."""
-    return {"source": source, "plots": plots, "library": PLOTLY.as_posix()}
+def stream(source: str = "", plots: list[str] = [], links: list[list[str]] = []) -> dict:
+    """StreamingPlot's value: where the figures come from, the names of the plots in order, and what can be downloaded,
+    (label, address)."""
+    return {"source": source, "plots": plots, "links": links, "library": PLOTLY.as_posix()}

@@ -3,24 +3,31 @@
 import argparse
 import json
 import os
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from pf_core import files
 from pf_core.cli.common import add_knobs, add_registry_knobs, checked, given, given_of
 from pf_core.errors import InputError
 from pf_core.evaluate import write
+from pf_core.point_sets import fit_points, read_points
 from pf_core.registry import parameters
 from pf_core.sample import versions
 from pf_core.samplers import SAMPLERS
 from pf_core.timesteps import TIMESTEPS
-from pf_core.toy import TOYS, read_points
-from pf_core.toylab import DRAWN, ToyConfig, ToyState, measure, trajectories
+from pf_core.toy import TOYS
+from pf_core.toylab import DRAWN, ToyConfig, ToyState, figure5_data, trajectories
+from pf_core.toymeasure import measure
+from pf_core.toystudy import race
 
 PICTURES = (".png", ".pdf", ".svg")
 MAX_FILE = 20 * 2**20
-SHOWN, WAYS = 2000, 20  # points in a picture; evaluations of the chosen trajectories, one dot each
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--points", metavar="FILE", help="a CSV of two columns, x and y, instead of --data")
     parser.add_argument("--timesteps", default=ToyConfig.timesteps, help=", ".join(TIMESTEPS))
     parser.add_argument("--sampler", default="euler", help="of the picture: " + ", ".join(SAMPLERS))
-    parser.add_argument("--nfe", type=int, default=50, help="of the picture: network evaluations a point; default 50")
+    parser.add_argument(
+        "--nfe",
+        type=int,
+        default=50,
+        help="of the picture and the samplers' comparison: evaluations a point; default 50",
+    )
     parser.add_argument(
         "--out", metavar="FILE", help="x.png, x.pdf or x.svg: Fig. 5; x.json: numbers; default: print numbers"
     )
@@ -42,18 +54,32 @@ def run(args: argparse.Namespace) -> None:
     state = ToyState(config(args))
     settings = SAMPLERS[args.sampler].settings(given_of(args, SAMPLERS))
     trajectories(state.model, state.starts(1), args.sampler, args.nfe, settings)  # a wrong setting is told first
-    begin = time.perf_counter()
-    for _ in state:
-        pass
-    seconds = time.perf_counter() - begin
+    with one_thread():
+        begin = time.perf_counter()
+        for _ in state:
+            pass
+        seconds = time.perf_counter() - begin
     if args.out and Path(args.out).suffix in PICTURES:
         picture(state, args, settings)
         return
-    result = measure(state) | {"train_seconds": round(seconds, 3), "recipe": recipe(state.config)}
+    result = measure(state) | {"train_seconds": round(seconds, 3)}
+    result |= {"equal_nfe": race(state, args.nfe).to_dict(), "recipe": recipe(state.config)}
     if args.out:
         write(args.out, result)
     else:
         print(json.dumps(result, indent=1))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """A step of this small network is many small operations: to share one of them costs more than it saves, and on a
+    busy machine a second thread that waits can make it ten times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def config(args: argparse.Namespace) -> ToyConfig:
@@ -61,10 +87,7 @@ def config(args: argparse.Namespace) -> ToyConfig:
     values = checked(ToyConfig, given(args, parameters(ToyConfig).values()))
     where = {"data": DRAWN, "array": load_points(args.points)} if args.points else {"data": args.data}
     if not args.points:
-        own = given_of(args, TOYS)
-        if "seed" not in TOYS[args.data].knobs:
-            own.pop("seed", None)
-        where["data_settings"] = TOYS[args.data].settings(own)
+        where["data_settings"] = TOYS[args.data].settings(given_of(args, TOYS))
     settings = TIMESTEPS[args.timesteps].settings(given_of(args, TIMESTEPS))
     return ToyConfig(**values, **where, timesteps=args.timesteps, timestep_settings=settings)
 
@@ -86,30 +109,20 @@ def load_points(name: str):
     try:
         if os.path.getsize(name) > MAX_FILE:
             raise InputError(f"{name} is larger than {MAX_FILE // 2**20} MB: give fewer points.")
-        return read_points(Path(name).read_text(encoding="utf-8"))
+        found, sentence = fit_points(read_points(Path(name).read_text(encoding="utf-8")))
     except OSError as e:
         raise InputError(f"Cannot read {name}: {e.strerror}.") from None
     except UnicodeDecodeError:
         raise InputError(f"{name} is not a text file.") from None
+    if sentence:
+        print(sentence, file=sys.stderr)
+    return found
 
 
 def picture(state: ToyState, args: argparse.Namespace, settings: dict[str, Any]) -> None:
     from pf_core.figures import static
 
-    def follow(starts, nfe):
-        return trajectories(state.model, starts, args.sampler, nfe, settings)
-
-    noise = state.starts(SHOWN)
-    all_, chosen = follow(noise, args.nfe), follow(state.forks(), min(args.nfe, WAYS))
-    label = SAMPLERS[args.sampler].label.split("(")[0].strip()
-    figure = static.figure5(
-        noise.numpy(),
-        state.truth(SHOWN).numpy(),
-        all_.x[all_.on_path].numpy(),
-        chosen.x[chosen.on_path].numpy(),
-        chosen.uncertainty[chosen.on_path].numpy(),
-        label,
-    )
+    figure = static.figure5(*figure5_data(state, args.sampler, args.nfe, settings))
     with files.replacing(args.out) as temporary:
         static.save(figure, temporary)
 

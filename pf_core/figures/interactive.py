@@ -30,53 +30,69 @@ def packed(values) -> dict[str, Any]:
     return d | ({"shape": ", ".join(map(str, a.shape))} if a.ndim > 1 else {})
 
 
-def plane(title: str, data: list[dict], low, high, legend: bool = True) -> Figure:
-    """Traces on the plane, both axes alike, framed by the corners low, high (2,)."""
+def plane(title: str, data: list[dict], low, high, under: list[dict] = [], legend: bool = True) -> Figure:
+    """Traces on the plane, both axes alike, framed by the corners low, high (2,); `under` them, shapes."""
     axis = {"zeroline": False, "showgrid": False, "showline": True, "ticks": "outside", "ticklen": 4}
+    axis["constrain"] = "domain"  # the frame is the corners' exactly, whatever the box
+    if max(high[0] - low[0], high[1] - low[1]) <= 9:
+        axis["dtick"] = 1
     layout = {
         "title": {"text": title, "x": 0.5, "font": {"size": 15}},
         "xaxis": {**axis, "range": [float(low[0]), float(high[0])]},
         "yaxis": {**axis, "range": [float(low[1]), float(high[1])], "scaleanchor": "x"},
         "margin": {"l": 32, "r": 10, "t": 34, "b": 28},
         "showlegend": legend,
-        "legend": {"x": 0.01, "y": 0.99, "font": {"size": 11}},
+        "legend": {"x": 0.01, "y": 0.99, "font": {"size": 11}, "itemclick": False, "itemdoubleclick": False},
+        "shapes": under,
         "uirevision": "kept",
         "hovermode": "closest",
     }
     return {"data": data, "layout": layout}
 
 
-def cloud(points: np.ndarray, colour: str, name: str, opacity: float, size: float = 4) -> dict:
-    """points (M, 2)."""
-    marker = {"color": colour, "size": size, "opacity": opacity}
-    return _trace(points, name, mode="markers", marker=marker, hoverinfo="skip")
+def dots(points: np.ndarray, colour: str, opacity: float, size: float = 4) -> dict:
+    """points (M, 2) as one shape: strokes of no length, which the page's style sheet ends in round caps. Hundreds of
+    markers would be hundreds of nodes, which no browser redraws ten times a second."""
+    text = "".join([f"M{x:.3f},{y:.3f}L{x + 1e-3:.3f},{y:.3f}" for x, y in _finite(points)])
+    return _shape(text, colour, opacity, size)
+
+
+def ways(paths: np.ndarray, colour: str, opacity: float, width: float) -> dict:
+    """Polylines (S, B, 2) as one shape."""
+    parts = [[f"{x:.3f},{y:.3f}" for x, y in _finite(way)] for way in paths.transpose(1, 0, 2)]
+    return _shape("".join(["M" + "L".join(part) for part in parts if part]), colour, opacity, width)
+
+
+def _finite(points: np.ndarray) -> list:
+    return points[np.isfinite(points).all(-1)].tolist()
+
+
+def _shape(path: str, colour: str, opacity: float, width: float) -> dict:
+    line = {"color": colour, "width": width}
+    return {"type": "path", "path": path or "M0,0", "line": line, "opacity": opacity, "layer": "below"}
+
+
+def _key(name: str, colour: str, opacity: float) -> dict:
+    """A legend's line for what is drawn as a shape."""
+    marker = {"color": colour, "size": 5, "opacity": opacity}
+    return {"type": "scatter", "x": [None], "y": [None], "mode": "markers", "marker": marker, "name": name}
 
 
 def _trace(points: np.ndarray, name: str, **more) -> dict:
     return {"type": "scatter", "x": packed(points[:, 0]), "y": packed(points[:, 1]), "name": name, **more}
 
 
-def _joined(paths: np.ndarray) -> np.ndarray:
-    """(S, B, 2) -> one polyline (B * (S + 1), 2) with a gap (NaN) after each path."""
-    gap = np.full((1, *paths.shape[1:]), np.nan)
-    return np.concatenate([paths, gap]).transpose(1, 0, 2).reshape(-1, 2)
-
-
 def data(noise: np.ndarray, truth: np.ndarray) -> Figure:
     """Fig. 5, left: noise (M, 2), truth (M, 2)."""
-    traces = [cloud(noise, NOISE, "noise", 0.4), cloud(truth, TRUTH, "ground truth", 0.6)]
-    return plane("Data", traces, *limits(noise, truth))
+    keys = [_key("noise", NOISE, 0.6), _key("ground truth", TRUTH, 0.8)]
+    return plane("Data", keys, *limits(noise, truth), [dots(noise, NOISE, 0.55), dots(truth, TRUTH, 0.75)])
 
 
 def generated(paths: np.ndarray, made_by: str, low, high, lines: int = 80) -> Figure:
     """Fig. 5, middle: paths (S, B, 2), the first `lines` of them drawn; framed by low, high (2,)."""
-    way = {"mode": "lines", "line": {"color": "rgba(110, 110, 120, 0.28)", "width": 1}, "hoverinfo": "skip"}
-    traces = [
-        cloud(paths[-1], MADE, "generated", 0.65),
-        cloud(paths[0], NOISE, "starts", 0.3),
-        _trace(_joined(paths[:, :lines]), "ways", showlegend=False, **way),
-    ]
-    return plane(f"Generated ({made_by})", traces, low, high)
+    under = [dots(paths[0], NOISE, 0.45), ways(paths[:, :lines], "#6e6e78", 0.35, 1), dots(paths[-1], MADE, 0.8)]
+    keys = [_key("generated", MADE, 0.8), _key("starts", NOISE, 0.5)]
+    return plane(f"Generated ({made_by})", keys, low, high, under)
 
 
 def uncertainty(
@@ -93,18 +109,14 @@ def uncertainty(
     probes (P, K, 2): states that a sampler only looked at, drawn hollow."""
     bar = {"title": {"text": "Normalized uncertainty", "side": "right"}, "tickvals": [0, 0.5, 1], **_THIN}
     marker = {
-        "color": packed(shade.T.ravel()), "colorscale": MAP, "cmin": 0, "cmax": 1, "size": 8, "colorbar": bar,
+        "color": packed(shade.T.ravel()), "colorscale": MAP, "cmin": 0, "cmax": 1, "size": 6.5, "colorbar": bar,
         "line": {"width": 0.6, "color": "#444"},
     }  # fmt: skip
     hover = "t_x %{customdata[0]:.2f}, t_y %{customdata[1]:.2f}<br>%{marker.color:.2f}<extra></extra>"
     flat = chosen.transpose(1, 0, 2).reshape(-1, 2)
     told = packed(times.transpose(1, 0, 2).reshape(-1, 2))
-    way = {"mode": "lines", "line": {"color": "#777", "width": 1.2}, "hoverinfo": "skip", "showlegend": False}
-    traces = [
-        cloud(noise, NOISE, "noise", 0.2),
-        cloud(truth, TRUTH, "ground truth", 0.25),
-        _trace(_joined(chosen), "way", **way),
-    ]
+    under = [dots(noise, NOISE, 0.3), dots(truth, TRUTH, 0.35), ways(chosen, "#777777", 1.0, 1.2)]
+    traces = [_key("noise", NOISE, 0.4), _key("ground truth", TRUTH, 0.5)]
     if probes is not None and len(probes):
         hollow = {"symbol": "diamond-open", "size": 6, "color": "#3b82c4"}
         traces.append(_trace(probes.reshape(-1, 2), "looked at", mode="markers", marker=hollow, hoverinfo="skip"))
@@ -113,7 +125,7 @@ def uncertainty(
         _ends(chosen[0], "trajectory start", "x-thin-open", 11),
         _ends(chosen[-1], "trajectory end", "star", 12),
     ]
-    return plane("Sampling trajectories with uncertainty", traces, low, high)
+    return plane("Sampling trajectories with uncertainty", traces, low, high, under)
 
 
 def _ends(points: np.ndarray, name: str, symbol: str, size: int) -> dict:
@@ -141,30 +153,84 @@ def arrows(title: str, xs: np.ndarray, ys: np.ndarray, v: np.ndarray, exact: np.
     longest = max(float(np.nanmax(np.linalg.norm(v, axis=-1))), 1e-6)
     feet = np.stack(np.meshgrid(xs, ys), -1).reshape(-1, 2)
 
-    def strokes(field: np.ndarray, colour: str, name: str, width: float) -> dict:
+    def strokes(field: np.ndarray, colour: str, opacity: float, width: float) -> dict:
         tips = feet + field.reshape(-1, 2) / longest * step * 1.4
-        line = {"color": colour, "width": width}
-        return _trace(_joined(np.stack([feet, tips])), name, mode="lines", line=line, hoverinfo="skip")
+        return ways(np.stack([feet, tips]), colour, opacity, width)
 
-    traces = [] if exact is None else [strokes(exact, TRUTH, "exact", 2.6)]
-    traces += [strokes(v, MADE, "network", 1.3), cloud(feet, MADE, "", 0.7, 2.5) | {"showlegend": False}]
-    return plane(title, traces, (xs[0], ys[0]), (xs[-1], ys[-1]))
+    under = [] if exact is None else [strokes(exact, TRUTH, 0.8, 2.6)]
+    under += [strokes(v, MADE, 1.0, 1.3), dots(feet, MADE, 0.7, 3)]
+    keys = ([] if exact is None else [_key("exact", TRUTH, 1.0)]) + [_key("network", MADE, 1.0)]
+    return plane(title, keys, (xs[0], ys[0]), (xs[-1], ys[-1]), under)
 
 
-def curves(title: str, x: np.ndarray, ys: dict[str, np.ndarray], x_title: str, y_title: str) -> Figure:
-    """Named curves (T,) over x (T,)."""
-    colours = (MADE, NOISE, TRUTH, "#555555")
-    data = [
-        {"type": "scatter", "mode": "lines", "x": packed(x), "y": packed(y), "name": name, "line": {"color": colour}}
-        for (name, y), colour in zip(ys.items(), colours, strict=False)
-    ]
-    layout = {
+def curves(
+    title: str,
+    x: np.ndarray,
+    ys: dict[str, np.ndarray],
+    x_title: str,
+    y_title: str,
+    before: tuple[np.ndarray, dict[str, np.ndarray]] | None = None,
+    shape: str = "linear",
+    skip: float = 0.0,
+) -> Figure:
+    """Named curves (T,) over x (T,); `before`, another x and its curves, is drawn dotted. shape "hv": as stairs; skip:
+    the share of each curve, at its start, that may leave the frame."""
+    data = []
+    for at, named, dash in ((x, ys, "solid"), *([(*before, "dot")] if before else [])):
+        for (name, y), colour in zip(named.items(), _COLOURS, strict=False):
+            line = {"color": colour, "dash": dash, "shape": shape}
+            data.append(
+                {"type": "scatter", "mode": "lines", "x": packed(at), "y": packed(y), "name": name, "line": line}
+            )
+    layout = _chart(title, x_title, y_title)
+    if skip:
+        layout["yaxis"]["range"] = _settled([*ys.values(), *(before[1].values() if before else [])], skip)
+    return {"data": data, "layout": layout}
+
+
+def _settled(curves: list[np.ndarray], skip: float) -> list[float]:
+    """A range for what the curves do after their first `skip`."""
+    late = np.concatenate([y[int(skip * len(y)) :] for y in curves])
+    late = late[np.isfinite(late)]
+    low, high = (float(late.min()), float(late.max())) if late.size else (0.0, 1.0)
+    air = 0.08 * (high - low) + 1e-3
+    return [min(low, 0.0) - air, high + 3 * air]
+
+
+_COLOURS = (MADE, NOISE, TRUTH, "#555555")
+
+
+def _chart(title: str, x_title: str, y_title: str) -> dict[str, Any]:
+    return {
         "title": {"text": title, "x": 0.5, "font": {"size": 15}},
-        "xaxis": {"title": {"text": x_title}, "zeroline": False},
+        "xaxis": {"title": {"text": x_title, "standoff": 6}, "zeroline": False},
         "yaxis": {"title": {"text": y_title}, "zeroline": False},
-        "margin": {"l": 52, "r": 12, "t": 36, "b": 42},
+        "margin": {"l": 58, "r": 12, "t": 36, "b": 52},
         "legend": {"x": 0.99, "y": 0.99, "xanchor": "right", "font": {"size": 11}},
         "uirevision": "kept",
         "showlegend": True,
     }
-    return {"data": data, "layout": layout}
+
+
+def bars(title: str, names: list[str], values: np.ndarray, floor: float, unit: str, best: str) -> Figure:
+    """One bar a name, and a line at `floor`, called `best`: no bar can be expected below it."""
+    bar = {
+        "type": "bar", "x": names, "y": packed(values), "marker": {"color": MADE}, "showlegend": False,
+        "text": [f"{v:.4f}" for v in values], "textposition": "outside", "cliponaxis": False,
+        "hovertemplate": "%{x}: %{y:.4f}<extra></extra>",
+    }  # fmt: skip
+    line = {"color": TRUTH, "width": 2, "dash": "dash"}
+    at = [floor] * len(names)
+    level = {"type": "scatter", "mode": "lines", "x": names, "y": at, "name": best, "line": line, "hoverinfo": "skip"}
+    layout = _chart(title, "", unit)
+    layout["yaxis"] |= {"rangemode": "tozero", "range": [0, 1.18 * float(max(*values, floor))], "autorange": False}
+    return {"data": [bar, level], "layout": layout}
+
+
+def times(title: str, t: np.ndarray) -> Figure:
+    """Pairs (t_x, t_y), (M, 2), in the unit square."""
+    made = plane(title, [], (-0.03, -0.03), (1.03, 1.03), [dots(t, MADE, 0.5)], legend=False)
+    for axis, name in (("xaxis", "t_x"), ("yaxis", "t_y")):
+        made["layout"][axis]["title"] = {"text": name}
+    made["layout"]["margin"] |= {"l": 48, "b": 42}
+    return made
