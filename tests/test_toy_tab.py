@@ -324,8 +324,11 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     page.wait_for_function("window.__plots.query?.includes('data=points')")
     assert page.locator("#toy-said p").count() == 0
     page.evaluate("window.scrollTo(0, 0)")
-    kept = zoom(page, "generated")
     lab = toy.labs(served).get(page.evaluate("new URLSearchParams(location.search).get('lab')"))
+    until(lambda: lab.state.config.data == "points" and lab._orders.empty())
+    framed = "(low) => Math.abs(window.__plots.figures.generated.layout.xaxis.range[0] - low) < 1e-6"
+    page.wait_for_function(framed + " && !window.__plots.stale.size", arg=float(lab.plots.low[0]))
+    kept = zoom(page, "generated")
     page.evaluate("window.__drawn = window.__plots.updates")
     for _ in range(50):  # every press of Step is one more picture, however slow the machine is
         before = page.evaluate("window.__plots.version")

@@ -201,9 +201,10 @@ def test_command(tmp_path, capsys):
     assert main(["toy", *small, "--points", str(points), "--out", str(tmp_path / "x.json")]) == 0
     found = json.loads((tmp_path / "x.json").read_text())
     names = ["logvar_correlation", "variance_relative_error", "energy_distance", "energy_distance_floor"]
-    names += ["velocity_relative_error", "train_seconds", "equal_nfe", "recipe"]
+    names += ["velocity_relative_error", "train_seconds", "train_cpu_seconds", "equal_nfe", "recipe"]
     assert set(names) == set(found) and found["recipe"]["data"] == "points"
-    assert set(found["equal_nfe"]["samplers"]) == set(SAMPLERS)
+    assert [r["nfe_budget"] for r in found["equal_nfe"]] == [8, 16, 32]
+    assert all(set(r["samplers"]) == set(SAMPLERS) for r in found["equal_nfe"])
     capsys.readouterr()
 
 

@@ -27,7 +27,8 @@ function style(address) {
 function themed(layout) {
   const dark = document.body.classList.contains("dark");
   const ink = dark ? "#e6e9f0" : "#1d2433", rule = dark ? "#465063" : "#98a1b3", grid = dark ? "#232a37" : "#eceff4";
-  const axis = (given) => ({ ...given, linecolor: rule, tickcolor: rule, gridcolor: grid });
+  // plotly writes a person's zoom into the range it is given: it gets a copy
+  const axis = (given) => ({ ...given, ...(given?.range && { range: [...given.range] }), linecolor: rule, tickcolor: rule, gridcolor: grid });
   return {
     ...layout, autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: ink, size: 12, family: "inherit" },
@@ -46,7 +47,7 @@ const OPTIONS = { displaylogo: false, responsive: true, modeBarButtonsToRemove: 
 
 class Plots {
   constructor(root, trigger) {
-    Object.assign(this, { root, trigger, figures: {}, boxes: {}, stale: new Set(), source: "", version: 0, updates: 0, frames: [] });
+    Object.assign(this, { root, trigger, figures: {}, boxes: {}, stale: new Set(), drawn: {}, source: "", version: 0, updates: 0, frames: [] });
     this.said = document.createElement("p");
     this.said.className = "pf-plots-said";
     this.grid = document.createElement("div");
@@ -101,11 +102,13 @@ class Plots {
     this.grid.append(box);
     this.boxes[name] = box;
     let down = null;
-    box.addEventListener("pointerdown", (e) => { down = [e.clientX, e.clientY, e.target]; }, true);
+    box.addEventListener("pointerdown", (e) => { down = [e.clientX, e.clientY]; this.held = name; }, true);
     window.addEventListener("pointerup", (e) => {
       if (down && Math.hypot(e.clientX - down[0], e.clientY - down[1]) < 4) this.pick(name, e);
       down = null;
+      if (this.held === name) setTimeout(() => { this.held = null; }, 0); // plotly's own handler comes first
     }, true);
+    window.addEventListener("pointercancel", () => { down = this.held = null; }, true);
   }
 
   pick(name, event) {
@@ -119,7 +122,11 @@ class Plots {
 
   async draw(name) {
     const { data, layout } = this.figures[name];
-    await this.Plotly.react(this.boxes[name], inked(data), themed(layout), OPTIONS);
+    const frame = layout.yaxis.scaleanchor ? JSON.stringify([layout.xaxis.range, layout.yaxis.range]) : "chart";
+    // In another frame react() would stretch the axes to the old one's box, and forget a zoom made in that.
+    const plot = this.drawn[name] === frame ? this.Plotly.react : this.Plotly.newPlot;
+    this.drawn[name] = frame;
+    await plot(this.boxes[name], inked(data), themed(layout), OPTIONS);
   }
 
   // While the stream runs, what is out of date is drawn for a while only, the longest waiting first: so the picture moves
@@ -127,6 +134,7 @@ class Plots {
   async drawSome(busy) {
     const end = performance.now() + A_FRAME;
     for (const name of [...this.stale]) {
+      if (name === this.held) continue; // someone is dragging there
       this.stale.delete(name);
       await this.draw(name);
       if (busy && performance.now() > end) break;

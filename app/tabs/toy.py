@@ -148,9 +148,9 @@ class ToyTab:
         groups = [*self.data_knobs.groups, *self.timestep_knobs.groups, *self.knobs.groups, self.drawing]
         return [self.lab_id, self.plot, self.said, *self.recipe, *self.looks, *shown, *groups]
 
-    def on_open(self, lab_id: str, event: gr.EventData = None) -> list:
+    def on_open(self, lab_id: str, event: gr.EventData) -> list:
         """The laboratory of this page or link if it is still open, else a new one with the link's settings."""
-        asked = dict(parse_qsl(str((event._data if event else {}).get("query", "")).lstrip("?")))
+        asked = dict(parse_qsl(str((event._data or {}).get("query", "")).lstrip("?")))
         asked = asked if asked.get("tab") == TITLE.lower() else {}
         sentence = ""
         try:
@@ -228,7 +228,7 @@ class ToyTab:
         values[4] = secrets.randbelow(100_000)
         return values[4], self.on_recipe(lab_id, *values)
 
-    def on_drawn(self, lab_id: str, data: str, drawn: Any, *values, event: gr.EventData = None) -> tuple:
+    def on_drawn(self, lab_id: str, event: gr.EventData, data: str, drawn: Any, *values) -> tuple:
         return self._given(event._data.get("points"), lab_id, *values)
 
     def on_file(self, path: str, lab_id: str, data: str, drawn: Any, *values) -> tuple:
