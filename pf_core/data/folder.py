@@ -93,11 +93,10 @@ class folder:  # noqa: N801 (a registry's names are its functions' and classes' 
     def batch(self, indices: range | list[int]) -> Pictures:
         found = [self._place(int(i)) for i in indices]
         rows, flipped = np.array([row for row, _ in found], int), np.array([flip for _, flip in found], bool)
-        pixels = np.array(self._packed.pixels[rows])  # (B, H, W, 3)
+        pixels = np.array(self._packed.pixels[rows])  # (B, 3, H, W)
         if self.flip:
-            pixels[flipped] = pixels[flipped, :, ::-1]
-        # bytes are put in order before they are floats, which are four times as long
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1)
+            pixels[flipped] = pixels[flipped, :, :, ::-1]
+        images = torch.from_numpy(pixels).float().div_(127.5).sub_(1)
         captions = [self._listing.items[self._kept[row]].caption for row in rows]
         return Pictures(images, torch.from_numpy(self.labels[rows]), captions)
 

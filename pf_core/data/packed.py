@@ -25,12 +25,12 @@ from pf_core.errors import InputError
 MOST = 16 * 2**30  # bytes of all packed files together; the longest unused go first
 SPARE = 2**29  # bytes of disk that are left to others
 _WORKERS = 2  # two pictures decoded at once: bounded memory
-_VERSION = 1  # of how pixels are made
+_VERSION = 2  # of how pixels are made
 
 
 @dataclass(frozen=True)
 class Packed:
-    """pixels: (N, size, size, 3) uint8 of the items numbered in `kept`; digest: of everything that training sees."""
+    """pixels: (N, 3, size, size) uint8 of the items numbered in `kept`; digest: of everything that training sees."""
 
     pixels: np.ndarray
     kept: list[int]
@@ -83,7 +83,8 @@ def _decode(items: Sequence[Item], classes: Sequence[str], size: int, path: Path
 
 def _pixels(item: Item, size: int) -> bytes | Skipped:
     try:
-        return pictures.square(item.entry.read(), size, name=printable(item.entry.name)).tobytes()
+        pixels = pictures.square(item.entry.read(), size, name=printable(item.entry.name))
+        return pixels.transpose(2, 0, 1).tobytes()  # as networks want it: nothing is left to do a batch
     except InputError as e:
         return Skipped.of(item.entry.name, e)
 
@@ -91,7 +92,7 @@ def _pixels(item: Item, size: int) -> bytes | Skipped:
 def _opened(path: Path, size: int) -> Packed | None:
     try:
         about = json.loads(path.with_suffix(".json").read_text())
-        shape = (len(about["kept"]), size, size, 3)
+        shape = (len(about["kept"]), 3, size, size)
         if path.stat().st_size != np.prod(shape):
             return None
         pixels = np.memmap(path, np.uint8, "r", shape=shape) if shape[0] else np.empty(shape, np.uint8)
