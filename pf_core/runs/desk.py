@@ -47,6 +47,10 @@ class Desk:
         self._said = time.monotonic()
         self.folder.write_status(self.status, durable)
 
+    def note(self, **news: Any) -> None:
+        """Remember for the next word, which may be the last."""
+        self.status = replace(self.status, **news)
+
     def silent(self) -> bool:
         """Whether it is time for another word."""
         return time.monotonic() - self._said >= HEARTBEAT

@@ -93,7 +93,7 @@ class Sitting:
     def run(self, data, model: torch.nn.Module, state: dict | None, tensorboard: bool) -> Iterator[TrainStep]:
         start = state["step"] if state else 0
         self.data, self.begin, self.away, self.last = data, time.perf_counter(), 0.0, None
-        self._logged = (start, self.begin, 0.0)
+        self._logged = None
         pin(self.folder, data, start)
         self.folder.forget_after(start)
         with Events(self.folder.path / "tensorboard", tensorboard, start) as self.events:
@@ -118,6 +118,9 @@ class Sitting:
     def _after(self, at: TrainStep) -> None:
         due = _due(at.step, self.recipe.config.steps)
         began = time.perf_counter()
+        self.desk.note(step=at.step, seconds=round(self.seconds, 1))
+        if self._logged is None:  # the first step imports, compiles, allocates: it says nothing of the speed
+            self._logged = (at.step, began, 0.0)
         if due(self.intervals.log):
             self._log(at)
         if due(self.intervals.validate):
@@ -131,22 +134,28 @@ class Sitting:
         if due(self.intervals.save):
             self._save(at)
         self._aside += time.perf_counter() - began
-        self.desk.beat(step=at.step, seconds=round(self.seconds, 1))
+        self.desk.beat()
 
     _aside = 0.0  # seconds spent on anything but steps: they do not count as the training's speed
 
     def _log(self, at: TrainStep) -> None:
-        step, when, aside = self._logged
-        now = time.perf_counter()
-        took = max(now - when - (self._aside - aside), 1e-9)
-        self._logged = (at.step, now, self._aside)
-        rate = (at.step - step) * self.recipe.config.batch_size / took
-        left = (self.recipe.config.steps - at.step) * (now - when) / (at.step - step)
-        speed = {"images_per_second": round(rate, 1), "seconds_left": round(left, 1)}
+        speed = self._speed(at)
         entry = _scalars(at) | {"lr": self.recipe.config.lr * at.rate} | speed | {"seconds": round(self.seconds, 1)}
         self.folder.append(step=at.step, **entry)
         self.events.scalars(at.step, entry)
-        self.desk.beat(step=at.step, **speed)
+        self.desk.note(**speed)
+
+    def _speed(self, at: TrainStep) -> dict[str, float]:
+        """Of the steps since the last line, without looks and saves; what is left has them. {} at the first step."""
+        step, when, aside = self._logged
+        now = time.perf_counter()
+        steps, took = at.step - step, now - when
+        if not steps:
+            return {}
+        self._logged = (at.step, now, self._aside)
+        rate = steps * self.recipe.config.batch_size / max(took - (self._aside - aside), 1e-9)
+        left = (self.recipe.config.steps - at.step) * took / steps
+        return {"images_per_second": round(rate, 1), "seconds_left": round(left, 1)}
 
     def _draw(self, at: TrainStep) -> None:
         live.draw_samples(self.folder, self.recipe, self.data.names, at.trainer.ema, at.step)
