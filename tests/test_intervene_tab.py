@@ -11,7 +11,7 @@ from app_world import ended, networks  # noqa: F401
 from PIL import Image
 from test_browser import browser, page, pytestmark, served  # noqa: F401
 
-from app.intervene.change import factor, panel
+from app.intervene.change import factor
 from app.intervene.edits import Pictures, allowed, used
 from app.intervene.intervention import BASE, CLEAN, DATA, EDITED, GUESS, MINE, RUNS_OWN, STATE, THIS, Now
 from app.routes import exported
@@ -23,8 +23,6 @@ from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.experiments import EXPERIMENTS, SELECTIONS
 from pf_core.intervene import EDITS
-from pf_core.patches import PatchGrid
-from pf_core.probe import Context
 from pf_core.registry import Knob
 from pf_core.sample import SampleSpec
 from pf_core.samplers import SAMPLERS
@@ -313,16 +311,6 @@ def test_a_recipe_cannot_fetch_from_the_servers_disk(tab, monkeypatch):
     with pytest.raises(InputError, match="own data only"):
         tab.session.start(SampleSpec("nano", "euler", nfe=2, edits=[edit]))
     allowed([edit | {"source": {"dataset": "shapes", "index": 0, "settings": {"series": 3}}}], None)
-
-
-@pytest.mark.parametrize(("shape", "titles"), [((16, 24), 3), ((64, 96), 1)])
-def test_the_panel_takes_any_grid(shape, titles):
-    grid = PatchGrid(*shape, 4)
-    before, others = torch.linspace(-4, 0, grid.n), torch.arange(grid.n) > 1
-    after = before + torch.where(others, -0.5, 0.0)
-    shown = panel(Context(before, after, others, others & (before > -1), -0.5, -0.5), grid, "here")
-    assert shown.count(f'viewBox="0 0 {grid.cols} {grid.rows}"') == 3 and shown.count("<title>") == titles * grid.n
-    assert "Row 1, column 2: clean" in shown and "<b>÷\xa01.28</b>" in shown
 
 
 def test_factors_are_readable():

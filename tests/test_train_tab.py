@@ -78,11 +78,12 @@ def test_the_controls_say_the_recipe(tab):
         ({"name": "../x"}, "no name for a run"),
         ({"dataset": "folder"}, "pictures"),
         ({"init": "/etc/passwd"}, "no network"),
+        ({"device": "tpu"}, "device must"),
     ],
 )
 def test_what_is_wrong_is_a_sentence_and_starts_nothing(tab, changes, says):
-    before = tab.jobs.names()
-    board, said, *_ = tab.on_start(None, None, *given(tab, **changes))
+    before, device = tab.jobs.names(), changes.pop("device", "auto")
+    board, said, *_ = tab.on_start(None, None, device, *given(tab, **changes))
     assert says in said and tab.jobs.names() == before and board != {"chosen": []}
 
 
@@ -237,3 +238,9 @@ def test_a_training_in_the_browser(page, served, runs):  # noqa: F811
     page.click("[data-act=delete]")
     page.wait_for_selector(row, state="detached")
     assert "browsed" not in jobs.names()
+
+
+def test_settings_of_the_machine_are_checked(tab):
+    assert tab.on_setting("parallel", 2) == "" and tab.jobs.settings.parallel == 2
+    assert "parallel must" in tab.on_setting("parallel", 0) and tab.jobs.settings.parallel == 2
+    tab.on_setting("parallel", 1)

@@ -12,7 +12,6 @@ from pf_core.patches import PatchGrid
 from pf_core.probe import Context
 
 MOST = 8  # times: the signed map's ends; fixed, so that panels can be compared
-MOST_WORDS = 256  # patches: above, only the signed map says on pointing what each one is
 _CLEAN = "#8a909c"
 _NO = "\N{NO-BREAK SPACE}"
 
@@ -23,7 +22,6 @@ def panel(found: Context, grid: PatchGrid, where: str) -> str:
     colours = _hex(coloured((signed / math.log(MOST) + 1).view(grid.rows, grid.cols) / 2, SIGNED_MAP))
     change = [colour if other else _CLEAN for colour, other in zip(colours, found.others.tolist(), strict=True)]
     words = [_patch_words(found, grid, p) for p in range(grid.n)]
-    unsaid = words if grid.n <= MOST_WORDS else [""] * grid.n
     before, after = (_hex(sigma_colours(v)) for v in (found.before, found.after))
     low, high = SIGMA_RANGE
     sigma = [f"{low:g}", f"{math.sqrt(low * high):.2g}", f"{high:g}"]
@@ -37,14 +35,14 @@ def panel(found: Context, grid: PatchGrid, where: str) -> str:
             SIGNED_MAP,
             [f"÷{_NO}{MOST} or more", "same", f"×{_NO}{MOST} or more"],
         )
-        + _map("sigma before", before, unsaid, found, grid, SIGMA_MAP, sigma)
-        + _map("sigma after", after, unsaid, found, grid, SIGMA_MAP, sigma)
+        + _map("sigma before", before, words, found, grid, SIGMA_MAP, sigma)
+        + _map("sigma after", after, words, found, grid, SIGMA_MAP, sigma)
     )
     return (
         f'<div class="pfi-change"><div class="pfi-numbers" role="status">{_said(found)}</div>'
         f'<div class="pfi-maps">{maps}</div>'
         f'<p class="pfi-note">One forward pass at {html.escape(where)}, the conditional sigma. Grey: the clean patches '
-        "themselves. Dotted: hard patches. Blue: surer, red: less sure. Scales are fixed, logarithmic.</p></div>"
+        "themselves. Dotted: hard patches. Blue is surer, red less sure.</p></div>"
     )
 
 
@@ -101,7 +99,7 @@ def _map(
     """A map whose patches say on pointing what they are."""
     cells = "".join(
         f'<g transform="translate({p % grid.cols} {p // grid.cols})"><rect width="1.02" height="1.02" fill="{colour}"/>'
-        f"{_DOT if hard else ''}{f'<title>{text}</title>' if text else ''}</g>"
+        f"{_DOT if hard else ''}<title>{text}</title></g>"
         for p, (colour, text, hard) in enumerate(zip(colours, words, found.hard.tolist(), strict=True))
     )
     marks = "".join(f"<span>{tick}</span>" for tick in ticks)

@@ -1,5 +1,6 @@
 """Train: set up a training, start it as a job that outlives the page, and watch what it learns about difficulty."""
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,17 +18,19 @@ from pf_core.checkpoint import ORACLES
 from pf_core.data import DATASETS
 from pf_core.draws import draws
 from pf_core.errors import InputError
-from pf_core.jobs import Jobs
+from pf_core.jobs import Jobs, Settings
 from pf_core.models import PRESETS
 from pf_core.plans import PLANS, Estimate, estimate, pair
 from pf_core.registry import parameters
 from pf_core.runs import Intervals, TrainRecipe
+from pf_core.runs.training import DEVICES
 from pf_core.timesteps import TIMESTEPS
 from pf_core.train import TrainConfig
 
 __all__ = ["TITLE", "build", "routes"]
 
 TITLE = "Train"
+MACHINE = ("parallel", "threads", "nice", "disk_gb")  # what people may set of jobs.Settings here
 SIMPLE = ("steps",)  # the others stand under Advanced
 NOTHING = "none"
 OWN = "folder"  # the data set of own pictures
@@ -72,12 +75,19 @@ class Train:
         self.said = gr.Markdown("", elem_classes="pf-said", elem_id="train-said")
         self.estimated = gr.Markdown("", elem_classes="pf-estimate", elem_id="train-estimate")
         with gr.Accordion("Advanced", open=False, elem_classes="pf-advanced"):
+            self.device = gr.Dropdown(
+                list(DEVICES), value="auto", label="Device", info="auto: a GPU where there is one"
+            )
             self.difficulty = gr.Checkbox(True, label="Difficulty head", info="off: the SiT baseline")
             self.init = gr.Dropdown([NOTHING, *self.networks()], value=NOTHING, label="Start from the weights of")
             self.config |= {name: component(knob) for name, knob in self.known.items() if name not in SIMPLE}
             self.every = component(parameters(Intervals)["samples"])
             self.data_knobs = KnobGroups(DATASETS, next(iter(DATASETS)))
             self.time_knobs = KnobGroups(TIMESTEPS, TrainConfig.timesteps)
+
+        with gr.Accordion("This machine", open=False, elem_classes="pf-advanced"):
+            known, now = parameters(Settings), self.jobs.settings
+            self.machine = {name: component(replace(known[name], default=getattr(now, name))) for name in MACHINE}
 
     def wire(self) -> None:
         simple = [self.name, self.dataset, self.model, self.timesteps, self.difficulty, self.init, self.every]
@@ -99,9 +109,12 @@ class Train:
             )
         self.measure.click(self.on_estimate, self.inputs, [self.estimated, self.said], show_progress="hidden",
                            api_visibility="private", concurrency_limit=1)  # fmt: skip
-        self.start.click(self.on_start, [self.fork_of, self.forking, *self.inputs],
+        self.start.click(self.on_start, [self.fork_of, self.forking, self.device, *self.inputs],
                          [*shown, self.fork_of, self.forking], **_QUIET)  # fmt: skip
-        self.both.click(self.on_pair, self.inputs, shown, **_QUIET)
+        self.both.click(self.on_pair, [self.device, *self.inputs], shown, **_QUIET)
+        for name, control in self.machine.items():
+            event = control.release if isinstance(control, gr.Slider) else control.input
+            event(lambda value, name=name: self.on_setting(name, value), control, self.said, **_QUIET)
         self.board.picked(self.on_pick, None, self.plots, **_QUIET)
         self.board.acted(self.on_act, None, [self.said, self.fork_of, self.forking, *self.inputs], **_QUIET)
 
@@ -187,25 +200,32 @@ class Train:
         except InputError as e:
             return "", str(e)
 
-    def on_start(self, fork_of: str | None, forking: Any, *values) -> tuple:
+    def on_start(self, fork_of: str | None, forking: Any, device: str, *values) -> tuple:
         try:
             name, recipe, every = self.recipe(values)
             if fork_of:
                 step = None if forking in (None, SAVED) else int(forking)
                 info = self.jobs.fork(fork_of, name or self.jobs.free_name(f"{fork_of}-fork"), recipe, step, every)
             else:
-                info = self.jobs.create(name or self.jobs.free_name(_wish(recipe)), recipe, every)
+                info = self.jobs.create(name or self.jobs.free_name(_wish(recipe)), recipe, every, device=device)
         except (InputError, ValueError) as e:
             return gr.skip(), str(e), gr.skip(), gr.skip()
         return {"chosen": [info.name]}, "", None, gr.update(visible=False)
 
-    def on_pair(self, *values) -> tuple:
+    def on_setting(self, name: str, value: Any) -> str:
+        try:
+            self.jobs.configure(**{name: value})
+        except InputError as e:
+            return str(e)
+        return ""
+
+    def on_pair(self, device: str, *values) -> tuple:
         try:
             name, recipe, every = self.recipe(values)
             made = []
             for part, each in zip(("sit", "pft"), pair(recipe), strict=True):
                 wish = self.jobs.free_name(f"{name}-{part}" if name else _wish(each))
-                made.append(self.jobs.create(wish, each, every).name)
+                made.append(self.jobs.create(wish, each, every, device=device).name)
         except InputError as e:
             return gr.skip(), str(e)
         return {"chosen": made}, ""

@@ -51,6 +51,7 @@ def calibration(title: str, parts: Sequence[Mapping[str, Any]]) -> Figure:
         data.append(_line(part["predicted"], part["real"], f"t = {part['t']:.2f}", colour, markers=True))
     layout = _layout(title, "predicted squared error", "real squared error", True)
     layout["xaxis"]["type"] = "log"
+    layout["legend"] |= {"y": 0.01, "yanchor": "bottom"}  # the curves run up the diagonal
     return {"data": data, "layout": layout}
 
 
