@@ -10,7 +10,8 @@ ROOT = Path(__file__).parent.parent
 ROOMS = """
     __init__ errors files pictures point_sets patches registry types flow timesteps draws models codecs conditioning
     data oracle toy guidance samplers trajectory compare export checkpoint intervene probe experiments sample judges
-    metrics evaluate train look lesson toylab toymeasure toystudy runs jobs plans figures studies presets cli __main__
+    metrics evaluate train look lesson toylab toymeasure toystudy runs jobs plans figures studies presets axes sweep
+    sheet cli __main__
 """.split()  # each imports only from those before it
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 MAY_UNPICKLE = {"pf_core/models/convert.py"}
