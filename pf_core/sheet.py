@@ -54,8 +54,10 @@ def read_sweep(path: str | Path) -> Sweep:
     try:
         with Image.open(path) as picture:
             return Sweep.from_dict(json.loads(picture.info["sweep"]))
+    except InputError as e:
+        raise InputError(f"{Path(path).name} holds a sweep that cannot be run here: {e}") from None
     except (KeyError, ValueError, UnidentifiedImageError, OSError):
-        raise InputError(f"{path} holds no sweep: give a sheet that a sweep ended in.") from None
+        raise InputError(f"{Path(path).name} holds no sweep: give a sheet that a sweep ended in.") from None
 
 
 def _heading(sweep: Sweep, axis: int, i: int) -> str:

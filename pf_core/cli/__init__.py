@@ -10,7 +10,21 @@ from pf_core.cli.common import Parser
 from pf_core.data import places
 from pf_core.errors import InputError
 
-MODULES = ("list_", "sample", "train", "runs", "data", "evaluate", "report", "study", "toy", "judge", "info", "bench")
+MODULES = (
+    "list_",
+    "sample",
+    "sweep",
+    "train",
+    "runs",
+    "data",
+    "evaluate",
+    "report",
+    "study",
+    "toy",
+    "judge",
+    "info",
+    "bench",
+)
 
 
 class Commands(Mapping[str, ModuleType]):

@@ -17,7 +17,8 @@ from pf_core.samplers import SAMPLERS
 from pf_core.trajectory import Trajectory, follow
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that `from_flags` reads."""
     parser.add_argument("--checkpoint", help="a shipped name or a .safetensors file: " + ", ".join(checkpoint.names()))
     parser.add_argument("--sampler", help=", ".join(SAMPLERS))
     parser.add_argument("--nfe", help="budget of network evaluations an image; default 64")
@@ -26,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg-scale", help="classifier-free guidance; 1 is off")
     parser.add_argument("--guidance-interval", metavar="LO,HI", help="guide only patches with t in [LO, HI]")
     parser.add_argument("--seeds", help="one an image: 0-15, or 1,4,9; default 0")
+    parser.add_argument("--precision", help="fp32 (default) or bf16")
+    add_registry_knobs(parser, SAMPLERS)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_recipe_flags(parser)
     parser.add_argument(
         "--noise", metavar="FILE", help="safetensors file with tensor x0 (B, C, H, W), instead of the seeds' noise"
     )
@@ -39,9 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="run.safetensors, .png (film strip), .gif, .webp, .mp4 or .json (the recipe alone)",
     )
-    parser.add_argument("--precision", help="fp32 (default) or bf16")
     parser.add_argument("--sheet", action="store_true", help="PNG: the results alone, ten a row, not the film strip")
-    add_registry_knobs(parser, SAMPLERS)
 
 
 BESIDE_A_RECIPE = {"command", "recipe", "device", "out", "sheet"}  # any other flag would change the run
@@ -50,7 +55,7 @@ BESIDE_A_RECIPE = {"command", "recipe", "device", "out", "sheet"}  # any other f
 def run(args: argparse.Namespace) -> None:
     files.check_writable(args.out)
     check_suffix(args.out, args.sheet)
-    spec = _from_recipe(args) if args.recipe else _from_flags(args)
+    spec = _from_recipe(args) if args.recipe else from_flags(args)
     bundle = checkpoint.load(spec.checkpoint, device(args.device))
     x0 = _noise(spec, args.recipe)
     job = Run(bundle, spec, x0, _edit_images(args.recipe))
@@ -64,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     )
 
 
-def _from_flags(args: argparse.Namespace) -> SampleSpec:
+def from_flags(args: argparse.Namespace) -> SampleSpec:
     if args.nfe is not None and args.steps is not None:
         raise InputError("Give --nfe or --steps, not both.")
     if args.checkpoint is None:
@@ -80,7 +85,7 @@ def _from_flags(args: argparse.Namespace) -> SampleSpec:
         guidance_interval=interval(args.guidance_interval),
         seeds=seeds("0" if args.seeds is None else args.seeds),
         precision="fp32" if args.precision is None else args.precision,
-        noise=None if args.noise is None else {"file": args.noise, "sha256": _digest(args.noise)},
+        noise=None if (noise := getattr(args, "noise", None)) is None else {"file": noise, "sha256": _digest(noise)},
     )
 
 
