@@ -38,6 +38,7 @@ class Session:
         self._queue: deque[StoredRun] = deque()
         self._active: StoredRun | None = None
         self._turn = threading.Condition()
+        self.sampling = threading.Lock()  # held while a run, or a sweep's cell, is drawn
         threading.Thread(target=self._work, name="sampling", daemon=True).start()
 
     # networks
@@ -85,7 +86,7 @@ class Session:
             if len(self._queue) >= MAX_WAITING:
                 raise InputError(f"{MAX_WAITING} runs are waiting already: try again in a moment.")
             self._queue.append(self.store.add(run))
-            self._turn.notify()
+            self._turn.notify_all()
         return run
 
     def stop(self, run_id: str | None) -> StoredRun:
@@ -103,14 +104,23 @@ class Session:
         with self._turn:
             return list(self._queue).index(run) + (self._active is not None) if run in self._queue else 0
 
+    def idle(self, stop: threading.Event) -> bool:
+        """Wait until no run waits or runs: True; False once `stop` is set. What then takes `sampling` goes between."""
+        with self._turn:
+            while not stop.is_set() and (self._queue or self._active is not None):
+                self._turn.wait(0.2)
+        return not stop.is_set()
+
     def _work(self) -> None:
         while True:
             with self._turn:
                 self._active = None
+                self._turn.notify_all()
                 self._turn.wait_for(lambda: self._queue)
                 run = self._active = self._queue.popleft()
                 run.state = RUNNING
-            self._sample(run)
+            with self.sampling:
+                self._sample(run)
             run.job = None
             self.store.trim()
 

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
 
@@ -24,29 +25,34 @@ def sheet(sweep: Sweep, done: Iterable[Done]) -> Image.Image:
     longest = max((side for d in found.values() if d.image for side in d.image.size), default=_TILE)
     zoom = max(1, _TILE // longest)
     tile, (columns, rows, blocks) = max(longest * zoom, _SMALLEST), sweep.shape
-    left = 2 * _GAP + int(max(_FONT.getlength(_heading(sweep, 1, y)) for y in range(rows)))
+    left = 2 * _GAP + int(max(_FONT.getlength(heading(sweep, 1, y)) for y in range(rows)))
     top, width = 3 * _LINE, left + columns * (tile + _GAP)
     page = Image.new("RGB", (blocks * width + _GAP, top + rows * (tile + _GAP)), _PAPER)
     draw = ImageDraw.Draw(page)
-    draw.text((_GAP, 2), _title(sweep), _FAINT, _FONT)
+    draw.text((_GAP, 2), title(sweep), _FAINT, _FONT)
     for z, y, x in product(range(blocks), range(rows), range(columns)):
         across, down = z * width + left + x * (tile + _GAP), top + y * (tile + _GAP)
         if x == y == 0:
-            draw.text((across, _LINE), _heading(sweep, 2, z), _INK, _FONT)
+            draw.text((across, _LINE), heading(sweep, 2, z), _INK, _FONT)
         if y == 0:
-            draw.text((across, 2 * _LINE), _fit(_heading(sweep, 0, x), tile), _INK, _FONT)
+            draw.text((across, 2 * _LINE), _fit(heading(sweep, 0, x), tile), _INK, _FONT)
         if x == 0:
-            draw.text((z * width + _GAP, down + tile // 2 - 7), _heading(sweep, 1, y), _INK, _FONT)
+            draw.text((z * width + _GAP, down + tile // 2 - 7), heading(sweep, 1, y), _INK, _FONT)
         page.paste(_tile(found.get((x, y, z)), tile, zoom), (across, down))
     return page
 
 
 def save_sheet(path: str | Path, sweep: Sweep, done: Iterable[Done]) -> None:
     """The sheet as a PNG with the sweep inside, for `read_sweep`. Raises InputError if it cannot be written."""
+    with files.replacing(path) as temporary:
+        write_sheet(temporary, sweep, done)
+
+
+def write_sheet(target: str | Path | BinaryIO, sweep: Sweep, done: Iterable[Done]) -> None:
+    """As save_sheet, to anything that can be written to."""
     info = PngImagePlugin.PngInfo()
     info.add_text("sweep", json.dumps(sweep.to_dict()))
-    with files.replacing(path) as temporary:
-        sheet(sweep, done).save(temporary, "PNG", pnginfo=info)
+    sheet(sweep, done).save(target, "PNG", pnginfo=info)
 
 
 def read_sweep(path: str | Path) -> Sweep:
@@ -60,7 +66,7 @@ def read_sweep(path: str | Path) -> Sweep:
         raise InputError(f"{Path(path).name} holds no sweep: give a sheet that a sweep ended in.") from None
 
 
-def _heading(sweep: Sweep, axis: int, i: int) -> str:
+def heading(sweep: Sweep, axis: int, i: int) -> str:
     """What stands over a column (axis 0), beside a row (1) or over a block (2)."""
     if axis >= len(sweep.axes):
         return ""
@@ -77,7 +83,7 @@ def _fit(text: str, width: int) -> str:
     return text
 
 
-def _title(sweep: Sweep) -> str:
+def title(sweep: Sweep) -> str:
     """What does not vary."""
     base = sweep.base
     fixed = {"checkpoint": base.checkpoint, "sampler": base.sampler, "nfe": base.nfe, "steps": base.steps}

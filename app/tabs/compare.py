@@ -13,6 +13,7 @@ from app.controls import KnobGroups
 from app.difference import number, panel
 from app.session import MAX_IMAGES, MAX_NFE, Session, title
 from app.store import ACTIVE, StoredRun
+from app.sweep import panel as sweep
 from app.viewer.viewer import FrameViewer, manifest
 from pf_core.compare import THRESHOLD
 from pf_core.errors import InputError
@@ -21,6 +22,7 @@ from pf_core.sample import SampleSpec
 from pf_core.samplers import SAMPLERS
 
 TITLE = "Compare"
+routes = sweep.routes  # of the sweep's tiles and sheet
 MOST, LETTERS = 4, "ABCD"
 SEED_RANGE, MAX_CFG = 2**31 - 1, 8
 NO_CLASS = "none"
@@ -94,6 +96,7 @@ class Compare:
         self.build_difference()
         self.ids = gr.State([])
         self.wire()
+        self.sweep = sweep.SweepPanel(self)
 
     def build_difference(self) -> None:
         with gr.Column(visible=False, elem_classes="pf-difference") as self.box:
@@ -144,6 +147,7 @@ class Compare:
         boxes = [c for column in self.columns for c in (column.box, *column.inputs)]
         outputs = [self.viewer, self.ids, self.said, self.box, self.one, self.other, *self.shared, *boxes]
         demo.load(self.from_link, None, outputs, **_QUIET)
+        self.sweep.on_load(demo)
 
     # what there is to choose
 
@@ -270,7 +274,7 @@ class Compare:
         asked = dict(request.query_params)
         width = sum(1 + len(column.inputs) for column in self.columns)
         nothing = [gr.skip()] * (3 + len(self.shared) + width)
-        if asked.get("tab") != TITLE.lower() or not set(asked) - {"tab"}:
+        if asked.get("tab") != TITLE.lower() or not {"c1", "runs"} & set(asked):
             return [gr.skip(), gr.skip(), gr.skip(), *nothing]
         try:
             updates, count = self.controls_from(asked)
