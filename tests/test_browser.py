@@ -35,8 +35,10 @@ class Slowed:
 
     def __init__(self, model, pause):
         self.model, self.grid, self.channels, self.pause = model, model.grid, model.channels, pause
+        self.calls = 0
 
     def __call__(self, *given):
+        self.calls += 1
         time.sleep(self.pause)
         return self.model(*given)
 
@@ -222,14 +224,24 @@ def test_several_runs_on_one_clock(page, served):
     page.evaluate("window.__viewer.go(3)")
     assert len(set(page.evaluate(outer))) == 1
     assert page.locator(".pfv-say").count() == 3
+    page.select_option("[data-set=align]", "seconds")
+    page.evaluate("window.__viewer.go(window.__viewer.frames - 1)")
+    phase = "window.__viewer.runs.map((run, r) => run.frames[window.__viewer.frameIndex(r)].phase)"
+    assert page.evaluate(phase) == ["final"] * 3
+    page.evaluate("window.__viewer.go(24)")
+    here = page.evaluate("window.__viewer.clock.ticks[24]")
+    shown = page.evaluate(phase.replace("phase", "seconds"))
+    assert max(shown) == here and min(shown) < here  # each shows its last frame by that time
 
 
 def test_a_recording_plays_at_first_paint(page, served):
     bundle = served.bundle("nano")
     path = served.recordings_folder / "first.safetensors"
     record(Run(bundle, spec())).save(path)
+    before = bundle.model.calls
     page.goto(served.address)
     page.wait_for_function("window.__viewer && window.__viewer.player.playing && window.__viewer.index > 1")
+    assert bundle.model.calls == before  # alive without any network evaluated
     assert "recorded" in page.inner_text(".pfv-state")
     path.unlink()
 

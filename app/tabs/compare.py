@@ -94,7 +94,8 @@ class Compare:
         self.said = gr.Markdown("", elem_classes="pf-said", elem_id="compare-said")
         self.viewer = FrameViewer(manifest(empty=EMPTY), elem_id="compare-viewer")
         self.build_difference()
-        self.ids = gr.State([])
+        self.ids = gr.State([])  # of the runs that are shown
+        self.mine = gr.State([])  # of those that were started from this page: the next ones replace them
         self.wire()
         self.sweep = sweep.SweepPanel(self)
 
@@ -125,8 +126,8 @@ class Compare:
         measured = [self.place, self.ids, self.one, self.other, self.at, self.threshold]
         self.run.click(
             self.on_run,
-            [self.ids, *self.inputs],
-            [self.viewer, self.ids, self.said, self.box, self.one, self.other],
+            [self.mine, *self.inputs],
+            [self.viewer, self.ids, self.said, self.box, self.one, self.other, self.mine],
             api_name="compare",
             show_progress="hidden",
             queue=False,
@@ -217,10 +218,10 @@ class Compare:
                 started[-1].label = f"{letter} · {title(spec)}"
         except InputError as e:
             self.halt([run.id for run in started])
-            return [gr.skip(), gr.skip(), str(e), *[gr.skip()] * 3]
+            return [gr.skip(), gr.skip(), str(e), *[gr.skip()] * 4]
         ids = [run.id for run in started]
         query = urlencode(self.link(ids, specs, values))
-        return [manifest(started, query=query), ids, "", *self.choices(len(ids))]
+        return [manifest(started, query=query), ids, "", *self.choices(len(ids)), ids]
 
     def choices(self, count: int) -> list:
         letters = list(LETTERS[:count])
