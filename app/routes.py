@@ -139,9 +139,12 @@ def static_files() -> dict[str, Path]:
 
 
 def head() -> str:
-    """Links to the style sheets, for the page's head: Gradio's own css options rewrite selectors, dark mode's too."""
-    sheets = [name for name in static_files() if name.endswith(".css")]
-    return "".join(f'<link rel="stylesheet" href="pf/static/{version()}/{name}">' for name in sheets)
+    """Links for the page's head: to the style sheets (Gradio's own css options rewrite selectors, dark mode's too), and
+    to the viewer's scripts, so that they are here by the time that Gradio mounts the viewer."""
+    base, files = f"pf/static/{version()}", static_files()
+    sheets = [f'<link rel="stylesheet" href="{base}/{name}">' for name in files if name.endswith(".css")]
+    scripts = [name for name, path in files.items() if path.parent.name == "viewer" and path.suffix == ".js"]
+    return "".join(sheets + [f'<link rel="modulepreload" href="{base}/{name}">' for name in scripts])
 
 
 def static_file(request: Request) -> Response:

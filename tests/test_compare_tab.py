@@ -97,7 +97,8 @@ def test_a_link_brings_columns_and_runs_back(tab, session):  # noqa: F811
     from urllib.parse import parse_qsl
 
     query = dict(parse_qsl(shown["query"]))
-    assert tab.on_run([], *values())[-1] != ids  # a page stops the runs that it started, not those of a link
+    mine = tab.on_run([], *values())[-1]  # a page stops the runs that it started, not those of a link
+    assert mine != ids and all(ended(session.store.get(i)).state == "done" for i in [*mine, *ids])
     found = tab.from_link(SimpleNamespace(query_params=query))
     assert found[1] == ids and found[2] == "" and found[6] == 2 and found[8:11] == [3, 2, 8]
     gone = tab.from_link(SimpleNamespace(query_params=query | {"runs": "x,y"}))
