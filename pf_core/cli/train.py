@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from pf_core import checkpoint
+from pf_core import checkpoint, plans
 from pf_core.cli.common import add_knobs, add_registry_knobs, checked, given, given_of
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
@@ -70,7 +70,9 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(measure(recipe, intervals).to_dict()))
         return
     tensorboard = args.tensorboard or (args.resume and bool(folder.about().get("tensorboard")))
-    command = "python -m pf_core " + shlex.join(sys.argv[1:])
+    # a resumed run's own words are "--resume": what repeats it from the start is its recipe
+    words = ["train", *plans.command(recipe, args.out, intervals)] if args.resume else sys.argv[1:]
+    command = "python -m pf_core " + shlex.join(words)
     _follow(execute(folder, args.resume, recipe, intervals, command, tensorboard), folder, recipe)
 
 
