@@ -46,7 +46,9 @@ PLANS = {
             "two minutes",
             "A small network: blobs of the right colours, and difficulty that knows background from object.",
             120,
-            TrainRecipe(model="mini", config=TrainConfig(steps=400, batch_size=32, ema=0.98, warmup=20)),
+            TrainRecipe(
+                model="mini", config=TrainConfig(steps=400, batch_size=32, lr=6e-3, muon_lr=9e-3, ema=0.98, warmup=20)
+            ),
             Intervals(save=50, log=5, validate=100, samples=100),
         ),
         Plan(

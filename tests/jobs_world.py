@@ -64,4 +64,4 @@ def jobs(tmp_path):
             made.force_stop(info.name)
 
 
-__all__ = ["ENDLESS", "QUICK", "jobs", "past", "reaches", "recipe", "replace", "until"]
+__all__ = ["ENDLESS", "QUICK", "Jobs", "jobs", "past", "reaches", "recipe", "replace", "until"]

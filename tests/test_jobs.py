@@ -4,9 +4,12 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import zipfile
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +23,7 @@ from pf_core.jobs import Jobs
 from pf_core.jobs.look import trainer
 from pf_core.runs import Intervals, RunFolder, execute, process
 
+HERE = Path(__file__).parent
 TRUTH = 5.0  # seconds in which the list tells the truth, whatever happened
 
 
@@ -108,7 +112,10 @@ def test_the_list_tells_the_truth_soon_after_a_kill_and_resume_goes_on(jobs):
 
 
 def test_one_trains_and_the_others_queue_in_order_over_a_restart(jobs):
-    jobs.create("a", ENDLESS, QUICK)
+    server = f"""import os; from jobs_world import *
+Jobs({str(jobs.root)!r}).create("a", ENDLESS, QUICK); os.kill(os.getpid(), 9)"""
+    killed = subprocess.run([sys.executable, "-c", server], env={**os.environ, "PYTHONPATH": f"{HERE.parent}:{HERE}"})
+    assert killed.returncode == -signal.SIGKILL, "the server that started it is killed, the trainer goes on"
     jobs.create("b", recipe(3), QUICK)
     jobs.create("c", recipe(3), QUICK)
     places = {i.name: (i.state, i.place) for i in jobs.all()}

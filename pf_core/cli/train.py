@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ def run(args: argparse.Namespace) -> None:
 def _follow(steps: Iterator[TrainStep], folder: RunFolder, recipe: TrainRecipe) -> None:
     """Run the training behind a progress bar."""
     if saved := folder.saved_step():
-        print(f"Goes on from step {saved:,} of {recipe.config.steps:,}.", flush=True)
+        with suppress(OSError):  # a full disk must not end it here, where nothing can tell why
+            print(f"Goes on from step {saved:,} of {recipe.config.steps:,}.", flush=True)
     bar = tqdm(total=recipe.config.steps, initial=saved, unit="step", disable=None, dynamic_ncols=True)
     for at in steps:
         if at.step % 10 == 0:

@@ -9,6 +9,7 @@
     steps, values = column(entries, "mse"); smooth(values)   # from pf_core.runs
     jobs.samples(name), jobs.file(name, "sheet" | "strip" | "trajectory", step); jobs.kept(name)
     jobs.packed(name)                   # the whole run as a zip, in pieces;  jobs.network(name) -> Path of its weights
+    jobs.create(..., device="cpu"); see pf_core.plans for PLANS, pair, estimate
     jobs.usage(name) or jobs.usage(); jobs.settings; jobs.configure(parallel=2, threads=1, nice=19, disk_gb=10)
 
 Everything raises InputError with a sentence for people. A network opens everywhere as "runs/first", or

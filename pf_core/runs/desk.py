@@ -24,12 +24,14 @@ class Desk:
         self._open = ExitStack()
 
     def __enter__(self) -> "Desk":
-        self._open.enter_context(self.folder.claimed())
-        self._listen()
-        self.folder.withdraw("stop", "pause")  # given to a trainer before this one
-        self.folder.sweep()
-        came_from = f"Goes on from step {self.status.step:,} of {self.status.steps:,}." if self.status.step else ""
-        self.say("starting", message=came_from)
+        at, steps = self.status.step, self.status.steps
+        with ExitStack() as opening:
+            opening.enter_context(self.folder.claimed())
+            self._listen(opening)
+            self.folder.withdraw("stop", "pause")  # given to a trainer before this one
+            self.folder.sweep()
+            self.say("starting", message=f"Goes on from step {at:,} of {steps:,}." if at else "")
+            self._open = opening.pop_all()  # all went well: to be closed at the end
         return self
 
     def __exit__(self, kind, error: BaseException | None, traceback) -> None:
@@ -63,12 +65,12 @@ class Desk:
     def orders(self) -> set[str]:
         return self.folder.orders() | ({"stop"} if self._stop else set())
 
-    def _listen(self) -> None:
+    def _listen(self, opening: ExitStack) -> None:
         if threading.current_thread() is not threading.main_thread():
             return  # Python delivers signals to the main thread alone; orders still come as files
         for number in (signal.SIGTERM, signal.SIGINT):
             before = signal.signal(number, self._heard)
-            self._open.callback(signal.signal, number, before)
+            opening.callback(signal.signal, number, before)
 
     def _heard(self, number: int, frame: Any) -> None:
         if self._stop and number == signal.SIGINT:
