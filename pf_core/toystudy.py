@@ -1,12 +1,12 @@
 """What the plane teaches, in numbers: samplers against each other at equal cost, and a training against another one."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from pf_core.errors import InputError
-from pf_core.samplers import SAMPLERS
+from pf_core.samplers import SAMPLERS, steps_for
 from pf_core.toylab import ToyConfig, ToyState, trajectories
 from pf_core.toymeasure import distances, measure
 
@@ -14,21 +14,26 @@ from pf_core.toymeasure import distances, measure
 @dataclass(frozen=True)
 class Race:
     """Energy distances from the data after about `budget` evaluations a point: {sampler: (nfe, distance)}, the first of
-    them plain; floor: that of two true samples of the same size; late: names that one step costs more than `budget`."""
+    them plain; floor: that of two true samples of the same size; late: names that one step costs more than `budget`;
+    step_for_step: {sampler: the plain one's distance after as many steps as this one took}."""
 
     budget: int
     floor: float
     results: dict[str, tuple[int, float]]
     late: tuple[str, ...] = ()
+    step_for_step: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         found = {name: {"nfe": nfe, "energy_distance": far} for name, (nfe, far) in self.results.items()}
+        for name, far in self.step_for_step.items():
+            found[name]["plain_at_equal_steps"] = far
         return {"nfe_budget": self.budget, "floor": self.floor, "samplers": found}
 
 
 def race(state: ToyState, budget: int, count: int = 2000) -> Race:
     """Every sampler with its default settings from the same `count` starts, as many steps as `budget` NFE allow."""
     starts, results, late, floor = state.starts(count), {}, [], float("nan")
+    plain, equal = next(iter(SAMPLERS)), {}
     for name in SAMPLERS:
         try:
             paths = trajectories(state.model, starts, name, budget)
@@ -37,7 +42,10 @@ def race(state: ToyState, budget: int, count: int = 2000) -> Race:
             continue
         far, floor = distances(state, paths.x[-1])
         results[name] = (paths.nfe, far)
-    return Race(budget, floor, results, tuple(late))
+        steps = steps_for(name, budget, SAMPLERS[name].settings({}))
+        if SAMPLERS[name].fn.needs_difficulty and steps < budget:
+            equal[name] = distances(state, trajectories(state.model, starts, plain, steps).x[-1])[0]
+    return Race(budget, floor, results, tuple(late), equal)
 
 
 def verdict(run: Race) -> str:
@@ -57,8 +65,14 @@ def verdict(run: Race) -> str:
         why = "running ahead hurts: its steps are fewer and longer, and the context does not make up for that"
     return (
         f"At {run.budget} NFE {short(plain)} ends {base:.4f} from the data (two true samples: {run.floor:.4f}), {told}."
-        f" Here {why}. Nearest of all: {short(min(run.results, key=lambda n: run.results[n][1]))}."
+        f" Here {why}.{_step_for_step(run)} Nearest of all: {short(min(run.results, key=lambda n: run.results[n][1]))}."
     )
+
+
+def _step_for_step(run: Race) -> str:
+    """What the same number of longer steps of the plain sampler would have given: there the context shows its worth."""
+    told = [f"{short(n)} {_times(run.results[n][1], far)}" for n, far in run.step_for_step.items()]
+    return f" Against as many plain steps, {', '.join(told)}." if told else ""
 
 
 def _times(far: float, base: float) -> str:

@@ -119,6 +119,8 @@ def test_a_race_counts_what_it_spends_and_says_who_gains():
     plain = found.results["euler"][1]
     assert found.results["heun"][1] < plain < found.results["dual_loop"][1], "as the exact flow has it at 8 NFE"
     assert "running ahead hurts" in verdict(found) and "Nearest of all: Heun." in verdict(found)
+    assert found.step_for_step["dual_loop"] > found.results["dual_loop"][1], "step for step its inner steps help"
+    assert "Against as many plain steps, Dual-loop" in verdict(found)
     ahead = found.results | {"look_ahead": (7, plain / 2)}
     assert "running ahead helps, most by Look-ahead" in verdict(replace(found, results=ahead))
     few = race(state, 1, count=50)

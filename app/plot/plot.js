@@ -143,8 +143,9 @@ class Plots {
     this.frames = [...this.frames.slice(-99), performance.now()];
   }
 
-  async redraw() {
-    for (const name of Object.keys(this.figures)) await this.draw(name);
+  // Never two drawings of one plot at a time: the follower does it.
+  redraw() {
+    for (const name of Object.keys(this.figures)) this.stale.add(name);
   }
 
   async follow() {

@@ -223,6 +223,7 @@ def bars(title: str, names: list[str], values: np.ndarray, floor: float, unit: s
     at = [floor] * len(names)
     level = {"type": "scatter", "mode": "lines", "x": names, "y": at, "name": best, "line": line, "hoverinfo": "skip"}
     layout = _chart(title, "", unit)
+    layout["xaxis"] |= {"automargin": True}
     layout["yaxis"] |= {"rangemode": "tozero", "range": [0, 1.18 * float(max(*values, floor))], "autorange": False}
     return {"data": [bar, level], "layout": layout}
 
