@@ -94,29 +94,46 @@ class Item(NamedTuple):
     about: str
 
 
-def data_picture(bundle: Bundle, index: int) -> Item:
-    """The index-th picture of the network's own data set: where that is endless, of the part it never trained on; of an
-    oracle, of those that it knows. Raises InputError where there is none."""
+class _Shelf(NamedTuple):
+    """The part of a network's data set that is looked at: `count` items from `first` on; kind: what they are to it."""
+
+    name: str
+    data: Any
+    first: int
+    count: int
+    kind: str
+
+
+def _shelf(bundle: Bundle) -> _Shelf:
     training: dict[str, Any] = bundle.training
     recipe = training.get("recipe", {})
-    known = isinstance(bundle.model, Oracle)
     entry = DATASETS[recipe.get("dataset", next(iter(DATASETS)))]
     data = entry.fn(**recipe.get("data_settings", {}))
-    unseen = not known and len(data) >= HELD_OUT and not getattr(data, "count", 0)  # endless: it has held-out items
-    first, count = (HELD_OUT, 2**20) if unseen else (0, training.get("images", len(data)) if known else len(data))
+    if isinstance(bundle.model, Oracle):
+        count = training.get("images", len(data))
+        return _Shelf(entry.name, data, 0, count, f"one of the {count:,} that {bundle.name} knows")
+    endless = len(data) >= HELD_OUT and not getattr(data, "count", 0)
+    held = 2**20 if endless else getattr(data, "held", 0)
+    if held:
+        return _Shelf(entry.name, data, HELD_OUT, held, "never trained on")
+    return _Shelf(entry.name, data, 0, len(data), "trained on")
+
+
+def data_count(bundle: Bundle) -> int:
+    """How many pictures `data_picture` knows."""
+    return _shelf(bundle).count
+
+
+def data_picture(bundle: Bundle, index: int) -> Item:
+    """The index-th picture of the network's own data set, of the part that it never trained on where there is one; of
+    an oracle, of those that it knows. Raises InputError where there is none."""
+    name, data, first, count, kind = _shelf(bundle)
     if not 0 <= index < count:
-        raise InputError(f"Choose an image of {entry.name} from 0 to {count - 1}, not {index}.")
+        raise InputError(f"Choose an image of {name} from 0 to {count - 1}, not {index}.")
     sample = data.batch([first + index])
     x1 = bundle.codec.encode(sample.images.to(bundle.device))[0].cpu()
     label = bundle.conditioner.name(int(sample.labels[0])) if bundle.conditioner.num_classes else None
-    kind = (
-        f"one of the {count:,} that {bundle.name} knows"
-        if known
-        else "trained on"
-        if not unseen
-        else "never trained on"
-    )
-    return Item(x1, label, f"Image {index} of {entry.name}, {kind}.")
+    return Item(x1, label, f"Image {index} of {name}, {kind}.")
 
 
 def knows(bundle: Bundle, x1: Tensor) -> bool:

@@ -5,10 +5,12 @@ import math
 import pytest
 import torch
 from helpers import bundle
+from PIL import Image
 
 from pf_core import checkpoint, flow
+from pf_core.data import DATASETS
 from pf_core.errors import InputError
-from pf_core.look import compared, data_picture, knows, look
+from pf_core.look import compared, data_count, data_picture, knows, look
 from pf_core.types import PatchTime
 
 
@@ -76,6 +78,7 @@ def test_data_pictures_are_not_those_of_the_training(oracle):
     assert "never trained on" in item.about and item.label in net.conditioner.names
     assert "1,000" in data_picture(oracle, 4).about
     assert not torch.equal(item.x1, data_picture(oracle, 4).x1)
+    assert data_count(oracle) == 1000 and data_count(net) > 10**6
     for source, index in ((oracle, 1000), (net, -1)):
         with pytest.raises(InputError, match="from 0 to"):
             data_picture(source, index)
@@ -94,3 +97,21 @@ def test_data_pictures_are_not_those_of_the_training(oracle):
 def test_what_does_not_fit_is_a_sentence(x1, t):
     with pytest.raises(InputError, match=r"The picture must hold|Give a time in"):
         look(bundle(), x1, t)
+
+
+def test_of_own_pictures_the_held_out_ones_are_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATCH_FORCING_DATA_ROOTS", str(tmp_path))
+    rng = torch.Generator().manual_seed(1)
+    for i in range(12):
+        pixels = torch.randint(0, 256, (32, 32, 3), generator=rng, dtype=torch.uint8).numpy()
+        path = tmp_path / f"class {i % 2}" / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    net = bundle()
+    settings = {"path": str(tmp_path), "size": 32, "held_out": 0.5}
+    net.training = {"recipe": {"dataset": "folder", "data_settings": settings}}
+    trained = DATASETS["folder"].fn(**settings)
+    count = data_count(net)
+    seen = [data_picture(net, i).x1 for i in range(count)]
+    used = trained.batch(range(len(trained))).images
+    assert 0 < count < 12 and not any((used - x).abs().flatten(1).amax(1).min() < 1e-3 for x in seen)

@@ -21,13 +21,14 @@ from pf_core import pictures
 from pf_core.checkpoint import Bundle
 from pf_core.codecs import to_uint8
 from pf_core.errors import InputError
-from pf_core.look import Item, Look, data_picture, knows, look
+from pf_core.look import Item, Look, data_count, data_picture, knows, look
 from pf_core.registry import number, whole
 
 TITLE = "Your own picture"
 NO_CLASS = "none"
 SEED_RANGE, INDEX_RANGE = 2**31 - 1, 2**20 - 1
 FIRST_T = 0.5
+MOST_NUMBER = 1000  # random data images stay below it: short numbers are easier to come back to
 _QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private", "trigger_mode": "always_last"}
 
 
@@ -84,7 +85,7 @@ class OwnPicture:
         self.network.input(self.on_network, [self.t, self.painter, *chosen], all_shown, **_QUIET)
         for event in (self.index.submit, self.index.blur):
             event(self.on_index, [self.t, self.painter, *chosen], [self.file, self.path, *all_shown], **_QUIET)
-        self.other.click(lambda: secrets.randbelow(1000), None, self.index, **_QUIET).then(
+        self.other.click(self.on_other, self.network, self.index, **_QUIET).then(
             self.on_index, [self.t, self.painter, *chosen], [self.file, self.path, *all_shown], **_QUIET
         )
         self.file.upload(self.on_file, [self.file, self.t, self.painter, *chosen], [self.path, *all_shown], **_QUIET)
@@ -153,6 +154,13 @@ class OwnPicture:
     def on_index(self, t, painted, network, label, path, index, seed) -> tuple:
         """A data image instead of a file: (file, path, and what on_picture gives)."""
         return None, "", *self.on_picture(t, painted, network, label, "", index, seed)
+
+    def on_other(self, network: str) -> Any:
+        """Another data image's number."""
+        try:
+            return secrets.randbelow(min(MOST_NUMBER, data_count(self._bundle(network))))
+        except InputError:
+            return gr.skip()  # on_index, which follows, says why
 
     def on_file(self, file: str | None, t, painted, network, label, path, index, seed) -> tuple:
         """A person's file: (path, and what on_picture gives). A bad one leaves all as it was."""
