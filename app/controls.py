@@ -7,6 +7,8 @@ from gradio.components import Component
 
 from pf_core.registry import Parameter, Registry
 
+NETWORKS = "pf-networks"  # marks the lists of networks
+
 
 def component(knob: Parameter) -> Component:
     """The control for one knob: choices a dropdown, bool a checkbox, a range a slider, else a box."""
@@ -21,6 +23,11 @@ def component(knob: Parameter) -> Component:
     if low is None or high is None or _too_wide(knob):
         return gr.Number(precision=0 if knob.type is int else None, minimum=low, maximum=high, **text)
     return gr.Slider(low, high, step=1 if knob.type is int else _fine(high - low), **text)
+
+
+def network_choice(session: Any, value: str | None, label: str = "Network", **look: Any) -> Component:
+    """The list of networks. Every page load brings all such lists up to date: trainings add to them (app/ui.py)."""
+    return gr.Dropdown(session.network_choices(), value=value, label=label, elem_classes=NETWORKS, **look)
 
 
 def _too_wide(knob: Parameter) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.controls import KnobGroups
+from app.controls import KnobGroups, network_choice
 from app.session import MAX_IMAGES, MAX_NFE, Session
 from pf_core.errors import InputError
 from pf_core.registry import whole
@@ -25,7 +25,7 @@ class RunForm:
         names = session.networks()
         network = names[0] if names else None
         sampler = self.samplers(network)[-1][1]  # the registry ends with the method's own best
-        self.network = gr.Dropdown(names, value=network, label="Network")
+        self.network = network_choice(session, network)
         self.label = gr.Dropdown(self.classes(network), value=self.classes(network)[0], label="Class")
         self.sampler = gr.Dropdown(self.samplers(network), value=sampler, label="Sampler")
         with gr.Row(elem_classes="pf-pair"):

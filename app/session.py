@@ -47,6 +47,11 @@ class Session:
         """The shipped ones, then those of training runs, the newest first."""
         return checkpoint.names() + checkpoint.run_names()
 
+    def network_choices(self) -> list[tuple[str, str]]:
+        """(what a list says, name)."""
+        exact = checkpoint.ORACLES
+        return [(f"{name} (exact, no network)" if name in exact else name, name) for name in self.networks()]
+
     def bundle(self, name: str) -> Bundle:
         """A shipped network or a training run's ("runs/NAME", "runs/NAME@STEP"), loaded once, and again when its file
         changes. Raises InputError for any other name: no path comes in here."""

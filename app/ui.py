@@ -4,6 +4,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.controls import NETWORKS
 from app.guide import Heading
 from app.routes import head, routes
 from app.session import Session
@@ -25,6 +26,15 @@ def build(session: Session) -> gr.Blocks:
                     built = tab.build(session)
                 if hasattr(built, "on_load"):
                     built.on_load(demo)
+        lists = [b for b in demo.blocks.values() if NETWORKS in (getattr(b, "elem_classes", None) or [])]
+        demo.load(
+            lambda: [gr.update(choices=session.network_choices())] * len(lists),
+            None,
+            lists,
+            show_progress="hidden",
+            queue=False,
+            api_visibility="private",
+        )
         demo.load(asked_tab, None, tabs, show_progress="hidden", queue=False, api_visibility="private")
     return demo
 

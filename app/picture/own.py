@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from app.controls import network_choice
 from app.difference import data_address
 from app.painter.painter import VALUES, Painter, painting, values_of
 from app.scripted import Scripted
@@ -51,7 +52,7 @@ class OwnPicture:
         self.path = gr.State("")
         with gr.Row(elem_classes="pf-page", equal_height=False):
             with gr.Column(scale=0, min_width=276, elem_classes="pf-controls"):
-                self.build_controls(names, network)
+                self.build_controls(network)
             with gr.Column(elem_classes="pf-stage", min_width=320), gr.Row(elem_classes="pfl-stage"):
                 with gr.Column(min_width=300, elem_classes="pfl-paint"):
                     gr.Markdown("**Time of each patch.** Paint it, or set all with the slider.")
@@ -60,7 +61,7 @@ class OwnPicture:
                     self.view = LookView(elem_id="own-look")
         self.wire()
 
-    def build_controls(self, names: list[str], network: str | None) -> None:
+    def build_controls(self, network: str | None) -> None:
         self.file = gr.File(label="Drop a picture here", height=112, elem_id="own-file")
         with gr.Row(elem_classes="pf-pair"):
             self.index = gr.Number(
@@ -68,7 +69,7 @@ class OwnPicture:
             )
             self.other = gr.Button("Another image", elem_classes="pf-dice", min_width=100, elem_id="own-other")
         self.t = gr.Slider(0, 1, FIRST_T, step=0.01, label="t of all patches", info="0 noise, 1 image", elem_id="own-t")
-        self.network = gr.Dropdown(names, value=network, label="Network", elem_id="own-network")
+        self.network = network_choice(self.session, network, elem_id="own-network")
         classes = self.classes(network)
         self.label = gr.Dropdown(classes, value=classes[-1], label="Class", elem_id="own-label")
         with gr.Row(elem_classes="pf-pair"):

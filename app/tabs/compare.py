@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from app.controls import KnobGroups
+from app.controls import KnobGroups, network_choice
 from app.difference import number, panel
 from app.session import MAX_IMAGES, MAX_NFE, Session, title
 from app.store import ACTIVE, StoredRun
@@ -41,7 +41,7 @@ class Column:
 
     def __init__(self, tab: "Compare", i: int, network: str | None, sampler: str, visible: bool):
         with gr.Column(visible=visible, min_width=200, elem_classes="pf-column") as self.box:
-            self.network = gr.Dropdown(tab.session.networks(), value=network, label=f"{LETTERS[i]}: network")
+            self.network = network_choice(tab.session, network, f"{LETTERS[i]}: network")
             self.sampler = gr.Dropdown(tab.samplers(), value=sampler, label="Sampler")
             with gr.Accordion("Knobs", open=False, elem_classes="pf-advanced"):
                 self.knobs = KnobGroups(SAMPLERS, sampler)

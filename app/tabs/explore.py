@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from app import recipes
-from app.controls import KnobGroups
+from app.controls import KnobGroups, network_choice
 from app.picture import own
 from app.session import MAX_IMAGES, MAX_NFE, Session
 from app.store import ACTIVE, StoredRun
@@ -34,15 +34,15 @@ class Explore:
         sampler = default_sampler(session, network)
         with gr.Row(elem_classes="pf-page", equal_height=False):
             with gr.Column(scale=0, min_width=296, elem_classes="pf-controls"):
-                self.build_controls(names, network, sampler)
+                self.build_controls(network, sampler)
             with gr.Column(elem_classes="pf-stage", min_width=320):
                 self.viewer = FrameViewer(elem_id="explore-viewer")
         self.run_id = gr.State("")  # of the run that is shown
         self.mine = gr.State("")  # of the last one that was started from this page: the next one replaces it
         self.wire()
 
-    def build_controls(self, names: list[str], network: str | None, sampler: str) -> None:
-        self.network = gr.Dropdown(names, value=network, label="Network")
+    def build_controls(self, network: str | None, sampler: str) -> None:
+        self.network = network_choice(self.session, network)
         self.label = gr.Dropdown(self.classes(network), value=self.classes(network)[0], label="Class")
         self.sampler = gr.Dropdown(self.samplers(network), value=sampler, label="Sampler")
         with gr.Row(elem_classes="pf-pair"):
@@ -258,7 +258,7 @@ class Explore:
     def controls_from(self, asked: dict[str, str]) -> list:
         """Updates for `inputs`. Raises InputError at the first value that is wrong."""
         if not asked.get("network"):
-            return [gr.update(choices=self.session.networks()), *[gr.skip()] * (len(self.inputs) - 1)]
+            return [gr.update(choices=self.session.network_choices()), *[gr.skip()] * (len(self.inputs) - 1)]
         network = asked["network"]
         classes, samplers = self.classes(network), self.samplers(network)
         sampler = SAMPLERS[asked.get("sampler", default_sampler(self.session, network))].name
@@ -268,7 +268,7 @@ class Explore:
         if sampler not in [name for _, name in samplers]:
             raise InputError(f"{network} predicts no difficulty, which {sampler} needs.")
         simple = [
-            gr.update(choices=self.session.networks(), value=network),
+            gr.update(choices=self.session.network_choices(), value=network),
             gr.update(choices=classes, value=label),
             gr.update(choices=samplers, value=sampler),
         ]
