@@ -6,7 +6,9 @@ import gradio as gr
 from gradio.components import Component
 
 from pf_core.registry import Parameter, Registry
+from pf_core.samplers import SAMPLERS
 
+NO_CLASS = "none"
 NETWORKS = "pf-networks"  # marks the lists of networks
 
 
@@ -23,6 +25,21 @@ def component(knob: Parameter) -> Component:
     if low is None or high is None or _too_wide(knob):
         return gr.Number(precision=0 if knob.type is int else None, minimum=low, maximum=high, **text)
     return gr.Slider(low, high, step=1 if knob.type is int else _fine(high - low), **text)
+
+
+def classes(session: Any, network: str | None) -> list[str]:
+    """The names of a network's classes, and NO_CLASS."""
+    if network is None:
+        return [NO_CLASS]
+    y = session.bundle(network).conditioner
+    return [*(y.name(i) for i in range(y.num_classes)), NO_CLASS]
+
+
+def samplers(session: Any, network: str | None = None) -> list[tuple[str, str]]:
+    """(label up to its bracket, name) of the samplers that a network can run, or of all."""
+    difficulty = network is None or session.bundle(network).predicts_difficulty
+    entries = [(name, e) for name, e in SAMPLERS.items() if difficulty or not e.fn.needs_difficulty]
+    return [(e.label.split("(")[0].strip(), name) for name, e in entries]
 
 
 def network_choice(session: Any, value: str | None, label: str = "Network", **look: Any) -> Component:

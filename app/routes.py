@@ -23,7 +23,7 @@ from pf_core.errors import InputError
 from pf_core.export import SIGMA_MAP, SIGMA_RANGE, TIME_MAP, WRITERS, export
 
 HERE = Path(__file__).parent
-PARTS = ("guide", "intervene", "painter", "picture", "sweep", "training", "viewer")
+PARTS = ("guide", "intervene", "painter", "picture", "plot", "sweep", "training", "viewer")
 SERVED = (HERE, *(HERE / part for part in PARTS))  # folders of scripts and style sheets; no name twice
 _TYPES = {".js": "text/javascript", ".css": "text/css"}
 

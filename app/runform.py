@@ -5,14 +5,14 @@ from typing import Any
 
 import gradio as gr
 
-from app.controls import KnobGroups, network_choice
+from app import controls
+from app.controls import NO_CLASS, KnobGroups, network_choice
 from app.session import MAX_IMAGES, MAX_NFE, Session
 from pf_core.errors import InputError
 from pf_core.registry import whole
 from pf_core.sample import SampleSpec
 from pf_core.samplers import SAMPLERS
 
-NO_CLASS = "none"
 SEED_RANGE = 2**31 - 1
 QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
 
@@ -49,16 +49,10 @@ class RunForm:
         self.dice.click(lambda: secrets.randbelow(100_000), None, self.seed, **QUIET)
 
     def classes(self, network: str | None) -> list[str]:
-        if network is None:
-            return [NO_CLASS]
-        y = self.session.bundle(network).conditioner
-        return [*(y.name(i) for i in range(y.num_classes)), NO_CLASS]
+        return controls.classes(self.session, network)
 
     def samplers(self, network: str | None) -> list[tuple[str, str]]:
-        """(label, name) of the samplers that a network can run."""
-        difficulty = network is None or self.session.bundle(network).predicts_difficulty
-        entries = [(name, e) for name, e in SAMPLERS.items() if difficulty or not e.fn.needs_difficulty]
-        return [(e.label.split("(")[0].strip(), name) for name, e in entries]
+        return controls.samplers(self.session, network)
 
     def on_network(self, network: str, label: str, sampler: str) -> list:
         """The new network's classes and samplers; what was chosen stays chosen where it can."""

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from app.controls import network_choice
+from app import controls
+from app.controls import NO_CLASS, network_choice
 from app.difference import data_address
 from app.painter.painter import VALUES, Painter, painting, values_of
 from app.scripted import Scripted
@@ -26,7 +27,6 @@ from pf_core.look import Item, Look, data_count, data_picture, knows, look
 from pf_core.registry import number, whole
 
 TITLE = "Your own picture"
-NO_CLASS = "none"
 SEED_RANGE, INDEX_RANGE = 2**31 - 1, 2**20 - 1
 FIRST_T = 0.5
 MOST_NUMBER = 1000  # random data images stay below it: short numbers are easier to come back to
@@ -102,10 +102,7 @@ class OwnPicture:
     # what there is to choose
 
     def classes(self, network: str | None) -> list[str]:
-        if network is None:
-            return [NO_CLASS]
-        y = self.session.bundle(network).conditioner
-        return [*(y.name(i) for i in range(y.num_classes)), NO_CLASS]
+        return controls.classes(self.session, network)
 
     # handlers: nothing here trusts the browser
 

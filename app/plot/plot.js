@@ -15,15 +15,6 @@ function load(address) {
   return library;
 }
 
-function style(address) {
-  if (document.querySelector("link[data-pf-plot]")) return;
-  const link = document.createElement("link");
-  link.rel = "stylesheet";
-  link.href = address;
-  link.dataset.pfPlot = "1";
-  document.head.append(link);
-}
-
 function themed(layout) {
   const dark = document.body.classList.contains("dark");
   const ink = dark ? "#e6e9f0" : "#1d2433", rule = dark ? "#465063" : "#98a1b3", grid = dark ? "#232a37" : "#eceff4";
@@ -63,7 +54,7 @@ class Plots {
   async show(value) {
     if (!value?.source) return;
     if (value.source === this.source) return;
-    this.Plotly = await load(this.at(value.library));
+    this.Plotly = await load(new URL(`gradio_api/file=${value.library}`, document.baseURI).href);
     for (const name of value.plots) this.box(name);
     this.offer(value.links);
     this.source = value.source;
@@ -191,10 +182,8 @@ class Plots {
   }
 }
 
-export function mount(element, props, watch, trigger, at) {
+export function mount(element, props, watch, trigger) {
   const plots = new Plots(element.querySelector(".pf-plots"), trigger);
-  plots.at = at;
-  style(new URL(import.meta.url.replace("plot.js", "plot.css")).href);
   window.__plots = plots;
   plots.show(props.value);
   watch("value", () => plots.show(props.value));

@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from app.controls import KnobGroups, network_choice
+from app import controls
+from app.controls import NO_CLASS, KnobGroups, network_choice
 from app.difference import number, panel
 from app.session import MAX_IMAGES, MAX_NFE, Session, title
 from app.store import ACTIVE, StoredRun
@@ -25,7 +26,6 @@ TITLE = "Compare"
 routes = sweep.routes  # of the sweep's tiles and sheet
 MOST, LETTERS = 4, "ABCD"
 SEED_RANGE, MAX_CFG = 2**31 - 1, 8
-NO_CLASS = "none"
 END, HERE = "the end", "the current step"
 EMPTY = "Pick a comparison above, or set the columns yourself, and press Run: all of them start from the same noise."
 _QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
@@ -153,17 +153,13 @@ class Compare:
     # what there is to choose
 
     def classes(self, network: str | None) -> list[str]:
-        if network is None:
-            return [NO_CLASS]
-        y = self.session.bundle(network).conditioner
-        return [*(y.name(i) for i in range(y.num_classes)), NO_CLASS]
+        return controls.classes(self.session, network)
 
     def samplers(self) -> list[tuple[str, str]]:
-        return [(entry.label.split("(")[0].strip(), name) for name, entry in SAMPLERS.items()]
+        return controls.samplers(self.session)
 
     def runnable(self, network: str) -> list[str]:
-        difficulty = self.session.bundle(network).predicts_difficulty
-        return [name for name, entry in SAMPLERS.items() if difficulty or not entry.fn.needs_difficulty]
+        return [name for _, name in controls.samplers(self.session, network)]
 
     # handlers
 

@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from app import recipes
-from app.controls import KnobGroups, network_choice
+from app import controls, recipes
+from app.controls import NO_CLASS, KnobGroups, network_choice
 from app.picture import own
 from app.session import MAX_IMAGES, MAX_NFE, Session
 from app.store import ACTIVE, StoredRun
@@ -18,7 +18,6 @@ from pf_core.sample import SampleSpec
 from pf_core.samplers import SAMPLERS
 
 TITLE = "Explore"
-NO_CLASS = "none"
 NFE, STEPS = "NFE", "outer steps"
 EMPTY = "Choose a class and press Run: every forward pass will appear here as it is made."
 SEED_RANGE = 2**31 - 1
@@ -99,15 +98,10 @@ class Explore:
     # what there is to choose
 
     def classes(self, network: str | None) -> list[str]:
-        if network is None:
-            return [NO_CLASS]
-        y = self.session.bundle(network).conditioner
-        return [*(y.name(i) for i in range(y.num_classes)), NO_CLASS]
+        return controls.classes(self.session, network)
 
     def samplers(self, network: str | None) -> list[tuple[str, str]]:
-        """(label, name) of the samplers that a network can run."""
-        difficulty = network is None or self.session.bundle(network).predicts_difficulty
-        return [(_short(e.label), name) for name, e in SAMPLERS.items() if difficulty or not e.fn.needs_difficulty]
+        return controls.samplers(self.session, network)
 
     # handlers
 
@@ -296,11 +290,6 @@ def default_sampler(session: Session, network: str | None) -> str:
     """The last registered one that the network can run: the registry ends with the method's own best."""
     difficulty = network is None or session.bundle(network).predicts_difficulty
     return [name for name, e in SAMPLERS.items() if difficulty or not e.fn.needs_difficulty][-1]
-
-
-def _short(label: str) -> str:
-    """A label up to its bracket, for a narrow list."""
-    return label.split("(")[0].strip()
 
 
 def _say(sentence: str) -> str:
