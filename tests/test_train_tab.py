@@ -228,7 +228,7 @@ def test_a_training_in_the_browser(page, served, runs):  # noqa: F811
     page.click("[data-act=force_stop]")
     page.wait_for_selector(f"{row}[data-state=interrupted]", timeout=120_000)
     page.click("text=Open in Explore")
-    page.wait_for_selector("#explore-run")
+    page.wait_for_function("() => [...document.querySelectorAll('input')].some((i) => i.value === 'runs/browsed')")
     page.click("#explore-run")
     page.wait_for_function(
         "() => window.__viewer?.runs[0]?.status.state === 'done' && __viewer.runs[0].meta.network === 'runs/browsed'"
