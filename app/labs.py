@@ -26,7 +26,7 @@ from pf_core.toystudy import removal, verdict
 
 MAX_LABS = 8
 IDLE = 60.0  # seconds without a question after which a laboratory may be closed for a new one
-FRAME = 0.06  # seconds of training between two pictures
+FRAME = 0.065  # seconds of training between two pictures
 WAYS = 8  # chosen starts at most
 JUDGED = 2000  # points generated for the energy distance
 LOOK = {

@@ -1,6 +1,6 @@
 // Plotly figures that follow a stream: asked for again and again, only what changed is drawn, zoom is kept.
 
-const A_FRAME = 45; // ms of drawing an update, while there are more to come
+const A_FRAME = 30; // ms of drawing an update, while there are more to come
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 let library = null;
 
@@ -143,7 +143,7 @@ class Plots {
     this.running = true;
     while (this.root.isConnected) {
       const busy = document.hidden || !this.root.offsetParent ? null : await this.ask().catch((e) => this.lost(e));
-      await sleep(busy === null ? 250 : this.wait ?? (busy ? 8 : 60));
+      await sleep(busy === null ? 250 : this.wait ?? (busy && !this.fresh ? 20 : 35)); // the next picture is some way off
     }
     this.running = false;
   }
@@ -161,7 +161,8 @@ class Plots {
     }
     if (source !== this.source) return reply.busy;
     this.about(reply);
-    if (reply.version !== this.version) this.take(reply);
+    this.fresh = reply.version !== this.version;
+    if (this.fresh) this.take(reply);
     if (this.stale.size) await this.drawSome(reply.busy);
     return reply.busy;
   }
