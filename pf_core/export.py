@@ -148,13 +148,14 @@ def _save_webp(run: Trajectory, codec: Codec, path: Path, note: str) -> None:
 def _save_mp4(run: Trajectory, codec: Codec, path: Path, note: str) -> None:
     """H.264 where this build of FFmpeg has libx264, else MPEG-4; sides padded to even numbers, recipe as the comment.
 
-    One thread, so that the same run makes the same file.
+    One thread and no look-ahead in the encoder, so that the same run makes the same file.
     """
     av = _pyav()
     pictures = [np.asarray(picture) for picture in animation(run, codec)]
     tall, wide = (side % 2 for side in pictures[0].shape[:2])
     pictures = [np.pad(p, ((0, tall), (0, wide), (0, 0)), "edge") for p in pictures]
-    name, options = ("libx264", {"crf": "12"}) if "libx264" in av.codecs_available else ("mpeg4", {"qscale": "2"})
+    h264 = {"crf": "12", "x264-params": "mbtree=0:rc-lookahead=0"}
+    name, options = ("libx264", h264) if "libx264" in av.codecs_available else ("mpeg4", {"qscale": "2"})
     with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as film:
         film.metadata["comment"] = note
         stream = film.add_stream(name, rate=Fraction(1000, _FRAME_MS), options=options)
