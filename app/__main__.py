@@ -52,7 +52,7 @@ def unusable(host: str, port: int) -> str | None:
 def serve(host: str, port: int) -> None:
     import torch
 
-    from app.session import Session
+    from app.state import Session
     from app.ui import launch
 
     torch.set_num_threads(max(1, min(4, os.cpu_count() or 1)))

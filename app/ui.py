@@ -4,11 +4,17 @@ from typing import Any
 
 import gradio as gr
 
+from app.components.tour.tour import Heading
 from app.controls import NETWORKS
-from app.guide import Heading
-from app.routes import head, routes
-from app.session import Session
-from app.tabs import compare, explore, how, intervene, toy, train
+from app.server.routes import routes
+from app.server.static import head
+from app.state import Session
+from app.tabs.compare import tab as compare
+from app.tabs.explore import tab as explore
+from app.tabs.how import tab as how
+from app.tabs.intervene import tab as intervene
+from app.tabs.toy import tab as toy
+from app.tabs.train import tab as train
 
 TABS = [explore, compare, intervene, toy, train, how]
 _SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
