@@ -3,9 +3,11 @@
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from app.components.tour.tour import Heading
 from app.controls import NETWORKS
+from app.server.access import Access, Rules
 from app.server.routes import routes
 from app.server.static import head
 from app.state import Session
@@ -68,7 +70,7 @@ def theme() -> gr.themes.Base:
     )
 
 
-def launch(session: Session, **options: Any) -> tuple:
+def launch(session: Session, rules: Rules | None = None, **options: Any) -> tuple:
     """Serve the app, own routes included, without blocking: (demo, FastAPI app, local address)."""
     demo = build(session)
     defaults = {
@@ -77,7 +79,8 @@ def launch(session: Session, **options: Any) -> tuple:
         "head": head(),
         "footer_links": [],
         "app_kwargs": {
-            "routes": [*routes(session), *(r for tab in TABS if hasattr(tab, "routes") for r in tab.routes(session))]
+            "routes": [*routes(session), *(r for tab in TABS if hasattr(tab, "routes") for r in tab.routes(session))],
+            "middleware": [Middleware(Access, rules=rules or Rules())],
         },
         "prevent_thread_lock": True,
         "quiet": True,
