@@ -104,16 +104,16 @@ def serve(asked: argparse.Namespace) -> str | None:
         return str(e)
     import torch
 
-    from app.state import Session
+    from app.state import AppState
     from app.ui import launch
 
     torch.set_num_threads(max(1, min(4, os.cpu_count() or 1)))
-    session = Session()
-    demo, _, _ = launch(session, server_name=bracketed(asked.host), server_port=asked.port, **options)
+    state = AppState()
+    demo, _, _ = launch(state, server_name=bracketed(asked.host), server_port=asked.port, **options)
     where = address(asked.host, asked.port) + (f"/?token={token}" if token else "")
     print(f"Patch Forcing is at {where}  (Ctrl+C stops it)", flush=True)
-    for name in session.networks()[:1]:
-        threading.Thread(target=session.warm_up, args=(name,), daemon=True).start()
+    for name in state.networks()[:1]:
+        threading.Thread(target=state.warm_up, args=(name,), daemon=True).start()
     demo.block_thread()
     return None
 

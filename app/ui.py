@@ -1,4 +1,4 @@
-"""The page: a heading and one tab a file. A new tab is one file with TITLE and build(session), and its name in TABS."""
+"""The page: a heading and one tab a file. A new tab is one file with TITLE and build(state), and its name in TABS."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from app.controls import NETWORKS
 from app.server.access import Access, Rules
 from app.server.routes import routes
 from app.server.static import head
-from app.state import Session
+from app.state import AppState
 from app.tabs.compare import tab as compare
 from app.tabs.explore import tab as explore
 from app.tabs.how import tab as how
@@ -23,7 +23,7 @@ _SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "N
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 
 
-def build(session: Session) -> gr.Blocks:
+def build(state: AppState) -> gr.Blocks:
     with gr.Blocks(
         title="Patch Forcing", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)
     ) as demo:
@@ -31,12 +31,12 @@ def build(session: Session) -> gr.Blocks:
         with gr.Tabs() as tabs:
             for tab in TABS:
                 with gr.Tab(tab.TITLE, id=slug(tab)):
-                    built = tab.build(session)
+                    built = tab.build(state)
                 if hasattr(built, "on_load"):
                     built.on_load(demo)
         lists = [b for b in demo.blocks.values() if NETWORKS in (getattr(b, "elem_classes", None) or [])]
         demo.load(
-            lambda: [gr.update(choices=session.network_choices())] * len(lists),
+            lambda: [gr.update(choices=state.network_choices())] * len(lists),
             None,
             lists,
             show_progress="hidden",
@@ -70,16 +70,16 @@ def theme() -> gr.themes.Base:
     )
 
 
-def launch(session: Session, rules: Rules | None = None, **options: Any) -> tuple:
+def launch(state: AppState, rules: Rules | None = None, **options: Any) -> tuple:
     """Serve the app, own routes included, without blocking: (demo, FastAPI app, local address)."""
-    demo = build(session)
+    demo = build(state)
     defaults = {
         "server_name": "127.0.0.1",
         "theme": theme(),
         "head": head(),
         "footer_links": [],
         "app_kwargs": {
-            "routes": [*routes(session), *(r for tab in TABS if hasattr(tab, "routes") for r in tab.routes(session))],
+            "routes": [*routes(state), *(r for tab in TABS if hasattr(tab, "routes") for r in tab.routes(state))],
             "middleware": [Middleware(Access, rules=rules or Rules())],
         },
         "prevent_thread_lock": True,

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from app.server.residuals import Residuals
 from app.server.routes import routes
-from app.state import Session
+from app.state import AppState
 from app.store import StoredRun
 from pf_core.models import build, checkpoint, preset
 from pf_core.sampling.run import SampleSpec
@@ -44,7 +44,7 @@ def networks(tmp_path_factory):
 
 @pytest.fixture
 def session(tmp_path):
-    return Session(recordings=tmp_path / "none")
+    return AppState(recordings=tmp_path / "none")
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 import base64
 import html
 import io
-import math
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -94,15 +92,3 @@ def _partings(a: StoredRun, b: StoredRun, threshold: float) -> str:
         for i, p in enumerate(found)
     )
     return f'<div class="pfd-part"><p>First apart by more than {threshold:g} RMS</p><table>{rows}</table></div>'
-
-
-def number(name: str, value: Any, low: float, high: float, whole: bool = False) -> Any:
-    """A value from the browser, checked. Raises InputError."""
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must be a number, not {str(value)[:40]!r}.") from None
-    if not (math.isfinite(found) and low <= found <= high) or (whole and found != int(found)):
-        kind = "a whole number" if whole else "a number"
-        raise InputError(f"{name} must be {kind} between {low:g} and {high:g}, not {str(value)[:40]}.")
-    return int(found) if whole else found

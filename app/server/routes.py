@@ -17,29 +17,29 @@ from starlette.routing import Route
 
 from app.server.frames import describe, file_name, pack_reply, status
 from app.server.static import FRESH, static_file
-from app.state import Session
-from app.store import StoredRun, UnknownRun
+from app.state import AppState
+from app.store import StoredRun, Unknown
 from pf_core.errors import InputError
 from pf_core.sampling.export import SIGMA_MAP, SIGMA_RANGE, TIME_MAP, WRITERS, export
 
 
-def routes(session: Session) -> list[Route]:
+def routes(state: AppState) -> list[Route]:
     """To be given to Gradio's FastAPI app, before its own."""
 
     def run_info(request: Request) -> Response:
-        run = session.store.get(request.path_params["run_id"])
-        return JSONResponse(describe(run, session.ahead(run)), headers=FRESH)
+        run = state.runs.get(request.path_params["run_id"])
+        return JSONResponse(describe(run, state.ahead(run)), headers=FRESH)
 
     def run_frames(request: Request) -> Response:
-        run = session.store.get(request.path_params["run_id"])
+        run = state.runs.get(request.path_params["run_id"])
         start = _start(request.query_params.get("start", "0"))
-        reply = pack_reply(run, start, status(run, session.ahead(run)))
+        reply = pack_reply(run, start, status(run, state.ahead(run)))
         if "gzip" in request.headers.get("accept-encoding", ""):
             return Response(gzip.compress(reply, 5), media_type=_BYTES, headers=FRESH | {"content-encoding": "gzip"})
         return Response(reply, media_type=_BYTES, headers=FRESH)
 
     def run_export(request: Request) -> Response:
-        run = session.store.get(request.path_params["run_id"])
+        run = state.runs.get(request.path_params["run_id"])
         suffix = "." + request.query_params.get("format", "safetensors")
         if suffix not in WRITERS:
             raise InputError(f"There is no export format {suffix[1:]!r}. Known: {', '.join(k[1:] for k in WRITERS)}.")
@@ -69,7 +69,7 @@ def guarded(answer):
             return JSONResponse({"error": "Log in first."}, 401)
         try:
             return await asyncio.to_thread(answer, request)
-        except UnknownRun as e:
+        except Unknown as e:
             return JSONResponse({"error": str(e)}, 404)
         except InputError as e:
             return JSONResponse({"error": str(e)}, 400)

@@ -15,8 +15,8 @@ from app.server.frames import command, pack_frame
 from app.server.residuals import BUDGET, Residuals
 from app.server.routes import logged_in, routes
 from app.server.source import listing
-from app.state import MAX_IMAGES, MAX_NFE, Session
-from app.store import DONE, STOPPED, RunStore, StoredRun, UnknownRun
+from app.state import MAX_IMAGES, MAX_NFE, AppState
+from app.store import DONE, STOPPED, RunStore, StoredRun, Unknown
 from pf_core.errors import InputError
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import Run, SampleSpec
@@ -92,7 +92,7 @@ def test_a_changed_checkpoint_is_loaded_again(session, networks):
 def test_limits_and_bad_input_are_one_sentence(session, changes):
     with pytest.raises(InputError) as e:
         session.start(spec(**changes))
-    assert len(session.store) == 0 and "\n" not in str(e.value)
+    assert len(session.runs) == 0 and "\n" not in str(e.value)
 
 
 # the store
@@ -116,7 +116,7 @@ def test_the_oldest_runs_go_first_by_number_and_by_bytes(session):
     for run in runs:
         store.add(run)
     assert [run.id in store for run in runs] == [False, False, False, True, True]
-    with pytest.raises(UnknownRun):
+    with pytest.raises(Unknown):
         store.get(runs[0].id)
 
 
@@ -279,7 +279,7 @@ def test_the_command_repeats_the_run(session, tmp_path):
 def test_a_recording_is_a_run(tmp_path, session):
     record(Run(session.bundle("nano"), spec())).save(tmp_path / "first.safetensors")
     (tmp_path / "second.safetensors").write_bytes(b"rubbish")
-    shown = Session(recordings=tmp_path).recordings()
+    shown = AppState(recordings=tmp_path).recordings()
     assert (
         [run.id for run in shown] == ["recording-first"]
         and shown[0].state == DONE

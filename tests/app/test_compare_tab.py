@@ -30,7 +30,7 @@ def values(samplers=("euler", "look_ahead"), network="nano", **changes) -> list:
 
 def test_all_columns_run_from_the_same_noise(tab, session):  # noqa: F811
     shown, ids, said, *_ = tab.on_run([], *values(("euler", "dual_loop", "look_ahead")))
-    runs = [ended(session.store.get(i)) for i in ids]
+    runs = [ended(session.runs.get(i)) for i in ids]
     assert said == "" and [r["id"] for r in shown["runs"]] == ids and len(ids) == 3
     assert all((run.trajectory.x0 == runs[0].trajectory.x0).all() for run in runs)
     assert [run.spec.sampler for run in runs] == ["euler", "dual_loop", "look_ahead"]
@@ -47,13 +47,13 @@ def test_bad_input_is_one_sentence_and_starts_nothing(tab, session, changes):  #
     if "count" not in changes:
         given = values(**changes)
     _, _, said, *_ = tab.on_run([], *given)
-    assert said.endswith(".") and "\n" not in said and len(session.store) == 0
+    assert said.endswith(".") and "\n" not in said and len(session.runs) == 0
 
 
 def test_a_column_that_cannot_run_stops_the_others(tab, session):  # noqa: F811
     _, _, said, *_ = tab.on_run([], *values(("euler", "look_ahead"), network="plain"))
     assert "difficulty" in said
-    for run in session.store._runs.values():
+    for run in session.runs._runs.values():
         assert ended(run).state in ("stopped", "done")
 
 
@@ -82,7 +82,7 @@ def test_nothing_to_compare_is_a_sentence(tab, given):
 @pytest.mark.parametrize("place", ["nonsense", "[]", '{"image": -1}', '{"frames": [-4, 0]}', '{"frames": 3}'])
 def test_a_wrong_place_is_a_sentence(tab, session, place):  # noqa: F811
     ids = tab.on_run([], *values())[1]
-    [ended(session.store.get(i)) for i in ids]
+    [ended(session.runs.get(i)) for i in ids]
     assert "pf-said" in tab.on_difference(place, ids, "A", "B", HERE, 0.05)
     assert "pf-said" in tab.on_difference("{}", ids, "A", "B", END, 0)
 
@@ -98,7 +98,7 @@ def test_a_link_brings_columns_and_runs_back(tab, session):  # noqa: F811
 
     query = dict(parse_qsl(shown["query"]))
     mine = tab.on_run([], *values())[-1]  # a page stops the runs that it started, not those of a link
-    assert mine != ids and all(ended(session.store.get(i)).state == "done" for i in [*mine, *ids])
+    assert mine != ids and all(ended(session.runs.get(i)).state == "done" for i in [*mine, *ids])
     found = tab.from_link(SimpleNamespace(query_params=query))
     assert found[1] == ids and found[2] == "" and found[6] == 2 and found[8:11] == [3, 2, 8]
     gone = tab.from_link(SimpleNamespace(query_params=query | {"runs": "x,y"}))

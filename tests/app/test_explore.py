@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from app_world import ROOT, ended, networks, session  # noqa: F401
 
-from app.state import Session
+from app.state import AppState
 from app.store import DONE
 from pf_core.models import checkpoint
 from pf_core.samplers import SAMPLERS
@@ -21,7 +21,7 @@ from pf_core.sampling.run import SampleSpec
 def served(networks, tmp_path_factory):
     from app.ui import launch
 
-    session = Session(recordings=tmp_path_factory.mktemp("none"))
+    session = AppState(recordings=tmp_path_factory.mktemp("none"))
     demo, app, address = launch(session)
     yield SimpleNamespace(session=session, demo=demo, app=app, address=address)
     demo.close()
@@ -51,7 +51,7 @@ def remote(served):
 
 def test_the_run_endpoint_answers_with_a_manifest(served, remote):
     shown, said = remote.predict(*values(), api_name="/run")
-    run = ended(served.session.store.get(shown["runs"][0]["id"]))
+    run = ended(served.session.runs.get(shown["runs"][0]["id"]))
     assert said == "" and run.state == DONE and run.id in shown["query"]
 
 
@@ -68,13 +68,13 @@ def test_the_run_endpoint_answers_with_a_manifest(served, remote):
     ],
 )
 def test_whatever_a_client_sends_the_server_lives(served, remote, changes):
-    before = len(served.session.store)
+    before = len(served.session.runs)
     try:
         _, said = remote.predict(*values(**changes), api_name="/run")
         assert said.endswith(".")
     except Exception as e:
         assert "Traceback" not in str(e) and "\n" not in str(e).strip()
-    assert len(served.session.store) == before
+    assert len(served.session.runs) == before
     assert remote.predict(*values(), api_name="/run")[1] == ""
 
 
@@ -98,7 +98,7 @@ def test_the_handler_checks_for_itself(session, changes):
     with gr.Blocks():
         tab = Explore(session)
     *_, said = tab.on_run("", *values(**changes))
-    assert said.endswith(".") and len(session.store) == 0
+    assert said.endswith(".") and len(session.runs) == 0
 
 
 def test_a_link_sets_the_controls_and_a_bad_one_is_a_sentence(session):
@@ -124,7 +124,7 @@ def test_a_link_sets_the_controls_and_a_bad_one_is_a_sentence(session):
     shown, run_id, mine, said, *_ = load(
         network="nano", run="gone", budget="8", sampler="dual_loop", n_inner="2", p="0.5"
     )
-    run = ended(session.store.get(run_id))
+    run = ended(session.runs.get(run_id))
     assert "not kept" in said and mine == run_id and run_id in shown["query"]
     assert run.spec.nfe == 8 and run.spec.settings == {"p": 0.5, "n_inner": 2} and run.spec.labels == ["class 0"] * 4
     assert load(network="nano", run=run_id)[1:3] == [run_id, ""]  # a link to a kept run: Run will not stop it

@@ -12,7 +12,7 @@ from PIL import Image
 from test_browser import browser, page, pytestmark, served  # noqa: F401
 
 from app.server.routes import exported
-from app.state import Session
+from app.state import AppState
 from app.tabs.intervene.change import factor
 from app.tabs.intervene.edits import Pictures, allowed, used
 from app.tabs.intervene.intervention import BASE, CLEAN, DATA, EDITED, GUESS, MINE, RUNS_OWN, STATE, THIS, Now
@@ -35,7 +35,7 @@ AMOUNTS = [knob.default for entry in EDITS.values() for knob in entry.knobs.valu
 @pytest.fixture(scope="module")
 def tab(networks, tmp_path_factory):  # noqa: F811
     with gr.Blocks():
-        return Intervene(Session(recordings=tmp_path_factory.mktemp("none")))
+        return Intervene(AppState(recordings=tmp_path_factory.mktemp("none")))
 
 
 def form(network="nano", sampler="look_ahead", **changes) -> list:
@@ -47,7 +47,7 @@ def form(network="nano", sampler="look_ahead", **changes) -> list:
 def started(tab, **changes) -> list[str]:
     """Ids of a base run that has ended."""
     ids = tab.on_run([], *form(**changes))[1]
-    ended(tab.session.store.get(ids[0]))
+    ended(tab.session.runs.get(ids[0]))
     return ids
 
 
@@ -82,7 +82,7 @@ def test_the_edited_run_stands_beside_the_base_run_from_the_same_noise(tab):
     placed = tab.when_base(*now(ids, step=99, image=5))
     assert [u["value"] for u in placed[1:3]] == [6, 2] and placed[4]["image"].startswith("data:image/png")
     shown, ids, said, which, box = tab.on_go(*now(ids, image=2))
-    base, edited = (ended(tab.session.store.get(i)) for i in ids)
+    base, edited = (ended(tab.session.runs.get(i)) for i in ids)
     assert (
         said == "" and [r["id"] for r in shown["runs"]] == ids and which["choices"] == [BASE, EDITED] and box["visible"]
     )
@@ -96,7 +96,7 @@ def test_the_edited_run_stands_beside_the_base_run_from_the_same_noise(tab):
 
 def test_a_run_that_was_stopped_is_compared_at_the_last_step_of_both(tab):
     ids = tab.on_go(*now(started(tab)))[1]
-    run = ended(tab.session.store.get(ids[1])).trajectory
+    run = ended(tab.session.runs.get(ids[1])).trajectory
     run.x1, run.frames = None, run.frames[:6]
     told = tab.when_edited(*now(ids))
     assert f"NFE {run.frames[-1].nfe - 1} (outer)" in told or f"NFE {run.frames[-1].nfe} (outer)" in told
@@ -125,7 +125,7 @@ def test_a_network_without_difficulty_can_be_edited_and_has_nothing_to_probe(tab
     assert "predicts no difficulty" in probe and words.startswith("Next run")
     assert "none of its patches is hard" in tab.on_select("hard", *now(ids))[0]
     ids = tab.on_go(*now(ids))[1]
-    assert ended(tab.session.store.get(ids[1])).state == "done"
+    assert ended(tab.session.runs.get(ids[1])).state == "done"
     assert "RMS" in tab.when_edited(*now(ids))
 
 
@@ -135,7 +135,7 @@ def test_the_oracle_is_sure_of_everything_once_it_has_seen_a_piece(tab):
     probe, _ = tab.on_painted(*now(ids, painter=eight, source=DATA, index=5))
     assert "other hard patches" in probe and "÷\xa0100 or more" in probe and probe.count("<title>") == 3 * 64
     ids = tab.on_go(*now(ids, painter=eight, kind="hold_back", step=5))[1]
-    assert ended(tab.session.store.get(ids[1])).state == "done"
+    assert ended(tab.session.runs.get(ids[1])).state == "done"
     looks = [tab.on_look(*now(ids, painter=eight, show=STATE, which=w, step=9))[0]["image"] for w in (BASE, EDITED)]
     assert looks[0] != looks[1]
 
@@ -165,7 +165,7 @@ def test_edits_are_kept_left_out_taken_back(tab):
     two = tab.on_keep(past, *now(ids, (1,), kind="hold_back", kept=kept, ticked=[0]))
     assert len(two[1]) == 2 and "hold back" in two[3]["choices"][1][0]
     run = tab.on_go(*now(ids, (), kept=two[1], ticked=[1]))[1][1]
-    assert [e["kind"] for e in ended(tab.session.store.get(run)).spec.edits] == ["hold_back"]
+    assert [e["kind"] for e in ended(tab.session.runs.get(run)).spec.edits] == ["hold_back"]
     assert [e["kind"] for e in tab.on_remove(two[2], *now(ids, kept=two[1], ticked=[1]))[1]] == ["hold_back"]
     undone = tab.on_undo(two[2], *now(ids, kept=two[1], ticked=[0, 1]))
     assert undone[1] == kept and undone[2] == [[]]
@@ -184,7 +184,7 @@ def test_inpainting_is_one_click_away(tab):
         assert painter["chosen"] == kept and "at outer step 1" in words and "from shapes" in words
     index = next(v for v in rest if isinstance(v, int) and v >= 2**30)
     run = tab.on_go(*now(ids, kept and range(8), step=1, kind="clean", source=DATA, index=index))[1][1]
-    run, grid = ended(tab.session.store.get(run)), tab.session.bundle("nano").grid
+    run, grid = ended(tab.session.runs.get(run)), tab.session.bundle("nano").grid
     picture = DATASETS["shapes"].fn().batch([index]).images
     assert torch.equal(grid.split(run.trajectory.x1)[0, :8], grid.split(picture)[0, :8])
     for region in ((), range(16)):
@@ -197,7 +197,7 @@ def test_an_uploaded_picture_travels_in_the_recipe_bit_for_bit(tab, tmp_path):
     assert said == "" and len(uploads) == 1 and "uploaded picture" in words and "sigma before" in probe
     shown, ids, said, *_ = tab.on_go(*now(ids, kind="clean", source=MINE, uploads=uploads))
     assert "download its raw arrays" in said and "plan=" not in shown["query"]
-    run = ended(tab.session.store.get(ids[1]))
+    run = ended(tab.session.runs.get(ids[1]))
     export = tmp_path / "run.safetensors"
     export.write_bytes(exported(run, ".safetensors"))
     out = tmp_path / "again.safetensors"
@@ -205,7 +205,7 @@ def test_an_uploaded_picture_travels_in_the_recipe_bit_for_bit(tab, tmp_path):
     assert torch.equal(Trajectory.load(out).x1, run.trajectory.x1)
     back = tab.on_recipe([], str(export))
     assert "without and with its edits" in back[2]
-    again = ended(tab.session.store.get(back[1][1]))
+    again = ended(tab.session.runs.get(back[1][1]))
     assert torch.equal(again.trajectory.x1, run.trajectory.x1) and len(back[-1]) == 1
     assert back[len(tab.runs) + len(tab.form.inputs)] == run.spec.edits
     reloaded = tab.from_link(SimpleNamespace(query_params=dict(parse_qsl(shown["query"]))))
@@ -218,11 +218,11 @@ def test_an_uploaded_picture_travels_in_the_recipe_bit_for_bit(tab, tmp_path):
 def test_a_link_brings_both_runs_back_even_when_they_are_gone(tab):
     shown, ids, *_ = tab.on_go(*now(started(tab)))
     query = dict(parse_qsl(shown["query"]))
-    first = ended(tab.session.store.get(ids[1])).trajectory.x1
+    first = ended(tab.session.runs.get(ids[1])).trajectory.x1
     assert tab.from_link(SimpleNamespace(query_params=query))[1] == ids
     lost = tab.from_link(SimpleNamespace(query_params=query | {"base": "gone", "edited": "gone"}))
     assert "here they are again" in lost[2] and lost[1] != ids
-    assert torch.equal(ended(tab.session.store.get(lost[1][1])).trajectory.x1, first)
+    assert torch.equal(ended(tab.session.runs.get(lost[1][1])).trajectory.x1, first)
     for wrong in ({"plan": "x"}, {"plan": ""}):
         told = tab.from_link(SimpleNamespace(query_params={"tab": "intervene", "base": "gone"} | wrong))
         assert "could not be read" in told[2]
@@ -235,14 +235,14 @@ def test_an_experiment_is_one_click(tab, name):
     ids = runs[1]
     assert caption == EXPERIMENTS[name].caption and asked == name
     again = tab.on_experiment(EXPERIMENTS[name], ids, *form())
-    ended(tab.session.store.get(ids[0]))
+    ended(tab.session.runs.get(ids[0]))
     assert "value" not in again[1]  # the same base run serves the next experiment
     told = tab.when_asked(asked, *now(ids))
     assert len(told) == len(tab.runs) + len(tab.places) + len(tab.draft) + len(tab.seen)
     if told[2]:
         assert "no patches of that kind" in told[2]
         return
-    run = ended(tab.session.store.get(told[1][1]))
+    run = ended(tab.session.runs.get(told[1][1]))
     assert (
         run.state == "done" and told[-1].startswith("Next run") and told[-3]["chosen"] == run.spec.edits[0]["patches"]
     )
@@ -272,9 +272,9 @@ def test_an_experiment_is_one_click(tab, name):
 )
 def test_bad_input_is_one_sentence_and_starts_nothing(tab, changes):
     given = now(started(tab), **changes)
-    before = set(tab.session.store._runs)
+    before = set(tab.session.runs._runs)
     said = tab.on_go(*given)[2]
-    assert said.endswith(".") and "\n" not in said and set(tab.session.store._runs) == before
+    assert said.endswith(".") and "\n" not in said and set(tab.session.runs._runs) == before
     for handler in (tab.on_look, tab.on_painted, tab.on_source, tab.on_another, tab.when_edited, tab.when_base):
         handler(*given)  # sentences, or what the rest of the page allows: no traceback
 

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from test_browser import CHROMIUM, browser, page  # noqa: F401 (fixtures)
 
-from app.state import Session
+from app.state import AppState
 from app.tabs.toy import tab as toy
 from app.tabs.toy.lab import MAX_LABS, WAYS, Lab, Labs
 from app.tabs.toy.links import command_of, query_of
@@ -27,7 +27,7 @@ IN_BROWSER = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), r
 def served(tmp_path_factory):
     from app.ui import launch
 
-    session = Session(recordings=tmp_path_factory.mktemp("recordings"))
+    session = AppState(recordings=tmp_path_factory.mktemp("recordings"))
     demo, _, session.address = launch(session)
     yield session
     demo.close()

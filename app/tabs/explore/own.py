@@ -18,7 +18,7 @@ from app.components.difference import data_address
 from app.components.painter.painter import VALUES, Painter, painting, values_of
 from app.components.scripted import Scripted
 from app.controls import NO_CLASS, network_choice
-from app.state import Session
+from app.state import AppState
 from pf_core.data.own import image_io as pictures
 from pf_core.errors import InputError
 from pf_core.evaluation.look import Item, Look, data_count, data_picture, knows, look
@@ -45,9 +45,9 @@ class LookView(Scripted):
 class OwnPicture:
     """The section's components and its handlers, which are plain methods."""
 
-    def __init__(self, session: Session):
-        self.session, self.turn = session, threading.Lock()
-        names = session.networks()
+    def __init__(self, state: AppState):
+        self.state, self.turn = state, threading.Lock()
+        names = state.networks()
         network = names[0] if names else None
         self.path = gr.State("")
         with gr.Row(elem_classes="pf-page", equal_height=False):
@@ -69,7 +69,7 @@ class OwnPicture:
             )
             self.other = gr.Button("Another image", elem_classes="pf-dice", min_width=100, elem_id="own-other")
         self.t = gr.Slider(0, 1, FIRST_T, step=0.01, label="t of all patches", info="0 noise, 1 image", elem_id="own-t")
-        self.network = network_choice(self.session, network, elem_id="own-network")
+        self.network = network_choice(self.state, network, elem_id="own-network")
         classes = self.classes(network)
         self.label = gr.Dropdown(classes, value=classes[-1], label="Class", elem_id="own-label")
         with gr.Row(elem_classes="pf-pair"):
@@ -102,7 +102,7 @@ class OwnPicture:
     # what there is to choose
 
     def classes(self, network: str | None) -> list[str]:
-        return controls.classes(self.session, network)
+        return controls.classes(self.state, network)
 
     # handlers: nothing here trusts the browser
 
@@ -171,7 +171,7 @@ class OwnPicture:
     def _bundle(self, network: Any) -> Bundle:
         if not network:
             raise InputError("There is no network yet: train one with `make train-demo`.")
-        return self.session.bundle(network)
+        return self.state.bundle(network)
 
     def _item(self, bundle: Bundle, path: str, index: Any) -> Item:
         """The file where there is one, else the data image. Raises InputError."""

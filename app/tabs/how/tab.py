@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from app.components.scripted import Scripted, packed
 from app.server.routes import guarded
-from app.state import Session
+from app.state import AppState
 from pf_core.evaluation import inspect as lesson
 from pf_core.models.codecs import to_uint8
 from pf_core.presets import PFT, SIT
@@ -22,14 +22,14 @@ from pf_core.timesteps import TIMESTEPS
 TITLE = "How it works"
 ARTICLE = Path(__file__).with_name("how.html").read_text(encoding="utf-8")
 SHOWN = 24  # maps a timestep sampler
-_LESSONS: WeakKeyDictionary[Session, "Lesson"] = WeakKeyDictionary()
+_LESSONS: WeakKeyDictionary[AppState, "Lesson"] = WeakKeyDictionary()
 
 
 class Lesson:
     """The miniatures' numbers, computed when first asked for and then kept."""
 
-    def __init__(self, session: Session):
-        self.session, self._lock = session, threading.Lock()
+    def __init__(self, state: AppState):
+        self.state, self._lock = state, threading.Lock()
 
     def content(self) -> dict[str, Any]:
         with self._lock:
@@ -37,13 +37,13 @@ class Lesson:
 
     @cached_property
     def _content(self) -> dict[str, Any]:
-        names = [name for name in (PFT, SIT) if name in self.session.networks()]
-        found = names or self.session.networks()[:1]
-        recordings = [run.id for run in self.session.recordings()[:1]]
+        names = [name for name in (PFT, SIT) if name in self.state.networks()]
+        found = names or self.state.networks()[:1]
+        recordings = [run.id for run in self.state.recordings()[:1]]
         return {"recording": recordings[0] if recordings else None} | (self._pictures(found) if found else {})
 
     def _pictures(self, names: list[str]) -> dict[str, Any]:
-        bundles = [self.session.bundle(name) for name in names]
+        bundles = [self.state.bundle(name) for name in names]
         grid, seen = bundles[0].grid, lesson.picture(bundles[0])
         bundles = [bundle for bundle in bundles if bundle.shape == tuple(seen.x1.shape[1:])]
         return {
@@ -79,9 +79,9 @@ class Lesson:
         }
 
 
-def routes(session: Session) -> list[Route]:
+def routes(state: AppState) -> list[Route]:
     def content(request: Request) -> Response:
-        return JSONResponse(_LESSONS.setdefault(session, Lesson(session)).content())
+        return JSONResponse(_LESSONS.setdefault(state, Lesson(state)).content())
 
     return [Route("/pf/how", guarded(content))]
 
@@ -93,5 +93,5 @@ class HowPage(Scripted):
     markup = ARTICLE
 
 
-def build(session: Session) -> HowPage:
+def build(state: AppState) -> HowPage:
     return HowPage(elem_id="how-page")

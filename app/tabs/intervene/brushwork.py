@@ -8,7 +8,7 @@ import gradio as gr
 from app.components.painter.painter import chosen_of, painting
 from app.runform import QUIET
 from app.server.frames import edit_words
-from app.state import Session
+from app.state import AppState
 from app.tabs.intervene import change
 from app.tabs.intervene.intervention import CLEAN, DATA, GUESS, MINE, PAINTED_IN, RUNS_OWN, Intervention, Now
 from app.tabs.intervene.page import Page
@@ -27,9 +27,9 @@ _STEP = """(...given) => {
 class Brushwork(Page):
     """Handlers that start no run. Each returns values for the lists of components that are named in `__init__`."""
 
-    def __init__(self, session: Session):
-        super().__init__(session)
-        self.session, self.logic = session, Intervention(session)
+    def __init__(self, state: AppState):
+        super().__init__(state)
+        self.state, self.logic = state, Intervention(state)
         self.now = [self.ids, self.which, self.step, self.show, self.image, self.painter, self.kind, self.whose]
         self.now += [self.source, self.index, self.uploads, self.kept, self.ticked, *self.knobs.components]
         self.seen = [self.painter, self.probe, self.words]

@@ -13,10 +13,10 @@ from torch import Tensor
 from app.components.difference import data_address, panel
 from app.components.painter.painter import chosen_of
 from app.server.frames import edit_words
-from app.state import Session, title
+from app.state import AppState, title
 from app.store import ACTIVE, StoredRun
 from app.tabs.intervene import change
-from app.tabs.intervene.edits import Pictures, used
+from app.tabs.intervene.edits import bring, stack, used
 from pf_core.errors import InputError
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import to_uint8
@@ -74,10 +74,10 @@ class Seen(NamedTuple):
 
 
 class Intervention:
-    """Of one server: its session, and the pictures that people brought."""
+    """Of one server: its state, and the pictures that people brought."""
 
-    def __init__(self, session: Session):
-        self.session, self.pictures = session, Pictures()
+    def __init__(self, state: AppState):
+        self.state = state
 
     # what is looked at
 
@@ -85,10 +85,10 @@ class Intervention:
         """Raises InputError where there is no run yet."""
         if not ids or not ids[0]:
             raise InputError("Press Run first: edits are made to a run.")
-        return self.session.store.get(ids[0])
+        return self.state.runs.get(ids[0])
 
     def edited(self, ids: Any) -> StoredRun | None:
-        return self.session.store.get(ids[1]) if ids and len(ids) > 1 and ids[1] in self.session.store else None
+        return self.state.runs.get(ids[1]) if ids and len(ids) > 1 and ids[1] in self.state.runs else None
 
     def seen(self, now: Now) -> Seen:
         """Raises InputError for a step or an image that there is not."""
@@ -97,7 +97,7 @@ class Intervention:
         outer = whole("The step", now.step, 1, max(1, run.spec.steps)) - 1
         image = whole("The image", now.image, 1, len(run.spec.seeds)) - 1
         frame = run.trajectory.frames[beginning(run.trajectory, outer)]
-        return Seen(run, self.session.bundle(run.spec.checkpoint), frame, outer, image)
+        return Seen(run, self.state.bundle(run.spec.checkpoint), frame, outer, image)
 
     def chosen(self, now: Now) -> list[int]:
         """The painted patches. Raises InputError for what no brush painted."""
@@ -124,7 +124,7 @@ class Intervention:
 
     def clean(self, now: Now, seen: Seen) -> Tensor:
         """(C, H, W), of a source other than the run's own."""
-        return clean_picture(self.source(now, seen), seen.bundle, self.pictures.stack(now.uploads)).cpu()
+        return clean_picture(self.source(now, seen), seen.bundle, stack(self.state, now.uploads)).cpu()
 
     def source(self, now: Now, seen: Seen) -> Any:
         """A clean source as a recipe holds it. Raises InputError."""
@@ -159,7 +159,7 @@ class Intervention:
         height, width = run.size or (grid.height, grid.width)
         if len(now.uploads) >= MAX_EDITS:
             raise InputError(f"At most {MAX_EDITS} pictures are kept for a page: reload it to begin anew.")
-        return [*now.uploads, self.pictures.read(path, self.session.bundle(run.spec.checkpoint), height, width)]
+        return [*now.uploads, bring(self.state, path, self.state.bundle(run.spec.checkpoint), height, width)]
 
     # probing
 
@@ -176,7 +176,7 @@ class Intervention:
                 return change.nothing(
                     "Paint one or more patches: how sure the network becomes of all others stands here."
                 )
-            given = self.pictures.stack(now.uploads)
+            given = stack(self.state, now.uploads)
             label = seen.run.spec.labels[seen.image]
             found = context_probe(
                 seen.bundle, seen.frame, seen.image, chosen, self.source(now, seen), label=label, given=given
@@ -221,7 +221,7 @@ class Intervention:
     # runs
 
     def start_base(self, spec: SampleSpec, x0: Tensor | None = None) -> StoredRun:
-        run = self.session.start(replace(spec, edits=[]), x0)
+        run = self.state.start(replace(spec, edits=[]), x0)
         run.label = f"As it was · {title(run.spec)}"
         return run
 
@@ -231,18 +231,18 @@ class Intervention:
             raise InputError("There is nothing to change yet: paint patches, or tick a kept edit.")
         edits, names = used(edits, uploads)
         x0 = base.trajectory.x0 if base.spec.noise is not None else None
-        run = self.session.start(replace(base.spec, edits=edits), x0, self.pictures.stack(names))
+        run = self.state.start(replace(base.spec, edits=edits), x0, stack(self.state, names))
         run.label = f"With edits · {title(run.spec)}"
         return run
 
     def halt(self, ids: Any) -> None:
         """Stop what is still going on. Ids that are not known any more are let pass."""
         for run_id in ids or []:
-            if run_id in self.session.store and self.session.store.get(run_id).state in ACTIVE:
-                self.session.stop(run_id)
+            if run_id in self.state.runs and self.state.runs.get(run_id).state in ACTIVE:
+                self.state.stop(run_id)
 
     def going_on(self, run_id: Any) -> bool:
-        return run_id in self.session.store and self.session.store.get(run_id).state in ACTIVE
+        return run_id in self.state.runs and self.state.runs.get(run_id).state in ACTIVE
 
     def difference(self, now: Now) -> str:
         """The panel of the two runs' ends, with the painted patches told from all others. Raises InputError."""

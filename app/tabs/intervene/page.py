@@ -7,7 +7,7 @@ from app.components.painter.painter import Painter
 from app.components.viewer.viewer import FrameViewer, manifest
 from app.controls import KnobGroups
 from app.runform import RunForm
-from app.state import Session
+from app.state import AppState
 from app.tabs.intervene.intervention import ALL, BASE, CLEAN, DATA, GUESS, MINE, RUNS_OWN, STATE, THIS, short
 from pf_core.sampling.edits import EDITS
 from pf_core.sampling.selections import EXPERIMENTS, SELECTIONS
@@ -20,7 +20,7 @@ PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"]
 class Page:
     """The components, as attributes."""
 
-    def __init__(self, session: Session):
+    def __init__(self, state: AppState):
         self.ids, self.uploads, self.kept, self.past = (gr.State([]) for _ in range(4))
         self.asked = gr.State("")  # an experiment whose run is being made
         with gr.Row(elem_classes="pf-presets"):
@@ -35,7 +35,7 @@ class Page:
         )
         with gr.Row(elem_classes="pf-page", equal_height=False):
             with gr.Column(scale=0, min_width=296, elem_classes="pf-controls"):
-                self.form = RunForm(session, nfe=NFE, images=1)
+                self.form = RunForm(state, nfe=NFE, images=1)
                 with gr.Row(elem_classes="pf-buttons"):
                     self.run = gr.Button("Run", variant="primary", elem_id="intervene-run", min_width=80)
                     self.stop = gr.Button("Stop", variant="stop", elem_id="intervene-stop", min_width=60)

@@ -11,7 +11,7 @@ import gradio as gr
 from app import links as recipes
 from app.components.viewer.viewer import manifest
 from app.runform import QUIET
-from app.state import Session
+from app.state import AppState
 from app.store import StoredRun
 from app.tabs.intervene import change
 from app.tabs.intervene.brushwork import Brushwork
@@ -28,8 +28,8 @@ _SLOW = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility":
 class Intervene(Brushwork):
     """The tab: Page has its components, Brushwork the handlers that start no run; those that do are here."""
 
-    def __init__(self, session: Session):
-        super().__init__(session)
+    def __init__(self, state: AppState):
+        super().__init__(state)
         self.runs = [self.viewer, self.ids, self.said, self.which, self.box]
         self.places = [self.work, self.step, self.image, self.whose]
         self.everything = [*self.runs, *self.form.inputs, *self.listing, self.uploads]
@@ -163,8 +163,8 @@ class Intervene(Brushwork):
         """The run that an experiment is made on, unless it is here already: values for `runs`, caption, asked."""
         try:
             spec = self.form.spec(*values)
-            spec = resolve(spec, self.session.bundle(spec.checkpoint))
-            base = self.session.store.get(ids[0]) if ids and ids[0] in self.session.store else None
+            spec = resolve(spec, self.state.bundle(spec.checkpoint))
+            base = self.state.runs.get(ids[0]) if ids and ids[0] in self.state.runs else None
             self.logic.halt(ids[1:])
             if base is not None and base.spec == spec and base.state in ("waiting", "running", "done"):
                 return [gr.skip(), gr.skip(), "", gr.skip(), gr.skip(), experiment.caption, experiment.name]
@@ -182,7 +182,7 @@ class Intervene(Brushwork):
         now = self.inside_of(now)
         try:
             base = self.logic.base(now.ids)
-            bundle = self.session.bundle(base.spec.checkpoint)
+            bundle = self.state.bundle(base.spec.checkpoint)
             edit = EXPERIMENTS[asked].plan(base.trajectory, now.image - 1, bundle)
             edited = self.logic.start_edited(base, [edit], [])
         except InputError as e:
@@ -219,7 +219,7 @@ class Intervene(Brushwork):
         images = carried.edit_images if carried is not None else None
         names = [self.logic.pictures.add(x) for x in (images if images is not None else [])]
         x0 = carried.x0 if carried is not None and spec.noise is not None else None
-        base = self.logic.start_base(recipes.here(self.session, spec), x0)
+        base = self.logic.start_base(recipes.here(self.state, spec), x0)
         try:
             return base, self.logic.start_edited(base, spec.edits, names) if spec.edits else None
         except InputError:
@@ -256,7 +256,7 @@ class Intervene(Brushwork):
         asked = dict(request.query_params)
         if asked.get("tab") != TITLE.lower() or not asked.get("base"):
             return [gr.skip()] * len(self.everything)
-        store, sentence = self.session.store, ""
+        store, sentence = self.state.runs, ""
         try:
             known = [store.get(asked[k]) for k in ("base", "edited") if asked.get(k)]
             base, edited = [*known, None][:2]
@@ -275,8 +275,8 @@ class Intervene(Brushwork):
             return self.only(f"This link could not be read: {e}")
 
 
-def build(session: Session) -> Intervene:
-    return Intervene(session)
+def build(state: AppState) -> Intervene:
+    return Intervene(state)
 
 
 def _between(value: Any, most: int) -> int:

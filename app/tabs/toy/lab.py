@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.store import UnknownRun
+from app.store import Unknown
 from app.tabs.toy.plots import PLANES, PREDICTED, RACE, LabPlots
 from pf_core.errors import InputError
 from pf_core.samplers import SAMPLERS
@@ -286,10 +286,10 @@ class Labs:
             return lab
 
     def get(self, lab_id: str | None) -> Lab:
-        """Raises UnknownRun."""
+        """Raises Unknown."""
         lab = self._labs.get(str(lab_id))
         if lab is None:
-            raise UnknownRun("This laboratory is closed: reload the page for a new one.")
+            raise Unknown("This laboratory is closed: reload the page for a new one.")
         return lab
 
     def __contains__(self, lab_id: object) -> bool:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from app.components.plot.plot import Brush, StreamingPlot, stream
 from app.controls import KnobGroups
-from app.state import Session
+from app.state import AppState
 from app.tabs.toy.lab import Lab, Labs
 from app.tabs.toy.links import PLAIN, config_from, look_from, starts_from
 from app.tabs.toy.plots import PLOTS, VIEWS
@@ -32,23 +32,23 @@ SPEEDS = {"as fast as it goes": None, "25 steps a picture": 25, "5 steps a pictu
 SOURCE_NAMES = [("as in the data's figure", "own"), ("shifted to the left", "shifted"), ("standard normal", "normal")]
 TRAINING = ("batch_size", "lr", "lam", "width", "depth")  # of ToyConfig, beside those with a control of their own
 _QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
-_LABS: WeakKeyDictionary[Session, Labs] = WeakKeyDictionary()
+_LABS: WeakKeyDictionary[AppState, Labs] = WeakKeyDictionary()
 
 
-def labs(session: Session) -> Labs:
-    """One set of laboratories a session, that is, a server."""
-    return _LABS.setdefault(session, Labs())
+def labs(state: AppState) -> Labs:
+    """One set of laboratories a state, that is, a server."""
+    return _LABS.setdefault(state, Labs())
 
 
-def routes(session: Session) -> list[Route]:
-    return lab_routes(labs(session))
+def routes(state: AppState) -> list[Route]:
+    return lab_routes(labs(state))
 
 
 class ToyTab:
     """The tab's components and its handlers, which are plain methods."""
 
-    def __init__(self, session: Session):
-        self.labs = labs(session)
+    def __init__(self, state: AppState):
+        self.labs = labs(state)
         self.lab_id, self.drawn = gr.State(""), gr.State(None)
         with gr.Row(elem_classes="pf-page", equal_height=False):
             with gr.Column(scale=0, min_width=296, elem_classes="pf-controls"):
@@ -301,8 +301,8 @@ class ToyTab:
         return *follow, sentence, VIEW_HELP.get(view, "")
 
 
-def build(session: Session) -> ToyTab:
-    return ToyTab(session)
+def build(state: AppState) -> ToyTab:
+    return ToyTab(state)
 
 
 def _too_long() -> str:

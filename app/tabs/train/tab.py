@@ -9,10 +9,10 @@ import gradio as gr
 from app.components.board.board import Board, Drawn, drawn
 from app.components.plot.plot import StreamingPlot, stream
 from app.controls import KnobGroups, component
-from app.state import Session
+from app.state import AppState
 from app.tabs.train.curves import MOST_RUNS, PLOTS
 from app.tabs.train.own import OwnPictures, choices
-from app.tabs.train.routes import jobs, routes
+from app.tabs.train.routes import routes
 from app.tabs.train.rows import ORDERS, duration
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
@@ -41,8 +41,8 @@ _QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"
 class Train:
     """The tab's components and its handlers, which are plain methods. Nothing in them trusts the browser."""
 
-    def __init__(self, session: Session):
-        self.session, self.fork_of = session, gr.State(None)
+    def __init__(self, state: AppState):
+        self.state, self.fork_of = state, gr.State(None)
         self.known = {k: p for k, p in parameters(TrainConfig).items() if k != "compile"}
         with gr.Row(elem_classes="pf-page", equal_height=False):
             with gr.Column(scale=0, min_width=296, elem_classes="pf-controls"):
@@ -54,7 +54,7 @@ class Train:
 
     @property
     def jobs(self) -> Jobs:
-        return jobs(self.session)
+        return self.state.training
 
     def build_controls(self) -> None:
         with gr.Row(elem_classes=["pf-presets", "pft-plans"]):
@@ -153,7 +153,7 @@ class Train:
 
     def networks(self) -> list[str]:
         """Those with weights to begin with."""
-        return [name for name in self.session.networks() if name not in ORACLES]
+        return [name for name in self.state.networks() if name not in ORACLES]
 
     def init_of(self, asked: Any) -> str | None:
         """Raises InputError: no path comes in here."""
@@ -269,8 +269,8 @@ class Train:
 SAVED = "the saved state"
 
 
-def build(session: Session) -> Train:
-    return Train(session)
+def build(state: AppState) -> Train:
+    return Train(state)
 
 
 def intervals(steps: int, samples: int) -> Intervals:

@@ -1,0 +1,91 @@
+"""How events call plain functions: values come in by name, updates go out by component.
+
+A handler has one keyword parameter for each name in `inputs`, returns {component: value or gr.update(...)} and may
+raise InputError. Nobody counts positions: what a handler does not mention stays as it is.
+"""
+
+import functools
+import html
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from gradio.events import Dependency
+
+from pf_core.errors import InputError
+
+QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+
+
+class StatusLine(gr.HTML):
+    """One line of plain text: what goes wrong, or is noted, stands here. Whatever it says is never Markdown or HTML."""
+
+    def __init__(self, **look: Any):
+        super().__init__("", padding=False, elem_classes="pf-said", **look)
+
+    def postprocess(self, value: str | None) -> str:
+        return html.escape(value or "")
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "string"}
+
+
+def on(
+    triggers: Callable | Sequence[Callable],
+    fn: Callable[..., Any],
+    inputs: Mapping[str, Component] | None = None,
+    outputs: Sequence[Component] = (),
+    *,
+    status: StatusLine | None = None,
+    **options: Any,
+) -> Dependency:
+    """Call `fn(**values)` at these events. An InputError becomes the text of `status`, which is then an output too,
+    or a warning where there is none. Options are Gradio's; those that are not given are QUIET's."""
+    outputs = [*outputs, *([status] if status is not None and status not in outputs else [])]
+    options = {**({} if "queue" in options or "concurrency_limit" in options else QUIET), **options}
+    options |= {"inputs_kwargs": dict(inputs or {}), "outputs": outputs}
+    if not isinstance(triggers, Sequence) and not hasattr(triggers, "has_trigger"):  # another event's `then`
+        return triggers(answering(fn, status), **options)
+    return gr.on(triggers, answering(fn, status), **options)
+
+
+def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[..., Any]:
+    """`fn` as Gradio wants it: no empty answers, no InputError."""
+
+    def refused(e: InputError) -> dict:
+        if status is None:
+            warn(str(e))
+            return gr.skip()
+        return {status: str(e)}
+
+    if inspect.isgeneratorfunction(fn):
+
+        @functools.wraps(fn)
+        def generating(*args: Any, **values: Any) -> Iterator[Any]:
+            try:
+                for updates in fn(*args, **values):
+                    yield updates or gr.skip()
+            except InputError as e:
+                yield refused(e)
+
+        return generating
+
+    @functools.wraps(fn)
+    def answer(*args: Any, **values: Any) -> Any:
+        try:
+            return fn(*args, **values) or gr.skip()
+        except InputError as e:
+            return refused(e)
+
+    return answer
+
+
+def warn(text: str) -> None:
+    """A passing note in the corner of the page; Gradio would show HTML in it."""
+    gr.Warning(html.escape(text))
+
+
+def note(text: str) -> None:
+    gr.Info(html.escape(text))
