@@ -7,6 +7,8 @@ opens and repeats them with the code of today. Do not make them again: a later v
 imports below are those of that commit and need not work any more.
 """
 
+# ruff: noqa: I001 (ruff sorts imports by which of the modules are here)
+
 import json
 import os
 import platform
