@@ -31,7 +31,7 @@ def test_empirical_order_on_an_exactly_solved_problem(name, settings, order, gri
     x0 = noise().double()
     errors = [(go(name, field, x0, grid(n), settings)[-1].x - exact).abs().mean().item() for n in counts]
     slope = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
-    assert abs(slope - order) < 0.15
+    assert abs(slope - order) < 0.25
 
 
 def test_multistep_converges_with_order_two_where_all_patches_hang_together():
