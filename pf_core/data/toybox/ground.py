@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pf_core.data.toybox.primitives import Vector
 
-_HAZE = 30.0  # distance, in toys, at which half of the ground is lost in haze
+_HAZE = 45.0  # distance, in toys, at which half of the ground is lost in haze
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from pf_core.data.toybox.toys import BOX, ELLIPSOID, FRUSTUM, TORUS, WEDGE
 
 Vector = tuple[Tensor, Tensor, Tensor]
-_TINY, _STEPS = 1e-9, 12
+_TINY, _HUGE, _STEPS = 1e-9, 1e30, 12
 NEVER = float("inf")
 
 
@@ -44,15 +44,15 @@ def _ellipsoid(p: Vector, d: Vector, cut: Tensor, square: Tensor) -> Tensor:
 
 def _clip(low: Tensor, high: Tensor, value: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
     """The part of [low, high] in which value + t slope <= 0."""
-    slope = torch.where(slope.abs() < _TINY, _TINY, slope)
+    slope = slope + _TINY
     t = -value / slope
-    falls = slope < 0
-    return torch.where(falls, torch.maximum(low, t), low), torch.where(falls, high, torch.minimum(high, t))
+    rises = (slope > 0).to(t.dtype)  # sums with huge numbers, not `where`: a guess that a processor cannot get wrong
+    return torch.maximum(low, t - _HUGE * rises), torch.minimum(high, t + (_HUGE - _HUGE * rises))
 
 
 def _slab(low: Tensor, high: Tensor, p: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
     """The part of [low, high] in which |p + t d| <= 1."""
-    inverse = 1 / torch.where(d.abs() < _TINY, _TINY, d)
+    inverse = 1 / (d + _TINY)
     middle, half = -p * inverse, inverse.abs()
     return torch.maximum(low, middle - half), torch.minimum(high, middle + half)
 
@@ -89,12 +89,12 @@ def _frustum(p: Vector, d: Vector, top: Tensor, square: Tensor) -> Tensor:
     c = p[0] * p[0] + p[1] * p[1] - radius * radius
     inside = b * b - a * c
     root = inside.clamp(min=0).sqrt()
-    a = torch.where(a.abs() < _TINY, _TINY, a)
+    a = a + _TINY
     best = torch.full_like(square, NEVER)
     for t in ((-b - root) / a, (-b + root) / a):
         good = (inside > 0) & ((p[2] + t * d[2]).abs() <= 1)
         best = torch.where(good, torch.minimum(best, t), best)
-    inverse = 1 / torch.where(d[2].abs() < _TINY, _TINY, d[2])
+    inverse = 1 / (d[2] + _TINY)
     for end, limit in ((1.0, top * top), (-1.0, 1.0)):
         t = (end - p[2]) * inverse
         x, y = p[0] + t * d[0], p[1] + t * d[1]

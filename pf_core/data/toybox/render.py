@@ -20,6 +20,7 @@ SKY, GROUND, SHADOW, OBJECT, OUTLINE = range(5)
 _RAYS = ((0.375, 0.125), (0.875, 0.375), (0.125, 0.625), (0.625, 0.875))  # within a pixel: column, row
 _SUNS = ((0.7, 0.7), (-0.7, 0.7), (-0.7, -0.7), (0.7, -0.7))  # about the sun's middle, in its radius
 _SUN_RADIUS = 0.055  # tangent of its angle
+_SUN_SLACK = 1.05 * 2**0.5 * _SUN_RADIUS
 _CHUNK = 2**17  # pixels worked on at a time, at most: what the processor's cache holds
 _BITS = 14  # of a hit's key that name its part
 
@@ -58,8 +59,9 @@ class _View:
     kinds: list[tuple[int, Tensor]]  # parts by kind
     kind: Tensor
     corners: Tensor  # (N, 8, 3) of a box around each part
-    middle: Tensor  # (3, N)
-    reach: Tensor  # (N,) radius of a ball around each
+    sun_axes: Tensor  # (9, n): sideways, upwards, towards the sun
+    sun_box: Tensor  # (5, N) see _casters
+    casters: tuple[Tensor, Tensor, Tensor]
     inverse: Tensor  # (9, N) world -> part
     origin: Tensor  # (3, N) the eye in the part's frame
     toward: Tensor  # (3, 3, N): forward, right, up (second axis) in the part's frame
@@ -91,7 +93,8 @@ def _view(s: Scene, parts: Parts, first: int, last: int, size: int, device, dtyp
     image = parts.image - first
     inverse = _inverse(parts.matrix)
     eye, basis = s.eye[own], s.basis[own]
-    suns = _suns(s.sun[own])
+    axes = _sun_axes(s.sun[own])
+    suns = _suns(axes)
 
     def inside(v: Tensor) -> Tensor:  # world vectors (N, 3) in the parts' frames
         return inverse[..., 0] * v[:, None, 0] + inverse[..., 1] * v[:, None, 1] + inverse[..., 2] * v[:, None, 2]
@@ -111,9 +114,8 @@ def _view(s: Scene, parts: Parts, first: int, last: int, size: int, device, dtyp
     local = cube * torch.stack([wide, wide, high], 1)[:, None]  # (N, 8, 3)
     m = parts.matrix[:, None]
     corners = m[..., 0] * local[..., None, 0] + m[..., 1] * local[..., None, 1] + m[..., 2] * local[..., None, 2]
-    length = parts.matrix.square().sum(1).sqrt() * torch.stack([wide, wide, high], 1)
-    reach = torch.where(parts.kind == ELLIPSOID, length.amax(1), length.square().sum(1).sqrt())
-    device_kind = parts.kind.to(device)
+    corners = corners + parts.centre[:, None]
+    sun_box, casters = _casters(image, parts.kind, axes, corners)
     look = torch.cat([parts.colour, torch.stack([parts.glow, parts.gloss, parts.metal], 1)], 1)
     return _View(
         n=last - first,
@@ -138,10 +140,11 @@ def _view(s: Scene, parts: Parts, first: int, last: int, size: int, device, dtyp
         image=image.to(device),
         toy=parts.toy.to(device),
         kinds=[(k, (parts.kind == k).nonzero()[:, 0].to(device)) for k in sorted(set(parts.kind.tolist()))],
-        kind=device_kind,
-        corners=corners + parts.centre[:, None],
-        middle=put(parts.centre.T),
-        reach=put(reach),
+        kind=parts.kind.to(device),
+        corners=corners,
+        sun_axes=put(axes.reshape(-1, 9).T),
+        sun_box=put(sun_box),
+        casters=tuple(c.to(device) for c in casters),
         inverse=put(inverse.reshape(-1, 9).T),
         origin=put(from_eye[0].T),
         toward=put(toward[0].permute(2, 0, 1)),
@@ -163,12 +166,16 @@ def _inverse(m: Tensor) -> Tensor:
     return rows / size[:, None, None]
 
 
-def _suns(sun: Tensor) -> Tensor:
-    """(n, 3) -> (n, 4, 3): unit vectors to four points of its disc."""
+def _sun_axes(sun: Tensor) -> Tensor:
+    """(n, 3) -> (n, 3, 3): unit vectors sideways, upwards, and the one towards the sun."""
     up = torch.tensor([0.0, 0.0, 1.0], dtype=sun.dtype).expand_as(sun)
     side = torch.nn.functional.normalize(torch.linalg.cross(up, sun), dim=1)
-    over = torch.linalg.cross(sun, side)
-    points = [sun + _SUN_RADIUS * (a * side + b * over) for a, b in _SUNS]
+    return torch.stack([side, torch.linalg.cross(sun, side), sun], 1)
+
+
+def _suns(axes: Tensor) -> Tensor:
+    """(n, 3, 3) -> (n, 4, 3): unit vectors to four points of the sun's disc."""
+    points = [axes[:, 2] + _SUN_RADIUS * (a * axes[:, 0] + b * axes[:, 1]) for a, b in _SUNS]
     return torch.nn.functional.normalize(torch.stack(points, 1), dim=2)
 
 
@@ -192,6 +199,11 @@ def _frames(v: _View, points: Tensor) -> Tensor:
     return found.to(v.image.device)
 
 
+def _of(v: Tensor, i: Tensor) -> Tensor:
+    """v[..., i], five times as fast."""
+    return v.index_select(v.ndim - 1, i)
+
+
 @dataclass(frozen=True)
 class _Pairs:
     part: Tensor  # (Q,)
@@ -205,13 +217,13 @@ def _pairs(v: _View, parts: Tensor, frames: Tensor) -> _Pairs:
     wide, many = right - left, (right - left) * (bottom - top)
     part = torch.repeat_interleave(many)  # position in `parts`
     start = many.cumsum(0) - many
-    at = torch.arange(len(part), device=part.device) - start[part]
-    w = wide[part]
+    at = torch.arange(len(part), device=part.device) - _of(start, part)
+    w = _of(wide, part)
     row = torch.div(at, w, rounding_mode="floor")
-    column = at - row * w + left[part]
-    row = row + top[part]
-    number = parts[part]
-    pixel = (v.image[number] * v.size + row) * v.size + column
+    column = at - row * w + _of(left, part)
+    row = row + _of(top, part)
+    number = _of(parts, part)
+    pixel = (_of(v.image, number) * v.size + row) * v.size + column
     return _Pairs(number, pixel, *_places(v, column, row))
 
 
@@ -246,27 +258,27 @@ def _trace(v: _View, frames: Tensor, mirrored: bool, open_pixels: Tensor | None 
     for kind, parts in v.kinds:
         q = _pairs(v, parts, frames)
         if open_pixels is not None:
-            keep = open_pixels[q.pixel].nonzero()[:, 0]
-            q = _Pairs(q.part[keep], q.pixel[keep], q.x[:, keep], q.y[:, keep])
+            keep = _of(open_pixels, q.pixel).nonzero()[:, 0]
+            q = _Pairs(_of(q.part, keep), _of(q.pixel, keep), _of(q.x, keep), _of(q.y, keep))
         if not len(q.part):
             continue
-        o = tuple(origin[:, q.part])
-        f, r, u = (tuple(toward[:, i][:, q.part]) for i in range(3))
+        o = tuple(_of(origin, q.part))
+        f, r, u = (tuple(_of(toward[:, i], q.part)) for i in range(3))
         x, y = (_wobble(v, q.x, q.y, q.part), q.y) if mirrored else (q.x, q.y)
         d = tuple(a + b * x + c * y for a, b, c in zip(f, r, u, strict=True))
-        t = enter(kind, o, d, v.shape[q.part])
-        image = v.image[q.part]
-        rise = v.basis[image, 0, 2] + y * v.basis[image, 2, 2]
-        good = (t > 0) & (t < NEVER) & (v.eye[image, 2] + t * rise > -1e-4) if not mirrored else None
+        t = enter(kind, o, d, _of(v.shape, q.part))
+        image = _of(v.image, q.part)
+        rise = _of(v.basis[:, 0, 2], image) + y * _of(v.basis[:, 2, 2], image)
+        good = (t > 0) & (t < NEVER) & (_of(v.eye[:, 2], image) + t * rise > -1e-4) if not mirrored else None
         if mirrored:
-            good = (t > 0) & (t < NEVER) & (-v.eye[image, 2] - t * rise > 1e-3)
+            good = (t > 0) & (t < NEVER) & (-_of(v.eye[:, 2], image) - t * rise > 1e-3)
         ray = q.pixel + torch.arange(4, device=t.device)[:, None] * pixels
         at = good.view(-1).nonzero()[:, 0]
-        key = t.view(-1)[at].float().view(torch.int32).long() << _BITS | q.part.expand_as(t).reshape(-1)[at]
-        keys.scatter_reduce_(0, ray.view(-1)[at], key, "amin")
+        key = _of(t.view(-1), at).float().view(torch.int32).long() << _BITS | _of(q.part.expand_as(t).reshape(-1), at)
+        keys.scatter_reduce_(0, _of(ray.view(-1), at), key, "amin")
     del sign
     ray = (keys != nothing).nonzero()[:, 0]
-    key = keys[ray]
+    key = _of(keys, ray)
     part, t = key & (2**_BITS - 1), (key >> _BITS).int().view(torch.float32).to(v.eye.dtype)
     pixel = ray % pixels
     sub = torch.div(ray, pixels, rounding_mode="floor")
@@ -281,10 +293,10 @@ def _trace(v: _View, frames: Tensor, mirrored: bool, open_pixels: Tensor | None 
 
 def _wobble(v: _View, x: Tensor, y: Tensor, part: Tensor) -> Tensor:
     """Water bends what it mirrors sideways, in bands that narrow towards the horizon."""
-    image = v.image[part]
-    water = torch.where(v.shine[image] > 0.9, 0.02, 0.0)
-    down = -(v.basis[image, 0, 2] + y * v.basis[image, 2, 2])
-    depth = v.eye[image, 2] / down.clamp(min=0.02)
+    image = _of(v.image, part)
+    water = torch.where(_of(v.shine, image) > 0.9, 0.02, 0.0)
+    down = -(_of(v.basis[:, 0, 2], image) + y * _of(v.basis[:, 2, 2], image))
+    depth = _of(v.eye[:, 2], image) / down.clamp(min=0.02)
     return x + water * (ground.wave(depth * 2.3) + 0.5 * ground.wave(depth * 5.1))
 
 
@@ -293,43 +305,43 @@ def _shade(v: _View, h: _Hits, mirrored: bool) -> Tensor:
     origin, toward = (v.mirror_origin, v.mirror_toward) if mirrored else (v.origin, v.toward)
     n = [torch.zeros_like(h.t) for _ in range(3)]
     white = torch.zeros_like(h.t)
-    kinds = v.kind[h.part]
+    kinds = _of(v.kind, h.part)
     for kind, _ in v.kinds:
         at = (kinds == kind).nonzero()[:, 0]
-        part, t, x, y = h.part[at], h.t[at], h.x[at], h.y[at]
-        f, r, u = (tuple(toward[:, i][:, part]) for i in range(3))
+        part, t, x, y = _of(h.part, at), _of(h.t, at), _of(h.x, at), _of(h.y, at)
+        f, r, u = (tuple(_of(toward[:, i], part)) for i in range(3))
         d = tuple(a + b * x + c * y for a, b, c in zip(f, r, u, strict=True))
-        q = along(tuple(origin[:, part]), d, t)
-        m = normal(kind, q, v.shape[part])
-        w = v.inverse[:, part]
+        q = along(tuple(_of(origin, part)), d, t)
+        m = normal(kind, q, _of(v.shape, part))
+        w = _of(v.inverse, part)
         for j in range(3):
             n[j][at] = m[0] * w[j] + m[1] * w[3 + j] + m[2] * w[6 + j]
         white[at] = _pattern(v.pattern[part], q)
     n = unit(tuple(n))
-    image = v.image[h.part]
+    image = _of(v.image, h.part)
     flip = -1.0 if mirrored else 1.0
-    b = v.basis.view(v.n, 9).T[:, image]
+    b = _of(v.basis.view(v.n, 9).T, image)
     d = tuple(b[j] + b[3 + j] * h.x + b[6 + j] * h.y for j in range(3))
     d = (d[0], d[1], d[2] * flip)
-    eye = tuple(v.eye.T[:, image])
+    eye = tuple(_of(v.eye.T, image))
     p = along((eye[0], eye[1], eye[2] * flip), d, h.t)
     d = unit(d)
     facing = -dot(n, d)
     n = tuple(torch.where(facing < 0, -c, c) for c in n)
     facing = facing.abs()
     sub = torch.div(h.ray, v.n * v.size * v.size, rounding_mode="floor")
-    sun = tuple(v.suns.view(-1, 3).T[:, image * 4 + sub])
+    sun = tuple(_of(v.suns.view(-1, 3).T, image * 4 + sub))
     lit = dot(n, sun).clamp(min=0)
     if not mirrored:
         lit = torch.where(_in_shadow(v, h.part, sub, p, lit > 0), 0.0, lit)
-    colour, (glow, gloss, metal) = tuple(v.look[:3, h.part]), v.look[3:, h.part]
+    colour, (glow, gloss, metal) = tuple(_of(v.look[:3], h.part)), _of(v.look[3:], h.part)
     colour = tuple(c + (0.92 - c) * white for c in colour)
-    sunlight = tuple(v.sunlight.T[:, image])
-    zenith, horizon, earth = (tuple(c.T[:, image]) for c in (v.zenith, v.horizon, v.earth[:, 0]))
+    sunlight = tuple(_of(v.sunlight.T, image))
+    zenith, horizon, earth = (tuple(_of(c.T, image)) for c in (v.zenith, v.horizon, v.earth[:, 0]))
     close = (0.45 + 1.6 * p[2]).clamp(0.45, 1.0)  # little sky is seen from close to the ground
     above = 0.5 + 0.5 * n[2]
     ambient = tuple(
-        (0.26 * (z + w) * above + 0.34 * e * (1 - above)) * close
+        ((0.36 * z + 0.24 * w) * above + 0.44 * e * (1 - above)) * close
         for z, w, e in zip(zenith, horizon, earth, strict=True)
     )
     back = 2 * facing
@@ -370,44 +382,55 @@ def _in_shadow(v: _View, part: Tensor, sub: Tensor, p: Vector, asked: Tensor) ->
     """(H,) bool for points p of parts: does another part hide the ray's sun?"""
     dark = torch.zeros_like(asked)
     at = asked.nonzero()[:, 0]
-    caster, receiver = _neighbours(v)
-    many = torch.bincount(receiver, minlength=len(v.image))
-    start = many.cumsum(0) - many
-    own = part[at]
-    count = many[own]
+    caster, start, many = v.casters
+    own = _of(part, at)
+    count = _of(many, own)
     which = torch.repeat_interleave(count)
-    pair = torch.arange(len(which), device=which.device) - (count.cumsum(0) - count)[which] + start[own[which]]
-    hit, by = at[which], caster[pair]
-    kinds = v.kind[by]
+    pair = torch.arange(len(which), device=which.device) - _of(count.cumsum(0) - count - _of(start, own), which)
+    by = _of(caster, pair)
+    # in the sun's eyes: is the point behind the caster's box?
+    place = _of(torch.stack(p), at)
+    axes = _of(v.sun_axes, _of(v.image, own))  # (9, H')
+    u, w, depth = (dot(tuple(place), tuple(axes[3 * i : 3 * i + 3])) for i in range(3))
+    box = _of(v.sun_box, by)
+    behind = box[4] - _of(depth, which)
+    slack = _SUN_SLACK * behind
+    u, w = _of(u, which), _of(w, which)
+    near = (behind > 0) & (u > box[0] - slack) & (u < box[1] + slack) & (w > box[2] - slack) & (w < box[3] + slack)
+    near = near.nonzero()[:, 0]
+    hit, by = _of(at, _of(which, near)), _of(by, near)
+    kinds = _of(v.kind, by)
     for kind, _ in v.kinds:
         some = (kinds == kind).nonzero()[:, 0]
         if not len(some):
             continue
-        h, c = hit[some], by[some]
-        t = _toward_sun(v, kind, c, sub[h], tuple(a[h] for a in p))
+        h, c = _of(hit, some), _of(by, some)
+        t = _toward_sun(v, kind, c, _of(sub, h), tuple(_of(a, h) for a in p))
         dark[h[(t > 2e-3) & (t < NEVER)]] = True
     return dark
 
 
 def _toward_sun(v: _View, kind: int, part: Tensor, sub: Tensor, p: Vector) -> Tensor:
-    w = v.inverse[:, part]
-    o = tuple(w[3 * j] * p[0] + w[3 * j + 1] * p[1] + w[3 * j + 2] * p[2] - v.offset[j, part] for j in range(3))
-    d = tuple(v.sunward.view(3, -1)[:, sub * len(v.image) + part])
-    return enter(kind, o, d, v.shape[part])
+    w = _of(v.inverse, part)
+    o = _of(v.offset, part)
+    o = tuple(w[3 * j] * p[0] + w[3 * j + 1] * p[1] + w[3 * j + 2] * p[2] - o[j] for j in range(3))
+    d = tuple(_of(v.sunward.view(3, -1), sub * len(v.image) + part))
+    return enter(kind, o, d, _of(v.shape, part))
 
 
-def _neighbours(v: _View) -> tuple[Tensor, Tensor]:
-    """(caster, receiver) of all parts that may throw a shadow on another, by the receiver."""
-    same = v.image[:, None] == v.image
-    receiver, caster = same.nonzero().T
-    gap = v.middle[:, caster] - v.middle[:, receiver]
-    sun = v.suns[v.image[receiver]].mean(1).T
-    ahead = gap[0] * sun[0] + gap[1] * sun[1] + gap[2] * sun[2]
-    aside = gap[0] * gap[0] + gap[1] * gap[1] + gap[2] * gap[2] - ahead * ahead
-    reach = v.reach[caster] + v.reach[receiver]
-    wide = reach + _SUN_RADIUS * ahead.clamp(min=0)
-    keep = (aside < wide * wide * 1.05) & (ahead > -reach) & ((caster != receiver) | (v.kind[caster] == TORUS))
-    return caster[keep], receiver[keep]
+def _casters(image: Tensor, kind: Tensor, axes: Tensor, corners: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Boxes (5, N) in the sun's eyes around parts: sideways, upwards, nearest; and for each part the parts that may
+    throw a shadow on it, as (casters in a list by receiver, where in it a receiver's begin, how many they are)."""
+    seen = (corners[:, :, None] * axes[image][:, None]).sum(3)  # (N, 8, 3)
+    low, high = seen.amin(1), seen.amax(1)
+    box = torch.stack([low[:, 0], high[:, 0], low[:, 1], high[:, 1], high[:, 2]])
+    receiver, caster = (image[:, None] == image).nonzero().T
+    ahead = high[caster, 2] - low[receiver, 2]
+    slack = (_SUN_SLACK * ahead)[:, None]
+    meet = ((low[caster, :2] - slack < high[receiver, :2]) & (high[caster, :2] + slack > low[receiver, :2])).all(1)
+    keep = meet & (ahead > 0) & ((caster != receiver) | (kind[caster] == TORUS))
+    many = torch.bincount(receiver[keep], minlength=len(image))
+    return box, (caster[keep], many.cumsum(0) - many, many)
 
 
 def _ground_shadow(v: _View, hit: Tensor) -> Tensor:
@@ -424,20 +447,20 @@ def _ground_shadow(v: _View, hit: Tensor) -> Tensor:
         q = _pairs(v, parts, frames)
         if not len(q.part):
             continue
-        of = v.image[q.part]
-        fall = v.basis[of, 0, 2] + q.y * v.basis[of, 2, 2]
+        of = _of(v.image, q.part)
+        fall = _of(v.basis[:, 0, 2], of) + q.y * _of(v.basis[:, 2, 2], of)
         ray = q.pixel + torch.arange(4, device=hit.device)[:, None] * pixels
-        asked = (fall < -1e-3) & ~hit[ray]
+        asked = (fall < -1e-3) & ~_of(hit, ray.view(-1)).view_as(ray)
         at = asked.view(-1).nonzero()[:, 0]
-        part = q.part.expand_as(q.x).reshape(-1)[at]
-        x, y, ray = q.x.view(-1)[at], q.y.view(-1)[at], ray.view(-1)[at]
-        t = -v.eye[v.image[part], 2] / fall.view(-1)[at]
-        f, r, u = (tuple(v.toward[:, i][:, part]) for i in range(3))
+        part = _of(q.part.expand_as(q.x).reshape(-1), at)
+        x, y, ray = _of(q.x.view(-1), at), _of(q.y.view(-1), at), _of(ray.view(-1), at)
+        t = -_of(v.eye[:, 2], _of(v.image, part)) / _of(fall.view(-1), at)
+        f, r, u = (tuple(_of(v.toward[:, i], part)) for i in range(3))
         d = tuple(a + b * x + c * y for a, b, c in zip(f, r, u, strict=True))
-        o = along(tuple(v.origin[:, part]), d, t)
+        o = along(tuple(_of(v.origin, part)), d, t)
         sub = torch.div(ray, pixels, rounding_mode="floor")
-        sun = tuple(v.sunward.view(3, -1)[:, sub * len(v.image) + part])
-        s = enter(kind, o, sun, v.shape[part])
+        sun = tuple(_of(v.sunward.view(3, -1), sub * len(v.image) + part))
+        s = enter(kind, o, sun, _of(v.shape, part))
         dark[ray[(s > 1e-3) & (s < NEVER)]] = True
     return dark
 
@@ -499,7 +522,7 @@ def _ground_light(v: _View, b: ground.Backdrop, dark: Tensor, mirror) -> list[Te
         sun, zenith, horizon = (c[:, j] for c in one)
         water = v.shine[:, None, None] > 0.9
         direct = sun * height * torch.where(water, 1 - 0.55 * dark, 1 - dark)
-        own = b.earth[j] * (0.26 * (zenith + horizon) * near + direct)
+        own = b.earth[j] * ((0.36 * zenith + 0.24 * horizon) * near + direct)
         seen = b.mirrored[j]
         if mirror is not None:
             seen = seen * (1 - mirror[1][:]) + mirror[0][j]
@@ -522,7 +545,7 @@ def _contact(v: _View, b: ground.Backdrop) -> Tensor:
 def _toys_seen(v: _View, hits: _Hits, pixels: int, square) -> Tensor:
     """(n, S, S): the toy that is seen in at least half of a pixel's rays, else -1."""
     best, many = torch.full(square, -1, device=v.eye.device), torch.full(square, 1, device=v.eye.device)
-    toy = v.toy[hits.part]
+    toy = _of(v.toy, hits.part)
     for k in range(int(v.toy.max()) + 1):
         here = torch.zeros(4 * pixels, dtype=torch.long, device=v.eye.device)
         here[hits.ray[toy == k]] = 1

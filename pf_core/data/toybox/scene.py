@@ -24,7 +24,7 @@ _MARGIN = 0.03
 #        scene,    sky,      ground,   main colours that go with it
 _CELLS = {
     "snowman": ("snow", "noon", "snow", ("red", "blue", "purple")),
-    "sledge": ("snow", "evening", "snow", ("red", "green", "orange")),
+    "sledge": ("snow", "morning", "snow", ("red", "green", "orange")),
     "boat": ("water", "noon", "water", ("red", "blue", "turquoise")),
     "duck": ("water", "morning", "water", ("yellow", "orange", "pink")),
     "car": ("road", "noon", "asphalt", ("red", "blue", "yellow")),
@@ -40,13 +40,13 @@ _NAMES = tuple(COLOURS)
 _SKIES = {  # zenith, horizon, the sun's colour; the sun's azimuth (degrees, 0: behind the camera, > 0: right) and height
     "morning": ((0.47, 0.66, 0.93), (1.00, 0.88, 0.80), (1.00, 0.90, 0.76), -52, 33),
     "noon": ((0.22, 0.52, 0.94), (0.76, 0.90, 1.00), (1.00, 0.98, 0.93), -24, 54),
-    "evening": ((0.36, 0.34, 0.66), (1.00, 0.68, 0.45), (1.00, 0.76, 0.50), 56, 25),
+    "evening": ((0.44, 0.40, 0.72), (1.00, 0.74, 0.56), (1.00, 0.87, 0.70), 56, 27),
     "cloudy": ((0.60, 0.68, 0.79), (0.87, 0.90, 0.93), (0.80, 0.81, 0.83), 30, 44),
 }
 _GROUNDS = {  # two colours each; plain and checks get theirs from a hue
     "plain": ((0.86, 0.80, 0.72), (0.80, 0.73, 0.64)),
     "checks": ((0.96, 0.94, 0.90), (0.55, 0.66, 0.80)),
-    "planks": ((0.76, 0.56, 0.37), (0.62, 0.42, 0.26)),
+    "planks": ((0.82, 0.66, 0.47), (0.70, 0.52, 0.35)),
     "water": ((0.10, 0.42, 0.58), (0.22, 0.60, 0.72)),
     "snow": ((0.95, 0.97, 1.00), (0.84, 0.89, 0.97)),
     "asphalt": ((0.40, 0.41, 0.44), (0.42, 0.56, 0.30)),
@@ -181,7 +181,7 @@ def build(u: Tensor, toys: int, dependence: float, variety: float, labels: Tenso
     turn = d.between("ground_turn", -0.5, 0.5) * (0.25 + 1.4 * variety)
     yaw = _yaw(d, toys, dependence, cell, turn, variety)
     relations, places = _places(d, toys)
-    eye, basis = _camera(d, toys, variety)
+    eye, basis = _camera(d, places, variety)
     sun = torch.stack([elevation.cos() * azimuth.sin(), -elevation.cos() * azimuth.cos(), elevation.sin()], 1)
     materials = _materials(d, toys, dependence, cell)
     return Scene(
@@ -234,7 +234,7 @@ def _light(d: _Draws, follows: Tensor, sky: Tensor, variety: float) -> tuple[Ten
     colour = torch.where(follows[:, None], row[:, 6:9], _SKY_TABLE[d.pick("sun_up", len(SKIES)), 6:9])
     azimuth, elevation = azimuth.deg2rad(), elevation.deg2rad()
     strength = 0.62 / (0.30 + 0.70 * elevation.sin())  # as a camera exposes: a low sun darkens the ground but little
-    return azimuth, elevation, linear(colour) * strength[:, None] * 1.12
+    return azimuth, elevation, linear(colour) * strength[:, None] * 1.10
 
 
 def _sky(d: _Draws, sky: Tensor) -> tuple[Tensor, Tensor]:
@@ -297,11 +297,12 @@ def _places(d: _Draws, count: int) -> tuple[Tensor, Tensor]:
     return relations, places - middle
 
 
-def _camera(d: _Draws, count: int, variety: float) -> tuple[Tensor, Tensor]:
+def _camera(d: _Draws, places: Tensor, variety: float) -> tuple[Tensor, Tensor]:
     pitch = (9.5 + (2 * d["pitch"] - 1) * (1.5 + 4.5 * variety)).deg2rad()
     lens = 0.32 * (1 + 0.3 * variety * (2 * d["lens"] - 1))
-    share = 0.57 + 0.04 * (2 * d["near"] - 1) * (1 + 1.6 * variety) - 0.07 * variety
-    away = 1 / (share * 2 * lens) * (1.0, 1.45, 1.65)[count - 1]
+    share = 0.61 + 0.04 * (2 * d["near"] - 1) * (1 + 1.6 * variety) - 0.07 * variety
+    span, count = places[..., 0].amax(1) - places[..., 0].amin(1), places.shape[1]
+    away = 1 / (share * 2 * lens) * (1.0 if count == 1 else ((span + 1.45) * 0.62).clamp(min=1.45))
     pan = (0.03 + 0.22 * variety) * (2 * d["pan_x"] - 1)
     up = 0.54 + (0.02 + 0.1 * variety) * (2 * d["pan_y"] - 1) + 0.04 * (count - 1)
     eye = torch.stack([pan, -away * pitch.cos(), up + away * pitch.sin()], 1)

@@ -91,10 +91,17 @@ def _wheel(x: float, y: float) -> list[Part]:
     ]
 
 
-def _candle(x: float, y: float, z: float) -> list[Part]:
+def _runner(y: float) -> list[Part]:
+    """A sledge's: along the ground, then up in three steps."""
+    places = ((0.37, 0.055, 0.10, 20), (0.51, 0.125, 0.09, 45), (0.61, 0.27, 0.12, 68), (0.655, 0.40, 0.06, 80))
+    bends = [box(x, y, z, half, 0.034, 0.034, colour="wood", turn=(0, -a, 0)) for x, z, half, a in places]
+    return [box(-0.14, y, 0.035, 0.45, 0.034, 0.035, colour="wood"), *bends]
+
+
+def _candle(x: float, y: float, z: float, *variants: int) -> list[Part]:
     return [
-        tube(x, y, z + 0.11, 0.035, 0.11, colour="second"),
-        ball(x, y, z + 0.27, 0.035, 0.035, 0.06, colour="light", glow=1.2),
+        tube(x, y, z + 0.11, 0.037, 0.11, colour="second", variants=variants),
+        ball(x, y, z + 0.27, 0.04, 0.04, 0.065, colour="light", glow=1.2, variants=variants),
     ]
 
 
@@ -116,19 +123,19 @@ TOYS: dict[str, list[Part]] = {
         tube(0.33, 0, 0.70, 0.018, 0.17, colour="wood", turn=(0, 60, 0)),
     ],
     "sledge": [
-        box(-0.05, -0.16, 0.31, 0.52, 0.07, 0.025),
-        box(-0.05, 0.0, 0.31, 0.52, 0.07, 0.025),
-        box(-0.05, 0.16, 0.31, 0.52, 0.07, 0.025),
-        box(-0.03, -0.2, 0.035, 0.56, 0.028, 0.035, colour="wood"),
-        box(-0.03, 0.2, 0.035, 0.56, 0.028, 0.035, colour="wood"),
-        ring(0.52, -0.2, 0.19, 0.16, 0.034, colour="wood", turn=(90, 0, 0)),
-        ring(0.52, 0.2, 0.19, 0.16, 0.034, colour="wood", turn=(90, 0, 0)),
-        box(-0.35, 0, 0.17, 0.03, 0.22, 0.12, colour="wood"),
-        box(0.2, 0, 0.17, 0.03, 0.22, 0.12, colour="wood"),
-        box(-0.55, 0, 0.48, 0.025, 0.24, 0.17, turn=(0, -14, 0)),
-        tube(0.52, 0, 0.36, 0.022, 0.22, colour="second", turn=(90, 0, 0)),
-        ball(-0.2, 0, 0.44, 0.2, 0.2, 0.14, colour="second", variants=(1,)),
-        box(-0.15, 0, 0.44, 0.14, 0.14, 0.12, colour="second", variants=(2,)),
+        *_runner(-0.21),
+        *_runner(0.21),
+        box(-0.06, -0.17, 0.315, 0.54, 0.07, 0.026),
+        box(-0.06, 0.0, 0.315, 0.54, 0.07, 0.026),
+        box(-0.06, 0.17, 0.315, 0.54, 0.07, 0.026),
+        box(-0.38, 0, 0.18, 0.03, 0.22, 0.11, colour="wood"),
+        box(0.18, 0, 0.18, 0.03, 0.22, 0.11, colour="wood"),
+        tube(0.665, 0, 0.43, 0.026, 0.25, colour="second", turn=(90, 0, 0)),
+        ball(-0.15, 0, 0.47, 0.25, 0.2, 0.16, colour="second", variants=(1,)),
+        ring(-0.02, 0, 0.5, 0.14, 0.025, colour="wood", turn=(0, 90, 0), variants=(1,)),
+        box(-0.15, 0, 0.48, 0.17, 0.17, 0.15, colour="second", variants=(2,)),
+        box(-0.15, 0, 0.485, 0.045, 0.175, 0.153, colour="white", variants=(2,)),
+        box(-0.15, 0, 0.485, 0.175, 0.045, 0.153, colour="white", variants=(2,)),
     ],
     "boat": [
         Part(FRUSTUM, (0, 0, 0.11), (0.42, 0.17, 0.17), shape=1.42),
@@ -199,8 +206,8 @@ TOYS: dict[str, list[Part]] = {
         tube(0, -0.375, 0.66, 0.06, 0.012, colour="white", turn=(90, 0, 0), variants=(1, 2)),
     ],
     "mushroom": [
-        tube(0, 0, 0.26, 0.20, 0.27, colour="cream", shape=0.72),
-        ball(0, 0, 0.06, 0.22, 0.22, 0.1, colour="cream"),
+        tube(0, 0, 0.26, 0.20, 0.27, colour="cream", shape=0.72, glow=0.12),
+        ball(0, 0, 0.06, 0.22, 0.22, 0.1, colour="cream", glow=0.12),
         ball(0, 0, 0.49, 0.48, 0.48, 0.44, cut=0.0),
         Part(FRUSTUM, (0, 0, 0.475), (0.36, 0.36, 0.02), colour="cream", shape=1.25),
         _cap(0, 38, 0.085),
@@ -221,9 +228,13 @@ TOYS: dict[str, list[Part]] = {
         tube(0, 0, 0.52, 0.27, 0.12, variants=(1, 2)),
         ring(0, 0, 0.64, 0.235, 0.04, colour="white", variants=(1, 2)),
         tube(0, 0, 0.225, 0.457, 0.045, colour="second", variants=(0, 2)),
-        *_candle(0, 0, 0.62),
-        *_candle(-0.14, 0.05, 0.62),
-        *_candle(0.14, 0.05, 0.62),
+        *_candle(0, -0.04, 0.62, 1, 2),
+        *_candle(-0.15, 0.05, 0.62, 1, 2),
+        *_candle(0.15, 0.05, 0.62, 1, 2),
+        *_candle(0, -0.08, 0.40, 0),
+        *_candle(-0.22, 0.08, 0.40, 0),
+        *_candle(0.22, 0.08, 0.40, 0),
+        ball(-0.02, -0.24, 0.47, 0.065, colour="second", variants=(0,)),
     ],
     "gift": [
         box(0, 0, 0.31, 0.38, 0.38, 0.31),
