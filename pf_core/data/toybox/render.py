@@ -316,7 +316,7 @@ def _shade(v: _View, h: _Hits, mirrored: bool) -> Tensor:
         w = _of(v.inverse, part)
         for j in range(3):
             n[j][at] = m[0] * w[j] + m[1] * w[3 + j] + m[2] * w[6 + j]
-        white[at] = _pattern(v.pattern[part], q)
+        white[at] = _pattern(_of(v.pattern, part), q).to(white)
     n = unit(tuple(n))
     image = _of(v.image, h.part)
     flip = -1.0 if mirrored else 1.0
