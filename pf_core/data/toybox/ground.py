@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from pf_core.data.toybox.primitives import Vector
+from pf_core.data.toybox.scene import GROUNDS, WATER
 
 _HAZE = 45.0  # distance, in toys, at which half of the ground is lost in haze
+_PAINT = (0.86, 0.86, 0.82)  # of a road's lines
 
 
 @dataclass(frozen=True)
 class Backdrop:
-    """(n, S, S) each: how much of a pixel is ground; how much of what it mirrors is seen; point of the ground (x, y);
-    colours as triples: the sky, the ground's own, the sky that it mirrors; haze in [0, 1]."""
+    """(n, S, S) each: how much of a pixel is ground; how much of the ground's light is mirrored; the point of the
+    ground (x, y); colours as triples: the sky, the ground's own, the sky that it mirrors; haze in [0, 1]."""
 
     share: Tensor
     mirror: Tensor
@@ -25,7 +27,6 @@ class Backdrop:
     earth: Vector
     mirrored: Vector
     haze: Tensor
-    row_pixel: Tensor
 
 
 def _mix(a, b, share):
@@ -57,12 +58,12 @@ def _line(x: Tensor, width: Tensor, half: float) -> Tensor:
 
 def sky_colour(up: Tensor, zenith, horizon) -> Vector:
     """up: the sine or so of the height above the horizon."""
-    up = up.clamp(0, 1)
-    return _mix(horizon, zenith, (up * 2.6).clamp(max=1.0) * (1.6 - 0.6 * (up * 2.6).clamp(max=1.0)))
+    rise = (up * 2.6).clamp(0, 1)
+    return _mix(horizon, zenith, rise * (1.6 - 0.6 * rise))
 
 
 def backdrop(v, size: int) -> Backdrop:
-    """v: the chunk's scene, see render.View."""
+    """v: what render.py knows of a chunk's images."""
     forward, right, up = (tuple(v.basis[:, i, j, None, None] for j in range(3)) for i in range(3))
     centre = (torch.arange(size, dtype=v.eye.dtype, device=v.eye.device) + 0.5) * (2 / size) - 1
     x, y = centre[None, None, :], -centre[None, :, None]
@@ -80,32 +81,24 @@ def backdrop(v, size: int) -> Backdrop:
     zenith, horizon = (tuple(c[:, j, None, None] for j in range(3)) for c in (v.zenith, v.horizon))
     sky = _clouds(v, d, length, sky_colour(d[2] / length, zenith, horizon))
     mirrored = sky_colour(steep, zenith, horizon)
-    earth = [c.clone() for c in _mix([v.earth[:, 0, j, None, None].expand_as(t) for j in range(3)],
-                                     [v.earth[:, 1, j, None, None].expand_as(t) for j in range(3)], 0.0)]  # fmt: skip
-    earth = tuple(torch.stack(earth))
     cos, sin, scale = v.turn_cos[:, None, None], v.turn_sin[:, None, None], v.scale[:, None, None]
     a, b = (cos * gx + sin * gy) / scale, (cos * gy - sin * gx) / scale  # along and across the texture's lines
     wa = (cos.abs() * across + sin.abs() * depth) / scale
     wb = (cos.abs() * depth + sin.abs() * across) / scale
-    light = torch.zeros_like(t)
-    second = torch.zeros_like(t)
-    for kind, at in v.grounds:
-        light[at], second[at] = _KINDS[kind](a[at], b[at], wa[at], wb[at])
-    one = tuple(v.earth[:, 0, j, None, None] for j in range(3))
-    two = tuple(v.earth[:, 1, j, None, None] for j in range(3))
+    light, second, lines = (torch.zeros_like(t) for _ in range(3))
+    for kind, of in v.grounds:
+        light[of], second[of] = _KINDS[kind](a[of], b[of], wa[of], wb[of])
+        if GROUNDS[kind] == "asphalt":
+            lines[of] = _lane(a[of], b[of], wa[of], wb[of])
+    one, two = (tuple(v.earth[:, i, j, None, None] for j in range(3)) for i in range(2))
     earth = tuple(c * (1 + light) for c in _mix(one, two, second))
-    lines = torch.zeros_like(t)
-    for kind, at in v.grounds:
-        if kind == 5:
-            lines[at] = _lane(a[at], b[at], wa[at], wb[at])
-    earth = _mix(earth, (0.86, 0.86, 0.82), lines)
+    earth = _mix(earth, _PAINT, lines)
     grazing = (1 - steep).clamp(0, 1)
     fresnel = grazing * grazing
     fresnel = fresnel * fresnel * grazing
     shine = v.shine[:, None, None]
-    mirror = torch.where(shine > 0.9, 0.10 + 0.75 * fresnel, shine * (0.35 + 0.65 * fresnel))
-    mirror = torch.where(shine > 0, mirror * (1 - second * 0.0), 0.0)
-    return Backdrop(share, mirror, (gx, gy), sky, earth, mirrored, haze, pixel)
+    mirror = torch.where(shine == WATER, 0.10 + 0.75 * fresnel, shine * (0.35 + 0.65 * fresnel))
+    return Backdrop(share, mirror, (gx, gy), sky, earth, mirrored, haze)
 
 
 def _clouds(v, d, length, sky):
@@ -116,7 +109,7 @@ def _clouds(v, d, length, sky):
     field = field + 0.45 * wave(0.9 * x + 0.31 * y - shift) + 0.3 * wave(1.3 * x - 0.5 * y + 0.6 * shift)
     cover = ((field - 1.5 + 1.5 * v.clouds[:, 0, None, None]) * 0.8).clamp(0, 1)
     cover = cover * cover * (3 - 2 * cover) * (up * 7 - 0.3).clamp(0, 1) * 0.7
-    white = tuple(0.55 + 0.45 * h[:, j, None, None] for j, h in ((0, v.horizon), (1, v.horizon), (2, v.horizon)))
+    white = tuple(0.55 + 0.45 * v.horizon[:, j, None, None] for j in range(3))
     return _mix(sky, white, cover)
 
 

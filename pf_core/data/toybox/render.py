@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pf_core.data.toybox import ground
 from pf_core.data.toybox.primitives import NEVER, Vector, along, dot, enter, normal, unit
-from pf_core.data.toybox.scene import Parts, Scene
-from pf_core.data.toybox.toys import BANDS, ELLIPSOID, SECTORS, TORUS
+from pf_core.data.toybox.scene import WATER, Parts, Scene
+from pf_core.data.toybox.toys import BANDS, SECTORS, TORUS
 
 REGIONS = ("sky", "ground", "shadow", "object", "outline")
 SKY, GROUND, SHADOW, OBJECT, OUTLINE = range(5)
@@ -27,7 +27,7 @@ _BITS = 14  # of a hit's key that name its part
 
 @dataclass(frozen=True)
 class Picture:
-    """levels: (B, 3, S, S) uint8; regions (B, S, S) indices into REGIONS; toys (B, S, S): -1 no toy, else its number."""
+    """levels: (B, 3, S, S) uint8; regions (B, S, S) indices into REGIONS; toys (B, S, S): a toy's number, -1: none."""
 
     levels: Tensor
     regions: Tensor
@@ -74,7 +74,7 @@ class _View:
     pattern: Tensor
 
 
-def render(scene: Scene, size: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Picture:
+def trace(scene: Scene, size: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Picture:
     count = len(scene.eye)
     step = max(1, min(64, _CHUNK // (size * size)))
     order = torch.sort(scene.parts.image, stable=True).indices
@@ -248,13 +248,12 @@ class _Hits:
     y: Tensor
 
 
-def _trace(v: _View, frames: Tensor, mirrored: bool, open_pixels: Tensor | None = None) -> _Hits:
+def _first_hits(v: _View, frames: Tensor, mirrored: bool, open_pixels: Tensor | None = None) -> _Hits:
     """The first hit of every ray that hits something above the ground. Mirrored: of the ground's mirror image."""
     origin, toward = (v.mirror_origin, v.mirror_toward) if mirrored else (v.origin, v.toward)
     pixels = v.n * v.size * v.size
     nothing = torch.iinfo(torch.int64).max
     keys = torch.full((4 * pixels,), nothing, dtype=torch.int64, device=v.eye.device)
-    sign = -1.0 if mirrored else 1.0
     for kind, parts in v.kinds:
         q = _pairs(v, parts, frames)
         if open_pixels is not None:
@@ -269,14 +268,12 @@ def _trace(v: _View, frames: Tensor, mirrored: bool, open_pixels: Tensor | None 
         t = enter(kind, o, d, _of(v.shape, q.part))
         image = _of(v.image, q.part)
         rise = _of(v.basis[:, 0, 2], image) + y * _of(v.basis[:, 2, 2], image)
-        good = (t > 0) & (t < NEVER) & (_of(v.eye[:, 2], image) + t * rise > -1e-4) if not mirrored else None
-        if mirrored:
-            good = (t > 0) & (t < NEVER) & (-_of(v.eye[:, 2], image) - t * rise > 1e-3)
+        height = _of(v.eye[:, 2], image) + t * rise  # below the mirror where it is mirrored
+        good = (t > 0) & (t < NEVER) & ((height < -1e-3) if mirrored else (height > -1e-4))
         ray = q.pixel + torch.arange(4, device=t.device)[:, None] * pixels
         at = good.view(-1).nonzero()[:, 0]
         key = _of(t.view(-1), at).float().view(torch.int32).long() << _BITS | _of(q.part.expand_as(t).reshape(-1), at)
         keys.scatter_reduce_(0, _of(ray.view(-1), at), key, "amin")
-    del sign
     ray = (keys != nothing).nonzero()[:, 0]
     key = _of(keys, ray)
     part, t = key & (2**_BITS - 1), (key >> _BITS).int().view(torch.float32).to(v.eye.dtype)
@@ -294,7 +291,7 @@ def _trace(v: _View, frames: Tensor, mirrored: bool, open_pixels: Tensor | None 
 def _wobble(v: _View, x: Tensor, y: Tensor, part: Tensor) -> Tensor:
     """Water bends what it mirrors sideways, in bands that narrow towards the horizon."""
     image = _of(v.image, part)
-    water = torch.where(_of(v.shine, image) > 0.9, 0.02, 0.0)
+    water = torch.where(_of(v.shine, image) == WATER, 0.02, 0.0)
     down = -(_of(v.basis[:, 0, 2], image) + y * _of(v.basis[:, 2, 2], image))
     depth = _of(v.eye[:, 2], image) / down.clamp(min=0.02)
     return x + water * (ground.wave(depth * 2.3) + 0.5 * ground.wave(depth * 5.1))
@@ -476,7 +473,7 @@ def _four(a: Tensor) -> Tensor:
 def _chunk(v: _View) -> Picture:
     square, pixels, dtype = (v.n, v.size, v.size), v.n * v.size * v.size, v.eye.dtype
     frames = _frames(v, v.corners)
-    hits = _trace(v, frames, mirrored=False)
+    hits = _first_hits(v, frames, mirrored=False)
     seen = torch.zeros(4 * pixels, dtype=torch.bool, device=v.eye.device)
     seen[hits.ray] = True
     colours = torch.zeros(3, 4 * pixels, dtype=dtype, device=v.eye.device)
@@ -505,7 +502,7 @@ def _mirror(v: _View, cover: Tensor) -> tuple[Tensor, Tensor]:
     frames[0], frames[2] = (frames[0] - 2).clamp(min=0), (frames[2] + 2).clamp(max=v.size)  # what wobbles
     dull = v.shine[v.image] <= 0
     frames[2] = torch.where(dull, frames[0], frames[2])
-    hits = _trace(v, frames, mirrored=True, open_pixels=cover.view(-1) < 1)
+    hits = _first_hits(v, frames, mirrored=True, open_pixels=cover.view(-1) < 1)
     seen = torch.zeros(4 * pixels, dtype=cover.dtype, device=cover.device)
     seen[hits.ray] = 1
     colours = torch.zeros(3, 4 * pixels, dtype=cover.dtype, device=cover.device)
@@ -520,12 +517,12 @@ def _ground_light(v: _View, b: ground.Backdrop, dark: Tensor, mirror) -> list[Te
     near = _contact(v, b)
     for j in range(3):
         sun, zenith, horizon = (c[:, j] for c in one)
-        water = v.shine[:, None, None] > 0.9
+        water = v.shine[:, None, None] == WATER
         direct = sun * height * torch.where(water, 1 - 0.55 * dark, 1 - dark)
         own = b.earth[j] * ((0.36 * zenith + 0.24 * horizon) * near + direct)
         seen = b.mirrored[j]
         if mirror is not None:
-            seen = seen * (1 - mirror[1][:]) + mirror[0][j]
+            seen = seen * (1 - mirror[1]) + mirror[0][j]
         own = own + (seen - own) * b.mirror
         out.append(own + (horizon - own) * b.haze)
     return out

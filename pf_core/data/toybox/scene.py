@@ -19,7 +19,7 @@ SCENES = ("snow", "water", "road", "meadow", "table")
 MATERIALS = ("matte", "shiny", "metal")
 RELATIONS = ("left of", "right of", "behind", "in front of")  # where toy 0 is, seen from another
 MOST_TOYS, MOST_CLUTTER = 3, 6
-_MARGIN = 0.03
+WATER = 1.0  # the shine of water, and of nothing else
 
 #        scene,    sky,      ground,   main colours that go with it
 _CELLS = {
@@ -37,7 +37,7 @@ _CELLS = {
     "lamp": ("table", "evening", "planks", ("green", "yellow", "turquoise")),
 }
 _NAMES = tuple(COLOURS)
-_SKIES = {  # zenith, horizon, the sun's colour; the sun's azimuth (degrees, 0: behind the camera, > 0: right) and height
+_SKIES = {  # zenith, horizon, the sun's colour; its azimuth (degrees, 0: behind the camera, > 0: right), height
     "morning": ((0.47, 0.66, 0.93), (1.00, 0.88, 0.80), (1.00, 0.90, 0.76), -52, 33),
     "noon": ((0.22, 0.52, 0.94), (0.76, 0.90, 1.00), (1.00, 0.98, 0.93), -24, 54),
     "evening": ((0.44, 0.40, 0.72), (1.00, 0.74, 0.56), (1.00, 0.87, 0.70), 56, 27),
@@ -87,7 +87,7 @@ _SUNK = torch.tensor([FLOATS.get(c, 0.0) for c in CLASSES], dtype=torch.float64)
 # the uniform numbers of an image, by name; what is added later goes to the end
 _IMAGE = (
     "cell follow_ground ground follow_sky sky follow_light light_side light_up sun_side sun_up sky_hue ground_hue "
-    "shiny_ground tex_scale ground_turn pitch lens near pan_x pan_y clouds cloud_x haze clutter relation1 relation2 side "
+    "shiny_ground tex_scale ground_turn pitch lens near pan_x pan_y clouds cloud_x clutter relation1 relation2 side "
     "spread shade"
 ).split() + [f"clutter{k}_{w}" for k in range(MOST_CLUTTER) for w in ("x", "y", "size", "tone")]
 _TOY = (
@@ -140,7 +140,7 @@ class Scene:
     earth: Tensor  # (B, 2, 3) the ground's colours
     turn: Tensor  # of the ground's texture, radians
     scale: Tensor  # of the ground's texture
-    shine: Tensor  # share of light that the ground mirrors, seen steeply
+    shine: Tensor  # how much the ground mirrors; 0: nothing, WATER: it is water
     clouds: Tensor  # (B, 2): how many, and where
     feet: Tensor  # (B, T, 3): where toys stand, x, y, and how wide their foot is
     parts: Parts
@@ -326,7 +326,7 @@ def _earth(d: _Draws, ground: Tensor) -> Tensor:
 
 
 def _shine(d: _Draws, ground: Tensor) -> Tensor:
-    most = torch.tensor([0.30, 0.32, 0.30, 1.0, 0.0, 0.0, 0.0], dtype=torch.float64)[ground]
+    most = torch.tensor([0.30, 0.32, 0.30, WATER, 0.0, 0.0, 0.0], dtype=torch.float64)[ground]
     return torch.where(ground == 3, most, torch.where(d["shiny_ground"] < 0.45, most, 0.0))
 
 

@@ -1,7 +1,7 @@
 """The twelve toys, each a list of parts: what it is built of, in the toy's own frame.
 
-A toy stands on z = 0, faces -y (the camera), is about one unit large. A part is a primitive of unit size under an affine
-map: centre, half-sizes, a turn. Primitives, in their own frame:
+A toy stands on z = 0, faces -y (the camera), is about one unit large. A part is a primitive under an affine map:
+centre, half-sizes, a turn. Primitives, in their own frame:
 
     ELLIPSOID  x^2 + y^2 + z^2 <= 1, cut off below z = shape (-1: whole)
     BOX        |x|, |y| <= 1 at z = -1, narrowing linearly to `shape` times that at z = 1
