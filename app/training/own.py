@@ -7,11 +7,11 @@ import gradio as gr
 from pf_core.data import intake, taken
 from pf_core.errors import InputError
 
-KINDS = [".zip", "image", ".txt", ".jsonl"]
+KINDS = [".zip", "image", ".txt", ".jsonl", ".csv"]
 NAMED = 12  # files that are named; the count says the rest
 _HINT = (
-    "Drop pictures or a zip. In a zip, sub-folders are classes, and captions may stand in `metadata.jsonl` or a `.txt` "
-    "beside each picture."
+    "Drop pictures or a zip. In a zip, sub-folders are classes, and captions may stand in `metadata.jsonl`, "
+    "`metadata.csv` or a `.txt` beside each picture."
 )
 
 
