@@ -46,9 +46,12 @@ def on(
     outputs = [*outputs, *([status] if status is not None and status not in outputs else [])]
     options = {**({} if "queue" in options or "concurrency_limit" in options else QUIET), **options}
     options |= {"inputs_kwargs": dict(inputs or {}), "outputs": outputs}
-    if not isinstance(triggers, Sequence) and not hasattr(triggers, "has_trigger"):  # another event's `then`
-        return triggers(answering(fn, status), **options)
-    return gr.on(triggers, answering(fn, status), **options)
+    answer, triggers = answering(fn, status), triggers if isinstance(triggers, Sequence) else [triggers]
+    known = [t for t in triggers if hasattr(t, "has_trigger")]
+    found = gr.on(known, answer, **options) if known else None
+    for trigger in triggers:  # another event's `then`, and events of components of ours, take a listener each
+        found = found if trigger in known else trigger(answer, **options)
+    return found
 
 
 def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[..., Any]:
@@ -80,6 +83,12 @@ def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[...
             return refused(e)
 
     return answer
+
+
+def payload(event: gr.EventData) -> dict[str, Any]:
+    """What a component of ours sent with its event: from a browser, so it may be anything. Gradio 6.31 has no public
+    way to it."""
+    return event._data if isinstance(event._data, dict) else {}
 
 
 def warn(text: str) -> None:

@@ -36,6 +36,8 @@ class AppState:
         self.runs: Store[StoredRun] = Store(32, 512 * 2**20, _GONE.format("run", "press Run to make it again"))
         self.sweeps: Store = Store(12, 128 * 2**20, _GONE.format("sweep", "load its sheet, or run it again"))
         self.pictures: Store = Store(256, 64 * 2**20, _GONE.format("picture", "bring it again"))
+        closed = "This laboratory is closed: reload the page for a new one."
+        self.labs: Store = Store(8, 2**30, closed, lambda lab: lab.close())
         self.paces: dict[tuple[str, str], float] = {}  # seconds of a forward pass, by network and hash
         self.worker = SamplingWorker()
         self.recordings_folder = recordings

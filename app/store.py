@@ -111,6 +111,11 @@ class StoredRun:
         return self.state in ACTIVE
 
     @property
+    def edit_images(self) -> Any:
+        """The uploaded pictures that its edits paint with, or None."""
+        return (self.job or self.trajectory).edit_images
+
+    @property
     def bytes(self) -> int:
         """About what this run holds: the packed frames, and the recorded tensors that exports are made from."""
         first = self.trajectory.frames[:1]

@@ -7,6 +7,7 @@ from starlette.middleware import Middleware
 
 from app.components.tour.tour import Heading
 from app.controls import NETWORKS
+from app.handlers import on
 from app.server.access import Access, Rules
 from app.server.routes import routes
 from app.server.static import head
@@ -35,22 +36,19 @@ def build(state: AppState) -> gr.Blocks:
                 if hasattr(built, "on_load"):
                     built.on_load(demo)
         lists = [b for b in demo.blocks.values() if NETWORKS in (getattr(b, "elem_classes", None) or [])]
-        demo.load(
-            lambda: [gr.update(choices=state.network_choices())] * len(lists),
-            None,
-            lists,
-            show_progress="hidden",
-            queue=False,
-            api_visibility="private",
-        )
-        demo.load(asked_tab, None, tabs, show_progress="hidden", queue=False, api_visibility="private")
+        on(demo.load, lambda: dict.fromkeys(lists, gr.update(choices=state.network_choices())), {}, lists)
+        on(demo.load, asked_tab(tabs), {}, [tabs])
     return demo
 
 
-def asked_tab(request: gr.Request) -> Any:
-    """The tab that a link names; else nothing changes."""
-    asked = request.query_params.get("tab", "")
-    return gr.Tabs(selected=asked) if asked in {slug(tab) for tab in TABS} else gr.skip()
+def asked_tab(tabs: gr.Tabs) -> Any:
+    """A handler that opens the tab that a link names; else nothing changes."""
+
+    def opened(request: gr.Request) -> dict:
+        asked = request.query_params.get("tab", "")
+        return {tabs: gr.Tabs(selected=asked)} if asked in {slug(tab) for tab in TABS} else {}
+
+    return opened
 
 
 def slug(tab: Any) -> str:

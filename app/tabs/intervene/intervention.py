@@ -3,6 +3,7 @@
 No component lives here. Everything that comes from the browser is a `Now`, and is checked where it is used.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from app.components.difference import data_address, panel
 from app.components.painter.painter import chosen_of
 from app.server.frames import edit_words
 from app.state import AppState, title
-from app.store import ACTIVE, StoredRun
+from app.store import StoredRun
 from app.tabs.intervene import change
 from app.tabs.intervene.edits import bring, stack, used
 from pf_core.errors import InputError
@@ -55,12 +56,13 @@ class Now(NamedTuple):
     uploads: list[str]
     kept: list[dict]
     ticked: list[int]
-    knobs: tuple = ()
+    knobs: dict[str, Any]
 
     @classmethod
-    def of(cls, values: tuple) -> "Now":
-        fixed = len(cls._fields) - 1
-        return cls(*values[:fixed], tuple(values[fixed:]))
+    def of(cls, values: Mapping[str, Any]) -> "Now":
+        """From a handler's values: what is no field is a knob."""
+        fields = {k: values[k] for k in cls._fields[:-1]}
+        return cls(**fields, knobs={k: v for k, v in values.items() if k not in fields})
 
 
 class Seen(NamedTuple):
@@ -119,6 +121,15 @@ class Intervention:
             x = self.clean(now, seen)
         pixels = to_uint8(seen.bundle.codec.decode(x[None].to(seen.bundle.device)))[0].cpu()
         return data_address(Image.fromarray(pixels.numpy()))
+
+    def inside_of(self, now: Now) -> Now:
+        """The same with a step and an image that the run has."""
+        try:
+            run = self.base(now.ids)
+        except InputError:
+            return now
+        made = max((frame.outer for frame in run.trajectory.frames), default=0) + 1
+        return now._replace(step=_between(now.step, made), image=_between(now.image, len(run.spec.seeds)))
 
     # where clean patches come from
 
@@ -220,29 +231,25 @@ class Intervention:
 
     # runs
 
-    def start_base(self, spec: SampleSpec, x0: Tensor | None = None) -> StoredRun:
-        run = self.state.start(replace(spec, edits=[]), x0)
+    def start_base(self, spec: SampleSpec, x0: Tensor | None = None, *, lane: str = "") -> StoredRun:
+        run = self.state.start(replace(spec, edits=[]), x0, lane=lane)
         run.label = f"As it was · {title(run.spec)}"
         return run
 
-    def start_edited(self, base: StoredRun, edits: list[dict[str, Any]], uploads: list[str]) -> StoredRun:
+    def start_edited(
+        self, base: StoredRun, edits: list[dict[str, Any]], uploads: list[str], *, lane: str = ""
+    ) -> StoredRun:
         """The base run again, from the same noise, with edits. Raises InputError."""
         if not edits:
             raise InputError("There is nothing to change yet: paint patches, or tick a kept edit.")
         edits, names = used(edits, uploads)
         x0 = base.trajectory.x0 if base.spec.noise is not None else None
-        run = self.state.start(replace(base.spec, edits=edits), x0, stack(self.state, names))
+        run = self.state.start(replace(base.spec, edits=edits), x0, stack(self.state, names), lane=lane)
         run.label = f"With edits · {title(run.spec)}"
         return run
 
-    def halt(self, ids: Any) -> None:
-        """Stop what is still going on. Ids that are not known any more are let pass."""
-        for run_id in ids or []:
-            if run_id in self.state.runs and self.state.runs.get(run_id).state in ACTIVE:
-                self.state.stop(run_id)
-
     def going_on(self, run_id: Any) -> bool:
-        return run_id in self.state.runs and self.state.runs.get(run_id).state in ACTIVE
+        return run_id in self.state.runs and self.state.runs.get(run_id).busy
 
     def difference(self, now: Now) -> str:
         """The panel of the two runs' ends, with the painted patches told from all others. Raises InputError."""
@@ -273,6 +280,9 @@ def _last_shared(a: Trajectory, b: Trajectory) -> tuple[int | None, int | None]:
     return beginning(a, outer), beginning(b, outer)
 
 
-def short(label: str) -> str:
-    """A label up to its bracket."""
-    return label.split("(")[0].strip()
+def _between(value: Any, most: int) -> int:
+    """A number from the browser as a place in 1 .. most."""
+    try:
+        return max(1, min(int(value), most))
+    except (TypeError, ValueError, OverflowError):
+        return 1

@@ -1,14 +1,16 @@
 """The Intervene tab's components, without what they do: app/tabs/intervene/tab.py wires them."""
 
 import gradio as gr
+from gradio.components import Component
 
-from app import links as recipes
+from app import links
 from app.components.painter.painter import Painter
 from app.components.viewer.viewer import FrameViewer, manifest
-from app.controls import KnobGroups
+from app.controls import KnobGroups, short
+from app.handlers import StatusLine
 from app.runform import RunForm
 from app.state import AppState
-from app.tabs.intervene.intervention import ALL, BASE, CLEAN, DATA, GUESS, MINE, RUNS_OWN, STATE, THIS, short
+from app.tabs.intervene.intervention import ALL, BASE, CLEAN, DATA, GUESS, MINE, RUNS_OWN, STATE, THIS
 from pf_core.sampling.edits import EDITS
 from pf_core.sampling.selections import EXPERIMENTS, SELECTIONS
 
@@ -35,14 +37,15 @@ class Page:
         )
         with gr.Row(elem_classes="pf-page", equal_height=False):
             with gr.Column(scale=0, min_width=296, elem_classes="pf-controls"):
-                self.form = RunForm(state, nfe=NFE, images=1)
+                self.form = RunForm(state, "intervene", nfe=NFE, images=1)
                 with gr.Row(elem_classes="pf-buttons"):
                     self.run = gr.Button("Run", variant="primary", elem_id="intervene-run", min_width=80)
                     self.stop = gr.Button("Stop", variant="stop", elem_id="intervene-stop", min_width=60)
                 self.recipe = gr.UploadButton(
-                    "Load recipe or export", file_types=recipes.KINDS, size="sm", elem_classes="pf-quiet"
+                    "Load recipe or export", file_types=links.KINDS, size="sm", elem_classes="pf-quiet"
                 )
-                self.said = gr.Markdown("", elem_classes="pf-said", elem_id="intervene-said")
+                self.status = StatusLine(elem_id="intervene-said")
+                self.form.advanced()
             with gr.Column(elem_classes="pf-stage", min_width=320):
                 with gr.Row(visible=False, elem_classes="pf-work", equal_height=False) as self.work:
                     self.build_paint()
@@ -52,6 +55,12 @@ class Page:
                 with gr.Column(visible=False, elem_classes="pf-difference") as self.box:
                     gr.Markdown("### What the edits changed")
                     self.shown = gr.HTML("", elem_id="intervene-difference", padding=False)
+
+    @property
+    def now(self) -> dict[str, Component]:
+        """The page as it is, as handlers get it: the fields of a `Now`, then the edit's knobs."""
+        fields = ("ids", "which", "step", "show", "image", "painter", "kind", "whose", "source", "index", "uploads")
+        return {name: getattr(self, name) for name in (*fields, "kept", "ticked")} | self.knobs.inputs
 
     def build_paint(self) -> None:
         with gr.Column(min_width=300, elem_classes="pf-paint"):
@@ -91,8 +100,8 @@ class Page:
                 label="Your picture (its middle is used)", file_types=PICTURES, visible=False,
                 height=110, elem_id="intervene-file",
             )  # fmt: skip
-            self.words = gr.Markdown("", elem_classes="pf-words", elem_id="intervene-words")
-            self.note = gr.Markdown("", elem_classes="pf-said", elem_id="intervene-note")
+            self.words = StatusLine(elem_id="intervene-words")
+            self.note = StatusLine(elem_id="intervene-note")
             self.go = gr.Button("Run on from here", variant="primary", elem_id="intervene-go", elem_classes="pf-go")
             self.keep = gr.Button("Keep this edit, paint another", size="sm", elem_id="intervene-keep")
             self.ticked = gr.CheckboxGroup([], label="Kept edits (untick to leave out)", visible=False)

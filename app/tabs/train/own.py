@@ -31,31 +31,36 @@ class OwnPictures:
                 self.use = gr.Button("Use the good ones", elem_id="train-use", min_width=80)
                 self.drop = gr.Button("Drop them", elem_id="train-drop", min_width=60)
 
-    def on_files(self, paths: list[str] | None) -> tuple:
-        """(found, pending id, question)."""
+    # handlers: each returns {component: update}
+
+    def answer(self, sentence: str, pending: str | None = None) -> dict:
+        """What was found, and whether the question of what to do with it stands."""
+        question = gr.update(visible=pending is not None)
+        return {self.found: sentence, self.pending: pending, self.question: question}
+
+    def on_files(self, paths: list[str] | None) -> dict:
         if not paths:
-            return gr.skip(), gr.skip(), gr.skip()
+            return {}
         try:
             report = intake.take([str(p) for p in paths])
         except InputError as e:
-            return str(e), None, gr.update(visible=False)
-        return sentence(report), report.id, gr.update(visible=True)
+            return self.answer(_plain(str(e)))
+        return self.answer(sentence(report), report.id)
 
-    def on_use(self, pending: str | None) -> tuple:
-        """(found, pending id, question, chosen set, files)."""
+    def on_use(self, pending: str | None) -> dict:
         try:
             name = intake.keep(str(pending))
         except InputError as e:
-            return str(e), None, gr.update(visible=False), gr.skip(), gr.update(value=None)
-        said = f"Kept as **{name}**: the next training with own pictures uses it."
-        return said, None, gr.update(visible=False), gr.update(choices=choices(), value=name), gr.update(value=None)
+            return self.answer(_plain(str(e))) | {self.files: None}
+        told = f"Kept as **{_plain(name)}**: the next training with own pictures uses it."
+        return self.answer(told) | {self.chosen: gr.update(choices=choices(), value=name), self.files: None}
 
-    def on_drop(self, pending: str | None) -> tuple:
+    def on_drop(self, pending: str | None) -> dict:
         try:
             intake.drop(str(pending))
         except InputError as e:
-            return str(e), None, gr.update(visible=False), gr.update(value=None)
-        return "Dropped: nothing was kept.", None, gr.update(visible=False), gr.update(value=None)
+            return self.answer(_plain(str(e))) | {self.files: None}
+        return self.answer("Dropped: nothing was kept.") | {self.files: None}
 
 
 def choices() -> list[tuple[str, str]]:
