@@ -11,12 +11,13 @@ from app_world import client, ended, make_networks, networks, session, slow, spe
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from app.limits import MAX_IMAGES, MAX_NFE
 from app.server.frames import command, pack_frame
 from app.server.residuals import BUDGET, Residuals
 from app.server.routes import logged_in, routes
 from app.server.source import listing
-from app.state import MAX_IMAGES, MAX_NFE, AppState
-from app.store import DONE, STOPPED, RunStore, StoredRun, Unknown
+from app.state import AppState
+from app.store import DONE, STOPPED, Store, StoredRun, Unknown
 from pf_core.errors import InputError
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import Run, SampleSpec
@@ -108,11 +109,11 @@ def stored(session, frames: int = 4) -> StoredRun:
 
 def test_the_oldest_runs_go_first_by_number_and_by_bytes(session):
     runs = [stored(session) for _ in range(5)]
-    store = RunStore(max_runs=3)
+    store = Store(3, 2**40, "gone")
     for run in runs:
         store.add(run)
     assert [run.id in store for run in runs] == [False, False, True, True, True]
-    store = RunStore(max_bytes=int(2.5 * runs[0].bytes))
+    store = Store(100, int(2.5 * runs[0].bytes), "gone")
     for run in runs:
         store.add(run)
     assert [run.id in store for run in runs] == [False, False, False, True, True]
@@ -121,7 +122,7 @@ def test_the_oldest_runs_go_first_by_number_and_by_bytes(session):
 
 
 def test_a_waiting_run_is_never_thrown_out(session):
-    store = RunStore(max_runs=1)
+    store = Store(1, 2**40, "gone")
     waiting, done = stored(session), stored(session)
     waiting.state = "waiting"
     store.add(waiting)

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import gradio as gr
 import pytest
 import torch
-from app_world import CLASSES, client, ended, networks, session, spec  # noqa: F401
+from app_world import CLASSES, answers, client, ended, networks, session, spec  # noqa: F401
 
 from app import links as recipes
 from app.server.frames import command, recipe_file
@@ -30,7 +30,10 @@ UPLOAD = [{"kind": "clean", "patches": [1, 2], "source": {"given": 0}}]
 @pytest.fixture
 def tab(session):  # noqa: F811
     with gr.Blocks():
-        return Explore(session)
+        tab = Explore(session)
+    order = [tab.viewer, tab.run_id, tab.mine, tab.status, *tab.form.outputs]
+    told = {name: answers(getattr(tab, name), tab.status, order) for name in ("on_recipe", "from_link")}
+    return SimpleNamespace(**told)
 
 
 def written(run, folder, suffix):
@@ -51,9 +54,9 @@ def test_every_export_loads_back_bit_for_bit(session, tab, tmp_path, suffix):  #
     assert "nano" in values and "class 1" in values and "look_ahead" in values
     link = dict(parse_qsl(shown["query"]))
     assert recipes.decode(link["recipe"]).edits == first.spec.edits
-    del session.runs._runs[run_id]
-    *_, third_id, _, said = tab.from_link(SimpleNamespace(query_params=link))[:4]
-    third = tab.from_link(SimpleNamespace(query_params=link))
+    del session.runs._things[run_id]
+    *_, third_id, _, said = tab.from_link(request=SimpleNamespace(query_params=link))[:4]
+    third = tab.from_link(request=SimpleNamespace(query_params=link))
     assert "again" in third[3] and torch.equal(ended(session.runs.get(third[1])).trajectory.x1, first.trajectory.x1)
 
 

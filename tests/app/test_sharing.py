@@ -69,7 +69,7 @@ def test_a_link_whose_run_is_gone_makes_it_again(page, served):  # noqa: F811
     visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=8&seed=3")
     run(page)
     meant, link = result(page), page.evaluate("location.href")
-    served.store._runs.clear()
+    served.runs._things.clear()
     page.click(".pfv-exports a >> text=GIF")
     page.wait_for_function("document.querySelector('.pfv-note').textContent.includes('not kept here any more')")
     assert "404" in page.wrong.pop()  # that is what the browser itself notes down
@@ -94,7 +94,7 @@ def test_two_people_wait_for_each_other_and_keep_their_own(page, served, slow): 
     other.click("#explore-run")  # ... starts a run of its own, which does not stop the first
     other.wait_for_selector(".pfv-empty >> text=Waiting: 1 run before yours")
     first, second = (each.evaluate("window.__viewer.runs[0].id") for each in (page, other))
-    assert first != second and served.store.get(first).state == "running"
+    assert first != second and served.runs.get(first).state == "running"
     threading.Timer(0.3, setattr, (slow, "pause", 0.0)).start()
     for each in (page, other):
         each.wait_for_function(ENDED)

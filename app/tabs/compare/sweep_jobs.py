@@ -89,8 +89,9 @@ class Sweeps:
 
     def _drawing(self, job: SweepJob) -> Iterator[None]:
         begin = time.perf_counter()
-        for done in job.sweep.run(self.state.bundle, job.stop.is_set):
-            job.done.append(done)
+        for done in job.sweep.steps(self.state.bundle, job.stop.is_set):
+            if done is not None:
+                job.done.append(done)
             yield
         ended = len(job.done) == job.total
         took = in_words(time.perf_counter() - begin)

@@ -178,7 +178,7 @@ class Intervene:
             return self.placed(now) | self.painting.refreshed(now) | {self.page.status: str(e)}
         now = self.painting.as_drafted(now, edit)._replace(ids=[base.id, edited.id], which=BASE, whose=THIS)
         seen = self.painting.drafted(now) | self.painting.refreshed(now, edit["patches"])
-        return self.showing(base, edited) | self.placed(now) | seen
+        return self.showing(base, edited) | self.placed(now) | seen | {self.page.status: ""}
 
     # recipes and links
 
