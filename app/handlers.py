@@ -19,17 +19,24 @@ from pf_core.errors import InputError
 QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
 
 
-class StatusLine(gr.HTML):
-    """One line of plain text: what goes wrong, or is noted, stands here. Whatever it says is never Markdown or HTML."""
+class PlainText(gr.HTML):
+    """A line of text that is never Markdown or HTML, whatever stands in it; it takes no room while it is empty."""
 
-    def __init__(self, **look: Any):
-        super().__init__("", padding=False, elem_classes="pf-said", **look)
+    def __init__(self, look: str, **more: Any):
+        super().__init__("", padding=False, elem_classes=["pf-line", look], **more)
 
     def postprocess(self, value: str | None) -> str:
-        return html.escape(value or "")
+        return f"<p>{html.escape(value)}</p>" if value else ""
 
     def api_info(self) -> dict[str, Any]:
         return {"type": "string"}
+
+
+class StatusLine(PlainText):
+    """Where a tab says what was wrong, or what is to be noted."""
+
+    def __init__(self, **more: Any):
+        super().__init__("pf-said", **more)
 
 
 def on(

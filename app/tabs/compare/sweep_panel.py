@@ -19,7 +19,7 @@ from starlette.routing import Route
 from app import controls
 from app.components.difference import data_address
 from app.components.scripted import Scripted
-from app.handlers import StatusLine, on
+from app.handlers import PlainText, StatusLine, on
 from app.server.routes import guarded
 from app.state import AppState
 from app.tabs.compare.sweep_jobs import SweepJob, Sweeps
@@ -109,7 +109,7 @@ class SweepPanel:
             with gr.Row(elem_classes="pf-shared"):
                 firsts = zip(PLACES, ("sampler", "nfe", NOTHING), strict=True)
                 self.axes = [SweepAxis(self, place, first) for place, first in firsts]
-            self.cost = StatusLine(elem_id="sweep-cost")
+            self.cost = PlainText("pf-cost", elem_id="sweep-cost")
             with gr.Row(elem_classes="pf-buttons"):
                 self.run = gr.Button("Run sweep", elem_id="sweep-run", min_width=120, scale=0)
                 self.stop = gr.Button("Stop", elem_id="sweep-stop", min_width=80, scale=0)

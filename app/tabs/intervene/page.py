@@ -7,7 +7,7 @@ from app import links
 from app.components.painter.painter import Painter
 from app.components.viewer.viewer import FrameViewer, manifest
 from app.controls import KnobGroups, short
-from app.handlers import StatusLine
+from app.handlers import PlainText, StatusLine
 from app.runform import RunForm
 from app.state import AppState
 from app.tabs.intervene.intervention import ALL, BASE, CLEAN, DATA, GUESS, MINE, RUNS_OWN, STATE, THIS
@@ -100,7 +100,7 @@ class Page:
                 label="Your picture (its middle is used)", file_types=PICTURES, visible=False,
                 height=110, elem_id="intervene-file",
             )  # fmt: skip
-            self.words = StatusLine(elem_id="intervene-words")
+            self.words = PlainText("pf-words", elem_id="intervene-words")
             self.note = StatusLine(elem_id="intervene-note")
             self.go = gr.Button("Run on from here", variant="primary", elem_id="intervene-go", elem_classes="pf-go")
             self.keep = gr.Button("Keep this edit, paint another", size="sm", elem_id="intervene-keep")

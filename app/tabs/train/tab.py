@@ -12,7 +12,7 @@ from gradio.components import Component
 from app.components.board.board import Board, Drawn, drawn
 from app.components.plot.plot import StreamingPlot, stream
 from app.controls import KnobGroups, component, labelled, settled
-from app.handlers import StatusLine, on, payload
+from app.handlers import PlainText, StatusLine, on, payload
 from app.state import AppState
 from app.tabs.train.curves import MOST_RUNS, PLOTS
 from app.tabs.train.own import OwnPictures, choices
@@ -77,7 +77,7 @@ class Train:
             self.measure = gr.Button("Estimate", elem_id="train-measure", min_width=80)
         self.both = gr.Button("Train SiT and Patch Forcing as a pair", size="sm", elem_id="train-pair")
         self.status = StatusLine(elem_id="train-said")
-        self.estimated = StatusLine(elem_id="train-estimate")
+        self.estimated = PlainText("pf-estimate", elem_id="train-estimate")
         with gr.Accordion("Advanced", open=False, elem_classes="pf-advanced"):
             self.device = gr.Dropdown(
                 list(DEVICES), value="auto", label="Device", info="auto: a GPU where there is one"
