@@ -10,10 +10,10 @@ from torch import Tensor
 from pf_core import flow
 from pf_core.checkpoint import Bundle
 from pf_core.data import DATASETS
+from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
 from pf_core.metrics import spearman
 from pf_core.oracle import Oracle
-from pf_core.train import HELD_OUT
 from pf_core.types import PatchTime
 
 FIT = 1.5  # a mean predicted square within this factor of the true one is called right

@@ -1,6 +1,6 @@
 """Distances between sets of images and the uncertainty of numbers: plain functions of arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from scipy.stats import rankdata
@@ -74,6 +74,15 @@ def bootstrap(
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(values - values.mean(), [tail, 100 - tail]) + statistic(np.arange(count))
     return float(low), float(high)
+
+
+def with_intervals(statistics: Mapping[str, Callable[[np.ndarray], float]], count: int) -> dict[str, dict]:
+    """name -> {"value", "interval"}: each a function of the indices of images, 95% by bootstrap over `count` of them;
+    all resample the same images, so that differences are paired."""
+    every = np.arange(count)
+    return {
+        name: {"value": float(of(every)), "interval": list(bootstrap(of, count))} for name, of in statistics.items()
+    }
 
 
 def interval_of_mean(values: np.ndarray, **options) -> dict[str, float | list[float]]:

@@ -15,7 +15,7 @@ from pf_core.data import DATASETS, places
 from pf_core.data.folder import folder
 from pf_core.data.intake import keep, take
 from pf_core.errors import InputError
-from pf_core.types import HELD_OUT
+from pf_core.data.splits import HELD_OUT
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ from torch import Tensor
 from pf_core.data import places
 from pf_core.data.listing import Listing, Skipped, arrange, of_folder
 from pf_core.data.packed import Packed, pack
+from pf_core.data.splits import HELD_OUT
 from pf_core.data.taken import listing_of
 from pf_core.errors import InputError
 from pf_core.registry import Knob
-from pf_core.types import HELD_OUT
 
 NAMED = 3  # files that a sentence names; `python -m pf_core data` names all
 
