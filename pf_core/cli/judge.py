@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from pf_core import judges
 from pf_core.cli.common import add_knobs, add_registry_knobs, device, given_of
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
+from pf_core.evaluation import judges
 from pf_core.registry import Knob, Parameter
-from pf_core.sample import versions
+from pf_core.sampling.run import versions
 
 STEPS = Parameter("steps", int, 1200, Knob(1, 10**6, "optimizer steps"))
 BATCH = Parameter("batch_size", int, 64, Knob(8, 4096, "images a step"))

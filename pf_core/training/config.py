@@ -1,0 +1,50 @@
+"""What decides a training run, and how often it is looked at."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
+
+from pf_core.flow import Source
+from pf_core.registry import Knob, Parameter
+from pf_core.training.loop import TrainConfig
+
+SHAPE = [  # what `model_settings` may hold
+    Parameter("depth", int, None, Knob(1, 100, "blocks, instead of the size's own")),
+    Parameter("hidden_size", int, None, Knob(8, 8192, "width, instead of the size's own")),
+    Parameter("num_heads", int, None, Knob(1, 128, "attention heads, instead of the size's own")),
+    Parameter("patch_size", int, None, Knob(1, 64, "pixels, instead of the size's own")),
+    Parameter("t_scale", float, None, Knob(0.001, 100000, "factor of t before its embedding")),
+]
+_EVERY = Knob(0, 10**9, "every so many steps; 0: never")
+
+
+@dataclass(frozen=True)
+class TrainRecipe:
+    """Everything that decides a training run, as JSON. `difficulty` False trains the SiT baseline: no variance head."""
+
+    dataset: str = "shapes"
+    data_settings: dict[str, Any] = field(default_factory=dict)
+    model: str = "tiny"
+    model_settings: dict[str, Any] = field(default_factory=dict)
+    difficulty: bool = True
+    init: str | None = None
+    config: TrainConfig = field(default_factory=TrainConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> "TrainRecipe":
+        config = dict(d["config"])
+        return cls(**{**d, "config": TrainConfig(**{**config, "source": Source(**config["source"])})})
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Every how many steps to save the state, log the losses, validate, draw samples, keep a network; 0 is never."""
+
+    save: Annotated[int, _EVERY] = 500
+    log: Annotated[int, _EVERY] = 20
+    validate: Annotated[int, _EVERY] = 1000
+    samples: Annotated[int, _EVERY] = 1000
+    weights: Annotated[int, _EVERY] = 0
