@@ -63,19 +63,23 @@ CHOICES = ("evaluation", "search")  # of what measures networks: to report, or t
 
 def images_of(data: Any, split: str) -> Split:
     """The range of a data set that "evaluation" or "search" looks at."""
-    if split not in CHOICES:
-        raise InputError(f"split must be one of {', '.join(CHOICES)}, not {split!r:.60}.")
-    return SEARCH if split == "search" else getattr(data, "published", EVALUATION)
+    return SEARCH if _searching(split) else getattr(data, "published", EVALUATION)
 
 
 def seeds_of(split: str) -> Split:
     """The seeds that go with it."""
-    return SEARCH_SEEDS if split == "search" else REPORTED_SEEDS
+    return SEARCH_SEEDS if _searching(split) else REPORTED_SEEDS
 
 
 def references_of(split: str) -> Split:
     """The real images that distances are taken to."""
-    return SEARCH if split == "search" else JUDGE_TEST
+    return SEARCH if _searching(split) else JUDGE_TEST
+
+
+def _searching(split: str) -> bool:
+    if split not in CHOICES:
+        raise InputError(f"split must be one of {', '.join(CHOICES)}, not {split!r:.60}.")
+    return split == "search"
 
 
 def take(data: Any, split: Split, count: int) -> range:

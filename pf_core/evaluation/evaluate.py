@@ -142,14 +142,14 @@ def references(bundle: Bundle, split: str = "evaluation", judge: Path | None = N
 def real_features(judge: Path, dataset: str, settings: dict[str, Any], split: str = "evaluation") -> np.ndarray:
     """The same of a data set; computed once a process."""
     key = json.dumps(settings, sort_keys=True)
-    return _real_features(judge, judge.stat().st_mtime_ns, dataset, key, split)
+    return _real_features(judge, judge.stat().st_mtime_ns, dataset, key, split, REFERENCES)
 
 
 @lru_cache(maxsize=8)
-def _real_features(judge: Path, modified: int, dataset: str, settings: str, split: str) -> np.ndarray:
+def _real_features(judge: Path, modified: int, dataset: str, settings: str, split: str, count: int) -> np.ndarray:
     data, seer = DATASETS[dataset].fn(**json.loads(settings)), judges.load(judge)[0]
-    indices = references_of(split).first(REFERENCES)
-    parts = [seer.judge(data.batch(indices[i : i + 500]).images).features for i in range(0, REFERENCES, 500)]
+    indices = references_of(split).first(count)
+    parts = [seer.judge(data.batch(indices[i : i + 500]).images).features for i in range(0, count, 500)]
     return np.concatenate([part.numpy() for part in parts])
 
 

@@ -9,8 +9,7 @@ from helpers import bundle
 
 from pf_core.data.shapes import SHAPES, shapes
 from pf_core.errors import InputError
-from pf_core.evaluation.judges import shapes as judges
-from pf_core.evaluation.metrics import moments
+from pf_core.evaluation import judges
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.studies.equal_cost import CAPPED, _Capped
 from pf_core.models.checkpoint import Bundle
@@ -76,7 +75,7 @@ def test_equal_cost_compares_paired_runs(monkeypatch):
     monkeypatch.setattr(module, "RATIOS", (1.4, 3.0))
     monkeypatch.setattr(module, "SHARES", (0.6,))
     seen = judges.load()[0].judge(shapes().batch(range(200)).images)
-    monkeypatch.setattr(module, "reference", lambda data: moments(seen.features.numpy()))
+    monkeypatch.setattr(module, "references", lambda *of: seen.features.numpy())
     found = STUDIES["equal_cost"].fn(bundle(), images=20, steps=2)
     first, second, *ahead = found["rows"]
     assert (first["sampler"], first["nfe"], second["nfe"]) == ("euler", 2, 3)

@@ -80,9 +80,9 @@ def find(dataset: str, settings: dict[str, Any], size: int | None = None) -> Pat
     fitting = [(k.breadth, k.name, path) for k, path in all_known if k.fits(dataset, size, settings)]
     if fitting:
         return min(fitting)[2]
-    asked = ", ".join(f"{k} {v}" for k, v in settings.items() if k not in (*ALIKE, "size", "path"))
+    can = hasattr(entry.fn, "heads")
+    asked = ", ".join(f"{k} {v}" for k, v in settings.items() if can and k not in (*ALIKE, "size"))
     here = "; ".join(str(k) for k, _ in all_known) or "none"
-    can = getattr(entry.fn, "heads", None)
     hint = f" Train one: `python -m pf_core judge --dataset {dataset} --size {size}`." if can else ""
     what = f"`{dataset}` of {size}x{size}" + (f" ({asked})" if asked else "")
     raise InputError(f"No judge knows {what}. The judges here know: {here}.{hint}")

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from pf_core import flow
-from pf_core.data.shapes import REGIONS
 from pf_core.errors import InputError
 from pf_core.evaluation.metrics import spearman, with_intervals
 from pf_core.evaluation.studies.common import SPLIT, looked_at
@@ -28,17 +27,17 @@ def difficulty(
     """Predicted difficulty against the true error.
 
     At t = 0.2, 0.5, 0.8, all patches alike: Spearman correlation of predicted and true squared error a patch, mean
-    predicted over mean true squared error, and mean sigma of background patches (nothing but background) over mean
-    sigma of patches at least half outline or texture (where the data say which are). Intervals are 95%,
+    predicted over mean true squared error, and mean sigma of patches that hold easy regions alone (background) over
+    mean sigma of those at least half of hard ones (outline, texture), where the data say which are. Intervals are 95%,
     bootstrap over images.
     """
     if not bundle.predicts_difficulty:
         raise InputError(f"{bundle.name} predicts no difficulty: there is nothing to compare.")
-    if getattr(data_of(bundle), "held", 2) < 2:
+    data = data_of(bundle)
+    if getattr(data, "held", 2) < 2:
         raise InputError(f"{bundle.name} was trained on pictures of which none, or only one, was held out.")
     sample, x0, x1, y = looked_at(bundle, images, split)
-    regions = getattr(sample, "regions", None)  # what is background in own pictures, nobody knows
-    easy, hard = (None, None) if regions is None else _kinds(regions, bundle.grid)
+    easy, hard = _kinds(sample, data, bundle.grid)
     found = {"images": len(x0), "split": split, "t": {}}
     for t in TIMES:
         predicted, true = _errors(bundle, x0, x1, y, t)
@@ -46,14 +45,17 @@ def difficulty(
     return found
 
 
-def _kinds(regions: Tensor, grid: PatchGrid) -> tuple[np.ndarray, np.ndarray]:
-    """(B, N) bool each: patches of background alone; patches at least half outline or texture."""
+def _kinds(sample: Any, data: Any, grid: PatchGrid) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """(B, N) bool each: patches of the data set's easy regions alone; patches at least half of its hard ones. None
+    where it tells no regions: what is background in own pictures, nobody knows."""
+    if not hasattr(data, "easy_regions"):
+        return None, None
 
-    def share(*names: str) -> Tensor:
-        inside = sum((regions == REGIONS.index(name)).float() for name in names)
+    def share(names: tuple[str, ...]) -> Tensor:
+        inside = sum((sample.regions == data.regions.index(name)).float() for name in names)
         return grid.to_patches(inside[:, None])
 
-    return (share("background") == 1).numpy(), (share("outline", "texture") >= 0.5).numpy()
+    return (share(data.easy_regions) == 1).numpy(), (share(data.hard_regions) >= 0.5).numpy()
 
 
 @torch.inference_mode()
