@@ -5,7 +5,7 @@ what a distance owes to chance is in both.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from pf_core.data.splits import seeds_of
 from pf_core.evaluation.evaluate import draw, judge_of, references, shards
-from pf_core.evaluation.metrics import interval_of_mean, moments, moments_distance, with_intervals
+from pf_core.evaluation.metrics import Resampled, interval_of_mean, moments, moments_distance
 from pf_core.models.checkpoint import Bundle, labelled
 from pf_core.sampling.run import SampleSpec, resolve
 
@@ -36,11 +36,12 @@ def paired(
     judge = judge or judge_of(bundle)
     real = moments(references(bundle, split, judge))
     drawn = [images_of_row(bundle, spec, images, split, judge, folder) for spec in specs]
+    apart = [distance(seen["features"], real) for seen in drawn]
     return [
         named(resolve(spec, bundle))
-        | {"accuracy": _accuracy(seen)}
-        | distances(seen["features"], {} if base is None else {"minus_base": drawn[base]["features"]}, real)
-        for spec, seen, base in zip(specs, drawn, bases, strict=True)
+        | {"accuracy": _accuracy(seen), "frechet": own.measured()}
+        | ({} if base is None else {"minus_base": (own - apart[base]).measured()})
+        for spec, seen, own, base in zip(specs, drawn, apart, bases, strict=True)
     ]
 
 
@@ -58,18 +59,9 @@ def images_of_row(
     }
 
 
-def distances(own: np.ndarray, bases: Mapping[str, np.ndarray], real: tuple) -> dict[str, Any]:
-    """{"frechet", and one entry a base}: the distance of features (M, D) to real ones' moments, and its difference from
-    that of other images of the same seeds, each {"value", "interval"}; bootstrap over images, paired."""
-
-    def frechet(features: np.ndarray, i: np.ndarray) -> float:
-        return moments_distance(moments(features[i]), real)
-
-    def minus(base: np.ndarray) -> Callable[[np.ndarray], float]:
-        return lambda i: frechet(own, i) - frechet(base, i)
-
-    statistics = {"frechet": lambda i: frechet(own, i)} | {name: minus(base) for name, base in bases.items()}
-    return with_intervals(statistics, len(own))
+def distance(features: np.ndarray, real: tuple) -> Resampled:
+    """The Frechet distance of features (M, D) to real ones' moments; of two of the same seeds the difference is paired."""
+    return Resampled.of(lambda i: moments_distance(moments(features[i]), real), len(features))
 
 
 def named(spec: SampleSpec) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import moments
-from pf_core.evaluation.paired import distances, images_of_row, named
+from pf_core.evaluation.paired import distance, images_of_row, named
 from pf_core.evaluation.studies.common import SPLIT
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Knob
@@ -41,10 +41,16 @@ def equal_cost(
     real = moments(references(bundle, split, judge))
     capped = replace(bundle, model=_Capped(bundle.model))
     runs = [*((bundle, row) for row in rows), (capped, ahead)]
-    features = [images_of_row(of, row, images, split, judge)["features"] for of, row in runs]
-    bases = {"minus_euler_of_equal_steps": features[0], "minus_euler_of_equal_cost": features[1]}
+    apart = [distance(images_of_row(of, row, images, split, judge)["features"], real) for of, row in runs]
     names = [named(resolve(row, bundle)) for row in rows] + [named(resolve(ahead, bundle)) | {"t_at_most": CAPPED}]
-    measured = [distances(own, bases, real) for own in features]
+    measured = [
+        {
+            "frechet": own.measured(),
+            "minus_euler_of_equal_steps": (own - apart[0]).measured(),
+            "minus_euler_of_equal_cost": (own - apart[1]).measured(),
+        }
+        for own in apart
+    ]
     return {"images": images, "split": split, "rows": [a | b for a, b in zip(names, measured, strict=True)]}
 
 

@@ -44,9 +44,9 @@ def probe_gain(
     return measure(bundle, TIMES, images, p, split)
 
 
-def compass(bundle: Bundle, images: int = COMPASS_IMAGES, split: str = "search", p: float = 0.4) -> dict[str, Any]:
+def compass(bundle: Bundle, images: int | None = None, split: str = "search", p: float = 0.4) -> dict[str, Any]:
     """probe_gain made cheap, to look at along a training: t = 0.1, 0.2, 0.3 alone, few images, those of search."""
-    return measure(bundle, COMPASS_TIMES, images, p, split)
+    return measure(bundle, COMPASS_TIMES, images or COMPASS_IMAGES, p, split)
 
 
 def along(at: TrainStep, recipe: Any, names: Sequence[str]) -> dict[str, Any]:
