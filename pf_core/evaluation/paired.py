@@ -60,7 +60,7 @@ def images_of_row(
 
 
 def distance(features: np.ndarray, real: tuple) -> Resampled:
-    """The Frechet distance of features (M, D) to real ones' moments; of two of the same seeds the difference is paired."""
+    """The Frechet distance of features (M, D) to real ones' moments; two of the same seeds differ paired."""
     return Resampled.of(lambda i: moments_distance(moments(features[i]), real), len(features))
 
 
