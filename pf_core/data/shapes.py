@@ -62,7 +62,7 @@ class shapes:  # noqa: N801 (a registry's names are its functions' and classes' 
     channels = 3
     heads = {"shape": SHAPES, "texture": TEXTURES}  # what a judge names: the class, and fields of Attributes
     published = PUBLISHED
-    regions, easy_regions, hard_regions = REGIONS, ("background",), ("outline", "texture")
+    regions, easy, hard = REGIONS, ("background",), ("outline", "texture")
 
     def __init__(
         self,

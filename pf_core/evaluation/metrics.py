@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
+REPEATS = 200  # resamples of a bootstrap, unless told otherwise
+
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """|mean difference|^2 + tr(Ca + Cb - 2 sqrt(Ca Cb)) of two sets of features (M, D), (K, D)."""
@@ -64,7 +66,7 @@ def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def bootstrap(
-    statistic: Callable[[np.ndarray], float], count: int, repeats: int = 200, level: float = 0.95, seed: int = 0
+    statistic: Callable[[np.ndarray], float], count: int, repeats: int | None = None, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
     """Interval of statistic(indices) over resamples, with replacement, of `count` items.
 
@@ -83,9 +85,11 @@ class Resampled:
     values: np.ndarray
 
     @classmethod
-    def of(cls, statistic: Callable[[np.ndarray], float], count: int, repeats: int = 200, seed: int = 0) -> "Resampled":
+    def of(
+        cls, statistic: Callable[[np.ndarray], float], count: int, repeats: int | None = None, seed: int = 0
+    ) -> "Resampled":
         rng = np.random.default_rng(seed)
-        values = np.array([statistic(rng.integers(0, count, count)) for _ in range(repeats)])
+        values = np.array([statistic(rng.integers(0, count, count)) for _ in range(repeats or REPEATS)])
         return cls(float(statistic(np.arange(count))), values)
 
     def __sub__(self, other: "Resampled") -> "Resampled":

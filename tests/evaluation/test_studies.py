@@ -9,7 +9,7 @@ from helpers import bundle
 
 from pf_core.data.shapes import SHAPES, shapes
 from pf_core.errors import InputError
-from pf_core.evaluation import judges
+from pf_core.evaluation import judges, metrics
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.studies.equal_cost import CAPPED, _Capped
 from pf_core.models.checkpoint import Bundle
@@ -72,6 +72,7 @@ def test_true_context_helps_a_perfect_network_and_its_own_does_not():
 def test_equal_cost_compares_paired_runs(monkeypatch):
     # the package's attribute of this name is the function
     module = sys.modules["pf_core.evaluation.studies.equal_cost"]
+    monkeypatch.setattr(metrics, "REPEATS", 20)
     monkeypatch.setattr(module, "RATIOS", (1.4, 3.0))
     monkeypatch.setattr(module, "SHARES", (0.6,))
     seen = judges.load()[0].judge(shapes().batch(range(200)).images)
@@ -80,7 +81,7 @@ def test_equal_cost_compares_paired_runs(monkeypatch):
     first, second, *ahead = found["rows"]
     assert (first["sampler"], first["nfe"], second["nfe"]) == ("euler", 2, 3)
     assert [row["settings"] for row in ahead] == [
-        {"p": p, "ratio": r} for p, r in ((0.4, 1.4), (0.4, 3.0), (0.6, 1.4), (0.4, 1.4))
+        {"p": p, "ratio": r, "order": 1} for p, r in ((0.4, 1.4), (0.4, 3.0), (0.6, 1.4), (0.4, 1.4))
     ]
     assert ahead[-1]["t_at_most"] == CAPPED
     assert first["minus_euler_of_equal_steps"] == {"value": 0, "interval": [0, 0]}
@@ -88,6 +89,23 @@ def test_equal_cost_compares_paired_runs(monkeypatch):
         assert row["nfe"] == 3 and row["minus_euler_of_equal_steps"]["value"] == pytest.approx(
             row["frechet"]["value"] - first["frechet"]["value"]
         )
+
+
+def test_order_compares_at_equal_budgets(monkeypatch):
+    module = sys.modules["pf_core.evaluation.studies.order"]
+    monkeypatch.setattr(module, "BUDGETS", (2, 4))
+    monkeypatch.setattr(metrics, "REPEATS", 5)
+    seen = judges.load()[0].judge(shapes().batch(range(200)).images)
+    monkeypatch.setattr(module, "references", lambda *of: seen.features.numpy())
+    rows = STUDIES["order"].fn(bundle(), images=20, least=3)["rows"]
+    assert [(r["sampler"], r["settings"].get("order"), r["nfe"]) for r in rows] == [
+        ("euler", None, 4), ("heun", None, 3), ("multistep", None, 4), ("dual_loop", 1, 4), ("dual_loop", 2, 4),
+        ("look_ahead", 1, 3), ("look_ahead", 2, 3),
+    ]  # fmt: skip
+    for row in rows:
+        assert row["minus_euler"]["value"] == pytest.approx(row["frechet"]["value"] - rows[0]["frechet"]["value"])
+    assert rows[2]["minus_multistep"] == {"value": 0, "interval": [0, 0]}
+    assert all(rows[k]["frechet"] != rows[k + 1]["frechet"] for k in (3, 5))
 
 
 def test_a_capped_network_hears_of_no_later_time():

@@ -14,7 +14,7 @@ from pf_core.cli import main
 from pf_core.data import DATASETS
 from pf_core.data.splits import SEARCH, SEARCH_SEEDS
 from pf_core.errors import InputError
-from pf_core.evaluation import evaluate, paired
+from pf_core.evaluation import evaluate, metrics, paired
 from pf_core.evaluation.studies import common
 from pf_core.models import checkpoint
 from pf_core.sampling.run import SampleSpec
@@ -29,6 +29,7 @@ OFTEN = Intervals(save=0, log=1, validate=0, samples=0, weights=2, compass=2)
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
     monkeypatch.setattr(evaluate, "REFERENCES", 100)
+    monkeypatch.setattr(metrics, "REPEATS", 20)
     monkeypatch.setitem(GAIN, "COMPASS_IMAGES", 10)
 
 

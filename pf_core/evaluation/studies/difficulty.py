@@ -27,8 +27,9 @@ def difficulty(
     """Predicted difficulty against the true error.
 
     At t = 0.2, 0.5, 0.8, all patches alike: Spearman correlation of predicted and true squared error a patch, mean
-    predicted over mean true squared error, and mean sigma of patches that hold easy regions alone (background) over
-    mean sigma of those at least half of hard ones (outline, texture), where the data say which are. Intervals are 95%,
+    predicted over mean true squared error, and mean sigma of background patches (nothing but what the data call easy:
+    background, or sky and ground) over mean sigma of patches at least half hard (outline and texture, or outline and
+    object), where the data say which are. Intervals are 95%,
     bootstrap over images.
     """
     if not bundle.predicts_difficulty:
@@ -48,14 +49,14 @@ def difficulty(
 def _kinds(sample: Any, data: Any, grid: PatchGrid) -> tuple[np.ndarray | None, np.ndarray | None]:
     """(B, N) bool each: patches of the data set's easy regions alone; patches at least half of its hard ones. None
     where it tells no regions: what is background in own pictures, nobody knows."""
-    if not hasattr(data, "easy_regions"):
+    if not hasattr(data, "easy"):
         return None, None
 
     def share(names: tuple[str, ...]) -> Tensor:
         inside = sum((sample.regions == data.regions.index(name)).float() for name in names)
         return grid.to_patches(inside[:, None])
 
-    return (share(data.easy_regions) == 1).numpy(), (share(data.hard_regions) >= 0.5).numpy()
+    return (share(data.easy) == 1).numpy(), (share(data.hard) >= 0.5).numpy()
 
 
 @torch.inference_mode()
