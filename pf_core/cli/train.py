@@ -76,7 +76,13 @@ def run(args: argparse.Namespace) -> None:
     # a resumed run's own words are "--resume": what repeats it from the start is its recipe
     words = ["train", *plans.command(recipe, args.out, intervals)] if args.resume else sys.argv[1:]
     command = "python -m pf_core " + shlex.join(words)
-    _follow(execute(folder, args.resume, recipe, intervals, command, tensorboard), folder, recipe)
+    _follow(execute(folder, args.resume, recipe, intervals, command, tensorboard, _compass), folder, recipe)
+
+
+def _compass(*of: Any) -> dict[str, Any]:
+    from pf_core.evaluation.studies.probe_gain import along  # here, as most trainings need not wait for it
+
+    return along(*of)
 
 
 def _follow(steps: Iterator[TrainStep], folder: RunFolder, recipe: TrainRecipe) -> None:

@@ -21,8 +21,8 @@ from torch import Tensor
 from pf_core.data.toybox.cache import Cache
 from pf_core.data.toybox.captions import captions
 from pf_core.data.toybox.render import REGIONS, Picture, trace
-from pf_core.data.toybox.scene import COLUMNS, Scene, build
-from pf_core.data.toybox.toys import CLASSES
+from pf_core.data.toybox.scene import COLUMNS, GROUNDS, Scene, build
+from pf_core.data.toybox.toys import CLASSES, COLOURS
 from pf_core.registry import Knob
 
 VERSION = 1  # of the pixels: raised whenever they change
@@ -98,6 +98,8 @@ class toybox:  # noqa: N801 (a registry's names are its functions' and classes' 
 
     names = list(CLASSES)
     channels = 3
+    # what a judge names: the class, and fields of Attributes
+    heads = {"toy": CLASSES, "colour": tuple(COLOURS), "ground": GROUNDS}
     regions, easy, hard = REGIONS, ("sky", "ground"), ("object", "outline")
 
     def __init__(
