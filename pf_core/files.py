@@ -1,5 +1,9 @@
-"""Writing files so that no half file is ever seen: to a temporary name beside the target, then renamed."""
+"""Writing files so that no half file is ever seen: to a temporary name beside the target, then renamed.
 
+And the one place where bytes that a person brings become text: `decoded`.
+"""
+
+import codecs
 import json
 import os
 import re
@@ -11,6 +15,30 @@ from typing import Any
 from safetensors import SafetensorError
 
 from pf_core.errors import InputError
+
+_MARKS = {  # at the beginning of a text; those of UTF-32 first, as one begins like UTF-16's
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def encoding_of(start: bytes) -> str:
+    """How a text is encoded, by the mark (BOM) in its first four bytes; UTF-8 where there is none."""
+    return next((codec for mark, codec in _MARKS.items() if start.startswith(mark)), "utf-8")
+
+
+def decoded(content: bytes, name: str = "The text") -> str:
+    """A text that a person brings: UTF-8 with or without a mark, UTF-16 or UTF-32 with one. Raises InputError."""
+    try:
+        text = content.decode(encoding_of(content[:4]))
+    except UnicodeDecodeError:
+        raise InputError(f"{name} is not in UTF-8, nor in UTF-16 with its mark: save it as UTF-8.") from None
+    if "\0" in text:  # UTF-16 without its mark, or no text at all
+        raise InputError(f"{name} is no text, or is in UTF-16 without its mark: save it as UTF-8.")
+    return text
 
 
 @contextmanager

@@ -244,7 +244,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         raise InputError(f"There is no file {path}.")
     try:
         if path.suffix.lower() == ".json":
-            text = path.read_text(encoding="utf-8")
+            text = files.decoded(path.read_bytes())
         elif path.suffix.lower() == ".safetensors":
             with safe_open(path, framework="pt") as f:
                 text = (f.metadata() or {})["recipe"]

@@ -2,11 +2,11 @@
 
 import gradio as gr
 import pytest
-from app.server.static import head
 from test_browser import browser, page, pytestmark  # noqa: F401
 
 from app.components.painter.painter import Painter, chosen_of, painting, values_of
 from app.server.routes import routes
+from app.server.static import head
 from app.state import Session
 from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
