@@ -25,6 +25,7 @@ from app.state import AppState
 from app.tabs.compare.sweep_jobs import SweepJob, Sweeps
 from app.worker import lane_of
 from pf_core.errors import InputError
+from pf_core.presets import SWEEP_SAMPLERS
 from pf_core.sampling.contact_sheet import heading, read_sweep, title, write_sheet
 from pf_core.sampling.run import SampleSpec
 from pf_core.sampling.sweep import MAX_AXES, Cost, Done, Sweep
@@ -162,8 +163,13 @@ class SweepPanel:
         """A place's two boxes of values, for what is to vary there."""
         if axis in NAMED:
             choices = self.choices(axis, network)
-            shown = gr.update(visible=True, choices=choices, value=[v for _, v in choices][:3])
+<<<<<<< HEAD
+            shown = gr.update(visible=True, choices=choices, value=_start(choices))
             return {at.text: gr.update(visible=False), at.names: shown}
+=======
+            shown = gr.update(visible=True, choices=choices, value=_start(choices))
+            return [gr.update(visible=False), shown]
+>>>>>>> origin/main
         hidden = gr.update(visible=False)
         return {
             at.text: hidden if axis == NOTHING else gr.update(visible=True, value=suggested(axis)),
@@ -262,7 +268,7 @@ class SweepAxis:
             text, shown = "" if named or first == NOTHING else suggested(first), not named and first != NOTHING
             self.text = gr.Textbox(text, label="Values", visible=shown, elem_id=f"sweep-{self.key}-values")
             choices = panel.choices(first, None) if named else []
-            value = [v for _, v in choices][:3]
+            value = _start(choices)
             self.names = gr.Dropdown(choices, value=value, label="Values", multiselect=True, visible=named)
         self.controls = {f"{self.key}.{k}": c for k, c in zip(PARTS, (self.axis, self.text, self.names), strict=True)}
 
@@ -270,6 +276,12 @@ class SweepAxis:
         """(what varies, its values as text or names), from a handler's values."""
         axis, text, names = (values[f"{self.key}.{part}"] for part in PARTS)
         return axis, names if axis in NAMED else str(text or "")
+
+
+def _start(choices: list[tuple[str, str]]) -> list[str]:
+    """The names that an axis starts with: the samplers worth seeing first, of others the first three."""
+    names = [name for _, name in choices]
+    return [name for name in names if name in SWEEP_SAMPLERS] or names[:3]
 
 
 def stated(cost: Cost) -> str:
