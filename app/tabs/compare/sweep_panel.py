@@ -163,13 +163,8 @@ class SweepPanel:
         """A place's two boxes of values, for what is to vary there."""
         if axis in NAMED:
             choices = self.choices(axis, network)
-<<<<<<< HEAD
             shown = gr.update(visible=True, choices=choices, value=_start(choices))
             return {at.text: gr.update(visible=False), at.names: shown}
-=======
-            shown = gr.update(visible=True, choices=choices, value=_start(choices))
-            return [gr.update(visible=False), shown]
->>>>>>> origin/main
         hidden = gr.update(visible=False)
         return {
             at.text: hidden if axis == NOTHING else gr.update(visible=True, value=suggested(axis)),
