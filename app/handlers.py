@@ -20,13 +20,13 @@ QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
 
 
 class PlainText(gr.HTML):
-    """A line of text that is never Markdown or HTML, whatever stands in it; it takes no room while it is empty."""
+    """Lines of text that are never Markdown or HTML, whatever stands in them; no room is taken while there are none."""
 
-    def __init__(self, look: str, **more: Any):
-        super().__init__("", padding=False, elem_classes=["pf-line", look], **more)
+    def __init__(self, look: str, text: str = "", **more: Any):
+        super().__init__(text, padding=False, elem_classes=["pf-line", look], **more)
 
     def postprocess(self, value: str | None) -> str:
-        return f"<p>{html.escape(value)}</p>" if value else ""
+        return "".join(f"<p>{html.escape(line)}</p>" for line in (value or "").split("\n") if line)
 
     def api_info(self) -> dict[str, Any]:
         return {"type": "string"}
