@@ -7,9 +7,10 @@ raise InputError. Nobody counts positions: what a handler does not mention stays
 import functools
 import html
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import anyio
 import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
@@ -46,19 +47,33 @@ def on(
     outputs: Sequence[Component] = (),
     *,
     status: StatusLine | None = None,
+    after: Callable[..., Awaitable[None]] | None = None,
     **options: Any,
 ) -> Dependency:
     """Call `fn(**values)` at these events. An InputError becomes the text of `status`, which is then an output too,
-    or a warning where there is none. Options are Gradio's; those that are not given are QUIET's."""
+    or a warning where there is none. `after(**values)` is awaited before, so that no thread waits with it. Options are
+    Gradio's; those that are not given are QUIET's."""
     outputs = [*outputs, *([status] if status is not None and status not in outputs else [])]
     options = {**({} if "queue" in options or "concurrency_limit" in options else QUIET), **options}
     options |= {"inputs_kwargs": dict(inputs or {}), "outputs": outputs}
-    answer, triggers = answering(fn, status), triggers if isinstance(triggers, Sequence) else [triggers]
+    answer = answering(fn, status) if after is None else waiting(answering(fn, status), after)
+    triggers = triggers if isinstance(triggers, Sequence) else [triggers]
     known = [t for t in triggers if hasattr(t, "has_trigger")]
     found = gr.on(known, answer, **options) if known else None
     for trigger in triggers:  # another event's `then`, and events of components of ours, take a listener each
         found = found if trigger in known else trigger(answer, **options)
     return found
+
+
+def waiting(answer: Callable[..., Any], after: Callable[..., Awaitable[None]]) -> Callable[..., Any]:
+    """`answer`, in a thread, once `after` is over."""
+
+    @functools.wraps(answer)
+    async def awaited(*args: Any, **values: Any) -> Any:
+        await after(**values)
+        return await anyio.to_thread.run_sync(functools.partial(answer, *args, **values))
+
+    return awaited
 
 
 def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[..., Any]:
@@ -90,12 +105,6 @@ def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[...
             return refused(e)
 
     return answer
-
-
-def payload(event: gr.EventData) -> dict[str, Any]:
-    """What a component of ours sent with its event: from a browser, so it may be anything. Gradio 6.31 has no public
-    way to it."""
-    return event._data if isinstance(event._data, dict) else {}
 
 
 def warn(text: str) -> None:

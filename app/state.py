@@ -1,5 +1,6 @@
 """What the app shares between people and tabs: loaded networks, what is kept for people, and the one that samples."""
 
+import asyncio
 import logging
 import threading
 from collections.abc import Iterator
@@ -10,8 +11,9 @@ from pathlib import Path
 from torch import Tensor
 
 from app.limits import MAX_IMAGES, MAX_NFE, MAX_SIDE, allowed
+from app.server.exports import Exports
 from app.server.frames import pack_final, pack_frame
-from app.store import DONE, STOPPED, Store, StoredRun
+from app.store import DONE, STOPPED, WAITING, Once, Store, StoredRun
 from app.worker import SamplingWorker
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
@@ -19,6 +21,7 @@ from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import CODECS
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import Run, SampleSpec, resolve
+from pf_core.sampling.sweep import in_words
 from pf_core.sampling.trajectory import Trajectory, follow
 from pf_core.training.queue import Jobs
 
@@ -39,7 +42,8 @@ class AppState:
         closed = "This laboratory is closed: reload the page for a new one."
         self.labs: Store = Store(8, 2**30, closed, lambda lab: lab.close())
         self.paces: dict[tuple[str, str], float] = {}  # seconds of a forward pass, by network and hash
-        self.worker = SamplingWorker()
+        self.speeds: dict[str, float] = {}  # seconds of a forward pass a row, last time, by network's hash
+        self.worker, self.exports, self.panels = SamplingWorker(), Exports(), Once(16 * 2**20)
         self.recordings_folder = recordings
         self._bundles: dict[str, tuple[float, Bundle]] = {}
         self._loading = threading.Lock()
@@ -98,7 +102,7 @@ class AppState:
         job = Run(bundle, spec, x0, edit_images)
         trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
         run = StoredRun(job.spec, trajectory, bundle.codec, title(job.spec), job, guided=job.spec.cfg_scale != 1)
-        self.worker.add(run, self._sampling(run), lane)
+        self.worker.add(run, self._sampling(run), lane, lambda: self.left(run))
         return self.runs.add(run)
 
     def stop(self, run_id: str | None) -> StoredRun:
@@ -113,9 +117,27 @@ class AppState:
             if run_id in self.runs and self.runs.get(run_id).busy:
                 self.stop(run_id)
 
-    def ahead(self, run: StoredRun) -> int:
-        """How many runs of the same visitor come before this one."""
-        return self.worker.ahead(run)
+    def waits(self, run: StoredRun) -> str:
+        """Why a waiting run waits, and for how long, in words; "" for any other."""
+        if run.state != WAITING:
+            return ""
+        ahead, others, seconds = self.worker.ahead(run), self.worker.others(run), self.worker.expected(run)
+        about = "" if seconds is None else f", about {in_words(seconds)}"
+        if not ahead and others:
+            return f"waiting: {others} other{'s' * (others != 1)} take{'s' * (others == 1)} turns with yours{about}"
+        return f"waiting: {ahead} run{'s' * (ahead != 1)} before yours{about}"
+
+    def left(self, run: StoredRun) -> float | None:
+        """Seconds of work that a run still is; None while nothing tells how long its network takes."""
+        done, speed = run.trajectory, self.speeds.get(run.spec.checkpoint_hash)
+        if len(done):
+            speed = done.seconds / len(done) / rows_of(run)
+        return None if speed is None else speed * rows_of(run) * max(0, run.spec.nfe - len(done))
+
+    async def ended(self, *run_ids: str) -> None:
+        """Wait until none of these is going on; no thread waits with it."""
+        while any(i in self.runs and self.runs.get(i).busy for i in run_ids):
+            await asyncio.sleep(0.05)
 
     def _sampling(self, run: StoredRun) -> Iterator[None]:
         """Draw it, one forward pass a step; its last state says how it ended."""
@@ -131,6 +153,8 @@ class AppState:
                 pack_final(run)
                 run.state = DONE
         finally:
+            if len(run.trajectory):
+                self.speeds[run.spec.checkpoint_hash] = run.trajectory.seconds / len(run.trajectory) / rows_of(run)
             run.job = None
             self.runs.trim()
 
@@ -178,6 +202,11 @@ class AppState:
             self.keep(Trajectory.load(path), origin="recorded", pinned=True, id=f"recording-{path.stem}")
         except InputError as e:
             log.warning("recording: %s", e)
+
+
+def rows_of(run: StoredRun) -> int:
+    """How many rows a batch of this run has in one forward pass."""
+    return len(run.spec.seeds) * (2 if run.guided else 1)
 
 
 def stopped_after(run: StoredRun) -> str:

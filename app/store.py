@@ -2,7 +2,8 @@
 
 import secrets
 import threading
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -68,6 +69,13 @@ class Store(Generic[T]):
         with self._lock:
             return list(self._things.values())
 
+    def drop(self, key: str) -> None:
+        """Throw one out, if it is here."""
+        with self._lock:
+            thing = self._things.pop(key, None)
+        if thing is not None:
+            self._closed(thing)
+
     def trim(self) -> None:
         """Throw out the oldest that are not in use until both bounds hold; the newest always stays."""
         out = []
@@ -82,6 +90,21 @@ class Store(Generic[T]):
                     total, number = total - thing.bytes, number - 1
         for thing in out:
             self._closed(thing)
+
+
+class Once:
+    """Texts that are computed once a key, one at a time, however many ask at once; the newest `most_bytes` are kept."""
+
+    def __init__(self, most_bytes: int):
+        self._most, self._known, self._lock = most_bytes, OrderedDict[Hashable, str](), threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], str]) -> str:
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = make()
+                while len(self._known) > 1 and sum(map(len, self._known.values())) > self._most:
+                    self._known.popitem(last=False)
+            return self._known[key]
 
 
 @dataclass(eq=False)  # a run is itself: comparing its tensors would say nothing

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ class Job(Protocol):
 class _Queued:
     job: Any
     steps: Iterator[Any]
+    left: Callable[[], float | None]
 
 
 class SamplingWorker:
@@ -41,13 +42,16 @@ class SamplingWorker:
         self._turn = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def add(self, job: Job, steps: Iterator[Any], lane: str = "") -> None:
-        """Queue it. Raises InputError where too many wait already."""
+    def add(
+        self, job: Job, steps: Iterator[Any], lane: str = "", left: Callable[[], float | None] = lambda: None
+    ) -> None:
+        """Queue it; `left()`: seconds of work that it still is, None where nobody knows. Raises InputError where too
+        many wait already."""
         with self._turn:
             waiting = sum(len(q) for q in self._lanes.values())
             if len(self._lanes.get(lane, ())) > SHARE or waiting >= MAX_WAITING:
                 raise InputError("Too many runs are waiting already: try again in a moment.")
-            self._lanes.setdefault(lane, deque()).append(_Queued(job, steps))
+            self._lanes.setdefault(lane, deque()).append(_Queued(job, steps, left))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="sampling", daemon=True)
                 self._thread.start()
@@ -68,6 +72,24 @@ class SamplingWorker:
         with self._turn:
             lane, place = self._find(job)
             return place if lane is not None else 0
+
+    def others(self, job: Job) -> int:
+        """How many other lanes take turns with its own."""
+        with self._turn:
+            return len(self._lanes) - 1 if self._find(job)[0] is not None else 0
+
+    def expected(self, job: Job) -> float | None:
+        """Seconds until a waiting job begins, None where nobody knows: what is before it in its lane, and as much of
+        every other lane, for lanes take turns; at least a slice of each."""
+        with self._turn:
+            lane, place = self._find(job)
+            if lane is None:
+                return None
+            known = {name: [q.left() for q in queue] for name, queue in self._lanes.items()}
+        before = known.pop(lane)[:place]
+        if any(None in lefts for lefts in (before, *known.values())):
+            return None
+        return sum(before) + sum(min(sum(lefts), max(sum(before), SLICE)) for lefts in known.values())
 
     def _find(self, job: Job) -> tuple[str | None, int]:
         for lane, queue in self._lanes.items():

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -36,6 +37,11 @@ def panel(
     )
     shown = _maps(found, grid) + _partings(a, b, threshold)
     return f'<div class="pfd"><p>{said}</p><div class="pfd-maps">{shown}</div></div>'
+
+
+def made_of(a: StoredRun, b: StoredRun, *how: Any) -> tuple:
+    """What a comparison depends on: the runs as far as they have come, and how they are compared."""
+    return a.id, b.id, *(r for run in (a, b) for r in (len(run.trajectory), run.trajectory.x1 is None)), *how
 
 
 def _place(run: StoredRun, k: int | None) -> str:

@@ -12,9 +12,10 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.limits import MAX_IMAGES, MAX_NFE
+from app.private import logged_in
 from app.server.frames import command, pack_frame
 from app.server.residuals import BUDGET, Residuals
-from app.server.routes import logged_in, routes
+from app.server.routes import routes
 from app.server.source import listing
 from app.state import AppState
 from app.store import DONE, STOPPED, Store, StoredRun, Unknown
@@ -51,7 +52,7 @@ def test_runs_queue_and_say_how_many_come_before(session, slow, client):
     assert client.get(f"/pf/runs/{second.id}").json()["message"] == "waiting: 1 run before yours"
     assert client.get(f"/pf/runs/{third.id}").json()["message"] == "waiting: 2 runs before yours"
     session.stop(second.id)
-    assert second.state == STOPPED and session.ahead(third) == 1
+    assert second.state == STOPPED and session.worker.ahead(third) == 1
     slow.go.release(10_000)
     assert ended(third).state == DONE and not second.heads
 

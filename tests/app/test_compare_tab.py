@@ -1,5 +1,6 @@
 """The Compare tab: its handlers, and once in Chromium."""
 
+import asyncio
 import json
 from types import SimpleNamespace
 
@@ -25,14 +26,19 @@ def tab(session):  # noqa: F811
 def answering_tab(tab):
     """The tab's handlers as these tests read them: values by name, answers as lists."""
     shown = [tab.viewer, tab.ids, tab.status, tab.box, tab.one, tab.other]
+
+    def when_done(ids, *given):
+        asyncio.run(tab.all_ended(ids))
+        return tab.when_done(ids, *given)[tab.shown]
+
     linked = [*shown, *tab.shared.values(), *tab.settable]
     preset = [tab.caption, tab.status, tab.count, tab.nfe, *tab.settable]
     return SimpleNamespace(
-        on_run=answers(tab.on_run, tab.status, [*shown, tab.mine]),
+        on_run=answers(tab.on_run, tab.status, [*shown, tab.shown, tab.mine]),
         from_link=answers(tab.from_link, tab.status, linked),
         on_preset=answers(tab.on_preset, tab.status, preset),
         on_difference=lambda *given: tab.on_difference(*given)[tab.shown],
-        when_done=lambda *given: (found[tab.shown] for found in tab.when_done(*given)),
+        when_done=when_done,
         presets=tab.presets,
         sweep=tab.sweep,
     )
@@ -53,7 +59,7 @@ def test_all_columns_run_from_the_same_noise(tab, session):  # noqa: F811
     assert said == "" and [r["id"] for r in shown["runs"]] == ids and len(ids) == 3
     assert all((run.trajectory.x0 == runs[0].trajectory.x0).all() for run in runs)
     assert [run.spec.sampler for run in runs] == ["euler", "dual_loop", "look_ahead"]
-    assert status(runs[1], 0)["updates"] == patch_updates(runs[1].trajectory)[0]
+    assert status(runs[1], "")["updates"] == patch_updates(runs[1].trajectory)[0]
     assert [label[0] for label in (run.label for run in runs)] == ["A", "B", "C"]
 
 
@@ -76,7 +82,7 @@ def test_a_column_that_cannot_run_stops_the_others(tab, session):  # noqa: F811
 
 def test_the_difference_and_the_parting(tab, session):  # noqa: F811
     ids = tab.on_run([], **values(images=3))[1]
-    *_, at_end = tab.when_done(ids, "A", "B", 0.001)
+    at_end = tab.when_done(ids, "A", "B", 0.001)
     assert "B minus A" in at_end and at_end.count("<img") == 2 and at_end.count("<tr>") == 3
     start = json.dumps({"image": 1, "frames": [0, 0]})
     begin = tab.on_difference(start, ids, "A", "B", HERE, 0.05)

@@ -1,5 +1,6 @@
 """The Intervene tab: its handlers, and once in Chromium."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Annotated
 from urllib.parse import parse_qsl
@@ -12,7 +13,7 @@ from PIL import Image
 from test_browser import browser, page, pytestmark, served  # noqa: F401
 
 from app.limits import allowed
-from app.server.routes import exported
+from app.server.exports import write
 from app.state import AppState
 from app.store import Store
 from app.tabs.intervene.change import factor
@@ -40,6 +41,16 @@ def tab(networks, tmp_path_factory):  # noqa: F811
         return answering_tab(Intervene(AppState(recordings=tmp_path_factory.mktemp("none"))))
 
 
+def once(over, fn):
+    """As the page calls it: when what it waits for is over."""
+
+    def call(*given, **values):
+        asyncio.run(over(**values))
+        return fn(*given, **values)
+
+    return call
+
+
 def answering_tab(tab):
     """The tab's handlers as these tests read them: values by name, answers as lists in a fixed order."""
     here, painting = tab.page, tab.painting
@@ -49,6 +60,7 @@ def answering_tab(tab):
     groups = list(here.form.knobs.groups.values())
     everything = [*runs, *form, *painting.listing, here.uploads]
     hidden = lambda fn: lambda *a, **v: {k: u for k, u in answered(fn, here.status, *a, **v).items() if k not in groups}  # noqa: E731
+    asked = [*runs, *tab.places, *painting.draft, *seen]
     orders = {
         "on_look": seen,
         "on_here": [here.step, *seen],
@@ -66,10 +78,10 @@ def answering_tab(tab):
         **{name: answers(getattr(painting, name), here.note, order) for name, order in orders.items()},
         on_run=answers(tab.on_run, here.status, runs),
         on_go=answers(tab.on_go, here.note, noted),
-        when_base=answers(tab.when_base, here.status, [*tab.places, *seen]),
-        when_edited=lambda **values: tab.when_edited(**values)[here.shown],
+        when_base=once(tab.base_ended, answers(tab.when_base, here.status, [*tab.places, *seen])),
+        when_edited=once(tab.edited_ended, lambda **values: tab.when_edited(**values)[here.shown]),
         on_experiment=answers(tab.on_experiment, here.status, [*runs, here.caption, here.asked]),
-        when_asked=answers(tab.when_asked, here.status, [*runs, *tab.places, *painting.draft, *seen]),
+        when_asked=once(tab.base_ended, answers(tab.when_asked, here.status, asked)),
         on_recipe=lambda ids, path: ordered(hidden(tab.on_recipe)(ids, path), everything),
         from_link=lambda request: ordered(hidden(tab.from_link)(request), everything),
         state=tab.state,
@@ -242,7 +254,7 @@ def test_an_uploaded_picture_travels_in_the_recipe_bit_for_bit(tab, tmp_path):
     assert "download its raw arrays" in said and "plan=" not in shown["query"]
     run = ended(tab.state.runs.get(ids[1]))
     export = tmp_path / "run.safetensors"
-    export.write_bytes(exported(run, ".safetensors"))
+    write(run, export)
     out = tmp_path / "again.safetensors"
     assert main(["sample", "--recipe", str(export), "--out", str(out)]) == 0
     assert torch.equal(Trajectory.load(out).x1, run.trajectory.x1)
@@ -254,7 +266,7 @@ def test_an_uploaded_picture_travels_in_the_recipe_bit_for_bit(tab, tmp_path):
     reloaded = tab.from_link(SimpleNamespace(query_params=dict(parse_qsl(shown["query"]))))
     assert reloaded[1] == ids and len(reloaded[-1]) == 1
     strip = tmp_path / "run.png"
-    strip.write_bytes(exported(run, ".png"))
+    write(run, strip)
     assert "only half of its recipe" in tab.on_recipe([], str(strip))[2]
 
 

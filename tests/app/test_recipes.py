@@ -11,8 +11,8 @@ import torch
 from app_world import CLASSES, answers, client, ended, networks, session, spec  # noqa: F401
 
 from app import links as recipes
+from app.server.exports import write
 from app.server.frames import command, recipe_file
-from app.server.routes import exported
 from app.tabs.explore.tab import Explore
 from pf_core.cli import main
 from pf_core.errors import InputError
@@ -38,7 +38,7 @@ def tab(session):  # noqa: F811
 
 def written(run, folder, suffix):
     path = folder / f"a run{suffix}"
-    path.write_bytes(exported(run, suffix))
+    write(run, path)
     return str(path)
 
 

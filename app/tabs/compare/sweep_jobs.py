@@ -38,13 +38,20 @@ class SweepJob:
     def total(self) -> int:
         return self.cost.images + self.cost.failing
 
+    def left(self) -> float | None:
+        """Seconds of work that it still is; None where nothing was measured."""
+        spent, seconds = sum(d.forwards for d in self.done), sum(d.seconds for d in self.done)
+        if spent:
+            return seconds / spent * (self.cost.forwards - spent)
+        return self.cost.seconds
+
     def spent(self) -> str:
         """What it has really taken so far, and how long the rest will be."""
-        forwards, seconds = sum(d.forwards for d in self.done), sum(d.seconds for d in self.done)
+        seconds = sum(d.seconds for d in self.done)
         text = f"{len(self.done)} of {self.total} cells, {sum(d.nfe for d in self.done)} of {self.cost.nfe} NFE, "
         text += f"{in_words(seconds)} of drawing"
-        if self.state == RUNNING and forwards:
-            text += f", about {in_words(seconds / forwards * (self.cost.forwards - forwards))} left"
+        if self.state == RUNNING and seconds:
+            text += f", about {in_words(self.left())} left"
         return text
 
 
@@ -78,7 +85,7 @@ class Sweeps:
         if not cost.images:
             raise InputError(f"Nothing of this sweep can run: {cost.reason}")
         job = SweepJob(sweep, cost)
-        self.state.worker.add(job, self._drawing(job), f"{lane}/sweeps")
+        self.state.worker.add(job, self._drawing(job), f"{lane}/sweeps", job.left)
         return self.state.sweeps.add(job)
 
     def stop(self, job_id: str | None) -> SweepJob:

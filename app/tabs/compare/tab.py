@@ -2,8 +2,7 @@
 
 import html
 import json
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -12,7 +11,7 @@ import gradio as gr
 from gradio.components import Component
 
 from app import controls
-from app.components.difference import panel
+from app.components.difference import made_of, panel
 from app.components.viewer.viewer import FrameViewer, manifest
 from app.controls import KnobGroups, network_choice
 from app.handlers import StatusLine, on
@@ -34,6 +33,7 @@ routes = sweep.routes  # of the sweep's tiles and sheet
 MOST, LETTERS = 4, "ABCD"
 END, HERE = "the end", "the current step"
 EMPTY = "Pick a comparison above, or set the columns yourself, and press Run: all of them start from the same noise."
+PENDING = '<p class="pfd-wait">The difference appears when all runs have ended.</p>'
 _FRAMES = """(...given) => {
   const viewer = (window.__viewers || []).find((v) => v.root.closest("#compare-viewer"));
   const place = viewer ? { image: viewer.image, frames: viewer.runs.map((_, r) => viewer.frameIndex(r)) } : {};
@@ -143,14 +143,14 @@ class Compare:
         on(self.count.change, self.on_count, {"count": self.count}, [column.box for column in self.columns])
         network = {"network": self.columns[0].network, "label": self.label}
         on(self.columns[0].network.input, self.on_network, network, [self.label])
-        shown = [self.viewer, self.ids, self.box, self.one, self.other, self.mine]
+        shown = [self.viewer, self.ids, self.box, self.one, self.other, self.mine, self.shown]
         pair = {"ids": self.ids, "one": self.one, "other": self.other}
         started = on(
             self.run.click, self.on_run, {"before": self.mine, **self.inputs}, shown, status=self.status,
             api_name="compare", show_progress="hidden", queue=False,
         )  # fmt: skip
         on(
-            started.then, self.when_done, pair | {"threshold": self.threshold}, [self.shown],
+            started.then, self.when_done, pair | {"threshold": self.threshold}, [self.shown], after=self.all_ended,
             show_progress="hidden", concurrency_limit=None, api_visibility="private",
         )  # fmt: skip
         on(self.stop.click, self.on_stop, {"ids": self.ids}, status=self.status)
@@ -219,7 +219,8 @@ class Compare:
             raise
         ids = [run.id for run in started]
         query = urlencode(self.link(ids, specs, values))
-        return {self.viewer: manifest(started, query=query), self.mine: ids, self.status: ""} | self.pair(ids)
+        shown = {self.viewer: manifest(started, query=query), self.mine: ids, self.status: "", self.shown: PENDING}
+        return shown | self.pair(ids)
 
     def pair(self, ids: list[str]) -> dict[Component, Any]:
         """The runs that are shown, and the box that compares two of them."""
@@ -235,12 +236,12 @@ class Compare:
         self.state.halt(*ids or [])
         return {self.status: "" if ids else "Nothing is running."}
 
-    def when_done(self, ids: list[str], one: str, other: str, threshold: float) -> Iterator[dict]:
-        """Wait for the runs, then their difference at the end."""
-        yield {self.shown: '<p class="pfd-wait">The difference appears when all runs have ended.</p>'}
-        while any(i in self.state.runs and self.state.runs.get(i).busy for i in ids):
-            time.sleep(0.1)
-        yield self.on_difference("{}", ids, one, other, END, threshold)
+    async def all_ended(self, ids: list[str], **_: Any) -> None:
+        await self.state.ended(*ids or [])
+
+    def when_done(self, ids: list[str], one: str, other: str, threshold: float) -> dict:
+        """Once the runs have ended: their difference at the end."""
+        return self.on_difference("{}", ids, one, other, END, threshold)
 
     def on_difference(self, place: str, ids: list[str], one: str, other: str, at: str, threshold: float) -> dict:
         """The panel of two columns, as HTML; a sentence where there is nothing to compare."""
@@ -258,7 +259,8 @@ class Compare:
         where = tuple(frames[k] if at == HERE else None for k in pair)
         threshold = number("The threshold", threshold, 0.001, 10)
         letters = (LETTERS[pair[0]], LETTERS[pair[1]])
-        return panel(*runs, min(image, len(runs[0].spec.seeds) - 1), where, threshold, letters)
+        how = (min(image, len(runs[0].spec.seeds) - 1), where, threshold, letters)
+        return self.state.panels.get(made_of(*runs, *how), lambda: panel(*runs, *how))
 
     # links
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from app.components.difference import data_address, panel
+from app.components.difference import data_address, made_of, panel
 from app.components.painter.painter import chosen_of
 from app.server.frames import edit_words
 from app.state import AppState, title
@@ -248,9 +248,6 @@ class Intervention:
         run.label = f"With edits · {title(run.spec)}"
         return run
 
-    def going_on(self, run_id: Any) -> bool:
-        return run_id in self.state.runs and self.state.runs.get(run_id).busy
-
     def difference(self, now: Now) -> str:
         """The panel of the two runs' ends, with the painted patches told from all others. Raises InputError."""
         base, edited = self.base(now.ids), self.edited(now.ids)
@@ -258,7 +255,8 @@ class Intervention:
             raise InputError("Run on from an edit first: then it stands here what that changed.")
         image = min(whole("The image", now.image, 1, len(base.spec.seeds)), len(base.spec.seeds)) - 1
         at = _last_shared(base.trajectory, edited.trajectory)
-        shown = panel(base, edited, image, at, THRESHOLD, ("the run as it was", "the edited run"))
+        how = (image, at, THRESHOLD, ("the run as it was", "the edited run"))
+        shown = self.state.panels.get(made_of(base, edited, *how), lambda: panel(base, edited, *how))
         touched = torch.zeros(base.trajectory.grid.n, dtype=torch.bool)
         for edit in edited.spec.edits:
             if edit.get("image") in (None, image):

@@ -1,6 +1,5 @@
 """Intervene: paint patches by hand, see at once what that does to the others, and run on from there."""
 
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,8 @@ class Intervene:
         inputs = {"ids": page.ids, **page.form.inputs}
         started = {"api_name": "intervene", "show_progress": "hidden", "queue": False}
         begun = on(page.run.click, self.on_run, inputs, self.runs, status=page.status, **started)
-        on(begun.then, self.when_base, page.now, [*self.places, *self.painting.seen], **_SLOW)
+        placed = [*self.places, *self.painting.seen]
+        on(begun.then, self.when_base, page.now, placed, after=self.base_ended, **_SLOW)
         self.then_shown(on(page.go.click, self.on_go, page.now, self.runs, status=page.note))
         on(page.stop.click, self.on_stop, {"ids": page.ids}, status=page.status)
         loaded = {"ids": page.ids, "path": page.recipe}
@@ -56,15 +56,17 @@ class Intervene:
             asked = [*self.runs, page.caption, page.asked]
             begun = on(button.click, partial(self.on_experiment, experiment), inputs, asked, status=page.status)
             ready = {"asked": page.asked, **page.now}
-            self.then_shown(on(begun.then, self.when_asked, ready, planned, status=page.status, **_SLOW))
+            made = {"status": page.status, "after": self.base_ended, **_SLOW}
+            self.then_shown(on(begun.then, self.when_asked, ready, planned, **made))
         forget = [page.uploads, *self.painting.listing]
         on(page.form.network.input, lambda: {page.uploads: []} | self.painting.listed([], []), {}, forget)
 
     def then_ready(self, event: Any) -> None:
-        self.then_shown(on(event.then, self.when_base, self.page.now, [*self.places, *self.painting.seen], **_SLOW))
+        placed = [*self.places, *self.painting.seen]
+        self.then_shown(on(event.then, self.when_base, self.page.now, placed, after=self.base_ended, **_SLOW))
 
     def then_shown(self, event: Any) -> None:
-        on(event.then, self.when_edited, self.page.now, [self.page.shown], **_SLOW)
+        on(event.then, self.when_edited, self.page.now, [self.page.shown], after=self.edited_ended, **_SLOW)
 
     def on_load(self, demo: gr.Blocks) -> None:
         """To be called in the Blocks' context: a link's settings, edits and runs."""
@@ -93,12 +95,13 @@ class Intervene:
         now = Now.of(values)
         if not now.ids:
             return {}
-        self.wait(now.ids[0])
         return self.placed(now) | self.painting.refreshed(self.logic.inside_of(now))
 
-    def wait(self, run_id: str) -> None:
-        while self.logic.going_on(run_id):
-            time.sleep(0.05)
+    async def base_ended(self, ids: list[str], **_: Any) -> None:
+        await self.state.ended(*(ids or [])[:1])
+
+    async def edited_ended(self, ids: list[str], **_: Any) -> None:
+        await self.state.ended(*(ids or [])[1:])
 
     def placed(self, now: Now) -> dict[Component, Any]:
         """The controls that say where one paints."""
@@ -135,7 +138,6 @@ class Intervene:
         now = Now.of(values)
         if not now.ids or not now.ids[1]:
             return {self.page.shown: ""}
-        self.wait(now.ids[1])
         try:
             return {self.page.shown: self.logic.difference(self.logic.inside_of(now))}
         except InputError as e:
@@ -168,7 +170,6 @@ class Intervene:
         now = Now.of(values)
         if asked not in EXPERIMENTS:
             return {}
-        self.wait(now.ids[0])
         now = self.logic.inside_of(now)
         try:
             base = self.logic.base(now.ids)

@@ -14,8 +14,9 @@ from starlette.routing import Route
 
 from app.components.plot.plot import Brush, StreamingPlot, stream
 from app.controls import KnobGroups, labelled
-from app.handlers import StatusLine, on, payload
+from app.handlers import StatusLine, on
 from app.limits import SEED_RANGE
+from app.private import payload
 from app.state import AppState
 from app.tabs.toy.lab import Lab, open_lab
 from app.tabs.toy.links import PLAIN, config_from, look_from, starts_from

@@ -12,7 +12,8 @@ from gradio.components import Component
 from app.components.board.board import Board, Drawn, drawn
 from app.components.plot.plot import StreamingPlot, stream
 from app.controls import KnobGroups, component, labelled, settled
-from app.handlers import PlainText, StatusLine, on, payload
+from app.handlers import PlainText, StatusLine, on
+from app.private import payload
 from app.state import AppState
 from app.tabs.train.curves import MOST_RUNS, PLOTS
 from app.tabs.train.own import OwnPictures, choices
