@@ -66,11 +66,16 @@ def on(
 
 
 def waiting(answer: Callable[..., Any], after: Callable[..., Awaitable[None]]) -> Callable[..., Any]:
-    """`answer`, in a thread, once `after` is over."""
+    """`answer`, in a thread, once `after`, which gets the same values by name, is over."""
+    signature = inspect.signature(answer)
+    rest = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
 
     @functools.wraps(answer)
     async def awaited(*args: Any, **values: Any) -> Any:
-        await after(**values)
+        named = signature.bind(*args, **values).arguments  # Gradio passes by position what has a place
+        for name in rest:
+            named |= named.pop(name, {})
+        await after(**named)
         return await anyio.to_thread.run_sync(functools.partial(answer, *args, **values))
 
     return awaited

@@ -14,7 +14,7 @@ from app import controls
 from app.components.difference import made_of, panel
 from app.components.viewer.viewer import FrameViewer, manifest
 from app.controls import KnobGroups, network_choice
-from app.handlers import StatusLine, on
+from app.handlers import PlainText, StatusLine, on
 from app.limits import MAX_IMAGES, MAX_NFE, SEED_RANGE
 from app.runform import MAX_CFG, label_of
 from app.state import AppState, title
@@ -84,7 +84,7 @@ class Compare:
             self.presets = [
                 (gr.Button(p.label, size="sm", min_width=120, elem_classes="pf-preset"), p) for p in PRESETS.values()
             ]
-        self.caption = gr.Markdown("Same noise, same class, same cost: only what the columns say differs.")
+        self.caption = PlainText("pf-caption", "Same noise, same class, same cost: only what the columns say differs.")
         with gr.Row(elem_classes="pf-shared"):
             self.build_shared(first)
         with gr.Row(elem_classes="pf-columns", equal_height=False):

@@ -30,7 +30,8 @@ class Page:
                 (gr.Button(e.label, size="sm", min_width=120, elem_classes="pf-preset"), e)
                 for e in EXPERIMENTS.values()
             ]
-        self.caption = gr.Markdown(
+        self.caption = PlainText(
+            "pf-caption",
             "Give patches a head start, hold them back, or make them clean at any step of a run; see what the others "
             "make of it.",
             elem_id="intervene-caption",

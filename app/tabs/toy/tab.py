@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from app.components.plot.plot import Brush, StreamingPlot, stream
 from app.controls import KnobGroups, labelled
-from app.handlers import StatusLine, on
+from app.handlers import PlainText, StatusLine, on
 from app.limits import SEED_RANGE
 from app.private import payload
 from app.state import AppState
@@ -115,7 +115,7 @@ class ToyTab:
             self.tx = gr.Slider(0, 1, 0.2, step=0.01, label="t_x", elem_id="toy-tx")
             self.ty = gr.Slider(0, 1, 0.2, step=0.01, label="t_y", elem_id="toy-ty")
             self.tied = gr.Checkbox(True, label="one t for both", elem_id="toy-tied", min_width=130)
-        self.view_help = gr.Markdown(VIEW_HELP[VIEWS[0]], elem_classes="toy-help")
+        self.view_help = PlainText("toy-help", VIEW_HELP[VIEWS[0]])
 
     def wire(self) -> None:
         lab, status = {"lab_id": self.lab_id}, {"status": self.status}
