@@ -54,8 +54,9 @@ def serve(host: str, port: int) -> None:
 
     from app.session import Session
     from app.ui import launch
+    from pf_core.runs.process import cpu_threads
 
-    torch.set_num_threads(max(1, min(4, os.cpu_count() or 1)))
+    torch.set_num_threads(cpu_threads(most=4))
     session = Session()
     demo, _, _ = launch(session, server_name=host, server_port=port)
     print(

@@ -3,13 +3,17 @@
 import json
 import os
 import re
+import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
+from pf_core import bounded
 from pf_core.errors import InputError
 
 
@@ -21,7 +25,7 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
     disk has it, so that not even a power cut leaves a half file. Raises InputError if the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = temporary_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -40,19 +44,60 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
             temporary.unlink()
 
 
+def temporary_of(path: Path) -> Path:
+    """A name beside `path`, hidden, with its suffix; not longer than a file's name may be if `path`'s is not."""
+    mark = zlib.crc32(path.name.encode(errors="surrogateescape"))  # two long names may begin with the same words
+    return path.with_name(f".{path.stem[:32]}.{mark:08x}.{os.getpid()}.tmp{path.suffix[:32]}")
+
+
 def write_json(path: str | Path, value: Any, durable: bool = True) -> None:
     """Raises InputError if it cannot be written, ValueError for numbers that JSON does not have."""
     with replacing(path, durable) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, allow_nan=False))
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False), encoding="utf-8")
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
     """The object in a file; {} if there is none, or none that can be read."""
     try:
-        found = json.loads(Path(path).read_text())
+        found = bounded.read_json(path)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def link(path: Path, other: Path) -> None:
+    """`other` as a second name of the file `path`; a copy where there are no hard links. Raises InputError."""
+    temporary = temporary_of(other)
+    try:
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(path, temporary)
+        except (OSError, NotImplementedError, AttributeError):
+            shutil.copyfile(path, temporary)
+        os.replace(temporary, other)
+    except OSError as e:
+        raise InputError(f"Cannot write {other}: {e.strerror or e}.") from e
+    finally:
+        with suppress(OSError):
+            temporary.unlink()  # it is still there if `other` was that file already
+
+
+@contextmanager
+def locked(path: str | Path, patience: float = -1) -> Iterator[None]:
+    """Hold the lock of this file, over all processes; a process that ends gives it back. patience: seconds to wait for
+    it, -1: for ever. Raises TimeoutError if another has it, InputError if the file cannot be made."""
+    lock = FileLock(path, timeout=patience, is_singleton=False)
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise TimeoutError(str(path)) from None
+    except OSError as e:
+        raise InputError(f"Cannot write {path}: {e.strerror or e}.") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def touch(path: str | Path) -> None:
@@ -73,8 +118,31 @@ def _umask() -> int:
 def check_writable(path: str | Path) -> None:
     """Before long work: raises InputError if `replacing(path)` could not write in the end."""
     path = Path(path)
+    check_names(path)
     folder = next((p for p in path.absolute().parents if p.exists()), Path("/"))
     if path.is_dir():
         raise InputError(f"Cannot write {path}: it is a folder.")
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise InputError(f"Cannot write {path}: {folder} is {'not writable' if folder.is_dir() else 'no folder'}.")
+
+
+def check_names(path: str | Path) -> None:
+    """Raises InputError for a path that has a longer name in it than this file system takes."""
+    path = Path(path)
+    folder = next((p for p in path.absolute().parents if _exists(p)), Path("/"))
+    try:
+        most, longest = os.pathconf(folder, "PC_NAME_MAX"), os.pathconf(folder, "PC_PATH_MAX")
+    except (AttributeError, OSError, ValueError):
+        most, longest = 255, 4096
+    for name in path.parts:
+        if len(os.fsencode(name)) > most:
+            raise InputError(f"Cannot write {str(path)[:60]}...: {name[:30]}... is longer than a name may be ({most}).")
+    if len(os.fsencode(path.absolute())) >= longest:
+        raise InputError(f"Cannot write {str(path)[:60]}...: the path is too long.")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # too long a name
+        return False

@@ -7,6 +7,7 @@ saved state goes on exactly as one that never stopped, and the number of process
 import copy
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -119,8 +120,8 @@ class Trainer:
         # network such things cost more than its arithmetic
         self._parameters, self._averaged = list(self.model.parameters()), list(self.ema.parameters())
         self.optimizers = _optimizers(self.model, cfg)
-        if cfg.compile and self.accelerator.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
-            raise InputError("--compile needs a C++ compiler: install g++, or leave --compile out.")
+        if cfg.compile and self.accelerator.device.type == "cpu":
+            _check_compiler(os.environ.get("CXX", "g++"))
         if cfg.compile:  # block by block: one compilation serves all, and the state dict keeps its names
             for block in self.model.blocks:
                 block.compile()
@@ -157,10 +158,22 @@ class Trainer:
     def _backward(self, b: Batch) -> flow.Losses:
         x = flow.interpolate(b.x0, b.x1, b.t, self.grid)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.cfg.precision == "bf16"):
-            prediction = self._forward(x, PatchTime.of(b.t), b.y)
+            prediction = self._predict(x, PatchTime.of(b.t), b.y)
         losses = flow.loss(prediction, flow.velocity(b.x0, b.x1), self.cfg.lam, self.cfg.stop_gradient)
         self.accelerator.backward(losses.total / self.cfg.accumulate)
         return flow.Losses(losses.total.detach(), losses.mse, losses.nll)
+
+    def _predict(self, x: Tensor, t: PatchTime, y: Tensor) -> Prediction:
+        """One forward pass. Raises InputError if the network cannot be compiled, which the first pass tries."""
+        if not self.cfg.compile or self.step:
+            return self._forward(x, t, y)
+        try:
+            return self._forward(x, t, y)
+        except Exception as e:
+            if not type(e).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
+            raise InputError(f"--compile failed, leave it out: {reason}") from e
 
     def _average(self) -> None:
         with torch.no_grad():
@@ -181,6 +194,23 @@ class Trainer:
         self.ema.load_state_dict(state["ema"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+
+
+def _check_compiler(name: str) -> None:
+    """Raises InputError unless there is a C++ compiler of this name that compiles something."""
+    if not shutil.which(name):
+        raise InputError("--compile needs a C++ compiler: install g++, or leave --compile out.")
+    argv, program = [name, "-x", "c++", "-fsyntax-only", "-"], "int main() { return 0; }"
+    try:
+        done = subprocess.run(argv, input=program, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        reason = str(e)
+    else:
+        reason = "" if not done.returncode else (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+    if reason:
+        raise InputError(
+            f"--compile needs a C++ compiler, and {name} fails ({reason}): mend it or leave --compile out."
+        )
 
 
 def _to(v: Tensor, device: torch.device) -> Tensor:

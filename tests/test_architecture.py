@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = """
-    __init__ errors files pictures point_sets patches registry types flow timesteps draws models codecs conditioning
+    __init__ errors bounded files pictures point_sets patches registry types flow timesteps draws models codecs
+    conditioning
     data oracle toy guidance samplers trajectory compare export checkpoint intervene probe experiments sample judges
     metrics evaluate train look lesson toylab toymeasure toystudy runs jobs plans figures studies presets axes sweep
     sheet cli __main__

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pf_core import checkpoint
+from pf_core import checkpoint, files
 from pf_core.cli.common import add_registry_knobs, device, given_of, interval, seeds
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     if out.suffix != ".json":
         raise InputError(f"--out must end in .json, not {out.name}.")
+    files.check_writable(out)
     asked = _seeds(args)
     if args.real:
         write(out, {"real": True} | real_against_real(len(asked), DATASETS["shapes"].fn()))

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from pf_core import files
 from pf_core.cli.common import add_registry_knobs, given_of
 from pf_core.data import DATASETS
 from pf_core.judges import shapes as judges
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    files.check_writable(args.out)
     steps = STEPS.check(args.steps)
     settings = DATASETS["shapes"].settings(given_of(args, DATASETS))
     data = DATASETS["shapes"].fn(**settings)

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from pf_core import checkpoint
+from pf_core import checkpoint, files
 from pf_core.cli.common import add_registry_knobs, device, given_of
 from pf_core.evaluate import write
 from pf_core.studies import STUDIES
@@ -19,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     study = STUDIES[args.name]
+    if args.out:
+        files.check_writable(args.out)
     settings = study.settings(given_of(args, STUDIES))
     bundle = checkpoint.load(args.checkpoint, device(args.device))
     result = {"study": args.name, "checkpoint": bundle.name, "hash": bundle.hash} | study.fn(bundle, **settings)

@@ -22,8 +22,8 @@ validation (MSE at each of train.SEGMENTS) and calibration (one {"t", "predicted
 difficulty and mean real squared error of ten bins of patches, sorted by the prediction).
 """
 
-from pf_core.jobs.look import BUSY, ENDED, RESUMABLE, STATES, Info, look
+from pf_core.jobs.look import BUSY, ENDED, RESUMABLE, STATES, UNREADABLE, Info, look
 from pf_core.jobs.owner import Jobs
 from pf_core.jobs.store import RunStore, Settings
 
-__all__ = ["BUSY", "ENDED", "RESUMABLE", "STATES", "Info", "Jobs", "RunStore", "Settings", "look"]
+__all__ = ["BUSY", "ENDED", "RESUMABLE", "STATES", "UNREADABLE", "Info", "Jobs", "RunStore", "Settings", "look"]
