@@ -120,8 +120,6 @@ class Trainer:
         # network such things cost more than its arithmetic
         self._parameters, self._averaged = list(self.model.parameters()), list(self.ema.parameters())
         self.optimizers = _optimizers(self.model, cfg)
-        if cfg.compile and self.accelerator.device.type == "cpu":
-            _check_compiler(os.environ.get("CXX", "g++"))
         if cfg.compile:  # block by block: one compilation serves all, and the state dict keeps its names
             for block in self.model.blocks:
                 block.compile()
@@ -196,8 +194,11 @@ class Trainer:
             optimizer.load_state_dict(saved)
 
 
-def _check_compiler(name: str) -> None:
-    """Raises InputError unless there is a C++ compiler of this name that compiles something."""
+def check_compiler(cfg: TrainConfig) -> None:
+    """Raises InputError if a network is to be compiled on a CPU and there is no C++ compiler that compiles anything."""
+    name = os.environ.get("CXX", "g++")
+    if not cfg.compile or (torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "true"):
+        return
     if not shutil.which(name):
         raise InputError("--compile needs a C++ compiler: install g++, or leave --compile out.")
     argv, program = [name, "-x", "c++", "-fsyntax-only", "-"], "int main() { return 0; }"
@@ -236,6 +237,7 @@ def train(
     model: nn.Module, data, cfg: TrainConfig, state: dict | None = None, conditioner: ClassLabels | None = None
 ) -> Iterator[TrainStep]:
     """Train in place, one TrainStep after each optimizer step, from `state` (Trainer.state_dict()) if given."""
+    check_compiler(cfg)
     conditioner = conditioner or ClassLabels(len(data.names), list(data.names))
     trainer = Trainer(model, cfg)
     if state is not None:

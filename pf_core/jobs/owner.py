@@ -220,7 +220,7 @@ class Jobs(RunStore):
         folder = self.folder(name)
         with self._locked():
             info = look_anyway(folder)
-            if info.state not in (*ENDED, UNREADABLE) or trainer(folder):
+            if info.state not in (*ENDED, UNREADABLE) or (info.state == UNREADABLE and trainer(folder)):
                 raise InputError(f"{name} is {info.state}: stop it first.")
             disk.remove(folder.path)
 

@@ -22,7 +22,7 @@ from pf_core.runs.recipe import SHAPE, Intervals, TrainRecipe
 from pf_core.runs.states import load_state, save_state
 from pf_core.sample import versions
 from pf_core.timesteps import TIMESTEPS
-from pf_core.train import TrainConfig, TrainStep, train
+from pf_core.train import TrainConfig, TrainStep, check_compiler, train
 
 DEVICES = ("auto", "cpu", "cuda")
 PAUSED_LOOK = 0.1  # seconds between two looks at the orders of a paused trainer
@@ -94,6 +94,7 @@ def checked_device(name: str) -> str:
 
 def prepare(recipe: TrainRecipe) -> tuple[Any, torch.nn.Module]:
     """(data set, network). Raises InputError for what does not fit together."""
+    check_compiler(recipe.config)
     data = DATASETS[recipe.dataset].fn(**recipe.data_settings)
     return data, network(recipe, data)
 
