@@ -1,16 +1,22 @@
 """python -m app --host 127.0.0.1 --port 7860"""
 
 import argparse
+import ipaddress
 import os
+import secrets
 import socket
 import sys
+import tempfile
 import threading
-from typing import NoReturn
+from typing import Any, NoReturn
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no request leaves the machine
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Threads that wait sleep instead of spinning: on a crowded machine two spinning threads mostly wait for each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+for _name in ("http_proxy", "https_proxy", "all_proxy"):  # the server asks nobody but itself, and that without a proxy
+    os.environ.pop(_name, None)
+    os.environ.pop(_name.upper(), None)
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,15 +28,41 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="python -m app", description="Patch Forcing in a browser.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 or :: for all")
     parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name that a proxy serves this under",
+    )
+    parser.add_argument(
+        "--allow-frame", action="append", default=[], metavar="SITE", help="a site that may show the page in a frame"
+    )
+    parser.add_argument("--auth", metavar="USER:FILE", help="ask for this user and the password in FILE's first line")
+    parser.add_argument("--no-auth", action="store_true", help="let everyone in who can reach --host")
     asked = parser.parse_args(arguments)
-    reason = unusable(asked.host, asked.port)
-    if reason:
+    reason = unusable(asked.host, asked.port) or unwritable()
+    if reason is None:
+        reason = serve(asked)
+    if reason is not None:
         print(reason, file=sys.stderr)
         return 2
-    serve(asked.host, asked.port)
     return 0
+
+
+def unwritable() -> str | None:
+    """Why Gradio's temporary folder cannot be used, as a sentence; None if it can."""
+    folder = os.environ.get("GRADIO_TEMP_DIR")
+    try:
+        folder = folder or os.path.join(tempfile.gettempdir(), "gradio")
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as e:
+        where = folder or "The system's temporary folder"
+        return f"{where} cannot be written ({e.strerror or e}): name another folder with GRADIO_TEMP_DIR."
 
 
 def unusable(host: str, port: int) -> str | None:
@@ -49,22 +81,53 @@ def unusable(host: str, port: int) -> str | None:
     return None
 
 
-def serve(host: str, port: int) -> None:
-    import torch
+def address(host: str, port: int) -> str:
+    """What to open in a browser; an IPv6 address stands in brackets."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{bracketed(host)}:{port}"
 
-    from app.session import Session
-    from app.ui import launch
+
+def bracketed(host: str) -> str:
+    try:
+        return f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
+    except ValueError:
+        return host
+
+
+def serve(asked: argparse.Namespace) -> str | None:
+    """Serve until stopped; returns early, with a sentence, where something that was asked for cannot be."""
+    from pf_core.errors import InputError
+
+    try:
+        options, token = access(asked)
+    except InputError as e:
+        return str(e)
+    import torch
     from pf_core.runs.process import cpu_threads
+
+    from app.state import Session
+    from app.ui import launch
 
     torch.set_num_threads(cpu_threads(most=4))
     session = Session()
-    demo, _, _ = launch(session, server_name=host, server_port=port)
-    print(
-        f"Patch Forcing is at http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}  (Ctrl+C stops it)", flush=True
-    )
+    demo, _, _ = launch(session, server_name=bracketed(asked.host), server_port=asked.port, **options)
+    where = address(asked.host, asked.port) + (f"/?token={token}" if token else "")
+    print(f"Patch Forcing is at {where}  (Ctrl+C stops it)", flush=True)
     for name in session.networks()[:1]:
         threading.Thread(target=session.warm_up, args=(name,), daemon=True).start()
     demo.block_thread()
+    return None
+
+
+def access(asked: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
+    """(options of `launch`, the token that the printed address carries or None). A host that others can reach has a
+    password or a token unless --no-auth says otherwise. Raises InputError."""
+    from app.server.access import Rules, loopback, user_of
+
+    user = user_of(asked.auth) if asked.auth else None
+    token = None if user or asked.no_auth or loopback(asked.host) else secrets.token_urlsafe(24)
+    rules = Rules.of([*asked.allow_host, bracketed(asked.host)], asked.allow_frame, token)
+    return {"rules": rules} | ({"auth": [user]} if user else {}), token
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ import gradio as gr
 
 from app import controls
 from app.controls import NO_CLASS, KnobGroups, network_choice
-from app.session import MAX_IMAGES, MAX_NFE, Session
+from app.state import MAX_IMAGES, MAX_NFE, Session
 from pf_core.errors import InputError
 from pf_core.registry import whole
-from pf_core.sample import SampleSpec
 from pf_core.samplers import SAMPLERS
+from pf_core.sampling.run import SampleSpec
 
 SEED_RANGE = 2**31 - 1
 QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}

@@ -5,10 +5,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.residuals import Residuals
+from app.server.residuals import Residuals
 from pf_core.errors import InputError
-from pf_core.sample import SampleSpec
-from pf_core.trajectory import Trajectory
+from pf_core.sampling.run import SampleSpec
+from pf_core.sampling.trajectory import Trajectory
 from pf_core.types import Codec
 
 MAX_RUNS = 32
@@ -24,7 +24,7 @@ class UnknownRun(InputError):
 @dataclass(eq=False)  # a run is itself: comparing its tensors would say nothing
 class StoredRun:
     """A run, whatever its state: what was asked (spec), what was recorded so far (trajectory) and, packed for the
-    browser, one bytes object a frame. `job` is the pf_core.sample.Run that a worker iterates, None for a recording."""
+    browser, one bytes object a frame. `job` is the sampling.run.Run that a worker iterates, None for a recording."""
 
     spec: SampleSpec
     trajectory: Trajectory

@@ -3,12 +3,20 @@
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
+from app.components.tour.tour import Heading
 from app.controls import NETWORKS
-from app.guide import Heading
-from app.routes import head, routes
-from app.session import Session
-from app.tabs import compare, explore, how, intervene, toy, train
+from app.server.access import Access, Rules
+from app.server.routes import routes
+from app.server.static import head
+from app.state import Session
+from app.tabs.compare import tab as compare
+from app.tabs.explore import tab as explore
+from app.tabs.how import tab as how
+from app.tabs.intervene import tab as intervene
+from app.tabs.toy import tab as toy
+from app.tabs.train import tab as train
 
 TABS = [explore, compare, intervene, toy, train, how]
 _SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
@@ -62,7 +70,7 @@ def theme() -> gr.themes.Base:
     )
 
 
-def launch(session: Session, **options: Any) -> tuple:
+def launch(session: Session, rules: Rules | None = None, **options: Any) -> tuple:
     """Serve the app, own routes included, without blocking: (demo, FastAPI app, local address)."""
     demo = build(session)
     defaults = {
@@ -71,7 +79,8 @@ def launch(session: Session, **options: Any) -> tuple:
         "head": head(),
         "footer_links": [],
         "app_kwargs": {
-            "routes": [*routes(session), *(r for tab in TABS if hasattr(tab, "routes") for r in tab.routes(session))]
+            "routes": [*routes(session), *(r for tab in TABS if hasattr(tab, "routes") for r in tab.routes(session))],
+            "middleware": [Middleware(Access, rules=rules or Rules())],
         },
         "prevent_thread_lock": True,
         "quiet": True,

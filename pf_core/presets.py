@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from pf_core.errors import InputError
-from pf_core.sample import SampleSpec
+from pf_core.sampling.run import SampleSpec
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ import torch
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app.residuals import Residuals
-from app.routes import routes
-from app.session import Session
+from app.server.residuals import Residuals
+from app.server.routes import routes
+from app.state import Session
 from app.store import StoredRun
-from pf_core import checkpoint
-from pf_core.models import build, preset
-from pf_core.sample import SampleSpec
+from pf_core.models import build, checkpoint, preset
+from pf_core.sampling.run import SampleSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = [f"class {i}" for i in range(10)]

@@ -17,12 +17,11 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from app.session import Session  # noqa: E402
+from app.state import Session  # noqa: E402
 from app.ui import launch  # noqa: E402
-from pf_core import checkpoint  # noqa: E402
-from pf_core.models import build, preset  # noqa: E402
-from pf_core.sample import SampleSpec  # noqa: E402
+from pf_core.models import build, checkpoint, preset  # noqa: E402
 from pf_core.samplers import SAMPLERS  # noqa: E402
+from pf_core.sampling.run import SampleSpec  # noqa: E402
 
 RUNS, NFE, PLACES = 4, 64, 200
 ENDED = """(n) => window.__viewer?.ready && window.__viewer.runs.length === n

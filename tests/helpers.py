@@ -2,12 +2,11 @@
 
 import torch
 
-from pf_core import checkpoint
-from pf_core.checkpoint import Bundle
-from pf_core.codecs import pixels
-from pf_core.conditioning import ClassLabels
 from pf_core.data.shapes import SHAPES
-from pf_core.models import build, preset
+from pf_core.models import build, checkpoint, preset
+from pf_core.models.checkpoint import Bundle
+from pf_core.models.codecs import pixels
+from pf_core.models.conditioning import ClassLabels
 
 
 def lively(name="nano", **changes):

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from pf_core.jobs import Jobs
-from pf_core.runs import Intervals, TrainRecipe
-from pf_core.train import TrainConfig
+from pf_core.training.config import Intervals, TrainRecipe
+from pf_core.training.loop import TrainConfig
+from pf_core.training.queue import Jobs
 
 QUICK = Intervals(save=10, log=1, validate=0, samples=0)
 PATIENCE = 180  # seconds: a crowded machine takes its time to start a process

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from helpers import write_checkpoint
 
-from pf_core import checkpoint
 from pf_core.cli import COMMANDS
 from pf_core.cli.common import Parser
 from pf_core.cli.list_ import markdown
 from pf_core.cli.report import table
+from pf_core.models import checkpoint
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -25,10 +25,11 @@ import torch  # noqa: E402
 import torch._dynamo  # noqa: E402, F401 (every optimizer imports it)
 from safetensors.torch import load_file  # noqa: E402
 
-from pf_core import checkpoint  # noqa: E402
 from pf_core.cli import COMMANDS, main  # noqa: E402
-from pf_core.jobs import look  # noqa: E402
-from pf_core.runs import RunFolder, load_state  # noqa: E402
+from pf_core.models import checkpoint  # noqa: E402
+from pf_core.training.run_dir import RunFolder  # noqa: E402
+from pf_core.training.state import load_state  # noqa: E402
+from pf_core.training.status import look  # noqa: E402
 
 SAVE = 4  # steps
 TRAIN = f"train --model nano --batch-size 2 --threads 1 --save-every {SAVE} --log-every 1".split()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 
 from pf_core.cli.common import Parser
-from pf_core.data import places
+from pf_core.data.own import paths as places
 from pf_core.errors import InputError
 
 MODULES = (

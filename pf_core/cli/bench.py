@@ -8,15 +8,14 @@ from statistics import median
 import torch
 from tqdm import tqdm
 
-from pf_core import checkpoint
-from pf_core.conditioning import ClassLabels
 from pf_core.data import DATASETS
-from pf_core.models import PRESETS, build, preset
+from pf_core.models import PRESETS, build, checkpoint, preset
+from pf_core.models.conditioning import ClassLabels
 from pf_core.models.layers import Block
 from pf_core.registry import Knob, Parameter
-from pf_core.sample import Run, SampleSpec
 from pf_core.samplers import SAMPLERS
-from pf_core.train import TrainConfig, Trainer, draw
+from pf_core.sampling.run import Run, SampleSpec
+from pf_core.training.loop import TrainConfig, Trainer, draw
 from pf_core.types import PatchTime
 
 REPEATS = Parameter("repeats", int, 7, Knob(1, 1000, "timed rounds; medians are printed"))

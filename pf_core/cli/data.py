@@ -5,8 +5,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pf_core.data import intake, places
-from pf_core.data.taken import remove, sets
+from pf_core.data.own import importer as intake
+from pf_core.data.own import paths as places
+from pf_core.data.own.library import remove, sets
 from pf_core.errors import InputError
 
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pf_core import checkpoint, files
+from pf_core import files
 from pf_core.cli.common import add_registry_knobs, device, given_of, interval, seeds
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
-from pf_core.evaluate import check, draw, real_against_real, shards, summarise, write
+from pf_core.evaluation.evaluate import check, draw, real_against_real, shards, summarise, write
+from pf_core.models import checkpoint
 from pf_core.registry import Knob, Parameter
-from pf_core.sample import SampleSpec, resolve
 from pf_core.samplers import SAMPLERS
+from pf_core.sampling.run import SampleSpec, resolve
 
 SAMPLES = Parameter("samples", int, 1000, Knob(10, 1_000_000, "images"))
 

@@ -4,10 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from pf_core import checkpoint
 from pf_core.errors import InputError
-from pf_core.export import read_recipe
-from pf_core.models import count_parameters
+from pf_core.models import checkpoint, count_parameters
+from pf_core.sampling.export import read_recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,9 +12,9 @@ from tqdm import tqdm
 from pf_core import files
 from pf_core.cli.common import add_registry_knobs, given_of
 from pf_core.data import DATASETS
-from pf_core.judges import shapes as judges
+from pf_core.evaluation.judges import shapes as judges
 from pf_core.registry import Knob, Parameter
-from pf_core.sample import versions
+from pf_core.sampling.run import versions
 
 STEPS = Parameter("steps", int, 1200, Knob(1, 10**6, "optimizer steps of 64 images"))
 

@@ -2,13 +2,12 @@
 
 import argparse
 
-from pf_core import checkpoint
-from pf_core.codecs import CODECS
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
-from pf_core.models import PRESETS
+from pf_core.evaluation.studies import STUDIES
+from pf_core.models import PRESETS, checkpoint
+from pf_core.models.codecs import CODECS
 from pf_core.samplers import SAMPLERS
-from pf_core.studies import STUDIES
 from pf_core.timesteps import TIMESTEPS
 
 REGISTRIES = {r.kind.replace(" ", "-") + "s": r for r in (SAMPLERS, TIMESTEPS, DATASETS, CODECS, STUDIES)}

@@ -4,9 +4,10 @@ import argparse
 import time
 from pathlib import Path
 
-from pf_core import checkpoint
 from pf_core.errors import InputError
-from pf_core.jobs import Info, Jobs
+from pf_core.models import checkpoint
+from pf_core.training.queue import Jobs
+from pf_core.training.status import Info
 
 PLAIN = ("pause", "resume", "stop", "force-stop", "save-now", "sample-now")  # methods of Jobs
 

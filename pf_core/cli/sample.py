@@ -8,13 +8,14 @@ import torch
 from safetensors import SafetensorError
 from tqdm import tqdm
 
-from pf_core import bounded, checkpoint, files
+from pf_core import bounded, files
 from pf_core.cli.common import add_registry_knobs, device, given_of, interval, seeds
 from pf_core.errors import InputError
-from pf_core.export import check_suffix, export, read_recipe
-from pf_core.sample import Run, SampleSpec
+from pf_core.models import checkpoint
 from pf_core.samplers import SAMPLERS
-from pf_core.trajectory import Trajectory, follow
+from pf_core.sampling.export import check_suffix, export, read_recipe
+from pf_core.sampling.run import Run, SampleSpec
+from pf_core.sampling.trajectory import Trajectory, follow
 
 
 def add_recipe_flags(parser: argparse.ArgumentParser) -> None:

@@ -3,10 +3,11 @@
 import argparse
 import json
 
-from pf_core import checkpoint, files
+from pf_core import files
 from pf_core.cli.common import add_registry_knobs, device, given_of
-from pf_core.evaluate import write
-from pf_core.studies import STUDIES
+from pf_core.evaluation.evaluate import write
+from pf_core.evaluation.studies import STUDIES
+from pf_core.models import checkpoint
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

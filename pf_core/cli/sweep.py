@@ -6,16 +6,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pf_core import checkpoint, files
-from pf_core.axes import axes_known, parse
+from pf_core import files
 from pf_core.cli.common import device
 from pf_core.cli.sample import add_recipe_flags, from_flags
 from pf_core.errors import InputError
+from pf_core.models import checkpoint
 from pf_core.presets import EQUAL_NFE
 from pf_core.registry import number
-from pf_core.sample import SampleSpec
-from pf_core.sheet import read_sweep, save_sheet
-from pf_core.sweep import MAX_AXES, Done, Load, Sweep, pace
+from pf_core.sampling.contact_sheet import read_sweep, save_sheet
+from pf_core.sampling.run import SampleSpec
+from pf_core.sampling.sweep import MAX_AXES, Done, Load, Sweep, pace
+from pf_core.sampling.sweep_axes import axes_known, parse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,16 +15,16 @@ import torch
 from pf_core import files
 from pf_core.cli.common import add_knobs, add_registry_knobs, checked, given, given_of
 from pf_core.errors import InputError
-from pf_core.evaluate import write
-from pf_core.point_sets import fit_points, read_points
+from pf_core.evaluation.evaluate import write
 from pf_core.registry import parameters
-from pf_core.sample import versions
 from pf_core.samplers import SAMPLERS
+from pf_core.sampling.run import versions
 from pf_core.timesteps import TIMESTEPS
-from pf_core.toy import TOYS
-from pf_core.toylab import DRAWN, ToyConfig, ToyState, figure5_data, trajectories
-from pf_core.toymeasure import measure
-from pf_core.toystudy import race
+from pf_core.toy.benchmark import race
+from pf_core.toy.data import TOYS
+from pf_core.toy.experiment import DRAWN, ToyConfig, ToyState, figure5_data, trajectories
+from pf_core.toy.metrics import measure
+from pf_core.toy.points import fit_points, read_points
 
 PICTURES = (".png", ".pdf", ".svg")
 MAX_FILE = 20 * 2**20

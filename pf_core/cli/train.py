@@ -14,18 +14,20 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from pf_core import checkpoint, files, plans
+from pf_core import files
 from pf_core.cli.common import add_knobs, add_registry_knobs, checked, given, given_of
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
-from pf_core.models import PRESETS, preset
+from pf_core.models import PRESETS, checkpoint, preset
 from pf_core.registry import Knob, Parameter, parameters
-from pf_core.runs import SHAPE, Intervals, RunFolder, TrainRecipe, execute
-from pf_core.runs.measure import measure
-from pf_core.runs.process import be_nice
-from pf_core.runs.training import use_device
 from pf_core.timesteps import TIMESTEPS
-from pf_core.train import TrainConfig, TrainStep
+from pf_core.training import plans
+from pf_core.training.config import SHAPE, Intervals, TrainRecipe
+from pf_core.training.estimate import measure
+from pf_core.training.loop import TrainConfig, TrainStep
+from pf_core.training.process import be_nice
+from pf_core.training.run_dir import RunFolder
+from pf_core.training.runner import execute, use_device
 
 NAMES = {"dataset": "shapes", "model": "tiny", "timesteps": "ltg"}  # and what stands for one that is not given
 EVERY = list(parameters(Intervals).values())

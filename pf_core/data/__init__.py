@@ -1,6 +1,6 @@
-"""Data sets (`pf_core.types.Dataset`). Own pictures: `folder`, what `intake` takes in, and where they lie: `places`."""
+"""Data sets (`pf_core.types.Dataset`); people's own pictures are in `own`."""
 
-from pf_core.data.folder import folder
+from pf_core.data.own.dataset import folder
 from pf_core.data.shapes import shapes
 from pf_core.registry import Registry
 

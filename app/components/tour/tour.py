@@ -1,0 +1,14 @@
+"""The page's heading, with the tour that drives the real controls."""
+
+from app.components.scripted import Scripted
+
+
+class Heading(Scripted):
+    """The page's title and the button that starts the tour (tour.js)."""
+
+    module = "tour.js"
+    markup = """
+<header class="pf-header"><h1>Patch Forcing</h1>
+<p>Denoising where every patch keeps its own time: easy patches run ahead and become context for the hard ones.</p>
+<button type="button" class="pft-start">Take the tour</button></header>
+"""

@@ -1,0 +1,146 @@
+// A run in the browser: what it is (meta) and its frames, pulled from the server as they arrive.
+//
+// A reply of frames is: uint32 header length, JSON header, then `stride` bytes a frame; see app/server/frames.py.
+
+const base = () => new URL("pf/", document.baseURI);
+const TYPES = { float32: Float32Array, uint8: Uint8Array };
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+let palettes = null;
+
+/** Colour maps as 256 packed RGBA values each, and the fixed range of sigma; fetched once. */
+export function loadPalettes() {
+  palettes ||= fetchPalettes().catch((error) => {
+    palettes = null;
+    throw error;
+  });
+  return palettes;
+}
+
+async function fetchPalettes() {
+  const raw = await (await fetch(new URL("palettes", base()))).json();
+  const pack = (rgb) => Uint32Array.from({ length: 256 }, (_, i) =>
+    (255 << 24) | (rgb[3 * i + 2] << 16) | (rgb[3 * i + 1] << 8) | rgb[3 * i]);
+  return { t: pack(raw.t), sigma: pack(raw.sigma), sigmaRange: raw.sigma_range };
+}
+
+export class RunData {
+  constructor({ id, label }) {
+    this.id = id;
+    this.label = label;
+    this.meta = null;
+    this.frames = [];
+    this.status = { state: "waiting", message: "loading", ready: 0, total: 1 };
+    this.closed = false;
+  }
+
+  get active() {
+    return this.status.state === "waiting" || this.status.state === "running";
+  }
+
+  address(what = "") {
+    return new URL(`runs/${encodeURIComponent(this.id)}${what}`, base());
+  }
+
+  /** Pull until the run has ended and every frame is here; `changed()` is called after each reply that brought news. */
+  async follow(changed) {
+    let failures = 0;
+    while (!this.closed) {
+      try {
+        const [news] = await Promise.all([this.pull(), this.meta || this.describe()]);
+        failures = 0;
+        if (news) changed(this);
+        if (!this.active && this.frames.length >= this.status.ready) return;
+        if (!news || this.status.state === "waiting") await pause(this.status.state === "waiting" ? 200 : 50);
+        else await pause(25);
+      } catch (error) {
+        if (error.final || failures > 40) return this.fail(error.message, changed);
+        failures += 1;
+        this.status = { ...this.status, message: "connection lost, trying again" };
+        changed(this);
+        await pause(Math.min(4000, 200 * failures));
+      }
+    }
+  }
+
+  fail(message, changed) {
+    this.status = { ...this.status, state: "failed", message };
+    changed(this);
+  }
+
+  async describe() {
+    const reply = await fetch(this.address());
+    if (!reply.ok) throw await refusal(reply);
+    this.meta = await reply.json();
+  }
+
+  /** Fetch the frames after those that are here. True if anything changed. */
+  async pull() {
+    const reply = await fetch(this.address(`/frames?start=${this.frames.length}`));
+    if (!reply.ok) throw await refusal(reply);
+    const buffer = await reply.arrayBuffer();
+    const length = new DataView(buffer).getUint32(0, true);
+    const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
+    const before = JSON.stringify(this.status);
+    this.status = pick(head);
+    head.frames.forEach((info, i) => this.frames.push(restore(this.frames, unpack(buffer, 4 + length + i * head.stride, head.layout, info))));
+    if (head.frames.length) this.shape = shapeOf(head.layout);
+    return head.frames.length > 0 || JSON.stringify(this.status) !== before;
+  }
+
+  /** Index of the frame that decided which patches are easy at frame i: the outer pass of its step. */
+  decider(i) {
+    let k = i;
+    while (k > 0 && this.frames[k].phase !== "outer" && this.frames[k - 1].outer === this.frames[i].outer) k -= 1;
+    return k;
+  }
+}
+
+async function refusal(reply) {
+  let text = `The server answered ${reply.status}.`;
+  try {
+    text = (await reply.json()).error || text;
+  } catch { /* not JSON: keep the number */ }
+  return Object.assign(new Error(text), { final: reply.status < 500 });
+}
+
+const pick = ({ state, message, ready, total, seconds, forwards, updates, exports }) =>
+  ({ state, message, ready, total, seconds, forwards, updates, exports });
+
+function unpack(buffer, offset, layout, info) {
+  const frame = { ...info };
+  for (const [name, type, shape] of layout) {
+    const size = shape.reduce((a, b) => a * b, 1);
+    frame[name] = new TYPES[type](buffer, offset, size);
+    offset += frame[name].byteLength;
+  }
+  return frame;
+}
+
+// [frames back, times what]: the same list as in app/server/residuals.py
+const PREDICTORS = [[[1, 1]], [[2, 1]], [[1, 2], [2, -1]], [[2, 2], [4, -1]]];
+
+/** The frame's two pictures, which came as differences from what the frames before foretell. */
+function restore(before, frame) {
+  ["x", "x1_hat"].forEach((name, which) => {
+    const [predictor, step] = frame.from[which];
+    const terms = PREDICTORS[predictor].filter(([back]) => back <= before.length).map(([back, times]) => [before.at(-back)[name], times]);
+    const codes = frame[name];
+    const picture = new Uint8ClampedArray(codes.length);
+    for (let i = 0; i < picture.length; i += 1) {
+      let guess = 0;
+      for (const [values, times] of terms) guess += times * values[i];
+      guess = Math.max(0, Math.min(255, guess));
+      picture[i] = step === 1 ? (guess + codes[i]) & 255 : guess + step * ((codes[i] << 24) >> 24);
+    }
+    frame[name] = picture;
+  });
+  return frame;
+}
+
+/** B images of H x W pixels in N patches. */
+function shapeOf(layout) {
+  const found = Object.fromEntries(layout.map(([name, , shape]) => [name, shape]));
+  const [images, height, width] = found.x;
+  return { images, height, width, n: found.t[1] };
+}

@@ -1,0 +1,355 @@
+// The frame viewer: 1 to 4 runs on one clock. mount() is called once by the Gradio component.
+
+import { sigmaBar } from "./bars.js";
+import { RUN_COLOURS } from "./charts.js";
+import { Clock } from "./clock.js";
+import { listen } from "./input.js";
+import { listExports } from "./downloads.js";
+import { Inspector } from "./inspector.js";
+import { sizeOf } from "./canvas.js";
+import { arrange, drawPanel, PANELS, patchIn, sigmaScale } from "./panels.js";
+import { columns, drawFilmBar } from "./filmbar.js";
+import { buildImages, drawThumbnails, markImage, relayout } from "./layout.js";
+import { drawOverlay } from "./overlay.js";
+import { Brush } from "./painting.js";
+import { Player } from "./player.js";
+import { loadPalettes, RunData } from "./store.js";
+import { ICONS, MARKUP, runMarkup } from "./template.js";
+import { aboutEdits, aboutPatch, aboutRun, aboutState, readout } from "./words.js";
+
+const HINT = "Point at a patch to read its time, its difficulty and where it goes next.";
+
+export function mount(element, props, watch) {
+  const viewer = new Viewer(element.querySelector(".pf-viewer") || element);
+  window.__viewers = [...(window.__viewers || []).filter((v) => v.root.isConnected), viewer];
+  window.__viewer ||= viewer;
+  if (!window.__viewer.root.isConnected) window.__viewer = viewer;
+  watch("value", () => viewer.show(props.value));
+  viewer.show(props.value);
+}
+
+class Viewer {
+  constructor(root) {
+    this.root = root;
+    root.innerHTML = MARKUP;
+    this.runs = [];
+    this.clock = new Clock([], "nfe");
+    this.index = 0;
+    this.image = 0;
+    this.sheet = false;
+    this.hover = null;
+    this.pin = null;
+    this.settings = { align: "nfe", perFrame: false, hidden: new Set() };
+    this.following = false;
+    this.drawn = Promise.resolve();
+    this.player = new Player(this);
+    this.inspector = new Inspector(this);
+    this.brush = new Brush(this);
+    listen(this);
+    new ResizeObserver(() => relayout(this)).observe(root);
+    new MutationObserver(() => this.redrawAll()).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  }
+
+  find(selector) {
+    return this.root.querySelector(selector);
+  }
+
+  all(selector) {
+    return [...this.root.querySelectorAll(selector)];
+  }
+
+  // what is shown
+
+  /** Show a manifest: see app/components/viewer/viewer.py. */
+  async show(manifest) {
+    if (!manifest) return;
+    if (manifest.query !== null && manifest.query !== undefined) history.replaceState(null, "", `?${manifest.query}${location.hash}`);
+    const wanted = manifest.runs || [];
+    if (wanted.length && wanted.map((r) => r.id).join() === this.runs.map((r) => r.id).join()) return;
+    this.runs.forEach((run) => { run.closed = true; });
+    this.player.pause();
+    const turn = this.turn = (this.turn || 0) + 1;
+    this.palettes = await loadPalettes();
+    if (turn !== this.turn) return; // a later manifest came while this one waited
+    if (manifest.query && this.root.getBoundingClientRect().top > innerHeight * 0.6) this.root.scrollIntoView({ behavior: "smooth" });
+    this.runs = wanted.slice(0, 4).map((r) => new RunData(r));
+    this.settings.align = manifest.align || "nfe";
+    this.find("[data-set=align]").value = this.settings.align;
+    this.autoplay = Boolean(manifest.autoplay);
+    this.following = !this.autoplay;
+    [this.index, this.hover, this.pin, this.ready, this.held] = [0, null, null, false, 0];
+    this.awaitFrames(wanted.length ? "" : manifest.empty || "");
+    this.find(".pfv-runs").innerHTML = this.runs.map((_, r) => runMarkup(r, this.runs.length > 1)).join("");
+    this.all("[data-dot]").forEach((dot, r) => { dot.style.background = RUN_COLOURS[r]; });
+    this.find(".pfv-align").hidden = this.runs.length < 2;
+    this.clock = new Clock([], "nfe");
+    this.pressed = manifest.query && document.activeElement?.matches("button") ? document.activeElement : null;
+    this.runs.forEach((run, r) => run.follow(() => this.arrived(run, r)));
+  }
+
+  /** Until the first frame is here: an empty page that says why, after a moment in which most runs have begun. */
+  awaitFrames(sentence) {
+    const body = this.find(".pfv-body");
+    body.classList.add("pfv-unready");
+    clearTimeout(this.patience);
+    this.patience = setTimeout(() => this.sayWhy(sentence), this.runs.length ? 300 : 0);
+  }
+
+  sayWhy(sentence) {
+    if (this.ready) return;
+    this.find(".pfv-empty").hidden = false;
+    this.find(".pfv-body").hidden = true;
+    const said = sentence || this.runs.map((run) => run.status.message || run.status.state)[0] || "";
+    this.find(".pfv-empty p").textContent = said.slice(0, 1).toUpperCase() + said.slice(1) + (/[.!?]$|^$/.test(said) ? "" : "\u2026");
+  }
+
+  /** News of a run: more frames, or another state. */
+  arrived(run, r) {
+    if (run.closed) return;
+    this.sayState(run, r);
+    if (this.runs.some((other) => !other.meta) || !this.runs.some((other) => other.frames.length)) {
+      if (!this.find(".pfv-empty").hidden || !run.active) this.sayWhy("");
+      return;
+    }
+    const before = this.held;
+    const first = run.frames.length && !run.shown;
+    run.shown = run.frames.length > 0;
+    this.held = this.runs.reduce((sum, other) => sum + other.frames.length, 0); // not the clock's length: a run may fill up behind another
+    this.clock = new Clock(this.runs, this.settings.align);
+    if (!this.ready) this.begin();
+    else if (first) relayout(this);
+    if (this.following) this.index = this.clock.length - 1;
+    if (before !== this.held) this.redrawAll();
+    else this.chrome();
+    if (this.autoplay && this.runs.every((each) => !each.active)) this.startAutoplay();
+  }
+
+  /** The first frames are here: lay out for their shape. */
+  begin() {
+    this.ready = true;
+    clearTimeout(this.patience);
+    this.find(".pfv-empty").hidden = true;
+    this.find(".pfv-body").hidden = false;
+    this.find(".pfv-body").classList.remove("pfv-unready");
+    this.image = Math.min(this.image, this.shape.images - 1);
+    const guided = this.runs.some((run) => run.meta?.guided);
+    this.find(".pfv-toggles [data-panel=cond]").hidden = !guided;
+    this.guided = guided;
+    this.runs.forEach((run, r) => this.nameRun(run, r));
+    buildImages(this);
+    this.inspector.begin();
+    relayout(this);
+    if (this.pressed && document.activeElement === this.pressed && !this.root.contains(this.pressed)) {
+      this.find(".pfv-film").focus({ preventScroll: true }); // so that the keys work at once, and Space does not run again
+    }
+  }
+
+  startAutoplay() {
+    this.autoplay = false;
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) return this.go(this.clock.length - 1);
+    this.player.loop = true;
+    this.find("[data-set=loop]").checked = true;
+    this.index = 0;
+    this.player.play();
+  }
+
+  get shape() {
+    return this.runs.find((run) => run.shape)?.shape;
+  }
+
+  get frames() {
+    return this.clock.length;
+  }
+
+  /** Ticks that the clock will have once all runs have ended. */
+  get total() {
+    const expected = this.runs.map((run) => (run.active || run.status.state === "stopped" ? run.status.total : run.frames.length));
+    return Math.max(this.clock.length, this.settings.align === "nfe" ? Math.max(...expected) : 0);
+  }
+
+  /** The images of a run that are shown: one, or all of them. */
+  imagesOf(run) {
+    return this.sheet ? Array.from({ length: run.shape.images }, (_, i) => i) : [Math.min(this.image, run.shape.images - 1)];
+  }
+
+  /** A spot of the screen in a run of any grid: the patch at that place; null where the run lacks the image. */
+  local(run, spot) {
+    if (!spot || !run.shape || spot.image >= run.shape.images) return null;
+    return { image: spot.image, patch: patchIn(run.meta.grid, spot) };
+  }
+
+  frameIndex(r, tick = this.index) {
+    return this.clock.length ? this.clock.frameAt(r, tick) : 0;
+  }
+
+  // moving on the clock
+
+  /** Go to a tick; resolves when it is drawn. */
+  go(tick, byHand = true) {
+    if (!this.clock.length) return this.drawn;
+    this.index = Math.max(0, Math.min(this.clock.length - 1, Math.round(tick)));
+    if (byHand) this.following = this.index === this.clock.length - 1 && this.runs.some((run) => run.active);
+    return this.schedule();
+  }
+
+  goFrame(r, i) {
+    if (!this.runs[r].frames.length) return this.drawn;
+    return this.go(this.clock.tickOf(r, Math.max(0, Math.min(this.runs[r].frames.length - 1, i))));
+  }
+
+  /** To the first pass of the next (+1) or of this or the previous (-1) outer step of the first run. */
+  goOuter(direction) {
+    const r = Math.max(0, this.runs.findIndex((run) => run.frames.length));
+    const { frames } = this.runs[r];
+    const now = this.frameIndex(r);
+    const firsts = frames.map((_, i) => i).filter((i) => i === 0 || frames[i].outer !== frames[i - 1].outer || frames[i].phase === "final");
+    const to = direction > 0 ? firsts.find((i) => i > now) ?? frames.length - 1 : firsts.findLast((i) => i < now) ?? 0;
+    return this.goFrame(r, to);
+  }
+
+  play() { this.player.play(); }
+
+  pause() { this.player.pause(); }
+
+  /** Another rule for the clock: the first run stays at its frame. */
+  realign(align) {
+    const i = this.frameIndex(0);
+    this.settings.align = align;
+    this.clock = new Clock(this.runs, align);
+    this.index = Math.max(0, this.clock.tickOf(0, i));
+    this.redrawAll();
+  }
+
+  // drawing
+
+  schedule() {
+    if (!this.waiting) {
+      this.waiting = true;
+      this.drawn = new Promise((done) => requestAnimationFrame(() => {
+        this.waiting = false;
+        this.draw();
+        done();
+      }));
+    }
+    return this.drawn;
+  }
+
+  /** Everything that follows the clock. */
+  draw() {
+    if (!this.ready || !this.clock.length) return;
+    this.runs.forEach((run, r) => this.drawRun(run, r));
+    drawThumbnails(this);
+    this.inspector.draw();
+    this.chrome();
+  }
+
+  drawRun(run, r) {
+    const i = this.frameIndex(r);
+    const frame = run.frames[i];
+    if (!frame || !run.shape) return;
+    const layout = arrange(run.shape, this.imagesOf(run));
+    const section = this.all(".pfv-run")[r];
+    for (const panel of this.visiblePanels()) {
+      const figure = section.querySelector(`figure[data-panel=${panel.key}]`);
+      const scaled = panel.map === "logvar" || panel.map === "logvar_cond";
+      const scale = scaled ? sigmaScale(frame, panel.map, layout, this.palettes, this.settings.perFrame) : null;
+      drawPanel(figure.querySelector("canvas"), panel, frame, layout, run.meta.grid, this.palettes, scale);
+      if (scaled && this.settings.perFrame) sigmaBar(this, figure, scale);
+    }
+    drawOverlay(this, section, run, layout, i);
+    this.saySentence(section, run, i);
+    this.moveHead(section, run, r, i);
+  }
+
+  visiblePanels() {
+    return PANELS.filter((p) => !this.settings.hidden.has(p.key) && (!p.guidedOnly || this.guided));
+  }
+
+  saySentence(section, run, i) {
+    const spot = this.local(run, this.hover || this.pin);
+    const words = section.querySelector(".pfv-say");
+    if (!spot) words.textContent = HINT;
+    else {
+      const { cols } = run.meta.grid;
+      const which = `Row ${Math.floor(spot.patch / cols) + 1}, column ${(spot.patch % cols) + 1}${this.sheet ? `, image ${spot.image + 1}` : ""} \u2014 `;
+      words.textContent = which + aboutPatch(run, i, spot);
+    }
+    words.classList.toggle("pfv-quiet", !spot);
+  }
+
+  moveHead(section, run, r, i) {
+    const film = section.querySelector(".pfv-film");
+    const at = columns(sizeOf(film)[0], this.total);
+    const head = film.querySelector(".pfv-head");
+    head.style.transform = `translateX(${at.x(this.index) - at.step / 2}px)`;
+    head.style.width = `${Math.max(2, at.step)}px`;
+    film.setAttribute("aria-valuemax", this.clock.length);
+    film.setAttribute("aria-valuenow", this.index + 1);
+    film.setAttribute("aria-valuetext", readout(run, i, this.image));
+  }
+
+  /** Words and buttons that follow the clock. */
+  chrome() {
+    if (!this.ready) return;
+    const lead = this.runs.reduce((best, run, r) => (run.frames.length > this.runs[best].frames.length ? r : best), 0);
+    this.find(".pfv-readout").textContent = readout(this.runs[lead], this.frameIndex(lead), this.image);
+    this.find("[data-act=play]").innerHTML = this.player.playing ? ICONS.pause : ICONS.play;
+    this.find("[data-act=live]").hidden = this.following || !this.runs.some((run) => run.active);
+  }
+
+  redrawAll() {
+    if (!this.ready) return;
+    this.runs.forEach((run, r) => {
+      const canvas = this.all(".pfv-film canvas")[r];
+      if (run.frames.length && canvas) drawFilmBar(canvas, run, r, this.clock, this.total, this.image);
+    });
+    const seen = new Set(this.runs.flatMap((run) => run.frames.map((frame) => frame.phase)));
+    this.all("[data-phase]").forEach((item) => { item.hidden = !seen.has(item.dataset.phase); });
+    const ranked = this.runs.some((run) => run.frames.some((frame) => frame.ranked));
+    this.all("[data-ranked]").forEach((item) => { item.hidden = !ranked; });
+    this.inspector.stale = true;
+    this.schedule();
+  }
+
+  nameRun(run, r) {
+    const section = this.all(".pfv-run")[r];
+    section.querySelector(".pfv-name").textContent = run.label;
+    section.querySelector(".pfv-about").textContent = run.meta ? aboutRun(run.meta) : "";
+    const edits = section.querySelector(".pfv-edits");
+    edits.textContent = run.meta ? aboutEdits(run.meta) : "";
+    edits.title = run.meta ? run.meta.edits.map((edit) => edit.words).join("\n") : "";
+    edits.hidden = !edits.textContent;
+    section.classList.toggle("pfv-wordy", Boolean(run.meta && (run.meta.guided || run.meta.edits.length))); // long sentences
+  }
+
+  sayState(run, r) {
+    if (!run.meta) return;
+    const section = this.all(".pfv-run")[r];
+    const place = section?.querySelector(".pfv-state");
+    if (!place) return;
+    const { state } = run.status;
+    place.textContent = (run.meta.origin ? `${run.meta.origin} \u00b7 ` : "") + aboutState(run.status, run.meta);
+    place.dataset.state = state;
+    this.nameRun(run, r);
+    listExports(this);
+  }
+
+  // images of the batch
+
+  pickImage(which) {
+    this.sheet = which === "all";
+    if (!this.sheet) this.image = Number(which);
+    markImage(this);
+    relayout(this);
+  }
+
+  hold(spot) {
+    this.pin = spot;
+    if (spot && spot.image !== this.image) {
+      this.image = spot.image;
+      this.redrawAll();
+    }
+    this.inspector.stale = true;
+    this.schedule();
+  }
+}

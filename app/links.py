@@ -1,0 +1,102 @@
+"""Recipes on their way into the app and out of it: files that people load, links, and the names of exported files."""
+
+import base64
+import binascii
+import dataclasses
+import json
+import zlib
+from pathlib import Path
+
+from app.state import Session, shown
+from app.store import StoredRun
+from pf_core.bounded import parse_json
+from pf_core.errors import InputError
+from pf_core.sampling.edits import parse, pictures_needed
+from pf_core.sampling.export import WRITERS, read_recipe
+from pf_core.sampling.run import SampleSpec
+from pf_core.sampling.trajectory import Trajectory
+
+KINDS = list(WRITERS)
+MOST_IN_A_LINK = 6000  # characters: longer recipes travel by file alone
+MOST_BYTES = 500 * 10**6  # of an export: what an upload may have; of all but a recording the recipe alone is read
+_MOST_TEXT = 2**20
+
+
+def load(session: Session, path: str) -> tuple[StoredRun, str]:
+    """An export (or plain .json recipe) that a person brought: (its run, a sentence about it).
+
+    Raw arrays are shown as they were recorded, nothing is computed; of any other file the recipe is run again. Raises
+    InputError for a file that is neither, for another network than the one here, and for what the app refuses anyway.
+    """
+    name, found = Path(path).name, read(path)
+    if isinstance(found, Trajectory):
+        run = session.keep(found, origin="from a file")
+        return run, " ".join([f"This is the run recorded in {name}; nothing was computed.", *_other(session, run)])
+    return session.start(here(session, found)), f"The recipe of {name} is run again."
+
+
+def read(path: str) -> Trajectory | SampleSpec:
+    """What raw arrays recorded, or the whole recipe of any other file. Raises InputError."""
+    name, suffix = Path(path).name, Path(path).suffix.lower()
+    if suffix not in KINDS:
+        raise InputError(f"{name} is no export: give one of {', '.join(KINDS)}.")
+    if Path(path).stat().st_size > MOST_BYTES:
+        raise InputError(f"{name} is larger than {MOST_BYTES // 10**6} MB, more than can be loaded here.")
+    try:
+        if suffix == ".safetensors":
+            return Trajectory.load(path, shown)
+        spec = SampleSpec.from_dict(read_recipe(path))
+    except InputError as e:
+        raise InputError(str(e).replace(str(path), name)) from None
+    if spec.noise is not None or pictures_needed(parse(spec.edits)):
+        raise InputError(f"{name} has only half of its recipe: load the run's raw arrays, which carry its uploads too.")
+    return spec
+
+
+def here(session: Session, spec: SampleSpec) -> SampleSpec:
+    """The same recipe with its network by the name that it has here; the run checks that it is the same one."""
+    name = Path(spec.checkpoint).stem
+    known = spec.checkpoint not in session.networks() and name in session.networks()
+    return dataclasses.replace(spec, checkpoint=name) if known else spec
+
+
+def _other(session: Session, run: StoredRun) -> list[str]:
+    """Sentences where a recorded run's network is not the one that is here."""
+    name, made = Path(run.spec.checkpoint).stem, run.spec.checkpoint_hash
+    if name not in session.networks():
+        return [f"Its network {name} is not here, so it cannot be run again."]
+    found = session.bundle(name).hash
+    return [f"It was made with another {name} (hash {made}) than the one here ({found})."] if made != found else []
+
+
+def beyond(spec: SampleSpec) -> list[str]:
+    """What of a recipe the controls of Explore cannot say."""
+    seeds = spec.seeds
+    found = {
+        "edits": spec.edits,
+        "its own time grid": spec.ts,
+        "given noise": spec.noise,
+        f"precision {spec.precision}": spec.precision != "fp32",
+        "several classes": len(set(spec.labels)) > 1,
+        "seeds that are no row": seeds != list(range(seeds[0], seeds[0] + len(seeds))),
+    }
+    return [words for words, there in found.items() if there]
+
+
+def encode(spec: SampleSpec) -> str | None:
+    """A recipe as text for a link; None if it is too long for one or needs tensors beside it."""
+    if spec.noise is not None or pictures_needed(parse(spec.edits)):
+        return None
+    told = {k: v for k, v in spec.to_dict().items() if k != "versions"}
+    text = base64.urlsafe_b64encode(zlib.compress(json.dumps(told, separators=(",", ":")).encode(), 9)).decode()
+    return text.rstrip("=") if len(text) <= MOST_IN_A_LINK else None
+
+
+def decode(text: str) -> SampleSpec:
+    """Raises InputError for what `encode` did not make."""
+    try:
+        packed = base64.urlsafe_b64decode(text[:MOST_IN_A_LINK] + "=" * (-len(text) % 4))
+        unpacked = zlib.decompressobj().decompress(packed, _MOST_TEXT)
+        return SampleSpec.from_dict(parse_json(unpacked))
+    except (ValueError, binascii.Error, zlib.error):
+        raise InputError("the recipe in it is damaged.") from None

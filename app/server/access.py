@@ -1,0 +1,233 @@
+"""Who may speak to the server: an allow-list of hosts and origins, a token, and limits on what is uploaded.
+
+A page of another site can reach a server on this machine through the person's own browser (DNS rebinding, cross-origin
+requests). Such a request carries a foreign Host or Origin, and is refused before any route sees it. A request without
+an Origin passes: command-line clients send none.
+"""
+
+import hmac
+import ipaddress
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pf_core.errors import InputError
+
+MAX_FILES = 2_000  # uploaded in a session
+MAX_BYTES = 2 * 2**30
+_SESSIONS = 10_000  # whose uploads are counted; the longest unseen are forgotten first
+_PART = b"\r\nContent-Disposition: form-data;"
+_TOKEN, _SESSION = "pf-token", "pf-session"
+_OPEN = ("/gradio_api/startup-events",)  # Gradio calls it once at launch, without a token; it only starts the queue
+
+
+def loopback(host: str) -> bool:
+    """Whether a host name or address means this machine alone."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def host_of(address: str) -> str | None:
+    """The host, in lower case and without brackets, of a Host header or an origin; None for what is neither."""
+    try:
+        found = urlsplit(address if "://" in address else f"//{address}")
+        found.port  # noqa: B018 (raises ValueError for what is no port)
+    except ValueError:
+        return None
+    return found.hostname
+
+
+@dataclass(frozen=True)
+class Rules:
+    """hosts: names and addresses, beside loopback ones and the address that a request came in on, that requests may
+    name as Host or Origin; frames: sites that may show the page in a frame; token: what a request must bring once, in
+    the address or a cookie, or None."""
+
+    hosts: frozenset[str] = frozenset()
+    frames: tuple[str, ...] = ()
+    token: str | None = None
+
+    @classmethod
+    def of(cls, hosts: Iterable[str] = (), frames: Iterable[str] = (), token: str | None = None) -> "Rules":
+        """From what a person wrote. Raises InputError for what is no host or no site."""
+        named = []
+        for host in hosts:
+            name = host_of(host)
+            if not name or set(host) & set("*, ;"):
+                raise InputError(f"--allow-host wants a name or address such as pf.example.org, not {host!r:.80}.")
+            named.append(name)
+        for site in frames:
+            if not host_of(site) or set(site) & set("*, ;'\"\r\n"):
+                raise InputError(f"--allow-frame wants a site such as https://notes.example.org, not {site!r:.80}.")
+        return cls(frozenset(named), tuple(frames), token)
+
+    def refusal(self, headers: Headers, here: str | None) -> str | None:
+        """Why a request is refused, as a sentence; None if it may pass. `here`: the address that it came in on."""
+        asked = host_of(headers.get("host", ""))
+        if not self._known(asked, here):
+            return (
+                f"This server does not answer to the name {asked!r:.80}: start it with --allow-host NAME if it should."
+            )
+        origin = headers.get("origin")
+        if origin is not None and not self._known(host_of(origin), here):
+            return f"Requests from pages of {origin!r:.80} are refused: start the server with --allow-host if they may."
+        return None
+
+    def _known(self, host: str | None, here: str | None) -> bool:
+        return bool(host) and (loopback(host) or host in self.hosts or host == here)
+
+
+@dataclass
+class _Uploads:
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class UploadCounter:
+    """What each session has uploaded, for as long as the server runs."""
+
+    max_files: int = MAX_FILES
+    max_bytes: int = MAX_BYTES
+    _sessions: OrderedDict[str, _Uploads] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, session: str, files: int, size: int) -> bool:
+        """Count; False where that is more than a session may upload."""
+        with self._lock:
+            total = self._sessions.setdefault(session, _Uploads())
+            self._sessions.move_to_end(session)
+            while len(self._sessions) > _SESSIONS:
+                self._sessions.popitem(last=False)
+            total.files, total.bytes = total.files + files, total.bytes + size
+            return total.files <= self.max_files and total.bytes <= self.max_bytes
+
+    @property
+    def sentence(self) -> str:
+        most = f"{self.max_files:,} files or {self.max_bytes / 2**30:g} GB"
+        return f"At most {most} are taken from one visitor: for more use `python -m pf_core data`."
+
+
+class Access:
+    """ASGI middleware that applies Rules and the upload limits, and sets the safety headers of every answer."""
+
+    def __init__(self, app: ASGIApp, rules: Rules, uploads: UploadCounter | None = None):
+        self.app, self.rules, self.uploads = app, rules, uploads or UploadCounter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        headers, here = Headers(scope=scope), (scope.get("server") or (None,))[0]
+        if (reason := self.rules.refusal(headers, here)) is not None:
+            await _refuse(scope, receive, send, JSONResponse({"error": reason}, 403))
+            return
+        cookies = SimpleCookie()
+        cookies.load(headers.get("cookie", ""))
+        if (answer := self._without_token(scope, cookies)) is not None:
+            await _refuse(scope, receive, send, answer)
+            return
+        session = cookies[_SESSION].value[:64] if _SESSION in cookies else None
+        send = self._with_headers(send, None if session else secrets.token_urlsafe(16))
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/upload"):
+            await self._upload(scope, receive, send, session or (scope.get("client") or ("",))[0])
+            return
+        await self.app(scope, receive, send)
+
+    def _without_token(self, scope: Scope, cookies: SimpleCookie) -> Response | None:
+        """None for a request that brings the token, or needs none; an address that holds it is answered by a cookie."""
+        token = self.rules.token
+        if token is None or any(scope["path"].endswith(path) for path in _OPEN):
+            return None
+        if _TOKEN in cookies and hmac.compare_digest(cookies[_TOKEN].value.encode(), token.encode()):
+            return None
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+        if not hmac.compare_digest(query.pop("token", [""])[0].encode(), token.encode()):
+            return PlainTextResponse("Open the address, with its token, that the server printed when it started.", 401)
+        # the rest of the address is kept, the token leaves it; relative, so that a proxy's sub-path stays
+        answer = RedirectResponse("?" + urlencode(query, doseq=True), 303)
+        answer.set_cookie(_TOKEN, token, httponly=True, samesite="lax", path=scope.get("root_path") or "/")
+        return answer
+
+    def _with_headers(self, send: Send, new_session: str | None) -> Send:
+        frames = " ".join(("'self'", *self.rules.frames))
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["content-security-policy"] = f"frame-ancestors {frames}"
+                headers["x-content-type-options"] = "nosniff"
+                if new_session and headers.get("content-type", "").startswith("text/html"):
+                    headers.append("set-cookie", f"{_SESSION}={new_session}; Path=/; HttpOnly; SameSite=Lax")
+            await send(message)
+
+        return sending
+
+    async def _upload(self, scope: Scope, receive: Receive, send: Send, session: str) -> None:
+        """Pass an upload on while it is within the limits; what is beyond ends it with a sentence."""
+        tail, refused, started = b"\r\n", False, False
+        told = Headers(scope=scope).get("content-length", "")
+        if told.isdigit() and int(told) > self.uploads.max_bytes:  # not worth reading
+            await PlainTextResponse(self.uploads.sentence, 413)(scope, receive, send)
+            return
+
+        async def counted() -> Message:
+            nonlocal tail, refused
+            message = await receive()
+            if message["type"] != "http.request":
+                return message
+            body = message.get("body", b"")
+            window = tail + body
+            tail = window[-(len(_PART) - 1) :]
+            if not self.uploads.add(session, window.count(_PART), len(body)):
+                refused = True
+                return {"type": "http.disconnect"}  # the route stops reading and drops what it has
+            return message
+
+        async def held(message: Message) -> None:
+            nonlocal started
+            if not refused:
+                started = True
+                await send(message)
+
+        try:
+            await self.app(scope, counted, held)
+        except Exception:
+            if not refused:
+                raise
+        if refused and not started:
+            await PlainTextResponse(self.uploads.sentence, 413)(scope, receive, send)
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    await answer(scope, receive, send)
+
+
+def user_of(text: str) -> tuple[str, str]:
+    """(user, password) of USER:FILE; the password is the file's first line. Raises InputError."""
+    user, _, file = text.partition(":")
+    if not user or not file:
+        raise InputError("--auth wants USER:FILE, where FILE's first line is the password.")
+    try:
+        with open(file, encoding="utf-8") as f:
+            password = f.readline(1024).rstrip("\r\n")
+    except (OSError, ValueError) as e:
+        raise InputError(f"The password file {file} cannot be read ({getattr(e, 'strerror', None) or e}).") from None
+    if not password:
+        raise InputError(f"The first line of {file} is empty: it must be the password.")
+    return user, password

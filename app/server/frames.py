@@ -1,0 +1,199 @@
+"""Runs for the browser: what a run is, as JSON, and its frames as raw buffers behind a JSON header.
+
+A reply of frames is: uint32 (little endian) length of the header; the header, JSON padded with spaces to a multiple of
+four; then for each frame `stride` bytes, laid out as `layout` says. float32: t, logvar, logvar_cond (B, N), threshold
+(B); uint8: x, x1_hat (B, H, W, 3) RGB, as differences from what the frames before foretell (residuals.py; the frame's
+head says `from` which predictors and in which steps), easy (B, N) 0 hard, 1 easy, 2 nothing was ranked.
+"""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from app.server.source import listing
+from app.store import StoredRun
+from pf_core.models.codecs import to_uint8
+from pf_core.samplers import SAMPLERS
+from pf_core.sampling.compare import patch_updates
+from pf_core.sampling.edits import EDITS
+from pf_core.sampling.export import WRITERS, carries_tensors
+from pf_core.sampling.run import SampleSpec
+from pf_core.sampling.trajectory import Frame
+
+NOT_RANKED = 2
+
+
+def pack_frame(run: StoredRun, frame: Frame) -> None:
+    """Append one forward pass to what the browser gets."""
+    ranked = bool(frame.easy.any() or frame.threshold.isfinite().any())
+    easy = frame.easy.byte() if ranked else torch.full_like(frame.easy, NOT_RANKED, dtype=torch.uint8)
+    pictures = [to_uint8(run.codec.decode(x.float())) for x in (frame.x, frame.x1_hat)]
+    head = {"phase": frame.phase, "seconds": round(frame.seconds, 4), "ranked": ranked}
+    _append(run, frame, head, [frame.t, frame.logvar, frame.logvar_cond, frame.threshold], pictures, easy)
+
+
+def pack_final(run: StoredRun) -> None:
+    """Append the state at t = 1: no forward pass saw it, so it has no difficulty."""
+    done, last = run.trajectory, run.trajectory.frames[-1]
+    nothing = torch.full_like(last.t, torch.nan)
+    picture = to_uint8(run.codec.decode(done.x1))
+    easy = torch.full_like(last.easy, NOT_RANKED, dtype=torch.uint8)
+    head = {"phase": "final", "seconds": round(done.seconds, 4), "ranked": False}
+    floats = [torch.ones_like(last.t), nothing, nothing, torch.full_like(last.threshold, torch.nan)]
+    _append(run, last, head, floats, [picture, picture], easy)
+
+
+def _append(run: StoredRun, frame: Frame, head: dict, floats: list, pictures: list, easy: torch.Tensor) -> None:
+    run.size = tuple(pictures[0].shape[1:3])
+    coded = [seen.encode(picture.numpy()) for seen, picture in zip(run.before, pictures, strict=True)]
+    parts = [x.numpy().astype("<f4") for x in floats] + [codes for *_, codes in coded]
+    data = b"".join(part.tobytes() for part in [*parts, easy.numpy().astype(np.uint8)])
+    run.packed.append(data + bytes(-len(data) % 4))
+    run.heads.append(head | {"outer": frame.outer, "nfe": frame.nfe, "from": [c[:2] for c in coded]})
+
+
+def layout(run: StoredRun) -> list[list]:
+    """[name, dtype, shape] in the order in which a frame's buffers lie."""
+    b, n = len(run.spec.seeds), run.trajectory.grid.n
+    h, w = run.size or (run.trajectory.grid.height, run.trajectory.grid.width)
+    maps = [[name, "float32", [b, n]] for name in ("t", "logvar", "logvar_cond")] + [["threshold", "float32", [b]]]
+    return maps + [["x", "uint8", [b, h, w, 3]], ["x1_hat", "uint8", [b, h, w, 3]], ["easy", "uint8", [b, n]]]
+
+
+def pack_reply(run: StoredRun, start: int, status: dict[str, Any]) -> bytes:
+    """Frames start, start + 1, ... that are there by now, and the run's status with them."""
+    frames = run.packed[start:]
+    heads = run.heads[start : start + len(frames)]
+    frames = frames[: len(heads)]
+    header = {
+        "start": start,
+        "frames": heads,
+        "stride": len(frames[0]) if frames else 0,
+        "layout": layout(run),
+        **status,
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 4)
+    return b"".join([np.uint32(len(text)).astype("<u4").tobytes(), text, *frames])
+
+
+def status(run: StoredRun, ahead: int) -> dict[str, Any]:
+    """What changes while a run goes on."""
+    message = f"waiting: {ahead} run{'s' * (ahead != 1)} before yours" if run.state == "waiting" else run.message
+    done = run.trajectory
+    return {
+        "state": run.state,
+        "message": message,
+        "ready": len(run.heads),
+        "total": run.spec.nfe + 1,
+        "seconds": round(done.seconds, 4),
+        "forwards": done.forwards,
+        "updates": round(sum(found := patch_updates(done)) / len(found)) if run.state == "done" else None,
+        "exports": exports(run),
+    }
+
+
+def exports(run: StoredRun) -> list[str]:
+    """The formats that a run can be downloaded in by now: once it has ended and there is something to see."""
+    if run.state not in ("done", "stopped") or not run.heads:
+        return []
+    alone = not carries_tensors(run.trajectory)  # else the recipe by itself would not repeat it
+    return [suffix[1:] for suffix in WRITERS if alone or suffix != ".json"]
+
+
+def describe(run: StoredRun, ahead: int) -> dict[str, Any]:
+    """What a run is: everything the viewer needs beside the frames."""
+    spec, grid, entry = run.spec, run.trajectory.grid, SAMPLERS[run.spec.sampler]
+    return {
+        "id": run.id,
+        "label": run.label,
+        "origin": run.origin,
+        **status(run, ahead),
+        "network": spec.checkpoint,
+        "sampler": {"name": entry.name, "label": entry.label, "settings": spec.settings, "help": _help(entry)},
+        "source": listing(entry),
+        "grid": {"rows": grid.rows, "cols": grid.cols, "n": grid.n, "patch_size": grid.patch_size},
+        "images": len(spec.seeds),
+        "seeds": spec.seeds,
+        "labels": spec.labels,
+        "nfe": spec.nfe,
+        "steps": spec.steps,
+        "cfg_scale": spec.cfg_scale,
+        "guided": run.guided,
+        "edits": [{**edit, "words": edit_words(edit)} for edit in spec.edits],
+        "recipe": spec.to_dict(),
+        "command": command(run),
+        "recipe_file": recipe_file(run),
+        "files": {suffix[1:]: file_name(spec, suffix) for suffix in WRITERS},
+    }
+
+
+def edit_words(edit: dict[str, Any]) -> str:
+    """An intervention in a few words, steps and images counted from 1."""
+    label = EDITS[edit["kind"]].label.split("(")[0].strip().lower()
+    count, image, source = len(edit["patches"]), edit.get("image"), edit.get("source")
+    whose = f"{count} patch{'es' * (count > 1)} of {'all images' if image is None else f'image {image + 1}'}"
+    amount = f" {edit['amount']:g}" if edit.get("amount") is not None else ""
+    if isinstance(source, dict):
+        painted = f" from {source['dataset']} {source['index']}" if "dataset" in source else " from an uploaded picture"
+    else:
+        painted = f" from the run's own {source}" if source else ""
+    return f"{label}{amount}{painted}: {whose}, at outer step {edit.get('outer', 0) + 1}"
+
+
+def _help(entry) -> str:
+    """The docstring's body: what the sampler does, in one or two sentences."""
+    lines = (entry.fn.__doc__ or "").strip().splitlines()[1:]
+    return " ".join(line.strip() for line in lines if line.strip())
+
+
+def recipe_file(run: StoredRun) -> str | None:
+    """The export from which the command line repeats the run, where flags cannot say it; None where they can."""
+    spec = run.spec
+    if not (spec.edits or spec.ts is not None or carries_tensors(run.trajectory)):
+        return None
+    return file_name(spec, ".safetensors" if carries_tensors(run.trajectory) else ".json")
+
+
+def command(run: StoredRun) -> str:
+    """The command line that repeats the run."""
+    spec, file = run.spec, recipe_file(run)
+    if file:
+        words = ["python", "-m", "pf_core", "sample", "--recipe", file, "--out", "again.safetensors"]
+        return shlex.join(words)
+    words = ["python", "-m", "pf_core", "sample", "--checkpoint", spec.checkpoint, "--sampler", spec.sampler]
+    words += ["--nfe", spec.nfe]
+    labels = ["none" if label is None else label for label in spec.labels]
+    words += ["--label", labels[0] if len(set(labels)) == 1 else ",".join(map(str, labels))]
+    words += ["--cfg-scale", f"{spec.cfg_scale:g}"] if run.guided else []
+    words += (
+        ["--guidance-interval", "{:g},{:g}".format(*spec.guidance_interval)]
+        if run.guided and tuple(spec.guidance_interval) != (0, 1)
+        else []
+    )
+    words += ["--seeds", _ranges(spec.seeds)]
+    words += ["--precision", spec.precision] if spec.precision != "fp32" else []
+    for name, value in spec.settings.items():
+        words += [entry_flag(spec.sampler, name), value]
+    return shlex.join(str(w) for w in [*words, "--out", "run.safetensors"])
+
+
+def file_name(spec: SampleSpec, suffix: str) -> str:
+    """What a run's export is called: safe in a header and on any disk."""
+    stem = f"{Path(spec.checkpoint).stem}-{spec.sampler}-seed{spec.seeds[0]}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", stem)[:100] + suffix
+
+
+def entry_flag(sampler: str, knob: str) -> str:
+    return SAMPLERS[sampler].knobs[knob].flag
+
+
+def _ranges(seeds: list[int]) -> str:
+    if len(seeds) > 1 and seeds == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ",".join(map(str, seeds))

@@ -1,0 +1,232 @@
+"""Your own picture, noised to chosen or painted times: what a network sees, guesses, expects and gets wrong."""
+
+import os
+import secrets
+import threading
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import torch
+from PIL import Image
+from torch import Tensor
+
+from app import controls
+from app.components.difference import data_address
+from app.components.painter.painter import VALUES, Painter, painting, values_of
+from app.components.scripted import Scripted
+from app.controls import NO_CLASS, network_choice
+from app.state import Session
+from pf_core.data.own import image_io as pictures
+from pf_core.errors import InputError
+from pf_core.evaluation.look import Item, Look, data_count, data_picture, knows, look
+from pf_core.models.checkpoint import Bundle
+from pf_core.models.codecs import to_uint8
+from pf_core.registry import number, whole
+
+TITLE = "Your own picture"
+SEED_RANGE, INDEX_RANGE = 2**31 - 1, 2**20 - 1
+FIRST_T = 0.5
+MOST_NUMBER = 1000  # random data images stay below it: short numbers are easier to come back to
+_QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private", "trigger_mode": "always_last"}
+
+
+class LookView(Scripted):
+    """x_t, x1_hat, predicted and true error side by side, and one against the other. Value: see `shown`. Event `opened`
+    once it is on the screen."""
+
+    module = "look.js"
+    markup = '<div class="pf-look"></div>'
+    may_trigger = ("opened",)
+
+
+class OwnPicture:
+    """The section's components and its handlers, which are plain methods."""
+
+    def __init__(self, session: Session):
+        self.session, self.turn = session, threading.Lock()
+        names = session.networks()
+        network = names[0] if names else None
+        self.path = gr.State("")
+        with gr.Row(elem_classes="pf-page", equal_height=False):
+            with gr.Column(scale=0, min_width=276, elem_classes="pf-controls"):
+                self.build_controls(network)
+            with gr.Column(elem_classes="pf-stage", min_width=320), gr.Row(elem_classes="pfl-stage"):
+                with gr.Column(min_width=300, elem_classes="pfl-paint"):
+                    gr.Markdown("**Time of each patch.** Paint it, or set all with the slider.")
+                    self.painter = Painter(mode=VALUES, brush=0.9, title="Time of each patch", elem_id="own-painter")
+                with gr.Column(min_width=300, elem_classes="pfl-look"):
+                    self.view = LookView(elem_id="own-look")
+        self.wire()
+
+    def build_controls(self, network: str | None) -> None:
+        self.file = gr.File(label="Drop a picture here", height=112, elem_id="own-file")
+        with gr.Row(elem_classes="pf-pair"):
+            self.index = gr.Number(
+                0, label="or data image", precision=0, minimum=0, maximum=INDEX_RANGE, min_width=90, elem_id="own-index"
+            )
+            self.other = gr.Button("Another image", elem_classes="pf-dice", min_width=100, elem_id="own-other")
+        self.t = gr.Slider(0, 1, FIRST_T, step=0.01, label="t of all patches", info="0 noise, 1 image", elem_id="own-t")
+        self.network = network_choice(self.session, network, elem_id="own-network")
+        classes = self.classes(network)
+        self.label = gr.Dropdown(classes, value=classes[-1], label="Class", elem_id="own-label")
+        with gr.Row(elem_classes="pf-pair"):
+            self.seed = gr.Number(
+                0, label="Noise seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90, elem_id="own-seed"
+            )
+            self.dice = gr.Button("Other noise", elem_classes="pf-dice", min_width=100)
+        self.said = gr.Markdown("", elem_classes="pf-said", elem_id="own-said")
+
+    def wire(self) -> None:
+        chosen = [self.network, self.label, self.path, self.index, self.seed]
+        all_shown = [self.view, self.painter, self.label, self.said]
+        self.view.opened(self.on_picture, [self.t, self.painter, *chosen], all_shown, **_QUIET)
+        self.network.input(self.on_network, [self.t, self.painter, *chosen], all_shown, **_QUIET)
+        for event in (self.index.submit, self.index.blur):
+            event(self.on_index, [self.t, self.painter, *chosen], [self.file, self.path, *all_shown], **_QUIET)
+        self.other.click(self.on_other, self.network, self.index, **_QUIET).then(
+            self.on_index, [self.t, self.painter, *chosen], [self.file, self.path, *all_shown], **_QUIET
+        )
+        self.file.upload(self.on_file, [self.file, self.t, self.painter, *chosen], [self.path, *all_shown], **_QUIET)
+        self.file.clear(self.on_index, [self.t, self.painter, *chosen], [self.file, self.path, *all_shown], **_QUIET)
+        self.t.input(self.on_time, [self.t, *chosen], [self.view, self.painter, self.said], **_QUIET)
+        looking = {"fn": self.on_look, "inputs": [self.painter, *chosen], "outputs": [self.view, self.said], **_QUIET}
+        self.painter.painted(**looking)
+        self.label.input(**looking)
+        for event in (self.seed.submit, self.seed.blur):
+            event(**looking)
+        self.dice.click(lambda: secrets.randbelow(100_000), None, self.seed, **_QUIET).then(**looking)
+
+    # what there is to choose
+
+    def classes(self, network: str | None) -> list[str]:
+        return controls.classes(self.session, network)
+
+    # handlers: nothing here trusts the browser
+
+    def on_look(self, painted: Any, network, label, path, index, seed) -> tuple:
+        """A new look at the same picture: (view, status line)."""
+        try:
+            bundle = self._bundle(network)
+            item = self._item(bundle, path, index)
+            values = values_of(painted, bundle.grid)
+            return self.shown(bundle, item, torch.tensor(values), label, seed), ""
+        except InputError as e:
+            return gr.skip(), str(e)
+
+    def on_time(self, t: float, network, label, path, index, seed) -> tuple:
+        """All patches at one time: (view, painter, status line)."""
+        try:
+            bundle = self._bundle(network)
+            values = [number("t", t, 0, 1)] * bundle.grid.n
+            item = self._item(bundle, path, index)
+            return self.shown(bundle, item, torch.tensor(values), label, seed), painting(bundle.grid, values=values), ""
+        except InputError as e:
+            return gr.skip(), gr.skip(), str(e)
+
+    def on_picture(self, t, painted: Any, network, label, path, index, seed) -> tuple:
+        """Another picture, conditioned on its own class where that is known: (view, painter, class, status line).
+
+        The painted times stay, unless they do not fit the network's grid."""
+        try:
+            bundle = self._bundle(network)
+            item = self._item(bundle, path, index)
+            classes = self.classes(network)
+            label = item.label if item.label in classes else NO_CLASS
+            return self._both(bundle, item, t, painted, label, seed, gr.update(choices=classes, value=label))
+        except InputError as e:
+            return gr.skip(), gr.skip(), gr.skip(), str(e)
+
+    def on_network(self, t, painted: Any, network, label, path, index, seed) -> tuple:
+        """Another network; the class stays where it knows it: (view, painter, class, status line)."""
+        try:
+            bundle, classes = self._bundle(network), self.classes(network)
+            item = self._item(bundle, path, index)
+            label = label if label in classes else NO_CLASS
+            return self._both(bundle, item, t, painted, label, seed, gr.update(choices=classes, value=label))
+        except InputError as e:
+            return gr.skip(), gr.skip(), gr.skip(), str(e)
+
+    def on_index(self, t, painted, network, label, path, index, seed) -> tuple:
+        """A data image instead of a file: (file, path, and what on_picture gives)."""
+        return None, "", *self.on_picture(t, painted, network, label, "", index, seed)
+
+    def on_other(self, network: str) -> Any:
+        """Another data image's number."""
+        try:
+            return secrets.randbelow(min(MOST_NUMBER, data_count(self._bundle(network))))
+        except InputError:
+            return gr.skip()  # on_index, which follows, says why
+
+    def on_file(self, file: str | None, t, painted, network, label, path, index, seed) -> tuple:
+        """A person's file: (path, and what on_picture gives). A bad one leaves all as it was."""
+        found = str(file or "")
+        shown = self.on_picture(t, painted, network, label, found, index, seed)
+        return (gr.skip() if shown[-1] else found), *shown
+
+    # parts
+
+    def _bundle(self, network: Any) -> Bundle:
+        if not network:
+            raise InputError("There is no network yet: train one with `make train-demo`.")
+        return self.session.bundle(network)
+
+    def _item(self, bundle: Bundle, path: str, index: Any) -> Item:
+        """The file where there is one, else the data image. Raises InputError."""
+        if not path:
+            return data_picture(bundle, whole("The data image", index, 0, INDEX_RANGE))
+        if not Path(path).is_file():
+            raise InputError("The picture is not kept any more: drop it in again.")
+        images = _read(path, os.stat(path).st_mtime_ns, bundle.grid.height, bundle.grid.width)
+        return Item(bundle.codec.encode(images[None].to(bundle.device))[0].cpu(), None, f"{Path(path).name}, yours.")
+
+    def _both(self, bundle: Bundle, item: Item, t, painted: Any, label, seed, classes) -> tuple:
+        try:
+            times = values_of(painted, bundle.grid)
+            update = painting(bundle.grid, image=_picture(bundle, item.x1))
+        except InputError:  # painted on another grid, or not at all yet
+            times = [number("t", t, 0, 1)] * bundle.grid.n
+            update = painting(bundle.grid, image=_picture(bundle, item.x1), values=times)
+        return self.shown(bundle, item, torch.tensor(times), label, seed), update, classes, ""
+
+    def shown(self, bundle: Bundle, item: Item, t: Tensor, label: Any, seed: Any) -> dict[str, Any]:
+        """The view's value: one forward pass. Raises InputError."""
+        seed = whole("The noise seed", seed, 0, SEED_RANGE)
+        label = None if label in (None, "", NO_CLASS) else label
+        with self.turn:  # one at a time, whoever asks
+            begin = time.perf_counter()
+            found = look(bundle, item.x1, t, label=label, seed=seed)
+            took = time.perf_counter() - begin
+        about = f"{item.about} Class {label or NO_CLASS}, noise seed {seed}; one forward pass, {1000 * took:.0f} ms."
+        stranger = "" if knows(bundle, item.x1) else f" {bundle.name} knows only its own images: it takes the nearest."
+        return described(bundle, found) | {"about": about + stranger}
+
+
+def described(bundle: Bundle, found: Look) -> dict[str, Any]:
+    """A look for the browser."""
+
+    def numbers(values: Tensor | None) -> list[float] | None:
+        return None if values is None else [round(float(v), 5) for v in values]
+
+    return {
+        "grid": [bundle.grid.rows, bundle.grid.cols],
+        "images": {"xt": _picture(bundle, found.xt), "x1_hat": _picture(bundle, found.x1_hat)},
+        "t": numbers(found.t),
+        "sigma": numbers(found.sigma),
+        "error": numbers(found.error),
+        "said": found.sentence(),
+    }
+
+
+def _picture(bundle: Bundle, x: Tensor) -> str:
+    """(C, H, W) in the network's space as a PNG's data address."""
+    images = to_uint8(bundle.codec.decode(x[None].to(bundle.device)))
+    return data_address(Image.fromarray(images[0].cpu().numpy()))
+
+
+@lru_cache(maxsize=32)
+def _read(path: str, written: int, height: int, width: int) -> Tensor:
+    """pictures.read, once a file and size: a slider's every move asks for it."""
+    return pictures.read(path, height, width)

@@ -1,0 +1,122 @@
+"""What clean patches do to the difficulty of all others, as a panel: the number, signed change, before and after."""
+
+import html
+import math
+
+import numpy as np
+from torch import Tensor
+
+from app.components.difference import SIGNED_MAP, coloured, ramp
+from pf_core.patches import PatchGrid
+from pf_core.sampling.context_probe import Context
+from pf_core.sampling.export import SIGMA_MAP, SIGMA_RANGE, sigma_colours
+
+MOST = 8  # times: the signed map's ends; fixed, so that panels can be compared
+_CLEAN = "#8a909c"
+_NO = "\N{NO-BREAK SPACE}"
+
+
+def panel(found: Context, grid: PatchGrid, where: str) -> str:
+    """HTML. where: of which state this is, in words."""
+    signed = (found.after - found.before) / 2  # of log sigma
+    colours = _hex(coloured((signed / math.log(MOST) + 1).view(grid.rows, grid.cols) / 2, SIGNED_MAP))
+    change = [colour if other else _CLEAN for colour, other in zip(colours, found.others.tolist(), strict=True)]
+    words = [_patch_words(found, grid, p) for p in range(grid.n)]
+    before, after = (_hex(sigma_colours(v)) for v in (found.before, found.after))
+    low, high = SIGMA_RANGE
+    sigma = [f"{low:g}", f"{math.sqrt(low * high):.2g}", f"{high:g}"]
+    maps = (
+        _map(
+            "Change of sigma",
+            change,
+            words,
+            found,
+            grid,
+            SIGNED_MAP,
+            [f"÷{_NO}{MOST} or more", "same", f"×{_NO}{MOST} or more"],
+        )
+        + _map("sigma before", before, words, found, grid, SIGMA_MAP, sigma)
+        + _map("sigma after", after, words, found, grid, SIGMA_MAP, sigma)
+    )
+    return (
+        f'<div class="pfi-change"><div class="pfi-numbers" role="status">{_said(found)}</div>'
+        f'<div class="pfi-maps">{maps}</div>'
+        f'<p class="pfi-note">One forward pass at {html.escape(where)}, the conditional sigma. Grey: the clean patches '
+        "themselves. Dotted: hard patches. Blue is surer, red less sure.</p></div>"
+    )
+
+
+def _said(found: Context) -> str:
+    """The numbers: geometric means, that is, the mean change of log sigma as a factor."""
+    if not found.others.any():
+        return "<p>All patches are clean: no other is left whose difficulty could change.</p>"
+    rows = [
+        (found.hard, found.change_hard, "hard patches"),
+        (found.others, found.change_others, "patches, hard or easy"),
+    ]
+    return "".join(
+        f"<p><b>{factor(change)}</b> sigma of the {int(mask.sum())} other {kind}, {_mean(found.before, mask)} to "
+        f"{_mean(found.after, mask)}</p>"
+        if mask.any()
+        else "<p>None of the hard patches is left.</p>"
+        for mask, change, kind in rows
+    )
+
+
+def _mean(logvar: Tensor, mask: Tensor) -> str:
+    return _sigma(math.exp(logvar[mask].mean().item() / 2))
+
+
+def factor(change: float) -> str:
+    """A change of log difficulty as what it does to sigma."""
+    times = math.exp(min(abs(change) / 2, 50))
+    if times < 1.005:
+        return "no change"
+    return f"{'÷' if change < 0 else '×'}{_NO}{f'{times:.3g}' if times < 100 else '100 or more'}"
+
+
+def _sigma(value: float) -> str:
+    return f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+
+
+def _patch_words(found: Context, grid: PatchGrid, p: int) -> str:
+    place = f"Row {p // grid.cols + 1}, column {p % grid.cols + 1}"
+    before, after = (_sigma(math.exp(v[p].item() / 2)) for v in (found.before, found.after))
+    if not found.others[p]:
+        return f"{place}: clean; its sigma was {before}"
+    kind = "hard" if found.hard[p] else "easy"
+    return f"{place}, {kind}: sigma {before} to {after}, {factor((found.after[p] - found.before[p]).item())}"
+
+
+def _hex(pixels: np.ndarray) -> list[str]:
+    """(..., 3) uint8 -> colours, row by row."""
+    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in np.asarray(pixels).reshape(-1, 3).tolist()]
+
+
+def _map(
+    title: str, colours: list[str], words: list[str], found: Context, grid: PatchGrid, palette: str, ticks: list[str]
+) -> str:
+    """A map whose patches say on pointing what they are."""
+    cells = "".join(
+        f'<g transform="translate({p % grid.cols} {p // grid.cols})"><rect width="1.02" height="1.02" fill="{colour}"/>'
+        f"{_DOT if hard else ''}<title>{text}</title></g>"
+        for p, (colour, text, hard) in enumerate(zip(colours, words, found.hard.tolist(), strict=True))
+    )
+    marks = "".join(f"<span>{tick}</span>" for tick in ticks)
+    return (
+        f'<figure><figcaption>{title}</figcaption><svg viewBox="0 0 {grid.cols} {grid.rows}" role="img" '
+        f'aria-label="{title}, patch by patch">{cells}</svg>'
+        f'<div class="pfi-scale"><div class="pfd-ramp" style="background: {ramp(palette)}"></div>'
+        f'<div class="pfd-ticks">{marks}</div></div></figure>'
+    )
+
+
+_DOT = '<circle cx="0.5" cy="0.5" r="0.13" fill="#fff" stroke="#000" stroke-width="0.05"/>'
+
+
+def nothing(sentence: str) -> str:
+    """The panel where there is nothing to show."""
+    return f'<p class="pfi-note" role="status">{html.escape(sentence)}</p>'
+
+
+__all__ = ["factor", "nothing", "panel"]

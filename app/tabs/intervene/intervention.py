@@ -1,0 +1,278 @@
+"""What the Intervene tab does with a run: look at a step, probe its context, make edits of what was painted, run on.
+
+No component lives here. Everything that comes from the browser is a `Now`, and is checked where it is used.
+"""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from app.components.difference import data_address, panel
+from app.components.painter.painter import chosen_of
+from app.server.frames import edit_words
+from app.state import Session, title
+from app.store import ACTIVE, StoredRun
+from app.tabs.intervene import change
+from app.tabs.intervene.edits import Pictures, used
+from pf_core.errors import InputError
+from pf_core.models.checkpoint import Bundle
+from pf_core.models.codecs import to_uint8
+from pf_core.registry import whole
+from pf_core.samplers import uniform_grid
+from pf_core.sampling.compare import THRESHOLD, difference, rms_in
+from pf_core.sampling.context_probe import beginning, context_probe
+from pf_core.sampling.edits import EDITS, MAX_EDITS, OWN, Edit, clean
+from pf_core.sampling.edits import picture as clean_picture
+from pf_core.sampling.run import SampleSpec
+from pf_core.sampling.selections import Scene, of_class, own_data, result
+from pf_core.sampling.trajectory import Frame, Trajectory
+
+BASE, EDITED = "as it was", "with edits"
+THIS, ALL = "this image", "all images"
+GUESS, STATE, CLEAN = "its guess", "its state", "clean picture"
+RUNS_OWN, DATA, MINE = "the run's own prediction", "an image of the data", "my picture"
+PAINTED_IN = clean.__name__  # the kind of edit that takes a source
+MOST_INDEX = 2**32
+
+
+class Now(NamedTuple):
+    """The page as it is: ids [base, edited]; the step (from 1), image (from 1) and run that is looked at; what is
+    painted, and what is to be done with it; the edits that were kept, and which of them are ticked."""
+
+    ids: list[str]
+    which: str
+    step: int
+    show: str
+    image: int
+    painter: dict
+    kind: str
+    whose: str
+    source: str
+    index: int | None
+    uploads: list[str]
+    kept: list[dict]
+    ticked: list[int]
+    knobs: tuple = ()
+
+    @classmethod
+    def of(cls, values: tuple) -> "Now":
+        fixed = len(cls._fields) - 1
+        return cls(*values[:fixed], tuple(values[fixed:]))
+
+
+class Seen(NamedTuple):
+    """A recorded state: image `image` (from 0) of the frame with which outer step `outer` (from 0) begins."""
+
+    run: StoredRun
+    bundle: Bundle
+    frame: Frame
+    outer: int
+    image: int
+
+
+class Intervention:
+    """Of one server: its session, and the pictures that people brought."""
+
+    def __init__(self, session: Session):
+        self.session, self.pictures = session, Pictures()
+
+    # what is looked at
+
+    def base(self, ids: Any) -> StoredRun:
+        """Raises InputError where there is no run yet."""
+        if not ids or not ids[0]:
+            raise InputError("Press Run first: edits are made to a run.")
+        return self.session.store.get(ids[0])
+
+    def edited(self, ids: Any) -> StoredRun | None:
+        return self.session.store.get(ids[1]) if ids and len(ids) > 1 and ids[1] in self.session.store else None
+
+    def seen(self, now: Now) -> Seen:
+        """Raises InputError for a step or an image that there is not."""
+        run = self.base(now.ids)
+        run = (self.edited(now.ids) or run) if now.which == EDITED else run
+        outer = whole("The step", now.step, 1, max(1, run.spec.steps)) - 1
+        image = whole("The image", now.image, 1, len(run.spec.seeds)) - 1
+        frame = run.trajectory.frames[beginning(run.trajectory, outer)]
+        return Seen(run, self.session.bundle(run.spec.checkpoint), frame, outer, image)
+
+    def chosen(self, now: Now) -> list[int]:
+        """The painted patches. Raises InputError for what no brush painted."""
+        return chosen_of(now.painter, self.base(now.ids).trajectory.grid)
+
+    def scene(self, now: Now) -> Scene:
+        """What the rules that choose patches are given; objects are found in the clean picture where that is shown."""
+        seen = self.seen(now)
+        shown = result(seen.run.trajectory, seen.image)
+        if now.show == CLEAN and now.source != RUNS_OWN:
+            shown = self.clean(now, seen)
+        return Scene(seen.frame, seen.image, seen.run.trajectory.grid, shown)
+
+    def image_shown(self, now: Now) -> str:
+        """What lies under the brush, as a data address."""
+        seen = self.seen(now)
+        x = (seen.frame.x if now.show == STATE else seen.frame.x1_hat)[seen.image].float()
+        if now.show == CLEAN and now.source != RUNS_OWN:
+            x = self.clean(now, seen)
+        pixels = to_uint8(seen.bundle.codec.decode(x[None].to(seen.bundle.device)))[0].cpu()
+        return data_address(Image.fromarray(pixels.numpy()))
+
+    # where clean patches come from
+
+    def clean(self, now: Now, seen: Seen) -> Tensor:
+        """(C, H, W), of a source other than the run's own."""
+        return clean_picture(self.source(now, seen), seen.bundle, self.pictures.stack(now.uploads)).cpu()
+
+    def source(self, now: Now, seen: Seen) -> Any:
+        """A clean source as a recipe holds it. Raises InputError."""
+        if now.source == MINE:
+            if not now.uploads:
+                raise InputError("Bring a picture of your own first, or choose another source.")
+            return {"given": len(now.uploads) - 1}
+        if now.source != DATA:
+            return OWN
+        own = self.data_of(seen.bundle)
+        if now.index is None:
+            return own | {"index": of_class(seen.bundle, own, seen.run.spec.labels[seen.image])}
+        return own | {"index": whole("The number of the image", now.index, 0, MOST_INDEX)}
+
+    def data_of(self, bundle: Bundle) -> dict[str, Any]:
+        own = own_data(bundle)
+        if own is None:
+            raise InputError(f"No data set here fits {bundle.name}: upload a picture instead.")
+        return own
+
+    def next_of_class(self, now: Now) -> int:
+        """The number of the next image of the run's class."""
+        seen = self.seen(now)
+        own, label = self.data_of(seen.bundle), seen.run.spec.labels[seen.image]
+        before = None if now.index is None else whole("The number of the image", now.index, 0, MOST_INDEX)
+        return of_class(seen.bundle, own, label, None if before is None else before + 1)
+
+    def bring(self, now: Now, path: str) -> list[str]:
+        """A picture file that a person uploaded: the page's list with it at its end. Raises InputError."""
+        run = self.base(now.ids)
+        grid = run.trajectory.grid
+        height, width = run.size or (grid.height, grid.width)
+        if len(now.uploads) >= MAX_EDITS:
+            raise InputError(f"At most {MAX_EDITS} pictures are kept for a page: reload it to begin anew.")
+        return [*now.uploads, self.pictures.read(path, self.session.bundle(run.spec.checkpoint), height, width)]
+
+    # probing
+
+    def probe(self, now: Now, chosen: list[int]) -> str:
+        """The context probe's panel; a sentence where there is nothing to show."""
+        try:
+            seen = self.seen(now)
+            if not seen.bundle.predicts_difficulty:
+                return change.nothing(
+                    f"{seen.bundle.name} predicts no difficulty, so there is none that clean patches could change. "
+                    "Head starts, holding back and painting in work all the same."
+                )
+            if not chosen:
+                return change.nothing(
+                    "Paint one or more patches: how sure the network becomes of all others stands here."
+                )
+            given = self.pictures.stack(now.uploads)
+            label = seen.run.spec.labels[seen.image]
+            found = context_probe(
+                seen.bundle, seen.frame, seen.image, chosen, self.source(now, seen), label=label, given=given
+            )
+        except InputError as e:
+            return change.nothing(str(e))
+        t = seen.frame.t[seen.image]
+        time = f"t {t.min():.2f}" + (f" to {t.max():.2f}" if t.max() - t.min() > 0.005 else "")
+        return change.panel(found, seen.run.trajectory.grid, f"outer step {seen.outer + 1} ({time})")
+
+    # edits
+
+    def draft(self, now: Now, chosen: list[int], settings: dict[str, Any]) -> dict[str, Any] | None:
+        """What is painted, as an edit of a recipe; None where nothing is. Raises InputError."""
+        if not chosen:
+            return None
+        seen = self.seen(now)
+        edit = {"kind": EDITS[now.kind].name, "patches": chosen, "outer": seen.outer, **settings}
+        edit["image"] = None if now.whose == ALL else seen.image
+        if now.kind == PAINTED_IN:
+            edit["source"] = self.source(now, seen)
+        edit, spec = Edit.from_dict(edit), seen.run.spec
+        ts = uniform_grid(spec.steps) if spec.ts is None else torch.tensor(spec.ts, dtype=torch.float64)
+        edit.check(ts, len(spec.seeds), seen.run.trajectory.grid.n)
+        return edit.to_dict()
+
+    def ticked(self, now: Now) -> list[dict[str, Any]]:
+        """The kept edits that are not left out, checked."""
+        places = {whole("An edit", k, 0, MAX_EDITS) for k in now.ticked or []}
+        return [Edit.from_dict(e).to_dict() for k, e in enumerate(now.kept or []) if k in places]
+
+    def plan(self, now: Now, chosen: list[int], settings: dict[str, Any]) -> list[dict[str, Any]]:
+        """Every edit that running on would make. Raises InputError."""
+        draft = self.draft(now, chosen, settings)
+        return [*self.ticked(now), *([draft] if draft else [])]
+
+    def in_words(self, edits: list[dict[str, Any]]) -> str:
+        if not edits:
+            return "Nothing would change yet: paint patches, or tick a kept edit."
+        return "Next run: " + "; and ".join(map(edit_words, edits)) + "."
+
+    # runs
+
+    def start_base(self, spec: SampleSpec, x0: Tensor | None = None) -> StoredRun:
+        run = self.session.start(replace(spec, edits=[]), x0)
+        run.label = f"As it was · {title(run.spec)}"
+        return run
+
+    def start_edited(self, base: StoredRun, edits: list[dict[str, Any]], uploads: list[str]) -> StoredRun:
+        """The base run again, from the same noise, with edits. Raises InputError."""
+        if not edits:
+            raise InputError("There is nothing to change yet: paint patches, or tick a kept edit.")
+        edits, names = used(edits, uploads)
+        x0 = base.trajectory.x0 if base.spec.noise is not None else None
+        run = self.session.start(replace(base.spec, edits=edits), x0, self.pictures.stack(names))
+        run.label = f"With edits · {title(run.spec)}"
+        return run
+
+    def halt(self, ids: Any) -> None:
+        """Stop what is still going on. Ids that are not known any more are let pass."""
+        for run_id in ids or []:
+            if run_id in self.session.store and self.session.store.get(run_id).state in ACTIVE:
+                self.session.stop(run_id)
+
+    def going_on(self, run_id: Any) -> bool:
+        return run_id in self.session.store and self.session.store.get(run_id).state in ACTIVE
+
+    def difference(self, now: Now) -> str:
+        """The panel of the two runs' ends, with the painted patches told from all others. Raises InputError."""
+        base, edited = self.base(now.ids), self.edited(now.ids)
+        if edited is None:
+            raise InputError("Run on from an edit first: then it stands here what that changed.")
+        image = min(whole("The image", now.image, 1, len(base.spec.seeds)), len(base.spec.seeds)) - 1
+        at = _last_shared(base.trajectory, edited.trajectory)
+        shown = panel(base, edited, image, at, THRESHOLD, ("the run as it was", "the edited run"))
+        touched = torch.zeros(base.trajectory.grid.n, dtype=torch.bool)
+        for edit in edited.spec.edits:
+            if edit.get("image") in (None, image):
+                touched[edit["patches"]] = True
+        found = difference(base.trajectory, edited.trajectory, *at, image=image)
+        told = [
+            f"{words} {rms_in(found, mask):.3f}"
+            for words, mask in (("edited patches", touched), ("all others", ~touched))
+            if mask.any()
+        ]
+        return f"{shown}<p class='pfi-note'>RMS of {', of '.join(told)}.</p>"
+
+
+def _last_shared(a: Trajectory, b: Trajectory) -> tuple[int | None, int | None]:
+    """Frames to compare: the ends, or, where a run was stopped, the last outer step that both have begun."""
+    if a.x1 is not None and b.x1 is not None:
+        return None, None
+    outer = min(max((f.outer for f in run.frames if f.phase == "outer"), default=0) for run in (a, b))
+    return beginning(a, outer), beginning(b, outer)
+
+
+def short(label: str) -> str:
+    """A label up to its bracket."""
+    return label.split("(")[0].strip()

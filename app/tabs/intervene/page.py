@@ -1,0 +1,120 @@
+"""The Intervene tab's components, without what they do: app/tabs/intervene/tab.py wires them."""
+
+import gradio as gr
+
+from app import links as recipes
+from app.components.painter.painter import Painter
+from app.components.viewer.viewer import FrameViewer, manifest
+from app.controls import KnobGroups
+from app.runform import RunForm
+from app.state import Session
+from app.tabs.intervene.intervention import ALL, BASE, CLEAN, DATA, GUESS, MINE, RUNS_OWN, STATE, THIS, short
+from pf_core.sampling.edits import EDITS
+from pf_core.sampling.selections import EXPERIMENTS, SELECTIONS
+
+NFE = 32
+EMPTY = "Press Run, or try one of the experiments above: then paint on any step of that run, and run on from there."
+PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"]
+
+
+class Page:
+    """The components, as attributes."""
+
+    def __init__(self, session: Session):
+        self.ids, self.uploads, self.kept, self.past = (gr.State([]) for _ in range(4))
+        self.asked = gr.State("")  # an experiment whose run is being made
+        with gr.Row(elem_classes="pf-presets"):
+            self.experiments = [
+                (gr.Button(e.label, size="sm", min_width=120, elem_classes="pf-preset"), e)
+                for e in EXPERIMENTS.values()
+            ]
+        self.caption = gr.Markdown(
+            "Give patches a head start, hold them back, or make them clean at any step of a run; see what the others "
+            "make of it.",
+            elem_id="intervene-caption",
+        )
+        with gr.Row(elem_classes="pf-page", equal_height=False):
+            with gr.Column(scale=0, min_width=296, elem_classes="pf-controls"):
+                self.form = RunForm(session, nfe=NFE, images=1)
+                with gr.Row(elem_classes="pf-buttons"):
+                    self.run = gr.Button("Run", variant="primary", elem_id="intervene-run", min_width=80)
+                    self.stop = gr.Button("Stop", variant="stop", elem_id="intervene-stop", min_width=60)
+                self.recipe = gr.UploadButton(
+                    "Load recipe or export", file_types=recipes.KINDS, size="sm", elem_classes="pf-quiet"
+                )
+                self.said = gr.Markdown("", elem_classes="pf-said", elem_id="intervene-said")
+            with gr.Column(elem_classes="pf-stage", min_width=320):
+                with gr.Row(visible=False, elem_classes="pf-work", equal_height=False) as self.work:
+                    self.build_paint()
+                    self.build_edit()
+                    self.build_probe()
+                self.viewer = FrameViewer(manifest(empty=EMPTY), elem_id="intervene-viewer")
+                with gr.Column(visible=False, elem_classes="pf-difference") as self.box:
+                    gr.Markdown("### What the edits changed")
+                    self.shown = gr.HTML("", elem_id="intervene-difference", padding=False)
+
+    def build_paint(self) -> None:
+        with gr.Column(min_width=300, elem_classes="pf-paint"):
+            gr.Markdown("### 1 · Paint patches")
+            with gr.Row(elem_classes="pf-pair"):
+                self.step = gr.Slider(1, NFE, value=4, step=1, label="At outer step", min_width=150)
+                self.here = gr.Button("Film's step", elem_id="intervene-here", elem_classes="pf-dice", min_width=90)
+            self.image = gr.Slider(1, 2, value=1, step=1, label="Image", visible=False)
+            with gr.Row(elem_classes="pf-pair"):
+                self.which = gr.Dropdown([BASE], value=BASE, label="Of the run", min_width=100)
+                self.show = gr.Dropdown([GUESS, STATE, CLEAN], value=GUESS, label="Show", min_width=120)
+            gr.Markdown("Choose patches by a rule, then paint and erase as you like.", elem_classes="pf-help")
+            with gr.Row(elem_classes="pf-select"):
+                self.selects = [
+                    (gr.Button(short(e.label), size="sm", min_width=60, elem_classes="pf-preset"), name)
+                    for name, e in SELECTIONS.items()
+                ]
+            self.painter = Painter(title="Patches to intervene in", elem_id="intervene-painter")
+
+    def build_edit(self) -> None:
+        first = next(iter(EDITS))
+        with gr.Column(min_width=270, elem_classes="pf-edit"):
+            gr.Markdown("### 2 · Say what happens")
+            self.kind = gr.Radio([(short(e.label), name) for name, e in EDITS.items()], value=first, label="They")
+            self.knobs = KnobGroups(EDITS, first)
+            self.whose = gr.Radio([THIS, ALL], value=THIS, label="In", visible=False)
+            self.source = gr.Dropdown(
+                [RUNS_OWN, DATA, MINE],
+                value=RUNS_OWN,
+                label="Clean patches come from",
+                info="for painting in and the probe",
+            )
+            with gr.Row(visible=False, elem_classes="pf-pair") as self.of_data:
+                self.index = gr.Number(None, label="Image number", precision=0, minimum=0, min_width=120)
+                self.another = gr.Button("Another", elem_classes="pf-dice", min_width=80)
+            self.file = gr.File(
+                label="Your picture (its middle is used)", file_types=PICTURES, visible=False,
+                height=110, elem_id="intervene-file",
+            )  # fmt: skip
+            self.words = gr.Markdown("", elem_classes="pf-words", elem_id="intervene-words")
+            self.note = gr.Markdown("", elem_classes="pf-said", elem_id="intervene-note")
+            self.go = gr.Button("Run on from here", variant="primary", elem_id="intervene-go", elem_classes="pf-go")
+            self.keep = gr.Button("Keep this edit, paint another", size="sm", elem_id="intervene-keep")
+            self.ticked = gr.CheckboxGroup([], label="Kept edits (untick to leave out)", visible=False)
+            with gr.Row(visible=False, elem_classes="pf-pair") as self.tools:
+                self.undo = gr.Button("Undo", size="sm", elem_id="intervene-undo", min_width=60)
+                self.remove = gr.Button("Remove unticked", size="sm", min_width=110)
+            with gr.Accordion("Inpainting", open=False, elem_classes="pf-advanced"):
+                gr.Markdown(
+                    "Paint a region, then choose: clean patches of an image (or of your picture) stand there from the "
+                    "first step on, and the network draws the rest around them.",
+                    elem_classes="pf-help",
+                )
+                with gr.Row(elem_classes="pf-pair"):
+                    self.inside = gr.Button("Repaint the region", size="sm", elem_id="intervene-inside", min_width=100)
+                    self.outside = gr.Button("Keep the region", size="sm", elem_id="intervene-outside", min_width=100)
+
+    def build_probe(self) -> None:
+        with gr.Column(min_width=300, elem_classes="pf-probe"):
+            gr.Markdown("### Context probe")
+            gr.Markdown(
+                "If the painted patches were clean now, how sure would the network be of all the others? No sampling: "
+                "one look at this very state.",
+                elem_classes="pf-help",
+            )
+            self.probe = gr.HTML("", elem_id="intervene-probe", padding=False)

@@ -1,0 +1,95 @@
+"""A laboratory in the page's address: its recipe, what is looked at, the chosen starts, and the laboratory itself.
+
+Names with a dot are settings: data.NAME of the data set, times.NAME of the timestep sampler, by.NAME of the sampler.
+Nothing of an address is trusted: every value is checked like any other.
+"""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from app.tabs.toy.lab import LOOK, WAYS, Lab
+from app.tabs.toy.plots import VIEWS
+from pf_core.errors import InputError
+from pf_core.registry import number, parameters
+from pf_core.samplers import SAMPLERS
+from pf_core.timesteps import TIMESTEPS
+from pf_core.toy.data import TOYS
+from pf_core.toy.experiment import COORDINATES, DRAWN, ToyConfig
+
+PLAIN = parameters(ToyConfig)  # steps, seed, ...: what has a knob
+
+
+def query_of(lab: Lab) -> str:
+    """The address's query of a laboratory; what stands at its default is left out."""
+    config, look, default = lab.state.config, lab.look, ToyConfig()
+    found: dict[str, Any] = {"tab": "toy", "data": config.data, "timesteps": config.timesteps}
+    found |= {k: getattr(config, k) for k in PLAIN if getattr(config, k) != getattr(default, k)}
+    found |= {k: look[k] for k in ("sampler", "nfe", "view", "coordinate") if look[k] != LOOK[k]}
+    if look["t"] != LOOK["t"]:
+        found |= {"tx": look["t"][0], "ty": look["t"][1]}
+    for prefix, settings in (
+        ("data", config.data_settings),
+        ("times", config.timestep_settings),
+        ("by", look["settings"]),
+    ):
+        found |= {f"{prefix}.{k}": v for k, v in settings.items()}
+    picked = lab.picked
+    if picked.tolist() != lab.state.forks().tolist():
+        found["starts"] = ";".join(f"{x:.3f},{y:.3f}" for x, y in picked.tolist())
+    return urlencode({**found, "lab": lab.id})
+
+
+def command_of(lab: Lab) -> str:
+    """The command line that makes the same picture."""
+    config, look, default = lab.state.config, lab.look, ToyConfig()
+    words = ["--points points.csv" if config.data == DRAWN else f"--data {config.data}"]
+    words += [f"--timesteps {config.timesteps}"] if config.timesteps != default.timesteps else []
+    words += [f"{p.flag} {getattr(config, k)}" for k, p in PLAIN.items() if getattr(config, k) != getattr(default, k)]
+    words += [f"--sampler {look['sampler']} --nfe {look['nfe']}"]
+    chosen = [(TIMESTEPS[config.timesteps], config.timestep_settings), (SAMPLERS[look["sampler"]], look["settings"])]
+    chosen += [] if config.data == DRAWN else [(TOYS[config.data], config.data_settings)]
+    for entry, settings in chosen:
+        words += [f"{k.flag} {settings[n]}" for n, k in entry.knobs.items() if settings.get(n, k.default) != k.default]
+    return " ".join(["python -m pf_core toy", *words, "--out figure5.png"])
+
+
+def config_from(asked: dict[str, str]) -> ToyConfig:
+    """Raises InputError at the first value that is wrong."""
+    data, timesteps = asked.get("data", ToyConfig.data), asked.get("timesteps", ToyConfig.timesteps)
+    if data == DRAWN:
+        raise InputError("points drawn by hand are not in a link: draw them again, or give their CSV file")
+    return ToyConfig(
+        **{k: knob.check(asked[k]) for k, knob in PLAIN.items() if k in asked},
+        data=TOYS[data].name,
+        data_settings=TOYS[data].settings(_under("data", asked)),
+        timesteps=TIMESTEPS[timesteps].name,
+        timestep_settings=TIMESTEPS[timesteps].settings(_under("times", asked)),
+    )
+
+
+def look_from(asked: dict[str, str], most_nfe: int) -> dict[str, Any]:
+    """Raises InputError."""
+    sampler = SAMPLERS[asked.get("sampler", LOOK["sampler"])]
+    view, coordinate = asked.get("view", LOOK["view"]), asked.get("coordinate", LOOK["coordinate"])
+    if view not in VIEWS or coordinate not in COORDINATES:
+        raise InputError(f"there is no view {view[:40]!r} of {coordinate[:40]!r}")
+    return {
+        "sampler": sampler.name,
+        "settings": sampler.settings(_under("by", asked)),
+        "nfe": int(number("nfe", asked.get("nfe", LOOK["nfe"]), 1, most_nfe)),
+        "view": view,
+        "coordinate": coordinate,
+        "t": tuple(number(k, asked.get(k, LOOK["t"][i]), 0, 1) for i, k in enumerate(("tx", "ty"))),
+    }
+
+
+def starts_from(asked: dict[str, str]) -> list[tuple[float, float]]:
+    """The chosen starts; none if the link names none. Raises InputError."""
+    pairs = [pair.split(",") for pair in asked.get("starts", "").split(";")[:WAYS] if pair]
+    if any(len(pair) != 2 for pair in pairs):
+        raise InputError("starts are pairs such as -2.1,0.3;-2,-0.5")
+    return [tuple(number("a start", c, -1e4, 1e4) for c in pair) for pair in pairs]
+
+
+def _under(prefix: str, asked: dict[str, str]) -> dict[str, str]:
+    return {k.partition(".")[2]: v for k, v in asked.items() if k.startswith(prefix + ".")}

@@ -1,0 +1,9 @@
+"""Studies: one file a finding, `name(bundle, *, knobs) -> dict` of numbers with intervals."""
+
+from pf_core.evaluation.studies.difficulty import difficulty
+from pf_core.evaluation.studies.equal_cost import equal_cost
+from pf_core.evaluation.studies.exactness import exactness
+from pf_core.evaluation.studies.probe_gain import probe_gain
+from pf_core.registry import Registry
+
+STUDIES = Registry("study", [difficulty, exactness, probe_gain, equal_cost])

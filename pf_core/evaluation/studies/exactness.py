@@ -1,0 +1,65 @@
+"""Has a network learnt what is true? Its velocity and sigma against the exact ones of its own finite data set."""
+
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+
+from pf_core import flow
+from pf_core.data import DATASETS
+from pf_core.errors import InputError
+from pf_core.evaluation.metrics import bootstrap
+from pf_core.models.checkpoint import Bundle
+from pf_core.models.oracle import from_dataset
+from pf_core.registry import Knob
+from pf_core.timesteps import TIMESTEPS
+from pf_core.training.loop import generator
+from pf_core.types import PatchTime
+
+
+def exactness(
+    bundle: Bundle,
+    *,
+    states: Annotated[int, Knob(10, 100_000, "states looked at")] = 256,
+) -> dict[str, Any]:
+    """A network against the oracle of its own small data set.
+
+    States are drawn as in training (its timestep sampler, its images, new noise). Reported: the velocity error's share
+    of the exact velocity's power, the correlation of predicted with exact logvar over patches, and the mean predicted
+    over the mean exact variance plus the velocity's own squared error, which is what the head is trained to predict.
+    Intervals are 95%, bootstrap over states.
+    """
+    recipe = bundle.training.get("recipe", {})
+    count = recipe.get("data_settings", {}).get("count", 0)
+    if not count:
+        raise InputError(f"{bundle.name} was not trained on a finite data set: train one with --count 8, say.")
+    data = DATASETS[recipe["dataset"]].fn(**recipe["data_settings"])
+    grid, rng = bundle.grid, generator(2026, states)
+    sample = data.batch(range(states))
+    config = recipe.get("config", {"timesteps": "ltg", "timestep_settings": {}})  # an oracle was never trained
+    t = TIMESTEPS[config["timesteps"]].fn(states, grid.n, rng, **config["timestep_settings"])
+    x0 = bundle.source.shift(torch.randn(sample.images.shape, generator=rng))
+    x = flow.interpolate(x0, sample.images, t, grid)
+    with torch.inference_mode():
+        seen = bundle.model(x.to(bundle.device), PatchTime.of(t.to(bundle.device)), sample.labels.to(bundle.device))
+        exact = from_dataset(data, count, grid, bundle.source)(x, PatchTime.of(t), sample.labels)
+    return {"states": states, "images": count} | _numbers(seen, exact, grid)
+
+
+def _numbers(seen, exact, grid) -> dict[str, Any]:
+    error = grid.to_patches((seen.v.cpu() - exact.v) ** 2).numpy()
+    power = grid.to_patches(exact.v**2).numpy()
+    statistics = {"velocity_error_share": lambda i: error[i].sum() / power[i].sum()}
+    if seen.logvar is not None:
+        predicted = flow.difficulty(seen.logvar.cpu(), grid).numpy()
+        true = flow.difficulty(exact.logvar, grid).numpy()
+        target = true + error
+        statistics |= {
+            "logvar_correlation": lambda i: np.corrcoef(np.log(predicted[i]).ravel(), np.log(target[i]).ravel())[0, 1],
+            "predicted_over_true": lambda i: predicted[i].mean() / target[i].mean(),
+        }
+    every = np.arange(len(error))
+    return {
+        name: {"value": float(of(every)), "interval": list(bootstrap(of, len(every)))}
+        for name, of in statistics.items()
+    }

@@ -1,0 +1,181 @@
+"""Two recorded runs against each other: where and when they differ, on one clock, and how much each one moved."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pf_core.errors import InputError
+from pf_core.registry import Registry
+from pf_core.sampling.trajectory import Trajectory
+
+THRESHOLD = 0.05  # RMS, where images span [-1, 1]; recorded states are rounded to about 0.001
+_SAME = 1e-6  # of times: rounding
+
+
+class Difference(NamedTuple):
+    """b minus a. signed: (C, H, W) in the network's space; rms: over all of it; per_patch: (N,) RMS of each patch."""
+
+    signed: Tensor
+    rms: float
+    per_patch: Tensor
+
+
+def difference(
+    a: Trajectory, b: Trajectory, at_a: int | None = None, at_b: int | None = None, image: int = 0, of: str = "x"
+) -> Difference:
+    """Image `image` of b minus that of a, at frames at_a and at_b; None or len(run) is the end.
+
+    of: "x", the state, or "x1_hat", the one-step prediction; at the end both are the result. Raises InputError if the
+    runs' grids, channels or number of images differ, or there is no such frame or image.
+    """
+    _check_pair(a, b)
+    if not 0 <= image < a.x0.shape[0]:
+        raise InputError(f"The runs have images 0 to {a.x0.shape[0] - 1}, not {image}.")
+    if of not in ("x", "x1_hat"):
+        raise InputError(f"Runs differ in x or in x1_hat, not in {of!r}.")
+    signed = _state(b, at_b, of)[image].float() - _state(a, at_a, of)[image].float()
+    per_patch = a.grid.to_patches(signed[None].square())[0].sqrt()
+    return Difference(signed, signed.square().mean().sqrt().item(), per_patch)
+
+
+def rms_in(found: Difference, patches: Tensor) -> float:
+    """The RMS over some patches alone, (N,) bool; NaN where there are none."""
+    return found.per_patch[patches].square().mean().sqrt().item()
+
+
+def _check_pair(a: Trajectory, b: Trajectory) -> None:
+    if a.grid != b.grid or a.x0.shape != b.x0.shape:
+        raise InputError(
+            f"Runs of {tuple(a.x0.shape)} and {tuple(b.x0.shape)} cannot be compared: "
+            "grid, channels and number of images must be the same."
+        )
+
+
+def _state(run: Trajectory, at: int | None, of: str) -> Tensor:
+    """(B, C, H, W)."""
+    if at is None or at == len(run):
+        if run.x1 is None:
+            raise InputError("One of the runs was stopped before its end: compare it at one of its frames.")
+        return run.x1
+    if not 0 <= at < len(run):
+        raise InputError(f"A run has frames 0 to {len(run) - 1} and its end, {len(run)}; there is no frame {at}.")
+    return getattr(run.frames[at], of)
+
+
+class Parting(NamedTuple):
+    """Where two runs of one image first differ: at flow time t, by `rms`. `outer` and `nfe` are the outer steps and
+    network evaluations that runs a and b had behind them when all their patches had come to t."""
+
+    t: float
+    rms: float
+    outer: tuple[int, int]
+    nfe: tuple[int, int]
+
+
+def parting(a: Trajectory, b: Trajectory, threshold: float = THRESHOLD) -> list[Parting | None]:
+    """For each image the first time at which the runs' states differ by more than `threshold` RMS; None if never.
+
+    Compared at every t at which either run begins an outer step (and at its end). Between its own steps a run's state
+    is taken from the straight line between them, patch by patch, so grids with other steps, or a grid per patch, can
+    be compared as well. Raises InputError for runs of other shapes, or a threshold that is not positive.
+    """
+    _check_pair(a, b)
+    if not threshold > 0:
+        raise InputError(f"The threshold must be a positive number, not {threshold}.")
+    paths = [_Path(a), _Path(b)]
+    times = torch.cat([path.t.flatten() for path in paths]).double().unique()
+    times = times[times <= min(path.t[-1].min() for path in paths) + _SAME]
+    found: list[Parting | None] = [None] * a.x0.shape[0]
+    for t in times.tolist():
+        apart = (paths[0].at(t) - paths[1].at(t)).square().mean((1, 2)).sqrt()
+        for image, rms in enumerate(apart.tolist()):
+            if found[image] is None and rms > threshold:
+                (outer_a, nfe_a), (outer_b, nfe_b) = (path.spent(t, image) for path in paths)
+                found[image] = Parting(t, rms, (outer_a, outer_b), (nfe_a, nfe_b))
+        if None not in found:
+            break
+    return found
+
+
+class _Path:
+    """A run's states at the beginning of its outer steps, and its end. t: (K, B, N); x: (K, B, N, D)."""
+
+    def __init__(self, run: Trajectory):
+        begins = [f for f in run.frames if f.phase == "outer"]
+        states, times = [f.x.float() for f in begins], [f.t for f in begins]
+        self.behind = [(f.outer, f.nfe - 1) for f in begins]  # (outer steps, NFE)
+        if run.x1 is not None:
+            states, times = [*states, run.x1], [*times, torch.ones_like(times[-1])]
+            self.behind.append((run.frames[-1].outer + 1, run.frames[-1].nfe))
+        self.t, self.x = torch.stack(times), torch.stack([run.grid.split(x) for x in states])
+
+    def at(self, t: float) -> Tensor:
+        """(B, N, D): every patch when it is at t."""
+        k = ((self.t <= t + _SAME).sum(0) - 1).clamp(0, max(0, len(self.t) - 2))[None]  # (1, B, N): the step it is in
+        after = (k + 1).clamp(max=len(self.t) - 1)
+        t0, t1 = self.t.gather(0, k), self.t.gather(0, after)
+        part = ((t - t0) / (t1 - t0).clamp(min=_SAME)).clamp(0, 1)[..., None]
+        x0, x1 = (self.x.gather(0, i[..., None].expand(-1, -1, -1, self.x.shape[-1])) for i in (k, after))
+        return torch.lerp(x0, x1, part)[0]
+
+    def spent(self, t: float, image: int) -> tuple[int, int]:
+        """(outer steps, NFE) behind the run when the last patch of an image has come to t."""
+        come = (self.t[:, image].amin(1) >= t - _SAME).nonzero()
+        return self.behind[int(come[0]) if len(come) else -1]
+
+
+def by_nfe(run: Trajectory) -> list[float]:
+    """Equal NFE (forward pass by forward pass)."""
+    return [float(f.nfe) for f in run.frames] + [run.frames[-1].nfe + 1.0]
+
+
+def by_outer(run: Trajectory) -> list[float]:
+    """Equal outer step (the state with which a step begins)."""
+    seen = -1
+    clock = []
+    for f in run.frames:
+        clock.append(float(f.outer) if f.outer > seen else float("nan"))  # only the first pass of a step counts
+        seen = max(seen, f.outer)
+    return [*clock, seen + 1.0]
+
+
+def by_seconds(run: Trajectory) -> list[float]:
+    """Equal wall time (seconds since the run began)."""
+    return [f.seconds for f in run.frames] + [run.seconds]
+
+
+CLOCKS: Registry = Registry("clock", [by_nfe, by_outer, by_seconds])
+
+
+def align(a: Trajectory, b: Trajectory, clock: str | Callable[[Trajectory], list[float]] = "by_nfe") -> list[tuple]:
+    """Pairs (frame of a, frame of b) that belong together, one for each moment at which either run shows another frame.
+
+    len(run) stands for a run's end, and a run that is over stays there; one that was stopped stays at its last frame.
+    clock: a name in CLOCKS. Raises InputError for another one, or for a run without frames.
+    """
+    tick = CLOCKS[clock].fn if isinstance(clock, str) else clock
+    if not a.frames or not b.frames:
+        raise InputError("A run without frames cannot be aligned.")
+    clocks = [[(value, i) for i, value in enumerate(tick(run)[: _shown(run)]) if value == value] for run in (a, b)]
+    moments = sorted({value for clock in clocks for value, _ in clock})
+    return [tuple(max((i for value, i in clock if value <= m), default=0) for clock in clocks) for m in moments]
+
+
+def _shown(run: Trajectory) -> int:
+    """How many things a run has to show: its frames, and its end if it came to it."""
+    return len(run) + (run.x1 is not None)
+
+
+def patch_updates(run: Trajectory) -> list[int]:
+    """How many patch moves each image's run committed: the sum, over its forward passes, of the patches that moved on
+    because of it.
+
+    A probe's jump ahead is taken back and does not count, nor does a patch that stands still: Euler, look-ahead and
+    Heun move every patch once an outer step, the dual loop its easy patches once and its hard ones n_inner times.
+    """
+    times = [f.t for f in run.frames if f.phase in ("outer", "inner")]
+    times += [torch.ones_like(times[-1])] if run.x1 is not None else []
+    t = torch.stack(times)
+    return (t[1:] > t[:-1] + _SAME).sum((0, 2)).tolist()

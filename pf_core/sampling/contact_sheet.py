@@ -1,0 +1,108 @@
+"""A sweep as one labelled picture with the sweep inside, and back."""
+
+import json
+import struct
+import textwrap
+from collections.abc import Iterable
+from itertools import product
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+from pf_core import bounded, files
+from pf_core.errors import InputError
+from pf_core.sampling.sweep import Done, Sweep
+
+_INK, _FAINT, _PAPER, _BLANK = (30, 30, 30), (110, 110, 110), (255, 255, 255), (236, 236, 236)
+_TILE, _SMALLEST, _GAP, _LINE = 128, 96, 6, 18
+_FONT = ImageFont.load_default(12)
+
+
+def sheet(sweep: Sweep, done: Iterable[Done]) -> Image.Image:
+    """One labelled picture: columns and rows with headings, blocks side by side. Cells that were not drawn stay blank,
+    a failed one holds its sentence. Images are scaled by whole numbers, to about 128 pixels."""
+    found = {d.cell.place: d for d in done}
+    longest = max((side for d in found.values() if d.image for side in d.image.size), default=_TILE)
+    zoom = max(1, _TILE // longest)
+    tile, (columns, rows, blocks) = max(longest * zoom, _SMALLEST), sweep.shape
+    left = 2 * _GAP + int(max(_FONT.getlength(heading(sweep, 1, y)) for y in range(rows)))
+    top, width = 3 * _LINE, left + columns * (tile + _GAP)
+    page = Image.new("RGB", (blocks * width + _GAP, top + rows * (tile + _GAP)), _PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((_GAP, 2), title(sweep), _FAINT, _FONT)
+    for z, y, x in product(range(blocks), range(rows), range(columns)):
+        across, down = z * width + left + x * (tile + _GAP), top + y * (tile + _GAP)
+        if x == y == 0:
+            draw.text((across, _LINE), heading(sweep, 2, z), _INK, _FONT)
+        if y == 0:
+            draw.text((across, 2 * _LINE), _fit(heading(sweep, 0, x), tile), _INK, _FONT)
+        if x == 0:
+            draw.text((z * width + _GAP, down + tile // 2 - 7), heading(sweep, 1, y), _INK, _FONT)
+        page.paste(_tile(found.get((x, y, z)), tile, zoom), (across, down))
+    return page
+
+
+def save_sheet(path: str | Path, sweep: Sweep, done: Iterable[Done]) -> None:
+    """The sheet as a PNG with the sweep inside, for `read_sweep`. Raises InputError if it cannot be written."""
+    with files.replacing(path) as temporary:
+        write_sheet(temporary, sweep, done)
+
+
+def write_sheet(target: str | Path | BinaryIO, sweep: Sweep, done: Iterable[Done]) -> None:
+    """As save_sheet, to anything that can be written to."""
+    info = PngImagePlugin.PngInfo()
+    info.add_text("sweep", json.dumps(sweep.to_dict()))
+    sheet(sweep, done).save(target, "PNG", pnginfo=info)
+
+
+def read_sweep(path: str | Path) -> Sweep:
+    """The sweep inside a sheet. Raises InputError if there is none."""
+    try:
+        return Sweep.from_dict(bounded.parse_json(bounded.text_inside(path, ("sweep",))))
+    except InputError as e:
+        raise InputError(f"{Path(path).name} holds a sweep that cannot be run here: {e}") from None
+    except (KeyError, ValueError, TypeError, SyntaxError, IndexError, struct.error, OSError):
+        raise InputError(f"{Path(path).name} holds no sweep: give a sheet that a sweep ended in.") from None
+
+
+def heading(sweep: Sweep, axis: int, i: int) -> str:
+    """What stands over a column (axis 0), beside a row (1) or over a block (2)."""
+    if axis >= len(sweep.axes):
+        return ""
+    name, values = list(sweep.axes.items())[axis]
+    return f"{name} {values[i]:g}" if isinstance(values[i], float) else f"{name} {values[i]}"
+
+
+def _fit(text: str, width: int) -> str:
+    """The text, its middle left out if it is wider than `width` pixels."""
+    keep = len(text)
+    while keep > 2 and _FONT.getlength(text) > width:
+        keep -= 1
+        text = text[: keep // 2] + "..." + text[-(keep // 2) :]
+    return text
+
+
+def title(sweep: Sweep) -> str:
+    """What does not vary."""
+    base = sweep.base
+    fixed = {"checkpoint": base.checkpoint, "sampler": base.sampler, "nfe": base.nfe, "steps": base.steps}
+    fixed |= {"label": (base.labels or [None])[0], "seed": (base.seeds or [None])[0], "cfg_scale": base.cfg_scale}
+    if base.nfe is not None or "nfe" in sweep.axes:
+        fixed.pop("steps")
+    if "steps" in sweep.axes:
+        fixed.pop("nfe")
+    return ", ".join(f"{k} {v}" for k, v in fixed.items() if k not in sweep.axes and v is not None)
+
+
+def _tile(done: Done | None, side: int, zoom: int) -> Image.Image:
+    """A cell as a square: its image, its error in words, or nothing."""
+    tile = Image.new("RGB", (side, side), _BLANK)
+    if done is not None and done.image is not None:
+        size = (done.image.width * zoom, done.image.height * zoom)
+        tile.paste(done.image.resize(size, Image.Resampling.NEAREST), (0, 0))
+    elif done is not None:
+        letters = max(8, int((side - 2 * _GAP) / _FONT.getlength("n")))
+        words = textwrap.wrap(done.error, letters, max_lines=max(1, (side - _GAP) // 15), placeholder=" ...")
+        ImageDraw.Draw(tile).text((_GAP, _GAP), "\n".join(words), _INK, _FONT)
+    return tile

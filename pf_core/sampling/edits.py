@@ -1,0 +1,265 @@
+"""Interventions: from a chosen outer step on, chosen patches run ahead, lag behind, or are made clean.
+
+An edit is a law for the time grid of its patches. It leaves the past alone, keeps the grid rising and lets all patches
+arrive at t = 1 together; so the samplers, which take a grid per patch, need to know nothing of it. A run with edits is
+cut at the steps where edits begin: up to the first of them it is the run without edits, bit for bit, and the same
+random generators go on through all its stretches. Clean patches from step 0 on are inpainting.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pf_core.data import DATASETS
+from pf_core.errors import InputError
+from pf_core.flow import predict_x1
+from pf_core.models.checkpoint import Bundle
+from pf_core.patches import PatchGrid
+from pf_core.registry import Knob, Registry, whole
+from pf_core.samplers import nfe_of
+from pf_core.types import Denoise, PatchTime, Step
+
+MAX_EDITS = 64
+OWN = "x1_hat"  # the source of clean patches that is the run's own one-step prediction
+
+
+def head_start(ts: Tensor, *, amount: Annotated[float, Knob(0.0, 1.0, "how far ahead in t")] = 0.2) -> Tensor:
+    """Head start (chosen patches run ahead in t).
+
+    The first step takes them ahead, then the lead shrinks with the time that is left: t + amount (1 - t) / (1 - t_k).
+    """
+    return torch.cat([ts[:1], (ts + amount * _left(ts)).clamp(max=1)[1:]])
+
+
+def hold_back(ts: Tensor, *, amount: Annotated[float, Knob(0.0, 1.0, "how far behind in t")] = 0.2) -> Tensor:
+    """Hold back (chosen patches wait, then lag behind in t).
+
+    They stand still until the lag is there, then make up for it: max(t_k, t - amount (1 - t) / (1 - t_k)).
+    """
+    return (ts - amount * _left(ts)).maximum(ts[:1])
+
+
+def clean(ts: Tensor) -> Tensor:
+    """Make clean (chosen patches are painted in, and stay).
+
+    They are set to a clean source and sit at t = 1. From step 0 on this is inpainting.
+    """
+    return torch.ones_like(ts)
+
+
+EDITS = Registry("edit", [head_start, hold_back, clean])  # laws: ts[0] = t_k, ts[-1] = 1 (T, ...) -> (T, ...)
+
+
+def _left(ts: Tensor) -> Tensor:
+    """The share of the time from ts[0] on that is left: 1 at ts[0], 0 at t = 1."""
+    return (1 - ts) / (1 - ts[:1]).clamp(min=1e-12)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is done to `patches` (numbers, row by row) of one image, or of all (None), when outer step `outer` begins.
+
+    kind: a name in EDITS. amount: of head_start and hold_back, in units of t; a head start is 1 - t_k at most.
+    source: of clean patches; "x1_hat", the run's own one-step prediction there (one more forward pass, a `probe`);
+    {"given": j}, the j-th picture given beside the recipe; or {"dataset", "index", "settings"}.
+    """
+
+    kind: str
+    patches: tuple[int, ...]
+    outer: int = 0
+    image: int | None = None
+    amount: float | None = None
+    source: Any = None
+
+    @classmethod
+    def from_dict(cls, d: Any) -> "Edit":
+        """From JSON. Raises InputError if that is no edit."""
+        known = [f.name for f in fields(cls)]
+        if not isinstance(d, Mapping) or not {"kind", "patches"} <= set(d) <= set(known):
+            raise InputError(f"An edit has a kind, patches and any of {', '.join(known[2:])}; this one is {d!r:.200}.")
+        knobs = EDITS[d["kind"]].knobs
+        if not isinstance(d["patches"], list | tuple) or not d["patches"]:
+            raise InputError(f"An edit needs a list of patches, not {d['patches']!r:.60}.")
+        amount, image, source = d.get("amount"), d.get("image"), d.get("source")
+        for name, given, takes in (("amount", amount, "amount" in knobs), ("source", source, d["kind"] == "clean")):
+            if given is not None and not takes:
+                raise InputError(f"{d['kind']} takes no {name}.")
+        return cls(
+            d["kind"],
+            tuple(sorted({_whole("patch", p) for p in d["patches"]})),
+            _whole("outer", d.get("outer", 0)),
+            None if image is None else _whole("image", image),
+            (knobs["amount"].default if amount is None else knobs["amount"].check(amount))
+            if "amount" in knobs
+            else None,
+            _source(OWN if source is None else source) if d["kind"] == "clean" else None,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `Edit.from_dict(e.to_dict()) == e`."""
+        d = {f.name: getattr(self, f.name) for f in fields(self)} | {"patches": list(self.patches)}
+        return {k: v for k, v in d.items() if v is not None or k == "image"}
+
+    def check(self, ts: Tensor, batch: int, n: int) -> None:
+        """Raises InputError unless this edit fits a run of `batch` images of n patches on the time grid ts (S + 1,)."""
+        if self.outer > len(ts) - 2:
+            raise InputError(f"The run has outer steps 0 to {len(ts) - 2}: nothing can be edited at step {self.outer}.")
+        if self.image is not None and self.image >= batch:
+            raise InputError(f"The run has images 0 to {batch - 1}, not {self.image}.")
+        if self.patches[-1] >= n:
+            raise InputError(f"Patch {self.patches[-1]} lies outside the grid: patches are numbered 0 to {n - 1}.")
+        t = ts[self.outer].item()
+        if self.kind == head_start.__name__ and self.amount > 1 - t + 1e-9:
+            raise InputError(f"From t = {t:.3g} on a head start is {1 - t:.3g} at most, not {self.amount:g}.")
+
+    def chosen(self, batch: int, n: int, device: torch.device | None = None) -> Tensor:
+        """(B, N) bool."""
+        mask = torch.zeros(batch, n, dtype=torch.bool)
+        mask[slice(None) if self.image is None else self.image, list(self.patches)] = True
+        return mask.to(device)
+
+
+def _whole(name: str, value: Any) -> int:
+    return whole(name, value, 0, 2**31 - 1)
+
+
+def _source(source: Any) -> str | dict[str, Any]:
+    """A clean source, checked, in its normal form."""
+    if source == OWN:
+        return OWN
+    if isinstance(source, Mapping) and set(source) == {"given"}:
+        return {"given": _whole("given", source["given"])}
+    if isinstance(source, Mapping) and {"dataset", "index"} <= set(source) <= {"dataset", "index", "settings"}:
+        entry, settings = DATASETS[source["dataset"]], source.get("settings") or {}
+        if not isinstance(settings, Mapping):
+            raise InputError(f"The settings of {entry.name} must be names with values, not {settings!r:.60}.")
+        index = _whole("index", source["index"])
+        return {"dataset": entry.name, "settings": entry.settings(settings), "index": index}
+    raise InputError(
+        f'Clean patches come from "{OWN}", {{"given": number}} or {{"dataset", "settings", "index"}}, '
+        f"not {source!r:.100}."
+    )
+
+
+def parse(edits: Any) -> list[Edit]:
+    """A recipe's list of edits. Raises InputError."""
+    if not isinstance(edits, list) or len(edits) > MAX_EDITS:
+        raise InputError(f"edits must be a list of at most {MAX_EDITS} edits.")
+    return [Edit.from_dict(d) for d in edits]
+
+
+# sources as pictures
+
+
+def pictures_needed(edits: Iterable[Edit]) -> int:
+    """How many pictures must be given beside the recipe."""
+    return max((e.source["given"] + 1 for e in edits if isinstance(e.source, dict) and "given" in e.source), default=0)
+
+
+def with_pictures(edits: list[Edit], bundle: Bundle, given: Tensor | None) -> list[Edit]:
+    """The same edits with pictures, (C, H, W) in the network's space, for sources other than the run's own.
+
+    given: (E, C, H, W) in the network's space, or None. Raises InputError if one is missing or does not fit.
+    """
+    need, have = pictures_needed(edits), 0 if given is None else len(given)
+    if need > have:
+        raise InputError(
+            f"This recipe paints with {need} picture{'s' * (need > 1)} that must be given beside it, and {have} came: "
+            "repeat it from the run's .safetensors export, which carries them."
+        )
+    return [e if e.source in (None, OWN) else replace(e, source=picture(e.source, bundle, given)) for e in edits]
+
+
+def picture(source: dict[str, Any], bundle: Bundle, given: Tensor | None = None) -> Tensor:
+    """(C, H, W) on the bundle's device. Raises InputError if it is not of the network's shape or not finite."""
+    if "given" in source:
+        found = given[source["given"]]
+    else:
+        data = DATASETS[source["dataset"]].fn(**source["settings"])
+        if source["index"] >= len(data):
+            raise InputError(f"{source['dataset']} has {len(data)} images; there is none with index {source['index']}.")
+        found = bundle.codec.encode(data.batch([source["index"]]).images.to(bundle.device))[0]
+    if tuple(found.shape) != bundle.shape or not torch.isfinite(found).all():
+        raise InputError(
+            f"A clean source must hold finite numbers of shape {bundle.shape}, as {bundle.name} does, "
+            f"not {tuple(found.shape)}."
+        )
+    return found.float().to(bundle.device)
+
+
+# running
+
+
+class Stretch(NamedTuple):
+    """Outer steps `first`, `first` + 1, ... of a run: the edits that begin it, the times just before them, and the grid
+    after them. start: () or (B, N); ts: (T + 1,) while nothing is edited yet, then (T + 1, B, N)."""
+
+    first: int
+    edits: list[Edit]
+    start: Tensor
+    ts: Tensor
+
+    @property
+    def looks(self) -> bool:
+        """Does it begin with a forward pass for the run's own one-step prediction?"""
+        return any(isinstance(e.source, str) for e in self.edits)
+
+
+def stretches(edits: list[Edit], ts: Tensor, batch: int, n: int) -> list[Stretch]:
+    """A run on the grid ts (S + 1,), cut where edits begin; edits of one step act in their order. Raises InputError."""
+    if not edits:
+        return [Stretch(0, [], ts[0], ts)]
+    for edit in edits:
+        edit.check(ts, batch, n)
+    times = ts[:, None, None].repeat(1, batch, n)  # (S + 1, B, N), edited from the left to the right
+    cuts, found = sorted({0, len(ts) - 1, *(e.outer for e in edits)}), []
+    for first, last in pairwise(cuts):
+        here = [e for e in edits if e.outer == first]
+        untouched = not any(e.outer < first for e in edits)
+        start = ts[first] if untouched else times[first].clone()
+        for edit in here:
+            mask = edit.chosen(batch, n)
+            settings = {} if edit.amount is None else {"amount": edit.amount}
+            times[first:, mask] = EDITS[edit.kind].fn(times[first:, mask], **settings)
+        stretch = ts[first : last + 1] if untouched and not here else times[first : last + 1].clone()
+        found.append(Stretch(first, here, start, stretch))
+    return found
+
+
+def nfe(sampler: str, settings: dict, parts: list[Stretch]) -> int:
+    """Network evaluations of an edited run: its stretches', and one for each that looks at its own prediction."""
+    return sum(nfe_of(sampler, part.ts, settings) + part.looks for part in parts)
+
+
+def run(
+    denoise: Denoise,
+    sampler: Callable[[Tensor, Tensor], Iterator[Step]],
+    x: Tensor,
+    grid: PatchGrid,
+    parts: list[Stretch],
+) -> Iterator[Step]:
+    """The stretches one after another, as one run: Steps counted through, one `final`. sampler(x, ts) -> Steps.
+
+    Sources other than the run's own must be pictures by now (`with_pictures`).
+    """
+    spent = 0
+    for part in parts:
+        own = x
+        if part.looks:
+            t = part.start.to(x).expand(x.shape[0], grid.n)
+            seen = denoise(x, PatchTime.of(t))
+            yield Step("probe", part.first, x, t, seen, None, spent := spent + 1)
+            own = predict_x1(x, seen.v, t, grid)
+        for edit in part.edits:
+            if edit.source is not None:
+                mask = grid.to_pixels(edit.chosen(x.shape[0], grid.n, x.device))
+                x = torch.where(mask, own if isinstance(edit.source, str) else edit.source, x)
+        for step in sampler(x, part.ts):
+            step = replace(step, outer=part.first + step.outer, nfe=spent + step.nfe)
+            if step.phase != "final" or part is parts[-1]:
+                yield step
+        x, spent = step.x, step.nfe

@@ -1,0 +1,238 @@
+"""The one facade: a recipe (SampleSpec) and a Bundle in, Steps out."""
+
+import hashlib
+import math
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import pf_core
+from pf_core.errors import InputError
+from pf_core.guidance import guide
+from pf_core.models.checkpoint import Bundle
+from pf_core.registry import number, whole
+from pf_core.samplers import MAX_NFE, SAMPLERS, nfe_of, steps_for, uniform_grid
+from pf_core.sampling import edits as intervene
+from pf_core.types import Model, PatchTime, Prediction, Step
+
+MAX_IMAGES = 1024
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class SampleSpec:
+    """Everything that decides a run. Two runs of one recipe on one machine agree bit for bit.
+
+    labels: one for all images, or one an image; names, indices or None (the null class).
+    nfe: budget of network evaluations an image, or steps: outer steps; exactly one of them, the other None.
+    ts: the time grid, None for the uniform one. seeds: one an image. settings: the sampler's knobs.
+    edits: interventions on chosen patches, as dicts (see intervene.Edit); `nfe` then counts what they add or save.
+    precision: "fp32", or "bf16" for autocast, which is faster where the hardware has it and rounds differently.
+    checkpoint_hash, versions: filled by `resolve`, checked or shown when a recipe is run again.
+    """
+
+    checkpoint: str
+    sampler: str = "euler"
+    settings: dict[str, Any] = field(default_factory=dict)
+    nfe: int | None = None
+    steps: int | None = None
+    labels: list = field(default_factory=lambda: [None])
+    cfg_scale: float = 1.0
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    seeds: list[int] = field(default_factory=lambda: [0])
+    ts: list[float] | None = None
+    noise: dict[str, str] | None = None  # {"file", "sha256"} where x0 was given; the file's name may be empty
+    edits: list[dict[str, Any]] = field(default_factory=list)
+    precision: str = "fp32"
+    checkpoint_hash: str | None = None
+    versions: dict[str, str] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> "SampleSpec":
+        """Raises InputError if the dict is not a recipe."""
+        known = {f.name for f in fields(cls)}
+        if not isinstance(d, dict) or "checkpoint" not in d or set(d) - known:
+            raise InputError("This is not a recipe: it lacks a checkpoint or has entries this version does not know.")
+        for name, most in (("ts", MAX_NFE + 1), ("seeds", MAX_IMAGES), ("labels", MAX_IMAGES)):
+            if isinstance(d.get(name), list) and len(d[name]) > most:
+                raise InputError(f"This recipe has {len(d[name]):,} {name}; {most:,} are the most that a run can have.")
+        if isinstance(d.get("guidance_interval"), list):
+            d = {**d, "guidance_interval": tuple(d["guidance_interval"])}
+        intervene.parse(d.get("edits", []))
+        for name, value in d.items():
+            if not isinstance(value, _KINDS[name]) or isinstance(value, bool):
+                raise InputError(f"This recipe is damaged: its {name} is {value!r:.60}.")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"This recipe is damaged: its {name} is {value}.")
+        for name, kinds in (("seeds", int), ("labels", (str, int, _OR_NONE))):
+            values = d.get(name, [0])
+            if not values or any(not isinstance(v, kinds) or isinstance(v, bool) for v in values):
+                raise InputError(f"This recipe is damaged: its {name} are {values!r:.60}.")
+        return cls(**d)
+
+
+_NUMBER, _OR_NONE = (int, float), type(None)
+_KINDS = {
+    "checkpoint": str,
+    "sampler": str,
+    "settings": dict,
+    "nfe": (int, float, _OR_NONE),
+    "steps": (int, float, _OR_NONE),
+    "labels": list,
+    "cfg_scale": _NUMBER,
+    "guidance_interval": tuple,
+    "seeds": list,
+    "ts": (list, _OR_NONE),
+    "noise": (dict, _OR_NONE),
+    "edits": list,
+    "precision": str,
+    "checkpoint_hash": (str, _OR_NONE),
+    "versions": (dict, _OR_NONE),
+}
+
+
+def resolve(spec: SampleSpec, bundle: Bundle) -> SampleSpec:
+    """The recipe with every choice made explicit and checked. Raises InputError for anything out of range."""
+    sampler = SAMPLERS[spec.sampler]
+    if sampler.fn.needs_difficulty and not bundle.predicts_difficulty:
+        others = ", ".join(name for name, entry in SAMPLERS.items() if not entry.fn.needs_difficulty)
+        raise InputError(f"{bundle.name} predicts no difficulty, which {spec.sampler} needs: choose one of {others}.")
+    settings = sampler.settings(spec.settings)
+    if not 1 <= len(spec.seeds) <= MAX_IMAGES:
+        raise InputError(f"Ask for 1 to {MAX_IMAGES} images, not {len(spec.seeds)}.")
+    seeds = [whole("seed", s, 0, MAX_SEED) for s in spec.seeds]
+    labels = list(spec.labels) * len(seeds) if len(spec.labels) == 1 else list(spec.labels)
+    if len(labels) != len(seeds):
+        raise InputError(f"Give one label, or one an image: {len(seeds)} seeds but {len(labels)} labels.")
+    labels = [bundle.conditioner.name(bundle.conditioner.index(a)) if a not in (None, "none") else None for a in labels]
+    steps, ts = _grid(spec, settings)
+    edits = intervene.parse(spec.edits)
+    parts = intervene.stretches(edits, _times(steps, ts), len(seeds), bundle.grid.n)
+    low, high = (number("guidance interval", v, 0, 1) for v in spec.guidance_interval)
+    if low > high:
+        raise InputError(f"The guidance interval's start {low} lies after its end {high}.")
+    if spec.precision not in ("fp32", "bf16"):
+        raise InputError(f"precision must be fp32 or bf16, not {spec.precision!r}.")
+    if spec.checkpoint_hash not in (None, bundle.hash):
+        raise InputError(
+            f"The recipe was made with another {spec.checkpoint} (hash {spec.checkpoint_hash}, here {bundle.hash})."
+        )
+    return replace(
+        spec,
+        settings=settings,
+        seeds=seeds,
+        labels=labels,
+        steps=steps,
+        ts=ts,
+        nfe=intervene.nfe(spec.sampler, settings, parts),
+        edits=[e.to_dict() for e in edits],
+        cfg_scale=number("cfg_scale", spec.cfg_scale, 0, 50),
+        guidance_interval=(low, high),
+        checkpoint_hash=bundle.hash,
+        versions=versions(),
+    )
+
+
+def versions() -> dict[str, str]:
+    return {"pf_core": pf_core.__version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _grid(spec: SampleSpec, settings: dict) -> tuple[int, list[float] | None]:
+    if spec.ts is not None:
+        if len(spec.ts) > MAX_NFE + 1:
+            raise InputError(f"A time grid has at most {MAX_NFE + 1:,} times, not {len(spec.ts):,}.")
+        ts = [number("ts", t, 0, 1) for t in spec.ts]
+        if len(ts) < 2 or ts[0] != 0 or ts[-1] != 1 or any(b <= a for a, b in zip(ts, ts[1:], strict=False)):
+            raise InputError("A time grid must rise from 0 to 1 without a pause.")
+        return len(ts) - 1, ts
+    if spec.steps is not None:
+        steps = whole("steps", spec.steps, 1, MAX_NFE)
+        if nfe_of(spec.sampler, uniform_grid(steps), settings) > MAX_NFE:
+            raise InputError(f"{steps} steps of {spec.sampler} take more than {MAX_NFE} NFE: ask for fewer.")
+        return steps, None
+    budget = whole("nfe", 64 if spec.nfe is None else spec.nfe, 1, MAX_NFE)
+    return steps_for(spec.sampler, budget, settings), None
+
+
+def _times(steps: int, ts: list[float] | None) -> Tensor:
+    """(S + 1,) float64."""
+    return uniform_grid(steps) if ts is None else torch.tensor(ts, dtype=torch.float64)
+
+
+class Run:
+    """A recipe about to run: iterate it for Steps. `forwards` counts network forwards so far (a CFG pair is two).
+
+    x0: (B, C, H, W) instead of the seeds' noise; edit_images: (E, C, H, W), the pictures that edits paint with, both in
+    the network's space. Raises InputError, also where edits need pictures that are not given.
+    """
+
+    def __init__(self, bundle: Bundle, spec: SampleSpec, x0: Tensor | None = None, edit_images: Tensor | None = None):
+        if x0 is not None and spec.noise is None:  # so that nobody takes it for the seeds' noise
+            spec = replace(spec, noise={"file": "", "sha256": hashlib.sha256(x0.cpu().numpy().tobytes()).hexdigest()})
+        self.bundle, self.spec = bundle, resolve(spec, bundle)
+        self.x0 = (
+            bundle.source.draw(self.spec.seeds, bundle.shape) if x0 is None else check_noise(x0, self.spec, bundle)
+        )
+        edits = intervene.parse(self.spec.edits)
+        self.edit_images = edit_images if intervene.pictures_needed(edits) else None
+        self._edits = intervene.with_pictures(edits, bundle, self.edit_images)
+        device, y = bundle.device, bundle.conditioner
+        cond, null = y.encode(self.spec.labels, device), y.null(len(self.spec.seeds), device)
+        model = autocast(bundle.model) if self.spec.precision == "bf16" else bundle.model
+        self._denoise = guide(model, cond, null, self.spec.cfg_scale, self.spec.guidance_interval)
+
+    @property
+    def forwards(self) -> int:
+        return self._denoise.forwards
+
+    @torch.inference_mode()
+    def __iter__(self) -> Iterator[Step]:
+        spec, grid, x0 = self.spec, self.bundle.grid, self.x0.to(self.bundle.device)
+        rng = [torch.Generator().manual_seed(seed ^ _ORDER) for seed in spec.seeds]
+
+        def sampler(x: Tensor, ts: Tensor) -> Iterator[Step]:
+            return SAMPLERS[spec.sampler].fn(self._denoise, x, grid, ts, rng, **spec.settings)
+
+        parts = intervene.stretches(self._edits, _times(spec.steps, spec.ts), len(spec.seeds), grid.n)
+        yield from intervene.run(self._denoise, sampler, x0, grid, parts)
+
+
+class autocast:  # noqa: N801
+    """A Model that runs in bf16 autocast and answers in fp32."""
+
+    def __init__(self, model: Model):
+        self.model, self.grid, self.channels = model, model.grid, model.channels
+
+    def __call__(self, x: Tensor, t: PatchTime, cond: Any) -> Prediction:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            seen = self.model(x, t, cond)
+        return Prediction(*(None if part is None else part.to(x.dtype) for part in seen))
+
+
+_ORDER = 0x5EED_0DE2  # a sampler's own draws come from another stream than the image's noise
+
+
+def check_noise(x0: Tensor, spec: SampleSpec, bundle: Bundle) -> Tensor:
+    """x0 as float32. Raises InputError if its shape or a value is wrong."""
+    want = (len(spec.seeds), *bundle.shape)
+    if tuple(x0.shape) != want:
+        raise InputError(f"The noise has shape {tuple(x0.shape)}; this run of {bundle.name} needs {want}.")
+    if not x0.is_floating_point():
+        raise InputError(f"The noise must be of floating-point numbers, not {x0.dtype}.")
+    if not torch.isfinite(x0).all():
+        raise InputError("The noise holds values that are not finite numbers.")
+    return x0.float()
+
+
+def sample(
+    bundle: Bundle, spec: SampleSpec, x0: Tensor | None = None, edit_images: Tensor | None = None
+) -> Iterator[Step]:
+    """Run a recipe: one Step a forward pass and a last, `final` one. Stop iterating to stop it. Raises InputError."""
+    yield from Run(bundle, spec, x0, edit_images)

@@ -1,0 +1,239 @@
+"""Ready-made interventions: rules that choose patches, and edits worth trying, planned from a recorded run.
+
+What is an object is found without a network: pixels that stand out from the smooth plane that fits the picture's rim.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pf_core.data import DATASETS
+from pf_core.errors import InputError
+from pf_core.models.checkpoint import Bundle
+from pf_core.patches import PatchGrid
+from pf_core.registry import Registry
+from pf_core.sampling.context_probe import beginning, easy_patches
+from pf_core.sampling.edits import EDITS, OWN, picture
+from pf_core.sampling.trajectory import Frame, Trajectory
+
+HARDEST_SHARE = 0.25
+_STANDS_OUT, _TIMES_RIM = (
+    0.05,
+    4.0,
+)  # RMS over channels, where images span [-1, 1]; and times what the rim itself is off
+_SCAN, _BATCH = 2048, 64  # images of a data set that are looked through for one of a class
+_UNSEEN = 2**30  # where an endless data set is begun with: no training comes as far
+
+
+class Scene(NamedTuple):
+    """What patches are chosen from: image `image` of a frame, and the picture (C, H, W) in which objects are found."""
+
+    frame: Frame
+    image: int
+    grid: PatchGrid
+    picture: Tensor
+
+
+def hard(scene: Scene) -> Tensor:
+    """Hard (what this pass did not call easy; where it ranked none, the hardest 60%)."""
+    _ranked(scene)
+    return ~easy_patches(scene.frame, scene.grid)[scene.image]
+
+
+def easy(scene: Scene) -> Tensor:
+    """Easy (what this pass let go first; where it ranked none, the easiest 40%)."""
+    _ranked(scene)
+    return easy_patches(scene.frame, scene.grid)[scene.image]
+
+
+def hardest(scene: Scene) -> Tensor:
+    """Hardest quarter (the patches of the largest sigma)."""
+    _ranked(scene)
+    chosen = torch.zeros(scene.grid.n, dtype=torch.bool)
+    chosen[scene.frame.logvar[scene.image].topk(max(1, round(HARDEST_SHARE * scene.grid.n))).indices] = True
+    return chosen
+
+
+def thing(scene: Scene) -> Tensor:
+    """Object (what stands out from the background)."""
+    return _covered(scene) > 0.1
+
+
+def background(scene: Scene) -> Tensor:
+    """Background (all that is not the object)."""
+    return ~thing(scene)
+
+
+def outline(scene: Scene) -> Tensor:
+    """Outline (patches with both object and background in them)."""
+    covered = _covered(scene)
+    return (covered > 0.04) & (covered < 0.96)
+
+
+SELECTIONS = Registry("selection", [hard, easy, hardest, thing, background, outline])  # Scene -> (N,) bool
+
+
+def _ranked(scene: Scene) -> None:
+    if scene.frame.logvar[scene.image].isnan().all():
+        raise InputError("This network predicts no difficulty: none of its patches is hard or easy.")
+
+
+def _covered(scene: Scene) -> Tensor:
+    """(N,) the share of each patch that stands out from the plane through the picture's rim."""
+    picture = scene.picture.float().cpu()
+    height, width = picture.shape[1:]
+    band = max(1, min(height, width) // 16)
+    rim = torch.ones(height, width, dtype=torch.bool)
+    rim[band:-band, band:-band] = False
+    off = _off_plane(picture, rim)
+    noise = off[rim].square().mean().sqrt().item()
+    apart = off > max(_STANDS_OUT, _TIMES_RIM * noise)
+    return scene.grid.to_patches(apart[None, None].float())[0]
+
+
+def _off_plane(picture: Tensor, rim: Tensor) -> Tensor:
+    """(C, H, W) -> (H, W): how far pixels lie from the plane a + b x + c y that fits those of the rim, RMS."""
+    height, width = rim.shape
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    places = torch.stack([torch.ones_like(x), x, y], -1)  # (H, W, 3)
+    plane = torch.linalg.lstsq(places[rim], picture[:, rim].T).solution  # (3, C)
+    return (picture - (places @ plane).permute(2, 0, 1)).square().mean(0).sqrt()
+
+
+# pictures of the network's own data
+
+
+def own_data(bundle: Bundle) -> dict[str, Any] | None:
+    """{"dataset", "settings"} of the data that a network was trained on, or of any other data set that fits it, as a
+    clean source lacks only its index; None where there is none."""
+    record = bundle.training.get("recipe") or {}
+    known = [(record["dataset"], record.get("data_settings") or {})] if record.get("dataset") in DATASETS else []
+    for name, settings in [*known, *((name, {}) for name in DATASETS)]:
+        try:
+            source = {"dataset": name, "settings": DATASETS[name].settings(settings)}
+            picture(source | {"index": 0}, bundle)
+        except (InputError, OSError, TypeError):
+            continue
+        return source
+    return None
+
+
+def of_class(bundle: Bundle, source: dict[str, Any], label: str | None, start: int | None = None) -> int:
+    """The first image from `start` on that is of a class; any will do for None. Raises InputError if there is none.
+
+    start: None begins where no training came, if the data set is endless.
+    """
+    data = DATASETS[source["dataset"]].fn(**source["settings"])
+    start = start if start is not None else _UNSEEN if len(data) > _UNSEEN + _SCAN else 0
+    if not 0 <= start < len(data):
+        raise InputError(f"{source['dataset']} has {len(data)} images; there is none with number {start}.")
+    if label is None:
+        return start
+    wanted = bundle.conditioner.index(label)
+    for first in range(start, min(start + _SCAN, len(data)), _BATCH):
+        found = (data.batch(range(first, min(first + _BATCH, len(data)))).labels == wanted).nonzero()
+        if len(found):
+            return first + int(found[0])
+    raise InputError(f"None of the next {_SCAN} images of {source['dataset']} is of class {label}.")
+
+
+# experiments
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An edit worth trying. select: a name in SELECTIONS, looked for in the frame at the share `at` of the run's outer
+    steps, and in its result; where `given`, in a picture of the network's own data, which is then the clean source."""
+
+    name: str
+    label: str
+    caption: str
+    select: str
+    kind: str
+    amount: float | None = None
+    at: float = 0.0
+    given: bool = False
+
+    def plan(self, run: Trajectory, image: int, bundle: Bundle) -> dict[str, Any]:
+        """The edit, as a recipe holds it, for an image of a finished run. Raises InputError."""
+        if not run.frames:
+            raise InputError(f"{self.label}: the run has no frames to plan it from.")
+        steps = max(frame.outer for frame in run.frames) + 1
+        outer = min(round(self.at * steps), steps - 1)
+        frame = run.frames[beginning(run, outer)]
+        edit: dict[str, Any] = {"kind": self.kind, "outer": outer, "image": image}
+        shown = result(run, image)
+        if self.given:
+            edit["source"] = _data_picture(bundle, run.recipe["labels"][image])
+            shown = picture(edit["source"], bundle)
+        elif "amount" not in EDITS[self.kind].knobs:
+            edit["source"] = OWN
+        if self.amount is not None:
+            edit["amount"] = min(self.amount, 1 - frame.t[image].min().item())
+        chosen = SELECTIONS[self.select].fn(Scene(frame, image, run.grid, shown)).nonzero()[:, 0].tolist()
+        if not chosen or len(chosen) == run.grid.n:
+            raise InputError(f"{self.label}: this image has no patches of that kind. Try another seed or class.")
+        return edit | {"patches": chosen}
+
+
+def result(run: Trajectory, image: int) -> Tensor:
+    """(C, H, W): what a run came to, or thought it would come to when it was stopped."""
+    return (run.frames[-1].x1_hat if run.x1 is None else run.x1)[image].float()
+
+
+def _data_picture(bundle: Bundle, label: str | None) -> dict[str, Any]:
+    source = own_data(bundle)
+    if source is None:
+        raise InputError(f"No data set here fits {bundle.name}: bring a picture of your own.")
+    return source | {"index": of_class(bundle, source, label)}
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.name: experiment
+    for experiment in (
+        Experiment(
+            "object-first",
+            "Give the object a head start",
+            "The object's patches run ahead in t: does the background, which sees them cleaner, settle differently?",
+            "thing",
+            "head_start",
+            0.3,
+            0.15,
+        ),
+        Experiment(
+            "hardest-later",
+            "Hold back the hardest patches",
+            "The hardest quarter waits while all others go on: it decides late, and sees more when it does.",
+            "hardest",
+            "hold_back",
+            0.3,
+            0.15,
+        ),
+        Experiment(
+            "easy-settled",
+            "Settle the easy patches",
+            "What the network calls easy is fixed to its own guess at once: how much surer does that make the rest?",
+            "easy",
+            "clean",
+            at=0.25,
+        ),
+        Experiment(
+            "outline-given",
+            "Reveal an outline",
+            "From the start the outline of a real image stands there: the network fills in both sides of it.",
+            "outline",
+            "clean",
+            given=True,
+        ),
+        Experiment(
+            "object-repainted",
+            "Repaint the object",
+            "Inpainting: the background of a real image is kept, and the object is drawn anew.",
+            "background",
+            "clean",
+            given=True,
+        ),
+    )
+}

@@ -1,0 +1,121 @@
+"""What can be swept, and the values that people write for it: `16, 32, 64`, `0-7`, `0.2-0.8:0.2`, names."""
+
+import re
+from typing import Any
+
+from pf_core.errors import InputError
+from pf_core.models.conditioning import ClassLabels
+from pf_core.registry import Parameter, number, whole
+from pf_core.samplers import MAX_NFE, SAMPLERS
+from pf_core.sampling.run import MAX_SEED
+
+SPEC_AXES = ("checkpoint", "sampler", "nfe", "steps", "cfg_scale", "label", "seed")
+NAMED = ("checkpoint", "sampler", "label")  # axes whose values are names
+MAX_CELLS, MAX_CFG = 100, 50
+NONE = "none"  # the null class
+_NUMBER = r"\d+(?:\.\d+)?"
+_RANGE = re.compile(rf"({_NUMBER})\s*(?:-|to)\s*({_NUMBER})(?:\s*:\s*({_NUMBER}))?")
+
+
+def axes_known() -> list[str]:
+    """Everything that can be swept: fields of a recipe, then the samplers' knobs."""
+    return list(dict.fromkeys([*SPEC_AXES, *(knob for entry in SAMPLERS.values() for knob in entry.knobs)]))
+
+
+def parse(name: str, text: Any, classes: ClassLabels | None = None) -> list[Any]:
+    """An axis's values: a text as above, or a list. Each is checked, and none comes twice. Raises InputError.
+
+    classes: those that a label may name; checkpoints are checked by whoever loads them.
+    """
+    if name not in axes_known():
+        raise InputError(f"{name!r} cannot be swept. Known: {', '.join(axes_known())}.")
+    parts = re.split(r"[,;\n]", text) if isinstance(text, str) else list(text or [])
+    found: dict[Any, None] = {}
+    for part in (str(p).strip() for p in parts):
+        if part:
+            found |= dict.fromkeys([_named(name, part, classes)] if name in NAMED else _numbers(name, part))
+        if len(found) > MAX_CELLS:
+            raise InputError(f"{name} has more than {MAX_CELLS} values: a sweep has at most so many cells.")
+    if not found:
+        raise InputError(f"Give values for {name}, such as {suggested(name, classes) or 'a name'}.")
+    return list(found)
+
+
+def suggested(name: str, classes: ClassLabels | None = None) -> str:
+    """Values to begin with, as a person would write them; empty where only the caller knows the names."""
+    fixed = {"nfe": "8, 16, 32, 64", "steps": "4, 8, 16, 32", "cfg_scale": "1, 2, 4", "seed": "0-3"}
+    if name in fixed:
+        return fixed[name]
+    if name == "sampler":
+        return ", ".join(SAMPLERS)
+    if name == "label":
+        return ", ".join(classes.name(i) for i in range(min(4, classes.num_classes))) if classes else ""
+    if name not in axes_known() or name in NAMED:
+        return ""
+    knob = _knobs(name)[0]
+    low, high, start = knob.knob.low, knob.knob.high, knob.default
+    if low is None or high is None or knob.type not in (int, float):
+        return str(start)
+    values = [start + (low - start) / 2, start, start + (high - start) / 4]
+    return ", ".join(dict.fromkeys(f"{round(v) if knob.type is int else round(v, 2):g}" for v in values))
+
+
+def text_of(values: list[Any]) -> str:
+    """Values as a person would write them; `parse` reads them back."""
+    return ", ".join(NONE if v is None else f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+
+
+def _named(name: str, text: str, classes: ClassLabels | None) -> str | None:
+    if name == "sampler":
+        return SAMPLERS[text].name
+    if name == "label":
+        if text == NONE or classes is None:
+            return None if text == NONE else text
+        return classes.name(classes.index(text))
+    return text
+
+
+def _numbers(name: str, text: str) -> list[int | float]:
+    """One part of an axis's text: a number, or a range, whose ends belong to it."""
+    match = _RANGE.fullmatch(text)
+    if not match:
+        return [_check(name, text)]
+    low, high = (_check(name, end) for end in match.groups()[:2])
+    if high < low:
+        raise InputError(f"The range {text} of {name} runs backwards: write {match[2]}-{match[1]}.")
+    if match[3] is None and not (isinstance(low, int) and isinstance(high, int)):
+        raise InputError(f"Give the range {text} of {name} a step, such as {match[1]}-{match[2]}:0.1.")
+    step = float(match[3] or 1)
+    if step <= 0 or (high - low) / step > MAX_CELLS:
+        raise InputError(f"The range {text} of {name} has more than {MAX_CELLS} values.")
+    count = int((high - low) / step + 1e-9) + 1
+    return [_check(name, round(low + k * step, 10)) for k in range(count)]
+
+
+def _check(name: str, value: Any) -> int | float:
+    if name in ("nfe", "steps"):
+        return whole(name, _as_number(value), 1, MAX_NFE)
+    if name == "seed":
+        return whole(name, _as_number(value), 0, MAX_SEED)
+    if name == "cfg_scale":
+        return number(name, value, 0, MAX_CFG)
+    wrong = None
+    for knob in _knobs(name):
+        try:
+            return knob.check(value)
+        except InputError as e:
+            wrong = e
+    raise wrong
+
+
+def _as_number(value: Any) -> Any:
+    """'8' -> 8, '8.0' -> 8.0; what is no number stays as it is, for the check to name."""
+    try:
+        return int(value) if isinstance(value, str) and value.isdigit() else float(value)
+    except ValueError:
+        return value
+
+
+def _knobs(name: str) -> list[Parameter]:
+    """The knobs of this name: samplers may share one."""
+    return [entry.knobs[name] for entry in SAMPLERS.values() if name in entry.knobs]

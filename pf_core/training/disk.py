@@ -1,0 +1,113 @@
+"""What runs take of the disk: counted, capped, cleared away and packed for download."""
+
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from pf_core.errors import InputError
+from pf_core.training.run_dir import RunFolder
+
+KEPT_SAMPLES, KEPT_NETWORKS = 2, 1  # of each run, whatever the cap says
+NOT_PACKED = ("lock", "reserve")
+
+
+def usage(folder: Path) -> int:
+    """Bytes of everything in a folder; links are not followed, and what vanishes meanwhile counts as nothing."""
+    total = 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                deeper = entry.is_dir(follow_symlinks=False)
+                total += usage(Path(entry.path)) if deeper else entry.stat(follow_symlinks=False).st_size
+    return total
+
+
+def free(folder: Path) -> int:
+    """Bytes that the disk of a folder has left."""
+    return shutil.disk_usage(next(p for p in (folder, *folder.absolute().parents) if p.exists())).free
+
+
+def prune(folders: list[RunFolder], over: int) -> int:
+    """Free at least `over` bytes if old samples and kept networks have so many; the bytes freed.
+
+    The oldest go first. Never touched: states, the newest network, metrics, the first and last samples of a run.
+    """
+    freed = 0
+    for size, group in _expendable(folders):
+        if freed >= over:
+            break
+        for path in group:
+            path.unlink(missing_ok=True)
+        freed += size
+    return freed
+
+
+def _expendable(folders: list[RunFolder]) -> list[tuple[int, list[Path]]]:
+    """(bytes, files that belong together), oldest first."""
+    found = []
+    for folder in folders:
+        samples: dict[str, list[Path]] = {}
+        for path in folder.path.glob("samples/*"):
+            samples.setdefault(path.name[:7], []).append(path)
+        middle = sorted(samples)[1 : -(KEPT_SAMPLES - 1)]
+        networks = sorted(folder.path.glob("checkpoints/*.safetensors"))[:-KEPT_NETWORKS]
+        found += [samples[step] for step in middle] + [[path] for path in networks]
+    dated = []
+    for group in found:
+        with suppress(OSError):
+            stats = [path.stat() for path in group]
+            dated.append((min(s.st_mtime for s in stats), sum(s.st_size for s in stats), group))
+    return [(size, group) for _, size, group in sorted(dated, key=lambda d: d[0])]
+
+
+def remove(folder: Path) -> None:
+    """Delete a run's folder: renamed first, so that no half-deleted run is ever listed. Raises InputError."""
+    trash = folder.with_name(f".deleted-{folder.name}-{os.getpid()}")
+    try:
+        folder.rename(trash)
+    except OSError as e:
+        raise InputError(f"Cannot delete {folder.name}: {e.strerror or e}.") from None
+    shutil.rmtree(trash, ignore_errors=True)
+
+
+def clear_trash(root: Path) -> None:
+    """What a deletion that was killed has left."""
+    for left in root.glob(".deleted-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+class _Sink:
+    """A file that only collects what is written to it."""
+
+    def __init__(self):
+        self.parts: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self.parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def take(self) -> bytes:
+        taken, self.parts = b"".join(self.parts), []
+        return taken
+
+
+def packed(folder: RunFolder) -> Iterator[bytes]:
+    """The run's files as a zip, in pieces of about a megabyte: nothing is written to the disk, however large it is."""
+    sink = _Sink()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(folder.path.rglob("*")):
+            inside = path.relative_to(folder.path)
+            hidden = any(part.startswith(".") for part in inside.parts)
+            if hidden or path.is_symlink() or not path.is_file() or str(inside) in NOT_PACKED:
+                continue
+            with open(path, "rb") as f, archive.open(f"{folder.name}/{inside.as_posix()}", "w", force_zip64=True) as to:
+                while piece := f.read(2**20):
+                    to.write(piece)
+                    yield sink.take()
+    yield sink.take()

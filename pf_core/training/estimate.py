@@ -1,0 +1,79 @@
+"""What a training will cost, found out by taking a few of its steps."""
+
+import sys
+import time
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+import torch
+
+from pf_core.models import count_parameters
+from pf_core.training.config import Intervals, TrainRecipe
+from pf_core.training.loop import SEGMENTS, train
+from pf_core.training.runner import prepare
+from pf_core.training.validation import SHEET, SHEET_NFE, STRIP, STRIP_NFE
+
+SECONDS, FEWEST, MOST = 3.0, 2, 30  # how long to measure, and with how many steps
+HELD_OUT_IMAGES, STEP_COST = 64, 3  # a training step costs about three forward passes
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """parameters, trainable: counts; memory: bytes that the trainer held at most, a GPU's included; first: seconds of
+    the first step, in which things are compiled; images_per_second: median of `steps` measured ones; seconds: of the
+    whole training, its validations and samples included."""
+
+    parameters: int
+    trainable: int
+    memory: int
+    first: float
+    images_per_second: float
+    steps: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def measure(recipe: TrainRecipe, intervals: Intervals) -> Estimate:
+    """Take a few steps, whose result is thrown away. Raises InputError for a recipe that does not fit together."""
+    data, model = prepare(recipe)
+    took, before, begin = [], time.perf_counter(), None
+    for at in train(model, data, recipe.config):
+        now = time.perf_counter()
+        took.append(now - before)
+        before, begin = now, begin or now
+        if len(took) > FEWEST and (now - begin > SECONDS or len(took) > MOST) or at.step > MOST:
+            break
+    first, later = took[0], took[1:] or took
+    rate = recipe.config.batch_size / median(later)
+    everything, trainable = count_parameters(model)[::-1]
+    return Estimate(
+        everything, trainable, peak_memory(), first, rate, len(later), first + expected(recipe, intervals, rate)
+    )
+
+
+def expected(recipe: TrainRecipe, intervals: Intervals, images_per_second: float) -> float:
+    """Seconds of a whole training at this speed."""
+    steps = recipe.config.steps
+
+    def times(every: int) -> int:
+        return -(-steps // every) if every else 0
+
+    looks = times(intervals.validate) * len(SEGMENTS) * HELD_OUT_IMAGES
+    looks += times(intervals.samples) * (SHEET * SHEET_NFE + STRIP * STRIP_NFE)
+    return (steps * recipe.config.batch_size + looks / STEP_COST) / images_per_second
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most: resident on a CPU, plus what it took of a GPU."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        held = psutil.Process().memory_info().peak_wset
+    else:
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return held + (torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)

@@ -1,0 +1,269 @@
+"""Training as a generator: the caller logs, draws, saves and stops.
+
+Every step's images, times, noise and dropped labels are drawn from (seed, step) alone, so that a run resumed from a
+saved state goes on exactly as one that never stopped, and the number of processes does not change what is learnt from.
+"""
+
+import copy
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Generator, Tensor, nn
+
+from pf_core import flow
+from pf_core.errors import InputError
+from pf_core.models.conditioning import ClassLabels
+from pf_core.patches import PatchGrid
+from pf_core.registry import Knob
+from pf_core.timesteps import TIMESTEPS
+from pf_core.types import HELD_OUT, PatchTime, Prediction
+
+SEGMENTS = [(2 * k + 1) / 16 for k in range(8)]  # SD3's validation times
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. Defaults are those that served the demo networks best (docs/RECIPE.md), not the paper's."""
+
+    steps: Annotated[int, Knob(1, 100_000_000, "optimizer steps")] = 2000
+    batch_size: Annotated[int, Knob(1, 65536, "images a step, over all processes")] = 64
+    lam: Annotated[float, Knob(0.0, 10.0, "weight of the Gaussian NLL")] = flow.LAMBDA
+    stop_gradient: Annotated[bool, Knob(help="keep the NLL's direct gradient out of the velocity")] = True
+    optimizer: Annotated[
+        str, Knob(choices=("muon", "adamw"), help="muon: Muon for the blocks' matrices, AdamW for the rest")
+    ] = "muon"
+    lr: Annotated[float, Knob(0.0, 1.0, "AdamW's learning rate")] = 3e-3
+    muon_lr: Annotated[float, Knob(0.0, 1.0, "Muon's learning rate")] = 4.5e-3
+    weight_decay: Annotated[float, Knob(0.0, 1.0)] = 0.0
+    warmup: Annotated[int, Knob(0, 1_000_000, "steps of linear warm-up")] = 100
+    decay: Annotated[float, Knob(0.0, 1.0, "share of the run, at its end, over which the rate falls to 0")] = 0.5
+    clip: Annotated[float, Knob(0.0, 1000.0, "gradient norm limit; 0: none")] = 1.0
+    ema: Annotated[float, Knob(0.0, 1.0, "decay of the averaged weights")] = 0.999
+    label_dropout: Annotated[float, Knob(0.0, 1.0, "share of samples that train the null class")] = 0.1
+    accumulate: Annotated[int, Knob(1, 1024, "split a batch into so many parts")] = 1
+    precision: Annotated[str, Knob(choices=("fp32", "bf16"))] = "fp32"
+    compile: Annotated[bool, Knob(help="torch.compile the network")] = False
+    seed: Annotated[int, Knob(0, 2**31 - 1)] = 0
+    timesteps: str = "ltg"
+    timestep_settings: dict[str, Any] = field(default_factory=dict)
+    source: flow.Source = flow.STANDARD_NORMAL
+
+    def __post_init__(self):
+        if self.batch_size % self.accumulate:
+            raise InputError(f"batch_size {self.batch_size} cannot be split into {self.accumulate} equal parts.")
+
+    def rate(self, step: int) -> float:
+        """Learning-rate factor of a step (0-based): linear warm-up, constant, linear decay."""
+        warm = min(1.0, (step + 1) / max(self.warmup, 1))
+        left = (self.steps - step) / max(self.decay * self.steps, 1)
+        return warm * min(1.0, left)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's draw: x0, x1 (B, C, H, W), t (B, N), labels y (B,) with some dropped."""
+
+    x0: Tensor
+    x1: Tensor
+    t: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """After `step` steps (counted from 1): losses (scalar tensors), gradient norm, rate factor, and the trainer."""
+
+    step: int
+    losses: flow.Losses
+    grad_norm: Tensor
+    rate: float
+    trainer: "Trainer"
+
+
+def generator(*key: int) -> Generator:
+    """A CPU generator seeded by these numbers, well mixed."""
+    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    return Generator().manual_seed(seed)
+
+
+def draw(data, cfg: TrainConfig, conditioner: ClassLabels, grid: PatchGrid, step: int) -> Batch:
+    """Everything random of a step (0-based), from (cfg.seed, step) and the data set's own seed alone."""
+    rng = generator(cfg.seed, step)
+    first = step * cfg.batch_size
+    sample = data.batch(range(first, first + cfg.batch_size))
+    sampler = TIMESTEPS[cfg.timesteps]
+    t = sampler.fn(cfg.batch_size, grid.n, rng, **sampler.settings(cfg.timestep_settings))
+    x0 = cfg.source.shift(torch.randn(sample.images.shape, generator=rng))
+    return Batch(x0, sample.images, t, conditioner.drop(sample.labels, cfg.label_dropout, rng))
+
+
+class Trainer:
+    """The moving parts of a run: network, its EMA copy, optimizers, step count; their state saves and loads."""
+
+    def __init__(self, model: nn.Module, cfg: TrainConfig, accelerator: Accelerator | None = None):
+        self.cfg, self.step, self.grid = cfg, 0, model.grid
+        # Accelerate's precision is fixed once a process, so autocast is ours: see _backward
+        self.accelerator = accelerator or Accelerator(mixed_precision="no")
+        if cfg.batch_size % (cfg.accumulate * self.accelerator.num_processes):
+            parts = f"{cfg.accumulate} parts on {self.accelerator.num_processes} processes"
+            raise InputError(f"batch_size {cfg.batch_size} cannot be split evenly into {parts}.")
+        self.model = model.to(self.accelerator.device)
+        self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
+        # listed once, and the optimizers used bare (without a scaler accelerate adds nothing but look-ups): for a small
+        # network such things cost more than its arithmetic
+        self._parameters, self._averaged = list(self.model.parameters()), list(self.ema.parameters())
+        self.optimizers = _optimizers(self.model, cfg)
+        if cfg.compile:  # block by block: one compilation serves all, and the state dict keeps its names
+            for block in self.model.blocks:
+                block.compile()
+        self._forward = self.accelerator.prepare(self.model)
+        self._rates = [[g["lr"] for g in o.param_groups] for o in self.optimizers]
+
+    def train_step(self, batch: Batch) -> TrainStep:
+        """One optimizer step on this process's share of a batch."""
+        self.model.train()
+        rate = self.cfg.rate(self.step)
+        for optimizer, rates in zip(self.optimizers, self._rates, strict=True):
+            for group, lr in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = lr * rate
+        parts = [self._backward(part) for part in self._parts(batch)]
+        losses = flow.Losses(*(None if p[0] is None else torch.stack(p).mean() for p in zip(*parts, strict=True)))
+        limit = self.cfg.clip or float("inf")
+        norm = self.accelerator.clip_grad_norm_(self._parameters, limit)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        self._average()
+        self.step += 1
+        return TrainStep(self.step, losses, norm, rate, self)
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """This process's slice of the global batch, cut for accumulation, on its device."""
+        acc, device = self.accelerator, self.accelerator.device
+        fields = [v[acc.process_index :: acc.num_processes] for v in (batch.x0, batch.x1, batch.t, batch.y)]
+        return [
+            Batch(*(_to(f, device) for f in part))
+            for part in zip(*(f.chunk(self.cfg.accumulate) for f in fields), strict=True)
+        ]
+
+    def _backward(self, b: Batch) -> flow.Losses:
+        x = flow.interpolate(b.x0, b.x1, b.t, self.grid)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.cfg.precision == "bf16"):
+            prediction = self._predict(x, PatchTime.of(b.t), b.y)
+        losses = flow.loss(prediction, flow.velocity(b.x0, b.x1), self.cfg.lam, self.cfg.stop_gradient)
+        self.accelerator.backward(losses.total / self.cfg.accumulate)
+        return flow.Losses(losses.total.detach(), losses.mse, losses.nll)
+
+    def _predict(self, x: Tensor, t: PatchTime, y: Tensor) -> Prediction:
+        """One forward pass. Raises InputError if the network cannot be compiled, which the first pass tries."""
+        if not self.cfg.compile or self.step:
+            return self._forward(x, t, y)
+        try:
+            return self._forward(x, t, y)
+        except Exception as e:
+            if not type(e).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
+            raise InputError(f"--compile failed, leave it out: {reason}") from e
+
+    def _average(self) -> None:
+        with torch.no_grad():
+            torch._foreach_lerp_(self._averaged, self._parameters, 1 - self.cfg.ema)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on: step, weights, EMA weights, optimizer states (nested dicts of tensors)."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+
+
+def check_compiler(cfg: TrainConfig) -> None:
+    """Raises InputError if a network is to be compiled on a CPU and there is no C++ compiler that compiles anything."""
+    name = os.environ.get("CXX", "g++")
+    if not cfg.compile or (torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "true"):
+        return
+    if not shutil.which(name):
+        raise InputError("--compile needs a C++ compiler: install g++, or leave --compile out.")
+    argv, program = [name, "-x", "c++", "-fsyntax-only", "-"], "int main() { return 0; }"
+    try:
+        done = subprocess.run(argv, input=program, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        reason = str(e)
+    else:
+        reason = "" if not done.returncode else (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+    if reason:
+        raise InputError(
+            f"--compile needs a C++ compiler, and {name} fails ({reason}): mend it or leave --compile out."
+        )
+
+
+def _to(v: Tensor, device: torch.device) -> Tensor:
+    """v on a device; one expanded over its second axis stays so (`PatchTime.of` knows a shared time by that)."""
+    return v[:, :1].to(device).expand_as(v) if v.ndim > 1 and v.stride(1) == 0 else v.to(device)
+
+
+def _optimizers(model: nn.Module, cfg: TrainConfig) -> list[torch.optim.Optimizer]:
+    """AdamW for all, or Muon for matrices inside the blocks and AdamW for the rest."""
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    inner = [p for n, p in named if cfg.optimizer == "muon" and n.startswith("blocks.") and p.ndim == 2]
+    chosen = {id(p) for p in inner}
+    rest = [p for _, p in named if id(p) not in chosen]
+    optimizers = [torch.optim.AdamW(rest, lr=cfg.lr, weight_decay=cfg.weight_decay, foreach=True)]
+    if inner:
+        optimizers.append(
+            torch.optim.Muon(inner, lr=cfg.muon_lr, weight_decay=cfg.weight_decay, adjust_lr_fn="match_rms_adamw")
+        )
+    return optimizers
+
+
+def train(
+    model: nn.Module, data, cfg: TrainConfig, state: dict | None = None, conditioner: ClassLabels | None = None
+) -> Iterator[TrainStep]:
+    """Train in place, one TrainStep after each optimizer step, from `state` (Trainer.state_dict()) if given."""
+    check_compiler(cfg)
+    conditioner = conditioner or ClassLabels(len(data.names), list(data.names))
+    trainer = Trainer(model, cfg)
+    if state is not None:
+        trainer.load_state_dict(state)
+    while trainer.step < cfg.steps:
+        yield trainer.train_step(draw(data, cfg, conditioner, trainer.grid, trainer.step))
+
+
+@torch.no_grad()
+def held_out(
+    model: nn.Module, data, images: int = 64, source: flow.Source = flow.STANDARD_NORMAL
+) -> Iterator[tuple[float, Prediction, Tensor]]:
+    """(t, what the network says, the velocity it should say) at t = 1/16, 3/16, ..., 15/16 shared by all patches, the
+    same held-out images and noise for all."""
+    device = next(model.parameters()).device
+    sample = data.batch(range(HELD_OUT, HELD_OUT + images))
+    x0 = source.draw(list(range(images)), tuple(sample.images.shape[1:])).to(device)
+    x1, y, grid = sample.images.to(device), sample.labels.to(device), model.grid
+    for t in SEGMENTS:
+        times = torch.full((images,), t, device=device)
+        x = flow.interpolate(x0, x1, times[:, None].expand(-1, grid.n), grid)
+        yield t, model(x, PatchTime.shared(times, grid.n), y), flow.velocity(x0, x1)
+
+
+def validation_loss(
+    model: nn.Module, data, images: int = 64, source: flow.Source = flow.STANDARD_NORMAL
+) -> list[float]:
+    """Velocity MSE at each of the times of `held_out`."""
+    return [flow.loss(seen, u).mse.item() for _, seen, u in held_out(model, data, images, source)]

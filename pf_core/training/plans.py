@@ -1,0 +1,131 @@
+"""Trainings to begin with, what they will cost here, and SiT and Patch Forcing trained as a pair."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from pf_core.data import DATASETS
+from pf_core.errors import InputError
+from pf_core.registry import parameters
+from pf_core.timesteps import TIMESTEPS
+from pf_core.training.config import SHAPE, Intervals, TrainRecipe
+from pf_core.training.estimate import Estimate, expected
+from pf_core.training.loop import TrainConfig
+from pf_core.training.runner import check
+
+HERE = Path(__file__).resolve().parents[2]
+PATIENCE = 120.0  # seconds that a measurement may take
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training worth starting with. seconds: what its steps were chosen to take with one thread on the machine it was
+    written on (130, 65 and 25 images a second); `fitted` chooses them for another."""
+
+    name: str
+    label: str
+    caption: str
+    seconds: float
+    recipe: TrainRecipe
+    intervals: Intervals
+
+    def fitted(self, images_per_second: float) -> TrainRecipe:
+        """The recipe with as many steps as fit in `seconds` at this speed."""
+        once = expected(self.recipe, self.intervals, images_per_second)
+        steps = max(10, round(self.recipe.config.steps * self.seconds / once))
+        return replace(self.recipe, config=replace(self.recipe.config, steps=steps))
+
+
+PLANS = {
+    plan.name: plan
+    for plan in (
+        Plan(
+            "two-minutes",
+            "two minutes",
+            "A small network: blobs of the right colours, and difficulty that knows background from object.",
+            120,
+            TrainRecipe(
+                model="mini", config=TrainConfig(steps=400, batch_size=32, lr=6e-3, muon_lr=9e-3, ema=0.98, warmup=20)
+            ),
+            Intervals(save=50, log=5, validate=100, samples=100),
+        ),
+        Plan(
+            "a-coffee",
+            "a coffee",
+            "The demo network's size: shapes that can be told apart.",
+            900,
+            TrainRecipe(model="tiny", config=TrainConfig(steps=850, batch_size=64, ema=0.995)),
+            Intervals(save=50, log=10, validate=100, samples=100),
+        ),
+        Plan(
+            "overnight",
+            "overnight",
+            "A deeper and wider network, and time enough for outline and texture.",
+            8 * 3600,
+            TrainRecipe(model="small", config=TrainConfig(steps=11_000, batch_size=64, ema=0.9995)),
+            Intervals(save=100, log=20, validate=500, samples=500, weights=2500),
+        ),
+    )
+}
+
+
+def pair(recipe: TrainRecipe) -> tuple[TrainRecipe, TrainRecipe]:
+    """(SiT, Patch Forcing) on the same seed, data and compute: one t a sample and no difficulty head, against the
+    recipe's own timesteps (LTG if it has one t a sample itself)."""
+    sit = replace(recipe.config, timesteps="uniform", timestep_settings={})
+    timesteps = {} if recipe.config.timesteps not in ("uniform", "logit_normal") else {"timesteps": "ltg"}
+    if timesteps:
+        timesteps["timestep_settings"] = {}
+    pft = replace(recipe.config, **timesteps)
+    return replace(recipe, difficulty=False, config=sit), replace(recipe, difficulty=True, config=pft)
+
+
+def command(recipe: TrainRecipe, out: str, intervals: Intervals | None = None) -> list[str]:
+    """The arguments of `python -m pf_core train` that train this recipe; settings at their defaults are left out.
+    Raises InputError for one that does not exist."""
+    argv = ["--dataset", recipe.dataset, "--timesteps", recipe.config.timesteps, "--model", recipe.model]
+    argv += [] if recipe.difficulty else ["--no-difficulty"]
+    argv += ["--init", recipe.init] if recipe.init else []
+    data, times = DATASETS[recipe.dataset], TIMESTEPS[recipe.config.timesteps]
+    for knobs, values in (
+        (data.knobs.values(), data.settings(recipe.data_settings)),
+        (times.knobs.values(), times.settings(recipe.config.timestep_settings)),
+        (SHAPE, recipe.model_settings),
+        (parameters(TrainConfig).values(), vars(recipe.config)),
+    ):
+        for knob in knobs:
+            if knob.name in values and values[knob.name] != knob.default:
+                argv += [knob.flag, str(values[knob.name])]
+    for field in fields(Intervals):
+        if intervals and getattr(intervals, field.name) != field.default:
+            argv += [f"--{field.name}-every", str(getattr(intervals, field.name))]
+    return [*argv, "--out", out]
+
+
+def estimate(recipe: TrainRecipe, intervals: Intervals, threads: int = 1, nice: int = 0) -> Estimate:
+    """Measured on the spot, in a process like the trainer's: a few seconds. Raises InputError."""
+    check(recipe)
+    argv = [sys.executable, "-m", "pf_core", "train", *command(recipe, "runs/measured", intervals)]
+    argv += ["--measure", "--threads", str(threads), "--nice", str(nice)]
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    try:
+        done = subprocess.run(
+            argv,
+            cwd=HERE,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            start_new_session=True,  # so that its niceness is its own: see process.be_nice
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(
+            f"A few steps took more than {PATIENCE:.0f} s: this network is too large for this machine, or it is busy."
+        ) from None
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["it was killed, perhaps for want of memory"])[-1]
+        raise InputError(f"The training cannot be measured: {reason}")
+    return Estimate(**json.loads(done.stdout.strip().splitlines()[-1]))

@@ -1,0 +1,94 @@
+"""What can be seen of a network while it trains. Nothing here touches the training's own random numbers."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from PIL import Image
+from torch import Tensor, nn
+
+from pf_core import files, flow
+from pf_core.models.checkpoint import Bundle
+from pf_core.models.codecs import CODECS, to_uint8
+from pf_core.models.conditioning import ClassLabels
+from pf_core.patches import PatchGrid
+from pf_core.sampling.export import film_strip
+from pf_core.sampling.run import Run, SampleSpec
+from pf_core.sampling.trajectory import record
+from pf_core.training.config import TrainRecipe
+from pf_core.training.loop import held_out
+from pf_core.training.run_dir import RunFolder
+from pf_core.types import Prediction
+
+SHEET, SHEET_NFE = 16, 32  # images of the sheet; sampled the plain way
+STRIP, STRIP_NFE = 4, 9  # images of the strip, with all their maps; look-ahead takes an odd number
+BINS = 10
+
+
+def validation(model: nn.Module, data, source: flow.Source, images: int = 64) -> dict[str, Any]:
+    """{"validation": velocity MSE at each of train.SEGMENTS} and, for a network that predicts difficulty,
+    "calibration": one entry a segment (see `calibration`), from the same forward passes."""
+    found: dict[str, Any] = {"validation": [], "calibration": []}
+    for t, seen, u in held_out(model, data, images, source):
+        found["validation"].append(flow.loss(seen, u).mse.item())
+        if seen.logvar is not None:
+            found["calibration"].append({"t": t} | calibration(seen, u, model.grid))
+    return {k: v for k, v in found.items() if v}
+
+
+def calibration(seen: Prediction, u: Tensor, grid: PatchGrid, bins: int = BINS) -> dict[str, list[float]]:
+    """Patches sorted by predicted difficulty and cut into `bins` equal parts: each part's mean predicted difficulty
+    and mean real squared error of the velocity, both variances. A calibrated network has the two equal."""
+    predicted = flow.difficulty(seen.logvar, grid).flatten().cpu()
+    real = grid.to_patches((u - seen.v.float()) ** 2).flatten().cpu()
+    order = predicted.argsort()
+    return {
+        name: [float(f"{part.mean():.4g}") for part in values[order].tensor_split(bins) if len(part)]
+        for name, values in (("predicted", predicted), ("real", real))
+    }
+
+
+def draw_samples(folder: RunFolder, recipe: TrainRecipe, names: Iterable[str], model: nn.Module, step: int) -> None:
+    """Fixed seeds, every class in turn: a sheet of sixteen images, and a recorded run of four with its maps."""
+    names = list(names)
+    bundle = Bundle(
+        f"runs/{folder.name}",
+        model,
+        CODECS["pixels"].fn(),
+        ClassLabels(len(names), names),
+        recipe.config.source,
+    )
+    _sheet(folder, bundle, _labels(names, SHEET), step)
+    sampler = "look_ahead" if bundle.predicts_difficulty else "euler"
+    seeds = list(range(STRIP))
+    spec = SampleSpec(bundle.name, sampler, nfe=STRIP_NFE, labels=_labels(names, STRIP), seeds=seeds)
+    run = record(Run(bundle, spec))
+    run.save(folder.sample(step, ".safetensors"))
+    with files.replacing(folder.sample(step, "-strip.png")) as temporary:
+        film_strip(run, bundle.codec, most=STRIP).save(temporary)
+
+
+def _sheet(folder: RunFolder, bundle: Bundle, labels: list, step: int) -> None:
+    *_, final = Run(bundle, SampleSpec(bundle.name, "euler", nfe=SHEET_NFE, labels=labels, seeds=list(range(SHEET))))
+    tiles = to_uint8(bundle.codec.decode(final.x)).cpu()
+    sheet = tiles.unflatten(0, (2, SHEET // 2)).permute(0, 2, 1, 3, 4).flatten(2, 3).flatten(0, 1)
+    with files.replacing(folder.sample(step)) as temporary:
+        Image.fromarray(sheet.numpy()).save(temporary)
+
+
+def _labels(names: list[str], images: int) -> list[int | None]:
+    return [i % len(names) if names else None for i in range(images)]
+
+
+def smooth(values: list[float], keep: float = 0.9) -> list[float]:
+    """Exponential average without the start's bias: what TensorBoard draws beside the raw curve; keep in [0, 1)."""
+    out, mean, weight = [], 0.0, 0.0
+    for value in values:
+        mean, weight = keep * mean + (1 - keep) * value, keep * weight + (1 - keep)
+        out.append(mean / weight)
+    return out
+
+
+def column(entries: list[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
+    """Steps and values of one quantity in the entries of a metrics.jsonl."""
+    found = [(e["step"], e[name]) for e in entries if isinstance(e.get(name), int | float)]
+    return [s for s, _ in found], [v for _, v in found]

@@ -1,0 +1,165 @@
+"""Who may speak to the server: hosts, origins, tokens, uploads, and the ways in which it is started."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from app.__main__ import address, main, unwritable
+from app.server.access import Access, Rules, UploadCounter, host_of, loopback, user_of
+from pf_core.errors import InputError
+
+
+async def upload(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(str(len(await request.body())))
+
+
+def client(rules=None, base="http://127.0.0.1:7860", uploads=None):
+    routes = [
+        Route("/", lambda request: HTMLResponse("page")),
+        Route("/gradio_api/upload", upload, methods=["POST"]),
+        Route("/gradio_api/startup-events", lambda request: PlainTextResponse("true")),
+    ]
+    app = Starlette(routes=routes, middleware=[Middleware(Access, rules=rules or Rules(), uploads=uploads)])
+    return TestClient(app, base_url=base, follow_redirects=False)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost", "LOCALHOST:1", "[::1]:80", "127.0.0.9"])
+def test_this_machine_by_any_of_its_names_and_an_ssh_tunnel_pass(host):
+    assert client().get("/", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:7860", "10.0.0.1", "", "[::1", "a:b:c"])
+def test_a_page_that_reaches_the_server_by_dns_rebinding_is_refused(host):
+    answer = client().get("/", headers={"host": host})
+    assert answer.status_code == 403 and "--allow-host" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost.evil.example", "https://[", ""])
+def test_a_page_of_another_site_starts_nothing(origin):
+    assert client().post("/gradio_api/upload", headers={"origin": origin}, content=b"x").status_code == 403
+    assert client().get("/", headers={"origin": origin}).status_code == 403
+
+
+def test_pages_of_this_machine_and_command_line_clients_pass():
+    assert client().get("/", headers={"origin": "http://localhost:3000"}).status_code == 200
+    assert client().get("/", headers={"origin": "http://127.0.0.1:7860"}).status_code == 200
+    assert client().post("/gradio_api/upload", content=b"x").status_code == 200
+
+
+def test_a_proxy_is_let_in_by_name_and_may_frame_the_page():
+    rules = Rules.of(["pf.example.org"], ["https://notes.example.org"])
+    headers = {"host": "pf.example.org", "origin": "https://pf.example.org"}
+    answer = client(rules).get("/", headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers["content-security-policy"] == "frame-ancestors 'self' https://notes.example.org"
+    assert client(rules).get("/", headers={"host": "other.example.org"}).status_code == 403
+
+
+def test_the_address_that_the_request_came_in_on_is_known():
+    lan = client(base="http://192.168.1.5:7860")  # the test client's scope names it as the server
+    assert lan.get("/").status_code == 200
+    assert lan.get("/", headers={"host": "192.168.1.6:7860"}).status_code == 403
+
+
+def test_every_answer_forbids_foreign_frames_and_guessed_types():
+    headers = client().get("/").headers
+    assert headers["content-security-policy"] == "frame-ancestors 'self'"
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_token_opens_the_door_once_and_leaves_the_address():
+    visitor = client(Rules(token="secret"))
+    assert visitor.get("/").status_code == 401
+    assert visitor.get("/?token=wrong").status_code == 401
+    assert visitor.get("/gradio_api/startup-events").status_code == 200
+    assert visitor.post("/gradio_api/upload", content=b"x").status_code == 401
+    answer = visitor.get("/?tab=toy&token=secret")
+    assert answer.status_code == 303 and answer.headers["location"] == "?tab=toy"
+    assert "HttpOnly" in answer.headers["set-cookie"]
+    assert visitor.get("/?tab=toy").status_code == 200  # by the cookie
+
+
+@pytest.mark.parametrize("limits", [{"max_files": 2}, {"max_bytes": 900}])
+def test_one_visitor_uploads_only_so_much_and_is_told(limits):
+    uploads = UploadCounter(**limits)
+    visitor = client(uploads=uploads)
+    visitor.get("/")  # the page gives its visitor a cookie
+    assert "pf-session" in visitor.cookies
+    codes = [visitor.post("/gradio_api/upload", files={"files": b"x" * 200}).status_code for _ in range(4)]
+    assert codes[:2] == [200, 200] and codes[-1] == 413
+    answer = visitor.post("/gradio_api/upload", files={"files": b"x"})
+    assert answer.status_code == 413 and answer.text == uploads.sentence
+    other = client(uploads=uploads)
+    other.get("/")
+    assert other.post("/gradio_api/upload", files={"files": b"x"}).status_code == 200
+
+
+def test_what_is_no_host_is_said():
+    for wrong in ("*", "a b", "http://", "", "x:y"):
+        with pytest.raises(InputError, match="--allow-host"):
+            Rules.of([wrong])
+    for wrong in ("*", "https://a; script-src *", ""):
+        with pytest.raises(InputError, match="--allow-frame"):
+            Rules.of([], [wrong])
+    assert Rules.of(["https://PF.example.org:8000/x"]).hosts == {"pf.example.org"}
+    assert host_of("[::1]:80") == "::1" and loopback("::1") and loopback("[::1]") and not loopback("::2")
+
+
+def test_a_password_file_is_read_or_said(tmp_path):
+    (tmp_path / "secret").write_text("p4ss\nnot this\n")
+    assert user_of(f"ann:{tmp_path / 'secret'}") == ("ann", "p4ss")
+    (tmp_path / "empty").write_text("\n")
+    for wrong in ("ann", f"ann:{tmp_path / 'none'}", f":{tmp_path / 'secret'}", f"ann:{tmp_path / 'empty'}"):
+        with pytest.raises(InputError):
+            user_of(wrong)
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file" / "x"))
+    assert "GRADIO_TEMP_DIR" in unwritable()
+    assert main(["--port", "7999"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_addresses_are_ones_that_a_browser_takes():
+    assert address("127.0.0.1", 1) == "http://127.0.0.1:1" == address("0.0.0.0", 1)
+    assert address("::1", 2) == "http://[::1]:2" == address("::", 2)
+
+
+def test_it_starts_behind_proxies_on_all_addresses_and_asks_for_its_token(free_port):
+    proxies = {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9", "PYTHONUNBUFFERED": "1"}
+    words = [sys.executable, "-m", "app", "--host", "::", "--port", str(free_port)]
+    server = subprocess.Popen(words, env={**os.environ, **proxies}, stdout=subprocess.PIPE, text=True)
+    try:
+        line = server.stdout.readline()
+        where = re.search(r"http://\[::1\]:\d+/\?token=\S+", line)
+        assert where, line
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor())
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            opener.open(where[0].split("?")[0], timeout=10)
+        assert b"Patch Forcing" in opener.open(where[0], timeout=10).read()
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(20)
+
+
+@pytest.fixture
+def free_port():
+    import socket
+
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]

@@ -1,0 +1,287 @@
+"""The app without a browser: session, store, routes."""
+
+import time
+import zlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from app_world import client, ended, make_networks, networks, session, slow, spec, unpack  # noqa: F401
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from app.server.frames import command, pack_frame
+from app.server.residuals import BUDGET, Residuals
+from app.server.routes import logged_in, routes
+from app.server.source import listing
+from app.state import MAX_IMAGES, MAX_NFE, Session
+from app.store import DONE, STOPPED, RunStore, StoredRun, UnknownRun
+from pf_core.errors import InputError
+from pf_core.samplers import SAMPLERS
+from pf_core.sampling.run import Run, SampleSpec
+from pf_core.sampling.trajectory import Trajectory, record
+
+# runs
+
+
+def test_a_run_is_recorded_and_equals_the_core(session):
+    run = ended(session.start(spec()))
+    assert run.state == DONE and len(run.heads) == run.spec.nfe + 1
+    assert torch.equal(run.trajectory.x1, record(Run(session.bundle("nano"), spec())).x1)
+
+
+def test_stop_acts_within_one_forward_and_keeps_what_ran(session, slow):
+    run = session.start(spec(nfe=32))
+    slow.go.release(3)
+    while len(run.heads) < 3:
+        time.sleep(0.005)
+    session.stop(run.id)
+    slow.go.release(10)
+    ended(run)
+    assert run.state == STOPPED and slow.calls <= 4 and len(run.heads) in (3, 4)
+    assert run.message.startswith(f"Stopped after {len(run.trajectory)} of")
+
+
+def test_runs_queue_and_say_how_many_come_before(session, slow, client):
+    first, second, third = (session.start(spec(seeds=[s])) for s in range(3))
+    while first.state != "running":
+        time.sleep(0.005)
+    assert client.get(f"/pf/runs/{second.id}").json()["message"] == "waiting: 1 run before yours"
+    assert client.get(f"/pf/runs/{third.id}").json()["message"] == "waiting: 2 runs before yours"
+    session.stop(second.id)
+    assert second.state == STOPPED and session.ahead(third) == 1
+    slow.go.release(10_000)
+    assert ended(third).state == DONE and not second.heads
+
+
+def test_an_error_inside_becomes_a_sentence(session, monkeypatch):
+    bundle = session.bundle("nano")
+    monkeypatch.setattr(bundle.codec, "decode", lambda x: 1 / 0)
+    run = ended(session.start(spec()))
+    assert run.state == "failed" and "ZeroDivision" not in run.message and run.message.endswith(".")
+    monkeypatch.undo()
+    assert ended(session.start(spec())).state == DONE  # the worker lives on
+
+
+def test_a_changed_checkpoint_is_loaded_again(session, networks):
+    before = session.bundle("nano")
+    assert session.bundle("nano") is before
+    make_networks(networks)
+    (networks / "nano.safetensors").touch()
+    assert session.bundle("nano") is not before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seeds": list(range(MAX_IMAGES + 1))},
+        {"nfe": MAX_NFE + 1, "sampler": "euler"},
+        {"nfe": 0},
+        {"nfe": float("nan")},
+        {"sampler": "nonsense"},
+        {"checkpoint": "../secret"},
+        {"checkpoint": "/etc/passwd"},
+        {"labels": ["no such class"]},
+        {"cfg_scale": "much"},
+        {"guidance_interval": (0.9, 0.1)},
+        {"settings": {"p": 7}},
+        {"checkpoint": "plain"},
+    ],
+)
+def test_limits_and_bad_input_are_one_sentence(session, changes):
+    with pytest.raises(InputError) as e:
+        session.start(spec(**changes))
+    assert len(session.store) == 0 and "\n" not in str(e.value)
+
+
+# the store
+
+
+def stored(session, frames: int = 4) -> StoredRun:
+    run = Run(session.bundle("nano"), spec(nfe=frames))
+    kept = StoredRun(run.spec, record(run), session.bundle("nano").codec, "x", state=DONE)
+    for frame in kept.trajectory.frames:
+        pack_frame(kept, frame)
+    return kept
+
+
+def test_the_oldest_runs_go_first_by_number_and_by_bytes(session):
+    runs = [stored(session) for _ in range(5)]
+    store = RunStore(max_runs=3)
+    for run in runs:
+        store.add(run)
+    assert [run.id in store for run in runs] == [False, False, True, True, True]
+    store = RunStore(max_bytes=int(2.5 * runs[0].bytes))
+    for run in runs:
+        store.add(run)
+    assert [run.id in store for run in runs] == [False, False, False, True, True]
+    with pytest.raises(UnknownRun):
+        store.get(runs[0].id)
+
+
+def test_a_waiting_run_is_never_thrown_out(session):
+    store = RunStore(max_runs=1)
+    waiting, done = stored(session), stored(session)
+    waiting.state = "waiting"
+    store.add(waiting)
+    store.add(done)
+    assert waiting.id in store
+
+
+def test_ids_cannot_be_guessed(session):
+    ids = {stored(session).id for _ in range(3)}
+    assert len(ids) == 3 and all(len(i) >= 20 for i in ids)
+
+
+# routes
+
+
+def test_frames_hold_what_was_recorded(session, client):
+    run = ended(session.start(spec(cfg_scale=2.0)))
+    header, frames = unpack(client.get(f"/pf/runs/{run.id}/frames").content)
+    assert header["state"] == DONE and header["ready"] == header["total"] == len(frames) == run.spec.nfe + 1
+    for head, sent, frame in zip(header["frames"], frames, run.trajectory.frames, strict=False):
+        assert (head["phase"], head["outer"], head["nfe"]) == (frame.phase, frame.outer, frame.nfe)
+        for name in ("t", "logvar", "logvar_cond", "threshold"):
+            assert np.array_equal(sent[name], getattr(frame, name).numpy(), equal_nan=True)
+        assert np.array_equal(sent["easy"], frame.easy.numpy() if head["ranked"] else np.full_like(sent["easy"], 2))
+        shown = (frame.x1_hat.float().numpy() * 127.5 + 128).clip(0, 255).astype(np.uint8)
+        assert np.array_equal(sent["x1_hat"], np.moveaxis(shown, 1, -1))
+    assert (
+        header["frames"][-1]["phase"] == "final"
+        and (frames[-1]["t"] == 1).all()
+        and np.isnan(frames[-1]["logvar"]).all()
+    )
+    assert not np.array_equal(frames[3]["logvar"], frames[3]["logvar_cond"])
+
+
+def test_frames_travel_short(session, client):
+    run = ended(session.start(spec(seeds=[0])))
+    reply = client.get(f"/pf/runs/{run.id}/frames")
+    assert reply.headers["content-encoding"] == "gzip"
+    sent = int(reply.headers["content-length"])
+    plain = client.get(f"/pf/runs/{run.id}/frames", headers={"accept-encoding": "identity"})
+    assert plain.content == reply.content and sent < 0.8 * len(plain.content)
+
+
+def test_pictures_as_differences_come_back():
+    rng = np.random.default_rng(0)
+    here, there = Residuals(), Residuals()
+    noise = rng.integers(0, 256, (3, 1, 4, 4, 3), np.uint8)
+    for k in range(9):
+        picture = (noise[k // 4] + np.uint8(k % 4)) & np.uint8(255)
+        which, step, codes = here.encode(picture)
+        assert step == 1 and np.array_equal(there.decode(which, step, codes), picture)
+
+
+@pytest.mark.parametrize("spread", [2, 20, 200])
+def test_noisy_pictures_are_rounded_no_more_than_the_budget_needs(spread):
+    rng = np.random.default_rng(0)
+    here, there, sizes = Residuals(), Residuals(), []
+    for _ in range(6):
+        picture = (128 + rng.integers(-spread, spread + 1, (2, 64, 64, 3))).clip(0, 255).astype(np.uint8)
+        which, step, codes = here.encode(picture)
+        error = np.abs(there.decode(which, step, codes).astype(int) - picture).max()
+        assert error <= step // 2 and (spread > 2 or step <= 5), (step, error)
+        sizes.append(len(zlib.compress(codes.tobytes(), 5)) / 2)
+    assert spread == 200 or max(sizes[1:]) < 1.5 * BUDGET, sizes
+
+
+def test_frames_can_be_asked_for_from_any_place(session, client):
+    run = ended(session.start(spec()))
+    header, frames = unpack(client.get(f"/pf/runs/{run.id}/frames?start=6").content)
+    assert header["start"] == 6 and len(frames) == run.spec.nfe + 1 - 6
+    assert unpack(client.get(f"/pf/runs/{run.id}/frames?start=999").content)[1] == []
+    for wrong in ("-1", "x", "1e3", "9" * 12, "\u00b2"):
+        reply = client.get(f"/pf/runs/{run.id}/frames", params={"start": wrong})
+        assert reply.status_code == 400 and "start" in reply.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["", "/frames", "/export?format=png"])
+def test_an_unknown_run_is_a_404_with_a_sentence(client, path):
+    reply = client.get(f"/pf/runs/nobody-knows{path}")
+    assert reply.status_code == 404 and reply.json()["error"].endswith(".")
+
+
+def test_what_a_run_is(session, client):
+    run = ended(session.start(spec()))
+    info = client.get(f"/pf/runs/{run.id}").json()
+    assert info["grid"] == {"rows": 4, "cols": 4, "n": 16, "patch_size": 8} and info["images"] == 2
+    assert info["steps"] == run.spec.steps and info["forwards"] == run.spec.nfe and info["recipe"]["checkpoint_hash"]
+
+
+@pytest.mark.parametrize("kind", ["png", "gif", "webp", "safetensors"])
+def test_exports_carry_the_recipe(session, client, tmp_path, kind):
+    from pf_core.sampling.export import read_recipe
+
+    run = ended(session.start(spec()))
+    reply = client.get(f"/pf/runs/{run.id}/export?format={kind}")
+    assert reply.status_code == 200 and f".{kind}" in reply.headers["content-disposition"]
+    path = tmp_path / f"run.{kind}"
+    path.write_bytes(reply.content)
+    assert SampleSpec.from_dict(read_recipe(path)) == run.spec
+
+
+def test_an_unknown_export_format_is_refused(session, client):
+    run = ended(session.start(spec()))
+    assert client.get(f"/pf/runs/{run.id}/export?format=exe").status_code == 400
+
+
+def test_only_the_viewers_files_are_served(client):
+    assert client.get("/pf/static/any/viewer.js").status_code == 200
+    for name in ("session.py", "..%2Fsession.py", "__init__.py"):
+        assert client.get(f"/pf/static/any/{name}").status_code == 404
+
+
+def test_a_login_counts_for_the_own_routes(session):
+    app = Starlette(routes=routes(session))
+    app.auth, app.auth_dependency, app.tokens, app.cookie_id = {"a": "b"}, None, {"good": "a"}, "1"
+    client = TestClient(app)
+    assert client.get("/pf/palettes").status_code == 401
+    client.cookies.set("access-token-1", "good")
+    assert client.get("/pf/palettes").status_code == 200
+
+
+def test_an_auth_dependency_counts_too():
+    import asyncio
+
+    request = SimpleNamespace(app=SimpleNamespace(auth_dependency=lambda r: None, auth=None))
+    assert asyncio.run(logged_in(request)) is False
+    request.app.auth_dependency = lambda r: "someone"
+    assert asyncio.run(logged_in(request)) is True
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_shows_its_lines(name):
+    shown = listing(SAMPLERS[name])
+    phases = {mark["phase"] for mark in shown["marks"]}
+    assert {"outer", "final"} <= phases
+    for mark in shown["marks"]:
+        assert f'yield Step("{mark["phase"]}"' in shown["lines"][mark["line"]]
+        assert mark["phase"] == "final" or "denoise(" in shown["lines"][mark["first"]]
+
+
+def test_the_command_repeats_the_run(session, tmp_path):
+    from pf_core.cli import main
+
+    run = ended(session.start(spec(cfg_scale=1.5, guidance_interval=(0.1, 0.9), seeds=[4, 5, 6])))
+    words = command(run).split("sample ", 1)[1].replace("run.safetensors", str(tmp_path / "run.safetensors"))
+    import shlex
+
+    assert not main(["sample", *shlex.split(words)])
+    assert torch.equal(Trajectory.load(tmp_path / "run.safetensors").x1, run.trajectory.x1)
+
+
+# recordings
+
+
+def test_a_recording_is_a_run(tmp_path, session):
+    record(Run(session.bundle("nano"), spec())).save(tmp_path / "first.safetensors")
+    (tmp_path / "second.safetensors").write_bytes(b"rubbish")
+    shown = Session(recordings=tmp_path).recordings()
+    assert (
+        [run.id for run in shown] == ["recording-first"]
+        and shown[0].state == DONE
+        and len(shown[0].heads) == 9 - 1 + (shown[0].spec.nfe == 8)
+    )

@@ -1,0 +1,285 @@
+"""The app in Chromium: what a person sees and does. No request leaves the host; no error appears in the console."""
+
+import os
+import shutil
+import time
+from urllib.parse import urlparse
+
+import pytest
+from app_world import make_networks, spec
+
+from app.state import Session
+from pf_core.models import checkpoint
+from pf_core.sampling.run import Run
+from pf_core.sampling.trajectory import record
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-component-update",
+    "--disable-sync",
+]
+pytestmark = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed")
+LOADED = "window.__viewer && window.__viewer.ready !== undefined"
+# What the page's address asked for has arrived: nothing will come behind the back of what a test shows.
+ANSWERED = "window.__viewer.runs.length > 0 || document.querySelector('.pfv-empty p').textContent !== ''"
+ENDED = """() => window.__viewer.ready
+  && window.__viewer.runs.every((run) => !run.active && run.frames.length === run.status.ready)"""
+
+
+class Slowed:
+    """A network with a pause before every forward, so that a run can be watched."""
+
+    def __init__(self, model, pause):
+        self.model, self.grid, self.channels, self.pause = model, model.grid, model.channels, pause
+        self.calls = 0
+
+    def __call__(self, *given):
+        self.calls += 1
+        time.sleep(self.pause)
+        return self.model(*given)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    from app.ui import launch
+
+    folder, shipped = tmp_path_factory.mktemp("checkpoints"), checkpoint.FOLDER
+    make_networks(folder)
+    checkpoint.FOLDER = folder
+    session = Session(recordings=tmp_path_factory.mktemp("recordings"))
+    bundle = session.bundle("nano")
+    bundle.model = Slowed(bundle.model, 0.0)
+    demo, _, session.address = launch(session)
+    yield session
+    demo.close()
+    checkpoint.FOLDER = shipped
+
+
+@pytest.fixture
+def slow(served):
+    model = served.bundle("nano").model
+    model.pause = 0.06
+    yield model
+    model.pause = 0.0
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as p:
+        running = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+def harmless(text: str) -> bool:
+    """What Gradio's client says when a page is left amid an answer; a dead server fails a test anyway."""
+    return "AbortError" in text or "Connection errored out" in text
+
+
+@pytest.fixture
+def page(browser, served):
+    """A page that fails the test at its end if anything left the host or an error appeared."""
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    page, wrong = context.new_page(), []
+    page.wrong = wrong  # for a test that expects a refusal
+    page.on("request", lambda r: urlparse(r.url).hostname in ("127.0.0.1", None) or wrong.append(r.url))
+    page.on("pageerror", lambda e: wrong.append(str(e)))
+    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" and not harmless(m.text) else None)
+    page.set_default_timeout(60_000)
+    yield page
+    context.close()
+    assert wrong == []
+
+
+def visit(page, served, query: str = "?network=nano&sampler=look_ahead&images=2&budget=16") -> None:
+    page.goto(served.address + query)
+    page.wait_for_function(LOADED)
+    page.wait_for_selector("#explore-run")
+    page.wait_for_function(ANSWERED)
+
+
+def run(page) -> None:
+    """Press Run and wait for the end."""
+    before = page.evaluate("window.__viewer.runs[0]?.id")
+    page.click("#explore-run")
+    page.wait_for_function("(before) => window.__viewer.runs[0] && window.__viewer.runs[0].id !== before", arg=before)
+    page.wait_for_function(ENDED)
+
+
+def test_a_run_is_stepped_through(page, served):
+    visit(page, served)
+    assert "press Run" in page.inner_text(".pfv-empty")
+    run(page)
+    frames = page.evaluate("window.__viewer.frames")
+    assert frames == 16 and page.evaluate("window.__viewer.index") == frames - 1  # 15 NFE fit, and the result
+    page.wait_for_function(
+        "document.querySelector('.pfv-readout').textContent.startsWith('result, after 8 outer steps')"
+    )
+    keys = {
+        "Home": 0,
+        "ArrowRight": 1,
+        "Shift+ArrowRight": 3,
+        "Shift+ArrowLeft": 1,
+        "End": frames - 1,
+        "ArrowLeft": frames - 2,
+    }
+    for key, index in keys.items():
+        page.keyboard.press(key)
+        assert page.evaluate("window.__viewer.index") == index, key
+    page.evaluate("window.__viewer.go(2)")
+    page.wait_for_function("document.querySelector('.pfv-readout').textContent.includes('probe')")
+    assert page.inner_text(".pfv-readout").startswith("outer step 2 of 8, probe, NFE 3 of 15, t 0.1")
+    assert page.locator(".pfv-lit").count() == 2 and "ahead" in page.locator(".pfv-lit").first.inner_text()
+
+
+def test_a_patch_is_explained_everywhere(page, served):
+    visit(page, served)
+    run(page)
+    page.evaluate("window.__viewer.go(3)")
+    box = page.locator("figure[data-panel=x1] .pfv-frame").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.6)
+    page.wait_for_function("document.querySelector('.pfv-say').textContent.startsWith('Row 3, column 2')")
+    said = page.inner_text(".pfv-say")
+    assert "threshold" in said and ("easy" in said or "hard" in said) and "moves 0.25 to 0.38" in said
+    assert page.locator(".pfv-cross:not(.pfv-pin):visible").count() == 5
+    page.mouse.down()
+    page.mouse.up()
+    page.wait_for_function("document.querySelector('.pfv-series-title').textContent.includes('row 3, column 2')")
+    page.locator(".pfv-series").click(position={"x": 60, "y": 40})
+    assert page.evaluate("window.__viewer.index") != 3
+    page.keyboard.press("Escape")
+    page.mouse.move(5, 5)
+    page.wait_for_function("document.querySelector('.pfv-series-title').textContent.includes('mean')")
+
+
+def test_playing_and_the_help_card(page, served):
+    visit(page, served)
+    run(page)
+    page.keyboard.press(" ")
+    page.wait_for_function("window.__viewer.index > 2 && window.__viewer.index < 12")
+    page.keyboard.press(" ")
+    index = page.evaluate("window.__viewer.index")
+    page.wait_for_timeout(250)
+    assert page.evaluate("window.__viewer.index") == index
+    page.keyboard.press("?")
+    assert page.is_visible(".pfv-help")
+    page.keyboard.press("Escape")
+    assert not page.is_visible(".pfv-help")
+    page.click("[data-act=schedule]")
+    assert page.is_visible(".pfv-schedules canvas")
+    with page.expect_download() as download:
+        page.click(".pfv-exports a >> text=PNG")
+    assert download.value.suggested_filename.endswith(".png")
+
+
+def test_frames_arrive_live_and_a_reload_keeps_the_run(page, served, slow):
+    visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=64")
+    page.click("#explore-run")
+    page.wait_for_function("window.__viewer.frames > 2 && window.__viewer.runs[0].active")
+    identity = page.evaluate("window.__viewer.runs[0].id")
+    page.wait_for_function(f"location.search.includes('{identity}')")
+    page.reload()
+    page.wait_for_function("window.__viewer && window.__viewer.frames > 3")
+    assert page.evaluate("window.__viewer.runs[0].id") == identity
+    slow.pause = 0.0
+    page.wait_for_function(ENDED)
+    assert page.evaluate("window.__viewer.frames") == 65 and page.evaluate("window.__viewer.index") == 64
+
+
+def test_scrubbing_away_while_it_runs_and_stop(page, served, slow):
+    visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=200")
+    page.click("#explore-run")
+    page.wait_for_function("window.__viewer.frames > 4")
+    page.keyboard.press("Home")
+    before = page.evaluate("window.__viewer.frames")
+    page.wait_for_function(f"window.__viewer.frames > {before}")
+    assert page.evaluate("window.__viewer.index") == 0  # stays where the person went
+    page.click("#explore-stop")
+    page.wait_for_function(ENDED)
+    assert "Stopped after" in page.inner_text(".pfv-state")
+    assert 4 < page.evaluate("window.__viewer.frames") < 150
+
+
+def test_bad_input_is_a_sentence_on_the_page(page, served):
+    visit(page, served, "?network=nano&seed=x")
+    page.wait_for_selector("#explore-said p")
+    assert "seed must be a whole number" in page.inner_text("#explore-said")
+
+
+def test_several_runs_on_one_clock(page, served):
+    visit(page, served)
+    runs = [served.start(spec(sampler=name, nfe=12)) for name in ("euler", "dual_loop", "look_ahead")]
+    page.evaluate(
+        "(runs) => window.__viewer.show({ runs, align: 'nfe' })", [{"id": r.id, "label": r.label} for r in runs]
+    )
+    page.wait_for_function("window.__viewer.runs.length === 3")
+    page.wait_for_function(ENDED)
+    page.evaluate("window.__viewer.go(6)")
+    nfe = "window.__viewer.runs.map((run, r) => run.frames[window.__viewer.frameIndex(r)].nfe)"
+    assert page.evaluate(nfe) == [7, 7, 7]
+    page.select_option("[data-set=align]", "outer")
+    outer = "window.__viewer.runs.map((run, r) => run.frames[window.__viewer.frameIndex(r)].outer)"
+    assert page.evaluate(outer)[0] == 6
+    page.evaluate("window.__viewer.go(3)")
+    assert len(set(page.evaluate(outer))) == 1
+    assert page.locator(".pfv-say").count() == 3
+    page.select_option("[data-set=align]", "seconds")
+    page.evaluate("window.__viewer.go(window.__viewer.frames - 1)")
+    phase = "window.__viewer.runs.map((run, r) => run.frames[window.__viewer.frameIndex(r)].phase)"
+    assert page.evaluate(phase) == ["final"] * 3
+    page.evaluate("window.__viewer.go(24)")
+    here = page.evaluate("window.__viewer.clock.ticks[24]")
+    shown = page.evaluate(phase.replace("phase", "seconds"))
+    assert max(shown) == here and min(shown) < here  # each shows its last frame by that time
+
+
+def test_a_recording_plays_at_first_paint(page, served):
+    bundle = served.bundle("nano")
+    path = served.recordings_folder / "first.safetensors"
+    record(Run(bundle, spec())).save(path)
+    before = bundle.model.calls
+    page.goto(served.address)
+    page.wait_for_function("window.__viewer && window.__viewer.player.playing && window.__viewer.index > 1")
+    assert bundle.model.calls == before  # alive without any network evaluated
+    assert "recorded" in page.inner_text(".pfv-state")
+    path.unlink()
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_it_fits_the_screen(page, served, width):
+    page.set_viewport_size({"width": width, "height": 844})
+    visit(page, served)
+    run(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('.pfv-frame canvas')]"
+        ".filter((c) => c.clientWidth).map((c) => [c.width, c.clientWidth])"
+    )
+    assert sizes and all(shown % pixels == 0 for pixels, shown in sizes)  # whole pixels, no blur
+
+
+def test_scrubbing_is_quick(page, served):
+    visit(page, served, "?network=nano")
+    runs = [served.start(spec(nfe=64, seeds=[s])) for s in range(4)]
+    page.evaluate("(runs) => window.__viewer.show({ runs })", [{"id": r.id, "label": r.label} for r in runs])
+    page.wait_for_function("window.__viewer.runs.length === 4")
+    page.wait_for_function(ENDED)
+    took = page.evaluate("""async () => {
+      const took = [];
+      for (let k = 0; k < 120; k += 1) {
+        const begin = performance.now();
+        await window.__viewer.go((k * 7) % window.__viewer.frames);
+        took.push(performance.now() - begin);
+      }
+      return took.sort((a, b) => a - b);
+    }""")
+    p50, p95 = took[len(took) // 2], took[int(len(took) * 0.95)]
+    print(f"scrub, 4 runs x 64 forwards: p50 {p50:.1f} ms, p95 {p95:.1f} ms")
+    if os.getloadavg()[0] < 2 * (os.cpu_count() or 1):  # on a crowded machine the figure says nothing of the viewer
+        assert p95 < 60

@@ -1,0 +1,168 @@
+"""The Explore tab without a browser: its handlers, and the server's own endpoints."""
+
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from app_world import ROOT, ended, networks, session  # noqa: F401
+
+from app.state import Session
+from app.store import DONE
+from pf_core.models import checkpoint
+from pf_core.samplers import SAMPLERS
+from pf_core.sampling.run import SampleSpec
+
+# the tab's handlers and the server
+
+
+@pytest.fixture(scope="module")
+def served(networks, tmp_path_factory):
+    from app.ui import launch
+
+    session = Session(recordings=tmp_path_factory.mktemp("none"))
+    demo, app, address = launch(session)
+    yield SimpleNamespace(session=session, demo=demo, app=app, address=address)
+    demo.close()
+
+
+def values(**changes) -> list:
+    """What the Explore tab's controls send, in order; knobs at their defaults."""
+    given = {
+        "network": "nano",
+        "label": "class 1",
+        "sampler": "look_ahead",
+        "seed": 0,
+        "images": 2,
+        "budget": 8,
+        "unit": "NFE",
+    }
+    given |= {"cfg": 1, "low": 0, "high": 1} | changes
+    return [*given.values(), *(knob.default for entry in SAMPLERS.values() for knob in entry.knobs.values())]
+
+
+@pytest.fixture(scope="module")
+def remote(served):
+    from gradio_client import Client
+
+    return Client(served.address, verbose=False)
+
+
+def test_the_run_endpoint_answers_with_a_manifest(served, remote):
+    shown, said = remote.predict(*values(), api_name="/run")
+    run = ended(served.session.store.get(shown["runs"][0]["id"]))
+    assert said == "" and run.state == DONE and run.id in shown["query"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"budget": 0},
+        {"budget": 100000},
+        {"images": 99},
+        {"seed": -1},
+        {"label": "cat"},
+        {"sampler": "x"},
+        {"network": "x"},
+    ],
+)
+def test_whatever_a_client_sends_the_server_lives(served, remote, changes):
+    before = len(served.session.store)
+    try:
+        _, said = remote.predict(*values(**changes), api_name="/run")
+        assert said.endswith(".")
+    except Exception as e:
+        assert "Traceback" not in str(e) and "\n" not in str(e).strip()
+    assert len(served.session.store) == before
+    assert remote.predict(*values(), api_name="/run")[1] == ""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"budget": None},
+        {"seed": float("nan")},
+        {"images": 2.5},
+        {"cfg": "x"},
+        {"low": 0.9, "high": 0.1},
+        {"network": "plain"},
+        {"label": ["a"]},
+    ],
+)
+def test_the_handler_checks_for_itself(session, changes):
+    import gradio as gr
+
+    from app.tabs.explore.tab import Explore
+
+    with gr.Blocks():
+        tab = Explore(session)
+    *_, said = tab.on_run("", *values(**changes))
+    assert said.endswith(".") and len(session.store) == 0
+
+
+def test_a_link_sets_the_controls_and_a_bad_one_is_a_sentence(session):
+    import gradio as gr
+
+    from app.tabs.explore.tab import Explore
+
+    with gr.Blocks():
+        tab = Explore(session)
+
+    def load(**query):
+        return tab.from_link(SimpleNamespace(query_params=query))
+
+    _, _, _, said, *updates = load(network="nano", sampler="dual_loop", seed="7", n_inner="3", cfg="2")
+    assert said == "" and [u["value"] for u in updates if "value" in u] == ["nano", "class 0", "dual_loop", 7, 2.0, 3]
+    for query in (
+        {"network": "x"},
+        {"network": "nano", "seed": "x"},
+        {"network": "nano", "p": "9"},
+        {"network": "plain", "sampler": "look_ahead"},
+    ):
+        assert load(**query)[3].startswith("This link could not be read")
+    shown, run_id, mine, said, *_ = load(
+        network="nano", run="gone", budget="8", sampler="dual_loop", n_inner="2", p="0.5"
+    )
+    run = ended(session.store.get(run_id))
+    assert "not kept" in said and mine == run_id and run_id in shown["query"]
+    assert run.spec.nfe == 8 and run.spec.settings == {"p": 0.5, "n_inner": 2} and run.spec.labels == ["class 0"] * 4
+    assert load(network="nano", run=run_id)[1:3] == [run_id, ""]  # a link to a kept run: Run will not stop it
+
+
+def test_a_network_without_difficulty_offers_only_what_it_can_run(session):
+    import gradio as gr
+
+    from app.tabs.explore.tab import Explore
+
+    with gr.Blocks():
+        tab = Explore(session)
+    offered = {name for _, name in tab.samplers("plain")}
+    assert offered == {name for name, entry in SAMPLERS.items() if not entry.fn.needs_difficulty}
+
+
+def test_a_busy_port_is_a_sentence():
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "app", "--port", str(port)], cwd=ROOT, capture_output=True, text=True, timeout=30
+        )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and str(port) in done.stderr
+
+
+def test_no_samplers_name_stands_in_the_app():
+    for path in [*(ROOT / "app").rglob("*.py"), *(ROOT / "app").rglob("*.js")]:
+        text = path.read_text()
+        for name in SAMPLERS:
+            assert f'"{name}"' not in text and f"'{name}'" not in text, path
+
+
+@pytest.mark.skipif(
+    not (ROOT / "checkpoints" / "shapes-pft.safetensors").is_file(), reason="the shipped network is not there yet"
+)
+def test_the_shipped_network_runs(monkeypatch, session):
+    monkeypatch.setattr(checkpoint, "FOLDER", ROOT / "checkpoints")
+    run = ended(session.start(SampleSpec("shapes-pft", sampler="look_ahead", nfe=8, labels=["star"])), 60)
+    assert run.state == DONE

@@ -1,0 +1,103 @@
+"""The page "How it works" and the tour: their numbers against the core's laws, and both in Chromium."""
+
+import base64
+
+import numpy as np
+import pytest
+import torch
+from app_world import networks, session  # noqa: F401
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+from test_browser import browser, page, served  # noqa: F401
+from test_browser import pytestmark as needs_chromium
+
+from app.tabs.how import tab as how
+from pf_core.errors import InputError
+from pf_core.evaluation import inspect as lesson
+from pf_core.timesteps import TIMESTEPS
+from pf_core.timesteps.preview import BINS, draws
+
+
+def floats(text):
+    return np.frombuffer(base64.b64decode(text), "<f4")
+
+
+@pytest.mark.parametrize("name", TIMESTEPS)
+def test_draws_are_the_laws_own(name):
+    found = draws(name, 16, shown=8, seed=3)
+    assert found.maps.shape == (8, 16) and found.mean.shape == found.largest.shape == (BINS,)
+    for shares in (found.mean, found.largest):
+        assert shares.sum().item() == pytest.approx(1, abs=1e-4)
+    centres = (torch.arange(BINS) + 0.5) / BINS
+    assert (found.largest * centres).sum() >= (found.mean * centres).sum() - 1e-3
+    assert torch.equal(found.maps, draws(name, 16, shown=8, seed=3).maps)
+
+
+def test_draws_refuse_what_is_wrong():
+    with pytest.raises(InputError, match="timestep sampler"):
+        draws("nothing", 16)
+
+
+def test_a_glimpse_is_one_pass_with_its_true_error(session):  # noqa: F811
+    bundle = session.bundle("nano")
+    seen = lesson.picture(bundle)
+    t = lesson.leaning(bundle.grid)
+    assert t.shape == (len(lesson.TIMES), bundle.grid.n) and (t[4, -1] - t[4, 0]).item() == pytest.approx(0.3)
+    found = lesson.glimpse(bundle, seen, t)
+    again = lesson.glimpse(bundle, seen, t[2:3])  # a batch of one says the same
+    assert torch.allclose(found.x1_hat[2:3], again.x1_hat, atol=1e-5)
+    assert torch.allclose(found.error[2:3], again.error, atol=1e-5) and found.sigma.shape == t.shape
+    # x1_hat - x1 = (1 - t) (v - u), so the two say the same of the error
+    apart = bundle.grid.to_patches((found.x1_hat - seen.x1).square()).sqrt()
+    assert torch.allclose(apart, (1 - t) * found.error, atol=1e-4)
+
+
+def test_the_page_gets_numbers(session):  # noqa: F811
+    reply = TestClient(Starlette(routes=how.routes(session))).get("/pf/how").json()
+    n = reply["grid"]["rows"] * reply["grid"]["cols"]
+    assert {each["name"] for each in reply["timesteps"]} == set(TIMESTEPS)
+    assert all(len(floats(each["maps"])) == 24 * n for each in reply["timesteps"])
+    assert len(reply["networks"]) == 1  # the shipped pair is not here: the first network stands in
+    for network in reply["networks"]:
+        assert len(floats(network["t"])) == len(reply["times"]) * n == len(floats(network["error"]))
+
+
+@needs_chromium
+def test_how_it_works_is_alive(page, served):  # noqa: F811
+    page.goto(served.address + "?tab=how-it-works")
+    page.wait_for_selector("#how-page [data-ready='1'], #how-page[data-ready='1']", state="attached")
+    drawn = page.inner_text("[data-mini=times] .pfg-said")
+    page.click("text=Draw again")
+    assert page.inner_text("[data-mini=times] .pfg-said") != drawn
+    page.select_option("[data-mini=times] select", "0")
+    said = page.inner_text("[data-mini=times] .pfg-said")
+    assert said.split("mean t ")[1][:4] == said.split("largest ")[1][:4]  # one clock: mean and largest agree
+    page.focus("[data-mini=changes] input")
+    page.keyboard.press("Home")
+    assert page.inner_text("[data-mini=changes] output") == "0.1"
+    assert "recorded run" in page.inner_text("[data-mini=context]")  # none is shipped in this world
+
+
+@needs_chromium
+def test_the_tour_goes_step_by_step(page, served):  # noqa: F811
+    page.goto(served.address + "?network=nano&images=2&budget=8")
+    page.click(".pft-start")
+    for step in range(1, 6):
+        page.wait_for_selector(f".pft-card[data-step='{step}'][data-ready=true]")
+        if step == 2:
+            assert page.evaluate("window.__viewer.runs[0].status.state") == "done"
+        if step == 3:
+            seen = page.evaluate(
+                "(() => { const v = window.__viewer; return [...v.runs[0].frames[v.frameIndex(0)].t] })()"
+            )
+            assert max(seen) - min(seen) > 0.05  # patches stand apart in this pass
+        if step == 4:
+            assert page.evaluate("window.__viewer.pin.patch") >= 0 and "Row" in page.inner_text(
+                "#explore-viewer .pfv-say"
+            )
+        if step == 5:
+            assert page.locator("#compare-viewer .pfv-run").count() == 2
+            break
+        page.click(".pft-card [data-go=next]")
+    page.keyboard.press("Escape")
+    assert page.locator(".pft-card").count() == 0

@@ -1,0 +1,133 @@
+"""Explore's "Your own picture": its handlers, and once in Chromium: upload, paint, undo, see the error."""
+
+import gradio as gr
+import pytest
+from app_world import networks, session  # noqa: F401
+from PIL import Image
+from test_browser import browser, page, pytestmark, served  # noqa: F401
+
+from app.tabs.explore.own import NO_CLASS, OwnPicture
+
+HALF = [0.5] * 16  # the nano network has 4 x 4 patches, the oracle 8 x 8
+
+
+@pytest.fixture
+def own(session):  # noqa: F811
+    with gr.Blocks():
+        return OwnPicture(session)
+
+
+@pytest.fixture
+def upload(tmp_path):
+    path = tmp_path / "mine.jpg"
+    Image.effect_mandelbrot((90, 60), (-2, -1.5, 1, 1.5), 100).convert("RGB").save(path)
+    return str(path)
+
+
+def painted(values=HALF):
+    return {"grid": [4, 4], "values": values, "chosen": [], "image": None}
+
+
+def test_a_data_image_is_looked_at_under_its_own_class(own):
+    view, painter, label, said = own.on_picture(0.5, {}, "nano", NO_CLASS, "", 3, 0)
+    assert said == "" and label["value"] in own.classes("nano") and label["value"] != NO_CLASS
+    assert painter["grid"] == [4, 4] and painter["values"] == HALF and painter["image"].startswith("data:image/png")
+    assert view["t"] == HALF and len(view["sigma"]) == len(view["error"]) == 16 and min(view["error"]) > 0
+    assert "Image 3 of shapes" in view["about"] and "Spearman" in view["said"]
+
+
+def test_what_changes_changes_the_look_and_nothing_else(own):
+    given = ["nano", "class 1", "", 0, 0]
+    first, said = own.on_look(painted(), *given)
+    assert said == "" and own.on_look(painted(), *given)[0]["error"] == first["error"]
+    for changed in (["nano", "class 2", "", 0, 0], ["nano", "class 1", "", 1, 0], ["nano", "class 1", "", 0, 1]):
+        assert own.on_look(painted(), *changed)[0]["error"] != first["error"]
+    ahead = own.on_look(painted([0.9, *HALF[1:]]), *given)[0]
+    assert ahead["t"][0] == 0.9 and ahead["images"]["xt"] != first["images"]["xt"]
+    view, painter, said = own.on_time(0.2, *given)
+    assert view["t"] == painter["values"] == [0.2] * 16 and said == ""
+
+
+def test_painted_times_stay_with_another_picture_or_network(own, upload):
+    times = painted([0.9, *HALF[1:]])
+    path, view, painter, label, said = own.on_file(upload, 0.5, times, "nano", "class 1", "", 0, 0)
+    assert path == upload and said == "" and label["value"] == NO_CLASS and "mine.jpg" in view["about"]
+    assert view["t"][0] == 0.9 and "values" not in painter
+    view, painter, label, said = own.on_network(0.5, times, "plain", "class 1", path, 0, 0)
+    assert view["sigma"] is None and label["value"] == "class 1" and "no difficulty" in view["said"]
+    file, path, view, *_ = own.on_index(0.5, times, "nano", "class 1", path, 2, 0)
+    assert file is None and path == "" and "Image 2" in view["about"]
+
+
+def test_the_oracle_says_when_it_does_not_know_a_picture(own, upload):
+    _, view, painter, *_ = own.on_file(upload, 0.5, painted(), "shapes-exact", NO_CLASS, "", 0, 0)
+    assert "knows only its own images" in view["about"]
+    assert painter["grid"] == [8, 8] and painter["values"] == [0.5] * 64  # what was painted does not fit this grid
+    assert "knows only" not in own.on_picture(0.5, {}, "shapes-exact", NO_CLASS, "", 0, 0)[0]["about"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": "../x"},
+        {"network": None},
+        {"label": "cat"},
+        {"path": "/etc/none"},
+        {"index": -1},
+        {"index": "x"},
+        {"seed": 1e99},
+        {"painted": None},
+        {"painted": painted([2.0] * 16)},
+        {"painted": painted([0.5] * 15)},
+    ],
+)
+def test_bad_input_is_a_sentence(own, changes):
+    given = {"painted": painted(), "network": "nano", "label": "class 1", "path": "", "index": 0, "seed": 0} | changes
+    view, said = own.on_look(*given.values())
+    assert said.endswith((".", ")")) and "\n" not in said and "error" not in view
+
+
+def test_a_bad_file_leaves_all_as_it_was(own, tmp_path):
+    path = tmp_path / "no.png"
+    path.write_bytes(b"not a picture")
+    kept, view, *_, said = own.on_file(str(path), 0.5, painted(), "nano", "class 1", "", 0, 0)
+    assert "no.png is not a picture" in said and isinstance(kept, dict) and "error" not in view
+
+
+def test_upload_paint_undo_and_see_the_error(page, served, upload):  # noqa: F811
+    page.goto(served.address)
+    page.get_by_role("tab", name="Your own picture").click()
+
+    def seen(condition):
+        page.wait_for_function(f"() => {{ const v = window.__look?.value; return v && ({condition}) }}")
+
+    seen("v.about.includes('Image 0 of shapes') && v.t.every((t) => t === 0.5)")
+    page.set_input_files("#own-file input[type=file]", upload)
+    seen("v.about.includes('mine.jpg')")
+    page.wait_for_function("window.__painters.find((p) => p.root.closest('#own-painter')).image")
+    box = page.locator("#own-painter canvas").bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 5, box["y"] + 5)
+    page.mouse.up()
+    seen("v.t.slice(0, 4).every((t) => t === 0.9) && v.t[4] === 0.5")
+    assert "Spearman" in page.inner_text(".pfl-said") and page.locator("circle[data-patch]").count() == 16
+    frame = page.locator("figure[data-panel=error] .pfl-frame").bounding_box()
+    page.mouse.move(frame["x"] + frame["width"] * 0.55, frame["y"] + 4)
+    page.wait_for_function("document.querySelector('.pfl-read').textContent.startsWith('Row 1, column 3: t 0.90')")
+    error = page.evaluate("window.__look.value.error[2].toFixed(3)")
+    assert f"true error {error}" in page.inner_text(".pfl-read")
+    assert page.locator(".pfl-mark:visible").count() == 4 and page.locator("circle.pfl-on").count() == 1
+    page.focus("#own-painter canvas")
+    page.keyboard.press("Control+z")
+    seen("v.t.every((t) => t === 0.5)")
+    page.locator("#own-t input[type=number]").fill("0.8")
+    seen("v.t.every((t) => t === 0.8)")
+    page.wait_for_function("document.querySelector('#own-painter .pfp-summary').textContent === 't 0.80 everywhere'")
+    page.click("#own-other")
+    seen("v.about.includes('of shapes') && v.t[0] === 0.8")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function(
+        "document.querySelector('figure[data-panel=xt]').clientWidth === 160"
+    )  # whole pixels, two a row
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

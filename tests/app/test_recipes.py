@@ -1,0 +1,131 @@
+"""Recipes in and out of the app: every export loads back bit for bit; what is wrong with a file is a sentence."""
+
+import json
+import shlex
+from types import SimpleNamespace
+from urllib.parse import parse_qsl
+
+import gradio as gr
+import pytest
+import torch
+from app_world import CLASSES, client, ended, networks, session, spec  # noqa: F401
+
+from app import links as recipes
+from app.server.frames import command, recipe_file
+from app.server.routes import exported
+from app.tabs.explore.tab import Explore
+from pf_core.cli import main
+from pf_core.errors import InputError
+from pf_core.models import build, checkpoint, preset
+from pf_core.sampling.export import WRITERS
+from pf_core.sampling.trajectory import Trajectory
+
+EDITS = [
+    {"kind": "hold_back", "patches": [5, 6], "outer": 1, "amount": 0.3},
+    {"kind": "clean", "patches": [0], "image": 1, "source": "x1_hat"},
+]
+UPLOAD = [{"kind": "clean", "patches": [1, 2], "source": {"given": 0}}]
+
+
+@pytest.fixture
+def tab(session):  # noqa: F811
+    with gr.Blocks():
+        return Explore(session)
+
+
+def written(run, folder, suffix):
+    path = folder / f"a run{suffix}"
+    path.write_bytes(exported(run, suffix))
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", list(WRITERS))
+def test_every_export_loads_back_bit_for_bit(session, tab, tmp_path, suffix):  # noqa: F811
+    first = ended(session.start(spec(edits=EDITS, seeds=[4, 9], labels=["class 1", "class 2"], cfg_scale=1.5)))
+    shown, run_id, _, said, *updates = tab.on_recipe("", written(first, tmp_path, suffix))
+    again = ended(session.store.get(run_id))
+    assert run_id != first.id and torch.equal(again.trajectory.x1, first.trajectory.x1)
+    assert again.spec == first.spec and again.packed == first.packed
+    assert ("nothing was computed" in said) == (suffix == ".safetensors") and "edits, several classes, seeds" in said
+    values = [u["value"] if isinstance(u, dict) else u for u in updates if not isinstance(u, dict) or "value" in u]
+    assert "nano" in values and "class 1" in values and "look_ahead" in values
+    link = dict(parse_qsl(shown["query"]))
+    assert recipes.decode(link["recipe"]).edits == first.spec.edits
+    del session.store._runs[run_id]
+    *_, third_id, _, said = tab.from_link(SimpleNamespace(query_params=link))[:4]
+    third = tab.from_link(SimpleNamespace(query_params=link))
+    assert "again" in third[3] and torch.equal(ended(session.store.get(third[1])).trajectory.x1, first.trajectory.x1)
+
+
+def test_runs_with_uploads_travel_in_raw_arrays(session, tab, client, tmp_path, capsys):  # noqa: F811
+    picture, x0 = torch.rand(1, 3, 32, 32), torch.randn(1, 3, 32, 32)
+    first = ended(session.start(spec(edits=UPLOAD, seeds=[0]), x0, picture))
+    about = client.get(f"/pf/runs/{first.id}").json()
+    assert "json" not in about["exports"] and about["recipe_file"].endswith(".safetensors")
+    assert about["edits"][0]["words"].startswith("make clean from an uploaded picture: 2 patches of all images")
+    assert recipes.encode(first.spec) is None
+    path = written(first, tmp_path, ".safetensors")
+    again = session.store.get(tab.on_recipe("", path)[1])
+    assert again.origin == "from a file" and torch.equal(again.trajectory.edit_images, picture)
+    words = shlex.split(command(again))
+    assert words[:5] == ["python", "-m", "pf_core", "sample", "--recipe"] and words[5] == recipe_file(first)
+    out = tmp_path / "again.safetensors"
+    assert not main(["sample", "--recipe", path, "--out", str(out)])
+    assert torch.equal(Trajectory.load(out).x1, first.trajectory.x1)
+    png = written(first, tmp_path, ".png")
+    assert "raw arrays" in tab.on_recipe("", png)[3]
+    assert main(["sample", "--recipe", png, "--out", str(out)]) == 2
+    assert "which carries it" in capsys.readouterr().err
+
+
+def test_the_recipe_alone_repeats_edits_on_the_command_line(session, tmp_path):  # noqa: F811
+    first = ended(session.start(spec(edits=EDITS)))
+    path, out = written(first, tmp_path, ".json"), tmp_path / "again.safetensors"
+    assert command(first).split()[5] == recipe_file(first) == "nano-look_ahead-seed0.json"
+    assert not main(["sample", "--recipe", path, "--out", str(out)])
+    assert torch.equal(Trajectory.load(out).x1, first.trajectory.x1)
+
+
+def test_a_stopped_run_loads_back_as_what_ran(session, tab, tmp_path):  # noqa: F811
+    first = ended(session.start(spec()))
+    first.trajectory.x1 = None
+    first.trajectory.frames = first.trajectory.frames[:3]
+    again = session.store.get(tab.on_recipe("", written(first, tmp_path, ".safetensors"))[1])
+    assert again.state == "stopped" and again.message.startswith("Stopped after 3 of ") and len(again.heads) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.png", b"rubbish", "x.png holds no recipe"),
+        ("x.safetensors", b"rubbish", "x.safetensors is not a recorded run"),
+        ("x.exe", b"MZ", "x.exe is no export"),
+        ("x.json", b"{}", "not a recipe"),
+        ("x.json", b"[" * 100_000, "holds no recipe"),
+        ("x.json", b'{"checkpoint": "nano", "seeds": "all"}', "seeds"),
+        ("x.json", b'{"checkpoint": "/etc/passwd", "nfe": 4}', "no network"),
+        ("x.json", b'{"checkpoint": "nano", "nfe": 4, "seeds": [1], "noise": {"file": "/etc/passwd"}}', "half"),
+        ("x.json", b'{"checkpoint": "nano", "nfe": 4, "checkpoint_hash": "0123"}', "another nano"),
+        ("x.json", json.dumps({"checkpoint": "nano", "nfe": 4, "seeds": list(range(99))}).encode(), "at most 16"),
+    ],
+)
+def test_a_wrong_file_is_a_sentence(session, tab, tmp_path, name, content, words):  # noqa: F811
+    (tmp_path / name).write_bytes(content)
+    said = tab.on_recipe("", str(tmp_path / name))[3]
+    assert words in said and "\n" not in said and str(tmp_path) not in said and len(session.store) == 0
+
+
+def test_a_recording_of_another_network_is_shown_and_says_so(session, tab, tmp_path):  # noqa: F811
+    path = written(ended(session.start(spec())), tmp_path, ".safetensors")
+    torch.manual_seed(8)
+    checkpoint.save(checkpoint.FOLDER / "nano.safetensors", build(preset("nano")), CLASSES, {})
+    said = tab.on_recipe("", path)[3]
+    assert "nothing was computed" in said and "another nano" in said
+    (checkpoint.FOLDER / "nano.safetensors").unlink()
+    assert "not here" in tab.on_recipe("", path)[3]
+
+
+@pytest.mark.parametrize("text", ["", "x", "????", "A" * 9000, "eJwDAAAAAAE"])
+def test_a_damaged_link_is_a_sentence(text):
+    with pytest.raises(InputError):
+        recipes.decode(text)

@@ -1,0 +1,233 @@
+"""Sweeps in the app: what is typed, what it costs, jobs that outlive their page, the sheet, and once in Chromium."""
+
+import time
+from types import SimpleNamespace
+from urllib.parse import parse_qsl
+
+import gradio as gr
+import pytest
+from app_world import CLASSES, networks, session, slow, spec  # noqa: F401
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+from test_browser import browser, page, pytestmark, served  # noqa: F401
+from test_browser import slow as slowed  # noqa: F401
+from test_compare_tab import values
+
+from app.tabs.compare.sweep_jobs import MAX_KEPT, MAX_WAITING, SweepJob, sweeps
+from app.tabs.compare.sweep_panel import NOTHING, routes
+from app.tabs.compare.tab import Compare
+from pf_core.errors import InputError
+from pf_core.models.conditioning import ClassLabels
+from pf_core.samplers import SAMPLERS
+from pf_core.sampling.contact_sheet import read_sweep
+from pf_core.sampling.sweep import Cost, Sweep, in_words, pace
+from pf_core.sampling.sweep_axes import axes_known, parse, suggested, text_of
+
+YES = ClassLabels(10, CLASSES)
+
+
+@pytest.fixture
+def tab(session):  # noqa: F811
+    with gr.Blocks():
+        return Compare(session)
+
+
+def form(*axes, loaded=None, **changes) -> list:
+    """What the controls send: axes as (name, text or names)."""
+    padded = [*axes, *[(NOTHING, "")] * (3 - len(axes))]
+    texts = ["" if isinstance(v, list) else v for _, v in padded]
+    names = [v if isinstance(v, list) else [] for _, v in padded]
+    return [loaded, *(name for name, _ in padded), *texts, *names, *values(**changes)]
+
+
+def ended(job: SweepJob, seconds: float = 60) -> SweepJob:
+    limit = time.monotonic() + seconds
+    while job.state in ("waiting", "running"):
+        assert time.monotonic() < limit, "the sweep does not end"
+        time.sleep(0.01)
+    return job
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("nfe", "16, 32,64", [16, 32, 64]),
+        ("seed", "0-3, 9, 2", [0, 1, 2, 3, 9]),
+        ("seed", "0-12:4", [0, 4, 8, 12]),
+        ("p", "0.2-0.8:0.2", [0.2, 0.4, 0.6, 0.8]),
+        ("cfg_scale", "1, 2.5", [1.0, 2.5]),
+        ("n_inner", "2; 4", [2, 4]),
+        ("label", "class 1, none, 2", ["class 1", None, "class 2"]),
+        ("sampler", ["heun"], ["heun"]),
+    ],
+)
+def test_values_are_written_as_people_write_them(name, text, found):
+    assert parse(name, text, YES) == found and parse(name, text_of(found), YES) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("nfe", "16, many", "whole number"),
+        ("nfe", "0", "between"),
+        ("nfe", "2.5", "whole number"),
+        ("p", "0.1-0.9", "a step, such as 0.1-0.9:0.1"),
+        ("p", "2", "between"),
+        ("seed", "9-2", "backwards: write 2-9"),
+        ("seed", "0-100000000", "more than 100"),
+        ("seed", "", "Give values for seed, such as 0-3"),
+        ("sampler", "eulr", "Did you mean 'euler'"),
+        ("label", "cat", "no class 'cat'"),
+        ("colour", "red", "cannot be swept"),
+    ],
+)
+def test_wrong_values_are_a_sentence(name, text, says):
+    with pytest.raises(InputError, match=says):
+        parse(name, text, YES)
+
+
+def test_every_axis_suggests_values_that_it_takes():
+    for name in axes_known():
+        assert name == "checkpoint" or parse(name, suggested(name, YES), YES)
+
+
+def test_seconds_in_words(session):  # noqa: F811
+    assert [in_words(s) for s in (0.44, 59, 125, 7500)] == ["0.4 s", "59 s", "2 min 5 s", "2 h 5 min"]
+    assert 0 < pace(session.bundle("nano")) < 5
+
+
+def test_the_cost_is_said_before_anything_runs(tab):
+    said = tab.sweep.on_cost(*form(("sampler", ["euler", "dual_loop"]), ("nfe", "3, 8")))
+    assert "3 images, 19 NFE, 19 forwards, about" in said and "1 cannot run: 3 NFE are too few" in said
+    guided = tab.sweep.on_cost(*form(("nfe", "3, 8, 8"), ("seed", "0-1"), cfg=2.0))
+    assert "4 images, 22 NFE, 44 forwards" in guided  # a value that comes twice is drawn once
+    for wrong in (
+        form(),
+        form(("nfe", "x")),
+        form(("nfe", "1"), ("nfe", "2")),
+        form(("nfe", "300")),
+        form(("seed", "0-60"), ("p", "0.1, 0.2")),
+        form(("p", "9" * 3000)),
+        form(("nfe", "4"), images=99),
+        form(("nfe", "4"), loaded={"checkpoint": 3}),
+    ):
+        said = tab.sweep.on_cost(*wrong)
+        assert said and "Cost" not in said and "\n" not in said
+
+
+def test_a_sweep_is_drawn_and_its_sheet_read_back(tab, session, tmp_path):  # noqa: F811
+    view, job_id, said, cost = tab.sweep.on_run(*form(("sampler", ["euler", "dual_loop"]), ("nfe", "3, 8")))
+    job = ended(sweeps(session).get(job_id))
+    assert said == "" and job.state == "done" and len(job.done) == job.total == 4
+    client = TestClient(Starlette(routes=routes(session)))
+    found = client.get(f"/pf/sweeps/{job_id}").json()
+    assert found["headings"][:2] == [["sampler euler", "sampler dual_loop"], ["nfe 3", "nfe 8"]]
+    assert [t["error"] is None for t in found["tiles"]] == [True, False, True, True] and found["state"] == "done"
+    assert found["tiles"][0]["image"].startswith("data:image/png") and "3 NFE, 3 forwards" in found["tiles"][0]["cost"]
+    assert client.get(f"/pf/sweeps/{job_id}?after=3").json()["tiles"] == found["tiles"][3:]
+    path = tmp_path / "sheet.png"
+    path.write_bytes(client.get(f"/pf/sweeps/{job_id}/sheet.png").content)
+    assert read_sweep(path) == job.sweep and Image.open(path).width > 256
+    loaded, _, *filled, said = tab.sweep.on_sheet(str(path))
+    assert "Loaded" in said and [f["value"] for f in filled[:3]] == ["sampler", "nfe", NOTHING]
+    again = tab.sweep.sweep(loaded, *[f["value"] for f in filled], *values())
+    assert again == job.sweep  # whatever column A says by then
+    assert client.get("/pf/sweeps/none").status_code == 404
+    assert client.get(f"/pf/sweeps/{job_id}?after=-1").status_code == 400
+
+
+def test_what_is_no_sheet_is_a_sentence(tab, tmp_path):
+    path = tmp_path / "x.png"
+    for content in (b"", b"nonsense"):
+        path.write_bytes(content)
+        assert "holds no sweep" in tab.sweep.on_sheet(str(path))[-1]
+
+
+def test_stop_keeps_what_is_done_and_a_run_goes_in_between(tab, session, slow):  # noqa: F811
+    store = sweeps(session)
+    store._paces[("nano", session.bundle("nano").hash)] = 0.01  # measuring would wait for the slow network
+    job = store.start(Sweep(spec(sampler="euler", nfe=2, seeds=[0]), {"seed": [0, 1, 2, 3]}))
+    slow.go.release(3)  # the first cell, and the first half of the second
+    while slow.calls < 3:
+        time.sleep(0.005)
+    assert len(job.done) == 1 and job.state == "running" and "about" in job.spent()
+    run = session.start(spec(sampler="euler", nfe=1))
+    slow.go.release(1)  # ends the second cell: then it is the person's turn
+    while len(job.done) < 2:
+        time.sleep(0.005)
+    slow.go.release(1)
+    while run.state in ("waiting", "running"):
+        time.sleep(0.005)
+    assert run.state == "done" and len(job.done) == 2
+    store.stop(job.id)
+    slow.go.release(1)
+    ended(job)
+    assert job.state == "stopped" and len(job.done) == 2 and "kept" in job.message
+
+
+def test_sweeps_are_bounded_and_unknown_ones_a_sentence(session):  # noqa: F811
+    store = sweeps(session)
+    jobs = [ended(store.start(Sweep(spec(nfe=1, seeds=[0]), {"seed": [k]}))) for k in range(MAX_KEPT + 2)]
+    assert jobs[0].id not in store and jobs[-1].id in store and len(store._jobs) <= MAX_KEPT
+    with pytest.raises(InputError, match="not kept"):
+        store.get(jobs[0].id)
+    with session.sampling:  # nothing gets drawn
+        for _ in range(MAX_WAITING + 1):
+            waiting = store.start(Sweep(spec(nfe=1, seeds=[0]), {"seed": [0]}))
+            time.sleep(0.05)  # the first one leaves the queue
+        with pytest.raises(InputError, match="waiting already"):
+            store.start(Sweep(spec(nfe=1, seeds=[0]), {"seed": [0]}))
+        assert store.ahead(waiting) == MAX_WAITING
+        assert store.stop(waiting.id).state == "stopped"
+    with pytest.raises(InputError, match="Nothing of this sweep"):
+        store.start(Sweep(spec(nfe=1), {"sampler": ["dual_loop"]}))
+    assert str(Cost(1, 2, 3, 0)) == "1 images, 2 NFE, 3 forwards"
+
+
+def test_a_link_finds_the_sweep_or_its_settings(tab, session):  # noqa: F811
+    view, job_id, *_ = tab.sweep.on_run(*form(("sampler", ["euler"]), ("seed", "0-1")))
+    query = dict(parse_qsl(view["query"]))
+    found = tab.sweep.from_link(SimpleNamespace(query_params=query))
+    assert found[0]["id"] == found[1] == job_id and found[2]["open"] and found[-1] == ""
+    gone = tab.sweep.from_link(SimpleNamespace(query_params=query | {"sweep": "x"}))
+    assert gone[1] == "" and "its settings are here" in gone[-1] and gone[5]["value"] == "sampler"
+    damaged = tab.sweep.from_link(SimpleNamespace(query_params={"tab": "compare", "sweep": "x", "axes": "{"}))
+    assert "not kept" in damaged[-1]
+    assert "could not" not in str(tab.from_link(SimpleNamespace(query_params=query)))  # Compare itself is not asked
+
+
+def test_a_sweep_in_the_browser(page, served, slowed, tmp_path):  # noqa: F811
+    page.goto(served.address + "?tab=compare")
+    page.click("#sweep > button, #sweep .label-wrap")
+    page.wait_for_selector("#sweep-cost >> text=NFE")
+    page.fill("#sweep-rows-values textarea, #sweep-rows-values input", "4, 6, 2")
+    page.wait_for_function("document.querySelector('#sweep-cost').textContent.includes('8 images')")
+    slowed.pause = 0.25
+    page.click("#sweep-run")
+    page.wait_for_function("window.__sweep?.status?.ready >= 2")
+    slowed.pause = 1.0  # a crowded machine loads pages slowly
+    address = page.url
+    page.reload()  # in mid-sweep: it goes on, and the address finds it
+    page.wait_for_function("window.__sweep?.status?.ready >= 3")
+    assert page.url == address and "sweep=" in address
+    page.click("#sweep-stop")
+    page.wait_for_function("window.__sweep.status.state !== 'running'")
+    state, ready = page.evaluate("[window.__sweep.status.state, window.__sweep.status.ready]")
+    assert state == "stopped" and 3 <= ready < 9 and page.locator("#sweep-view [data-about]").count() == ready
+    with page.expect_download() as download:
+        page.click(".pfs-sheet")
+    path = tmp_path / "sheet.png"
+    download.value.save_as(path)
+    assert read_sweep(path).axes["nfe"] == [4, 6, 2] and len(SAMPLERS) > 2
+    slowed.pause = 0.0
+    with page.expect_file_chooser() as chooser:
+        page.click("#sweep-load")
+    chooser.value.set_files(path)
+    page.wait_for_selector("#sweep-said >> text=Loaded")
+    page.click("#sweep-run")
+    page.wait_for_function("window.__sweep.status?.state === 'done'")
+    assert page.locator("#sweep-view td img").count() == 8
+    assert "too few" in page.inner_text("#sweep-view .pfs-error")  # the one cell that cannot run says why
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

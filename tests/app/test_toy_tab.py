@@ -1,0 +1,359 @@
+"""The Toy tab: its laboratories and route without a browser, then drawn, trained, scrubbed and clicked in Chromium."""
+
+import json
+import os
+import time
+from dataclasses import replace
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+from test_browser import CHROMIUM, browser, page  # noqa: F401 (fixtures)
+
+from app.state import Session
+from app.tabs.toy import tab as toy
+from app.tabs.toy.lab import MAX_LABS, WAYS, Lab, Labs
+from app.tabs.toy.links import command_of, query_of
+from app.tabs.toy.plots import PLOTS, RACE, VIEWS
+from pf_core.errors import InputError
+from pf_core.samplers import SAMPLERS
+from pf_core.toy.experiment import ToyConfig
+
+SMALL = ToyConfig(steps=4, batch_size=16)
+IN_BROWSER = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    from app.ui import launch
+
+    session = Session(recordings=tmp_path_factory.mktemp("recordings"))
+    demo, _, session.address = launch(session)
+    yield session
+    demo.close()
+
+
+@pytest.fixture
+def lab():
+    made = Lab(SMALL)
+    yield made
+    made.closed = True
+    made.tell(lambda: None)
+
+
+def until(true, seconds=60):
+    limit = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < limit, "it does not happen"
+        time.sleep(0.01)
+
+
+def plots(lab, after=0):
+    return json.loads(lab.since(after))["plots"]
+
+
+def test_a_lab_trains_pauses_and_rewinds(lab):
+    until(lambda: lab.version)
+    assert set(plots(lab)) == set(PLOTS) and plots(lab, lab.version) == {}
+    lab.step()
+    until(lambda: lab.state.done == 1)
+    lab.start(1)
+    until(lambda: lab.state.finished and not lab.playing)
+    until(lambda: "energy distance" in lab.said and "Step 4 of 4" in lab.said)
+    lab.rewind()
+    until(lambda: "Step 0 of 4" in lab.said)
+    lab.restart(ToyConfig(steps=9, batch_size=16, data="moons"))
+    until(lambda: "of 9" in lab.said)
+    with pytest.raises(InputError):
+        lab.restart(ToyConfig(data="points", array=[[1, 2]]))
+    until(lambda: lab.state.config.data == "moons")
+
+
+def test_every_view_and_sampler_is_drawn(lab):
+    for view in VIEWS:
+        before = lab.version
+        lab.set(view=view, t=(0.1, 0.6))
+        until(lambda: lab.version > before)  # noqa: B023
+        assert "view" in plots(lab, before)
+    for sampler in SAMPLERS:
+        lab.set(sampler=sampler, settings=SAMPLERS[sampler].settings({}), nfe=8)
+    for k in range(20):
+        lab.add_start(0.1 * k, 0.0)
+    until(lambda: len(lab.picked) == WAYS and lab._orders.empty())
+    assert float(lab.picked[-1, 0]) == pytest.approx(1.9)
+
+
+def test_labs_are_bounded_and_idle_ones_give_way():
+    labs = Labs()
+    first = labs.open(SMALL)
+    for _ in range(MAX_LABS - 1):
+        labs.open(SMALL)
+    with pytest.raises(InputError, match="in use"):
+        labs.open(SMALL)
+    first.used -= 1000
+    assert labs.open(SMALL).id != first.id and first.closed
+    with pytest.raises(InputError, match="closed"):
+        labs.get(first.id)
+    for lab in labs._labs.values():
+        lab.closed = True
+        lab.tell(lambda: None)
+
+
+def test_the_route_refuses_what_it_does_not_know(served):
+    client = TestClient(Starlette(routes=toy.routes(served)), raise_server_exceptions=False)
+    answer = client.get("/pf/toy/nobody/frame")
+    assert answer.status_code == 404 and answer.json()["error"].endswith(".")
+    lab = toy.labs(served).open(SMALL)
+    assert client.get(f"/pf/toy/{lab.id}/frame?after=x").status_code == 400
+    until(lambda: client.get(f"/pf/toy/{lab.id}/frame?after=0").json()["plots"])
+    lab.used -= 1000
+
+
+@pytest.fixture(scope="module")
+def tab(served):
+    import gradio as gr
+
+    with gr.Blocks():
+        return toy.build(served)
+
+
+def opened(tab, query=""):
+    """Open the tab as a page with this address does: ({component: value or update}, laboratory)."""
+    found = dict(zip(tab.everything(), tab.on_open("", Event(query=query)), strict=True))
+    return found, tab.labs.get(found[tab.lab_id])
+
+
+class Event:
+    def __init__(self, **data):
+        self._data = data
+
+
+def recipe_of(tab, **changes):
+    """The values of the recipe's controls as the tab is built, some of them changed."""
+    values = {c: c.value for c in tab.recipe} | {tab.steps: 200, tab.drawn: None}
+    return list((values | {getattr(tab, k): v for k, v in changes.items()}).values())
+
+
+def closing(lab):
+    lab.used -= 1000
+
+
+def test_limits_hold_on_the_server(tab, tmp_path):
+    _, lab = opened(tab)
+
+    def recipe(**changes):
+        return tab.on_recipe(lab.id, *recipe_of(tab, **changes))
+
+    assert recipe() == ""
+    assert "at most" in recipe(steps=6000) and "between" in recipe(steps=10**9) and "seed" in recipe(seed=-1)
+    assert "source" in recipe(source="x") and "no toy data set" in recipe(data="x")
+    for bad, words in (
+        ([], "no point"),
+        ([[1, 2]], "only one"),
+        ([[1, float("nan")], [1, 2]], "NaN"),
+        ([[0, 1]] * 10**6, "1,000,000"),
+        (None, "Draw"),
+    ):
+        assert words in recipe(data="points", drawn=bad)
+    path = tmp_path / "x.csv"
+    for text, words in (
+        ("1,2\n3,nan\n", "Line 2"),
+        ("", "no point"),
+        ("1,2\n" * 1_000_000, "points"),
+        ("1.25,2.5\n" * 1_000_000, "larger than"),
+        ("100,200\n150,180\n", "were moved"),
+    ):
+        path.write_text(text)
+        said = tab.on_file(str(path), lab.id, *recipe_of(tab, data="points"))[1]
+        assert words in said and said.count("\n") == 0
+    path.write_bytes(b"\xff\xfe\x00")
+    assert "not a text file" in tab.on_file(str(path), lab.id, *recipe_of(tab))[1]
+    assert "t must" in tab.on_view(lab.id, VIEWS[0], "both", 3, 0, False)[2]
+    assert "no view" in tab.on_view(lab.id, "x", "both", 0, 0, 0)[2]
+    assert "closed" in tab.on_start("nobody", "")
+    closing(lab)
+
+
+def test_a_link_opens_the_same_laboratory_or_one_like_it(tab):
+    query = "?tab=toy&data=eight_gaussians&data.std=0.2&timesteps=ltg&times.loc=0.5&seed=7&sampler=dual_loop&by.p=0.3"
+    query += "&nfe=24&view=velocity+field&tx=0.5&ty=0.1&starts=0,1;-1,0.5&stop_gradient=False"
+    shown, lab = opened(tab, query)
+    config = lab.state.config
+    assert (config.data, config.data_settings, config.seed) == ("eight_gaussians", {"std": 0.2}, 7)
+    assert config.timestep_settings["loc"] == 0.5 and not config.stop_gradient
+    assert (
+        lab.look["settings"]["p"] == 0.3 and lab.look["t"] == (0.5, 0.1) and lab.picked.tolist() == [[0, 1], [-1, 0.5]]
+    )
+    assert shown[tab.data] == "eight_gaussians" and shown[tab.tied] is False and shown[tab.seed] == 7
+    made = query_of(lab)
+    again, same = opened(tab, made)
+    assert same is lab and again[tab.said] == ""
+    lab.used -= 1000
+    del tab.labs._labs[lab.id]
+    _, other = opened(tab, made)
+    assert (
+        other is not lab
+        and other.state.config == config
+        and query_of(other).split("&lab=")[0] == made.split("&lab=")[0]
+    )
+    assert "--data eight_gaussians" in command_of(other) and "--std 0.2" in command_of(other)
+    command_parses(command_of(other))
+    for wrong in ("data=nowhere", "data=points", "seed=x", "nfe=5000", "starts=1", "steps=9000", "view=x"):
+        shown, bad = opened(tab, "?tab=toy&" + wrong)
+        assert "could not be read" in shown[tab.said] and bad.state.config == ToyConfig(), wrong
+        closing(bad)
+    closing(other)
+
+
+def command_parses(line):
+    from pf_core.cli import toy as command
+    from pf_core.cli.common import Parser
+
+    parser = Parser()
+    command.add_arguments(parser)
+    assert command.config(parser.parse_args(line.split()[4:])).seed == 7
+
+
+def test_files_of_a_laboratory(served):
+    client = TestClient(Starlette(routes=toy.routes(served)), raise_server_exceptions=False)
+    lab = toy.labs(served).open(SMALL)
+    lab.start(None)
+    until(lambda: lab.state.finished and not lab.playing)
+    for name, begins in (("figure5.png", b"\x89PNG"), ("figure5.pdf", b"%PDF"), ("figure5.svg", b"<?xml")):
+        answer = client.get(f"/pf/toy/{lab.id}/file/{name}")
+        assert answer.content.startswith(begins) and name in answer.headers["content-disposition"]
+    found = client.get(f"/pf/toy/{lab.id}/file/numbers.json").json()
+    assert found["step"] == 4 and found["recipe"]["data"] == "two_modes" and found["logvar_correlation"] <= 1
+    assert client.get(f"/pf/toy/{lab.id}/file/points.csv").text.startswith("x,y\n")
+    assert client.get(f"/pf/toy/{lab.id}/file/passwd").status_code == 400
+    closing(lab)
+
+
+def test_without_the_stop_gradient_a_sentence_and_dotted_losses(lab):
+    def finish():
+        lab.start(None)
+        until(lambda: lab.state.finished and not lab.playing and "energy distance" in lab.said)
+
+    lab.restart(replace(SMALL, steps=20))
+    finish()
+    assert "Without" not in lab.said
+    lab.restart(replace(SMALL, steps=20, stop_gradient=False))
+    until(lambda: "Step 0 of 20" in lab.said)
+    finish()
+    until(lambda: "Without the stop-gradient the velocity's squared error is" in lab.said)
+    names = [d["name"] for d in plots(lab)["losses"]["data"]]
+    assert names[2:] == ["velocity MSE, with stop-gradient", "Gaussian NLL, with stop-gradient"]
+    lab.start(None)
+    until(lambda: "Rewind goes back" in lab.said)
+
+
+def test_samplers_at_equal_nfe_are_compared_in_a_sentence(lab):
+    lab.set(view=RACE, nfe=8)
+    until(lambda: "At 8 NFE Euler ends" in lab.said)
+    until(lambda: plots(lab)["view"]["layout"]["title"]["text"].startswith("Distance from the data"))
+    assert len(plots(lab)["view"]["data"][0]["x"]) == len(SAMPLERS)
+
+
+def test_a_training_that_runs_away_is_a_sentence(lab):
+    lab.restart(replace(SMALL, steps=60, lr=0.1, lam=10.0, stop_gradient=False))
+    until(lambda: "of 60" in lab.said)
+    lab.tell(lambda: lab.state.model.output.weight.data.fill_(float("nan")))
+    lab.start(None)
+    until(lambda: "ran away" in lab.said)
+    assert not lab.playing
+    lab.rewind()
+    until(lambda: "Step 0 of 60" in lab.said)
+
+
+UPDATED = "(before) => window.__plots.updates > before"
+
+
+def visit(page, served):  # noqa: F811
+    page.set_default_timeout(45_000)
+    page.goto(served.address)
+    page.get_by_role("tab", name="Toy").click()
+    page.wait_for_function("window.__plots && window.__plots.updates > 0 && window.__plots.said.textContent")
+
+
+def updated(page, action):  # noqa: F811
+    before = page.evaluate("window.__plots.updates")
+    action()
+    page.wait_for_function(UPDATED, arg=before)
+
+
+def zoom(page, name):  # noqa: F811
+    """Drag a rectangle on a plot; its x range then."""
+    box = page.evaluate(f"""() => {{
+      const drag = window.__plots.boxes.{name}.querySelector(".nsewdrag").getBoundingClientRect();
+      return [drag.x, drag.y, drag.width, drag.height];
+    }}""")
+    x, y, width, height = box
+    page.mouse.move(x + width * 0.3, y + height * 0.3)
+    page.mouse.down()
+    page.mouse.move(x + width * 0.5, y + height * 0.5, steps=4)
+    page.mouse.move(x + width * 0.7, y + height * 0.7, steps=4)
+    page.mouse.up()
+    page.wait_for_function(
+        f"() => {{ const b = window.__plots.boxes.{name}, whole = window.__plots.figures.{name}.layout.xaxis.range;"
+        "const r = b._fullLayout.xaxis.range; return r[1] - r[0] < 0.9 * (whole[1] - whole[0]); }"
+    )
+    return page.evaluate(range_of(name))
+
+
+def range_of(name):
+    return f"[...window.__plots.boxes.{name}._fullLayout.xaxis.range]"
+
+
+STARTS = "atob(window.__plots.figures.uncertainty.data.find((d) => d.name === 'trajectory start').x.bdata).length / 4"
+
+
+@IN_BROWSER
+def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
+    """What a person does with it, in one go: a page costs seconds."""
+    visit(page, served)
+    page.locator("#toy-data input").click()
+    page.get_by_role("option", name="Drawn by hand").click()
+    page.wait_for_selector(".pf-brush")
+    page.locator(".pf-brush").scroll_into_view_if_needed()
+    box = page.locator(".pf-brush").bounding_box()
+    page.mouse.move(box["x"] + 60, box["y"] + 60)
+    page.mouse.down()
+    for k in range(12):
+        page.mouse.move(box["x"] + 60 + 10 * k, box["y"] + 60 + 9 * k)
+    updated(page, page.mouse.up)
+    page.wait_for_function("window.__plots.query?.includes('data=points')")
+    assert page.locator("#toy-said p").count() == 0
+    page.evaluate("window.scrollTo(0, 0)")
+    lab = toy.labs(served).get(page.evaluate("new URLSearchParams(location.search).get('lab')"))
+    until(lambda: lab.state.config.data == "points" and lab._orders.empty())
+    framed = "(low) => Math.abs(window.__plots.figures.generated.layout.xaxis.range[0] - low) < 1e-6"
+    page.wait_for_function(framed + " && !window.__plots.stale.size", arg=float(lab.plots.low[0]))
+    kept = zoom(page, "generated")
+    page.evaluate("window.__drawn = window.__plots.updates")
+    for _ in range(50):  # every press of Step is one more picture, however slow the machine is
+        before = page.evaluate("window.__plots.version")
+        lab.step()
+        page.wait_for_function("(before) => window.__plots.version > before && !window.__plots.stale.size", arg=before)
+    assert page.evaluate("window.__plots.updates - window.__drawn") >= 50
+    assert page.evaluate(range_of("generated")) == pytest.approx(kept, abs=1e-6), "the zoom is kept over 50 updates"
+    page.click("#toy-start")
+    page.wait_for_function("Number(/Step (\\d+)/.exec(window.__plots.said.textContent)?.[1]) > 50")
+    page.click("#toy-pause")
+    page.wait_for_function("window.__plots.said.textContent.includes('energy distance')")
+    slider = page.locator("#toy-tx input[type=number]")
+    slider.fill("0.7")
+    slider.press("Enter")
+    page.wait_for_function("window.__plots.figures.view.layout.title.text.includes('t_x 0.70, t_y 0.70')")
+    before = page.evaluate(STARTS)
+    plot = page.locator("[data-plot=data]").bounding_box()
+    page.mouse.click(plot["x"] + plot["width"] / 2, plot["y"] + plot["height"] / 2)
+    page.wait_for_function(f"({STARTS}) === {before} + 1")
+    done = lab.state.done
+    page.wait_for_function("location.search.includes('starts=')")
+    page.reload()
+    page.wait_for_function("window.__plots && window.__plots.updates > 0 && window.__plots.said.textContent")
+    assert f"Step {done:,} of" in page.inner_text(".pf-plots-said"), "a reload finds its laboratory again"
+    assert page.evaluate(STARTS) == before + 1
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function("document.documentElement.scrollWidth <= 390")
+    closing(lab)

@@ -1,0 +1,249 @@
+"""The Train tab: recipes from its controls, the board's rows, curves, own pictures, and the whole of it in Chromium."""
+
+import zipfile
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+import pytest
+from app_world import networks, session  # noqa: F401
+from jobs_world import ENDLESS, QUICK, recipe, until
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+from test_browser import browser, page, served  # noqa: F401
+from test_browser import pytestmark as needs_chromium
+
+from app.tabs.train import routes, rows
+from app.tabs.train.curves import PLOTS, Curves
+from app.tabs.train.own import OwnPictures
+from app.tabs.train.tab import Train, intervals
+from pf_core.data.own import paths as places
+from pf_core.models import checkpoint
+from pf_core.registry import parameters
+from pf_core.training.config import Intervals, TrainRecipe
+from pf_core.training.loop import TrainConfig
+from pf_core.training.plans import PLANS
+from pf_core.training.queue import Jobs
+from pf_core.training.run_dir import RunFolder
+from pf_core.training.runner import execute
+from pf_core.training.status import STATES, Info
+
+
+@pytest.fixture(autouse=True, scope="module")
+def runs(tmp_path_factory):
+    """All runs of this file in a folder of their own, and none left training."""
+    before, checkpoint.RUNS = checkpoint.RUNS, tmp_path_factory.mktemp("runs")
+    yield checkpoint.RUNS
+    ending = Jobs(checkpoint.RUNS)
+    for info in ending.all():
+        if info.state not in ("stopped", "finished", "failed", "interrupted"):
+            ending.force_stop(info.name)
+    checkpoint.RUNS = before
+
+
+@pytest.fixture
+def tab(session):  # noqa: F811
+    with gr.Blocks():
+        made = Train(session)
+    yield made
+    made.jobs.close()
+
+
+def given(tab, **changes):
+    """What the controls send, in order, at their defaults except `changes` (by a TrainConfig field's name)."""
+    values = [c.value for c in tab.inputs]
+    for name, value in changes.items():
+        simple = {"name": 0, "dataset": 1, "model": 2, "timesteps": 3, "difficulty": 4, "init": 5, "every": 6}
+        values[simple[name] if name in simple else 7 + list(tab.config).index(name)] = value
+    return values
+
+
+def test_the_controls_say_the_recipe(tab):
+    name, made, every = tab.recipe(tuple(given(tab)))
+    assert (name, made) == ("", TrainRecipe(data_settings=made.data_settings, config=TrainConfig(
+        timestep_settings=made.config.timestep_settings)))  # fmt: skip
+    assert every.samples == parameters(Intervals)["samples"].default
+    assert tab.recipe(tuple(given(tab, steps=7, model="nano", lam=0.5)))[1].config.lam == 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"steps": 0}, "steps must"),
+        ({"steps": 10**9}, "steps must"),
+        ({"batch_size": 100_000}, "batch_size must"),
+        ({"lr": "x"}, "lr must"),
+        ({"lr": float("nan")}, "lr must"),
+        ({"dataset": "nothing"}, "data set"),
+        ({"model": "huge"}, "network size"),
+        ({"timesteps": "nothing"}, "timestep sampler"),
+        ({"name": "../x"}, "no name for a run"),
+        ({"dataset": "folder"}, "pictures"),
+        ({"init": "/etc/passwd"}, "no network"),
+        ({"device": "tpu"}, "device must"),
+    ],
+)
+def test_what_is_wrong_is_a_sentence_and_starts_nothing(tab, changes, says):
+    before, device = tab.jobs.names(), changes.pop("device", "auto")
+    board, said, *_ = tab.on_start(None, None, device, *given(tab, **changes))
+    assert says in said and tab.jobs.names() == before and board != {"chosen": []}
+
+
+def test_a_plan_sets_the_controls(tab):
+    for plan in PLANS.values():
+        updates = tab.set_recipe(plan.recipe, plan.intervals)
+        values = [
+            u["value"] if isinstance(u, dict) and "value" in u else c.value
+            for u, c in zip(updates, tab.inputs, strict=True)
+        ]
+        _, made, _ = tab.recipe(tuple(values))
+        assert made.config == plan.recipe.config or made.config.steps == plan.recipe.config.steps
+        assert made.model == plan.recipe.model
+
+
+def test_every_state_offers_what_can_be_done(tmp_path):
+    for state in STATES:
+        found = [what for what, _ in rows.actions(Info("x", state, saved_step=3))]
+        assert found, state
+        assert set(found) <= {*rows.ORDERS, "fork", "ask"}
+        assert all(hasattr(Jobs, what) for what in found if what not in ("fork", "ask"))
+    assert "resume" in dict(rows.actions(Info("x", "interrupted"))) and "ask" in dict(rows.actions(Info("x", "failed")))
+
+
+@pytest.fixture(scope="module")
+def trained(runs):
+    """A finished run of twelve steps, with validation, calibration and samples."""
+    folder = RunFolder(runs / "done")
+    every = Intervals(save=6, log=1, validate=6, samples=12)
+    for _ in execute(folder, False, recipe(12), every, "a test"):
+        pass
+    return folder
+
+
+def test_curves_follow_the_metrics(trained):
+    curves = Curves(Jobs(trained.path.parent))
+    first = curves.reply(["done"], 0)
+    assert set(first["plots"]) == set(PLOTS)
+    assert len(first["plots"]["validation"]["data"]) == 9  # eight times and their mean
+    assert len(first["plots"]["calibration"]["data"]) == 9  # eight times and the diagonal
+    assert curves.reply(["done"], first["version"])["plots"] == {}
+    trained.append(step=13, mse=0.5, total=0.5)
+    again = curves.reply(["done"], first["version"])
+    assert again["version"] != first["version"] and again["plots"]
+    assert len(curves.reply(["done", "done"], 0)["plots"]["mse"]["data"]) == 2  # raw and smooth of one run
+    assert curves.reply(["gone", "done"], 0)["version"] == curves.reply(["done"], 0)["version"]
+
+
+def test_routes_give_what_a_run_holds_and_nothing_else(session, trained):  # noqa: F811
+    client = TestClient(Starlette(routes=routes.routes(session)), raise_server_exceptions=False)
+    listed = client.get("/pf/train/runs").json()
+    row = next(r for r in listed["runs"] if r["name"] == "done")
+    assert row["state"] == "finished" and row["strips"] and "of 10 GB" in listed["disk"]
+    assert client.get(f"/pf/train/done/strip/{row['strips'][0][0]}").content.startswith(b"\x89PNG")
+    assert client.get("/pf/train/done/weights").content == trained.weights.read_bytes()
+    assert client.get("/pf/train/done/zip").content.startswith(b"PK")
+    assert client.get("/pf/train/plots/done?after=0").json()["plots"]
+    for wrong in (
+        "done/strip/999",
+        "gone/log",
+        "..%2f..%2fetc/log",
+        "plots/done?after=x",
+        ".hidden/weights",
+    ):
+        reply = client.get(f"/pf/train/{wrong}")
+        assert reply.status_code in (400, 404) and b"Traceback" not in reply.content, wrong
+    routes.jobs(session).close()
+
+
+def test_own_pictures_are_taken_in_and_trained_on(tab, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATCH_FORCING_DATA", str(tmp_path / "data"))
+    with zipfile.ZipFile(tmp_path / "own.zip", "w") as z:
+        for i in range(8):
+            path = tmp_path / f"{i}.png"
+            Image.fromarray(np.full((20, 30, 3), 30 * i, np.uint8)).save(path)
+            z.write(path, f"{'dark' if i < 4 else 'light'}/{i}.png")
+        z.writestr("light/bad_*.png", "not a picture")
+    own: OwnPictures = tab.own
+    said, pending, question = own.on_files([str(tmp_path / "own.zip")])
+    assert "8 pictures in 2 classes" in said and "bad\\_\\*.png" in said and question["visible"]
+    said, _, _, chosen, _ = own.on_use(pending)
+    assert places.is_set(chosen["value"])
+    values = given(tab, dataset="folder", model="nano", steps=2, batch_size=2)
+    knob = tab.data_knobs.keys.index(("folder", "path"))
+    values[7 + len(tab.config) + knob] = chosen["value"]
+    _, made, _ = tab.recipe(tuple(values))
+    tab.jobs.check(made)
+    assert made.data_settings["path"] == chosen["value"]
+    assert "no longer waiting" in own.on_use(pending)[0] and "no longer waiting" in own.on_use("../x")[0]
+    assert own.on_files([str(tmp_path / "gone.zip")])[1] is None
+    assert "Dropped" in own.on_drop(own.on_files([str(tmp_path / "0.png")])[1])[0]
+
+
+def test_orders_reach_the_run_and_refusals_are_sentences(tab):
+    tab.jobs.create("ordered", ENDLESS, QUICK, start=False)
+    event = lambda **data: SimpleNamespace(_data=data)  # noqa: E731
+    assert "not running" in tab.on_act(event(run="ordered", what="stop"))[0]
+    assert "no such order" in tab.on_act(event(run="ordered", what="__init__"))[0]
+    assert "There is no run" in tab.on_act(event(run="gone", what="pause"))[0]
+    note, name, forking, *updates = tab.on_act(event(run="ordered", what="fork"))
+    assert name == "ordered" and forking["visible"] and updates[7]["value"] == 900_000
+    assert tab.on_act(event(run="ordered", what="delete"))[0] == "" and "ordered" not in tab.jobs.names()
+
+
+def test_intervals_fit_the_length():
+    for steps in (1, 50, 2000, 10**6):
+        every = intervals(steps, 100)
+        assert every.log >= 1 and every.save >= 10
+
+
+@needs_chromium
+def test_a_training_in_the_browser(page, served, runs):  # noqa: F811
+    """Start, see the curve move, reload, stop, resume, open in Explore."""
+    jobs = Jobs(runs)
+    jobs.configure(nice=0)
+    page.goto(served.address + "?tab=train")
+    page.wait_for_selector("#train-start")
+    page.get_by_label("Name").fill("browsed")
+    page.get_by_label("Network size").click()
+    page.get_by_role("option", name="nano").click()
+    page.get_by_label("steps", exact=False).first.fill("200000")
+    page.click("#train-start")
+    row = ".pft-run[data-run=browsed]"
+    page.wait_for_selector(f"{row}[data-state=running]", timeout=120_000)
+    points = "() => document.querySelector('[data-plot=mse]')?.calcdata?.[0]?.length || 0"
+    page.wait_for_function(points)
+    before = page.evaluate(points)
+    page.wait_for_function(f"(before) => ({points})() > before", arg=before, timeout=120_000)
+    page.reload()
+    page.wait_for_selector(f"{row}[data-state=running]")
+    page.click("[data-act=save_now]")
+    until(lambda: jobs.kept("browsed"), "the network to be kept")
+    page.wait_for_selector("text=Open in Explore")
+    page.click("[data-act=stop]")
+    page.wait_for_selector(f"{row}[data-state=stopped]", timeout=120_000)
+    assert "goes on from step" in page.inner_text(f"{row} .pft-message")
+    stopped_at = jobs.get("browsed").saved_step
+    page.click("[data-act=resume]")
+    page.wait_for_selector(f"{row}[data-state=running]", timeout=120_000)
+    until(lambda: jobs.get("browsed").step > stopped_at, "it to go on")
+    assert jobs.get("browsed").resumed_from == stopped_at
+    page.click("[data-act=force_stop]")
+    page.wait_for_selector(f"{row}[data-state=interrupted]", timeout=120_000)
+    page.click("text=Open in Explore")
+    page.wait_for_function("() => [...document.querySelectorAll('input')].some((i) => i.value === 'runs/browsed')")
+    page.click("#explore-run")
+    page.wait_for_function(
+        "() => window.__viewer?.runs[0]?.status.state === 'done' && __viewer.runs[0].meta.network === 'runs/browsed'"
+    )
+    page.goto(served.address + "?tab=train&runs=browsed")
+    page.click("[data-act=ask]")
+    page.click("[data-act=delete]")
+    page.wait_for_selector(row, state="detached")
+    assert "browsed" not in jobs.names()
+
+
+def test_settings_of_the_machine_are_checked(tab):
+    assert tab.on_setting("parallel", 2) == "" and tab.jobs.settings.parallel == 2
+    assert "parallel must" in tab.on_setting("parallel", 0) and tab.jobs.settings.parallel == 2
+    tab.on_setting("parallel", 1)

@@ -1,0 +1,153 @@
+"""The viewer in Chromium, beyond a single plain run: mixed grids, guidance, edits, painting, the switches."""
+
+import torch
+from app_world import CLASSES, spec
+from test_browser import ENDED, browser, page, pytestmark, served, slow, visit  # noqa: F401
+
+from pf_core.models import build, checkpoint, preset
+
+EDITS = [
+    {"kind": "head_start", "patches": [5, 6], "outer": 1, "amount": 0.3},
+    {"kind": "clean", "patches": [0], "outer": 0, "image": 0, "source": "x1_hat"},
+]
+NAMELESS = """() => [...document.querySelectorAll(".pf-viewer :is(button, select, input)")]
+  .filter((e) => e.offsetParent)
+  .filter((e) => ![e.ariaLabel, e.textContent, e.labels?.[0]?.textContent].some((words) => words?.trim()))
+  .map((e) => e.outerHTML)"""
+
+
+def show(page, served, *specs, **options):  # noqa: F811
+    """Run these and show them on one clock."""
+    visit(page, served)
+    runs = [{"id": (run := served.start(each)).id, "label": run.label} for each in specs]
+    page.evaluate("(value) => window.__viewer.show(value)", {"runs": runs, **options})
+    page.wait_for_function("(n) => window.__viewer.runs.length === n", arg=len(specs))
+    page.wait_for_function(ENDED)
+
+
+def point(page, panel, x, y, run=0):  # noqa: F811
+    """Move the pointer to a place in [0, 1] x [0, 1] of a run's panel; the place on the page."""
+    frame = page.locator(f".pfv-run >> nth={run} >> figure[data-panel={panel}] .pfv-frame")
+    frame.scroll_into_view_if_needed()
+    box = frame.bounding_box()
+    at = box["x"] + box["width"] * x, box["y"] + box["height"] * y
+    page.mouse.move(*at)
+    return at
+
+
+def test_runs_of_other_grids_and_shapes_share_one_place(page, served):  # noqa: F811
+    torch.manual_seed(5)
+    model = build(preset("nano", input_size=(24, 48), patch_size=8))  # 3 x 6 patches, not square
+    checkpoint.save(checkpoint.FOLDER / "wide.safetensors", model, CLASSES, {})
+    show(page, served, spec(), spec(checkpoint="wide", sampler="euler"), spec(checkpoint="shapes-exact", labels=[None]))
+    point(page, "x1", 0.9, 0.9)
+    page.wait_for_function("document.querySelectorAll('.pfv-say')[1].textContent.startsWith('Row 3, column 6')")
+    said = page.locator(".pfv-say").all_inner_texts()
+    assert [s.split(" \u2014")[0] for s in said] == ["Row 4, column 4", "Row 3, column 6", "Row 8, column 8"]
+    assert page.locator(".pfv-cross:not(.pfv-pin):visible").count() == 3 * 5
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('.pfv-frame canvas')].filter((c) => c.clientWidth)"
+        ".map((c) => [c.width, c.height, c.clientWidth, c.clientHeight])"
+    )
+    assert {(w, h) for w, h, *_ in sizes} == {(32, 32), (48, 24)}
+    assert all(W % w == 0 and W // w == H // h >= 3 for w, h, W, H in sizes)
+    page.click("[data-image=all]")
+    point(page, "t", 0.9, 0.9, run=1)
+    page.wait_for_function("document.querySelector('.pfv-say').textContent.includes('image 2')")
+    assert page.evaluate("document.querySelectorAll('.pfv-run canvas')[0].width") == 32 * 2 + 2
+    (checkpoint.FOLDER / "wide.safetensors").unlink()
+
+
+def test_what_was_done_by_hand_is_shown(page, served):  # noqa: F811
+    show(page, served, spec(nfe=12, edits=EDITS))
+    said = page.inner_text(".pfv-edits")
+    assert "head start 0.3: 2 patches of all images, at outer step 2" in said
+    assert "make clean from the run's own x1_hat: 1 patch of image 1, at outer step 1" in said
+    page.evaluate("window.__viewer.go(0)")
+    rims = "document.querySelector('.pfv-edited').getAttribute('d').split('M').length - 1"
+    page.wait_for_function(f"{rims} === 1")  # the head start comes later
+    assert page.inner_text(".pfv-readout").startswith("outer step 1 of 6, probe, NFE 1 of")
+    page.evaluate("window.__viewer.go(4)")
+    page.wait_for_function(f"{rims} === 3")
+    point(page, "x", 0.3, 0.3)
+    page.wait_for_function("document.querySelector('.pfv-say').textContent.includes('edited (head start 0.3)')")
+    for k in range(page.evaluate("window.__viewer.frames")):  # every sentence can be said
+        page.evaluate("(k) => window.__viewer.go(k)", k)
+    assert "done" in page.inner_text(".pfv-say")
+
+
+def test_patches_are_painted(page, served):  # noqa: F811
+    show(page, served, spec())
+    page.evaluate("""() => {
+      window.news = [];
+      window.__viewer.brush.start({ patches: [15], onchange: (each) => window.news.push(each) });
+    }""")
+    point(page, "x", 0.1, 0.1)
+    page.mouse.down()
+    point(page, "x", 0.9, 0.1)
+    page.mouse.up()
+    assert page.evaluate("window.__viewer.brush.patches")[0] == 0 and page.evaluate("window.news.at(-1).done")
+    assert 3 in page.evaluate("window.news.at(-1).patches") and 15 in page.evaluate("window.news[0].patches")
+    assert page.evaluate("window.__viewer.pin") is None
+    page.mouse.click(*point(page, "easy", 0.9, 0.9))  # rubs out, in any panel
+    assert 15 not in page.evaluate("window.__viewer.brush.patches")
+    page.evaluate("window.__viewer.brush.patches = [7]")  # as an undo would
+    page.wait_for_function("document.querySelector('.pfv-painted').getAttribute('d').split('M').length === 2")
+    page.focus("figure[data-panel=x] .pfv-frame")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press(" ")
+    assert page.evaluate("window.__viewer.brush.patches") == [7, 9]
+    page.evaluate("window.__viewer.brush.stop()")
+    page.wait_for_function("document.querySelector('.pfv-painted').getAttribute('d') === ''")
+
+
+def test_guidance_and_the_scale_per_frame(page, served):  # noqa: F811
+    show(page, served, spec(cfg_scale=3.0))
+    assert page.inner_text("figure[data-panel=sigma] figcaption").startswith("\u03c3 extrapolated")
+    assert page.inner_text("figure[data-panel=cond] figcaption").startswith("\u03c3 conditional")
+    page.evaluate("window.__viewer.go(3)")
+    point(page, "cond", 0.6, 0.6)
+    page.wait_for_function("document.querySelector('.pfv-say').textContent.includes('(extrapolated; conditional ')")
+    ticks = "document.querySelector('figure[data-panel=sigma] .pfv-ticks').textContent"
+    fixed = page.evaluate(ticks)
+    page.check("[data-set=perFrame]")
+    page.wait_for_function(f"(fixed) => {ticks} !== fixed", arg=fixed)
+    page.uncheck("[data-set=perFrame]")
+    page.wait_for_function(f"(fixed) => {ticks} === fixed", arg=fixed)
+
+
+def test_the_first_run_is_drawn_while_the_others_wait(page, served, slow):  # noqa: F811
+    visit(page, served)
+    runs = [served.start(spec(nfe=64, seeds=[k])) for k in range(2)]
+    page.evaluate("(runs) => window.__viewer.show({ runs })", [{"id": r.id, "label": r.label} for r in runs])
+    page.wait_for_function("window.__viewer.ready && window.__viewer.frames > 3")
+    assert runs[1].state == "waiting" and "waiting" in page.locator(".pfv-state").nth(1).inner_text()
+    for key in ("Home", "Shift+ArrowRight", "End"):
+        page.keyboard.press(key)
+    slow.pause = 0.0
+    page.wait_for_function(ENDED)
+    widths = page.evaluate("[...document.querySelectorAll('figure[data-panel=x] canvas')].map((c) => c.width)")
+    assert widths == [32, 32] and page.evaluate("window.__viewer.frames") == 65
+
+
+def test_everything_by_keys(page, served):  # noqa: F811
+    show(page, served, spec(seeds=[0, 1, 2]))
+    page.focus(".pfv-images button")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("window.__viewer.image") == 1
+    for _ in range(40):  # Tab comes by the picture, the switches, the film bar, the transport, the cards
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('.pfv-frame')"):
+            break
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('.pfv-say').textContent.startsWith('Row 3, column 4')")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.getAttribute('role')") == "slider"
+    page.keyboard.press("Home")
+    page.wait_for_function(
+        "document.activeElement.getAttribute('aria-valuetext').startsWith('outer step 1 of 4, outer')"
+    )
+    assert page.evaluate(NAMELESS) == []

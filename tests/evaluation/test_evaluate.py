@@ -1,0 +1,176 @@
+import json
+from contextlib import suppress
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from helpers import bundle, write_checkpoint
+
+from pf_core import flow
+from pf_core.cli import main
+from pf_core.cli.report import table
+from pf_core.data.shapes import shapes
+from pf_core.errors import InputError
+from pf_core.evaluation.evaluate import compare, draw, real_against_real, shards, summarise
+from pf_core.evaluation.judges import shapes as judges
+from pf_core.evaluation.studies import STUDIES
+from pf_core.models import checkpoint
+from pf_core.models.conditioning import ClassLabels
+from pf_core.sampling.run import SampleSpec
+from pf_core.types import Prediction
+
+
+def test_the_shipped_judge_recognises_held_out_shapes_and_textures():
+    judge, record = judges.load()
+    found = judges.accuracy(judge, shapes(), 1000)
+    assert min(found["shape"], found["texture"]) >= 0.98
+    assert record["command"] and min(record["held_out_accuracy"][k] for k in ("shape", "texture")) >= 0.98
+
+
+def test_a_new_judge_learns():
+    losses = [loss for _, loss, _ in judges.train_judge(shapes(), steps=25, batch=32)]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("content", [b"", b"text"])
+def test_a_wrong_judge_file_is_a_sentence(tmp_path, content):
+    (tmp_path / "judge.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match="not a judge"):
+        judges.load(tmp_path / "judge.safetensors")
+    with pytest.raises(InputError, match="no judge"):
+        judges.load(tmp_path / "none.safetensors")
+
+
+def test_real_images_are_as_good_as_it_gets():
+    found = real_against_real(400, shapes())
+    assert found["accuracy"]["value"] > 0.98 and found["precision"]["value"] > 0.8 and found["recall"]["value"] > 0.8
+    seen = judges.load()[0].judge(shapes().batch(range(400)).images.flip(3).roll(5, 3).mul(0.7))
+    fields = (seen.shape.numpy(), seen.texture.numpy(), seen.features.numpy())
+    spoilt = compare(*fields, shapes().batch(range(400)).labels.numpy(), shapes())
+    assert spoilt["frechet"]["interval"][0] > 1.5 * found["frechet"]["interval"][1]
+
+
+def test_shards_take_classes_and_seeds_in_turn():
+    parts = shards(SampleSpec("n"), range(7, 127), 10)
+    assert [len(p.seeds) for p in parts] == [50, 50, 20]
+    assert [s for p in parts for s in p.seeds] == list(range(7, 127))
+    assert all(label == seed % 10 for p in parts for seed, label in zip(p.seeds, p.labels, strict=True))
+
+
+def test_an_evaluation_resumes_and_gives_the_same_numbers(tmp_path):
+    parts = shards(SampleSpec("nano", "euler", nfe=2), range(100), 10)
+    first = list(draw(bundle(), parts, tmp_path))
+    files = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
+    assert len(files) == 2
+    broken = next(iter(files))
+    broken.write_bytes(broken.read_bytes()[:100])
+    again = list(draw(bundle(), parts, tmp_path))
+    assert [p for p in files if p.stat().st_mtime_ns != files[p]] == [broken]
+    assert all(np.allclose(a["features"], b["features"]) for a, b in zip(first, again, strict=True))
+    found = summarise(again, shapes())
+    assert found["images"] == 100 and found["nfe"] == 2 and 0 <= found["accuracy"]["value"] <= 1
+    low, high = found["frechet"]["interval"]
+    assert 0 < low < high
+
+
+def test_the_evaluate_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
+    write_checkpoint(tmp_path, "net")
+    argv = ["evaluate", "--checkpoint", "net", "--sampler", "euler", "--nfe", "1", "--samples", "20"]
+    assert main([*argv, "--seeds", "5", "--out", str(tmp_path / "x.json")]) == 0
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert found["images"] == 20 and found["seeds"] == "5-24" and found["recipe"]["sampler"] == "euler"
+    capsys.readouterr()
+    assert main(["evaluate", "--checkpoint", "net", "--out", str(tmp_path / "x.txt")]) == 2
+    assert main(["evaluate", "--checkpoint", "net", "--nfe", "0", "--out", str(tmp_path / "y.json")]) == 2
+    assert main(["evaluate", "--out", str(tmp_path / "y.json")]) == 2
+    assert main([*argv, "--seeds", "0-19", "--out", str(tmp_path / "y.json")]) == 2  # --samples stands there too
+    assert main([*argv[:-2], "--seeds", "0-19,3", "--out", str(tmp_path / "y.json")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 5 and not (tmp_path / "y.json").exists()
+
+
+def test_seeds_may_have_gaps_and_a_stopped_evaluation_goes_on_to_the_same_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
+    write_checkpoint(tmp_path, "net")
+    argv = ["evaluate", "--checkpoint", "net", "--sampler", "euler", "--nfe", "1", "--seeds", "3,90-148,200-259"]
+
+    def found(name):
+        assert main([*argv, "--out", str(tmp_path / f"{name}.json")]) == 0
+        numbers = json.loads((tmp_path / f"{name}.json").read_text())
+        assert numbers.pop("seconds_per_image")["value"] > 0
+        return numbers
+
+    whole = found("whole")
+    assert whole["seeds"] == "3,90-148,200-259" and whole["images"] == 120
+
+    judge, seen = judges.ShapesJudge.judge, []
+
+    def stop(self, images, **options):
+        if len(images) <= 50 and len(seen) == 2:  # a shard of ours, the third
+            raise KeyboardInterrupt
+        seen.append(len(images))
+        return judge(self, images, **options)
+
+    monkeypatch.setattr(judges.ShapesJudge, "judge", stop)
+    with suppress(KeyboardInterrupt):
+        main([*argv, "--out", str(tmp_path / "stopped.json")])
+    assert not (tmp_path / "stopped.json").exists() and len(list((tmp_path / "stopped.parts").iterdir())) == 2
+    monkeypatch.setattr(judges.ShapesJudge, "judge", judge)
+    assert found("stopped") == whole
+
+
+def test_a_network_without_classes_is_judged_without_them(tmp_path):
+    net = replace(bundle(num_classes=0), conditioner=ClassLabels(0, []))
+    parts = shards(SampleSpec("nano", "euler", nfe=1), range(20), 0)
+    found = summarise(list(draw(net, parts, tmp_path)), shapes())
+    assert found["accuracy"] is None and 0 <= found["texture_confidence"]["value"] <= 1
+    (tmp_path / "x.json").write_text(json.dumps(found | {"recipe": parts[0].to_dict()}))
+    assert "| nano | `euler` | 1 | 1 | 20 |  |" in table(tmp_path)
+
+
+def test_what_the_judge_does_not_know_is_refused(tmp_path):
+    with pytest.raises(InputError, match="judge knows `shapes` of 3x32x32"):
+        next(draw(bundle(input_size=64), shards(SampleSpec("nano"), range(1), 10), tmp_path))
+
+
+class Truthful(torch.nn.Module):
+    """Predicts no motion, and exactly how wrong that is."""
+
+    def __init__(self, scale=1.0):
+        super().__init__()
+        self.grid, self.channels, self.scale, self.i = bundle().grid, 3, scale, 0
+        sample = shapes().batch(range(2**31, 2**31 + 40))
+        x0 = flow.Source().draw(list(range(40)), (3, 32, 32))
+        self.error = self.grid.to_patches((sample.images - x0) ** 2)
+
+    def __call__(self, x, t, y):
+        logvar = self.grid.to_pixels((self.error * self.scale).log())
+        return Prediction(torch.zeros_like(x), logvar, torch.zeros_like(x), logvar)
+
+
+def study(model):
+    net = SimpleNamespace(
+        model=model, grid=model.grid, shape=(3, 32, 32), source=flow.Source(), training={}, name="truth",
+        predicts_difficulty=True, device=torch.device("cpu"),
+    )  # fmt: skip
+    return STUDIES["difficulty"].fn(net, images=40)
+
+
+def test_a_network_that_knows_its_error_scores_one():
+    for numbers in study(Truthful())["t"].values():
+        assert numbers["spearman"]["value"] == pytest.approx(1)
+        assert numbers["predicted_over_true"]["value"] == pytest.approx(1, rel=1e-4)
+
+
+def test_an_overconfident_network_is_found_out():
+    numbers = study(Truthful(0.5))["t"]["0.5"]
+    assert numbers["predicted_over_true"]["value"] == pytest.approx(0.5, rel=1e-4)
+    low, high = numbers["background_over_hard_sigma"]["interval"]
+    assert low <= numbers["background_over_hard_sigma"]["value"] <= high
+
+
+def test_a_network_without_difficulty_is_refused():
+    with pytest.raises(InputError, match="predicts no difficulty"):
+        STUDIES["difficulty"].fn(bundle(predict_uncertainty=False))

@@ -1,0 +1,100 @@
+"""Studies on networks whose answer is known: the exact denoiser of a few images, and one that is wrong on purpose."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import bundle
+
+from pf_core.data.shapes import SHAPES, shapes
+from pf_core.errors import InputError
+from pf_core.evaluation.judges import shapes as judges
+from pf_core.evaluation.metrics import moments
+from pf_core.evaluation.studies import STUDIES
+from pf_core.evaluation.studies.equal_cost import CAPPED, _Capped
+from pf_core.models.checkpoint import Bundle
+from pf_core.models.codecs import pixels
+from pf_core.models.conditioning import ClassLabels
+from pf_core.models.oracle import from_dataset
+from pf_core.patches import PatchGrid
+from pf_core.types import PatchTime, Prediction
+
+CONFIG = {"timesteps": "ltg", "timestep_settings": {"loc": 0.5}}
+
+
+def exact(count=40, model=None, **recipe):
+    """The oracle of the first images, as a bundle that says so in its record."""
+    model = model or from_dataset(shapes(), count, PatchGrid(32, 32, 8))
+    recipe |= {"dataset": "shapes", "data_settings": {"count": count}}
+    return Bundle("exact", model, pixels(), ClassLabels(10, list(SHAPES)), training={"recipe": recipe})
+
+
+class Bold(torch.nn.Module):
+    """The exact denoiser, but with a velocity a tenth too large and half the variance."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.grid, self.channels = model, model.grid, model.channels
+
+    def forward(self, x, t, y):
+        seen = self.model(x, t, y)
+        return Prediction(1.1 * seen.v, seen.logvar - 0.693147, seen.v_cond, seen.logvar_cond)
+
+
+def test_the_oracle_agrees_with_itself():
+    found = STUDIES["exactness"].fn(exact(), states=40)
+    assert found["images"] == 40 and found["velocity_error_share"]["value"] < 1e-9
+    assert found["logvar_correlation"]["value"] == pytest.approx(1)
+    assert found["predicted_over_true"]["value"] == pytest.approx(1, abs=1e-4)
+
+
+def test_a_wrong_network_is_found_out():
+    found = STUDIES["exactness"].fn(exact(model=Bold(exact().model), config=CONFIG), states=40)
+    assert found["velocity_error_share"]["value"] == pytest.approx(0.01, rel=1e-3)
+    assert found["predicted_over_true"]["interval"][1] < 0.55  # half, and less for the error that it does not expect
+
+
+@pytest.mark.parametrize("name, words", [("exactness", "finite data set"), ("probe_gain", "predicts no difficulty")])
+def test_a_network_that_a_study_cannot_look_at_is_refused(name, words):
+    with pytest.raises(InputError, match=words):
+        STUDIES[name].fn(bundle(predict_uncertainty=False))
+
+
+def test_true_context_helps_a_perfect_network_and_its_own_does_not():
+    """E[u|x] is the best guess from x; a probe of its own adds nothing to x, the truth does."""
+    found = STUDIES["probe_gain"].fn(exact(), images=60)["t"]
+    assert set(found) == {"0.1", "0.2", "0.3", "0.5", "0.8"}
+    early = found["0.1"]
+    assert early["true 2"]["interval"][1] < 0 and early["true 3"]["value"] < early["true 1.4"]["value"]
+    assert all(early[f"own {ratio}"]["interval"][1] > 0 for ratio in ("1.4", "2", "3"))
+
+
+def test_equal_cost_compares_paired_runs(monkeypatch):
+    # the package's attribute of this name is the function
+    module = sys.modules["pf_core.evaluation.studies.equal_cost"]
+    monkeypatch.setattr(module, "RATIOS", (1.4, 3.0))
+    monkeypatch.setattr(module, "SHARES", (0.6,))
+    seen = judges.load()[0].judge(shapes().batch(range(200)).images)
+    monkeypatch.setattr(module, "reference", lambda data: moments(seen.features.numpy()))
+    found = STUDIES["equal_cost"].fn(bundle(), images=20, steps=2)
+    first, second, *ahead = found["rows"]
+    assert (first["sampler"], first["nfe"], second["nfe"]) == ("euler", 2, 3)
+    assert [row["settings"] for row in ahead] == [
+        {"p": p, "ratio": r} for p, r in ((0.4, 1.4), (0.4, 3.0), (0.6, 1.4), (0.4, 1.4))
+    ]
+    assert ahead[-1]["t_at_most"] == CAPPED
+    assert first["minus_euler_of_equal_steps"] == {"value": 0, "interval": [0, 0]}
+    for row in ahead:
+        assert row["nfe"] == 3 and row["minus_euler_of_equal_steps"]["value"] == pytest.approx(
+            row["frechet"]["value"] - first["frechet"]["value"]
+        )
+
+
+def test_a_capped_network_hears_of_no_later_time():
+    net = bundle()
+    x, y = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 2])
+    late, cap = (PatchTime.shared(torch.full((2,), t), net.grid.n) for t in (1.0, CAPPED))
+    capped = replace(net, model=_Capped(net.model)).model
+    assert torch.equal(capped(x, late, y).v, net.model(x, cap, y).v)
+    assert not torch.equal(net.model(x, late, y).v, net.model(x, cap, y).v)
