@@ -103,10 +103,10 @@ def serve(asked: argparse.Namespace) -> str | None:
     except InputError as e:
         return str(e)
     import torch
-    from pf_core.runs.process import cpu_threads
 
     from app.state import Session
     from app.ui import launch
+    from pf_core.training.process import cpu_threads
 
     torch.set_num_threads(cpu_threads(most=4))
     session = Session()

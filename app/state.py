@@ -52,9 +52,16 @@ class Session:
         exact = checkpoint.ORACLES
         return [(f"{name} (exact, no network)" if name in exact else name, name) for name in self.networks()]
 
+    def notice(self) -> str:
+        """What is wrong with files that should be here, as sentences; "" if all are well."""
+        said = " ".join(f"{name} is left out: {reason}" for name, reason in checkpoint.unreadable().items())
+        return said.replace(f"{checkpoint.FOLDER}/", "")
+
     def bundle(self, name: str) -> Bundle:
         """A shipped network or a training run's ("runs/NAME", "runs/NAME@STEP"), loaded once, and again when its file
         changes. Raises InputError for any other name: no path comes in here."""
+        if reason := checkpoint.unreadable().get(name):
+            raise InputError(reason)
         if name not in checkpoint.names() and not checkpoint.is_run(name):
             raise InputError(f"There is no network {name!r} here. Known: {', '.join(self.networks()) or 'none yet'}.")
         with self._loading:

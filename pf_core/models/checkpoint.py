@@ -94,8 +94,11 @@ def _shipped() -> list[Path]:
     return sorted(FOLDER.glob("*.safetensors"))
 
 
+CHECKED_WHOLE = 64 * 2**20  # bytes of a file whose weights are looked at before it is listed
+
+
 def _damage(path: Path) -> str | None:
-    """Why a file cannot be used, as far as its header and its size tell; None if nothing is wrong."""
+    """Why a file cannot be used, as far as its header and, unless it is large, its weights tell; None if it can."""
     try:
         stat = path.stat()
     except OSError as e:
@@ -112,6 +115,8 @@ def _damage_of(path: Path, written: int, size: int) -> str | None:
                 model = SiT(SiTConfig(**header["model"]))
             model.load_state_dict({k: torch.empty(shape, device="meta") for k, shape in weights.items()}, assign=True)
             _parts(header, model)
+            if size <= CHECKED_WHOLE:
+                _check_finite(_open(path, with_weights=True)[1])
     except InputError as e:
         return str(e)
     return None
@@ -258,11 +263,15 @@ def _network(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> SiT:
     """In fp32. What is raised for weights that do not fit, before memory is taken for the network, is a sentence."""
     with torch.device("meta"):
         model = SiT(SiTConfig(**config))
-    if not all(v.isfinite().all() for v in weights.values()):
-        raise ValueError("not all weights are finite numbers")
+    _check_finite(weights)
     model.load_state_dict({k: v.float() for k, v in weights.items()}, assign=True)
     model.pos_embed.data = position_embedding(model.grid, model.config.hidden_size)  # exact, not the rounded copy
     return model
+
+
+def _check_finite(weights: dict[str, torch.Tensor]) -> None:
+    if not all(v.isfinite().all() for v in weights.values()):
+        raise ValueError("not all weights are finite numbers")
 
 
 def _source(given: dict[str, Any], model: SiT) -> Source:
