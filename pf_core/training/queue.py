@@ -36,6 +36,7 @@ from pf_core.training.status import (
     look_anyway,
     read_job,
     trainer,
+    trains,
 )
 from pf_core.training.store import SETTINGS, RunStore, Settings, checked_name
 
@@ -207,9 +208,11 @@ class Jobs(RunStore):
         folder = self.folder(name)
         with self._locked():
             living = trainer(folder)
-            if look_anyway(folder).state in ENDED:
+            state = look_anyway(folder).state
+            if state in ENDED:
                 raise InputError(f"{name} is not running: there is nothing to stop.")
-            self._write(folder, queued=None, **({"stop": how, "stopped": living[1]} if living else {}))
+            if state != UNREADABLE:
+                self._write(folder, queued=None, **({"stop": how, "stopped": living[1]} if living else {}))
             if living:
                 process.send(*living, number)
         if how == "forced" and living:
@@ -222,7 +225,7 @@ class Jobs(RunStore):
         folder = self.folder(name)
         with self._locked():
             info = look_anyway(folder)
-            if info.state not in (*ENDED, UNREADABLE) or (info.state == UNREADABLE and trainer(folder)):
+            if info.state not in (*ENDED, UNREADABLE) or (info.state == UNREADABLE and trains(folder)):
                 raise InputError(f"{name} is {info.state}: stop it first.")
             disk.remove(folder.path)
 

@@ -96,6 +96,12 @@ def trainer(folder: RunFolder) -> tuple[int, str] | None:
     return None
 
 
+def trains(folder: RunFolder) -> bool:
+    """Whether a process trains this run now and is not at its end."""
+    status = folder.status()
+    return trainer(folder) is not None and not (status and status.state in (STOPPED, FINISHED, FAILED))
+
+
 def look_anyway(folder: RunFolder) -> Info:
     """As `look`, but a folder that cannot be read is an Info that says why."""
     try:

@@ -12,7 +12,7 @@ from pf_core.models import checkpoint
 from pf_core.registry import Knob, parameters
 from pf_core.training import disk
 from pf_core.training.run_dir import RunFolder
-from pf_core.training.status import QUEUED, UNREADABLE, Info, look, look_anyway, read_job
+from pf_core.training.status import QUEUED, UNREADABLE, Info, look_anyway, read_job
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class RunStore:
         return [replace(i, place=order.index(i.name) + 1) if i.name in order else i for i in infos]
 
     def get(self, name: str) -> Info:
-        """Raises InputError."""
-        info = look(self.folder(name))
+        """As in `all`. Raises InputError for a name that no run has."""
+        info = look_anyway(self.folder(name))
         return next((i for i in self.all() if i.name == name), info) if info.state == QUEUED else info
 
     def queue(self) -> list[str]:
