@@ -3,6 +3,8 @@
 A file of a few megabytes can ask for gigabytes: a million `{}`, a megabyte of zeros in a kilobyte of zlib, a header of
 a hundred megabytes. So sizes are looked at before anything is read, and the text of a JSON value is counted before it
 is parsed. The limits lie above the largest thing that we write: a recipe of 64 edits that name 4096 patches each.
+
+And the one place where bytes that a person brings become text: `decoded`.
 """
 
 import codecs
@@ -16,27 +18,39 @@ from typing import Any, BinaryIO
 
 from safetensors import safe_open
 
+from pf_core.errors import InputError
+
 MOST_JSON = 6 * 2**20  # bytes of a JSON text
 MOST_VALUES, MOST_NAMES, MOST_NESTED = 300_000, 50_000, 20_000  # commas, colons, brackets in it
 MOST_HEADER = 12 * 2**20  # bytes of a safetensors header: it holds a recipe as text within text
 _CHUNKS = 100_000  # parts of a picture or film that are looked at
 
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+_MARKS = {  # at the beginning of a text; those of UTF-32 first, as one begins like UTF-16's
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def encoding_of(start: bytes) -> str:
+    """How a text is encoded, by the mark (BOM) in its first four bytes; UTF-8 where there is none."""
+    return next((codec for mark, codec in _MARKS.items() if start.startswith(mark)), "utf-8")
+
+
+def decoded(content: bytes, name: str = "The text") -> str:
+    """A text that a person brings: UTF-8 with or without a mark, UTF-16 or UTF-32 with one. Raises InputError."""
+    try:
+        text = content.decode(encoding_of(content[:4]))
+    except UnicodeDecodeError:
+        raise InputError(f"{name} is not in UTF-8, nor in UTF-16 with its mark: save it as UTF-8.") from None
+    if "\0" in text:  # UTF-16 without its mark, or no text at all
+        raise InputError(f"{name} is no text, or is in UTF-16 without its mark: save it as UTF-8.")
+    return text
 
 
 # text
-
-
-def decoded(content: bytes) -> str:
-    """Text in UTF-8, or in UTF-16 or UTF-32 if its byte order mark says so; without the mark. Raises ValueError."""
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
-    return content.decode(encoding).removeprefix("\ufeff")
 
 
 def parse_json(text: str | bytes) -> Any:

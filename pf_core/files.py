@@ -14,6 +14,8 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from pf_core import bounded
+from pf_core.bounded import decoded as decoded
+from pf_core.bounded import encoding_of as encoding_of
 from pf_core.errors import InputError
 
 

@@ -87,6 +87,9 @@ def _follow(steps: Iterator[TrainStep], folder: RunFolder, recipe: TrainRecipe) 
             print(f"Goes on from step {saved:,} of {recipe.config.steps:,}.", flush=True)
     bar = tqdm(total=recipe.config.steps, initial=saved, unit="step", disable=None, dynamic_ncols=True)
     for at in steps:
+        if at.step == saved + 1:
+            for note in files.read_json(folder.path / "data.json").get("notes", []):
+                bar.write(note)
         if at.step % 10 == 0:
             speed = f"{recipe.config.batch_size * (bar.format_dict['rate'] or 0):.0f} images/s"
             bar.set_postfix_str(f"mse {at.losses.mse.item():.4f}, {speed}", refresh=False)

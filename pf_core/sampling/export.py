@@ -240,7 +240,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         else:
             recipe = bounded.parse_json(bounded.text_inside(path, ("recipe", "comment")))
     except _UNREADABLE as e:
-        reason = f" ({e})" if type(e) is ValueError else ""
+        reason = f" ({str(e).rstrip('.')})" if type(e) in (ValueError, InputError) else ""
         raise InputError(f"{path} holds no recipe{reason}: give a file that `sample` or the app exported.") from None
     if not isinstance(recipe, dict):
         raise InputError(f"{path} holds no recipe: give a file that `sample` or the app exported.")

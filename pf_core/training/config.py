@@ -20,12 +20,16 @@ _EVERY = Knob(0, 10**9, "every so many steps; 0: never")
 
 
 _KINDS = {"dataset": str, "data_settings": dict, "model": str, "model_settings": dict, "difficulty": bool}
-_KINDS |= {"init": (str, type(None))}
+_KINDS |= {"init": (str, type(None)), "rules": (int, type(None))}
 
 
 @dataclass(frozen=True)
 class TrainRecipe:
-    """Everything that decides a training run, as JSON. `difficulty` False trains the SiT baseline: no variance head."""
+    """Everything that decides a training run, as JSON. `difficulty` False trains the SiT baseline: no variance head.
+
+    rules: by which version of the reading rules the data set's files were read when the run began; None where there are
+    no files, or in recipes from before there were versions.
+    """
 
     dataset: str = "shapes"
     data_settings: dict[str, Any] = field(default_factory=dict)
@@ -34,6 +38,7 @@ class TrainRecipe:
     difficulty: bool = True
     init: str | None = None
     config: TrainConfig = field(default_factory=TrainConfig)
+    rules: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))

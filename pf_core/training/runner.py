@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -52,6 +52,7 @@ def execute(
     made = None
     if not resume:
         made = prepare(recipe)  # refuses what is wrong before anything is written
+        recipe = replace(recipe, rules=getattr(made[0], "rules", None))
         folder.start(recipe, intervals, tensorboard=tensorboard)
     saved = folder.saved_step() if resume else 0
     with Desk(folder, recipe.config.steps, saved) as desk:
@@ -114,7 +115,7 @@ class Sitting:
         start = state["step"] if state else 0
         self.data, self.begin, self.away, self.last = data, time.perf_counter(), 0.0, None
         self._logged = None
-        pin(self.folder, data, start)
+        pin(self.folder, data, start, self.recipe.rules)
         self.folder.forget_after(start)
         with Events(self.folder.path / "tensorboard", tensorboard, start) as self.events:
             for at in train(model, data, self.recipe.config, state):
@@ -251,13 +252,20 @@ class Sitting:
         checkpoint.save(path, ema, list(self.data.names), about, self.recipe.config.source)
 
 
-def pin(folder: RunFolder, data, step: int) -> None:
-    """Write down which pictures a run is trained on. Raises InputError if a run that has come to `step` saw others."""
+def pin(folder: RunFolder, data, step: int, rules: int | None) -> None:
+    """Write down which pictures a run is trained on. Raises InputError if a run that has come to `step` saw others, or
+    saw them otherwise: rules is the version of the reading rules that it began under."""
     facts, path = getattr(data, "facts", None), folder.path / "data.json"
     if not facts:  # a data set that is made, not collected, cannot change
         return
     known = files.read_json(path)
     if step and known and known.get("digest") != facts["digest"]:
+        rules = known.get("rules", rules or 1)  # the last that were seen to read them the same
+        if rules != facts["rules"]:
+            raise InputError(
+                f"This version reads these pictures differently than the one that began this run (rules {rules} then, "
+                f"{facts['rules']} now): start another run, with --init to begin with this one's network."
+            )
         raise InputError(
             f"The pictures have changed since this run began ({known.get('pictures')} then, {facts['pictures']} now): "
             "put them back as they were, or start another run from its network."

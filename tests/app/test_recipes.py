@@ -115,6 +115,13 @@ def test_a_wrong_file_is_a_sentence(session, tab, tmp_path, name, content, words
     assert words in said and "\n" not in said and str(tmp_path) not in said and len(session.store) == 0
 
 
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16"])
+def test_a_recipe_that_an_editor_saved_again_is_read(session, tab, tmp_path, codec):  # noqa: F811
+    path = tmp_path / "saved.json"
+    path.write_bytes(json.dumps(spec().to_dict(), indent=1).replace("\n", "\r\n").encode(codec))
+    assert recipes.read(str(path)) == spec()
+
+
 def test_a_recording_of_another_network_is_shown_and_says_so(session, tab, tmp_path):  # noqa: F811
     path = written(ended(session.start(spec())), tmp_path, ".safetensors")
     torch.manual_seed(8)

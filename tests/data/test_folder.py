@@ -234,6 +234,28 @@ def test_a_run_whose_pictures_have_changed_does_not_go_on(mine, tmp_path, monkey
     assert checkpoint.read_header(out / "run.safetensors")["training"]["data"]["digest"] == said["digest"]
 
 
+def test_a_run_begun_under_other_reading_rules_goes_on_if_they_read_the_same_and_says_so_if_not(
+    mine, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "run"
+    with monkeypatch.context() as m:
+        stop_after(m, 3)
+        assert train(out, "--steps", "5", path=mine) == 130
+    config = json.loads((out / "config.json").read_text())
+    assert config.pop("rules") == folder.rules >= 2
+    (out / "config.json").write_text(json.dumps(config))  # as runs were written before there were versions
+    with monkeypatch.context() as m:
+        stop_after(m, 4)
+        assert train(out, "--resume") == 130
+    known = json.loads((out / "data.json").read_text())
+    assert known.pop("rules") == folder.rules  # from here on this version's: it has seen the same
+    (out / "data.json").write_text(json.dumps(known | {"digest": "as the old rules read them"}))
+    capsys.readouterr()
+    assert train(out, "--resume") == 2
+    said = capsys.readouterr().err
+    assert "This version reads these pictures differently" in said and "changed" not in said
+
+
 def stop_after(monkeypatch, steps):
     """Ctrl-C once so many steps are done and saved."""
     from pf_core.training.loop import Trainer

@@ -8,11 +8,11 @@ from pf_core.data.own import importer as intake
 from pf_core.data.own import library as taken
 from pf_core.errors import InputError
 
-KINDS = [".zip", "image", ".txt", ".jsonl"]
+KINDS = [".zip", "image", ".txt", ".jsonl", ".csv"]
 NAMED = 12  # files that are named; the count says the rest
 _HINT = (
-    "Drop pictures or a zip. In a zip, sub-folders are classes, and captions may stand in `metadata.jsonl` or a `.txt` "
-    "beside each picture."
+    "Drop pictures or a zip. In a zip, sub-folders are classes, and captions may stand in `metadata.jsonl`, "
+    "`metadata.csv` or a `.txt` beside each picture."
 )
 
 

@@ -20,13 +20,14 @@ from tqdm import tqdm
 from pf_core import files
 from pf_core.data.own import image_io as pictures
 from pf_core.data.own import paths as places
-from pf_core.data.own.scan import Item, Skipped, printable
+from pf_core.data.own.names import printable
+from pf_core.data.own.scan import Item, Skipped
 from pf_core.errors import InputError
 
 MOST = 16 * 2**30  # bytes of all packed files together; the longest unused go first
 SPARE = 2**29  # bytes of disk that are left to others
 _WORKERS = 2  # two pictures decoded at once: bounded memory
-_VERSION = 2  # of how pixels are made
+_VERSION = 3  # of how pixels are made
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def pack(items: Sequence[Item], classes: Sequence[str], size: int) -> Packed:
 def _key(items: Sequence[Item], classes: Sequence[str], size: int) -> str:
     digest = hashlib.sha256(json.dumps([_VERSION, size, list(classes)]).encode())
     for i in items:
-        digest.update(json.dumps([i.entry.name, i.entry.size, i.entry.mark, i.label, i.caption]).encode())
+        digest.update(json.dumps([i.entry.name, i.entry.size, i.entry.mark, i.label, i.caption, *_held(i)]).encode())
     return digest.hexdigest()[:32]
 
 
@@ -76,10 +77,15 @@ def _decode(items: Sequence[Item], classes: Sequence[str], size: int, path: Path
                 continue
             f.write(found)
             digest.update(found)
-            digest.update(json.dumps([items[i].label, items[i].caption]).encode())
+            digest.update(json.dumps([items[i].label, items[i].caption, *_held(items[i])]).encode())
             kept.append(i)
     bad = [[s.name, s.reason] for s in skipped]
     return {"kept": kept, "skipped": bad, "digest": digest.hexdigest()}
+
+
+def _held(item: Item) -> list[bool]:
+    """Nothing for pictures that are trained on: older digests stay what they were."""
+    return [True] * item.held
 
 
 def _pixels(item: Item, size: int) -> bytes | Skipped:

@@ -1,4 +1,4 @@
-"""`folder`: own pictures. A finite data set in epochs, with a held-out share; classes and captions as in `listing`.
+"""`folder`: own pictures. A finite data set in epochs, with a held-out share; classes and captions as in `scan`.
 
     data = folder(path="flowers-3fa9c1d2", size=32)      # a set that was taken in (`pf_core.data.own.importer`)
     data = folder(path="/home/me/pictures", size=64)     # any folder: if allowed, see `pf_core.data.own.paths`
@@ -22,7 +22,7 @@ from torch import Tensor
 from pf_core.data.own import paths as places
 from pf_core.data.own.cache import Packed, pack
 from pf_core.data.own.library import listing_of
-from pf_core.data.own.scan import Listing, Skipped, arrange, of_folder
+from pf_core.data.own.scan import RULES, Listing, Skipped, arrange, of_folder
 from pf_core.errors import InputError
 from pf_core.registry import Knob
 from pf_core.types import HELD_OUT
@@ -46,6 +46,7 @@ class folder:  # noqa: N801 (a registry's names are its functions' and classes' 
     """
 
     channels = 3
+    rules = RULES  # by which files are read: a run keeps the version that it began under
 
     def __init__(
         self,
@@ -60,13 +61,14 @@ class folder:  # noqa: N801 (a registry's names are its functions' and classes' 
         self.path, self.size, self.flip, self.series = path, size, flip, series
         self._root = places.find(path)
         self._listing = _listing(self._root)
-        self.names, self.skipped = self._listing.classes, self._listing.skipped
+        self.names, self.skipped, self.notes = self._listing.classes, self._listing.skipped, self._listing.notes
         if not self._listing.items:
             raise InputError(_nothing(path, self.skipped))
         if not places.is_set(path):  # nobody has looked at these files yet
             self._refuse_bad(skip_bad)
         self.labels = np.array([self._listing.items[i].label for i in self._kept])
-        self._train, self._held = _split(self.labels, held_out)
+        apart = np.array([self._listing.items[i].held for i in self._kept])
+        self._train, self._held = _given(apart, path) if apart.any() else _split(self.labels, held_out)
 
     def __len__(self) -> int:
         """Pictures to train on: an epoch."""
@@ -79,7 +81,8 @@ class folder:  # noqa: N801 (a registry's names are its functions' and classes' 
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For records and for comparing: pictures, those held out, captions, files skipped, digest, classes' counts."""
+        """For records and for comparing: pictures, those held out, captions, files skipped, digest, the version of the
+        reading rules, sentences on how they were read, classes' counts."""
         counts = np.bincount(self.labels, minlength=len(self.names)).tolist()
         return {
             "pictures": len(self.labels),
@@ -87,6 +90,8 @@ class folder:  # noqa: N801 (a registry's names are its functions' and classes' 
             "captions": sum(bool(self._listing.items[i].caption) for i in self._kept),
             "skipped": len(self.skipped),
             "digest": self._packed.digest,
+            "rules": self.rules,
+            "notes": self.notes,
             "classes": dict(zip(self.names, counts, strict=True)),
         }
 
@@ -136,6 +141,13 @@ def _listing(root: Path) -> Listing:
     if (root / places.MANIFEST).is_file() and root.parent == places.home():
         return listing_of(root)
     return arrange(*of_folder(root, outside=places.anywhere()))
+
+
+def _given(held: np.ndarray, path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows held out, where folders say which (val, test). Raises InputError."""
+    if held.all():
+        raise InputError(f"All pictures in {path} that can be used are held out: there is none to train on.")
+    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def _split(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image
@@ -30,7 +30,8 @@ from pf_core import files
 from pf_core.data.own import image_io as pictures
 from pf_core.data.own import paths as places
 from pf_core.data.own.library import FORMAT
-from pf_core.data.own.scan import Entry, Item, Listing, Skipped, arrange, of_files, of_folder, of_zip, printable
+from pf_core.data.own.names import comparable, printable
+from pf_core.data.own.scan import Entry, Item, Listing, Skipped, arrange, of_files, of_folder, of_zip
 from pf_core.errors import InputError
 
 SIDE = 512
@@ -55,7 +56,8 @@ LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Report:
-    """What was found. images, captions: counts; classes: name -> count; bytes: on disk; id: for `keep` and `drop`."""
+    """What was found. images, captions: counts; classes: name -> count; bytes: on disk; id: for `keep` and `drop`;
+    notes: sentences on how names, metadata and folders were read."""
 
     id: str
     title: str
@@ -64,11 +66,13 @@ class Report:
     captions: int
     skipped: list[Skipped]
     bytes: int
+    notes: list[str] = field(default_factory=list)
 
     @property
     def summary(self) -> str:
         """One paragraph for people."""
-        return describe(self.images, self.classes, self.captions, len(self.skipped), self.bytes)
+        counts = describe(self.images, self.classes, self.captions, len(self.skipped), self.bytes)
+        return " ".join([counts, *self.notes])
 
 
 def describe(images: int, classes: dict[str, int], captions: int, skipped: int, size: int = 0) -> str:
@@ -77,7 +81,7 @@ def describe(images: int, classes: dict[str, int], captions: int, skipped: int, 
     def some(n: int, what: str) -> str:
         return f"{n:,} {what if n == 1 else what + ('es' if what.endswith('s') else 's')}"
 
-    shown = ", ".join(f"{name} ({n:,})" for name, n in list(classes.items())[:12])
+    shown = ", ".join(f"{printable(name)} ({n:,})" for name, n in list(classes.items())[:12])
     more = f" and {len(classes) - 12:,} more" if len(classes) > 12 else ""
     said = f"{some(images, 'picture')} in {some(len(classes), 'class')}: {shown}{more}."
     said += f" {some(captions, 'caption')}." if captions else ""
@@ -124,6 +128,7 @@ def take(
 def _listed(paths: list[Path], limits: Limits = LIMITS) -> Listing:
     entries: list[Entry] = []
     skipped: list[Skipped] = []
+    notes: list[str] = []
     zips = [p for p in paths if p.suffix.lower() == ".zip" or _is_zip(p)]
     folders = [p for p in paths if p.is_dir()]
     for path in paths:
@@ -140,17 +145,18 @@ def _listed(paths: list[Path], limits: Limits = LIMITS) -> Listing:
         several = path is not None and len(zips) + len(folders) > 1
         entries += [_under(path.stem, e) for e in found[0]] if several else found[0]
         skipped += found[1]
+        notes += found[2] if len(found) > 2 else []
     total = sum(e.size for e in entries if e.size <= pictures.MAX_FILE)
     if total > limits.unpacked:
         raise InputError(
             f"This unpacks to {total / 2**30:,.0f} GB, and at most {limits.unpacked / 2**30:.0f} GB are taken in: "
             "refused. If these are your pictures, make them smaller first, or put them in a folder."
         )
-    return arrange(entries, skipped)
+    return arrange(entries, skipped, notes)
 
 
 def _under(folder: str, entry: Entry) -> Entry:
-    return Entry(f"{folder}/{entry.name}", entry.size, entry.mark, entry.read)
+    return replace(entry, name=comparable(f"{folder}/{entry.name}"))
 
 
 def _is_zip(path: Path) -> bool:
@@ -186,7 +192,7 @@ def _write(
         temporary.write_text(json.dumps(manifest | {"skipped": [[s.name, s.reason] for s in skipped]}))
     counts = Counter(classes[p["label"]] for p in written)
     captions = sum(bool(p["caption"]) for p in written)
-    return Report(token, title, len(written), {c: counts[c] for c in classes}, captions, skipped, size)
+    return Report(token, title, len(written), {c: counts[c] for c in classes}, captions, skipped, size, found.notes)
 
 
 def _store(item: Item, folder: Path) -> tuple[dict, int] | Skipped:
@@ -206,7 +212,8 @@ def _store(item: Item, folder: Path) -> tuple[dict, int] | Skipped:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     about = {"file": path.relative_to(folder).as_posix(), "bytes": len(content), "name": name}
-    return about | {"label": item.label, "caption": item.caption}, len(content) * new
+    about |= {"label": item.label, "caption": item.caption} | ({"held": True} if item.held else {})
+    return about, len(content) * new
 
 
 def _check_room(size: int, used: int, limits: Limits) -> None:
@@ -236,7 +243,8 @@ def keep(token: str, title: str = "") -> str:
     manifest = json.loads((folder / places.MANIFEST).read_text())
     title = printable(title or manifest["title"], 60)
     words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40] or "pictures"
-    content = json.dumps([manifest["classes"], [[p["file"], p["label"], p["caption"]] for p in manifest["pictures"]]])
+    kept = [[p["file"], p["label"], p["caption"], *[True] * p.get("held", False)] for p in manifest["pictures"]]
+    content = json.dumps([manifest["classes"], kept])
     name = f"{words}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
     if places.is_set(name):
         shutil.rmtree(folder, ignore_errors=True)

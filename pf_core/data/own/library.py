@@ -1,6 +1,7 @@
 """Sets of pictures that were taken in: folders of home(), each with a manifest and re-encoded pictures.
 
-manifest.json: format, title, classes, skipped, and pictures: [{"file", "bytes", "name", "label", "caption"}, ...].
+manifest.json: format, title, classes, skipped, and pictures: [{"file", "bytes", "name", "label", "caption"}, ...],
+with "held" true for those that are never trained on.
 A file's name is the SHA-256 of its content, and is compared with it on reading.
 """
 
@@ -92,7 +93,7 @@ def _item(folder: Path, picture: dict, classes: int) -> Item:
         raise ValueError
     size = int(picture["bytes"])
     entry = Entry(str(picture["name"]), size, sha, _reader(folder / picture["file"], sha))
-    return Item(entry, picture["label"], str(picture["caption"]))
+    return Item(entry, picture["label"], str(picture["caption"]), picture.get("held") is True)
 
 
 def _reader(path: Path, sha: str) -> Callable[[], bytes]:

@@ -1,51 +1,60 @@
 """What lies in a folder, a zip or a handful of files: which are pictures, and what class and caption each has.
 
-Nothing is decoded here and nothing is written; a name inside a zip is only ever read, never used as a path.
+Nothing is decoded here and nothing is written; a name inside a zip is only ever read, never used as a path. All names
+are `comparable`.
 
 - Class: the first sub-folder in which pictures differ (`zip/flowers/rose/1.png` and `zip/flowers/tulip/2.png`: rose and
-  tulip), or `label` in a metadata.jsonl. Pictures beside such sub-folders are of class "other"; with no sub-folders all
-  are of one class, "all".
-- Caption: `text`, `caption` or `prompt` of the picture's line in a `metadata.jsonl` of its folder (`file_name` names
-  it), or the text file of the same name beside it (`rose.png`, `rose.txt`).
+  tulip), or `label` in the metadata (see `metadata.py`). Pictures beside such sub-folders are of class "other"; with
+  no sub-folders all are of one class, "all". Folders called train, val, test that share the classes inside of them are
+  parts of one data set: all but train are held out.
+- Caption: `text`, `caption` or `prompt` in the metadata, or the text file of the same name beside the picture
+  (`rose.png`, `rose.txt`).
 """
 
-import json
+import io
 import os
-import re
 import stat
 import struct
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
+from pf_core.data.own import metadata
 from pf_core.data.own.image_io import FORMATS, MAX_FILE
+from pf_core.data.own.names import class_name, comparable, leads_out, natural, printable
+from pf_core.data.own.zipnames import names_in
 from pf_core.errors import InputError
+from pf_core.files import decoded
 
+RULES = 2  # version of the reading rules below, and of those by which pixels are made: kept with every run
 MAX_FILES = 200_000
 MAX_ZIP_NAMES = 16 * 2**20  # bytes of a zip's table of contents, which is read at once: some 100,000 names
 MAX_CLASSES = 1000
-MAX_CAPTION = 2000
 MAX_TEXT = 2**16  # bytes of a caption's file
 PICTURES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-METADATA = "metadata.jsonl"
-_ELSEWHERE = (".heic", ".heif", ".avif", ".svg", ".psd", ".raw", ".dng", ".jxl", ".mp4", ".mov", ".pdf")
+SPLITS = ("train", "val", "valid", "validation", "test")
+_ELSEWHERE = (".heic", ".heif", ".avif", ".svg", ".psd", ".raw", ".dng", ".jxl", ".mp4", ".mov", ".pdf", ".parquet")
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".xz", ".bz2")
 _NOISE = ("__macosx", "thumbs.db", "desktop.ini", "manifest.json")  # nobody means these, so nobody is told of them
-_LABELLED, _CAPTIONED = ("label", "class"), ("text", "caption", "prompt")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file by its relative name ("rose/1.png"), its size in bytes, a mark that changes when it does, and its content
-    (at most MAX_FILE bytes; raises InputError)."""
+    """A file by its relative, comparable name ("rose/1.png"), its size in bytes, a mark that changes when it does, and
+    its content (at most MAX_FILE bytes; raises InputError); `stream` opens it to be read piece by piece."""
 
     name: str
     size: int
     mark: str
     read: Callable[[], bytes] = field(repr=False)
+    stream: Callable[[], BinaryIO] | None = field(default=None, repr=False)
+
+    def open(self) -> BinaryIO:
+        return self.stream() if self.stream else io.BytesIO(self.read())
 
 
 @dataclass(frozen=True)
@@ -66,24 +75,22 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Item:
-    """A picture that is yet to be decoded; label is an index into the listing's classes."""
+    """A picture that is yet to be decoded; label is an index into the listing's classes; held: never trained on."""
 
     entry: Entry
     label: int
     caption: str
+    held: bool = False
 
 
 @dataclass(frozen=True)
 class Listing:
+    """notes: sentences on how names, metadata and folders were read."""
+
     items: list[Item]
     classes: list[str]
     skipped: list[Skipped]
-
-
-def printable(name: str, most: int = 120) -> str:
-    """A file's name as it may stand in a sentence: one line, no control characters, not endless."""
-    clean = "".join("?" if unicodedata.category(c)[0] == "C" else c for c in name)
-    return clean if len(clean) <= most else f"{clean[: most - 20]}...{clean[-17:]}"
+    notes: list[str] = field(default_factory=list)
 
 
 # where files come from
@@ -95,7 +102,7 @@ def of_folder(root: Path, outside: bool = False) -> tuple[list[Entry], list[Skip
     try:
         os.listdir(root)
         for path in _files(root, outside):
-            name = path.relative_to(root).as_posix()
+            name = comparable(path.relative_to(root).as_posix())
             if hidden(name):
                 continue
             if len(entries) >= MAX_FILES:
@@ -107,7 +114,7 @@ def of_folder(root: Path, outside: bool = False) -> tuple[list[Entry], list[Skip
             if about is None or not stat.S_ISREG(about.st_mode):  # a pipe would wait for ever
                 skipped.append(Skipped(printable(name), "is no ordinary file"))
                 continue
-            entries.append(Entry(name, about.st_size, str(about.st_mtime_ns), _reader(path, printable(name))))
+            entries.append(_entry(path, name, about))
     except OSError as e:
         raise InputError(f"{root} cannot be read: {e.strerror or e}.") from None
     return entries, skipped
@@ -129,13 +136,17 @@ def of_files(paths: Iterable[Path]) -> tuple[list[Entry], list[Skipped]]:
     """Single files, by their bare names; of two with one name the second gets a number."""
     entries, taken = [], set()
     for path in paths:
-        name, n = path.name, 2
+        name, n = comparable(path.name), 2
         while name.lower() in taken:
-            name, n = f"{path.stem} ({n}){path.suffix}", n + 1
+            name, n = comparable(f"{path.stem} ({n}){path.suffix}"), n + 1
         taken.add(name.lower())
-        about = path.stat()
-        entries.append(Entry(name, about.st_size, str(about.st_mtime_ns), _reader(path, printable(name))))
+        entries.append(_entry(path, name, path.stat()))
     return entries, []
+
+
+def _entry(path: Path, name: str, about: os.stat_result) -> Entry:
+    content = _reader(path, printable(name))
+    return Entry(name, about.st_size, str(about.st_mtime_ns), content, lambda: open(path, "rb"))
 
 
 def _reader(path: Path, name: str) -> Callable[[], bytes]:
@@ -175,8 +186,9 @@ class _Bounded:
         self._file.close()
 
 
-def of_zip(path: Path, shown: str = "") -> tuple[list[Entry], list[Skipped]]:
-    """The files in a zip, in its own order. Raises InputError for what is no zip, or a bomb."""
+def of_zip(path: Path, shown: str = "") -> tuple[list[Entry], list[Skipped], list[str]]:
+    """The files in a zip, in its own order; what is skipped; sentences on its names. Raises InputError for what is no
+    zip, or a bomb."""
     shown = printable(shown or path.name)
     try:
         archive = zipfile.ZipFile(_Bounded(path))
@@ -186,23 +198,25 @@ def of_zip(path: Path, shown: str = "") -> tuple[list[Entry], list[Skipped]]:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, LookupError, struct.error) as e:
         raise InputError(f"{shown} is not a zip that can be read, or is cut off ({str(e)[:80]}).") from None
     entries, skipped, taken = [], [], set()
-    for member in members:
-        name = member.filename.replace("\\", "/")
-        if member.is_dir() or name.endswith("/") or hidden(name):
+    names, note = names_in(members)
+    for member, written in zip(members, names, strict=True):
+        name = comparable(written)
+        if member.is_dir() or written.endswith(("/", "\\")) or hidden(name):
             continue
         if reason := _unfit(member, name, taken):
-            skipped.append(Skipped(printable(member.filename), reason))
+            skipped.append(Skipped(printable(written), reason))
             continue
         taken.add(name)
-        entries.append(Entry(name, member.file_size, f"{member.CRC:08x}", _unpacker(archive, member)))
+        content = _unpacker(archive, member, printable(name))
+        entries.append(Entry(name, member.file_size, f"{member.CRC:08x}", content, partial(archive.open, member)))
     if len(entries) > MAX_FILES:
         raise InputError(f"{shown} holds more than {MAX_FILES:,} files: refused.")
-    return entries, skipped
+    return entries, skipped, [note] * bool(note)
 
 
 def _unfit(member: zipfile.ZipInfo, name: str, taken: set[str]) -> str:
     """Why a zip's member is not used, or ''."""
-    if ".." in PurePosixPath(name).parts or name.startswith("/") or re.match(r"[A-Za-z]:", name):
+    if leads_out(name):
         return "points outside of the zip"
     if stat.S_ISLNK(member.external_attr >> 16):
         return "is a link, and links in a zip are not followed"
@@ -215,9 +229,7 @@ def _unfit(member: zipfile.ZipInfo, name: str, taken: set[str]) -> str:
     return ""
 
 
-def _unpacker(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[], bytes]:
-    name = printable(member.filename)
-
+def _unpacker(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Callable[[], bytes]:
     def read() -> bytes:
         if member.file_size > MAX_FILE:
             raise InputError(f"{name} unpacks to {member.file_size / 2**20:,.0f} MB; at most {MAX_FILE // 2**20} MB.")
@@ -239,24 +251,25 @@ def hidden(name: str) -> bool:
 # what they are
 
 
-def arrange(entries: list[Entry], skipped: Iterable[Skipped] = ()) -> Listing:
+def arrange(entries: list[Entry], skipped: Iterable[Skipped] = (), notes: Iterable[str] = ()) -> Listing:
     """Pictures with class and caption, in the order of their names. Raises InputError for too many classes."""
     pictures = sorted((e for e in entries if _suffix(e) in PICTURES), key=lambda e: e.name)
-    known, told = _metadata(entries)
+    told = metadata.read((e for e in entries if metadata.is_metadata(e.name)), {e.name for e in pictures})
     texts = {_stem(e): e for e in entries if _suffix(e) == ".txt" and e.size <= MAX_TEXT}
-    skipped = [*skipped, *told, *_strangers(entries, {_stem(e) for e in pictures})]
-    by_folder = _folders([e.name for e in pictures])
-    names = [known.get(e.name, {}).get("label") or folder for e, folder in zip(pictures, by_folder, strict=True)]
-    classes = sorted(set(names))
+    skipped = [*skipped, *(Skipped(*b) for b in told.bad), *_strangers(entries, {_stem(e) for e in pictures})]
+    labels = [about.label if (about := told.about.get(e.name)) else "" for e in pictures]
+    names, held, note = _sorted_out([PurePosixPath(e.name).parts[:-1] for e in pictures], labels)
+    classes = sorted(set(names), key=natural)
     if len(classes) > MAX_CLASSES:
-        raise InputError(f"These are {len(classes):,} sub-folders; at most {MAX_CLASSES:,} classes can be told apart.")
+        raise InputError(f"These are {len(classes):,} classes; at most {MAX_CLASSES:,} can be told apart.")
     index = {name: i for i, name in enumerate(classes)}
     items = []
-    for entry, name in zip(pictures, names, strict=True):
-        text = texts.get(_stem(entry))
-        caption = known.get(entry.name, {}).get("caption") or (_text(text) if text else "")
-        items.append(Item(entry, index[name], caption))
-    return Listing(items, classes, skipped)
+    for entry, name, apart in zip(pictures, names, held, strict=True):
+        said = about.caption if (about := told.about.get(entry.name)) else ""
+        if not said and (text := texts.get(_stem(entry))):
+            said = _text(text, skipped)
+        items.append(Item(entry, index[name], said, apart))
+    return Listing(items, classes, skipped, [*notes, *filter(None, (told.sentence(len(pictures)), note))])
 
 
 def _suffix(entry: Entry) -> str:
@@ -267,13 +280,44 @@ def _stem(entry: Entry) -> str:
     return str(PurePosixPath(entry.name).with_suffix(""))
 
 
-def _folders(names: list[str]) -> list[str]:
-    """The class that each name's place gives it."""
-    parts = [PurePosixPath(n).parts[:-1] for n in names]
-    depth = len(os.path.commonprefix(parts))
-    if not any(len(p) > depth for p in parts):  # all in one folder: a class only if that is a sub-folder
-        return [printable(p[-1], 60) if p else "all" for p in parts]
-    return [printable(p[depth], 60) if len(p) > depth else "other" for p in parts]
+def _sorted_out(folders: list[tuple[str, ...]], labels: list[str]) -> tuple[list[str], list[bool], str]:
+    """Of pictures in these folders, with these labels ('' for none): classes, which are held out, and a sentence."""
+    depth = len(os.path.commonprefix(folders))
+    tops = {f[depth] for f in folders if len(f) > depth}
+    held, note = [False] * len(folders), ""
+    if len(tops) > 1 and all(top.lower() in SPLITS for top in tops):
+        if _share_classes(folders, labels, depth):
+            held = [len(f) > depth and f[depth].lower() != "train" for f in folders]
+            held = held if not all(held) else [False] * len(folders)
+            apart = sorted({f[depth] for f, away in zip(folders, held, strict=True) if away})
+            note = f"{' and '.join(sorted(tops))} are parts of one data set"
+            note += f": the {sum(held):,} pictures of {' and '.join(apart)} are held out." if apart else "."
+            folders = [f[:depth] + f[depth + 1 :] for f in folders]
+        elif not all(labels):
+            names = " and ".join(sorted(tops))
+            note = f"{names} are taken for classes, as they do not hold sub-folders of the same names for classes."
+    return [label or name for label, name in zip(labels, _classes(folders), strict=True)], held, note
+
+
+def _share_classes(folders: list[tuple[str, ...]], labels: list[str], depth: int) -> bool:
+    """Do the folders at this depth hold the same classes, as sub-folders or by labels?"""
+    inside: dict[str, set[str]] = {}
+    for folder, label in zip(folders, labels, strict=True):
+        if len(folder) > depth:
+            name = label or (class_name(folder[depth + 1]) if len(folder) > depth + 1 else "")
+            inside.setdefault(folder[depth], set()).update([name] if name else [])
+    main = next((inside[top] for top in inside if top.lower() == "train"), None)
+    if main is None:
+        return bool(set.intersection(*inside.values()))
+    return all(main & names for names in inside.values())
+
+
+def _classes(folders: list[tuple[str, ...]]) -> list[str]:
+    """The class that each picture's place gives it."""
+    depth = len(os.path.commonprefix(folders))
+    if not any(len(f) > depth for f in folders):  # all in one folder: a class only if that is a sub-folder
+        return [class_name(f[-1]) if f else "all" for f in folders]
+    return [class_name(f[depth]) if len(f) > depth else "other" for f in folders]
 
 
 def _strangers(entries: list[Entry], pictured: set[str]) -> Iterator[Skipped]:
@@ -287,48 +331,14 @@ def _strangers(entries: list[Entry], pictured: set[str]) -> Iterator[Skipped]:
             yield Skipped(printable(e.name), "is an archive inside of another thing, and is not opened")
         elif suffix in _ELSEWHERE:
             yield Skipped(printable(e.name), f"is of a kind that is not read here (known: {', '.join(FORMATS)})")
-        elif suffix not in PICTURES and PurePosixPath(e.name).name != METADATA:
+        elif suffix not in PICTURES and not metadata.is_metadata(e.name):
             yield Skipped(printable(e.name), "is no picture")
 
 
-def _text(entry: Entry) -> str:
+def _text(entry: Entry, skipped: list[Skipped]) -> str:
+    """The caption in a text file; '' and a reason where it cannot be read."""
     try:
-        return _caption(entry.read().decode("utf-8-sig", "replace"))
-    except InputError:
+        return metadata.caption(decoded(entry.read(), printable(entry.name)))
+    except InputError as e:
+        skipped.append(Skipped.of(entry.name, e))
         return ""
-
-
-def _caption(text: object) -> str:
-    return " ".join(str(text).split())[:MAX_CAPTION] if isinstance(text, str | int | float) else ""
-
-
-def _metadata(entries: list[Entry]) -> tuple[dict[str, dict[str, str]], list[Skipped]]:
-    """From all metadata.jsonl: {name: {"label", "caption"}}, and the lines that say nothing."""
-    known, told, rest = {}, [], MAX_FILE
-    for entry in (e for e in entries if PurePosixPath(e.name).name == METADATA):
-        rest -= entry.size
-        try:
-            if rest < 0:
-                raise InputError(f"is not read: more than {MAX_FILE // 2**20} MB of metadata")
-            lines = entry.read().decode("utf-8-sig", "replace").splitlines()
-        except InputError as e:
-            told.append(Skipped.of(entry.name, e))
-            continue
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    name, about = _line(line, PurePosixPath(entry.name).parent)
-                    known[name] = about
-                except (ValueError, TypeError, AttributeError, RecursionError):
-                    told.append(Skipped(f"{printable(entry.name)} line {number}", "is no JSON object with a file_name"))
-    return known, told
-
-
-def _line(line: str, folder: PurePosixPath) -> tuple[str, dict[str, str]]:
-    about = json.loads(line)
-    name = about.get("file_name")
-    if not isinstance(name, str):
-        raise ValueError
-    label = next((about[k] for k in _LABELLED if isinstance(about.get(k), str | int)), "")
-    caption = next((about[k] for k in _CAPTIONED if k in about), "")
-    return str(folder / name), {"label": printable(str(label), 60).strip(), "caption": _caption(caption)}
