@@ -165,6 +165,11 @@ def test_a_console_that_cannot_print_a_classs_name_replaces_it(tmp_path):
     assert done.returncode == 0 and done.stdout.strip() == b"? ?", done.stderr[-500:]
 
 
+def test_a_damaged_file_among_evaluations_is_a_sentence(tmp_path, capsys):
+    (tmp_path / "x.json").write_text("{")
+    assert main(["report", str(tmp_path)]) == 2 and "x.json cannot be read" in capsys.readouterr().err
+
+
 def test_float8_weights_are_named(tmp_path):
     path = write_checkpoint(tmp_path)
     header, held = checkpoint.read_header(path), load_file(path)
