@@ -123,7 +123,8 @@ class Dataset(Protocol):
 
     batch(indices).images is (B, C, H, W), .labels (B,). Item i depends on i and the set's settings alone; there is an
     item for every index: those from 0 on are for training, those from HELD_OUT on are held out. A finite set also has
-    `held`, how many pictures are held out, and `facts`, a dict with the `digest` of what is trained on.
+    `held`, how many pictures are held out, and `facts`, a dict with the `digest` of what is trained on. A made set has
+    `regions`, names, of which some are `easy` and some `hard`; batch(indices).regions (B, H, W) are indices of them.
     """
 
     names: list[str]

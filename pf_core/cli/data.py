@@ -1,14 +1,17 @@
-"""data: look through own pictures before training, take them in as a data set, list and remove such sets."""
+"""data: look through own pictures before training, take them in, list and remove such sets; render toybox ahead."""
 
 import argparse
 from pathlib import Path
 
 from tqdm import tqdm
 
+from pf_core.cli.common import add_knobs, given_of
+from pf_core.data import DATASETS
 from pf_core.data.own import importer as intake
 from pf_core.data.own import paths as places
 from pf_core.data.own.library import remove, sets
 from pf_core.errors import InputError
+from pf_core.registry import whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,10 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", action="store_true", help="take the good ones in as a data set")
     parser.add_argument("--title", help="of the set that is kept; default: the file's name")
     parser.add_argument("--remove", metavar="NAME", help="delete a set that was taken in")
+    ahead = [name for name, entry in DATASETS.items() if hasattr(entry.fn, "render_ahead")]
+    parser.add_argument("--render", metavar="N", help=f"render N images of {', '.join(ahead)} ahead, with its settings")
+    for name in ahead:
+        add_knobs(parser, DATASETS[name].knobs.values(), owner=f"of data set {name}")
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.remove:
+    if args.render is not None:
+        _render(args)
+    elif args.remove:
         remove(args.remove)
         print(f"{args.remove} is removed.")
     elif args.paths:
@@ -33,6 +42,17 @@ def _list() -> None:
         print(f"{s.name}: {intake.describe(s.pictures, s.classes, s.captions, 0, s.bytes)}")
     if not sets():
         print(f"No data sets in {places.home()} yet: python -m pf_core data PATH --keep takes pictures in.")
+
+
+def _render(args: argparse.Namespace) -> None:
+    if len(args.paths) != 1 or not hasattr(DATASETS[args.paths[0]].fn, "render_ahead"):
+        raise InputError("Name one data set that is rendered: python -m pf_core data toybox --render 600000.")
+    entry, count = DATASETS[args.paths[0]], whole("--render", args.render, 1, 2**31 - 1)
+    data = entry.fn(**entry.settings(given_of(args, DATASETS)))
+    with tqdm(total=count, desc="rendering", unit="image", disable=None) as bar:
+        for done in data.render_ahead(count):
+            bar.update(done - bar.n)
+    print(f"{done:,} images in {data.cache.path}: training with these settings reads them.")
 
 
 def _look(args: argparse.Namespace) -> None:

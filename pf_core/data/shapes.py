@@ -59,6 +59,7 @@ class shapes:  # noqa: N801 (a registry's names are its functions' and classes' 
 
     names = list(SHAPES)
     channels = 3
+    regions, easy, hard = REGIONS, ("background",), ("outline", "texture")
 
     def __init__(
         self,

@@ -72,7 +72,10 @@ class Bundle:
 
 
 # No network at all: the exact denoiser of the first images of a data set, under a checkpoint's name.
-ORACLES = {"shapes-exact": {"dataset": "shapes", "images": 1000, "patch_size": 4}}
+ORACLES = {
+    "shapes-exact": {"dataset": "shapes", "images": 1000, "patch_size": 4},
+    "toybox-exact": {"dataset": "toybox", "images": 256, "patch_size": 4},
+}
 
 
 def files_here() -> list[str]:

@@ -5,7 +5,8 @@ one t again. A consumer that stops iterating stops the sampler between two forwa
 
 ts may also be (S + 1, B, N), every patch with a grid of its own that never falls: a patch may pause (dt = 0) or sit at
 t = 1 all along. Then patches are on their own grids after every outer step; all else holds. A stretch of a grid will do
-too: samplers go from ts[0] to ts[-1], wherever these lie.
+too: samplers go from ts[0] to ts[-1], wherever these lie. A sampler of second order takes one more, `past`, which a run
+hands through all its stretches as it does rng.
 """
 
 import torch
@@ -17,9 +18,10 @@ from pf_core.samplers.dual_loop import dual_loop
 from pf_core.samplers.euler import euler
 from pf_core.samplers.heun import heun
 from pf_core.samplers.look_ahead import look_ahead
+from pf_core.samplers.multistep import multistep
 from pf_core.samplers.random_order import random_order
 
-SAMPLERS = Registry("sampler", [euler, heun, random_order, dual_loop, look_ahead])
+SAMPLERS = Registry("sampler", [euler, heun, multistep, random_order, dual_loop, look_ahead])
 MAX_NFE = 1000
 
 

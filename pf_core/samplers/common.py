@@ -1,6 +1,8 @@
-"""What samplers share: moving x and t together, ranking patches, counting evaluations."""
+"""What samplers share: moving x and t together, the past of patches, ranking them, counting evaluations."""
 
+import inspect
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -8,23 +10,78 @@ from torch import Tensor
 from pf_core import flow
 from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
+from pf_core.registry import Knob
 from pf_core.types import PatchTime, Prediction
 
 WARM_UP = 0.05  # look-ahead takes plain steps while t <= this
+GROWTH = 8  # a step longer than so many of the last one is Euler's: an extrapolation that far is noise
+
+Order = Annotated[int, Knob(1, 2, "order of the steps: 1 Euler's, 2 with each patch's last velocity, at no more NFE")]
 
 
 def sampler(nfe: Callable, needs_difficulty: bool = False) -> Callable:
-    """Decorator: `nfe(ts, **knobs)` counts evaluations on a time grid; `needs_difficulty` if it ranks patches."""
+    """Decorator: `nfe(ts, **knobs)` counts evaluations on a time grid; `needs_difficulty` if it ranks patches.
+
+    A sampler with a parameter `past` `remembers`: a run hands it one Past through all its stretches.
+    """
 
     def mark(fn: Callable) -> Callable:
         fn.nfe, fn.needs_difficulty = nfe, needs_difficulty
+        fn.remembers = "past" in inspect.signature(fn).parameters
         return fn
 
     return mark
 
 
-def advance(x: Tensor, t: Tensor, v: Tensor, dt: Tensor, grid: PatchGrid) -> tuple[Tensor, Tensor]:
-    """Move x (B, C, H, W) along v, and t (B, N) with it, by dt (B, N): the one place where they move."""
+class Past:
+    """Each patch's last committed velocity v (B, C, H, W) and the length of its step dt (B, N), in units of t.
+
+    dt is 0 where nothing is known: before the first step, after a pause, after an edit.
+    """
+
+    def __init__(self):
+        self.v = self.dt = None
+
+    @classmethod
+    def of(cls, order: int, past: "Past | None") -> "Past | None":
+        """What `advance` takes for steps of this order: nothing for Euler's."""
+        return None if order == 1 else past or cls()
+
+    def second_order(self, v: Tensor, dt: Tensor, grid: PatchGrid, moving: Tensor | None) -> Tensor:
+        """The two-step Adams-Bashforth velocity v + dt / (2 dt_last) (v - v_last), v itself where dt_last is 0; then v,
+        dt are the last ones, of all patches or of the `moving` (B, N) ones."""
+        if self.v is None:
+            self.v, self.dt = v, torch.zeros_like(dt)
+        known = (self.dt > 0) & (dt <= GROWTH * self.dt)
+        weight = torch.where(known, dt / (2 * self.dt.where(known, 1)), 0)
+        middle = v + grid.to_pixels(weight) * (v - self.v)
+        if moving is not None:
+            v, dt = torch.where(grid.to_pixels(moving), v, self.v), torch.where(moving, dt, self.dt)
+        self.v, self.dt = v, dt
+        return middle
+
+    def forget(self, patches: Tensor) -> None:
+        """Patches (B, N) bool, or whole images (B, 1), begin anew."""
+        if self.dt is not None:
+            self.dt = self.dt.masked_fill(patches, 0)
+
+
+def advance(
+    x: Tensor,
+    t: Tensor,
+    v: Tensor,
+    dt: Tensor,
+    grid: PatchGrid,
+    past: Past | None = None,
+    moving: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Move x (B, C, H, W) along v, and t (B, N) with it, by dt (B, N): the one place where they move.
+
+    With a `past` the step is of second order, and remembered there. moving: (B, N) bool, patches whose step this is,
+    where the others have taken theirs already (None: all; one that has dt = 0 then pauses).
+    """
+    if past is not None:
+        v = past.second_order(v, dt, grid, moving)
     return x + grid.to_pixels(dt) * v, t + dt
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
-from pf_core.samplers.common import advance, at, difficulty, easiest, mixed, sampler
+from pf_core.samplers.common import Order, Past, advance, at, difficulty, easiest, mixed, sampler
 from pf_core.types import Denoise, PatchTime, Prediction, Step
 
 Choose = Callable[[Prediction, Tensor], tuple[Tensor, Tensor | None]]  # seen, t -> easy (B, N), threshold (B,)
@@ -20,30 +20,39 @@ def dual_loop(
     grid: PatchGrid,
     ts: Tensor,
     rng: list[torch.Generator],
+    past: Past | None = None,
     *,
     p: Annotated[float, Knob(0.05, 0.95, "share of patches called easy")] = 0.4,
     n_inner: Annotated[int, Knob(1, 8, "forward passes an outer step")] = 4,
+    order: Order = 1,
 ) -> Iterator[Step]:
     """Dual-loop (easy patches take the whole step, hard ones many small).
 
     Easy patches lead as cleaner context while hard ones follow in n_inner parts. n_inner NFE a step.
     """
-    return two_speeds(denoise, x, grid, ts, lambda seen, t: easiest(difficulty(seen, grid), p, grid, t), n_inner)
+
+    def rank(seen, t):
+        return easiest(difficulty(seen, grid), p, grid, t)
+
+    return two_speeds(denoise, x, grid, ts, rank, n_inner, Past.of(order, past))
 
 
 def two_speeds(
-    denoise: Denoise, x: Tensor, grid: PatchGrid, ts: Tensor, choose: Choose, n_inner: int
+    denoise: Denoise, x: Tensor, grid: PatchGrid, ts: Tensor, choose: Choose, n_inner: int, past: Past | None
 ) -> Iterator[Step]:
-    """The dual loop, for any rule that chooses which patches go first."""
+    """The dual loop, for any rule that chooses which patches go first; of second order where it has a past.
+
+    An easy patch's last step is its whole one, a hard patch's its last inner one.
+    """
     nfe = count(1)
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
         seen = denoise(x, PatchTime.of(t))
         easy, threshold = choose(seen, t)
         yield Step("outer", k, x, t, seen, easy, last := next(nfe), threshold)
-        x, t = advance(x, t, seen.v, torch.where(easy, dt, dt / n_inner), grid)
+        x, t = advance(x, t, seen.v, torch.where(easy, dt, dt / n_inner), grid, past)
         for _ in range(n_inner - 1):
             seen = denoise(x, mixed(t, easy, ts))
             yield Step("inner", k, x, t, seen, easy, last := next(nfe), threshold)
-            x, t = advance(x, t, seen.v, torch.where(easy, 0, dt / n_inner), grid)
+            x, t = advance(x, t, seen.v, torch.where(easy, 0, dt / n_inner), grid, past, ~easy)
     yield Step("final", k, x, at(ts[-1], x, grid), None, None, last)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
-from pf_core.samplers.common import advance, at, difficulty, easiest, mixed, sampler, warming_up
+from pf_core.samplers.common import Order, Past, advance, at, difficulty, easiest, mixed, sampler, warming_up
 from pf_core.types import Denoise, PatchTime, Step
 
 
@@ -23,23 +23,25 @@ def look_ahead(
     grid: PatchGrid,
     ts: Tensor,
     rng: list[torch.Generator],
+    past: Past | None = None,
     *,
     p: Annotated[float, Knob(0.05, 0.95, "share of patches called easy")] = 0.4,
     ratio: Annotated[float, Knob(1.0, 5.0, "easy patches look ahead to min(1, ratio * t)")] = 1.4,
+    order: Order = 1,
 ) -> Iterator[Step]:
     """Look-ahead (easy patches probe the future as context for hard ones).
 
     Easy patches jump ahead, a second forward sees that mixed state, then everyone steps from where they were: easy
     patches with the first velocity, hard ones with the second. 2 NFE a step, 1 while t <= 0.05 (the earliest patch's).
     """
-    nfe = count(1)
+    nfe, past = count(1), Past.of(order, past)
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
         seen = denoise(x, PatchTime.of(t))
         warm = warming_up(t0)
         if warm.all():
             yield Step("outer", k, x, t, seen, None, last := next(nfe))
-            x, _ = advance(x, t, seen.v_cond, dt, grid)
+            x, _ = advance(x, t, seen.v_cond, dt, grid, past)
             continue
         easy, threshold = easiest(difficulty(seen, grid), p, grid, t)
         yield Step("outer", k, x, t, seen, easy, last := next(nfe), threshold)
@@ -50,5 +52,5 @@ def look_ahead(
         v = torch.where(grid.to_pixels(easy), seen.v, ahead.v)
         if warm.any():  # on grids per patch, where images differ
             v[warm] = seen.v_cond[warm]
-        x, _ = advance(x, t, v, dt, grid)
+        x, _ = advance(x, t, v, dt, grid, past)
     yield Step("final", k, x, at(ts[-1], x, grid), None, None, last)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
-from pf_core.samplers.common import easiest, sampler
+from pf_core.samplers.common import Order, Past, easiest, sampler
 from pf_core.samplers.dual_loop import two_speeds
 from pf_core.types import Denoise, Step
 
@@ -18,9 +18,11 @@ def random_order(
     grid: PatchGrid,
     ts: Tensor,
     rng: list[torch.Generator],
+    past: Past | None = None,
     *,
     p: Annotated[float, Knob(0.05, 0.95, "share of patches that go first")] = 0.4,
     n_inner: Annotated[int, Knob(1, 8, "forward passes an outer step")] = 4,
+    order: Order = 1,
 ) -> Iterator[Step]:
     """Random order (dual-loop with the patches that go first drawn at random).
 
@@ -31,4 +33,4 @@ def random_order(
         score = torch.stack([torch.rand(grid.n, generator=g) for g in rng])  # each image from its own generator
         return easiest(score.to(x.device), p, grid, t)[0], None
 
-    return two_speeds(denoise, x, grid, ts, draw, n_inner)
+    return two_speeds(denoise, x, grid, ts, draw, n_inner, Past.of(order, past))

@@ -3,7 +3,7 @@
 An edit is a law for the time grid of its patches. It leaves the past alone, keeps the grid rising and lets all patches
 arrive at t = 1 together; so the samplers, which take a grid per patch, need to know nothing of it. A run with edits is
 cut at the steps where edits begin: up to the first of them it is the run without edits, bit for bit, and the same
-random generators go on through all its stretches. Clean patches from step 0 on are inpainting.
+random generators, and the patches' past, go on through all its stretches. Clean patches from step 0 on are inpainting.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +21,7 @@ from pf_core.models.checkpoint import Bundle
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob, Registry, whole
 from pf_core.samplers import nfe_of
+from pf_core.samplers.common import Past
 from pf_core.types import Denoise, PatchTime, Step
 
 MAX_EDITS = 64
@@ -241,10 +242,12 @@ def run(
     x: Tensor,
     grid: PatchGrid,
     parts: list[Stretch],
+    past: Past,
 ) -> Iterator[Step]:
     """The stretches one after another, as one run: Steps counted through, one `final`. sampler(x, ts) -> Steps.
 
-    Sources other than the run's own must be pictures by now (`with_pictures`).
+    Sources other than the run's own must be pictures by now (`with_pictures`). past: what the sampler remembers; an
+    edited image begins anew in all its patches, as those beside an edit see another picture than at their last step.
     """
     spent = 0
     for part in parts:
@@ -255,8 +258,10 @@ def run(
             yield Step("probe", part.first, x, t, seen, None, spent := spent + 1)
             own = predict_x1(x, seen.v, t, grid)
         for edit in part.edits:
+            chosen = edit.chosen(x.shape[0], grid.n, x.device)
+            past.forget(chosen.any(1, keepdim=True))
             if edit.source is not None:
-                mask = grid.to_pixels(edit.chosen(x.shape[0], grid.n, x.device))
+                mask = grid.to_pixels(chosen)
                 x = torch.where(mask, own if isinstance(edit.source, str) else edit.source, x)
         for step in sampler(x, part.ts):
             step = replace(step, outer=part.first + step.outer, nfe=spent + step.nfe)

@@ -16,6 +16,7 @@ from pf_core.guidance import guide
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import number, whole
 from pf_core.samplers import MAX_NFE, SAMPLERS, nfe_of, steps_for, uniform_grid
+from pf_core.samplers.common import Past
 from pf_core.sampling import edits as intervene
 from pf_core.types import Model, PatchTime, Prediction, Step
 
@@ -192,11 +193,14 @@ class Run:
         spec, grid, x0 = self.spec, self.bundle.grid, self.x0.to(self.bundle.device)
         rng = [torch.Generator().manual_seed(seed ^ _ORDER) for seed in spec.seeds]
 
+        fn, past = SAMPLERS[spec.sampler].fn, Past()
+        memory = {"past": past} if fn.remembers else {}
+
         def sampler(x: Tensor, ts: Tensor) -> Iterator[Step]:
-            return SAMPLERS[spec.sampler].fn(self._denoise, x, grid, ts, rng, **spec.settings)
+            return fn(self._denoise, x, grid, ts, rng, **memory, **spec.settings)
 
         parts = intervene.stretches(self._edits, _times(spec.steps, spec.ts), len(spec.seeds), grid.n)
-        yield from intervene.run(self._denoise, sampler, x0, grid, parts)
+        yield from intervene.run(self._denoise, sampler, x0, grid, parts, past)
 
 
 class autocast:  # noqa: N801

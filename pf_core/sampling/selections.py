@@ -1,12 +1,14 @@
 """Ready-made interventions: rules that choose patches, and edits worth trying, planned from a recorded run.
 
-What is an object is found without a network: pixels that stand out from the smooth plane that fits the picture's rim.
+What is an object is found without a network: pixels that stand out from what lies between the picture's left and right
+rim, row by row (a gradient, or a sky above a ground).
 """
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pf_core.data import DATASETS
@@ -19,10 +21,8 @@ from pf_core.sampling.edits import EDITS, OWN, picture
 from pf_core.sampling.trajectory import Frame, Trajectory
 
 HARDEST_SHARE = 0.25
-_STANDS_OUT, _TIMES_RIM = (
-    0.05,
-    4.0,
-)  # RMS over channels, where images span [-1, 1]; and times what the rim itself is off
+_STANDS_OUT, _IN_LANDSCAPE = 0.05, 0.2  # RMS over channels, where images span [-1, 1]: before a gradient; a landscape
+_TIMES_RIM = 3.0  # and times what a row's rim itself is off
 _SCAN, _BATCH = 2048, 64  # images of a data set that are looked through for one of a class
 _UNSEEN = 2**30  # where an endless data set is begun with: no training comes as far
 
@@ -81,25 +81,37 @@ def _ranked(scene: Scene) -> None:
 
 
 def _covered(scene: Scene) -> Tensor:
-    """(N,) the share of each patch that stands out from the plane through the picture's rim."""
+    """(N,) the share of each patch that stands out from what its rows' ends lead to expect."""
     picture = scene.picture.float().cpu()
+    off, noise = _off_rows(picture)
+    least = _STANDS_OUT if _rim_off_plane(picture) < _STANDS_OUT / 2 else _IN_LANDSCAPE
+    apart = off > (_TIMES_RIM * noise).clamp(min=least)[:, None]
+    return scene.grid.to_patches(apart[None, None].float())[0]
+
+
+def _off_rows(picture: Tensor) -> tuple[Tensor, Tensor]:
+    """(C, H, W) -> (H, W): how far pixels lie from the straight line between their row's ends, RMS over channels; (H,)
+    how far the ends themselves do, averaged over five rows."""
+    width = picture.shape[2]
+    band = max(2, width // 12)
+    ends = picture[..., :band], picture[..., -band:]
+    left, right = (end.median(-1).values[..., None] for end in ends)
+    off = (picture - torch.lerp(left, right, torch.linspace(0, 1, width))).square().mean(0).sqrt()
+    noise = torch.cat([off[:, :band], off[:, -band:]], 1).median(1).values
+    return off, F.avg_pool1d(noise[None, None], 5, 1, 2, count_include_pad=False)[0, 0]
+
+
+def _rim_off_plane(picture: Tensor) -> float:
+    """How far the rim of (C, H, W) is from the plane a + b x + c y that fits it best: the median, RMS over channels."""
     height, width = picture.shape[1:]
     band = max(1, min(height, width) // 16)
     rim = torch.ones(height, width, dtype=torch.bool)
     rim[band:-band, band:-band] = False
-    off = _off_plane(picture, rim)
-    noise = off[rim].square().mean().sqrt().item()
-    apart = off > max(_STANDS_OUT, _TIMES_RIM * noise)
-    return scene.grid.to_patches(apart[None, None].float())[0]
-
-
-def _off_plane(picture: Tensor, rim: Tensor) -> Tensor:
-    """(C, H, W) -> (H, W): how far pixels lie from the plane a + b x + c y that fits those of the rim, RMS."""
-    height, width = rim.shape
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    places = torch.stack([torch.ones_like(x), x, y], -1)  # (H, W, 3)
-    plane = torch.linalg.lstsq(places[rim], picture[:, rim].T).solution  # (3, C)
-    return (picture - (places @ plane).permute(2, 0, 1)).square().mean(0).sqrt()
+    places = torch.stack([torch.ones_like(x), x, y], -1)[rim]  # (R, 3)
+    colours = picture[:, rim].T
+    plane = torch.linalg.lstsq(places, colours).solution  # (3, C)
+    return (colours - places @ plane).square().mean(1).sqrt().median().item()
 
 
 # pictures of the network's own data

@@ -126,7 +126,11 @@ def test_a_link_sets_the_controls_and_a_bad_one_is_a_sentence(session):
     )
     run = ended(session.store.get(run_id))
     assert "not kept" in said and mine == run_id and run_id in shown["query"]
-    assert run.spec.nfe == 8 and run.spec.settings == {"p": 0.5, "n_inner": 2} and run.spec.labels == ["class 0"] * 4
+    assert (
+        run.spec.nfe == 8
+        and run.spec.settings == {"p": 0.5, "n_inner": 2, "order": 1}
+        and run.spec.labels == ["class 0"] * 4
+    )
     assert load(network="nano", run=run_id)[1:3] == [run_id, ""]  # a link to a kept run: Run will not stop it
 
 

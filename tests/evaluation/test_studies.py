@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from helpers import bundle
@@ -81,7 +82,7 @@ def test_equal_cost_compares_paired_runs(monkeypatch):
     first, second, *ahead = found["rows"]
     assert (first["sampler"], first["nfe"], second["nfe"]) == ("euler", 2, 3)
     assert [row["settings"] for row in ahead] == [
-        {"p": p, "ratio": r} for p, r in ((0.4, 1.4), (0.4, 3.0), (0.6, 1.4), (0.4, 1.4))
+        {"p": p, "ratio": r, "order": 1} for p, r in ((0.4, 1.4), (0.4, 3.0), (0.6, 1.4), (0.4, 1.4))
     ]
     assert ahead[-1]["t_at_most"] == CAPPED
     assert first["minus_euler_of_equal_steps"] == {"value": 0, "interval": [0, 0]}
@@ -89,6 +90,25 @@ def test_equal_cost_compares_paired_runs(monkeypatch):
         assert row["nfe"] == 3 and row["minus_euler_of_equal_steps"]["value"] == pytest.approx(
             row["frechet"]["value"] - first["frechet"]["value"]
         )
+
+
+def test_order_compares_at_equal_budgets(monkeypatch):
+    module = sys.modules["pf_core.evaluation.studies.order"]
+    monkeypatch.setattr(module, "BUDGETS", (2, 4))
+    monkeypatch.setattr(
+        sys.modules["pf_core.evaluation.studies.equal_cost"], "bootstrap", lambda of, n: (of(np.arange(n)),) * 2
+    )  # a thousand times faster
+    seen = judges.load()[0].judge(shapes().batch(range(200)).images)
+    monkeypatch.setattr(module, "reference", lambda data: moments(seen.features.numpy()))
+    rows = STUDIES["order"].fn(bundle(), images=20, least=3)["rows"]
+    assert [(r["sampler"], r["settings"].get("order"), r["nfe"]) for r in rows] == [
+        ("euler", None, 4), ("heun", None, 3), ("multistep", None, 4), ("dual_loop", 1, 4), ("dual_loop", 2, 4),
+        ("look_ahead", 1, 3), ("look_ahead", 2, 3),
+    ]  # fmt: skip
+    for row in rows:
+        assert row["minus_euler"]["value"] == pytest.approx(row["frechet"]["value"] - rows[0]["frechet"]["value"])
+    assert rows[2]["minus_multistep"] == {"value": 0, "interval": [0, 0]}
+    assert all(rows[k]["frechet"] != rows[k + 1]["frechet"] for k in (3, 5))
 
 
 def test_a_capped_network_hears_of_no_later_time():

@@ -139,6 +139,29 @@ def test_the_runs_own_prediction_is_the_one_that_the_unedited_run_shows_there():
     assert Run(net, edited("look_ahead", CASES["own"])).spec.nfe == Run(net, edited("look_ahead")).spec.nfe + 1
 
 
+@pytest.mark.parametrize("case", ["clean", "head_start", "hold_back"])
+def test_an_edited_image_begins_anew_and_the_others_remember(case):
+    amount = {} if case == "clean" else {"amount": 0.1}
+    source = {"source": ITEM} if case == "clean" else {}
+    plain = [s for s in run(edited("multistep")) if s.phase != "probe"]
+    changed = [s for s in run(edited("multistep", edit(case, 3, image=0, **amount, **source))) if s.phase != "probe"]
+    assert all(torch.allclose(a.x[1], b.x[1], atol=1e-5) for a, b in zip(plain, changed, strict=True))
+    grid, untouched = bundle().grid, [n for n in range(16) if n not in PATCHES]
+
+    def bend(k):
+        """How far step k is from Euler's, (16,) of image 0."""
+        here, after = changed[k], changed[k + 1]
+        euler = here.x + grid.to_pixels(after.t - here.t) * here.prediction.v
+        return grid.to_patches((after.x - euler).abs())[0]
+
+    assert bend(3).max() < 1e-6 and bend(2).min() > 1e-5 and bend(4)[untouched].min() > 1e-5
+
+
+def test_a_run_that_remembers_gives_the_same_bits_twice():
+    job = Run(bundle(), edited("multistep", edit("hold_back", 2, amount=0.2)))
+    assert torch.equal(list(job)[-1].x, list(job)[-1].x)
+
+
 def test_edits_add_up_and_one_look_serves_a_step():
     first, second = edit("head_start", 1, [0, 1], amount=0.3), edit("hold_back", 4, [1, 2], amount=0.5)
     clean = [edit("clean", 2, [8]), edit("clean", 2, [9], image=0)]

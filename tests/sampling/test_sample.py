@@ -19,7 +19,7 @@ def end(net, spec, **kw):
 
 def test_resolving_makes_every_choice_explicit():
     spec = resolve(SPEC, bundle())
-    assert spec.settings == {"p": 0.4, "ratio": 1.4} and spec.labels == ["star"] * 3
+    assert spec.settings == {"p": 0.4, "ratio": 1.4, "order": 1} and spec.labels == ["star"] * 3
     assert (spec.steps, spec.nfe) == (6, 11)
     assert spec.checkpoint_hash and spec.versions["torch"] == torch.__version__
 

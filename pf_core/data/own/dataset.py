@@ -1,4 +1,4 @@
-"""`folder`: own pictures. A finite data set in epochs, with a held-out share; classes and captions as in `listing`.
+"""`folder`: own pictures. A finite data set in epochs, with a held-out share; classes and captions as in `scan`.
 
     data = folder(path="flowers-3fa9c1d2", size=32)      # a set that was taken in (`pf_core.data.own.importer`)
     data = folder(path="/home/me/pictures", size=64)     # any folder: if allowed, see `pf_core.data.own.paths`

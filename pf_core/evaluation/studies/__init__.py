@@ -3,7 +3,8 @@
 from pf_core.evaluation.studies.difficulty import difficulty
 from pf_core.evaluation.studies.equal_cost import equal_cost
 from pf_core.evaluation.studies.exactness import exactness
+from pf_core.evaluation.studies.order import order
 from pf_core.evaluation.studies.probe_gain import probe_gain
 from pf_core.registry import Registry
 
-STUDIES = Registry("study", [difficulty, exactness, probe_gain, equal_cost])
+STUDIES = Registry("study", [difficulty, exactness, probe_gain, equal_cost, order])

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from pf_core import flow
 from pf_core.data import DATASETS
-from pf_core.data.shapes import REGIONS
 from pf_core.errors import InputError
 from pf_core.evaluation.metrics import bootstrap, spearman
 from pf_core.models.checkpoint import Bundle
@@ -28,8 +27,9 @@ def difficulty(
     """Predicted difficulty against the true error.
 
     At t = 0.2, 0.5, 0.8, all patches alike: Spearman correlation of predicted and true squared error a patch, mean
-    predicted over mean true squared error, and mean sigma of background patches (nothing but background) over mean
-    sigma of patches at least half outline or texture (where the data say which are). Intervals are 95%,
+    predicted over mean true squared error, and mean sigma of background patches (nothing but what the data call easy:
+    background, or sky and ground) over mean sigma of patches at least half hard (outline and texture, or outline and
+    object), where the data say which are. Intervals are 95%,
     bootstrap over images.
     """
     if not bundle.predicts_difficulty:
@@ -42,7 +42,7 @@ def difficulty(
     sample = data.batch(range(HELD_OUT, HELD_OUT + images))
     x0 = bundle.source.draw(list(range(images)), bundle.shape)
     regions = getattr(sample, "regions", None)  # what is background in own pictures, nobody knows
-    easy, hard = (None, None) if regions is None else _kinds(regions, bundle.grid)
+    easy, hard = (None, None) if regions is None else _kinds(regions, data, bundle.grid)
     found = {"images": images, "t": {}}
     for t in TIMES:
         predicted, true = _errors(bundle, x0, sample.images, sample.labels, t)
@@ -50,14 +50,14 @@ def difficulty(
     return found
 
 
-def _kinds(regions: Tensor, grid: PatchGrid) -> tuple[np.ndarray, np.ndarray]:
-    """(B, N) bool each: patches of background alone; patches at least half outline or texture."""
+def _kinds(regions: Tensor, data, grid: PatchGrid) -> tuple[np.ndarray, np.ndarray]:
+    """(B, N) bool each: patches of the data's easy regions alone; patches at least half of its hard ones."""
 
-    def share(*names: str) -> Tensor:
-        inside = sum((regions == REGIONS.index(name)).float() for name in names)
+    def share(names: tuple[str, ...]) -> Tensor:
+        inside = sum((regions == data.regions.index(name)).float() for name in names)
         return grid.to_patches(inside[:, None])
 
-    return (share("background") == 1).numpy(), (share("outline", "texture") >= 0.5).numpy()
+    return (share(data.easy) == 1).numpy(), (share(data.hard) >= 0.5).numpy()
 
 
 @torch.inference_mode()

@@ -40,11 +40,12 @@ def equal_cost(
     rows += [replace(ahead, settings={"p": p}) for p in SHARES]
     recipe = bundle.training.get("recipe", {})
     real = reference(DATASETS["shapes"].fn(**recipe.get("data_settings", {})))
-    features = [_features(bundle, row, images) for row in rows]
-    features.append(_features(replace(bundle, model=_Capped(bundle.model)), ahead, images))
-    named = [_named(resolve(row, bundle)) for row in rows] + [_named(resolve(ahead, bundle)) | {"t_at_most": CAPPED}]
-    measured = [_measured(own, features[0], features[1], real) for own in features]
-    return {"images": images, "rows": [a | b for a, b in zip(named, measured, strict=True)]}
+    features = [features_of(bundle, row, images) for row in rows]
+    features.append(features_of(replace(bundle, model=_Capped(bundle.model)), ahead, images))
+    names = [named(resolve(row, bundle)) for row in rows] + [named(resolve(ahead, bundle)) | {"t_at_most": CAPPED}]
+    against = {"euler_of_equal_steps": features[0], "euler_of_equal_cost": features[1]}
+    numbers = [measured(own, real, **against) for own in features]
+    return {"images": images, "rows": [a | b for a, b in zip(names, numbers, strict=True)]}
 
 
 class _Capped(nn.Module):
@@ -58,24 +59,25 @@ class _Capped(nn.Module):
         return self.model(x, PatchTime(t.levels.clamp(max=CAPPED), t.index, t.n), y)
 
 
-def _named(spec: SampleSpec) -> dict[str, Any]:
+def named(spec: SampleSpec) -> dict[str, Any]:
     return {"sampler": spec.sampler, "settings": spec.settings, "steps": spec.steps, "nfe": spec.nfe}
 
 
-def _features(bundle: Bundle, spec: SampleSpec, images: int) -> np.ndarray:
+def features_of(bundle: Bundle, spec: SampleSpec, images: int) -> np.ndarray:
+    """(images, D) judged features, image i of seed i."""
     with tempfile.TemporaryDirectory() as folder:
         parts = shards(spec, range(images), bundle.conditioner.num_classes)
         return np.concatenate([part["features"] for part in draw(bundle, parts, Path(folder))])
 
 
-def _measured(own: np.ndarray, equal_steps: np.ndarray, equal_cost: np.ndarray, real: tuple) -> dict[str, Any]:
+def measured(own: np.ndarray, real: tuple, **others: np.ndarray) -> dict[str, Any]:
+    """The Frechet distance of judged features (B, D) to real images, and its differences from that of `others`."""
+
     def frechet(features: np.ndarray, i: np.ndarray) -> float:
         return moments_distance(moments(features[i]), real)
 
-    statistics = {
-        "frechet": lambda i: frechet(own, i),
-        "minus_euler_of_equal_steps": lambda i: frechet(own, i) - frechet(equal_steps, i),
-        "minus_euler_of_equal_cost": lambda i: frechet(own, i) - frechet(equal_cost, i),
-    }
+    statistics = {"frechet": lambda i: frechet(own, i)}
+    for name, other in others.items():
+        statistics[f"minus_{name}"] = lambda i, other=other: frechet(own, i) - frechet(other, i)
     every = np.arange(len(own))
     return {name: {"value": of(every), "interval": list(bootstrap(of, len(every)))} for name, of in statistics.items()}

@@ -1,0 +1,156 @@
+"""`toybox`: an endless ray-traced world of twelve toys, in which the scene tells the toy.
+
+    data = toybox(size=64, dependence=0.9, variety=0.3)
+    sample = data.batch(range(8))
+    sample.images, sample.labels, sample.captions, sample.regions, sample.boxes
+
+Image i comes from the pair (series, i) alone: its scene from its own uniform numbers (scene.py), of parts (toys.py)
+that are ray-traced (render.py, primitives.py) before a sky and a ground (ground.py). Pixels are whole grey levels, so
+that images rendered ahead (cache.py) are the same.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pf_core.data.toybox.cache import Cache
+from pf_core.data.toybox.captions import captions
+from pf_core.data.toybox.render import REGIONS, Picture, trace
+from pf_core.data.toybox.scene import COLUMNS, Scene, build
+from pf_core.data.toybox.toys import CLASSES
+from pf_core.registry import Knob
+
+VERSION = 1  # of the pixels: raised whenever they change
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What is truly in each image; (B,) of the image or of its first toy, (B, T) of all toys. Names are in scene.py
+    and toys.py: CLASSES, COLOURS, MATERIALS, GROUNDS, SKIES, SCENES, RELATIONS."""
+
+    toy: Tensor  # the class
+    colour: Tensor  # its main colour
+    material: Tensor
+    yaw: Tensor  # radians
+    ground: Tensor
+    sky: Tensor
+    scene: Tensor
+    azimuth: Tensor  # of the sun, radians: 0 behind the camera, positive to the right
+    elevation: Tensor
+    toys: Tensor
+    colours: Tensor
+    seconds: Tensor  # second colours
+    materials: Tensor
+    relations: Tensor  # (B, T - 1): toy 0 is RELATIONS[...] toy 1, 2
+
+
+class Sample:
+    """images (B, 3, S, S) in [-1, 1], multiples of 2/255 from -1 on. What else there is to know is made when asked."""
+
+    def __init__(self, images: Tensor, scene: Scene, picture: Picture | None):
+        self.images, self._scene, self._picture = images, scene, picture
+
+    @property
+    def labels(self) -> Tensor:
+        """(B,) the first toys' classes."""
+        return self._scene.toys[:, 0]
+
+    @property
+    def captions(self) -> list[str]:
+        return captions(self._scene)
+
+    @cached_property
+    def attributes(self) -> Attributes:
+        s = self._scene
+        first = {"toy": s.toys[:, 0], "colour": s.colours[:, 0], "material": s.materials[:, 0], "yaw": s.yaw[:, 0]}
+        rest = {f.name: getattr(s, f.name) for f in fields(Attributes) if f.name not in first}
+        return Attributes(**first, **rest)
+
+    @property
+    def regions(self) -> Tensor:
+        """(B, S, S) indices into REGIONS."""
+        return self._seen.regions
+
+    @property
+    def boxes(self) -> Tensor:
+        """(B, T, 4) left, top, right, bottom of what is seen of each toy, in pixels; all 0 for one that is not seen."""
+        toys = self._seen.toys
+        return torch.stack([_box(toys == k) for k in range(self._scene.toys.shape[1])], 1)
+
+    @property
+    def _seen(self) -> Picture:
+        if self._picture is None:  # the images came from the cache
+            self._picture = trace(self._scene, self.images.shape[-1])
+        return self._picture
+
+
+class toybox:  # noqa: N801 (a registry's names are its functions' and classes' names)
+    """Ray-traced toys, twelve classes.
+
+    A toy (or three) on a ground under a sky, with shadows and mirror images; how surely the scene tells which toy it is
+    can be set. Item i depends on (series, i) alone.
+    """
+
+    names = list(CLASSES)
+    channels = 3
+    regions, easy, hard = REGIONS, ("sky", "ground"), ("object", "outline")
+
+    def __init__(
+        self,
+        *,
+        size: Annotated[int, Knob(16, 512, "side in pixels")] = 64,
+        variety: Annotated[float, Knob(0.0, 1.0, "0 calm .. 1 wild: camera, pose, textures, what lies about")] = 0.3,
+        dependence: Annotated[float, Knob(0.0, 1.0, "how surely the scene tells the toy; 0: not at all")] = 0.9,
+        toys: Annotated[int, Knob(1, 3, "how many toys a picture has")] = 1,
+        series: Annotated[int, Knob(0, 2**31 - 1, "which endless series of images")] = 0,
+        count: Annotated[int, Knob(0, 2**31 - 1, "only the first so many images, over and over; 0: endless")] = 0,
+    ):
+        self.size, self.variety, self.dependence, self.toys = size, float(variety), float(dependence), toys
+        self.series, self.count = series, count
+        named = {"size": size, "variety": self.variety, "dependence": self.dependence, "toys": toys, "series": series}
+        self.cache = Cache(named | {"version": VERSION}, size)
+
+    def __len__(self) -> int:
+        return self.count or 2**31  # as good as endless
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For a run's records: how many images differ; a digest that changes when a version renders other pixels."""
+        return {"pictures": len(self), "distinct": len(self), "digest": f"toybox {VERSION}"}
+
+    def batch(self, indices: range | list[int], labels: Tensor | None = None) -> Sample:
+        """The images of these indices; `labels` (B,) overrides their classes and nothing else."""
+        wanted = [int(i) % self.count if self.count else int(i) for i in indices]
+        scene = self.scenes(wanted, labels)
+        levels, picture = self.cache.read(wanted) if labels is None else None, None
+        if levels is None:
+            picture = trace(scene, self.size)
+            levels = picture.levels
+        return Sample(torch.as_tensor(levels).float().mul_(2 / 255).sub_(1), scene, picture)
+
+    def scenes(self, indices: list[int], labels: Tensor | None = None) -> Scene:
+        """What is rendered, for `render.trace`: on another device, or at another size."""
+        draws = torch.from_numpy(np.stack([_uniforms(self.series, i) for i in indices]))
+        return build(draws, self.toys, self.dependence, self.variety, labels)
+
+    def render_ahead(self, count: int) -> Iterator[int]:
+        """Render images 0 .. count - 1 into the cache; yields how many are there. Raises InputError."""
+        return self.cache.fill(count, lambda some: trace(self.scenes(list(some)), self.size).levels.numpy())
+
+
+def _uniforms(series: int, index: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(key=[series, index])).random(len(COLUMNS))
+
+
+def _box(seen: Tensor) -> Tensor:
+    """(B, S, S) bool -> (B, 4)."""
+    columns, rows = seen.any(1), seen.any(2)
+    size = seen.shape[-1]
+    ends = [columns.long().argmax(1), rows.long().argmax(1)]
+    ends += [size - columns.flip(1).long().argmax(1), size - rows.flip(1).long().argmax(1)]
+    return torch.where(seen.flatten(1).any(1)[:, None], torch.stack(ends, 1), 0)
