@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from pf_core import files
-from pf_core.data.shapes import shapes
+from pf_core.data.shapes import SHAPES, shapes
 from pf_core.errors import InputError
 from pf_core.evaluation.judges import shapes as judges
 from pf_core.evaluation.metrics import bootstrap, interval_of_mean, moments, moments_distance, precision_recall
@@ -59,8 +59,17 @@ def draw(bundle: Bundle, parts: list[SampleSpec], folder: Path) -> Iterator[dict
         yield (
             {k: v.numpy() for k, v in tensors.items()}
             | facts
-            | {"labels": np.array([-1 if a is None else bundle.conditioner.index(a) for a in run.spec.labels])}
+            | {"labels": np.array([_judged(bundle, a) for a in run.spec.labels])}
         )
+
+
+def _judged(bundle: Bundle, asked: str | None) -> int:
+    """The judge's number of a class that a network was asked for, by its name; -1 for none. Raises InputError."""
+    if asked is None or not bundle.conditioner.names:
+        return -1 if asked is None else bundle.conditioner.index(asked)
+    if asked not in SHAPES:
+        raise InputError(f"The judge knows no class {asked!r}: its classes are {', '.join(SHAPES)}.")
+    return SHAPES.index(asked)
 
 
 def check(bundle: Bundle) -> None:

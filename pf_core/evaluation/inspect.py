@@ -74,7 +74,7 @@ def glimpse(bundle: Bundle, seen: Picture, t: Tensor) -> Glimpse:
     grid, k = bundle.grid, len(t)
     x0, x1, t = (v.expand(k, *v.shape[1:]).to(bundle.device) for v in (seen.x0, seen.x1, t))
     x = flow.interpolate(x0, x1, t, grid)
-    cond = bundle.conditioner.encode([seen.label] * k, bundle.device)
+    cond = bundle.conditioner.encode([seen.name if bundle.conditioner.names else seen.label] * k, bundle.device)
     said = bundle.model(x, PatchTime.of(t), cond)
     error = grid.to_patches((flow.velocity(x0, x1) - said.v).square()).sqrt()
     sigma = None if said.logvar is None else flow.difficulty(said.logvar, grid).sqrt()

@@ -40,12 +40,13 @@ def difficulty(
     if images < 2:
         raise InputError(f"{bundle.name} was trained on pictures of which none, or only one, was held out.")
     sample = data.batch(range(HELD_OUT, HELD_OUT + images))
+    y = bundle.conditioner.of_data(sample.labels, data.names)
     x0 = bundle.source.draw(list(range(images)), bundle.shape)
     regions = getattr(sample, "regions", None)  # what is background in own pictures, nobody knows
     easy, hard = (None, None) if regions is None else _kinds(regions, data, bundle.grid)
     found = {"images": images, "t": {}}
     for t in TIMES:
-        predicted, true = _errors(bundle, x0, sample.images, sample.labels, t)
+        predicted, true = _errors(bundle, x0, sample.images, y, t)
         found["t"][str(t)] = _numbers(predicted, true, easy, hard)
     return found
 

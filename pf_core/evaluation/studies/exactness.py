@@ -36,12 +36,13 @@ def exactness(
     data = DATASETS[recipe["dataset"]].fn(**recipe["data_settings"])
     grid, rng = bundle.grid, generator(2026, states)
     sample = data.batch(range(states))
+    y = bundle.conditioner.of_data(sample.labels, data.names)
     config = recipe.get("config", {"timesteps": "ltg", "timestep_settings": {}})  # an oracle was never trained
     t = TIMESTEPS[config["timesteps"]].fn(states, grid.n, rng, **config["timestep_settings"])
     x0 = bundle.source.shift(torch.randn(sample.images.shape, generator=rng))
     x = flow.interpolate(x0, sample.images, t, grid)
     with torch.inference_mode():
-        seen = bundle.model(x.to(bundle.device), PatchTime.of(t.to(bundle.device)), sample.labels.to(bundle.device))
+        seen = bundle.model(x.to(bundle.device), PatchTime.of(t.to(bundle.device)), y.to(bundle.device))
         exact = from_dataset(data, count, grid, bundle.source)(x, PatchTime.of(t), sample.labels)
     return {"states": states, "images": count} | _numbers(seen, exact, grid)
 

@@ -40,7 +40,8 @@ def probe_gain(
     data = DATASETS[recipe.get("dataset", "shapes")].fn(**recipe.get("data_settings", {}))
     sample = data.batch(range(HELD_OUT, HELD_OUT + images))
     x0 = bundle.source.draw(list(range(images)), bundle.shape)
-    parts = list(zip(x0.split(100), sample.images.split(100), sample.labels.split(100), strict=True))
+    y = bundle.conditioner.of_data(sample.labels, data.names)
+    parts = list(zip(x0.split(100), sample.images.split(100), y.split(100), strict=True))
     found = {}
     for t in TIMES:
         errors = [_errors(bundle, *part, t, p) for part in parts]
