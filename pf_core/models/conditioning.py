@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pf_core.errors import InputError
 
+MOST_PARTS = 32  # between commas, of one name that is not in quotes
 NULL_WORDS = ("none", "no class", "(no class)")  # the null class in words: the first that no class has for its name
 
 
@@ -139,7 +140,7 @@ def split(text: str, names: Sequence[str] = (), marks: str = ",") -> list[str]:
         begin, end, quoted = parts[i]
         one = text[begin:end].strip()
         if quoted is None and names and one not in names:
-            for j in range(len(parts) - 1, i, -1):
+            for j in range(min(len(parts), i + MOST_PARTS) - 1, i, -1):
                 whole = text[begin : parts[j][1]].strip()
                 if whole in names:
                     one, i = whole, j
