@@ -115,16 +115,14 @@ class Conditioner(Protocol):
     def null(self, batch: int, device: torch.device) -> Any: ...
 
 
-HELD_OUT = 2**31  # of a data set's indices: items from here on are never trained on
-
-
 class Dataset(Protocol):
     """Images in [-1, 1], (channels, size, size), each with a class: an index into `names`.
 
     batch(indices).images is (B, C, H, W), .labels (B,). Item i depends on i and the set's settings alone; there is an
-    item for every index: those from 0 on are for training, those from HELD_OUT on are held out. A finite set also has
-    `held`, how many pictures are held out, and `facts`, a dict with the `digest` of what is trained on. A made set has
-    `regions`, names, of which some are `easy` and some `hard`; batch(indices).regions (B, H, W) are indices of them.
+    item for every index; which are for what stands in `pf_core.data.splits`. A finite set also has `held`, how many
+    pictures are held out, and `facts`, a dict with the `digest` of what is trained on. A made set has `regions`, names,
+    of which some are `easy` and some `hard`; batch(indices).regions (B, H, W) are indices of them. `heads`, name ->
+    choices, are what a judge names: the first is the class, the others are fields of batch(indices).attributes, (B,).
     """
 
     names: list[str]

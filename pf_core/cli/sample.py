@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     check_suffix(args.out, args.sheet)
     spec = _from_recipe(args) if args.recipe else from_flags(args)
     bundle = checkpoint.load(spec.checkpoint, device(args.device))
-    spec = spec if args.recipe else labelled(spec, args, bundle.conditioner)
+    spec = spec if args.recipe else with_labels(spec, args, bundle.conditioner)
     x0 = _noise(spec, args.recipe)
     job = Run(bundle, spec, x0, _edit_images(args.recipe))
     trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
@@ -96,7 +96,7 @@ def from_flags(args: argparse.Namespace) -> SampleSpec:
     )
 
 
-def labelled(spec: SampleSpec, args: argparse.Namespace, classes: ClassLabels) -> SampleSpec:
+def with_labels(spec: SampleSpec, args: argparse.Namespace, classes: ClassLabels) -> SampleSpec:
     """The recipe with the classes that --label names: only the network knows where one of them ends."""
     return spec if args.label is None else replace(spec, labels=classes.split(args.label))
 

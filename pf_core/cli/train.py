@@ -24,7 +24,7 @@ from pf_core.training import plans
 from pf_core.training.config import SHAPE, Intervals, TrainRecipe
 from pf_core.training.estimate import measure
 from pf_core.training.loop import TrainConfig, TrainStep
-from pf_core.training.process import be_nice
+from pf_core.training.process import be_nice, keep_memory
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import execute, use_device
 
@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
         torch.set_num_threads(THREADS.check(args.threads))
     if args.nice is not None:
         be_nice(NICE.check(args.nice))
+    keep_memory()
     folder = RunFolder(args.out)
     use_device(args.device or (folder.about().get("device", "auto") if args.resume else "auto"))
     recipe = _begun(folder, args) if args.resume else _recipe(args)
@@ -76,7 +77,13 @@ def run(args: argparse.Namespace) -> None:
     # a resumed run's own words are "--resume": what repeats it from the start is its recipe
     words = ["train", *plans.command(recipe, args.out, intervals)] if args.resume else sys.argv[1:]
     command = "python -m pf_core " + shlex.join(words)
-    _follow(execute(folder, args.resume, recipe, intervals, command, tensorboard), folder, recipe)
+    _follow(execute(folder, args.resume, recipe, intervals, command, tensorboard, _compass), folder, recipe)
+
+
+def _compass(*of: Any) -> dict[str, Any]:
+    from pf_core.evaluation.studies.probe_gain import along  # here, as most trainings need not wait for it
+
+    return along(*of)
 
 
 def _follow(steps: Iterator[TrainStep], folder: RunFolder, recipe: TrainRecipe) -> None:

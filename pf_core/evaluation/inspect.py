@@ -10,11 +10,11 @@ from torch import Tensor
 
 from pf_core import flow
 from pf_core.data import DATASETS
+from pf_core.data.splits import HELD_OUT
 from pf_core.models.checkpoint import Bundle
 from pf_core.patches import PatchGrid
 from pf_core.timesteps import TIMESTEPS
 from pf_core.timesteps.preview import Draws, draws
-from pf_core.training.loop import HELD_OUT
 from pf_core.types import PatchTime
 
 DATASET, ITEM, NOISE_SEED = "shapes", HELD_OUT + 38, 7

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from pf_core import flow
 from pf_core.data import DATASETS
+from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
 from pf_core.evaluation.metrics import spearman
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.oracle import Oracle
-from pf_core.training.loop import HELD_OUT
 from pf_core.types import PatchTime
 
 FIT = 1.5  # a mean predicted square within this factor of the true one is called right

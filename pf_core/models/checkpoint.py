@@ -213,6 +213,25 @@ def _oracle(name: str, device: str | torch.device) -> Bundle:
     return Bundle(name, model.to(device), pixels(), ClassLabels(len(data.names), data.names), training=record)
 
 
+def data_settings(bundle: Bundle) -> tuple[str, dict[str, Any]]:
+    """(name, settings) of the data set that a network was trained on; the first one's where its record says nothing."""
+    recipe = bundle.training.get("recipe", {})
+    name = recipe.get("dataset", next(iter(DATASETS)))
+    return name, DATASETS[name].settings(recipe.get("data_settings", {}))
+
+
+def data_of(bundle: Bundle) -> Any:
+    """That data set. Raises InputError where it is not here any more."""
+    name, settings = data_settings(bundle)
+    return DATASETS[name].fn(**settings)
+
+
+def labelled(bundle: Bundle) -> int:
+    """How many classes a network can be asked for: 0 also where it was trained with all labels dropped."""
+    dropped = bundle.training.get("recipe", {}).get("config", {}).get("label_dropout", 0) >= 1
+    return 0 if dropped else bundle.conditioner.num_classes
+
+
 def _open(path: Path, with_weights: bool = False) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if not path.is_file():
         raise InputError(f"There is no file {path}.")

@@ -46,10 +46,12 @@ class TrainRecipe:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Every how many steps to save the state, log the losses, validate, draw samples, keep a network; 0 is never."""
+    """Every how many steps to save the state, log the losses, validate, draw samples, keep a network, and measure what
+    look-ahead's probe gains (the compass); 0 is never."""
 
     save: Annotated[int, _EVERY] = 500
     log: Annotated[int, _EVERY] = 20
     validate: Annotated[int, _EVERY] = 1000
     samples: Annotated[int, _EVERY] = 1000
     weights: Annotated[int, _EVERY] = 0
+    compass: Annotated[int, _EVERY] = 0

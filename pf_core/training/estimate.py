@@ -15,6 +15,7 @@ from pf_core.training.runner import prepare
 from pf_core.training.validation import SHEET, SHEET_NFE, STRIP, STRIP_NFE
 
 SECONDS, FEWEST, MOST = 3.0, 2, 30  # how long to measure, and with how many steps
+COMPASS_LOOKS = 2 * 3 * 7 * 160  # two sets of weights, three times, seven looks each at so many images
 HELD_OUT_IMAGES, STEP_COST = 64, 3  # a training step costs about three forward passes
 
 
@@ -62,6 +63,7 @@ def expected(recipe: TrainRecipe, intervals: Intervals, images_per_second: float
         return -(-steps // every) if every else 0
 
     looks = times(intervals.validate) * len(SEGMENTS) * HELD_OUT_IMAGES
+    looks += times(intervals.compass) * COMPASS_LOOKS
     looks += times(intervals.samples) * (SHEET * SHEET_NFE + STRIP * STRIP_NFE)
     return (steps * recipe.config.batch_size + looks / STEP_COST) / images_per_second
 

@@ -17,12 +17,13 @@ from accelerate import Accelerator
 from torch import Generator, Tensor, nn
 
 from pf_core import flow
+from pf_core.data.splits import VALIDATION
 from pf_core.errors import InputError
 from pf_core.models.conditioning import ClassLabels
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
 from pf_core.timesteps import TIMESTEPS
-from pf_core.types import HELD_OUT, PatchTime, Prediction
+from pf_core.types import PatchTime, Prediction
 
 SEGMENTS = [(2 * k + 1) / 16 for k in range(8)]  # SD3's validation times
 
@@ -121,9 +122,9 @@ class Trainer:
         self.optimizers = _optimizers(self.model, cfg)
         if cfg.compile and self.accelerator.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
             raise InputError("--compile needs a C++ compiler: install g++, or leave --compile out.")
-        if cfg.compile:  # block by block: one compilation serves all, and the state dict keeps its names
-            for block in self.model.blocks:
-                block.compile()
+        if cfg.compile:  # part by part: one compilation serves all blocks, and the state dict keeps its names
+            for part in (self.model.t_embedder, *self.model.blocks, self.model.final_layer):
+                part.compile()
         self._forward = self.accelerator.prepare(self.model)
         self._rates = [[g["lr"] for g in o.param_groups] for o in self.optimizers]
 
@@ -221,7 +222,7 @@ def held_out(
     """(t, what the network says, the velocity it should say) at t = 1/16, 3/16, ..., 15/16 shared by all patches, the
     same held-out images and noise for all."""
     device = next(model.parameters()).device
-    sample = data.batch(range(HELD_OUT, HELD_OUT + images))
+    sample = data.batch(VALIDATION.first(images))
     x0 = source.draw(list(range(images)), tuple(sample.images.shape[1:])).to(device)
     x1, y, grid = sample.images.to(device), sample.labels.to(device), model.grid
     for t in SEGMENTS:

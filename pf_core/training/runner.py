@@ -24,6 +24,8 @@ from pf_core.training.run_dir import RunFolder
 from pf_core.training.state import load_state, save_state
 from pf_core.training.tensorboard import Events
 
+Compass = Callable[[TrainStep, TrainRecipe, list[str]], dict[str, Any]]  # the classes' names last: a line of metrics
+
 DEVICES = ("auto", "cpu", "cuda")
 CLASS_TABLE = "y_embedder.embedding_table.weight"  # of a network: (classes and null, width)
 PAUSED_LOOK = 0.1  # seconds between two looks at the orders of a paused trainer
@@ -36,13 +38,18 @@ def execute(
     intervals: Intervals | None,
     command: str,
     tensorboard: bool = False,
+    compass: Compass | None = None,
 ) -> Iterator[TrainStep]:
     """Train as the folder's recipe says, logging, sampling and saving on the way; ends with the EMA weights in bf16.
 
     Stops between steps when told to (see Desk), saving first. Whatever ends it, status.json says so. `intervals` None
-    are those that the run was started with. Raises InputError.
+    are those that the run was started with. compass: what is to be measured every `intervals.compass` steps; it comes
+    from outside because measuring stands above training. Raises InputError.
     """
     recipe = folder.recipe() if resume else recipe
+    every = intervals or (folder.intervals() if resume else Intervals())
+    if every.compass and not recipe.difficulty:
+        raise InputError("The compass asks a network which patches are easy: this one is to have no variance head.")
     if int(os.environ.get("RANK", 0)):  # of a training over several processes the first alone keeps the folder
         state = load_state(folder.state)[0] if resume and folder.state.exists() else None
         data, model = prepare(recipe)
@@ -56,7 +63,7 @@ def execute(
     saved = folder.saved_step() if resume else 0
     with Desk(folder, recipe.config.steps, saved) as desk:
         state, header = load_state(folder.state) if resume and folder.state.exists() else (None, {})
-        sitting = Sitting(folder, recipe, intervals or folder.intervals(), desk, command, header.get("seconds", 0.0))
+        sitting = Sitting(folder, recipe, every, desk, command, header.get("seconds", 0.0), compass)
         yield from sitting.run(*(made or prepare(recipe)), state, tensorboard)
 
 
@@ -91,6 +98,7 @@ class Sitting:
     desk: Desk
     command: str
     before: float  # seconds of training in earlier sittings
+    compass: Compass | None = None
 
     def run(self, data, model: torch.nn.Module, state: dict | None, tensorboard: bool) -> Iterator[TrainStep]:
         start = state["step"] if state else 0
@@ -129,6 +137,8 @@ class Sitting:
             found = live.validation(at.trainer.ema, self.data, self.recipe.config.source)
             self.folder.append(step=at.step, **found)
             self.events.validation(at.step, found["validation"])
+        if self.compass and due(self.intervals.compass):
+            self.folder.append(step=at.step, **self.compass(at, self.recipe, list(self.data.names)))
         if due(self.intervals.samples):
             self._draw(at)
         if due(self.intervals.weights):
@@ -226,6 +236,7 @@ class Sitting:
 
     def _write_network(self, path, ema: torch.nn.Module, step: int) -> None:
         about = record(self.recipe, step, self.seconds, self.command, next(ema.parameters()).device.type)
+        about["distinct_images"] = min(len(self.data), about["images"])
         if facts := getattr(self.data, "facts", None):
             about["data"] = facts
         checkpoint.save(path, ema, list(self.data.names), about, self.recipe.config.source)

@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from pf_core.data import DATASETS
+from pf_core.data.splits import VALIDATION
 from pf_core.errors import InputError
 from pf_core.flow import Source
 from pf_core.models import build, preset
 from pf_core.models.conditioning import ClassLabels
-from pf_core.training.loop import HELD_OUT, SEGMENTS, TrainConfig, Trainer, draw, generator, train, validation_loss
+from pf_core.training.loop import SEGMENTS, TrainConfig, Trainer, draw, generator, train, validation_loss
 from pf_core.types import PatchTime, Prediction
 
 NANO = preset("nano")
@@ -298,7 +299,7 @@ def test_validation_has_eight_segments_with_the_same_images_and_noise():
     means = validation_loss(model, DATA, 6)
     assert len(means) == len(model.seen) == 8
     assert SEGMENTS == [1 / 16, 3 / 16, 5 / 16, 7 / 16, 9 / 16, 11 / 16, 13 / 16, 15 / 16]
-    held_out = DATA.batch(range(HELD_OUT, HELD_OUT + 6))
+    held_out = DATA.batch(VALIDATION.first(6))
     x0 = Source().draw(list(range(6)), (3, 32, 32))
     for (x, t, y), segment in zip(model.seen, SEGMENTS, strict=True):
         assert (t.levels == segment).all() and t.levels.shape == (6, 1)

@@ -8,7 +8,7 @@ import torch
 from pf_core import flow
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
-from pf_core.evaluation.metrics import bootstrap
+from pf_core.evaluation.metrics import with_intervals
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.oracle import from_dataset
 from pf_core.registry import Knob
@@ -59,8 +59,4 @@ def _numbers(seen, exact, grid) -> dict[str, Any]:
             "logvar_correlation": lambda i: np.corrcoef(np.log(predicted[i]).ravel(), np.log(target[i]).ravel())[0, 1],
             "predicted_over_true": lambda i: predicted[i].mean() / target[i].mean(),
         }
-    every = np.arange(len(error))
-    return {
-        name: {"value": float(of(every)), "interval": list(bootstrap(of, len(every)))}
-        for name, of in statistics.items()
-    }
+    return with_intervals(statistics, len(error))
