@@ -1,4 +1,4 @@
-"""sweep: vary up to three settings, and save all results as one with_labels picture."""
+"""sweep: vary up to three settings, and save all results as one labelled picture."""
 
 import argparse
 from dataclasses import replace
