@@ -90,8 +90,8 @@ def train_judge(
     device: str | torch.device = "cpu",
 ) -> Iterator[tuple[int, float, Judge]]:
     """Train from scratch on the first steps * batch images of JUDGE_TRAINING; yields (step, loss, judge) after each
-    step. The loss is the sum of the heads' cross entropies. distinct: where images are dear, only about so many are made,
-    and then shown again in another order, half of them mirrored."""
+    step. The loss is the sum of the heads' cross entropies. distinct: where images are dear, only about so many are
+    made, and then shown again in another order, half of them mirrored."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         judge = Judge(of.settings["size"], of.heads, width).to(device, memory_format=torch.channels_last)
