@@ -29,6 +29,7 @@ class Preset:
 
 EQUAL_NFE = 64  # 64 Euler steps, 33 of look-ahead (2 of them warm-up) or 16 of a dual loop of 4 cost just this
 PFT, SIT = "shapes-pft", "shapes-sit"
+SWEEP_SAMPLERS = ("euler", "dual_loop", "look_ahead")  # what a sweep over samplers starts with, as far as they run
 
 
 def _columns(*columns: tuple) -> tuple[dict[str, Any], ...]:

@@ -24,7 +24,7 @@ from pf_core.training import plans
 from pf_core.training.config import SHAPE, Intervals, TrainRecipe
 from pf_core.training.estimate import measure
 from pf_core.training.loop import TrainConfig, TrainStep
-from pf_core.training.process import be_nice
+from pf_core.training.process import be_nice, keep_memory
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import execute, use_device
 
@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
         torch.set_num_threads(THREADS.check(args.threads))
     if args.nice is not None:
         be_nice(NICE.check(args.nice))
+    keep_memory()
     folder = RunFolder(args.out)
     use_device(args.device or (folder.about().get("device", "auto") if args.resume else "auto"))
     recipe = _begun(folder, args) if args.resume else _recipe(args)

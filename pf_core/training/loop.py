@@ -122,9 +122,9 @@ class Trainer:
         self.optimizers = _optimizers(self.model, cfg)
         if cfg.compile and self.accelerator.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
             raise InputError("--compile needs a C++ compiler: install g++, or leave --compile out.")
-        if cfg.compile:  # block by block: one compilation serves all, and the state dict keeps its names
-            for block in self.model.blocks:
-                block.compile()
+        if cfg.compile:  # part by part: one compilation serves all blocks, and the state dict keeps its names
+            for part in (self.model.t_embedder, *self.model.blocks, self.model.final_layer):
+                part.compile()
         self._forward = self.accelerator.prepare(self.model)
         self._rates = [[g["lr"] for g in o.param_groups] for o in self.optimizers]
 

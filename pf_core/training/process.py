@@ -1,7 +1,9 @@
 """Processes of this machine: who is who, who still lives, and how to be polite to the others."""
 
+import ctypes
 import os
 import signal
+import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -69,3 +71,20 @@ def be_nice(niceness: int) -> None:
     os.nice(niceness)
     with suppress(OSError):
         (PROC / "self" / "autogroup").write_text(str(niceness))
+
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # names of glibc's mallopt(3)
+
+
+def keep_memory() -> None:
+    """Have this process keep the memory that it frees (glibc only; elsewhere nothing happens).
+
+    Otherwise glibc gives every large tensor back at once and the kernel blanks it again for the next: a tenth of a
+    training step on a CPU. For a process whose peak comes back every step, as a trainer's does.
+    """
+    if sys.platform != "linux":
+        return
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_MAX, 0)
+        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)

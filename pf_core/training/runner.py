@@ -235,6 +235,7 @@ class Sitting:
 
     def _write_network(self, path, ema: torch.nn.Module, step: int) -> None:
         about = record(self.recipe, step, self.seconds, self.command, next(ema.parameters()).device.type)
+        about["distinct_images"] = min(len(self.data), about["images"])
         if facts := getattr(self.data, "facts", None):
             about["data"] = facts
         checkpoint.save(path, ema, list(self.data.names), about, self.recipe.config.source)

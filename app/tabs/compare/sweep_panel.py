@@ -18,6 +18,7 @@ from app.state import Session
 from app.store import ACTIVE
 from app.tabs.compare.sweep_jobs import SweepJob, sweeps
 from pf_core.errors import InputError
+from pf_core.presets import SWEEP_SAMPLERS
 from pf_core.sampling.contact_sheet import heading, read_sweep, title, write_sheet
 from pf_core.sampling.run import SampleSpec
 from pf_core.sampling.sweep import MAX_AXES, Cost, Done, Sweep
@@ -127,8 +128,9 @@ class SweepPanel:
                 gr.Textbox(text, label="Values", visible=not named and first != NOTHING, elem_id=f"sweep-{key}-values")
             )
             choices = self.choices(first, None) if named else []
-            value = [v for _, v in choices][:3]
-            self.names.append(gr.Dropdown(choices, value=value, label="Values", multiselect=True, visible=named))
+            self.names.append(
+                gr.Dropdown(choices, value=_start(choices), label="Values", multiselect=True, visible=named)
+            )
 
     def wire(self) -> None:
         column = self.compare.columns[0]
@@ -172,7 +174,7 @@ class SweepPanel:
         """Updates for a place's two boxes of values."""
         if axis in NAMED:
             choices = self.choices(axis, network)
-            shown = gr.update(visible=True, choices=choices, value=[v for _, v in choices][:3])
+            shown = gr.update(visible=True, choices=choices, value=_start(choices))
             return [gr.update(visible=False), shown]
         hidden = gr.update(visible=False)
         return [hidden if axis == NOTHING else gr.update(visible=True, value=suggested(axis)), hidden]
@@ -263,6 +265,12 @@ class SweepPanel:
         except (ValueError, TypeError, KeyError, InputError):
             filled, said = nothing, said if kept else "That sweep is not kept any more."
         return view, asked["sweep"] if kept else "", gr.update(open=True), *filled, said
+
+
+def _start(choices: list[tuple[str, str]]) -> list[str]:
+    """The names that an axis starts with: the samplers worth seeing first, of others the first three."""
+    names = [name for _, name in choices]
+    return [name for name in names if name in SWEEP_SAMPLERS] or names[:3]
 
 
 def stated(cost: Cost) -> str:

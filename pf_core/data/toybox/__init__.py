@@ -122,8 +122,8 @@ class toybox:  # noqa: N801 (a registry's names are its functions' and classes' 
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For a run's records: how many images differ; a digest that changes when a version renders other pixels."""
-        return {"pictures": len(self), "distinct": len(self), "digest": f"toybox {VERSION}"}
+        """For a run's records: a digest that changes when a version of this renders other pixels."""
+        return {"pictures": len(self), "digest": f"toybox {VERSION}"}
 
     def batch(self, indices: range | list[int], labels: Tensor | None = None) -> Sample:
         """The images of these indices; `labels` (B,) overrides their classes and nothing else."""
