@@ -119,7 +119,7 @@ class Trainer:
         # network such things cost more than its arithmetic
         self._parameters, self._averaged = list(self.model.parameters()), list(self.ema.parameters())
         self.optimizers = _optimizers(self.model, cfg)
-        if cfg.compile and self.accelerator.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
+        if cfg.compile and self.accelerator.device.type == "cpu" and not cpu_compiler():
             raise InputError("--compile needs a C++ compiler: install g++, or leave --compile out.")
         if cfg.compile:  # part by part: one compilation serves all blocks, and the state dict keeps its names
             for part in (self.model.t_embedder, *self.model.blocks, self.model.final_layer):
@@ -181,6 +181,11 @@ class Trainer:
         self.ema.load_state_dict(state["ema"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+
+
+def cpu_compiler() -> str | None:
+    """Path of the C++ compiler that `compile` needs on a CPU, if there is one."""
+    return shutil.which(os.environ.get("CXX", "g++"))
 
 
 def _to(v: Tensor, device: torch.device) -> Tensor:
