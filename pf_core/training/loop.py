@@ -199,10 +199,10 @@ class Trainer:
 
 def check_compiler(cfg: TrainConfig) -> None:
     """Raises InputError if a network is to be compiled on a CPU and there is no C++ compiler that compiles anything."""
-    name = os.environ.get("CXX", "g++")
+    name = cpu_compiler()
     if not cfg.compile or (torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "true"):
         return
-    if not shutil.which(name):
+    if name is None:
         raise InputError("--compile needs a C++ compiler: install g++, or leave --compile out.")
     argv, program = [name, "-x", "c++", "-fsyntax-only", "-"], "int main() { return 0; }"
     try:
@@ -215,6 +215,11 @@ def check_compiler(cfg: TrainConfig) -> None:
         raise InputError(
             f"--compile needs a C++ compiler, and {name} fails ({reason}): mend it or leave --compile out."
         )
+
+
+def cpu_compiler() -> str | None:
+    """Path of the C++ compiler that `compile` needs on a CPU, if there is one."""
+    return shutil.which(os.environ.get("CXX", "g++"))
 
 
 def _optimizers(model: nn.Module, cfg: TrainConfig) -> list[torch.optim.Optimizer]:

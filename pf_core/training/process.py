@@ -77,21 +77,22 @@ def be_nice(niceness: int) -> None:
             (PROC / "self" / "autogroup").write_text(str(niceness))
 
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # names of glibc's mallopt(3)
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # glibc's mallopt(3)
 
 
-def keep_memory() -> None:
+def keep_memory(keep: bool = True) -> None:
     """Have this process keep the memory that it frees (glibc only; elsewhere nothing happens).
 
-    Otherwise glibc gives every large tensor back at once and the kernel blanks it again for the next: a tenth of a
-    training step on a CPU. For a process whose peak comes back every step, as a trainer's does.
+    Otherwise glibc gives every large tensor back at once and the kernel blanks it again for the next. For a process
+    whose peak comes back every step, as a trainer's does. `keep` False: as glibc does by itself.
     """
     if sys.platform != "linux":
         return
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
-        libc.mallopt(_MMAP_MAX, 0)
-        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(_MMAP_MAX, 0 if keep else 65536)
+        libc.mallopt(_MMAP_THRESHOLD, 2**25)  # where glibc's own, which grows, ends
+        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1 if keep else 2**26)
 
 
 def cpu_threads(most: int | None = None) -> int:
