@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from tqdm import tqdm
 
-from pf_core import files
+from pf_core import bounded, files
 from pf_core.cli.common import add_registry_knobs, device, given_of, interval, seeds
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
@@ -128,9 +128,9 @@ def _noise(spec: SampleSpec, recipe: str | None) -> torch.Tensor | None:
     if not carried and _digest(path) != spec.noise.get("sha256"):
         raise InputError(f"{path} is not the noise this recipe was made with.")
     try:
-        with safe_open(path, framework="pt") as f:
+        with bounded.tensors(path) as f:
             return f.get_tensor("x0")
-    except (SafetensorError, OSError):
+    except (SafetensorError, ValueError, OSError):
         raise InputError(f"{path} holds no tensor x0: give a safetensors file with x0 (B, C, H, W).") from None
 
 
@@ -138,7 +138,7 @@ def _edit_images(recipe: str | None) -> torch.Tensor | None:
     """The pictures that a recipe's edits paint with, where its file carries them."""
     if not _carries_tensors(recipe):
         return None
-    with safe_open(recipe, framework="pt") as f:  # it was read as a recipe already
+    with bounded.tensors(recipe) as f:  # it was read as a recipe already
         return f.get_tensor("edit_images") if "edit_images" in f.keys() else None
 
 

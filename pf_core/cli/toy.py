@@ -98,6 +98,7 @@ def check_out(out: str | None) -> None:
     if out is None:
         return
     path = Path(out)
+    files.check_names(path)
     if path.suffix not in (*PICTURES, ".json"):
         raise InputError(f"--out must end in .png, .pdf, .svg or .json, not {path.name!r}.")
     folder = next(p for p in path.absolute().parents if p.exists())

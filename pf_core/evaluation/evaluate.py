@@ -70,18 +70,20 @@ def draw(bundle: Bundle, parts: list[SampleSpec], folder: Path, judge: Path | No
         yield (
             {k: v.numpy() for k, v in tensors.items()}
             | facts
-            | {"labels": np.array([_judged(bundle, a, next(iter(seer.choices.values()))) for a in run.spec.labels])}
+            | {"labels": np.array([_judged(bundle, a) for a in run.spec.labels])}
             | {"heads": list(seer.choices)}
         )
 
 
-def _judged(bundle: Bundle, asked: str | None, choices: Sequence[str]) -> int:
-    """The judge's number of a class that a network was asked for, by its name; -1 for none. Raises InputError."""
+def _judged(bundle: Bundle, asked: str | None) -> int:
+    """The data set's, and so the judge's, number of a class that a network was asked for, by its name; -1 for none.
+    Raises InputError for a class that the data set lacks."""
     if asked is None or not bundle.conditioner.names:
         return -1 if asked is None else bundle.conditioner.index(asked)
-    if asked not in choices:
-        raise InputError(f"The judge knows no class {asked!r}: its classes are {', '.join(choices)}.")
-    return list(choices).index(asked)
+    names = list(checkpoint.data_of(bundle).names)
+    if asked not in names:
+        raise InputError(f"The judge knows no class {asked!r}: its classes are {', '.join(names)}.")
+    return names.index(asked)
 
 
 def _key(spec: SampleSpec, judge: Path) -> str:

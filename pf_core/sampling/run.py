@@ -61,6 +61,9 @@ class SampleSpec:
         known = {f.name for f in fields(cls)}
         if not isinstance(d, dict) or "checkpoint" not in d or set(d) - known:
             raise InputError("This is not a recipe: it lacks a checkpoint or has entries this version does not know.")
+        for name, most in (("ts", MAX_NFE + 1), ("seeds", MAX_IMAGES), ("labels", MAX_IMAGES)):
+            if isinstance(d.get(name), list) and len(d[name]) > most:
+                raise InputError(f"This recipe has {len(d[name]):,} {name}; {most:,} are the most that a run can have.")
         if isinstance(d.get("guidance_interval"), list):
             d = {**d, "guidance_interval": tuple(d["guidance_interval"])}
         intervene.parse(d.get("edits", []))
@@ -103,9 +106,9 @@ def resolve(spec: SampleSpec, bundle: Bundle) -> SampleSpec:
         others = ", ".join(name for name, entry in SAMPLERS.items() if not entry.fn.needs_difficulty)
         raise InputError(f"{bundle.name} predicts no difficulty, which {spec.sampler} needs: choose one of {others}.")
     settings = sampler.settings(spec.settings)
+    if not 1 <= len(spec.seeds) <= MAX_IMAGES:
+        raise InputError(f"Ask for 1 to {MAX_IMAGES} images, not {len(spec.seeds)}.")
     seeds = [whole("seed", s, 0, MAX_SEED) for s in spec.seeds]
-    if not 1 <= len(seeds) <= MAX_IMAGES:
-        raise InputError(f"Ask for 1 to {MAX_IMAGES} images, not {len(seeds)}.")
     labels = list(spec.labels) * len(seeds) if len(spec.labels) == 1 else list(spec.labels)
     if len(labels) != len(seeds):
         raise InputError(f"Give one label, or one an image: {len(seeds)} seeds but {len(labels)} labels.")
@@ -144,6 +147,8 @@ def versions() -> dict[str, str]:
 
 def _grid(spec: SampleSpec, settings: dict) -> tuple[int, list[float] | None]:
     if spec.ts is not None:
+        if len(spec.ts) > MAX_NFE + 1:
+            raise InputError(f"A time grid has at most {MAX_NFE + 1:,} times, not {len(spec.ts):,}.")
         ts = [number("ts", t, 0, 1) for t in spec.ts]
         if len(ts) < 2 or ts[0] != 0 or ts[-1] != 1 or any(b <= a for a, b in zip(ts, ts[1:], strict=False)):
             raise InputError("A time grid must rise from 0 to 1 without a pause.")
