@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from pf_core import files
 from pf_core.cli.common import add_knobs, add_registry_knobs, device, given_of
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
     steps, batch, distinct, width = (k.check(getattr(args, k.name) or k.default) for k in OPTIONS)
     of = judges.Field(args.dataset, given_of(args, DATASETS), _whole(args.dataset, args.whole))
     out = Path(args.out or judges.FOLDER / f"{args.dataset}.safetensors")
+    files.check_writable(out)
     begin = time.perf_counter()
     training = judges.train_judge(
         of, steps, batch, distinct=distinct, width=width, bf16=args.bf16, device=device(args.device)

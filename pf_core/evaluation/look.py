@@ -128,8 +128,12 @@ def data_picture(bundle: Bundle, index: int) -> Item:
         raise InputError(f"Choose an image of {name} from 0 to {count - 1}, not {index}.")
     sample = data.batch([first + index])
     x1 = bundle.codec.encode(sample.images.to(bundle.device))[0].cpu()
-    label = bundle.conditioner.name(int(sample.labels[0])) if bundle.conditioner.num_classes else None
-    return Item(x1, label, f"Image {index} of {name}, {kind}.")
+    about = f"Image {index} of {name}, {kind}."
+    try:
+        found = bundle.conditioner.of_data(sample.labels, data.names)
+    except InputError:
+        return Item(x1, None, f"{about} {bundle.name} has no class {data.names[int(sample.labels[0])]!r}, as this is.")
+    return Item(x1, bundle.conditioner.asked(int(found[0])), about)
 
 
 def knows(bundle: Bundle, x1: Tensor) -> bool:

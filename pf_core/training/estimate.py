@@ -1,6 +1,6 @@
 """What a training will cost, found out by taking a few of its steps."""
 
-import resource
+import sys
 import time
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -70,5 +70,12 @@ def expected(recipe: TrainRecipe, intervals: Intervals, images_per_second: float
 
 def peak_memory() -> int:
     """Bytes that this process has held at most: resident on a CPU, plus what it took of a GPU."""
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        held = psutil.Process().memory_info().peak_wset
+    else:
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return held + (torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)

@@ -7,6 +7,7 @@ saved state goes on exactly as one that never stopped, and the number of process
 import copy
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -23,7 +24,7 @@ from pf_core.models.conditioning import ClassLabels
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
 from pf_core.timesteps import TIMESTEPS
-from pf_core.types import PatchTime
+from pf_core.types import PatchTime, Prediction
 
 SEGMENTS = [(2 * k + 1) / 16 for k in range(8)]  # SD3's validation times
 
@@ -124,8 +125,6 @@ class Trainer:
         # network such things cost more than its arithmetic
         self._parameters, self._averaged = list(self.model.parameters()), list(self.ema.parameters())
         self.optimizers = _optimizers(self.model, cfg)
-        if cfg.compile and self.accelerator.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
-            raise InputError("--compile needs a C++ compiler: install g++, or leave --compile out.")
         if cfg.compile:  # part by part: one compilation serves all blocks, and the state dict keeps its names
             for part in (self.model.t_embedder, *self.model.blocks, self.model.final_layer):
                 part.compile()
@@ -160,10 +159,22 @@ class Trainer:
 
     def _backward(self, b: Batch) -> flow.Losses:
         with torch.autocast(b.x0.device.type, torch.bfloat16, enabled=self.cfg.precision == "bf16"):
-            look = flow.evaluate_at(self._forward, b.x0, b.x1, b.t, b.y, self.grid)
+            look = flow.evaluate_at(self._predict, b.x0, b.x1, b.t, b.y, self.grid)
         losses = flow.loss(look.prediction, look.u, self.cfg.lam, self.cfg.stop_gradient)
         self.accelerator.backward(losses.total / self.cfg.accumulate)
         return flow.Losses(losses.total.detach(), losses.mse, losses.nll)
+
+    def _predict(self, x: Tensor, t: PatchTime, y: Tensor) -> Prediction:
+        """One forward pass. Raises InputError if the network cannot be compiled, which the first pass tries."""
+        if not self.cfg.compile or self.step:
+            return self._forward(x, t, y)
+        try:
+            return self._forward(x, t, y)
+        except Exception as e:
+            if not type(e).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
+            raise InputError(f"--compile failed, leave it out: {reason}") from e
 
     def _average(self) -> None:
         with torch.no_grad():
@@ -186,6 +197,31 @@ class Trainer:
             optimizer.load_state_dict(saved)
 
 
+def check_compiler(cfg: TrainConfig) -> None:
+    """Raises InputError if a network is to be compiled on a CPU and there is no C++ compiler that compiles anything."""
+    name = cpu_compiler()
+    if not cfg.compile or (torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "true"):
+        return
+    if name is None:
+        raise InputError("--compile needs a C++ compiler: install g++, or leave --compile out.")
+    argv, program = [name, "-x", "c++", "-fsyntax-only", "-"], "int main() { return 0; }"
+    try:
+        done = subprocess.run(argv, input=program, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        reason = str(e)
+    else:
+        reason = "" if not done.returncode else (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+    if reason:
+        raise InputError(
+            f"--compile needs a C++ compiler, and {name} fails ({reason}): mend it or leave --compile out."
+        )
+
+
+def cpu_compiler() -> str | None:
+    """Path of the C++ compiler that `compile` needs on a CPU, if there is one."""
+    return shutil.which(os.environ.get("CXX", "g++"))
+
+
 def _optimizers(model: nn.Module, cfg: TrainConfig) -> list[torch.optim.Optimizer]:
     """AdamW for all, or Muon for matrices inside the blocks and AdamW for the rest."""
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
@@ -204,6 +240,7 @@ def train(
     model: nn.Module, data, cfg: TrainConfig, state: dict | None = None, conditioner: ClassLabels | None = None
 ) -> Iterator[TrainStep]:
     """Train in place, one TrainStep after each optimizer step, from `state` (Trainer.state_dict()) if given."""
+    check_compiler(cfg)
     conditioner = conditioner or ClassLabels(len(data.names), list(data.names))
     trainer = Trainer(model, cfg)
     if state is not None:

@@ -35,6 +35,7 @@ def exactness(
     data = DATASETS[recipe["dataset"]].fn(**recipe["data_settings"])
     grid, rng = bundle.grid, generator(2026, states)
     sample = data.batch(range(states))
+    y = bundle.conditioner.of_data(sample.labels, data.names)
     config = recipe.get("config", {"timesteps": "ltg", "timestep_settings": {}})  # an oracle was never trained
     t = TIMESTEPS[config["timesteps"]].fn(states, grid.n, rng, **config["timestep_settings"])
     x0 = bundle.source.shift(torch.randn(sample.images.shape, generator=rng))
@@ -42,7 +43,7 @@ def exactness(
         oracle = from_dataset(data, count, grid, bundle.source)
         exact = flow.evaluate_at(oracle, x0, sample.images, t, sample.labels, grid)
         there = t.map(lambda v: v.to(bundle.device))
-        seen = bundle.model(exact.xt.to(bundle.device), there, sample.labels.to(bundle.device))
+        seen = bundle.model(exact.xt.to(bundle.device), there, y.to(bundle.device))
     return {"states": states, "images": count} | _numbers(seen, exact.prediction, grid)
 
 
