@@ -28,7 +28,7 @@ MAX_SEED = 2**63 - 1
 class SampleSpec:
     """Everything that decides a run. Two runs of one recipe on one machine agree bit for bit.
 
-    labels: one for all images, or one an image; names, indices or None (the null class).
+    labels: one for all images, or one an image; names, indices (int) or None (the null class).
     nfe: budget of network evaluations an image, or steps: outer steps; exactly one of them, the other None.
     ts: the time grid, None for the uniform one. seeds: one an image. settings: the sampler's knobs.
     edits: interventions on chosen patches, as dicts (see intervene.Edit); `nfe` then counts what they add or save.
@@ -112,7 +112,7 @@ def resolve(spec: SampleSpec, bundle: Bundle) -> SampleSpec:
     labels = list(spec.labels) * len(seeds) if len(spec.labels) == 1 else list(spec.labels)
     if len(labels) != len(seeds):
         raise InputError(f"Give one label, or one an image: {len(seeds)} seeds but {len(labels)} labels.")
-    labels = [bundle.conditioner.name(bundle.conditioner.index(a)) if a not in (None, "none") else None for a in labels]
+    labels = [bundle.conditioner.named(a) for a in labels]
     steps, ts = _grid(spec, settings)
     edits = intervene.parse(spec.edits)
     parts = intervene.stretches(edits, _times(steps, ts), len(seeds), bundle.grid.n)

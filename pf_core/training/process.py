@@ -77,6 +77,24 @@ def be_nice(niceness: int) -> None:
             (PROC / "self" / "autogroup").write_text(str(niceness))
 
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # glibc's mallopt(3)
+
+
+def keep_memory(keep: bool = True) -> None:
+    """Have this process keep the memory that it frees (glibc only; elsewhere nothing happens).
+
+    Otherwise glibc gives every large tensor back at once and the kernel blanks it again for the next. For a process
+    whose peak comes back every step, as a trainer's does. `keep` False: as glibc does by itself.
+    """
+    if sys.platform != "linux":
+        return
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_MAX, 0 if keep else 65536)
+        libc.mallopt(_MMAP_THRESHOLD, 2**25)  # where glibc's own, which grows, ends
+        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1 if keep else 2**26)
+
+
 def cpu_threads(most: int | None = None) -> int:
     """How many threads this process should compute with: $OMP_NUM_THREADS, or else as many as it has processors (those
     that its affinity allows), and then at most `most`."""
@@ -88,20 +106,3 @@ def cpu_threads(most: int | None = None) -> int:
     except (AttributeError, OSError):  # not Linux
         here = os.cpu_count() or 1
     return max(1, here if most is None else min(here, most))
-
-
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # names of glibc's mallopt(3)
-
-
-def keep_memory() -> None:
-    """Have this process keep the memory that it frees (glibc only; elsewhere nothing happens).
-
-    Otherwise glibc gives every large tensor back at once and the kernel blanks it again for the next: a tenth of a
-    training step on a CPU. For a process whose peak comes back every step, as a trainer's does.
-    """
-    if sys.platform != "linux":
-        return
-    with suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_MMAP_MAX, 0)
-        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)

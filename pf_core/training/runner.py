@@ -27,6 +27,7 @@ from pf_core.training.tensorboard import Events
 Compass = Callable[[TrainStep, TrainRecipe, list[str]], dict[str, Any]]  # the classes' names last: a line of metrics
 
 DEVICES = ("auto", "cpu", "cuda")
+CLASS_TABLE = "y_embedder.embedding_table.weight"  # of a network: (classes and null, width)
 PAUSED_LOOK = 0.1  # seconds between two looks at the orders of a paused trainer
 
 
@@ -315,8 +316,19 @@ def network(recipe: TrainRecipe, data) -> torch.nn.Module:
     """The recipe's network with its initial (or `init`'s) weights."""
     model = build(shape(recipe, data), recipe.config.seed)
     if recipe.init:
-        model.load_state_dict(checkpoint.load(recipe.init).model.state_dict())
+        start = checkpoint.load(recipe.init)
+        model.load_state_dict(_by_name(start.model.state_dict(), start.conditioner.names, data.names))
     return model
+
+
+def _by_name(weights: dict[str, torch.Tensor], then: list[str], now: list[str]) -> dict[str, torch.Tensor]:
+    """Weights of a network of the classes `then` for one of `now`: each class's row goes where its name is; what is
+    left goes to the names that are new, in order."""
+    if not then or len(then) != len(now) or then == list(now):
+        return weights
+    rest = [i for i, name in enumerate(then) if name not in now]
+    rows = [then.index(name) if name in then else rest.pop(0) for name in now]
+    return weights | {CLASS_TABLE: weights[CLASS_TABLE][[*rows, len(then)]]}  # the null class stays the last
 
 
 def record(recipe: TrainRecipe, step: int, seconds: float, command: str, device: str) -> dict[str, Any]:
