@@ -73,8 +73,8 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "euler-multistep",
             "Euler and multistep, 8 NFE",
-            "Eight evaluations each: Euler leaves colours pale, textures faint; multistep bends each step by what it saw "
-            "at the last one, and comes near a run of 64.",
+            "Eight evaluations each: Euler leaves colours pale, textures faint; multistep bends each step by what it "
+            "saw at the last one, and comes near a run of 64.",
             _columns((PFT, "euler"), (PFT, "multistep"), nfe=8),
         ),
     )
