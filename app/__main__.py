@@ -106,8 +106,9 @@ def serve(asked: argparse.Namespace) -> str | None:
 
     from app.state import Session
     from app.ui import launch
+    from pf_core.training.process import cpu_threads
 
-    torch.set_num_threads(max(1, min(4, os.cpu_count() or 1)))
+    torch.set_num_threads(cpu_threads(most=4))
     session = Session()
     demo, _, _ = launch(session, server_name=bracketed(asked.host), server_port=asked.port, **options)
     where = address(asked.host, asked.port) + (f"/?token={token}" if token else "")

@@ -5,6 +5,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from pf_core.errors import InputError
 from pf_core.registry import Parameter, Registry
 from pf_core.samplers import SAMPLERS
 
@@ -28,11 +29,28 @@ def component(knob: Parameter) -> Component:
 
 
 def classes(session: Any, network: str | None) -> list[str]:
-    """The names of a network's classes, and NO_CLASS."""
+    """The names of a network's classes, and what the null class is called beside them."""
     if network is None:
         return [NO_CLASS]
     y = session.bundle(network).conditioner
-    return [*(y.name(i) for i in range(y.num_classes)), NO_CLASS]
+    return [y.name(i) for i in range(y.num_classes + 1)]
+
+
+def chosen_class(session: Any, network: str | None, chosen: Any) -> str | None:
+    """What a recipe asks for where the list of classes says this. Raises InputError."""
+    if network is None:
+        return None
+    return session.bundle(network).conditioner.named(chosen)
+
+
+def class_word(session: Any, network: str | None, asked: str | int | None) -> str:
+    """What the list of classes says where a recipe asks for this."""
+    if asked is not None:
+        return str(asked)
+    try:
+        return session.bundle(network).conditioner.null_word
+    except InputError:  # the network of a recording need not be here
+        return NO_CLASS
 
 
 def samplers(session: Any, network: str | None = None) -> list[tuple[str, str]]:

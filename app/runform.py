@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from app import controls
-from app.controls import NO_CLASS, KnobGroups, network_choice
+from app.controls import KnobGroups, network_choice
 from app.state import MAX_IMAGES, MAX_NFE, Session
 from pf_core.errors import InputError
 from pf_core.registry import whole
@@ -74,7 +74,7 @@ class RunForm:
             sampler=sampler,
             settings=self.knobs.settings(sampler, knobs),
             nfe=whole("NFE", nfe, 1, MAX_NFE),
-            labels=[None if label in (None, "", NO_CLASS) else label],
+            labels=[controls.chosen_class(self.session, network, label)],
             cfg_scale=cfg,
             guidance_interval=(low, high),
             seeds=list(range(first, first + count)),
@@ -83,7 +83,7 @@ class RunForm:
     def updates(self, spec: SampleSpec) -> list[Any]:
         """Updates for `inputs` from a resolved recipe, as far as these controls can say it. Raises InputError."""
         classes, samplers = self.classes(spec.checkpoint), self.samplers(spec.checkpoint)
-        label = NO_CLASS if spec.labels[0] is None else spec.labels[0]
+        label = controls.class_word(self.session, spec.checkpoint, spec.labels[0])
         return [
             gr.update(value=spec.checkpoint),
             gr.update(choices=classes, value=label),

@@ -1,5 +1,6 @@
 """The page: a heading and one tab a file. A new tab is one file with TITLE and build(session), and its name in TABS."""
 
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -28,6 +29,7 @@ def build(session: Session) -> gr.Blocks:
         title="Patch Forcing", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)
     ) as demo:
         Heading(padding=False)
+        notice = gr.HTML(padding=False, elem_id="notice", elem_classes="pf-said", **_notice(session))
         with gr.Tabs() as tabs:
             for tab in TABS:
                 with gr.Tab(tab.TITLE, id=slug(tab)):
@@ -36,15 +38,24 @@ def build(session: Session) -> gr.Blocks:
                     built.on_load(demo)
         lists = [b for b in demo.blocks.values() if NETWORKS in (getattr(b, "elem_classes", None) or [])]
         demo.load(
-            lambda: [gr.update(choices=session.network_choices())] * len(lists),
+            lambda: [
+                gr.update(**_notice(session)),
+                *[gr.update(choices=session.network_choices()) for _ in lists],
+            ],
             None,
-            lists,
+            [notice, *lists],
             show_progress="hidden",
             queue=False,
             api_visibility="private",
         )
         demo.load(asked_tab, None, tabs, show_progress="hidden", queue=False, api_visibility="private")
     return demo
+
+
+def _notice(session: Session) -> dict[str, Any]:
+    """What an HTML component shows of files that cannot be read: a file's name is text, never markup."""
+    said = session.notice()
+    return {"value": f"<p>{escape(said)}</p>" if said else "", "visible": bool(said)}
 
 
 def asked_tab(request: gr.Request) -> Any:

@@ -3,9 +3,9 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pf_core.models.cpu_step import attention, gelu, linear
 from pf_core.patches import PatchGrid
 from pf_core.types import PatchTime
 
@@ -36,7 +36,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(channels, width, patch_size, patch_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.proj(x).flatten(2).transpose(1, 2)  # (B, N, D)
+        return self.proj(x).flatten(2).transpose(1, 2).contiguous()  # (B, N, D); all that follows keeps its layout
 
 
 class TimestepEmbedder(nn.Module):
@@ -69,8 +69,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, d = x.shape
-        q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, d))
+        q, k, v = linear(self.qkv, x).reshape(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        return linear(self.proj, attention(q, k, v).transpose(1, 2).reshape(b, n, d))
 
 
 class Mlp(nn.Module):
@@ -80,11 +80,17 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        return linear(self.fc2, gelu(linear(self.fc1, x)))
 
 
 def adaln(width: int, chunks: int) -> nn.Sequential:
     return nn.Sequential(nn.SiLU(), nn.Linear(width, chunks * width))
+
+
+def modulation(layers: nn.Sequential, c: Tensor, t: PatchTime) -> tuple[Tensor, ...]:
+    """What `adaln` layers say of c (B, K, D), spread over the patches: its chunks, each (B, N or 1, D)."""
+    silu, out = layers
+    return t.spread(linear(out, silu(c))).chunk(out.out_features // out.in_features, dim=-1)
 
 
 class Block(nn.Module):
@@ -100,7 +106,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor, t: PatchTime) -> Tensor:
         """x: (B, N, D); c: (B, K, D), one condition per level of t."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = t.spread(self.adaLN_modulation(c)).chunk(6, dim=-1)
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation(self.adaLN_modulation, c, t)
         x = x + gate1 * self.attn(modulate(self.norm1(x), shift1, scale1))
         return x + gate2 * self.mlp(modulate(self.norm2(x), shift2, scale2))
 
@@ -113,5 +119,5 @@ class FinalLayer(nn.Module):
         self.adaLN_modulation = adaln(width, 2)
 
     def forward(self, x: Tensor, c: Tensor, t: PatchTime) -> Tensor:
-        shift, scale = t.spread(self.adaLN_modulation(c)).chunk(2, dim=-1)
-        return self.linear(modulate(self.norm_final(x), shift, scale))
+        shift, scale = modulation(self.adaLN_modulation, c, t)
+        return linear(self.linear, modulate(self.norm_final(x), shift, scale))

@@ -1,6 +1,6 @@
 """What a training will cost, found out by taking a few of its steps."""
 
-import resource
+import sys
 import time
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -15,6 +15,7 @@ from pf_core.training.runner import prepare
 from pf_core.training.validation import SHEET, SHEET_NFE, STRIP, STRIP_NFE
 
 SECONDS, FEWEST, MOST = 3.0, 2, 30  # how long to measure, and with how many steps
+COMPASS_LOOKS = 2 * 3 * 7 * 160  # two sets of weights, three times, seven looks each at so many images
 HELD_OUT_IMAGES, STEP_COST = 64, 3  # a training step costs about three forward passes
 
 
@@ -62,11 +63,19 @@ def expected(recipe: TrainRecipe, intervals: Intervals, images_per_second: float
         return -(-steps // every) if every else 0
 
     looks = times(intervals.validate) * len(SEGMENTS) * HELD_OUT_IMAGES
+    looks += times(intervals.compass) * COMPASS_LOOKS
     looks += times(intervals.samples) * (SHEET * SHEET_NFE + STRIP * STRIP_NFE)
     return (steps * recipe.config.batch_size + looks / STEP_COST) / images_per_second
 
 
 def peak_memory() -> int:
     """Bytes that this process has held at most: resident on a CPU, plus what it took of a GPU."""
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        held = psutil.Process().memory_info().peak_wset
+    else:
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return held + (torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)

@@ -6,7 +6,9 @@ from app_world import networks, session  # noqa: F401
 from PIL import Image
 from test_browser import browser, page, pytestmark, served  # noqa: F401
 
-from app.tabs.explore.own import NO_CLASS, OwnPicture
+from app.controls import NO_CLASS
+from app.tabs.explore.own import OwnPicture
+from pf_core.data.shapes import SHAPES
 
 HALF = [0.5] * 16  # the nano network has 4 x 4 patches, the oracle 8 x 8
 
@@ -29,8 +31,13 @@ def painted(values=HALF):
 
 
 def test_a_data_image_is_looked_at_under_its_own_class(own):
+    view, _, label, said = own.on_picture(0.5, {}, "shapes-exact", NO_CLASS, "", 3, 0)
+    assert said == "" and label["value"] in SHAPES and "Image 3 of shapes" in view["about"]
+
+
+def test_a_data_image_of_a_class_that_the_network_lacks_is_looked_at_under_none_and_that_is_said(own):
     view, painter, label, said = own.on_picture(0.5, {}, "nano", NO_CLASS, "", 3, 0)
-    assert said == "" and label["value"] in own.classes("nano") and label["value"] != NO_CLASS
+    assert said == "" and label["value"] == NO_CLASS and "nano has no class '" in view["about"]
     assert painter["grid"] == [4, 4] and painter["values"] == HALF and painter["image"].startswith("data:image/png")
     assert view["t"] == HALF and len(view["sigma"]) == len(view["error"]) == 16 and min(view["error"]) > 0
     assert "Image 3 of shapes" in view["about"] and "Spearman" in view["said"]

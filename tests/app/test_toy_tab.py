@@ -167,7 +167,7 @@ def test_limits_hold_on_the_server(tab, tmp_path):
         said = tab.on_file(str(path), lab.id, *recipe_of(tab, data="points"))[1]
         assert words in said and said.count("\n") == 0
     path.write_bytes(b"\xff\xfe\x00")
-    assert "not a text file" in tab.on_file(str(path), lab.id, *recipe_of(tab))[1]
+    assert "save it as UTF-8" in tab.on_file(str(path), lab.id, *recipe_of(tab))[1]
     assert "t must" in tab.on_view(lab.id, VIEWS[0], "both", 3, 0, False)[2]
     assert "no view" in tab.on_view(lab.id, "x", "both", 0, 0, 0)[2]
     assert "closed" in tab.on_start("nobody", "")

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from app import controls
 from app.components.difference import data_address
 from app.components.scripted import Scripted
 from app.server.routes import guarded
@@ -22,7 +23,7 @@ from pf_core.presets import SWEEP_SAMPLERS
 from pf_core.sampling.contact_sheet import heading, read_sweep, title, write_sheet
 from pf_core.sampling.run import SampleSpec
 from pf_core.sampling.sweep import MAX_AXES, Cost, Done, Sweep
-from pf_core.sampling.sweep_axes import NAMED, NONE, axes_known, parse, suggested, text_of
+from pf_core.sampling.sweep_axes import NAMED, axes_known, parse, suggested, text_of
 
 NOTHING = "nothing"
 PLACES = ("Columns", "Rows", "Blocks")
@@ -243,7 +244,8 @@ class SweepPanel:
             texts.append(gr.update(value=text, visible=axis not in NAMED and axis != NOTHING))
             choices = self.choices(axis, sweep.base.checkpoint if axis == "label" else None) if axis in NAMED else []
             known = [v for _, v in choices]
-            given = [NONE if v is None else str(v) for v in values] if axis in NAMED else []
+            null = controls.class_word(self.session, sweep.base.checkpoint, None)
+            given = [null if v is None else str(v) for v in values] if axis in NAMED else []
             choices += [(v, v) for v in given if v not in known]
             names.append(gr.update(choices=choices, value=given, visible=axis in NAMED))
         return sweep.base.to_dict(), gr.update(visible=True), *axes, *texts, *names

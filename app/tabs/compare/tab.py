@@ -12,7 +12,7 @@ import gradio as gr
 from app import controls
 from app.components.difference import number, panel
 from app.components.viewer.viewer import FrameViewer, manifest
-from app.controls import NO_CLASS, KnobGroups, network_choice
+from app.controls import KnobGroups, network_choice
 from app.state import MAX_IMAGES, MAX_NFE, Session, title
 from app.store import ACTIVE, StoredRun
 from app.tabs.compare import sweep_panel as sweep
@@ -195,13 +195,14 @@ class Compare:
         count = number("The number of columns", count, 2, MOST, whole=True)
         first = number("The seed", seed, 0, SEED_RANGE, whole=True)
         images = number("The number of images", images, 1, MAX_IMAGES, whole=True)
+        parts = self.parts(count, values)
         shared = {
-            "labels": [None if label in (None, "", NO_CLASS) else label],
+            "labels": [controls.chosen_class(self.session, parts[0]["checkpoint"], label)],
             "seeds": list(range(first, first + images)),
             "nfe": number("NFE", nfe, 1, MAX_NFE, whole=True),
             "cfg_scale": number("The guidance scale", cfg, 0, MAX_CFG),
         }
-        return [SampleSpec(**part, **shared) for part in self.parts(count, values)]
+        return [SampleSpec(**part, **shared) for part in parts]
 
     def on_run(self, before: list[str], *values) -> list:
         """Start all columns' runs (those before stop): (viewer, ids, status line, difference box, its two choices)."""

@@ -17,7 +17,7 @@ from app import controls
 from app.components.difference import data_address
 from app.components.painter.painter import VALUES, Painter, painting, values_of
 from app.components.scripted import Scripted
-from app.controls import NO_CLASS, network_choice
+from app.controls import network_choice
 from app.state import Session
 from pf_core.data.own import image_io as pictures
 from pf_core.errors import InputError
@@ -134,7 +134,7 @@ class OwnPicture:
             bundle = self._bundle(network)
             item = self._item(bundle, path, index)
             classes = self.classes(network)
-            label = item.label if item.label in classes else NO_CLASS
+            label = item.label if item.label in classes else classes[-1]  # the null class
             return self._both(bundle, item, t, painted, label, seed, gr.update(choices=classes, value=label))
         except InputError as e:
             return gr.skip(), gr.skip(), gr.skip(), str(e)
@@ -144,7 +144,7 @@ class OwnPicture:
         try:
             bundle, classes = self._bundle(network), self.classes(network)
             item = self._item(bundle, path, index)
-            label = label if label in classes else NO_CLASS
+            label = label if label in classes else classes[-1]
             return self._both(bundle, item, t, painted, label, seed, gr.update(choices=classes, value=label))
         except InputError as e:
             return gr.skip(), gr.skip(), gr.skip(), str(e)
@@ -194,12 +194,12 @@ class OwnPicture:
     def shown(self, bundle: Bundle, item: Item, t: Tensor, label: Any, seed: Any) -> dict[str, Any]:
         """The view's value: one forward pass. Raises InputError."""
         seed = whole("The noise seed", seed, 0, SEED_RANGE)
-        label = None if label in (None, "", NO_CLASS) else label
+        label = bundle.conditioner.named(label)
         with self.turn:  # one at a time, whoever asks
             begin = time.perf_counter()
             found = look(bundle, item.x1, t, label=label, seed=seed)
             took = time.perf_counter() - begin
-        about = f"{item.about} Class {label or NO_CLASS}, noise seed {seed}; one forward pass, {1000 * took:.0f} ms."
+        about = f"{item.about} Class {label or 'none'}, noise seed {seed}; one forward pass, {1000 * took:.0f} ms."
         stranger = "" if knows(bundle, item.x1) else f" {bundle.name} knows only its own images: it takes the nearest."
         return described(bundle, found) | {"about": about + stranger}
 

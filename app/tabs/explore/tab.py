@@ -9,7 +9,7 @@ import gradio as gr
 from app import controls
 from app import links as recipes
 from app.components.viewer.viewer import FrameViewer, manifest
-from app.controls import NO_CLASS, KnobGroups, network_choice
+from app.controls import KnobGroups, network_choice
 from app.state import MAX_IMAGES, MAX_NFE, Session
 from app.store import ACTIVE, StoredRun
 from app.tabs.explore import own
@@ -133,7 +133,7 @@ class Explore:
             settings=self.knobs.settings(sampler, knobs),
             nfe=budget if unit == NFE else None,
             steps=None if unit == NFE else budget,
-            labels=[None if label in (None, "", NO_CLASS) else label],
+            labels=[controls.chosen_class(self.session, network, label)],
             cfg_scale=cfg,
             guidance_interval=(low, high),
             seeds=list(range(first, first + count)),
@@ -197,7 +197,7 @@ class Explore:
         """A recipe as a link's parts, as far as the controls go."""
         low, high = spec.guidance_interval
         budget, unit = (spec.steps, STEPS) if spec.edits or spec.ts else (spec.nfe, NFE)
-        label = spec.labels[0] if spec.labels[0] is not None else NO_CLASS
+        label = controls.class_word(self.session, spec.checkpoint, spec.labels[0])
         given = [spec.checkpoint, label, spec.sampler, spec.seeds[0], len(spec.seeds), budget, unit, spec.cfg_scale]
         told = dict(zip(self.names(), [*given, low, high], strict=True)) | spec.settings
         return {k: f"{v:g}" if isinstance(v, float) else str(v) for k, v in told.items()}

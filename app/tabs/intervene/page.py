@@ -14,7 +14,7 @@ from pf_core.sampling.selections import EXPERIMENTS, SELECTIONS
 
 NFE = 32
 EMPTY = "Press Run, or try one of the experiments above: then paint on any step of that run, and run on from there."
-PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"]
+PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic"]
 
 
 class Page:

@@ -24,7 +24,7 @@ from pf_core.samplers import SAMPLERS, nfe_of, steps_for, uniform_grid
 from pf_core.timesteps import TIMESTEPS
 from pf_core.toy.data import TOYS
 from pf_core.toy.experiment import COORDINATES, DRAWN, ToyConfig
-from pf_core.toy.points import fit_points, read_points
+from pf_core.toy.points import fitted_points
 
 TITLE = "Toy"
 MAX_STEPS, MAX_NFE, MAX_FILE = 5000, 100, 5 * 2**20
@@ -235,9 +235,7 @@ class ToyTab:
         try:
             if os.path.getsize(path) > MAX_FILE:
                 raise InputError(f"The file is larger than {MAX_FILE // 2**20} MB: give fewer points.")
-            found, sentence = fit_points(read_points(Path(path).read_text(encoding="utf-8")))
-        except UnicodeDecodeError:
-            return gr.skip(), "This is not a text file."
+            found, sentence = fitted_points(Path(path).read_bytes())
         except InputError as e:
             return gr.skip(), str(e)
         array, wrong = self._given(found.tolist(), lab_id, *values)

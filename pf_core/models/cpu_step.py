@@ -1,0 +1,76 @@
+"""The parts of a network as a bf16 training step on a CPU computes them: the same maths, rounded elsewhere, faster.
+
+The rule is fixed, so that a resumed run repeats the bits of one that never stopped: it looks at device, precision, and
+whether gradients and compilation are on, never at a clock. Measurements behind it: docs/RECIPE.md, "Speed on a CPU".
+Without gradients, in fp32 and on a GPU everything is as torch writes it.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_on = True
+
+
+@contextmanager
+def as_written() -> Iterator[None]:
+    """Inside, no shortcut is taken: what `bench` compares with."""
+    global _on
+    before, _on = _on, False
+    try:
+        yield
+    finally:
+        _on = before
+
+
+def applies(x: Tensor) -> bool:
+    """Whether x is on its way through a bf16 training step on a CPU."""
+    return _on and x.device.type == "cpu" and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v for q, k, v (B, heads, N, d). Torch's fused one walks through its backward pass in
+    small fp32 tiles on a CPU; three batched bf16 products take a half to a quarter of its time."""
+    if not applies(q):
+        return F.scaled_dot_product_attention(q, k, v)
+    with torch.autocast("cpu", enabled=False):  # it would have the softmax in fp32 memory; inside it is fp32 anyway
+        return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1) @ v
+
+
+def linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    """layer(x) for x (B, N, D)."""
+    if not (applies(x) and torch.compiler.is_compiling()):
+        return layer(x)
+    return _Linear.apply(x, layer.weight, layer.bias)
+
+
+class _Linear(torch.autograd.Function):
+    """x (B, N, D) W^T + b. The bias is fused with what follows, where torch copies it over the result beforehand; its
+    gradient is summed image by image, which stays in the cache, and from the bf16 that the products read anyway."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        low = torch.get_autocast_dtype("cpu")
+        ctx.dtype = x.dtype
+        x, weight = x.to(low), weight.to(low)
+        ctx.save_for_backward(x, weight)
+        return (x @ weight.T + bias.float()).to(low)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        to_x = (grad @ weight).to(ctx.dtype)
+        to_weight = (grad.flatten(0, 1).T @ x.flatten(0, 1)).float()
+        return to_x, to_weight, grad.float().sum(1).sum(0)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU by its tanh formula; 1 + tanh(z) = 2 sigmoid(2 z), and exp is cheaper than tanh when compiled."""
+    if not (applies(x) and torch.compiler.is_compiling()):
+        return F.gelu(x, approximate="tanh")
+    y = x.float()
+    return (y * torch.sigmoid(math.sqrt(8 / math.pi) * (y + 0.044715 * y * y * y))).to(x.dtype)
