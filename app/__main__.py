@@ -111,8 +111,9 @@ def serve(asked: argparse.Namespace) -> str | None:
 
     from app.state import AppState
     from app.ui import launch
+    from pf_core.training.process import cpu_threads
 
-    torch.set_num_threads(max(1, min(4, os.cpu_count() or 1)))
+    torch.set_num_threads(cpu_threads(most=4))
     give_memory_back()
     state = AppState()
     demo, _, _ = launch(state, server_name=bracketed(asked.host), server_port=asked.port, **options)

@@ -7,7 +7,7 @@ from starlette.middleware import Middleware
 
 from app.components.tour.tour import Heading
 from app.controls import NETWORKS
-from app.handlers import on
+from app.handlers import StatusLine, on
 from app.private import forget_page
 from app.server.access import Access, Rules
 from app.server.routes import routes
@@ -31,6 +31,7 @@ def build(state: AppState) -> gr.Blocks:
         title="Patch Forcing", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)
     ) as demo:
         Heading(padding=False)
+        notice = StatusLine(text=state.notice(), elem_id="notice")
         with gr.Tabs() as tabs:
             for tab in TABS:
                 with gr.Tab(tab.TITLE, id=slug(tab)):
@@ -38,7 +39,12 @@ def build(state: AppState) -> gr.Blocks:
                 if hasattr(built, "on_load"):
                     built.on_load(demo)
         lists = [b for b in demo.blocks.values() if NETWORKS in (getattr(b, "elem_classes", None) or [])]
-        on(demo.load, lambda: dict.fromkeys(lists, gr.update(choices=state.network_choices())), {}, lists)
+
+        def renewed() -> dict:
+            found = dict.fromkeys(lists, gr.update(choices=state.network_choices()))
+            return found | {notice: state.notice()}
+
+        on(demo.load, renewed, {}, [notice, *lists])
         on(demo.load, asked_tab(tabs), {}, [tabs])
 
         def closed(request: gr.Request) -> None:
