@@ -155,6 +155,8 @@ def people(server: Server) -> list[tuple[str, str, str]]:
 def waits(server: Server) -> list[tuple[str, str, str]]:
     """One comparison that sixty pages wait for."""
     chosen = {"A.network": "random64", "B.network": "random64", "nfe": 64, "images": 4}
+    server.call("on_run/before/count", "another page", **chosen)
+    server.ask("when_done/ids/one", "another page")  # what drawing and comparing take by themselves
     before, begin = server.memory(), time.perf_counter()
     server.call("on_run/before/count", "one page", **chosen)
     with ThreadPoolExecutor(1) as pool:
