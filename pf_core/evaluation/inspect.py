@@ -73,7 +73,9 @@ def glimpse(bundle: Bundle, seen: Picture, t: PatchTime) -> Glimpse:
     """What a network says of the picture at K timestep maps."""
     k = len(t.levels)
     x0, x1 = (v.expand(k, *v.shape[1:]).to(bundle.device) for v in (seen.x0, seen.x1))
-    cond = bundle.conditioner.encode([seen.name if bundle.conditioner.names else seen.label] * k, bundle.device)
+    names = bundle.conditioner.names
+    label = seen.label if not names else seen.name if seen.name in names else None  # a class that it lacks: none
+    cond = bundle.conditioner.encode([label] * k, bundle.device)
     look = flow.evaluate_at(bundle.model, x0, x1, t.map(lambda v: v.to(bundle.device)), cond, bundle.grid)
     sigma = None if look.difficulty is None else look.difficulty.sqrt()
     return Glimpse(look.x1_hat, sigma, look.error.sqrt())
