@@ -142,9 +142,8 @@ class RunFolder:
         config = {k: v for k, v in self._config().items() if k != "run"}
         try:
             return TrainRecipe.from_dict(config)
-        except (ValueError, KeyError, TypeError) as e:
-            reason = f"{e} is missing" if isinstance(e, KeyError) else str(e).rstrip(".")
-            raise InputError(f"{self.path}/config.json is damaged ({reason}).") from None
+        except InputError as e:
+            raise InputError(f"{self.path}/config.json is damaged ({str(e).rstrip('.')}).") from None
 
     def about(self) -> dict[str, Any]:
         """What config.json says of the run besides its recipe. Raises InputError if there is no run, or if what it says
