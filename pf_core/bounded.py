@@ -83,18 +83,22 @@ def read_json(path: str | Path) -> Any:
 Built = TypeVar("Built")
 
 
-def build(kind: type[Built], value: Any, it: str = "it", its: str = "its") -> Built:
+def build(kind: type[Built], value: Any, it: str = "it", its: str = "its", needs: tuple[str, ...] = ()) -> Built:
     """A dataclass from a JSON value: an object with its fields and nothing else, each strictly as it is annotated, a
-    knob's as the knob takes it; those with a default may be absent. Raises InputError: a field's own, or a sentence
-    that begins with `it` (`it lacks its labels`, `it has 'lables', which ...`) or `its` (`its labels is 3`)."""
+    knob's as the knob takes it; those with a default may be absent, but for those in `needs`. Raises InputError: a
+    field's own, or a sentence that begins with `it` (`it lacks its labels`, `it has 'lables', which ...`) or `its`
+    (`its labels are 3`)."""
     try:
-        return kind(**_entries(kind).validate_python(value))
+        return kind(**_entries(kind, needs).validate_python(value))
     except ValidationError as e:
-        raise _sentence(e.errors(include_url=False)[0], kind, value, it, its) from None
+        wrong = min(
+            e.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden"
+        )  # a misspelt name first
+        raise _sentence(wrong, kind, value, it, its) from None
 
 
 @cache
-def _entries(kind: type) -> TypeAdapter:
+def _entries(kind: type, needs: tuple[str, ...]) -> TypeAdapter:
     """Checks the dict that a dataclass is made of."""
     hints, knobs, entries = get_type_hints(kind, include_extras=True), parameters(kind), {}
     for field in fields(kind):
@@ -102,8 +106,9 @@ def _entries(kind: type) -> TypeAdapter:
         if field.name in knobs:
             hint = Annotated[Any, PlainValidator(knobs[field.name].check)]
         elif is_dataclass(hint):
-            hint = Annotated[Any, PlainValidator(getattr(hint, "from_dict", partial(build, hint)))]
-        needed = field.default is MISSING and field.default_factory is MISSING
+            built = partial(build, hint, it=f"its {field.name}", its=f"its {field.name}'s")
+            hint = Annotated[Any, PlainValidator(getattr(hint, "from_dict", built))]
+        needed = field.name in needs or field.default is field.default_factory is MISSING
         entries[field.name] = hint if needed else NotRequired[hint]
     strictly = with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
     return TypeAdapter(strictly(TypedDict(kind.__name__, entries)))
@@ -117,14 +122,14 @@ def _sentence(wrong: Any, kind: type, value: Any, it: str, its: str) -> InputErr
     if not wrong["loc"]:
         return InputError(f"{it} is {value!r:.200}.")
     name = wrong["loc"][0]
-    if why == "missing":
+    if why == "missing" and len(wrong["loc"]) == 1:
         return InputError(f"{it} lacks its {name}.")
     if why == "extra_forbidden":
         names = known(name, (f.name for f in fields(kind)))
         return InputError(f"{it} has {name!r:.60}, which this version does not know.{names}")
     if why == "too_long" and context["field_type"] == "List":
         return InputError(f"{it} has {len(value[name]):,} {name}; {context['max_length']:,} are the most it can have.")
-    return InputError(f"{its} {name} is {value[name]!r:.60}.")
+    return InputError(f"{its} {name} {'are' if name.endswith('s') else 'is'} {value[name]!r:.60}.")
 
 
 # tensors

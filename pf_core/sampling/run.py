@@ -102,7 +102,7 @@ def _resolved(spec: SampleSpec, bundle: Bundle) -> tuple[SampleSpec, list[interv
         raise InputError(
             f"The recipe was made with another {spec.checkpoint} (hash {spec.checkpoint_hash}, here {bundle.hash})."
         )
-    found = replace(
+    resolved = replace(
         spec,
         settings=settings,
         seeds=seeds,
@@ -116,7 +116,7 @@ def _resolved(spec: SampleSpec, bundle: Bundle) -> tuple[SampleSpec, list[interv
         checkpoint_hash=bundle.hash,
         versions=versions(),
     )
-    return found, edits, times
+    return resolved, edits, times
 
 
 def versions() -> dict[str, str]:

@@ -180,4 +180,4 @@ class Sweep:
     @classmethod
     def from_dict(cls, d: Any) -> "Sweep":
         """Raises InputError if that is no sweep."""
-        return bounded.build(cls, d, "This is not a sweep: it", "This is not a sweep: its")
+        return bounded.build(cls, d, "This is not a sweep: it", "This is not a sweep: its", ("axes",))

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from pf_core import bounded
-from pf_core.errors import InputError
 from pf_core.registry import Knob, Parameter
 from pf_core.training.loop import TrainConfig
 
@@ -43,9 +42,7 @@ class TrainRecipe:
     def from_dict(cls, d: dict[str, Any]) -> "TrainRecipe":
         """Raises InputError for what is no recipe, a part of a sentence. Names of things may be unknown here: what they
         are is looked up when it is trained."""
-        if "config" not in d:  # not in any recipe that was written: no run of defaults is made of it
-            raise InputError("it lacks its config")
-        return bounded.build(cls, d)
+        return bounded.build(cls, d, needs=("config",))
 
 
 @dataclass(frozen=True)
