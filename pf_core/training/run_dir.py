@@ -21,11 +21,10 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from errno import ENOSPC
-from math import isfinite
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from pf_core import bounded, files
 from pf_core.errors import InputError
@@ -142,9 +141,8 @@ class RunFolder:
         config = {k: v for k, v in self._config().items() if k != "run"}
         try:
             return TrainRecipe.from_dict(config)
-        except (ValueError, KeyError, TypeError) as e:
-            reason = f"{e} is missing" if isinstance(e, KeyError) else str(e).rstrip(".")
-            raise InputError(f"{self.path}/config.json is damaged ({reason}).") from None
+        except InputError as e:
+            raise InputError(f"{self.path}/config.json is damaged ({str(e).rstrip('.')}).") from None
 
     def about(self) -> dict[str, Any]:
         """What config.json says of the run besides its recipe. Raises InputError if there is no run, or if what it says
@@ -261,21 +259,10 @@ class RunFolder:
 def known_fields(kind: type, said: dict[str, Any]) -> Any:
     """A `kind` (Status, Job) from what its file says; entries that this version does not know are left out. None if
     there is nothing, or a value is of another kind than it should be."""
-    hints = get_type_hints(kind)
-    known = {k: v for k, v in said.items() if k in hints}
-    if any(isinstance(v, bool) or not isinstance(v, _as_said(hints[k])) for k, v in known.items()):
-        return None
-    if any(isinstance(v, float) and not isfinite(v) for v in known.values()):
-        return None
-    try:
-        return kind(**known) if known else None
-    except TypeError:  # a field that has no default is missing
-        return None
-
-
-def _as_said(hint: Any) -> Any:
-    """What isinstance takes: JSON writes 3.0 as 3 in some programs, so an int will do for a float."""
-    return hint | int if hint is float or float in get_args(hint) else hint
+    known = {field.name: said[field.name] for field in fields(kind) if field.name in said}
+    with suppress(InputError):
+        return bounded.build(kind, known) if known else None
+    return None
 
 
 def _count(value: Any) -> bool:
