@@ -39,6 +39,8 @@ torture: install
 lint: install
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/ruff check --ignore UP --target-version py312 .
+	.venv/bin/ruff check --ignore UP --target-version py313 .
 
 format: install
 	.venv/bin/ruff check --fix .

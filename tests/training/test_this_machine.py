@@ -19,6 +19,7 @@ from pf_core.cli import main
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.training import loop, plans, process
+from pf_core.training.estimate import peak_memory
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import execute
 
@@ -54,6 +55,17 @@ def test_an_estimate_runs_in_a_session_of_its_own(monkeypatch):
     assert asked["start_new_session"] is True
 
 
+def test_an_estimates_memory_is_not_that_of_the_server_that_asked_for_it(tmp_path, monkeypatch):
+    """getrusage's peak of a new process begins with its parent's; VmHWM is its own."""
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "status").write_text("VmPeak:\t  99999 kB\nVmHWM:\t   1234 kB\nVmRSS:\t   1000 kB\n")
+    monkeypatch.setattr(process, "PROC", tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert peak_memory() == 1234 * 1024
+    (tmp_path / "self" / "status").unlink()
+    assert peak_memory() > 100 * 2**20
+
+
 def test_threads_follow_the_affinity_and_the_environment(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5, 7}, raising=False)
@@ -71,6 +83,16 @@ def test_no_module_needs_what_only_unix_has():
     needed = "import pf_core.training.queue, pf_core.training.estimate, pf_core.cli.train, app.state\n"
     done = subprocess.run([sys.executable, "-c", blocked + needed], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-500:]
+
+
+NEWER = [p for v in ("3.12", "3.13") for p in sorted(Path.home().glob(f".pyenv/versions/{v}*/bin/python3"))]
+
+
+@pytest.mark.parametrize("python", NEWER or [pytest.param("", marks=pytest.mark.skip("no newer Python here"))], ids=str)
+def test_every_file_compiles_without_a_warning_in_newer_pythons(tmp_path, python):
+    argv = [python, "-W", "error", "-m", "compileall", "-q", "-f", "pf_core", "app", "tests"]
+    done = subprocess.run(argv, cwd=ROOT, env={"PYTHONPYCACHEPREFIX": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stdout[-1000:]
 
 
 def test_a_compiler_that_fails_is_a_sentence_and_nothing_is_written(tmp_path, capsys, monkeypatch):
@@ -141,6 +163,11 @@ def test_a_console_that_cannot_print_a_classs_name_replaces_it(tmp_path):
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=env, capture_output=True)
     assert done.returncode == 0 and done.stdout.strip() == b"? ?", done.stderr[-500:]
+
+
+def test_a_damaged_file_among_evaluations_is_a_sentence(tmp_path, capsys):
+    (tmp_path / "x.json").write_text("{")
+    assert main(["report", str(tmp_path)]) == 2 and "x.json cannot be read" in capsys.readouterr().err
 
 
 def test_float8_weights_are_named(tmp_path):
