@@ -12,7 +12,7 @@ from helpers import write_checkpoint
 from jobs_world import QUICK, recipe
 from safetensors.torch import load_file, save_file
 
-from app.state import Session
+from app.state import AppState
 from app.ui import build
 from pf_core import files
 from pf_core.cli import main
@@ -208,7 +208,7 @@ def test_a_damaged_file_in_checkpoints_is_left_out_and_named(tmp_path, monkeypat
     monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
     write_checkpoint(tmp_path, "good")
     BROKEN[how](write_checkpoint(tmp_path, "bad"))
-    session = Session(recordings=tmp_path / "none")
+    session = AppState(recordings=tmp_path / "none")
     assert checkpoint.files_here() == ["good"] and session.networks()[0] == "good"
     assert session.notice().startswith("bad is left out: ") and str(tmp_path) not in session.notice()
     for load in (session.bundle, checkpoint.load):
@@ -221,5 +221,5 @@ def test_the_app_starts_beside_a_damaged_network_and_its_page_says_so(tmp_path, 
     monkeypatch.setattr(checkpoint, "RUNS", tmp_path / "runs")
     write_checkpoint(tmp_path, "good")
     cut(write_checkpoint(tmp_path, "<i>a"))
-    page = str(build(Session(recordings=tmp_path / "none")).get_config_file()["components"])
+    page = str(build(AppState(recordings=tmp_path / "none")).get_config_file()["components"])
     assert "&lt;i&gt;a is left out: " in page and "<i>a is" not in page
