@@ -1,9 +1,12 @@
 """The viewer in Chromium, beyond a single plain run: mixed grids, guidance, edits, painting, the switches."""
 
+import numpy as np
 import torch
-from app_world import CLASSES, spec
+from app_world import CLASSES, spec, unpack
 from test_browser import ENDED, browser, page, pytestmark, served, slow, visit  # noqa: F401
 
+from app.server import pictures
+from app.server.frames import pack_reply
 from pf_core.models import build, checkpoint, preset
 
 EDITS = [
@@ -56,6 +59,33 @@ def test_runs_of_other_grids_and_shapes_share_one_place(page, served):  # noqa: 
     page.wait_for_function("document.querySelector('.pfv-say').textContent.includes('image 2')")
     assert page.evaluate("document.querySelectorAll('.pfv-run canvas')[0].width") == 32 * 2 + 2
     (checkpoint.FOLDER / "wide.safetensors").unlink()
+
+
+def test_the_browser_sees_the_pixels_that_were_stated(page, served, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(pictures, "BUDGET", 600)  # 32 px: some with loss, some without
+    show(page, served, spec(seeds=[3, 4, 5], nfe=6))
+    header, frames = unpack(pack_reply(served.runs.get(page.evaluate("window.__viewer.runs[0].id")), 0, {}))
+    planes = [kind for head in header["frames"] for _, kind, _ in head["pictures"]]
+    assert {1, 3} == set(planes)
+    for name in ("x", "x1_hat"):
+        shown = page.evaluate("(name) => window.__viewer.runs[0].frames.map((f) => [...f[name]])", name)
+        assert np.array_equal(np.array(shown), np.stack([frame[name].ravel() for frame in frames])), name
+
+
+def test_of_a_large_run_only_pictures_near_the_playhead_are_kept(page, served):  # noqa: F811
+    show(page, served, spec(nfe=60, seeds=[0]))
+    here = "window.__viewer.runs[0].frames.map((frame) => frame.x !== null)"
+    assert all(page.evaluate(here))
+    page.evaluate("window.__viewer.runs[0].sparing = true; window.__viewer.go(4)")
+    page.wait_for_function(f"!{here}[59]")
+    assert page.evaluate(here)[:29] == [True] * 29
+    page.evaluate("window.__viewer.go(55)")
+    page.wait_for_function(f"{here}[55] && {here}[59] && !{here}[4]")
+    page.wait_for_function("""() => {
+      const canvas = document.querySelector("figure[data-panel=x] canvas");
+      const drawn = canvas.getContext("2d").getImageData(0, 0, 1, 1).data.slice(0, 3);
+      return String(drawn) === String(window.__viewer.runs[0].frames[55].x.slice(0, 3));
+    }""")
 
 
 def test_what_was_done_by_hand_is_shown(page, served):  # noqa: F811

@@ -76,8 +76,9 @@ export function sigmaScale(frame, map, layout, palettes, perFrame) {
   return low <= high ? [Math.exp(low / 2), Math.max(Math.exp(high / 2), Math.exp(low / 2) * 1.001)] : palettes.sigmaRange;
 }
 
-/** Draw one panel of one run; `scale` is the range of sigma. */
+/** Draw one panel of one run; `scale` is the range of sigma. A picture that is not decoded yet leaves it as it is. */
 export function drawPanel(canvas, panel, frame, layout, grid, palettes, scale) {
+  if (panel.image && !frame[panel.image]) return;
   if (canvas.width !== layout.width || canvas.height !== layout.height) {
     canvas.width = layout.width;
     canvas.height = layout.height;

@@ -247,6 +247,7 @@ class Viewer {
     const i = this.frameIndex(r);
     const frame = run.frames[i];
     if (!frame || !run.shape) return;
+    run.shows(i, () => this.schedule());
     const layout = arrange(run.shape, this.imagesOf(run));
     const section = this.all(".pfv-run")[r];
     for (const panel of this.visiblePanels()) {
