@@ -94,7 +94,12 @@ export class Brush {
   }
 
   tell(phase, spot) {
-    const news = { phase, image: spot ? spot.image : this.image, patch: spot ? this.number(spot) : null, patches: this.patches };
+    const news = {
+      phase,
+      image: spot ? spot.image : this.image,
+      patch: spot ? this.number(spot) : null,
+      patches: this.patches,
+    };
     this.onchange({ patches: news.patches, image: this.image, done: phase === "end" });
     this.viewer.root.dispatchEvent(new CustomEvent("pfv-paint", { detail: news, bubbles: true }));
   }

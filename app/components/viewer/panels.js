@@ -9,7 +9,11 @@ export const PANELS = [
   { key: "easy", title: "easy / hard", note: "who goes first", map: "easy" },
 ];
 
-const rgba = (hex) => 0xff000000 | (parseInt(hex.slice(5, 7), 16) << 16) | (parseInt(hex.slice(3, 5), 16) << 8) | parseInt(hex.slice(1, 3), 16);
+const rgba = (hex) =>
+  0xff000000 |
+  (parseInt(hex.slice(5, 7), 16) << 16) |
+  (parseInt(hex.slice(3, 5), 16) << 8) |
+  parseInt(hex.slice(1, 3), 16);
 export const EASY = "#7fd1bd";
 export const HARD = "#2e3a59";
 const NOTHING = rgba("#9a9fa8");
@@ -22,7 +26,10 @@ export function arrange(shape, images) {
   const rows = Math.ceil(images.length / cols);
   const { width, height } = shape;
   return {
-    images, cols, rows, shape,
+    images,
+    cols,
+    rows,
+    shape,
     width: cols * width + (cols - 1) * GAP,
     height: rows * height + (rows - 1) * GAP,
     place: (k) => [(k % cols) * (width + GAP), Math.floor(k / cols) * (height + GAP)],
@@ -44,7 +51,12 @@ export function patchAt(layout, grid, px, py) {
 
 /** A patch of a grid as a spot that runs of other grids know too: u, v in [0, 1], its middle within the image. */
 export function spotOf(grid, image, patch) {
-  return { image, patch, u: ((patch % grid.cols) + 0.5) / grid.cols, v: (Math.floor(patch / grid.cols) + 0.5) / grid.rows };
+  return {
+    image,
+    patch,
+    u: ((patch % grid.cols) + 0.5) / grid.cols,
+    v: (Math.floor(patch / grid.cols) + 0.5) / grid.rows,
+  };
 }
 
 /** The patch of a grid at a spot. */
@@ -73,7 +85,9 @@ export function sigmaScale(frame, map, layout, palettes, perFrame) {
       if (v > high) high = v;
     }
   }
-  return low <= high ? [Math.exp(low / 2), Math.max(Math.exp(high / 2), Math.exp(low / 2) * 1.001)] : palettes.sigmaRange;
+  return low <= high
+    ? [Math.exp(low / 2), Math.max(Math.exp(high / 2), Math.exp(low / 2) * 1.001)]
+    : palettes.sigmaRange;
 }
 
 /** Draw one panel of one run; `scale` is the range of sigma. A picture that is not decoded yet leaves it as it is. */

@@ -21,8 +21,11 @@ export function loadPalettes() {
 
 async function fetchPalettes() {
   const raw = await (await fetch(new URL("palettes", base()))).json();
-  const pack = (rgb) => Uint32Array.from({ length: 256 }, (_, i) =>
-    (255 << 24) | (rgb[3 * i + 2] << 16) | (rgb[3 * i + 1] << 8) | rgb[3 * i]);
+  const pack = (rgb) =>
+    Uint32Array.from(
+      { length: 256 },
+      (_, i) => (255 << 24) | (rgb[3 * i + 2] << 16) | (rgb[3 * i + 1] << 8) | rgb[3 * i],
+    );
   return { t: pack(raw.t), sigma: pack(raw.sigma), sigmaRange: raw.sigma_range };
 }
 
@@ -118,12 +121,22 @@ async function refusal(reply) {
   let text = `The server answered ${reply.status}.`;
   try {
     text = (await reply.json()).error || text;
-  } catch { /* not JSON: keep the number */ }
+  } catch {
+    /* not JSON: keep the number */
+  }
   return Object.assign(new Error(text), { final: reply.status < 500 });
 }
 
-const pick = ({ state, message, ready, total, seconds, forwards, updates, exports }) =>
-  ({ state, message, ready, total, seconds, forwards, updates, exports });
+const pick = ({ state, message, ready, total, seconds, forwards, updates, exports }) => ({
+  state,
+  message,
+  ready,
+  total,
+  seconds,
+  forwards,
+  updates,
+  exports,
+});
 
 /** A frame: its head, its maps as arrays, its pictures as they came. */
 function unpack(buffer, offset, layout, info) {

@@ -59,10 +59,11 @@ class SweepView {
       <p class="pfs-read" aria-live="polite">Point at a tile to read what it cost. The sheet holds the whole sweep: Load sweep takes it back, and so does
       <code>python -m pf_core sweep --recipe sweep.png --out again.png</code>.</p>`;
     this.find(".pfs-fixed").textContent = status.fixed;
-    for (const kind of ["pointerover", "focusin"]) this.root.addEventListener(kind, (event) => {
-      const about = event.target.closest?.("[data-about]")?.dataset.about;
-      if (about) this.find(".pfs-read").textContent = about;
-    });
+    for (const kind of ["pointerover", "focusin"])
+      this.root.addEventListener(kind, (event) => {
+        const about = event.target.closest?.("[data-about]")?.dataset.about;
+        if (about) this.find(".pfs-read").textContent = about;
+      });
   }
 
   put({ place, values, image, error, cost }) {
@@ -76,7 +77,9 @@ class SweepView {
     }
     const picture = new Image();
     picture.alt = values;
-    picture.onload = () => { picture.style.width = `${picture.naturalWidth * Math.max(1, Math.floor(128 / picture.naturalWidth))}px`; };
+    picture.onload = () => {
+      picture.style.width = `${picture.naturalWidth * Math.max(1, Math.floor(128 / picture.naturalWidth))}px`;
+    };
     picture.src = image;
     cell.replaceChildren(picture);
     cell.dataset.about = `${values}: ${cost}`;
@@ -84,7 +87,9 @@ class SweepView {
 
   tell(status) {
     this.status = status;
-    const words = { waiting: "Waiting", running: "Drawing", done: "Done", stopped: "Stopped", failed: "Failed" }[status.state];
+    const words = { waiting: "Waiting", running: "Drawing", done: "Done", stopped: "Stopped", failed: "Failed" }[
+      status.state
+    ];
     const state = this.find(".pfs-state");
     state.dataset.state = status.state;
     state.textContent = `${ENDED.has(status.state) && status.message ? status.message : words + "."} ${status.spent}.`;

@@ -77,14 +77,25 @@ export const figure = (key, title, note = "") =>
 export const canvasOf = (root, key) => root.querySelector(`[data-at="${key}"] canvas`);
 
 const scale = (title, colours, ticks) =>
-  `<div class="pfg-scale"><span>${title}</span><div><i style="background:${colours}"></i>${ticks.map(([place, text]) =>
-    `<b style="left:${100 * place}%">${text}</b>`).join("")}</div></div>`;
+  `<div class="pfg-scale"><span>${title}</span><div><i style="background:${colours}"></i>${ticks
+    .map(([place, text]) => `<b style="left:${100 * place}%">${text}</b>`)
+    .join("")}</div></div>`;
 
 /** The colour bars of t and sigma, or of one of them. */
 export function scales(palettes, of = ["t", "sigma"]) {
   const known = {
-    t: () => scale("t", gradient(palettes.t), [[0, "0"], [0.5, "0.5"], [1, "1"]]),
-    sigma: () => scale("&sigma;", gradient(palettes.sigma), sigmaTicks(palettes.sigmaRange, true).filter(([, , minor]) => !minor)),
+    t: () =>
+      scale("t", gradient(palettes.t), [
+        [0, "0"],
+        [0.5, "0.5"],
+        [1, "1"],
+      ]),
+    sigma: () =>
+      scale(
+        "&sigma;",
+        gradient(palettes.sigma),
+        sigmaTicks(palettes.sigmaRange, true).filter(([, , minor]) => !minor),
+      ),
   };
   return `<div class="pfg-scales">${of.map((name) => known[name]()).join("")}</div>`;
 }
@@ -92,7 +103,12 @@ export function scales(palettes, of = ["t", "sigma"]) {
 /** Call step() every `ms` while the element is on the screen, nobody rests on it and motion is welcome. */
 export function beat(element, ms, step) {
   let seen = false;
-  new IntersectionObserver(([entry]) => { seen = entry.isIntersecting; }, { threshold: 0.3 }).observe(element);
+  new IntersectionObserver(
+    ([entry]) => {
+      seen = entry.isIntersecting;
+    },
+    { threshold: 0.3 },
+  ).observe(element);
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
   const timer = setInterval(() => {
     if (!element.isConnected) clearInterval(timer);
