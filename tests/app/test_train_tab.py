@@ -237,7 +237,7 @@ def test_a_training_in_the_browser(page, served, runs):  # noqa: F811
     page.wait_for_function("() => [...document.querySelectorAll('input')].some((i) => i.value === 'runs/browsed')")
     page.click("#explore-run")
     page.wait_for_function(
-        "() => window.__viewer?.runs[0]?.status.state === 'done' && __viewer.runs[0].meta.network === 'runs/browsed'"
+        "() => window.__pf?.viewer?.runs[0]?.status.state === 'done' && __viewer.runs[0].meta.network === 'runs/browsed'"
     )
     page.goto(served.address + "?tab=train&runs=browsed")
     page.click("[data-act=ask]")

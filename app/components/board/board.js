@@ -1,12 +1,14 @@
 // The board of training runs: what each is doing, what can be done with it, and what its network draws by now.
 
+import { page } from "./shared.js";
+
 const POLL = 1000; // ms between two looks at the list while the tab is on the screen
 const escape = (text) => String(text ?? "").replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 const at = (path) => new URL(`pf/train/${path}`, document.baseURI);
 
 export function mount(element, props, watch, trigger) {
   const board = new Board(element.querySelector(".pf-board"), trigger);
-  window.__board = board;
+  page.add("board", board);
   watch("value", () => board.told(props.value));
   board.told(props.value);
   board.follow();

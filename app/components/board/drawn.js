@@ -1,7 +1,7 @@
 // What a timestep sampler draws: eight maps, and how mean and largest t are spread.
 
 import { bars, floats, make, paintPatches, scales, timeColour } from "./draw.js";
-import { loadPalettes } from "./store.js";
+import { loadPalettes } from "./colours.js";
 
 export async function mount(element, props, watch) {
   const root = element.querySelector(".pf-drawn");

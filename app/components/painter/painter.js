@@ -2,8 +2,8 @@
 
 import { cellSize, draw } from "./painter-draw.js";
 import { Painting, round } from "./painter-state.js";
-import { gradient } from "./panels.js";
-import { loadPalettes } from "./store.js";
+import { colourAt, gradient, loadPalettes } from "./colours.js";
+import { page } from "./shared.js";
 
 const HELP =
   "Arrow keys move, Space paints, Shift with arrows paints along; E paint or erase, R rectangle, Escape drops it; " +
@@ -11,7 +11,7 @@ const HELP =
 
 export function mount(element, props, watch, trigger) {
   const painter = new Painter(element.querySelector(".pf-painter") || element, props, trigger);
-  window.__painters = [...(window.__painters || []).filter((p) => p.root.isConnected), painter];
+  page.add("painter", painter);
   watch("value", () => painter.show(props.value));
   painter.show(props.value);
 }
@@ -37,7 +37,7 @@ class Painter {
     this.canvas = this.find("canvas");
     this.listen();
     new ResizeObserver(() => this.redraw()).observe(root);
-    new MutationObserver(() => this.redraw()).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+    page.on("theme", () => this.redraw());
     loadPalettes().then((palettes) => {
       this.palette = palettes.t;
       const ramp = this.find(".pfp-ramp");
@@ -58,8 +58,7 @@ class Painter {
   get colour() {
     const { low, high } = this.painting;
     return (v) => {
-      const packed =
-        this.palette?.[Math.max(0, Math.min(255, Math.floor(((v - low) / (high - low)) * 256)))] ?? 0x888888;
+      const packed = this.palette ? colourAt(this.palette, (v - low) / (high - low)) : 0x888888;
       return [packed & 255, (packed >> 8) & 255, (packed >> 16) & 255];
     };
   }

@@ -1,5 +1,7 @@
 // Plotly figures that follow a stream: asked for again and again, only what changed is drawn, zoom is kept.
 
+import { page } from "./shared.js";
+
 const A_FRAME = 30; // ms of drawing an update, while there are more to come
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 let library = null;
@@ -77,7 +79,7 @@ class Plots {
     this.foot.innerHTML =
       '<p class="pf-plots-links">Download: </p><p class="pf-plots-command" hidden>The same from a shell: <code></code></p>';
     root.replaceChildren(this.said, this.grid, this.foot);
-    new MutationObserver(() => this.redraw()).observe(document.body, { attributeFilter: ["class"] });
+    page.on("theme", () => this.redraw());
   }
 
   async show(value) {
@@ -235,7 +237,7 @@ class Plots {
 
 export function mount(element, props, watch, trigger) {
   const plots = new Plots(element.querySelector(".pf-plots"), trigger);
-  window.__plots = plots;
+  page.add("plots", plots);
   plots.show(props.value);
   watch("value", () => plots.show(props.value));
   trigger("opened", { query: location.search });

@@ -1,8 +1,10 @@
 // The tour: five steps that press the page's own buttons and drive its own viewers.
 
+import { page } from "./shared.js";
+
 const PATIENCE = 90_000; // ms: the longest a step waits for what it has set going
 
-const viewerIn = (place) => (window.__viewers || []).find((v) => v.root.isConnected && v.root.closest(place));
+const viewerIn = (place) => page.within("viewer", place);
 const find = (selector) => document.querySelector(selector);
 const ended = (viewer) =>
   viewer?.ready &&
@@ -211,8 +213,10 @@ class Tour {
   }
 }
 
+let tour = null;
+
 export function mount(element) {
   element.querySelector(".pft-start").addEventListener("click", () => {
-    if (!window.__tour?.open) window.__tour = new Tour();
+    if (!tour?.open) tour = new Tour();
   });
 }

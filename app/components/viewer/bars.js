@@ -1,6 +1,6 @@
 // Colour bars under the maps.
 
-import { gradient, sigmaTicks } from "./panels.js";
+import { gradient, sigmaTicks } from "./colours.js";
 
 const markup = (colours, ticks) =>
   `<div class="pfv-ramp" style="background:${colours}"></div><div class="pfv-ticks">${ticks

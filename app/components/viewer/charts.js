@@ -1,7 +1,7 @@
 // Charts beside the panels: histogram of sigma, a patch's series over the clock, and the schedule map.
 
 import { forget, prepare, theme } from "./canvas.js";
-import { css } from "./panels.js";
+import { colourAt, css, SIGMA_TICKS } from "./colours.js";
 import { sigmaText } from "./words.js";
 
 export const RUN_COLOURS = ["#4477aa", "#ee6677", "#228833", "#aa3377"];
@@ -26,9 +26,9 @@ export function drawHistogram(canvas, runs, indices, image, palettes) {
   });
   context.font = ink.small;
   context.textAlign = "center";
-  for (const v of [0.05, 0.1, 0.2, 0.5, 1]) {
+  for (const v of SIGMA_TICKS) {
     context.fillStyle = ink.faint;
-    context.fillText(v === 0.05 ? "\u03c3 0.05" : String(v), Math.max(20, x(Math.log(v))), height - 2);
+    context.fillText(v === SIGMA_TICKS[0] ? `\u03c3 ${v}` : String(v), Math.max(20, x(Math.log(v))), height - 2);
   }
 }
 
@@ -170,9 +170,7 @@ export function drawSchedule(canvas, run, i, image, palettes) {
   const wide = (width - 4) / run.shape.n;
   run.frames.forEach((frame, k) => {
     for (let patch = 0; patch < run.shape.n; patch += 1) {
-      context.fillStyle = css(
-        palettes.t[Math.max(0, Math.min(255, Math.floor(frame.t[image * run.shape.n + patch] * 256)))],
-      );
+      context.fillStyle = css(colourAt(palettes.t, frame.t[image * run.shape.n + patch]));
       context.fillRect(
         4 + patch * wide,
         k * tall,

@@ -8,27 +8,6 @@ const base = () => new URL("pf/", document.baseURI);
 const TYPES = { float32: Float32Array, uint8: Uint8Array };
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-let palettes = null;
-
-/** Colour maps as 256 packed RGBA values each, and the fixed range of sigma; fetched once. */
-export function loadPalettes() {
-  palettes ||= fetchPalettes().catch((error) => {
-    palettes = null;
-    throw error;
-  });
-  return palettes;
-}
-
-async function fetchPalettes() {
-  const raw = await (await fetch(new URL("palettes", base()))).json();
-  const pack = (rgb) =>
-    Uint32Array.from(
-      { length: 256 },
-      (_, i) => (255 << 24) | (rgb[3 * i + 2] << 16) | (rgb[3 * i + 1] << 8) | rgb[3 * i],
-    );
-  return { t: pack(raw.t), sigma: pack(raw.sigma), sigmaRange: raw.sigma_range };
-}
-
 export class RunData {
   constructor({ id, label }) {
     this.id = id;

@@ -1,7 +1,8 @@
 // The viewer's markup, made once a mount.
 
 import { ALIGNMENTS } from "./clock.js";
-import { EASY, HARD, PANELS } from "./panels.js";
+import { EASY, HARD } from "./colours.js";
+import { PANELS } from "./panels.js";
 import { PHASES } from "./filmbar.js";
 
 const button = (act, label, body, extra = "") =>

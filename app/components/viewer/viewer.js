@@ -13,7 +13,9 @@ import { buildImages, drawThumbnails, markImage, relayout } from "./layout.js";
 import { drawOverlay } from "./overlay.js";
 import { Brush } from "./painting.js";
 import { Player } from "./player.js";
-import { loadPalettes, RunData } from "./store.js";
+import { page } from "./shared.js";
+import { loadPalettes } from "./colours.js";
+import { RunData } from "./store.js";
 import { ICONS, MARKUP, runMarkup } from "./template.js";
 import { aboutEdits, aboutPatch, aboutRun, aboutState, readout } from "./words.js";
 
@@ -21,9 +23,7 @@ const HINT = "Point at a patch to read its time, its difficulty and where it goe
 
 export function mount(element, props, watch) {
   const viewer = new Viewer(element.querySelector(".pf-viewer") || element);
-  window.__viewers = [...(window.__viewers || []).filter((v) => v.root.isConnected), viewer];
-  window.__viewer ||= viewer;
-  if (!window.__viewer.root.isConnected) window.__viewer = viewer;
+  page.add("viewer", viewer);
   watch("value", () => viewer.show(props.value));
   viewer.show(props.value);
 }
@@ -47,10 +47,7 @@ class Viewer {
     this.brush = new Brush(this);
     listen(this);
     new ResizeObserver(() => relayout(this)).observe(root);
-    new MutationObserver(() => this.redrawAll()).observe(document.body, {
-      attributes: true,
-      attributeFilter: ["class"],
-    });
+    page.on("theme", () => this.redrawAll());
   }
 
   find(selector) {
@@ -194,6 +191,17 @@ class Viewer {
 
   frameIndex(r, tick = this.index) {
     return this.clock.length ? this.clock.frameAt(r, tick) : 0;
+  }
+
+  /** Where it stands, for the server: the image shown and each run's frame. */
+  get place() {
+    return { image: this.image, frames: this.runs.map((_, r) => this.frameIndex(r)) };
+  }
+
+  /** The first run's outer step, from 1; undefined where nothing is shown. */
+  get outerStep() {
+    const frame = this.ready && this.runs[0].frames[this.frameIndex(0)];
+    return frame ? frame.outer + 1 : undefined;
   }
 
   // moving on the clock

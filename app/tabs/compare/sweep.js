@@ -1,5 +1,7 @@
 // A sweep's tiles: pulled from the server as they come, by whoever has the address.
 
+import { page } from "./shared.js";
+
 const PAUSE = 300; // ms between two questions while it runs
 const base = () => new URL("pf/sweeps/", document.baseURI);
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -7,7 +9,7 @@ const ENDED = new Set(["done", "stopped", "failed"]);
 
 export function mount(element, props, watch) {
   const view = new SweepView(element.querySelector(".pf-sweep") || element);
-  window.__sweep = view;
+  page.add("sweep", view);
   watch("value", () => view.show(props.value));
   view.show(props.value);
 }

@@ -1,8 +1,8 @@
 // One look at a picture: x_t, x1_hat, predicted and true error of every patch, and one against the other.
 
-import { css, gradient, sigmaTicks } from "./panels.js";
-import { loadPalettes } from "./store.js";
-import { PLOT, place, scatter } from "./scatter.js";
+import { colourAt, css, gradient, loadPalettes, sigmaPlace, sigmaTicks } from "./colours.js";
+import { page } from "./shared.js";
+import { PLOT, scatter } from "./scatter.js";
 
 const PANELS = [
   { key: "xt", title: "x<sub>t</sub>", note: "what the network sees" },
@@ -16,7 +16,7 @@ const HINT = "Point at a patch to read its numbers in all panels; arrow keys mov
 
 export function mount(element, props, watch, trigger) {
   const look = new Look(element.querySelector(".pf-look") || element);
-  window.__look = look;
+  page.add("look", look);
   watch("value", () => look.show(props.value));
   look.show(props.value);
   const seen = new ResizeObserver(() => {
@@ -96,8 +96,7 @@ class Look {
     [canvas.width, canvas.height] = [cols, rows];
     const pen = canvas.getContext("2d");
     values.forEach((v, p) => {
-      const at = place(v, this.palettes.sigmaRange);
-      pen.fillStyle = css(this.palettes.sigma[Math.max(0, Math.min(255, Math.floor(at * 256)))]);
+      pen.fillStyle = css(colourAt(this.palettes.sigma, sigmaPlace(v, this.palettes.sigmaRange)));
       pen.fillRect(p % cols, Math.floor(p / cols), 1, 1);
     });
   }

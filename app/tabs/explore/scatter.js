@@ -1,11 +1,8 @@
 // Predicted against true error, both on the one fixed logarithmic scale.
 
-import { css, sigmaTicks } from "./panels.js";
+import { colourAt, css, sigmaPlace, sigmaTicks } from "./colours.js";
 
 export const PLOT = { width: 450, height: 300, left: 52, right: 14, top: 10, bottom: 42 };
-
-/** Where a value lies on a logarithmic scale: 0 at its low end, 1 at its high one. */
-export const place = (v, [low, high]) => Math.log(Math.max(v, 1e-9) / low) / Math.log(high / low);
 
 const cut = (v) => Math.max(0, Math.min(1, v));
 
@@ -22,8 +19,8 @@ export function scatter({ t, sigma, error }, palettes) {
     .join("");
   const dots = sigma
     .map((s, p) => {
-      const [a, b] = [place(s, palettes.sigmaRange), place(error[p], palettes.sigmaRange)];
-      const colour = css(palettes.t[Math.max(0, Math.min(255, Math.floor(t[p] * 256)))]);
+      const [a, b] = [sigmaPlace(s, palettes.sigmaRange), sigmaPlace(error[p], palettes.sigmaRange)];
+      const colour = css(colourAt(palettes.t, t[p]));
       const off = a < 0 || a > 1 || b < 0 || b > 1 ? ' class="pfl-off"' : ""; // beyond the scale: drawn at its edge, hollow
       return `<circle data-patch="${p}" cx="${x(a).toFixed(1)}" cy="${y(b).toFixed(1)}" r="4.5" fill="${colour}"${off}/>`;
     })

@@ -3,7 +3,7 @@
 import { changes } from "./changes.js";
 import { context } from "./context.js";
 import { floats } from "./draw.js";
-import { loadPalettes } from "./store.js";
+import { loadPalettes } from "./colours.js";
 import { times } from "./times.js";
 
 const MINIATURES = { times, context, changes };
