@@ -108,7 +108,7 @@ def run(page) -> None:
     """Press Run and wait for the end."""
     before = page.evaluate("window.__pf.viewer.runs[0]?.id")
     page.click("#explore-run")
-    page.wait_for_function("(before) => window.__pf.viewer.runs[0] && window.__pf.viewer.runs[0].id !== before", arg=before)
+    page.wait_for_function("(before) => ![undefined, before].includes(window.__pf.viewer.runs[0]?.id)", arg=before)
     page.wait_for_function(ENDED)
 
 

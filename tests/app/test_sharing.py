@@ -30,7 +30,7 @@ def load(page, path):  # noqa: F811
     page.set_input_files(
         "#explore-recipe input[type=file], input#explore-recipe, .gradio-container input[type=file]", path
     )
-    page.wait_for_function("(before) => window.__pf.viewer.runs[0] && window.__pf.viewer.runs[0].id !== before", arg=before)
+    page.wait_for_function("(before) => ![undefined, before].includes(window.__pf.viewer.runs[0]?.id)", arg=before)
     page.wait_for_function(ENDED)
 
 

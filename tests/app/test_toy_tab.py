@@ -301,7 +301,8 @@ def zoom(page, name):  # noqa: F811
     page.mouse.move(x + width * 0.7, y + height * 0.7, steps=4)
     page.mouse.up()
     page.wait_for_function(
-        f"() => {{ const b = window.__pf.plots.boxes.{name}, whole = window.__pf.plots.figures.{name}.layout.xaxis.range;"
+        f"() => {{ const {{ boxes: {{ {name}: b }}, figures }} = window.__pf.plots;"
+        f"const whole = figures.{name}.layout.xaxis.range;"
         "const r = b._fullLayout.xaxis.range; return r[1] - r[0] < 0.9 * (whole[1] - whole[0]); }"
     )
     return page.evaluate(range_of(name))
@@ -311,7 +312,9 @@ def range_of(name):
     return f"[...window.__pf.plots.boxes.{name}._fullLayout.xaxis.range]"
 
 
-STARTS = "atob(window.__pf.plots.figures.uncertainty.data.find((d) => d.name === 'trajectory start').x.bdata).length / 4"
+STARTS = (
+    "atob(window.__pf.plots.figures.uncertainty.data.find((d) => d.name === 'trajectory start').x.bdata).length / 4"
+)
 
 
 @IN_BROWSER
@@ -340,7 +343,8 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     for _ in range(50):  # every press of Step is one more picture, however slow the machine is
         before = page.evaluate("window.__pf.plots.version")
         lab.step()
-        page.wait_for_function("(before) => window.__pf.plots.version > before && !window.__pf.plots.stale.size", arg=before)
+        caught_up = "(before) => window.__pf.plots.version > before && !window.__pf.plots.stale.size"
+        page.wait_for_function(caught_up, arg=before)
     assert page.evaluate("window.__pf.plots.updates - window.drawnBefore") >= 50
     assert page.evaluate(range_of("generated")) == pytest.approx(kept, abs=1e-6), "the zoom is kept over 50 updates"
     page.click("#toy-start")
