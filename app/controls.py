@@ -5,6 +5,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from pf_core.errors import InputError
 from pf_core.registry import Parameter, Registry
 from pf_core.samplers import SAMPLERS
 
@@ -33,11 +34,26 @@ def settled(control: Component) -> Any:
 
 
 def classes(state: Any, network: str | None) -> list[str]:
-    """The names of a network's classes, and NO_CLASS."""
+    """The names of a network's classes, and what the null class is called beside them."""
     if network is None:
         return [NO_CLASS]
     y = state.bundle(network).conditioner
-    return [*(y.name(i) for i in range(y.num_classes)), NO_CLASS]
+    return [y.name(i) for i in range(y.num_classes + 1)]
+
+
+def chosen_class(state: Any, network: str | None, chosen: Any) -> str | None:
+    """What a recipe asks for where the list of classes says this. Raises InputError."""
+    return None if network is None else state.bundle(network).conditioner.named(chosen)
+
+
+def class_word(state: Any, network: str | None, asked: str | int | None) -> str:
+    """What the list of classes says where a recipe asks for this."""
+    if asked is not None:
+        return str(asked)
+    try:
+        return state.bundle(network).conditioner.null_word
+    except InputError:  # the network of a recording need not be here
+        return NO_CLASS
 
 
 def samplers(state: Any, network: str | None = None) -> list[tuple[str, str]]:

@@ -36,8 +36,8 @@ class PlainText(gr.HTML):
 class StatusLine(PlainText):
     """Where a tab says what was wrong, or what is to be noted."""
 
-    def __init__(self, **more: Any):
-        super().__init__("pf-said", **more)
+    def __init__(self, text: str = "", **more: Any):
+        super().__init__("pf-said", text, **more)
 
 
 def on(

@@ -7,8 +7,9 @@ import json
 import zlib
 from pathlib import Path
 
-from app.state import AppState
+from app.state import AppState, shown
 from app.store import StoredRun
+from pf_core.bounded import parse_json
 from pf_core.errors import InputError
 from pf_core.sampling.edits import parse, pictures_needed
 from pf_core.sampling.export import WRITERS, read_recipe
@@ -17,7 +18,7 @@ from pf_core.sampling.trajectory import Trajectory
 
 KINDS = list(WRITERS)
 MOST_IN_A_LINK = 6000  # characters: longer recipes travel by file alone
-MOST_BYTES = 64 * 2**20  # of a file with a recipe inside; pictures to train on may be more
+MOST_BYTES = 500 * 10**6  # of an export: what an upload may have; of all but a recording the recipe alone is read
 _MOST_TEXT = 2**20
 
 
@@ -40,10 +41,10 @@ def read(path: str) -> Trajectory | SampleSpec:
     if suffix not in KINDS:
         raise InputError(f"{name} is no export: give one of {', '.join(KINDS)}.")
     if Path(path).stat().st_size > MOST_BYTES:
-        raise InputError(f"{name} is larger than {MOST_BYTES >> 20} MB, more than any run of this app makes.")
+        raise InputError(f"{name} is larger than {MOST_BYTES // 10**6} MB, more than can be loaded here.")
     try:
         if suffix == ".safetensors":
-            return Trajectory.load(path)
+            return Trajectory.load(path, shown)
         spec = SampleSpec.from_dict(read_recipe(path))
     except InputError as e:
         raise InputError(str(e).replace(str(path), name)) from None
@@ -96,6 +97,6 @@ def decode(text: str) -> SampleSpec:
     try:
         packed = base64.urlsafe_b64decode(text[:MOST_IN_A_LINK] + "=" * (-len(text) % 4))
         unpacked = zlib.decompressobj().decompress(packed, _MOST_TEXT)
-        return SampleSpec.from_dict(json.loads(unpacked))
-    except (ValueError, binascii.Error, zlib.error, RecursionError):
+        return SampleSpec.from_dict(parse_json(unpacked))
+    except (ValueError, binascii.Error, zlib.error):
         raise InputError("the recipe in it is damaged.") from None

@@ -11,7 +11,7 @@ import gradio as gr
 from gradio.components import Component
 
 from app import controls
-from app.controls import NO_CLASS, KnobGroups, network_choice
+from app.controls import KnobGroups, network_choice
 from app.handlers import QUIET, note, on
 from app.limits import MAX_IMAGES, MAX_NFE, SEED_RANGE
 from app.state import AppState
@@ -123,7 +123,7 @@ class RunForm:
             settings=self.knobs.settings(sampler, values),
             nfe=budget if in_nfe else None,
             steps=None if in_nfe else budget,
-            labels=[label_of(values["label"])],
+            labels=[controls.chosen_class(self.state, values["network"], values["label"])],
             cfg_scale=values["cfg"],
             guidance_interval=(values["from"], values["to"]),
             seeds=list(range(first, first + count)),
@@ -143,7 +143,7 @@ class RunForm:
         """A recipe as a link's parts, as far as the controls go."""
         low, high = spec.guidance_interval
         budget, unit = (spec.steps, STEPS) if spec.edits or spec.ts else (spec.nfe, NFE)
-        label = NO_CLASS if spec.labels[0] is None else spec.labels[0]
+        label = controls.class_word(self.state, spec.checkpoint, spec.labels[0])
         given = [spec.checkpoint, label, spec.sampler, spec.seeds[0], len(spec.seeds), budget, unit, spec.cfg_scale]
         parts = dict(zip(self.named, [*given, low, high], strict=True)) | spec.settings
         return {k: f"{v:g}" if isinstance(v, float) else str(v) for k, v in parts.items()}
@@ -182,8 +182,3 @@ class RunForm:
         numbers = {"cfg": (0, MAX_CFG), "from": (0, 1), "to": (0, 1)}
         found |= {self.named[k]: gr.update(value=number(k, asked[k], *numbers[k])) for k in numbers if k in asked}
         return found | self.knobs.updates(sampler, {k: v for k, v in asked.items() if k in SAMPLERS[sampler].knobs})
-
-
-def label_of(value: Any) -> Any:
-    """A class as a recipe has it, from what a class box sends."""
-    return None if value in (None, "", NO_CLASS) else value

@@ -64,9 +64,16 @@ class AppState:
         exact = checkpoint.ORACLES
         return [(f"{name} (exact, no network)" if name in exact else name, name) for name in self.networks()]
 
+    def notice(self) -> str:
+        """What is wrong with files that should be here, as sentences; "" if all are well."""
+        said = " ".join(f"{name} is left out: {reason}" for name, reason in checkpoint.unreadable().items())
+        return said.replace(f"{checkpoint.FOLDER}/", "")
+
     def bundle(self, name: str) -> Bundle:
         """A shipped network or a training run's ("runs/NAME", "runs/NAME@STEP"), loaded once, and again when its file
         changes. Raises InputError for any other name: no path comes in here."""
+        if reason := checkpoint.unreadable().get(name):
+            raise InputError(reason)
         if name not in checkpoint.names() and not checkpoint.is_run(name):
             raise InputError(f"There is no network {name!r} here. Known: {', '.join(self.networks()) or 'none yet'}.")
         with self._loading:
@@ -92,6 +99,8 @@ class AppState:
         InputError if anything is wrong."""
         if len(spec.seeds) > MAX_IMAGES:
             raise InputError(f"The app draws at most {MAX_IMAGES} images at once, not {len(spec.seeds)}.")
+        if max(len(spec.ts or ()) - 1, spec.steps if isinstance(spec.steps, int) else 0) > MAX_NFE:
+            raise InputError(f"The app runs at most {MAX_NFE} NFE an image. The command line has no such limit.")
         bundle = self.bundle(spec.checkpoint)
         nfe = resolve(spec, bundle).nfe
         if nfe > MAX_NFE:
@@ -166,12 +175,8 @@ class AppState:
         Raises InputError if its recipe makes no sense or it is larger than what the app shows.
         """
         spec = SampleSpec.from_dict(trajectory.recipe)
-        images, channels, height, width = trajectory.x0.shape
-        if images > MAX_IMAGES or len(trajectory) > MAX_NFE or max(height, width) > MAX_SIDE:
-            raise InputError(
-                f"The app shows runs of at most {MAX_IMAGES} images, {MAX_NFE} NFE and {MAX_SIDE} pixels a side; this "
-                f"one has {images} images, {len(trajectory)} NFE and {height} x {width} pixels."
-            )
+        shown(len(trajectory), tuple(trajectory.x0.shape))
+        images, channels = trajectory.x0.shape[:2]
         codec = CODECS[_codec_of(spec.checkpoint)].fn()
         if codec.channels != channels or len(spec.seeds) != images or len(spec.labels) not in (1, images):
             raise InputError("The recording does not fit its recipe: it is damaged, or of a network unknown here.")
@@ -207,6 +212,16 @@ class AppState:
 def rows_of(run: StoredRun) -> int:
     """How many rows a batch of this run has in one forward pass."""
     return len(run.spec.seeds) * (2 if run.guided else 1)
+
+
+def shown(frames: int, shape: tuple[int, ...]) -> None:
+    """Raises InputError for a recording that is larger than what the app shows. shape: (B, C, H, W)."""
+    images, _, height, width = shape
+    if images > MAX_IMAGES or frames > MAX_NFE or max(height, width) > MAX_SIDE:
+        raise InputError(
+            f"The app shows runs of at most {MAX_IMAGES} images, {MAX_NFE} NFE and {MAX_SIDE} pixels a side; this "
+            f"one has {images} images, {frames} NFE and {height} x {width} pixels."
+        )
 
 
 def stopped_after(run: StoredRun) -> str:

@@ -7,7 +7,8 @@ from starlette.middleware import Middleware
 
 from app.components.tour.tour import Heading
 from app.controls import NETWORKS
-from app.handlers import on
+from app.handlers import StatusLine, on
+from app.private import forget_page
 from app.server.access import Access, Rules
 from app.server.routes import routes
 from app.server.static import head
@@ -20,6 +21,7 @@ from app.tabs.toy import tab as toy
 from app.tabs.train import tab as train
 
 TABS = [explore, compare, intervene, toy, train, how]
+MOST_PAGES = 128  # open at once: Gradio keeps about 0.9 MB for each; who comes back finds the run by the address
 _SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 
@@ -29,6 +31,7 @@ def build(state: AppState) -> gr.Blocks:
         title="Patch Forcing", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)
     ) as demo:
         Heading(padding=False)
+        notice = StatusLine(text=state.notice(), elem_id="notice")
         with gr.Tabs() as tabs:
             for tab in TABS:
                 with gr.Tab(tab.TITLE, id=slug(tab)):
@@ -36,8 +39,18 @@ def build(state: AppState) -> gr.Blocks:
                 if hasattr(built, "on_load"):
                     built.on_load(demo)
         lists = [b for b in demo.blocks.values() if NETWORKS in (getattr(b, "elem_classes", None) or [])]
-        on(demo.load, lambda: dict.fromkeys(lists, gr.update(choices=state.network_choices())), {}, lists)
+
+        def renewed() -> dict:
+            found = dict.fromkeys(lists, gr.update(choices=state.network_choices()))
+            return found | {notice: state.notice()}
+
+        on(demo.load, renewed, {}, [notice, *lists])
         on(demo.load, asked_tab(tabs), {}, [tabs])
+
+        def closed(request: gr.Request) -> None:
+            forget_page(demo, request)
+
+        demo.unload(closed)
     return demo
 
 
@@ -87,6 +100,7 @@ def launch(state: AppState, rules: Rules | None = None, **options: Any) -> tuple
         "enable_monitoring": False,
         "ssr_mode": False,
         "max_file_size": "500mb",
+        "state_session_capacity": MOST_PAGES,
     }
     app, address, _ = demo.launch(**{**defaults, **options})
     return demo, app, address

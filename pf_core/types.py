@@ -36,11 +36,6 @@ class PatchTime:
         return cls(t, None, t.shape[1])
 
     @classmethod
-    def of(cls, t: Tensor) -> "PatchTime":
-        """t (B, N) as a timestep sampler gives it: an expanded (B, 1), known by its stride, is one shared time."""
-        return cls.shared(t[:, 0], t.shape[1]) if t.stride(1) == 0 else cls.dense(t)
-
-    @classmethod
     def grouped(cls, t: Tensor, index: Tensor, k: int) -> "PatchTime":
         """Patches in k groups, t (B, N) constant within each; index: (B, N) group numbers. A group may be empty."""
         index = index.long()
@@ -59,7 +54,7 @@ class PatchTime:
         return self.spread(self.levels[:, :, None])[:, :, 0].expand(-1, self.n)
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> "PatchTime":
-        """The same patches with `fn` applied to the levels' batch axis (repeat for CFG, slicing)."""
+        """The same patches with `fn` applied to levels and index (repeat for CFG, slicing, another device)."""
         return PatchTime(fn(self.levels), None if self.index is None else fn(self.index), self.n)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
@@ -43,7 +44,7 @@ class Exports:
     def __init__(self):
         self._writing = ThreadPoolExecutor(WRITERS, thread_name_prefix="exports")
         self._files: Store[Exported] = Store(256, MOST_BYTES, "", lambda file: file.path.unlink(missing_ok=True))
-        self._made = 0
+        self._made, self._asking = 0, threading.Lock()
 
     async def open(self, run: StoredRun, suffix: str) -> BinaryIO:
         """A run as a file, to be read and closed. Raises InputError while there is nothing to export. To be called in
@@ -52,7 +53,8 @@ class Exports:
             raise InputError("This run has no frames yet: wait for the first one.")
         key = f"{run.id}{suffix}:{len(run.trajectory.frames)}:{run.trajectory.x1 is not None}"
         while True:
-            file = self._files.get(key) if key in self._files else self._write(key, run, suffix)
+            with self._asking:
+                file = self._files.get(key) if key in self._files else self._write(key, run, suffix)
             try:
                 await asyncio.shield(asyncio.wrap_future(file.written))
             except (InputError, OSError) as e:

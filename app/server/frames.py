@@ -21,6 +21,7 @@ from app.server.pictures import budget, encode
 from app.server.source import listing
 from app.store import WAITING, StoredRun
 from pf_core.models.codecs import to_uint8
+from pf_core.models.conditioning import quoted
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.compare import patch_updates
 from pf_core.sampling.edits import EDITS
@@ -176,6 +177,12 @@ def recipe_file(run: StoredRun) -> str | None:
     return file_name(spec, ".safetensors" if carries_tensors(run.trajectory) else ".json")
 
 
+def _labels(labels: list[str | None]) -> str:
+    """As --label reads them, whatever is in a name: what is empty is the null class."""
+    words = ["" if label is None else quoted(str(label)) for label in labels]
+    return words[0] if len(set(words)) == 1 else ",".join(words)
+
+
 def command(run: StoredRun) -> str:
     """The command line that repeats the run."""
     spec, file = run.spec, recipe_file(run)
@@ -184,8 +191,7 @@ def command(run: StoredRun) -> str:
         return shlex.join(words)
     words = ["python", "-m", "pf_core", "sample", "--checkpoint", spec.checkpoint, "--sampler", spec.sampler]
     words += ["--nfe", spec.nfe]
-    labels = ["none" if label is None else label for label in spec.labels]
-    words += ["--label", labels[0] if len(set(labels)) == 1 else ",".join(map(str, labels))]
+    words += [] if set(spec.labels) == {None} else [f"--label={_labels(spec.labels)}"]
     words += ["--cfg-scale", f"{spec.cfg_scale:g}"] if run.guided else []
     words += (
         ["--guidance-interval", "{:g},{:g}".format(*spec.guidance_interval)]

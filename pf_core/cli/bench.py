@@ -11,17 +11,23 @@ import torch
 from tqdm import tqdm
 
 from pf_core.data import DATASETS
-from pf_core.models import PRESETS, build, checkpoint, preset
+from pf_core.models import PRESETS, build, checkpoint, cpu_step, preset
 from pf_core.models.conditioning import ClassLabels
 from pf_core.models.layers import Block
 from pf_core.registry import Knob, Parameter
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import Run, SampleSpec
-from pf_core.training.loop import TrainConfig, Trainer, draw
+from pf_core.training.loop import TrainConfig, Trainer, cpu_compiler, draw
+from pf_core.training.process import keep_memory
 from pf_core.types import PatchTime
 
 REPEATS = Parameter("repeats", int, 7, Knob(1, 1000, "timed rounds; medians are printed"))
 TOKENS, BATCH, DEPTH = 256, 2, 2
+STEPS = (  # networks whose training step is timed with and without its shortcuts
+    {},
+    {"input_size": 64, "patch_size": 8, "depth": 3, "hidden_size": 192},
+    {"input_size": 64, "patch_size": 4, "depth": 3, "hidden_size": 192},
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +41,9 @@ def run(args: argparse.Namespace) -> None:
         _modulation(size, repeats)
     _data(repeats)
     _toybox(repeats)
+    if cpu_compiler() and not torch.cuda.is_available():
+        for shape in STEPS:
+            _step(repeats, **shape)
     if "shapes-pft" in checkpoint.names():
         _sampling(repeats)
 
@@ -107,6 +116,36 @@ def _toybox(repeats: int) -> None:
     )
 
 
+def _step(repeats: int, **shape) -> None:
+    """A compiled bf16 training step as torch writes it, and with `cpu_step` and `keep_memory`: on one core, in the
+    process's own time, as other programs may run."""
+    config, data = TrainConfig(precision="bf16", compile=True), DATASETS["shapes"].fn(size=shape.get("input_size", 32))
+    trainers = [Trainer(build(preset("tiny", **shape)), config) for _ in range(2)]
+    size, grid = trainers[0].model.config, trainers[0].grid
+    batch = draw(data, config, ClassLabels(len(data.names), data.names), grid, 0)
+
+    def plain() -> None:
+        keep_memory(False)
+        with cpu_step.as_written():
+            trainers[0].train_step(batch)
+
+    def ours() -> None:
+        keep_memory()
+        trainers[1].train_step(batch)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    jobs = {"plain": plain, "ours": ours}
+    found = _interleaved(jobs, repeats, "training steps", time.process_time)
+    torch.set_num_threads(threads)
+    speed = {name: config.batch_size / seconds for name, seconds in found.items()}
+    print(
+        f"bf16 training step, {grid.n} patches, width {size.hidden_size}, depth {size.depth}, one core: "
+        f"{speed['plain']:.0f} images a second as torch writes it, {speed['ours']:.0f} as we do, "
+        f"{speed['ours'] / speed['plain']:.2f}x"
+    )
+
+
 def _sampling(repeats: int) -> None:
     """Four images at 64 NFE on the shipped network, every sampler against Euler."""
     bundle = checkpoint.load("shapes-pft")
@@ -119,13 +158,15 @@ def _sampling(repeats: int) -> None:
         print(f"shapes-pft, four images at 64 NFE: {name}: {seconds:.2f} s")
 
 
-def _interleaved(jobs: dict[str, Callable], repeats: int, about: str) -> dict[str, float]:
+def _interleaved(
+    jobs: dict[str, Callable], repeats: int, about: str, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Median seconds of each job; the rounds take turns, so that a slow moment hits all alike."""
     taken: dict[str, list[float]] = {name: [] for name in jobs}
     for round_ in tqdm(range(repeats + 1), desc=about, disable=None, leave=False):
         for name, job in jobs.items():
-            begin = time.perf_counter()
+            begin = clock()
             job()
             if round_:  # the first round warms up
-                taken[name].append(time.perf_counter() - begin)
+                taken[name].append(clock() - begin)
     return {name: median(seconds) for name, seconds in taken.items()}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from pf_core import files
 from pf_core.cli.common import add_registry_knobs, device, given_of, interval, seeds
 from pf_core.data import DATASETS
 from pf_core.data.splits import CHOICES, seeds_of
@@ -47,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     if out.suffix != ".json":
         raise InputError(f"--out must end in .json, not {out.name}.")
+    files.check_writable(out)
     asked, split = _seeds(args), args.split or "evaluation"
     offset = seeds_of(split).start
     if args.checkpoint is None and not args.real:

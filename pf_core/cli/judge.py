@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from pf_core import files
 from pf_core.cli.common import add_knobs, add_registry_knobs, device, given_of
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
@@ -18,8 +19,11 @@ from pf_core.sampling.run import versions
 
 STEPS = Parameter("steps", int, 1200, Knob(1, 10**6, "optimizer steps"))
 BATCH = Parameter("batch_size", int, 64, Knob(8, 4096, "images a step"))
+DISTINCT = Parameter(
+    "distinct", int, 0, Knob(0, 10**7, "so many different images, shown over and over, mirrored too; 0: all are new")
+)
 WIDTH = Parameter("width", int, 32, Knob(4, 256, "channels of the first convolution"))
-OPTIONS = (STEPS, BATCH, WIDTH)
+OPTIONS = (STEPS, BATCH, DISTINCT, WIDTH)
 TESTED = 10_000
 
 
@@ -36,17 +40,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    steps, batch, width = (k.check(getattr(args, k.name) or k.default) for k in OPTIONS)
+    steps, batch, distinct, width = (k.check(getattr(args, k.name) or k.default) for k in OPTIONS)
     of = judges.Field(args.dataset, given_of(args, DATASETS), _whole(args.dataset, args.whole))
     out = Path(args.out or judges.FOLDER / f"{args.dataset}.safetensors")
+    files.check_writable(out)
     begin = time.perf_counter()
-    training = judges.train_judge(of, steps, batch, width=width, bf16=args.bf16, device=device(args.device))
+    training = judges.train_judge(
+        of, steps, batch, distinct=distinct, width=width, bf16=args.bf16, device=device(args.device)
+    )
     *_, (_, _, judge) = tqdm(training, total=steps, unit="step", disable=None)
     record = {
         "dataset": of.dataset,
         "data": of.settings,
         "ranges": of.ranges,
         "images": steps * batch,
+        "distinct": min(distinct or steps * batch, steps * batch),
         "wall_seconds": round(time.perf_counter() - begin),
         "threads": torch.get_num_threads(),
         "command": "python -m pf_core " + shlex.join(sys.argv[1:]),

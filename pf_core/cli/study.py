@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     study = STUDIES[args.name]
+    if args.out:
+        files.check_writable(args.out)
     settings = study.settings(given_of(args, STUDIES))
     of_runs = getattr(study.fn, "reads", "") == "runs"
     if of_runs != bool(args.runs) or (of_runs and args.checkpoint) or (args.figure and not of_runs):

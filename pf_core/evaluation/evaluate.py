@@ -70,9 +70,20 @@ def draw(bundle: Bundle, parts: list[SampleSpec], folder: Path, judge: Path | No
         yield (
             {k: v.numpy() for k, v in tensors.items()}
             | facts
-            | {"labels": np.array([-1 if a is None else bundle.conditioner.index(a) for a in run.spec.labels])}
+            | {"labels": np.array([_judged(bundle, a) for a in run.spec.labels])}
             | {"heads": list(seer.choices)}
         )
+
+
+def _judged(bundle: Bundle, asked: str | None) -> int:
+    """The data set's, and so the judge's, number of a class that a network was asked for, by its name; -1 for none.
+    Raises InputError for a class that the data set lacks."""
+    if asked is None or not bundle.conditioner.names:
+        return -1 if asked is None else bundle.conditioner.index(asked)
+    names = list(checkpoint.data_of(bundle).names)
+    if asked not in names:
+        raise InputError(f"The judge knows no class {asked!r}: its classes are {', '.join(names)}.")
+    return names.index(asked)
 
 
 def _key(spec: SampleSpec, judge: Path) -> str:

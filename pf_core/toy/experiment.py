@@ -138,7 +138,8 @@ class ToyState:
     def times(self, count: int) -> Tensor:
         """(count, 2) times as training draws them."""
         sampler = TIMESTEPS[self.config.timesteps]
-        return sampler.fn(count, 2, generator(self.config.seed), **sampler.settings(self.config.timestep_settings))
+        rng = generator(self.config.seed)
+        return sampler.fn(count, 2, rng, **sampler.settings(self.config.timestep_settings)).per_patch
 
     def forks(self) -> Tensor:
         """(4, 2) starts around the source's mean, spread as in Fig. 5."""

@@ -6,9 +6,9 @@ from app_world import answered, networks, session  # noqa: F401
 from PIL import Image
 from test_browser import browser, page, pytestmark, served  # noqa: F401
 
-from app import controls
 from app.controls import NO_CLASS
 from app.tabs.explore.own import OwnPicture
+from pf_core.data.shapes import SHAPES
 
 HALF = [0.5] * 16  # the nano network has 4 x 4 patches, the oracle 8 x 8
 
@@ -38,9 +38,15 @@ def chosen(*values):
 
 
 def test_a_data_image_is_looked_at_under_its_own_class(own):
+    found = own.on_picture(0.5, {}, **chosen("shapes-exact", NO_CLASS, "", 3, 0))
+    assert found[own.status] == "" and found[own.label]["value"] in SHAPES
+    assert "Image 3 of shapes" in found[own.view]["about"]
+
+
+def test_a_data_image_of_a_class_that_the_network_lacks_is_looked_at_under_none_and_that_is_said(own):
     found = own.on_picture(0.5, {}, **chosen("nano", NO_CLASS, "", 3, 0))
     view, painter, label = found[own.view], found[own.painter], found[own.label]["value"]
-    assert found[own.status] == "" and label in controls.classes(own.state, "nano") and label != NO_CLASS
+    assert found[own.status] == "" and label == NO_CLASS and "nano has no class '" in view["about"]
     assert painter["grid"] == [4, 4] and painter["values"] == HALF and painter["image"].startswith("data:image/png")
     assert view["t"] == HALF and len(view["sigma"]) == len(view["error"]) == 16 and min(view["error"]) > 0
     assert "Image 3 of shapes" in view["about"] and "Spearman" in view["said"]

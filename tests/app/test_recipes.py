@@ -10,6 +10,7 @@ import pytest
 import torch
 from app_world import CLASSES, answers, client, ended, networks, session, spec  # noqa: F401
 
+from app import controls
 from app import links as recipes
 from app.server.exports import write
 from app.server.frames import command, recipe_file
@@ -17,6 +18,7 @@ from app.tabs.explore.tab import Explore
 from pf_core.cli import main
 from pf_core.errors import InputError
 from pf_core.models import build, checkpoint, preset
+from pf_core.models.conditioning import ClassLabels, split
 from pf_core.sampling.export import WRITERS
 from pf_core.sampling.trajectory import Trajectory
 
@@ -123,6 +125,25 @@ def test_a_recipe_that_an_editor_saved_again_is_read(session, tab, tmp_path, cod
     path = tmp_path / "saved.json"
     path.write_bytes(json.dumps(spec().to_dict(), indent=1).replace("\n", "\r\n").encode(codec))
     assert recipes.read(str(path)) == spec()
+
+
+def test_the_list_of_classes_tells_a_class_called_none_from_no_class():
+    y = ClassLabels(3, ["red, green", "none", "1"])
+    world = SimpleNamespace(bundle=lambda network: SimpleNamespace(conditioner=y))
+    shown = controls.classes(world, "odd")
+    assert shown == ["red, green", "none", "1", "no class"]
+    asked = [controls.chosen_class(world, "odd", word) for word in shown]
+    assert asked == ["red, green", "none", "1", None]
+    assert [controls.class_word(world, "odd", a) for a in asked] == shown
+
+
+def test_the_command_of_a_run_names_its_classes_so_that_they_are_read_back(session):  # noqa: F811
+    run = ended(session.start(spec(labels=["class 1"])))
+    run.spec = spec(labels=["red, green", None, "-1", 'a "b"'], seeds=[0, 1, 2, 3])
+    (flag,) = [word for word in shlex.split(command(run)) if word.startswith("--label")]
+    assert split(flag.removeprefix("--label=")) == ["red, green", "", "-1", 'a "b"']
+    run.spec = spec(labels=[None])
+    assert "--label" not in command(run)
 
 
 def test_a_recording_of_another_network_is_shown_and_says_so(session, tab, tmp_path):  # noqa: F811

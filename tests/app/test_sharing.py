@@ -1,6 +1,7 @@
 """Links, exports and the queue in Chromium: what one person shares, another gets, and nothing else."""
 
 import threading
+from urllib.parse import quote
 
 from app_world import spec
 from test_browser import ENDED, browser, page, pytestmark, run, served, slow, visit  # noqa: F401
@@ -81,6 +82,13 @@ def test_a_link_whose_run_is_gone_makes_it_again(page, served):  # noqa: F811
     page.goto(f"{served.address}?run=gone&recipe={edited}")
     page.wait_for_function(f"window.__pf?.viewer && ({ENDED})()")
     assert "head start 0.3" in page.inner_text(".pfv-edits")
+
+
+def test_a_link_that_names_a_foreign_picture_loads_nothing(page, served):  # noqa: F811
+    text = "![a](http://pictures.example/y.png)<img src=http://pictures.example/z.png>"
+    page.goto(f"{served.address}?network={quote(text)}")
+    page.wait_for_selector("#explore-said p")
+    assert text[:36] in page.inner_text("#explore-said")  # as it is; the page itself watches that nothing leaves
 
 
 def test_two_people_take_turns_and_keep_their_own(page, served, slow):  # noqa: F811

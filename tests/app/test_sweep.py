@@ -222,7 +222,7 @@ def test_a_sweep_in_the_browser(page, served, slowed, tmp_path):  # noqa: F811
     slowed.pause = 0.25
     page.click("#sweep-run")
     page.wait_for_function("window.__pf?.sweep?.status?.ready >= 2")
-    slowed.pause = 1.0  # a crowded machine loads pages slowly
+    slowed.pause = 2.0  # a crowded machine loads pages slowly
     address = page.url
     page.reload()  # in mid-sweep: it goes on, and the address finds it
     page.wait_for_function("window.__pf?.sweep?.status?.ready >= 3")

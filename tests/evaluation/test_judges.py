@@ -12,7 +12,7 @@ from pf_core.data.shapes import shapes
 from pf_core.data.splits import JUDGE_TRAINING
 from pf_core.errors import InputError
 from pf_core.evaluation import judges
-from pf_core.evaluation.judges import library
+from pf_core.evaluation.judges import library, training
 
 CALM, ANY = judges.Field("shapes"), judges.Field("shapes", ranges={"variety": (0.0, 1.0)})
 
@@ -76,6 +76,22 @@ def test_a_file_gives_back_the_judge_that_was_saved(tmp_path):
 def test_a_new_judge_learns():
     losses = [loss for _, loss, _ in judges.train_judge(CALM, steps=25, batch=32)]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_images_that_are_dear_are_shown_again_mirrored_and_in_another_order():
+    pool = training._Pool(ANY, 16, 0, 2)
+    first = torch.cat([pool.batch(k)[0] for k in (0, 1)])
+    (a, told_a), (b, told_b) = pool.batch(2), pool.batch(3)
+    for image, shape in zip(torch.cat([a, b]), torch.cat([told_a["shape"], told_b["shape"]]), strict=True):
+        apart = torch.minimum((first - image).abs().amax((1, 2, 3)), (first - image.flip(2)).abs().amax((1, 2, 3)))
+        assert apart.min() < 0.01
+        assert (
+            pool.of.batch(JUDGE_TRAINING, 16 * (apart.argmin() // 16).item(), 16, 0, training.CORNERS)[1]["shape"][
+                apart.argmin() % 16
+            ]
+            == shape
+        )
+    assert not torch.equal(a, first[:16])
 
 
 def test_a_batch_is_drawn_over_the_whole_range_from_images_that_networks_do_not_see():

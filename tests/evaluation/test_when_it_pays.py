@@ -54,6 +54,14 @@ def test_a_compass_along_a_training_changes_nothing_and_is_written_down(tmp_path
     assert all(a.equal(b) for a, b in zip(*(s.values() for s in same), strict=True))
 
 
+def test_the_train_command_has_a_compass(tmp_path, capsys):
+    argv = ["train", "--model", "nano", "--steps", "2", "--batch-size", "2", "--samples-every", "0"]
+    assert main([*argv, "--compass-every", "2", "--out", str(tmp_path / "run")]) == 0
+    assert [e["step"] for e in RunFolder(tmp_path / "run").follow()[0] if "compass" in e] == [2]
+    assert main([*argv, "--no-difficulty", "--compass-every", "2", "--out", str(tmp_path / "sit")]) == 2
+    assert "no variance head" in capsys.readouterr().err
+
+
 def test_a_compass_of_a_network_without_variance_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(InputError, match="no variance head"):
         trained(tmp_path / "run", recipe(4, difficulty=False))

@@ -29,7 +29,7 @@ from pf_core.presets import SWEEP_SAMPLERS
 from pf_core.sampling.contact_sheet import heading, read_sweep, title, write_sheet
 from pf_core.sampling.run import SampleSpec
 from pf_core.sampling.sweep import MAX_AXES, Cost, Done, Sweep
-from pf_core.sampling.sweep_axes import NAMED, NONE, axes_known, parse, suggested, text_of
+from pf_core.sampling.sweep_axes import NAMED, axes_known, parse, suggested, text_of
 
 NOTHING = "nothing"
 PLACES = ("Columns", "Rows", "Blocks")
@@ -223,7 +223,8 @@ class SweepPanel:
             named = axis in NAMED
             choices = self.choices(axis, sweep.base.checkpoint if axis == "label" else None) if named else []
             known = [v for _, v in choices]
-            given = [NONE if v is None else str(v) for v in values] if named else []
+            null = controls.class_word(self.state, sweep.base.checkpoint, None)
+            given = [null if v is None else str(v) for v in values] if named else []
             choices += [(v, v) for v in given if v not in known]
             updates |= {
                 at.axis: gr.update(value=axis),

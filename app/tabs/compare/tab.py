@@ -16,7 +16,7 @@ from app.components.viewer.viewer import FrameViewer, manifest
 from app.controls import KnobGroups, network_choice
 from app.handlers import PlainText, StatusLine, on
 from app.limits import MAX_IMAGES, MAX_NFE, SEED_RANGE
-from app.runform import MAX_CFG, label_of
+from app.runform import MAX_CFG
 from app.state import AppState, title
 from app.store import StoredRun
 from app.tabs.compare import sweep_panel as sweep
@@ -194,13 +194,14 @@ class Compare:
         count = whole("The number of columns", values["count"], 2, MOST)
         first = whole("The seed", values["seed"], 0, SEED_RANGE)
         images = whole("The number of images", values["images"], 1, MAX_IMAGES)
+        parts = [column.part(values) for column in self.columns[:count]]
         shared = {
-            "labels": [label_of(values["label"])],
+            "labels": [controls.chosen_class(self.state, parts[0]["checkpoint"], values["label"])],
             "seeds": list(range(first, first + images)),
             "nfe": whole("NFE", values["nfe"], 1, MAX_NFE),
             "cfg_scale": number("The guidance scale", values["cfg"], 0, MAX_CFG),
         }
-        return [SampleSpec(**column.part(values), **shared) for column in self.columns[:count]]
+        return [SampleSpec(**part, **shared) for part in parts]
 
     def on_run(self, before: list[str], request: gr.Request = None, **values: Any) -> dict:
         """Start all columns' runs (those before stop) and show them."""

@@ -17,10 +17,9 @@ from app import controls
 from app.components.difference import data_address
 from app.components.painter.painter import VALUES, Painter, painting, values_of
 from app.components.scripted import Scripted
-from app.controls import NO_CLASS, network_choice
+from app.controls import network_choice
 from app.handlers import QUIET, StatusLine, on
 from app.limits import SEED_RANGE
-from app.runform import label_of
 from app.state import AppState
 from pf_core.data.own import image_io as pictures
 from pf_core.errors import InputError
@@ -122,13 +121,13 @@ class OwnPicture:
         fit the network's grid."""
         bundle = self._bundle(network)
         item, classes = self._item(bundle, path, index), controls.classes(self.state, network)
-        return self._both(bundle, item, t, painted, item.label if item.label in classes else NO_CLASS, seed, classes)
+        return self._both(bundle, item, t, painted, item.label if item.label in classes else classes[-1], seed, classes)
 
     def on_network(self, t, painted: Any, network: str, label: Any, path: str, index: Any, seed: Any) -> dict:
         """Another network; the class stays where it knows it."""
         bundle, classes = self._bundle(network), controls.classes(self.state, network)
         item = self._item(bundle, path, index)
-        return self._both(bundle, item, t, painted, label if label in classes else NO_CLASS, seed, classes)
+        return self._both(bundle, item, t, painted, label if label in classes else classes[-1], seed, classes)
 
     def on_index(self, t, painted: Any, network: str, label: Any, path: str, index: Any, seed: Any) -> dict:
         """A data image instead of a file."""
@@ -182,12 +181,12 @@ class OwnPicture:
     def shown(self, bundle: Bundle, item: Item, t: Tensor, label: Any, seed: Any) -> dict[str, Any]:
         """The view's value: one forward pass. Raises InputError."""
         seed = whole("The noise seed", seed, 0, SEED_RANGE)
-        label = label_of(label)
+        label = bundle.conditioner.named(label)
         with self.turn:  # one at a time, whoever asks
             begin = time.perf_counter()
             found = look(bundle, item.x1, t, label=label, seed=seed)
             took = time.perf_counter() - begin
-        about = f"{item.about} Class {label or NO_CLASS}, noise seed {seed}; one forward pass, {1000 * took:.0f} ms."
+        about = f"{item.about} Class {label or 'none'}, noise seed {seed}; one forward pass, {1000 * took:.0f} ms."
         stranger = "" if knows(bundle, item.x1) else f" {bundle.name} knows only its own images: it takes the nearest."
         return described(bundle, found) | {"about": about + stranger}
 

@@ -70,7 +70,7 @@ class Lesson:
         found = inspect.glimpse(bundle, seen, t)
         return {
             "name": bundle.name,
-            "t": packed(t),
+            "t": packed(t.per_patch),
             "x1_hat": base64.b64encode(to_uint8(bundle.codec.decode(found.x1_hat)).numpy().tobytes()).decode(),
             "sigma": None if found.sigma is None else packed(found.sigma),
             "error": packed(found.error),

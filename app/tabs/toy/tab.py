@@ -23,14 +23,13 @@ from app.tabs.toy.links import PLAIN, config_from, look_from, starts_from
 from app.tabs.toy.plots import PLOTS, VIEWS
 from app.tabs.toy.routes import lab_routes, links
 from app.tabs.toy.words import STOP_GRADIENT, VIEW_HELP
-from pf_core import files
 from pf_core.errors import InputError
 from pf_core.registry import number
 from pf_core.samplers import SAMPLERS, nfe_of, steps_for, uniform_grid
 from pf_core.timesteps import TIMESTEPS
 from pf_core.toy.data import TOYS
 from pf_core.toy.experiment import COORDINATES, DRAWN, ToyConfig
-from pf_core.toy.points import fit_points, read_points
+from pf_core.toy.points import fitted_points
 
 TITLE = "Toy"
 MAX_STEPS, MAX_NFE, MAX_FILE = 5000, 100, 5 * 2**20
@@ -244,7 +243,7 @@ class ToyTab:
     def on_file(self, path: str, lab_id: str, **values: Any) -> dict:
         if os.path.getsize(path) > MAX_FILE:
             raise InputError(f"The file is larger than {MAX_FILE // 2**20} MB: give fewer points.")
-        found, sentence = fit_points(read_points(files.decoded(Path(path).read_bytes(), Path(path).name)))
+        found, sentence = fitted_points(Path(path).read_bytes())
         return self.given(found.tolist(), lab_id, values) | {self.status: sentence}
 
     def given(self, points: Any, lab_id: str, values: Mapping[str, Any]) -> dict:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LAST_SIDE = 4  # pixels, of the last convolution's output
+SMALL = 32  # pixels
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,21 @@ class Judge(nn.Module):
     """Classifies (B, 3, size, size) images in [-1, 1] (values beyond are clamped).
 
     heads: what it names, each with its choices; the first is the class that networks are asked for. Convolutions of
-    stride 2 follow one of stride 1 until a side is LAST_SIDE pixels or less; `width` channels more a level, up to 4.
+    stride 2 until a side is LAST_SIDE pixels or less, before them one of stride 1 for images of at most SMALL pixels;
+    `width` channels more a level, up to 4.
     """
 
     def __init__(self, size: int, heads: Mapping[str, Sequence[str]], width: int = 32, features: int = 64):
         super().__init__()
         self.size, self.width = size, width
         self.choices = {name: list(choices) for name, choices in heads.items()}
-        channels, side = [3, width], size
+        first = 1 if size <= SMALL else 2
+        channels, side = [3, width], (size + first - 1) // first
         while side > LAST_SIDE:
             channels.append(min(len(channels), 4) * width)
             side = (side + 1) // 2
         self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 3, 1 if i == 0 else 2, 1)
+            nn.Conv2d(a, b, 3, 2 if i else first, 1)
             for i, (a, b) in enumerate(zip(channels, channels[1:], strict=False))
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(b) for b in channels[1:])

@@ -82,6 +82,7 @@ def train_judge(
     steps: int = 1200,
     batch: int = 64,
     *,
+    distinct: int = 0,
     width: int = 32,
     lr: float = 3e-3,
     seed: int = 0,
@@ -89,14 +90,16 @@ def train_judge(
     device: str | torch.device = "cpu",
 ) -> Iterator[tuple[int, float, Judge]]:
     """Train from scratch on the first steps * batch images of JUDGE_TRAINING; yields (step, loss, judge) after each
-    step. The loss is the sum of the heads' cross entropies."""
+    step. The loss is the sum of the heads' cross entropies. distinct: where images are dear, only about so many are
+    made, and then shown again in another order, half of them mirrored."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         judge = Judge(of.settings["size"], of.heads, width).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=lr, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+    pool = _Pool(of, batch, seed, distinct // batch or steps)
     for step in range(steps):
-        images, truth = of.batch(JUDGE_TRAINING, step * batch, batch, seed, CORNERS)
+        images, truth = pool.batch(step)
         images = images.to(device, memory_format=torch.channels_last)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
             logits, _ = judge.train().logits(images)
@@ -106,6 +109,27 @@ def train_judge(
         optimizer.step()
         schedule.step()
         yield step + 1, loss.item(), judge.eval()
+
+
+class _Pool:
+    """Batches to train on: `fresh` new ones, and then the same images over and over, shuffled and mirrored."""
+
+    def __init__(self, of: Field, size: int, seed: int, fresh: int):
+        self.of, self.size, self.seed, self.fresh, self.kept = of, size, seed, fresh, []
+
+    def batch(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        epoch, place = divmod(step, self.fresh)
+        if not epoch:
+            images, truth = self.of.batch(JUDGE_TRAINING, step * self.size, self.size, self.seed, CORNERS)
+            self.kept.append(((images * 127.5 + 127.5).round().byte(), truth))
+            return images, truth
+        rng = np.random.default_rng([self.seed, epoch])
+        order = rng.permutation(self.fresh * self.size)[place * self.size : (place + 1) * self.size]
+        rows = [(self.kept[i // self.size], i % self.size) for i in order.tolist()]
+        images = torch.stack([images[k] for (images, _), k in rows]).float().div_(127.5).sub_(1)
+        mirrored = torch.from_numpy(np.random.default_rng([self.seed, step, 1]).random(self.size) < 0.5)
+        images[mirrored] = images[mirrored].flip(3)
+        return images, {name: torch.stack([truth[name][k] for (_, truth), k in rows]) for name in rows[0][0][1]}
 
 
 def accuracy(judge: Judge, of: Field, count: int = 2000, batch: int = 500) -> dict[str, float]:

@@ -19,5 +19,8 @@ def looked_at(bundle: Bundle, images: int, split: str) -> tuple[Any, Tensor, Ten
     indices = take(data, images_of(data, split), images)
     sample = data.batch(indices)
     x0 = bundle.source.draw(list(seeds_of(split).first(len(indices))), bundle.shape)
-    y = sample.labels if labelled(bundle) else bundle.conditioner.null(len(indices), sample.labels.device)
+    if labelled(bundle):
+        y = bundle.conditioner.of_data(sample.labels, data.names)
+    else:
+        y = bundle.conditioner.null(len(indices), sample.labels.device)
     return sample, x0, bundle.codec.encode(sample.images), y

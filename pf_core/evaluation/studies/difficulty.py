@@ -64,11 +64,11 @@ def _errors(bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float) -> tupl
     """Predicted difficulty and true mean squared velocity error, (B, N) each."""
     predicted, true, grid = [], [], bundle.grid
     for a, b, label in zip(x0.split(100), x1.split(100), y.split(100), strict=True):
-        times = torch.full((len(a),), t)
-        x = flow.interpolate(a, b, times[:, None].expand(-1, grid.n), grid).to(bundle.device)
-        seen = bundle.model(x, PatchTime.shared(times.to(x), grid.n), label.to(x.device))
-        predicted.append(flow.difficulty(seen.logvar, grid).cpu())
-        true.append(grid.to_patches((flow.velocity(a, b) - seen.v.cpu()) ** 2))
+        a, b, label = (part.to(bundle.device) for part in (a, b, label))
+        times = PatchTime.shared(torch.full((len(a),), t, device=a.device), grid.n)
+        look = flow.evaluate_at(bundle.model, a, b, times, label, grid)
+        predicted.append(look.difficulty.cpu())
+        true.append(look.error.cpu())
     return torch.cat(predicted).numpy(), torch.cat(true).numpy()
 
 

@@ -82,21 +82,21 @@ def _errors(bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float, p: floa
     """Sum of squared velocity errors over the hard patches of each image, (B,), by what the network saw."""
     grid = bundle.grid
     x0, x1, y = (part.to(bundle.device) for part in (x0, x1, y))
-    u, times = flow.velocity(x0, x1), torch.full((len(x0), grid.n), t, device=x0.device)
-    x = flow.interpolate(x0, x1, times, grid)
-    plain = bundle.model(x, PatchTime.shared(times[:, 0], grid.n), y)
-    easy, _ = easiest(difficulty(plain, grid), p, grid)
+    times = torch.full((len(x0), grid.n), t, device=x0.device)
+    plain = flow.evaluate_at(bundle.model, x0, x1, PatchTime.shared(times[:, 0], grid.n), y, grid)
+    easy, _ = easiest(difficulty(plain.prediction, grid), p, grid)
 
-    def error(v: Tensor) -> np.ndarray:
-        return (grid.to_patches((u - v) ** 2) * ~easy).sum(1).cpu().numpy()
+    def error(look: flow.Look) -> np.ndarray:
+        return (look.error * ~easy).sum(1).cpu().numpy()
 
-    found = {"plain": error(plain.v)}
+    found = {"plain": error(plain)}
     for ratio in RATIOS:
         ahead = torch.where(easy, min(1.0, ratio * t), t)
         seen = PatchTime.grouped(ahead, easy, 2)
-        jumped, _ = advance(x, times, plain.v, ahead - times, grid)
-        found[f"own {ratio:g}"] = error(bundle.model(jumped, seen, y).v)
-        found[f"true {ratio:g}"] = error(bundle.model(flow.interpolate(x0, x1, ahead, grid), seen, y).v)
+        jumped, _ = advance(plain.xt, times, plain.prediction.v, ahead - times, grid)
+        own = plain._replace(xt=jumped, t=seen, prediction=bundle.model(jumped, seen, y))
+        found[f"own {ratio:g}"] = error(own)
+        found[f"true {ratio:g}"] = error(flow.evaluate_at(bundle.model, x0, x1, seen, y, grid))
     return found
 
 
