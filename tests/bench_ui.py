@@ -107,7 +107,7 @@ def bench(page, session: AppState, networks: dict[str, str]) -> list[tuple[str, 
         page.goto(session.address)
         page.wait_for_function("() => window.__pf?.viewer?.ready")
         again = sent(page, runs)
-        rows.append((f"payload, {label}", f"{again:.2f} MB at once, {live:.2f} MB live", "2 MB"))
+        rows.append((f"payload, {label}", f"{again:.2f} MB at once, {live:.2f} MB live", "3 MB"))
         took, drawn = page.evaluate(SCRUB, PLACES)
         p50, p95 = percentile(took, 0.5), percentile(took, 0.95)
         rows.append((f"scrub, {label}", f"p50 {p50:.1f} ms, p95 {p95:.1f} ms", "p95 20 ms"))

@@ -1,6 +1,8 @@
 """The app without a browser: session, store, routes."""
 
+import gzip
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +15,7 @@ from starlette.testclient import TestClient
 from app.limits import MAX_IMAGES, MAX_NFE
 from app.private import logged_in
 from app.server import pictures as pictures_codec
-from app.server.frames import command, pack_frame
+from app.server.frames import command, pack_frame, pack_reply
 from app.server.routes import routes
 from app.server.source import listing
 from app.state import AppState
@@ -202,6 +204,18 @@ def test_noise_and_result_are_exact_whatever_the_budget(session, client, monkeyp
         for name, (*_, error) in zip(("x", "x1_hat"), head["pictures"], strict=True):
             shown = np.moveaxis((getattr(frame, name).float().numpy() * 127.5 + 128).clip(0, 255).astype(int), 1, -1)
             assert np.abs(sent[name] - shown).max() == error
+
+
+def test_four_of_the_noisiest_runs_at_64_px_are_sent_within_three_megabytes(session):
+    run = stored(session, 2)
+    frame, rng = run.trajectory.frames[0], torch.Generator().manual_seed(0)
+    for _ in range(64):
+        x, x1_hat = torch.randn(2, 1, 3, 64, 64, generator=rng)
+        t, logvar = torch.rand(2, 1, 256, generator=rng)
+        maps = {"t": t, "logvar": logvar, "logvar_cond": logvar, "easy": t > 0.5, "threshold": t[:, 0]}
+        pack_frame(run, replace(frame, x=x, x1_hat=x1_hat, **maps))
+    assert 4 * len(gzip.compress(pack_reply(run, 2, {}), 5)) < 3e6
+    assert max(error for head in run.heads[2:] for *_, error in head["pictures"]) < 90
 
 
 def test_frames_can_be_asked_for_from_any_place(session, client):

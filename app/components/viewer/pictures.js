@@ -7,14 +7,14 @@ let desk = null;
 async function decode({ bytes, planes }, shape) {
   const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/webp" }), OPTIONS);
   const { width, height } = bitmap;
-  if (desk?.canvas.width !== width || desk.canvas.height !== height) {
-    desk = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  if (!desk || desk.canvas.width < width || desk.canvas.height < height) {
+    const [w, h] = [Math.max(width, desk?.canvas.width ?? 0), Math.max(height, desk?.canvas.height ?? 0)];
+    desk = new OffscreenCanvas(w, h).getContext("2d", { willReadFrequently: true });
   }
   desk.drawImage(bitmap, 0, 0);
   bitmap.close();
-  return planes === 3
-    ? untile(desk.getImageData(0, 0, width, height), shape, width / 3, 0)
-    : untile(desk.getImageData(0, 0, width, height), shape, 0, 1);
+  const pixels = desk.getImageData(0, 0, width, height);
+  return planes === 3 ? untile(pixels, shape, width / 3, 0) : untile(pixels, shape, 0, 1);
 }
 
 /** The pictures of a sheet one after the other. Channel c stands c * shift pixels to the right, c * step bytes on. */
