@@ -86,14 +86,14 @@ def test_the_tour_goes_step_by_step(page, served):  # noqa: F811
     for step in range(1, 6):
         page.wait_for_selector(f".pft-card[data-step='{step}'][data-ready=true]")
         if step == 2:
-            assert page.evaluate("window.__viewer.runs[0].status.state") == "done"
+            assert page.evaluate("window.__pf.viewer.runs[0].status.state") == "done"
         if step == 3:
             seen = page.evaluate(
-                "(() => { const v = window.__viewer; return [...v.runs[0].frames[v.frameIndex(0)].t] })()"
+                "(() => { const v = window.__pf.viewer; return [...v.runs[0].frames[v.frameIndex(0)].t] })()"
             )
             assert max(seen) - min(seen) > 0.05  # patches stand apart in this pass
         if step == 4:
-            assert page.evaluate("window.__viewer.pin.patch") >= 0 and "Row" in page.inner_text(
+            assert page.evaluate("window.__pf.viewer.pin.patch") >= 0 and "Row" in page.inner_text(
                 "#explore-viewer .pfv-say"
             )
         if step == 5:
