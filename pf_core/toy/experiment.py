@@ -21,7 +21,7 @@ from pf_core.registry import Knob
 from pf_core.samplers import SAMPLERS, steps_for, uniform_grid
 from pf_core.timesteps import TIMESTEPS
 from pf_core.toy import mlp
-from pf_core.toy.data import GRID, SHIFTED, TOYS, Toy, points
+from pf_core.toy.data import GRID, SHIFTED, TOYS, DrawnPoints, Toy
 from pf_core.training.loop import TrainConfig, TrainStep, generator, train
 from pf_core.types import PatchTime
 
@@ -58,7 +58,7 @@ class ToyConfig:
     def dataset(self) -> Toy:
         """The data set. Raises InputError for an unknown name, a wrong setting or unusable points."""
         if self.data == DRAWN:
-            return points([] if self.array is None else self.array, seed=self.seed)
+            return DrawnPoints([] if self.array is None else self.array, seed=self.seed)
         entry = TOYS[self.data]
         return entry.fn(seed=self.seed, **entry.settings(self.data_settings))
 

@@ -11,7 +11,7 @@ from own_pictures import picture, tree, zipped
 
 from pf_core import files
 from pf_core.data.own import metadata, names
-from pf_core.data.own.dataset import folder
+from pf_core.data.own.dataset import Folder
 from pf_core.data.own.importer import drop, keep, look, take
 from pf_core.errors import InputError
 
@@ -128,7 +128,7 @@ def test_joiners_inside_of_words_and_emoji_stay_and_commands_to_a_terminal_do_no
 
 def test_classes_that_are_numbers_come_in_their_order(home, tmp_path):
     mine = tree(tmp_path / "mine" / "n", pictures(*(f"{i}/1.png" for i in range(1, 12)), "img10b/1.png", "img9/1.png"))
-    assert folder(path=str(mine)).names == [*map(str, range(1, 12)), "img9", "img10b"]
+    assert Folder(path=str(mine)).names == [*map(str, range(1, 12)), "img9", "img10b"]
 
 
 # metadata
@@ -295,12 +295,12 @@ def test_train_val_and_test_are_parts_of_a_set_and_not_its_classes(home, tmp_pat
     ]
     mine = tree(tmp_path / "mine" / "split", pictures(*names_))
     for path in (str(mine), keep(take([mine]).id)):
-        data = folder(path=path, held_out=0.0)
+        data = Folder(path=path, held_out=0.0)
         assert data.names == ["rose", "tulip"] and len(data) == 3 and data.held == 2
         assert "the 2 pictures of test and val are held out" in data.notes[0] if path == str(mine) else True
-    before = folder(path=str(mine)).facts["digest"]
+    before = Folder(path=str(mine)).facts["digest"]
     (mine / "f" / "val" / "rose" / "3.png").rename(mine / "f" / "train" / "rose" / "3.png")
-    assert folder(path=str(mine)).facts["digest"] != before  # other pictures are trained on
+    assert Folder(path=str(mine)).facts["digest"] != before  # other pictures are trained on
 
 
 def test_splits_may_have_their_labels_in_metadata(home, tmp_path):
@@ -309,7 +309,7 @@ def test_splits_may_have_their_labels_in_metadata(home, tmp_path):
         "train/metadata.csv": "file_name,label\n1.png,a\n2.png,b\n",
         "test/metadata.csv": "file_name,label\n3.png,b\n",
     }
-    data = folder(path=str(tree(tmp_path / "mine" / "s", content)))
+    data = Folder(path=str(tree(tmp_path / "mine" / "s", content)))
     assert data.names == ["a", "b"] and (len(data), data.held) == (2, 1)
 
 

@@ -20,7 +20,7 @@ from pf_core.cli import main
 from pf_core.data.own import image_io as pictures
 from pf_core.data.own import importer as intake
 from pf_core.data.own import paths as places
-from pf_core.data.own.dataset import folder
+from pf_core.data.own.dataset import Folder
 from pf_core.data.own.importer import Limits, drop, keep, take
 from pf_core.data.own.library import remove, sets
 from pf_core.errors import InputError
@@ -48,7 +48,7 @@ def test_a_zip_becomes_a_data_set_once_it_is_kept(home, tmp_path):
     name = keep(report.id)
     assert name.startswith("my-colours-") and [s.name for s in sets()] == [name] and places.named() == [name]
     assert sets()[0].bytes == report.bytes > 0
-    data = folder(path=name, held_out=0.0)
+    data = Folder(path=name, held_out=0.0)
     assert data.names == ["blue", "red"] and "the first red" in data.batch(range(12)).captions
     assert keep(take([path]).id) == name and len(sets()) == 1  # the same again is the same
     remove(name)
@@ -58,7 +58,7 @@ def test_a_zip_becomes_a_data_set_once_it_is_kept(home, tmp_path):
 def test_a_set_trains_as_the_folder_that_it_came_from(home, tmp_path):
     mine = tree(tmp_path / "mine" / "two", two_classes())
     name = keep(take([mine]).id)
-    a, b = folder(path=str(mine)), folder(path=name)
+    a, b = Folder(path=str(mine)), Folder(path=name)
     assert torch.equal(a.batch(range(40)).images, b.batch(range(40)).images)
     assert a.facts["digest"] == b.facts["digest"]
 
@@ -90,7 +90,7 @@ def test_what_can_be_chosen_are_sets_and_folders_of_the_roots(tmp_path, monkeypa
     monkeypatch.setenv("PATCH_FORCING_DATA", str(tmp_path / "sets"))
     tree(tmp_path / "birds", two_classes(1))
     name = keep(take([tmp_path / "birds"]).id)
-    folder(path=name).batch([0])
+    Folder(path=name).batch([0])
     assert places.named() == [name, str(tmp_path / "birds")]
 
 
@@ -114,15 +114,15 @@ def test_a_damaged_set_is_a_sentence(home, tmp_path):
     stored = next((home / name / "pictures").rglob("*.webp"))
     stored.write_bytes(picture(kind="WEBP"))
     with pytest.raises(InputError, match=f"The data set {name} is damaged.*has been changed"):
-        folder(path=name).batch([0])
+        Folder(path=name).batch([0])
     for text in ("", "[]", '{"format": 1}', '{"format": 9}'):
         (home / name / "manifest.json").write_text(text)
         with pytest.raises(InputError, match="take its pictures in again"):
-            folder(path=name)
+            Folder(path=name)
     manifest = {"format": 1, "classes": ["a"], "pictures": [{"file": "../../x.png", "label": 0}]}
     (home / name / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="is damaged"):
-        folder(path=name)
+        Folder(path=name)
 
 
 # bad zips

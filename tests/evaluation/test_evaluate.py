@@ -11,7 +11,7 @@ from helpers import bundle, write_checkpoint
 from pf_core import flow
 from pf_core.cli import main
 from pf_core.cli.report import table
-from pf_core.data.shapes import SHAPES, shapes
+from pf_core.data.shapes import SHAPES, Shapes
 from pf_core.errors import InputError
 from pf_core.evaluation import evaluate, judges
 from pf_core.evaluation.evaluate import compare, draw, real_against_real, references, shards, summarise
@@ -26,9 +26,9 @@ from pf_core.types import Prediction
 def test_real_images_are_as_good_as_it_gets():
     found = real_against_real(400)
     assert found["accuracy"]["value"] > 0.98 and found["precision"]["value"] > 0.8 and found["recall"]["value"] > 0.8
-    seen = judges.load()[0].judge(shapes().batch(range(400)).images.flip(3).roll(5, 3).mul(0.7))
+    seen = judges.load()[0].judge(Shapes().batch(range(400)).images.flip(3).roll(5, 3).mul(0.7))
     heads = {name: values.numpy() for name, values in seen.probabilities.items()}
-    labels = shapes().batch(range(400)).labels.numpy()
+    labels = Shapes().batch(range(400)).labels.numpy()
     spoilt = compare(heads, seen.features.numpy(), labels, references(bundle()))
     assert spoilt["frechet"]["interval"][0] > 1.5 * found["frechet"]["interval"][1]
 
@@ -137,7 +137,7 @@ class Truthful(torch.nn.Module):
     def __init__(self, scale=1.0):
         super().__init__()
         self.grid, self.channels, self.scale, self.i = bundle().grid, 3, scale, 0
-        sample = shapes().batch(range(2**31, 2**31 + 40))
+        sample = Shapes().batch(range(2**31, 2**31 + 40))
         x0 = flow.Source().draw(list(range(40)), (3, 32, 32))
         self.error = self.grid.to_patches((sample.images - x0) ** 2)
 

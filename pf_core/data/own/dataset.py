@@ -1,7 +1,7 @@
-"""`folder`: own pictures. A finite data set in epochs, with a held-out share; classes and captions as in `scan`.
+"""`Folder`: own pictures. A finite data set in epochs, with a held-out share; classes and captions as in `scan`.
 
-    data = folder(path="flowers-3fa9c1d2", size=32)      # a set that was taken in (`pf_core.data.own.importer`)
-    data = folder(path="/home/me/pictures", size=64)     # any folder: if allowed, see `pf_core.data.own.paths`
+    data = Folder(path="flowers-3fa9c1d2", size=32)      # a set that was taken in (`pf_core.data.own.importer`)
+    data = Folder(path="/home/me/pictures", size=64)     # any folder: if allowed, see `pf_core.data.own.paths`
     data.names, data.facts                               # classes; pictures, held out, a digest of what is trained on
     data.batch(range(64)).images                         # (64, 3, size, size) in [-1, 1]
 
@@ -39,12 +39,13 @@ class Pictures:
     captions: list[str]
 
 
-class folder:  # noqa: N801 (a registry's names are its functions' and classes' names)
+class Folder:
     """Own pictures: classes from sub-folders.
 
     Centre-cropped and resized; captions (metadata.jsonl, or .txt beside a picture) are kept for what can read them.
     """
 
+    name = "folder"
     channels = 3
     rules = RULES  # by which files are read: a run keeps the version that it began under
 

@@ -2,7 +2,7 @@
 
     report = take(paths)               # decoded, checked and written, but not yet a data set
     report.images, report.classes, report.captions, report.skipped, report.summary
-    name = keep(report.id)             # "use the good ones": now it is one, for folder(path=name, ...)
+    name = keep(report.id)             # "use the good ones": now it is one, for Folder(path=name, ...)
     drop(report.id)                    # or not
 
 Whatever the files say, only pictures that this program has encoded anew are written (the centre, at most SIDE pixels a
