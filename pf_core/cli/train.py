@@ -22,7 +22,7 @@ from pf_core.models import PRESETS, checkpoint, preset
 from pf_core.registry import Knob, Parameter, parameters
 from pf_core.timesteps import TIMESTEPS
 from pf_core.training import plans
-from pf_core.training.config import SHAPE, Intervals, TrainRecipe
+from pf_core.training.config import NETWORK_SETTINGS, Intervals, TrainRecipe
 from pf_core.training.estimate import measure
 from pf_core.training.loop import TrainConfig, TrainStep
 from pf_core.training.process import be_nice, keep_memory
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_knobs(parser, parameters(TrainConfig).values())
     add_registry_knobs(parser, TIMESTEPS)
     add_registry_knobs(parser, DATASETS)
-    add_knobs(parser, SHAPE)
+    add_knobs(parser, NETWORK_SETTINGS)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -116,7 +116,7 @@ def _begun(folder: RunFolder, args: argparse.Namespace) -> TrainRecipe:
     begun = {name: getattr(config, name) for name in parameters(TrainConfig)} | asdict(PRESETS[recipe.model])
     begun |= recipe.model_settings | {"dataset": recipe.dataset, "model": recipe.model, "timesteps": config.timesteps}
     begun |= {"init": recipe.init, "no_difficulty": not recipe.difficulty}
-    asked = _config(args) | _shape(args)
+    asked = _config(args) | _model_settings(args)
     asked |= {name: v for name in (*NAMES, "init") if (v := getattr(args, name)) is not None}
     asked |= {"no_difficulty": True} if args.no_difficulty else {}
     for (registry, name), settings in zip(chosen, (recipe.data_settings, config.timestep_settings), strict=True):
@@ -146,12 +146,12 @@ def _config(args: argparse.Namespace) -> dict[str, Any]:
     return checked(TrainConfig, given(args, parameters(TrainConfig).values()))
 
 
-def _shape(args: argparse.Namespace) -> dict[str, Any]:
-    return {k.name: k.check(v) for k in SHAPE if (v := getattr(args, k.name)) is not None}
+def _model_settings(args: argparse.Namespace) -> dict[str, Any]:
+    return {k.name: k.check(v) for k in NETWORK_SETTINGS if (v := getattr(args, k.name)) is not None}
 
 
 def _recipe(args: argparse.Namespace) -> TrainRecipe:
-    config, shape = _config(args), _shape(args)
+    config, shape = _config(args), _model_settings(args)
     dataset, model, times = (NAMES[n] if (v := getattr(args, n)) is None else v for n in NAMES)
     timesteps = TIMESTEPS[times].settings(given_of(args, TIMESTEPS))
     data = DATASETS[dataset].settings(given_of(args, DATASETS))

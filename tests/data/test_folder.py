@@ -275,6 +275,6 @@ def test_commands_that_know_only_shapes_say_so(mine, tmp_path, capsys):
     net = str(tmp_path / "r" / "r.safetensors")
     capsys.readouterr()
     assert main(["evaluate", "--checkpoint", net, "--out", str(tmp_path / "x.json")]) == 2
-    assert "The judge knows `shapes`" in capsys.readouterr().err
+    assert "No judge knows `folder`" in capsys.readouterr().err
     assert main(["study", "difficulty", "--checkpoint", net]) == 2
     assert "none, or only one, was held out" in capsys.readouterr().err

@@ -69,7 +69,7 @@ def test_pause_save_sample_stop_and_resume(jobs):
     jobs.save_now("long")
     until(lambda: jobs.kept("long") == [paused.step], "the network to be kept")
     jobs.sample_now("long")
-    until(lambda: jobs.samples("long") == [paused.step] and "sample" not in jobs.folder("long").orders(), "samples")
+    until(lambda: jobs.samples("long") == [paused.step] and "sample" not in jobs.folder("long").commands(), "samples")
     assert {jobs.file("long", kind, paused.step).suffix for kind in ("sheet", "strip", "trajectory")} == {
         ".png",
         ".safetensors",
@@ -282,13 +282,13 @@ def test_another_process_with_the_same_pid_is_not_the_trainer(jobs):
     jobs.create("old", recipe(5), start=False)
     folder = jobs.folder("old")
     list(execute(folder, True, None, QUICK, "test"))
-    status = replace(folder.status(), state="running", pid=os.getpid(), birth="another boot:1")
+    status = replace(folder.status(), state="running", pid=os.getpid(), start_time="another boot:1")
     folder.write_status(status)
     folder.weights.unlink()
     assert jobs.get("old").state == "interrupted" and trainer(folder) is None
     assert not process.send(os.getpid(), "another boot:1", signal.SIGKILL)
-    folder.write_status(replace(status, birth=process.birth(os.getpid()), updated=time.time() - 100))
-    assert jobs.get("old").state == "running" and "No word from it" in jobs.get("old").message
+    folder.write_status(replace(status, start_time=process.start_time_of(os.getpid()), updated=time.time() - 100))
+    assert jobs.get("old").state == "running" and "No report for" in jobs.get("old").message
     folder.write_status(replace(status, state="stopped"))  # or what ends this fixture's trainers would end us
 
 
