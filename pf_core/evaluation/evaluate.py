@@ -177,6 +177,21 @@ def real_against_real(
     return compare(heads, seen.features.numpy(), sample.labels.numpy(), real)
 
 
+def read_results(path: str | Path) -> dict[str, dict[str, Any]]:
+    """File name -> result: the JSON files of a folder, or the lines of a JSONL file, each with the entry "file". Raises
+    InputError."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return {p.name: json.loads(p.read_text(encoding="utf-8")) for p in sorted(path.glob("*.json"))}
+        results = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return {result.pop("file"): result for result in results}
+    except OSError as e:
+        raise InputError(f"Cannot read {path}: {e.strerror or e}.") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{path} holds no results: each line must be a JSON object with the entry file.") from None
+
+
 def write(path: str | Path, result: dict[str, Any]) -> None:
     with files.replacing(path) as temporary:
         temporary.write_text(json.dumps(result, indent=1))

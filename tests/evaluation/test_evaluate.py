@@ -1,6 +1,7 @@
 import json
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -170,3 +171,20 @@ def test_an_overconfident_network_is_found_out():
 def test_a_network_without_difficulty_is_refused():
     with pytest.raises(InputError, match="predicts no difficulty"):
         STUDIES["difficulty"].fn(bundle(predict_uncertainty=False))
+
+
+def test_a_table_is_the_same_from_a_folder_and_from_lines(tmp_path):
+    lines = (Path(__file__).parents[2] / "docs" / "results.jsonl").read_text().splitlines()
+    (tmp_path / "some").mkdir()
+    for line in lines:
+        result = json.loads(line)
+        (tmp_path / "some" / result.pop("file")).write_text(json.dumps(result))
+    (tmp_path / "x.jsonl").write_text("\n".join(lines) + "\n")
+    assert table(tmp_path / "some") == table(tmp_path / "x.jsonl")
+    for bad in ("{}", "[1]", "no JSON"):
+        (tmp_path / "x.jsonl").write_text(bad)
+        with pytest.raises(InputError, match="each line must be a JSON object"):
+            table(tmp_path / "x.jsonl")
+    for missing in (tmp_path / "none", tmp_path):
+        with pytest.raises(InputError):
+            table(missing)
