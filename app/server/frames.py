@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from app.server.source import listing
-from app.store import StoredRun
+from app.store import WAITING, StoredRun
 from pf_core.models.codecs import to_uint8
 from pf_core.models.conditioning import quoted
 from pf_core.samplers import SAMPLERS
@@ -83,9 +83,9 @@ def pack_reply(run: StoredRun, start: int, status: dict[str, Any]) -> bytes:
     return b"".join([np.uint32(len(text)).astype("<u4").tobytes(), text, *frames])
 
 
-def status(run: StoredRun, ahead: int) -> dict[str, Any]:
-    """What changes while a run goes on."""
-    message = f"waiting: {ahead} run{'s' * (ahead != 1)} before yours" if run.state == "waiting" else run.message
+def status(run: StoredRun, waits: str) -> dict[str, Any]:
+    """What changes while a run goes on; `waits`: why it waits, if it does."""
+    message = (run.state == WAITING and waits) or run.message
     done = run.trajectory
     return {
         "state": run.state,
@@ -107,14 +107,14 @@ def exports(run: StoredRun) -> list[str]:
     return [suffix[1:] for suffix in WRITERS if alone or suffix != ".json"]
 
 
-def describe(run: StoredRun, ahead: int) -> dict[str, Any]:
+def describe(run: StoredRun, waits: str) -> dict[str, Any]:
     """What a run is: everything the viewer needs beside the frames."""
     spec, grid, entry = run.spec, run.trajectory.grid, SAMPLERS[run.spec.sampler]
     return {
         "id": run.id,
         "label": run.label,
         "origin": run.origin,
-        **status(run, ahead),
+        **status(run, waits),
         "network": spec.checkpoint,
         "sampler": {"name": entry.name, "label": entry.label, "settings": spec.settings, "help": _help(entry)},
         "source": listing(entry),

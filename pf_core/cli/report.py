@@ -1,4 +1,4 @@
-"""report: a Markdown table of evaluations, as in the README."""
+"""report: a Markdown table of evaluations, as in docs/RESULTS.md."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ COLUMNS = "| network | sampler | guidance | NFE | images | asked class | Frechet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", help="folder of files that `evaluate` wrote, or a JSONL of them")
+    parser.add_argument("folder", help="folder of files that `evaluate` wrote, or a JSONL file of them")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> None:
 def table(path: Path) -> str:
     """One row an evaluation, real images first, then by network, guidance, NFE and sampler. Raises InputError if there
     is none."""
-    results = [result for result in read_results(path).values() if "accuracy" in result]
+    results = [r for r in read_results(path).values() if isinstance(r, dict) and "accuracy" in r]
     if not results:
         raise InputError(f"There are no evaluations in {path}.")
     rows = [COLUMNS, "|" + "---|" * (COLUMNS.count("|") - 1)]

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from pf_core import files
+from pf_core import bounded, files
 from pf_core.data import DATASETS
 from pf_core.data.splits import REAL, references_of
 from pf_core.errors import InputError
@@ -181,15 +181,22 @@ def read_results(path: str | Path) -> dict[str, dict[str, Any]]:
     """File name -> result: the JSON files of a folder, or the lines of a JSONL file, each with the entry "file". Raises
     InputError."""
     path = Path(path)
+    if path.is_dir():
+        return {file.name: _result(file) for file in sorted(path.glob("*.json"))}
     try:
-        if path.is_dir():
-            return {p.name: json.loads(p.read_text(encoding="utf-8")) for p in sorted(path.glob("*.json"))}
-        results = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        results = [bounded.parse_json(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         return {result.pop("file"): result for result in results}
     except OSError as e:
         raise InputError(f"Cannot read {path}: {e.strerror or e}.") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path} holds no results: each line must be a JSON object with the entry file.") from None
+
+
+def _result(path: Path) -> Any:
+    try:
+        return bounded.read_json(path)
+    except (ValueError, OSError) as e:
+        raise InputError(f"{path} cannot be read ({e}): repair it or remove it.") from None
 
 
 def write(path: str | Path, result: dict[str, Any]) -> None:

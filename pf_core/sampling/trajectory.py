@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +18,8 @@ from pf_core import bounded, files, flow
 from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
 from pf_core.types import Step
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -180,11 +182,30 @@ class Trajectory:
             raise ValueError("the record of the run makes no sense")
 
 
+@dataclass
+class Clock:
+    """Seconds spent within an iterator, not between two of its items: others may work meanwhile."""
+
+    seconds: float = 0.0
+
+    def timed(self, items: Iterable[T]) -> Iterator[T]:
+        items = iter(items)
+        while True:
+            begin = time.perf_counter()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.perf_counter() - begin
+            yield item
+
+
 def follow(run: Iterable[Step], trajectory: Trajectory) -> Iterator[Frame]:
     """Record a run step by step, yielding each frame as it comes; `trajectory` fills on the way."""
-    begin, trajectory.edit_images = time.perf_counter(), getattr(run, "edit_images", None)
-    for step in run:
-        trajectory.seconds = time.perf_counter() - begin
+    clock, trajectory.edit_images = Clock(), getattr(run, "edit_images", None)
+    for step in clock.timed(run):
+        trajectory.seconds = clock.seconds
         trajectory.forwards = getattr(run, "forwards", step.nfe)
         if step.phase == "final":
             trajectory.x1 = step.x.float().cpu()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from pf_core.models import count_parameters
+from pf_core.training import process
 from pf_core.training.config import Intervals, TrainRecipe
 from pf_core.training.loop import SEGMENTS, train
 from pf_core.training.runner import prepare
@@ -68,8 +69,20 @@ def expected(recipe: TrainRecipe, intervals: Intervals, images_per_second: float
     return (steps * recipe.config.batch_size + forwards / STEP_COST) / images_per_second
 
 
+def _high_water() -> int | None:
+    """Peak resident bytes as Linux counts them for this process; None elsewhere. getrusage would start from the peak of
+    the process that started this one, which may be a large server."""
+    try:
+        content = (process.PROC / "self" / "status").read_text()
+        return int(content.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        return None
+
+
 def peak_memory() -> int:
     """Peak bytes of this process: resident memory plus memory allocated on a GPU."""
+    if (held := _high_water()) is not None:
+        return held + (torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)
     try:
         import resource
     except ImportError:  # Windows

@@ -93,11 +93,11 @@ def test_equal_cost_compares_paired_runs(monkeypatch):
 
 def test_order_compares_at_equal_budgets(monkeypatch):
     module = sys.modules["pf_core.evaluation.studies.order"]
-    monkeypatch.setattr(module, "BUDGETS", (2, 4))
+    monkeypatch.setattr(module, "BUDGETS", (4, 16))
     monkeypatch.setattr(metrics, "REPEATS", 5)
     seen = judges.load()[0].judge(Shapes().batch(range(200)).images)
     monkeypatch.setattr(module, "references", lambda *of: seen.features.numpy())
-    rows = STUDIES["order"].fn(bundle(), images=20, least=3)["rows"]
+    rows = STUDIES["order"].fn(bundle(), images=20, most=8)["rows"]
     assert [(r["sampler"], r["settings"].get("order"), r["nfe"]) for r in rows] == [
         ("euler", None, 4), ("heun", None, 3), ("multistep", None, 4), ("dual_loop", 1, 4), ("dual_loop", 2, 4),
         ("look_ahead", 1, 3), ("look_ahead", 2, 3),

@@ -12,13 +12,14 @@ from helpers import write_checkpoint
 from jobs_world import QUICK, recipe
 from safetensors.torch import load_file, save_file
 
-from app.state import Session
+from app.state import AppState
 from app.ui import build
 from pf_core import files
 from pf_core.cli import main
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.training import loop, plans, process
+from pf_core.training.estimate import peak_memory
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import execute
 
@@ -54,6 +55,17 @@ def test_an_estimate_runs_in_a_session_of_its_own(monkeypatch):
     assert asked["start_new_session"] is True
 
 
+def test_an_estimates_memory_is_not_that_of_the_server_that_asked_for_it(tmp_path, monkeypatch):
+    """getrusage's peak of a new process begins with its parent's; VmHWM is its own."""
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "status").write_text("VmPeak:\t  99999 kB\nVmHWM:\t   1234 kB\nVmRSS:\t   1000 kB\n")
+    monkeypatch.setattr(process, "PROC", tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert peak_memory() == 1234 * 1024
+    (tmp_path / "self" / "status").unlink()
+    assert peak_memory() > 100 * 2**20
+
+
 def test_threads_follow_the_affinity_and_the_environment(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5, 7}, raising=False)
@@ -71,6 +83,16 @@ def test_no_module_needs_what_only_unix_has():
     needed = "import pf_core.training.queue, pf_core.training.estimate, pf_core.cli.train, app.state\n"
     done = subprocess.run([sys.executable, "-c", blocked + needed], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-500:]
+
+
+NEWER = [p for v in ("3.12", "3.13") for p in sorted(Path.home().glob(f".pyenv/versions/{v}*/bin/python3"))]
+
+
+@pytest.mark.parametrize("python", NEWER or [pytest.param("", marks=pytest.mark.skip("no newer Python here"))], ids=str)
+def test_every_file_compiles_without_a_warning_in_newer_pythons(tmp_path, python):
+    argv = [python, "-W", "error", "-m", "compileall", "-q", "-f", "pf_core", "app", "tests"]
+    done = subprocess.run(argv, cwd=ROOT, env={"PYTHONPYCACHEPREFIX": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stdout[-1000:]
 
 
 def test_a_compiler_that_fails_is_a_sentence_and_nothing_is_written(tmp_path, capsys, monkeypatch):
@@ -143,6 +165,11 @@ def test_a_console_that_cannot_print_a_classs_name_replaces_it(tmp_path):
     assert done.returncode == 0 and done.stdout.strip() == b"? ?", done.stderr[-500:]
 
 
+def test_a_damaged_file_among_evaluations_is_a_sentence(tmp_path, capsys):
+    (tmp_path / "x.json").write_text("{")
+    assert main(["report", str(tmp_path)]) == 2 and "x.json cannot be read" in capsys.readouterr().err
+
+
 def test_float8_weights_are_named(tmp_path):
     path = write_checkpoint(tmp_path)
     header, held = checkpoint.read_header(path), load_file(path)
@@ -181,7 +208,7 @@ def test_a_damaged_file_in_checkpoints_is_left_out_and_named(tmp_path, monkeypat
     monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
     write_checkpoint(tmp_path, "good")
     BROKEN[how](write_checkpoint(tmp_path, "bad"))
-    session = Session(recordings=tmp_path / "none")
+    session = AppState(recordings=tmp_path / "none")
     assert checkpoint.files_here() == ["good"] and session.networks()[0] == "good"
     assert session.notice().startswith("bad is left out: ") and str(tmp_path) not in session.notice()
     for load in (session.bundle, checkpoint.load):
@@ -194,5 +221,5 @@ def test_the_app_starts_beside_a_damaged_network_and_its_page_says_so(tmp_path, 
     monkeypatch.setattr(checkpoint, "RUNS", tmp_path / "runs")
     write_checkpoint(tmp_path, "good")
     cut(write_checkpoint(tmp_path, "<i>a"))
-    page = str(build(Session(recordings=tmp_path / "none")).get_config_file()["components"])
+    page = str(build(AppState(recordings=tmp_path / "none")).get_config_file()["components"])
     assert "&lt;i&gt;a is left out: " in page and "<i>a is" not in page
