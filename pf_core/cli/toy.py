@@ -20,7 +20,7 @@ from pf_core.registry import parameters
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import versions
 from pf_core.timesteps import TIMESTEPS
-from pf_core.toy.benchmark import race
+from pf_core.toy.benchmark import benchmark
 from pf_core.toy.data import TOYS
 from pf_core.toy.experiment import DRAWN, ToyConfig, ToyState, figure5_data, trajectories
 from pf_core.toy.metrics import measure
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         picture(state, args, settings)
         return
     result = measure(state) | {k: round(v, 3) for k, v in took.items()}
-    result |= {"equal_nfe": [race(state, b).to_dict() for b in BUDGETS], "recipe": recipe(state.config)}
+    result |= {"equal_nfe": [benchmark(state, b).to_dict() for b in BUDGETS], "recipe": recipe(state.config)}
     if args.out:
         write(args.out, result)
     else:

@@ -12,7 +12,7 @@ from pf_core.toy.metrics import distances, measure
 
 
 @dataclass(frozen=True)
-class Race:
+class Benchmark:
     """Energy distances from the data after about `budget` evaluations a point: {sampler: (nfe, distance)}, the first of
     them plain; floor: that of two true samples of the same size; late: names that one step costs more than `budget`;
     step_for_step: {sampler: the plain one's distance after as many steps as this one took}."""
@@ -30,7 +30,7 @@ class Race:
         return {"nfe_budget": self.budget, "floor": self.floor, "samplers": found}
 
 
-def race(state: ToyState, budget: int, count: int = 2000) -> Race:
+def benchmark(state: ToyState, budget: int, count: int = 2000) -> Benchmark:
     """Every sampler with its default settings from the same `count` starts, as many steps as `budget` NFE allow."""
     starts, results, late, floor = state.starts(count), {}, [], float("nan")
     plain, equal = next(iter(SAMPLERS)), {}
@@ -45,10 +45,10 @@ def race(state: ToyState, budget: int, count: int = 2000) -> Race:
         steps = steps_for(name, budget, SAMPLERS[name].settings({}))
         if SAMPLERS[name].fn.needs_difficulty and steps < budget:
             equal[name] = distances(state, trajectories(state.model, starts, plain, steps).x[-1])[0]
-    return Race(budget, floor, results, tuple(late), equal)
+    return Benchmark(budget, floor, results, tuple(late), equal)
 
 
-def verdict(run: Race) -> str:
+def verdict(run: Benchmark) -> str:
     """One sentence: does letting a coordinate run ahead help here, or hurt, against the plain sampler?"""
     plain, *others = run.results
     ahead = [n for n in others if SAMPLERS[n].fn.needs_difficulty]
@@ -69,7 +69,7 @@ def verdict(run: Race) -> str:
     )
 
 
-def _step_for_step(run: Race) -> str:
+def _step_for_step(run: Benchmark) -> str:
     """What the same number of longer steps of the plain sampler would have given: there the context shows its worth."""
     told = [f"{short(n)} {_times(run.results[n][1], far)}" for n, far in run.step_for_step.items()]
     return f" Against as many plain steps, {', '.join(told)}." if told else ""
@@ -86,7 +86,7 @@ def short(sampler: str) -> str:
     return SAMPLERS[sampler].label.split("(")[0].strip()
 
 
-def twins(config: ToyConfig, **measured: int) -> dict[str, dict[str, float]]:
+def ablation(config: ToyConfig, **measured: int) -> dict[str, dict[str, float]]:
     """The same training with and without the stop-gradient: {"kept": numbers, "removed": numbers}, see `measure`."""
     found = {}
     for name, kept in (("kept", True), ("removed", False)):

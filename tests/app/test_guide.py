@@ -13,7 +13,7 @@ from test_browser import pytestmark as needs_chromium
 
 from app.tabs.how import tab as how
 from pf_core.errors import InputError
-from pf_core.evaluation import inspect as lesson
+from pf_core.evaluation import inspect
 from pf_core.timesteps import TIMESTEPS
 from pf_core.timesteps.preview import BINS, draws
 
@@ -40,11 +40,11 @@ def test_draws_refuse_what_is_wrong():
 
 def test_a_glimpse_is_one_pass_with_its_true_error(session):  # noqa: F811
     bundle = session.bundle("nano")
-    seen = lesson.picture(bundle)
-    t = lesson.leaning(bundle.grid)
-    assert t.shape == (len(lesson.TIMES), bundle.grid.n) and (t[4, -1] - t[4, 0]).item() == pytest.approx(0.3)
-    found = lesson.glimpse(bundle, seen, t)
-    again = lesson.glimpse(bundle, seen, t[2:3])  # a batch of one says the same
+    seen = inspect.picture(bundle)
+    t = inspect.leaning(bundle.grid)
+    assert t.shape == (len(inspect.TIMES), bundle.grid.n) and (t[4, -1] - t[4, 0]).item() == pytest.approx(0.3)
+    found = inspect.evaluate_maps(bundle, seen, t)
+    again = inspect.evaluate_maps(bundle, seen, t[2:3])  # a batch of one says the same
     assert torch.allclose(found.x1_hat[2:3], again.x1_hat, atol=1e-5)
     assert torch.allclose(found.error[2:3], again.error, atol=1e-5) and found.sigma.shape == t.shape
     # x1_hat - x1 = (1 - t) (v - u), so the two say the same of the error

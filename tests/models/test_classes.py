@@ -10,7 +10,7 @@ from pf_core.cli import main
 from pf_core.data.own.dataset import Folder
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import shards
-from pf_core.evaluation.look import data_picture
+from pf_core.evaluation.inspect import data_picture
 from pf_core.flow import STANDARD_NORMAL
 from pf_core.models import build, checkpoint, preset
 from pf_core.models.conditioning import ClassLabels, quoted, split
