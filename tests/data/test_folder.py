@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from pf_core.cli import main
 from pf_core.data import DATASETS
-from pf_core.data.own import paths as places
+from pf_core.data.own import paths
 from pf_core.data.own.dataset import Folder
 from pf_core.data.own.importer import keep, take
 from pf_core.data.splits import HELD_OUT
@@ -127,7 +127,7 @@ def test_only_folders_under_a_root_may_be_named_and_links_lead_nowhere(home, tmp
         with pytest.raises(InputError, match=said):
             Folder(path=path)
     assert Folder(path="two").names == ["blue", "red"]  # from the root
-    with places.any_path():
+    with paths.any_path():
         assert Folder(path=str(private)).names == ["blue", "red"]
 
 

@@ -17,9 +17,7 @@ from own_pictures import huge_png, picture, tree, two_classes, zipped
 from PIL import Image
 
 from pf_core.cli import main
-from pf_core.data.own import image_io as pictures
-from pf_core.data.own import importer as intake
-from pf_core.data.own import paths as places
+from pf_core.data.own import image_io, importer, paths
 from pf_core.data.own.dataset import Folder
 from pf_core.data.own.importer import Limits, drop, keep, take
 from pf_core.data.own.library import remove, sets
@@ -46,7 +44,7 @@ def test_a_zip_becomes_a_data_set_once_it_is_kept(home, tmp_path):
     assert report.skipped == [] and "12 pictures in 2 classes: blue (6), red (6). 1 caption." in report.summary
     assert sets() == []
     name = keep(report.id)
-    assert name.startswith("my-colours-") and [s.name for s in sets()] == [name] and places.named() == [name]
+    assert name.startswith("my-colours-") and [s.name for s in sets()] == [name] and paths.named() == [name]
     assert sets()[0].bytes == report.bytes > 0
     data = Folder(path=name, held_out=0.0)
     assert data.names == ["blue", "red"] and "the first red" in data.batch(range(12)).captions
@@ -91,7 +89,7 @@ def test_what_can_be_chosen_are_sets_and_folders_of_the_roots(tmp_path, monkeypa
     tree(tmp_path / "birds", two_classes(1))
     name = keep(take([tmp_path / "birds"]).id)
     Folder(path=name).batch([0])
-    assert places.named() == [name, str(tmp_path / "birds")]
+    assert paths.named() == [name, str(tmp_path / "birds")]
 
 
 def test_what_is_dropped_or_forgotten_leaves_nothing(home, tmp_path):
@@ -152,7 +150,7 @@ def test_a_hostile_zip_writes_nothing_outside_and_its_good_pictures_are_used(hom
         (entry("link.png", external_attr=(stat.S_IFLNK | 0o777) << 16), "/etc/passwd"),
         ("good/1.png", picture((1, 1, 7))),
         ("good/inner.zip", nested.getvalue()),
-        ("good/bomb.png", bytes(pictures.MAX_FILE + 1)),
+        ("good/bomb.png", bytes(image_io.MAX_FILE + 1)),
         ("good/text.png", "I am text"),
         ("good/\x1b[31m\nred.png", "?"),
         ("good/.hidden.png", picture()),
@@ -311,15 +309,15 @@ def alpha():
     ],
 )
 def test_odd_pictures_come_in_as_people_see_them(content, places_, colour):
-    seen = pictures.square(content, 16)
+    seen = image_io.square(content, 16)
     part = {"left": seen[:, :7], "right": seen[:, 9:], "top": seen[:7]}[places_]
     assert seen.shape == (16, 16, 3) and np.abs(part.mean((0, 1)) - colour).max() <= 6
-    read = pictures.read(content, 16)
+    read = image_io.read(content, 16)
     assert read.shape == (3, 16, 16) and torch.equal(read, torch.from_numpy(seen).permute(2, 0, 1) / 127.5 - 1)
 
 
 def test_pictures_of_other_shapes_than_square_keep_their_upright(home):
-    wide = pictures.read(turned(6), 8, 24)
+    wide = image_io.read(turned(6), 8, 24)
     assert wide.shape == (3, 8, 24)
     assert (wide[0, :3] > 0.4).all() and (wide[0, 5:] < -0.9).all()
 
@@ -339,23 +337,23 @@ def test_a_file_that_is_no_picture_is_a_sentence(home, tmp_path, content, said):
     report = take([tree(tmp_path / "up", {"odd.png": content, "good.png": picture()})])
     assert report.images == 1 and list(reasons(report)) == ["odd.png"]
     with pytest.raises(InputError, match=f"odd.png {said}" if "|" not in said else said):
-        pictures.read(tmp_path / "up" / "odd.png", 16)
+        image_io.read(tmp_path / "up" / "odd.png", 16)
 
 
 MEASURE = """
 import resource, sys
-from pf_core.data.own import image_io as pictures
+from pf_core.data.own import image_io
 from pf_core.errors import InputError
 
 def grown(name):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
-        print(pictures.square(open(name, "rb").read(), 32).shape)
+        print(image_io.square(open(name, "rb").read(), 32).shape)
     except InputError as e:
         print(e)
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
-pictures.square(open(sys.argv[1], "rb").read(), 32)  # Pillow's own needs come first
+image_io.square(open(sys.argv[1], "rb").read(), 32)  # Pillow's own needs come first
 for name in sys.argv[2:]:
     grown(name)
 """
@@ -390,9 +388,9 @@ def test_the_command_looks_first_and_keeps_if_told(home, tmp_path, capsys):
 
 
 def test_summaries_count_in_words():
-    assert intake.describe(1, {"all": 1}, 0, 0).startswith("1 picture in 1 class: all (1). A network trained on a")
+    assert importer.describe(1, {"all": 1}, 0, 0).startswith("1 picture in 1 class: all (1). A network trained on a")
     many = {f"c{i}": 2 for i in range(40)}
-    assert intake.describe(80, many, 3, 2) == (
+    assert importer.describe(80, many, 3, 2) == (
         "80 pictures in 40 classes: " + ", ".join(f"c{i} (2)" for i in range(12)) + " and 28 more. 3 captions. "
         "2 files not used."
     )

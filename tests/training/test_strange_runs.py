@@ -159,7 +159,7 @@ def test_settings_of_the_first_versions_hold_until_they_are_changed(tmp_path):
 def test_a_name_that_no_list_would_show_is_refused_before_training(tmp_path, capsys, name):
     assert main(["train", "--model", "nano", "--steps", "1", "--out", str(tmp_path / name)]) == 2
     said = capsys.readouterr().err
-    assert ("no name for a run" in said or "longer than a name may be" in said) and not list(tmp_path.iterdir())
+    assert ("not a name for a run" in said or "longer than a name may be" in said) and not list(tmp_path.iterdir())
 
 
 def test_an_old_run_with_such_a_name_is_listed_with_what_to_do(tmp_path, capsys):

@@ -21,7 +21,7 @@ from app.controls import network_choice
 from app.handlers import QUIET, StatusLine, on
 from app.limits import SEED_RANGE
 from app.state import AppState
-from pf_core.data.own import image_io as pictures
+from pf_core.data.own import image_io
 from pf_core.errors import InputError
 from pf_core.evaluation.inspect import Inspection, Item, data_count, data_picture, inspect_picture, knows
 from pf_core.models.checkpoint import Bundle
@@ -216,4 +216,4 @@ def _picture(bundle: Bundle, x: Tensor) -> str:
 @lru_cache(maxsize=32)
 def _read(path: str, written: int, height: int, width: int) -> Tensor:
     """pictures.read, once a file and size: a slider's every move asks for it."""
-    return pictures.read(path, height, width)
+    return image_io.read(path, height, width)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pf_core.data.own import paths as places
+from pf_core.data.own import paths
 from pf_core.data.own.cache import Packed, pack
 from pf_core.data.own.library import listing_of
 from pf_core.data.own.scan import RULES, Listing, Skipped, arrange, of_folder
@@ -60,12 +60,12 @@ class Folder:
         skip_bad: Annotated[bool, Knob(help="go on without files that cannot be read")] = False,
     ):
         self.path, self.size, self.flip, self.series = path, size, flip, series
-        self._root = places.find(path)
+        self._root = paths.find(path)
         self._listing = _listing(self._root)
         self.names, self.skipped, self.notes = self._listing.classes, self._listing.skipped, self._listing.notes
         if not self._listing.items:
             raise InputError(_nothing(path, self.skipped))
-        if not places.is_set(path):  # nobody has looked at these files yet
+        if not paths.is_set(path):  # nobody has looked at these files yet
             self._refuse_bad(skip_bad)
         self.labels = np.array([self._listing.items[i].label for i in self._kept])
         apart = np.array([self._listing.items[i].held for i in self._kept])
@@ -118,13 +118,13 @@ class Folder:
     @cached_property
     def _packed(self) -> Packed:
         found = pack(self._listing.items, self.names, self.size)
-        if found.skipped and places.is_set(self.path):
+        if found.skipped and paths.is_set(self.path):
             raise InputError(f"The data set {self.path} is damaged ({found.skipped[0]}) Take its pictures in again.")
         return found
 
     @property
     def _kept(self) -> range | list[int]:
-        return range(len(self._listing.items)) if places.is_set(self.path) else self._packed.kept
+        return range(len(self._listing.items)) if paths.is_set(self.path) else self._packed.kept
 
     def _refuse_bad(self, skip_bad: bool) -> None:
         bad, count = self._packed.skipped, len(self._listing.items)
@@ -139,9 +139,9 @@ class Folder:
 
 
 def _listing(root: Path) -> Listing:
-    if (root / places.MANIFEST).is_file() and root.parent == places.home():
+    if (root / paths.MANIFEST).is_file() and root.parent == paths.home():
         return listing_of(root)
-    return arrange(*of_folder(root, outside=places.anywhere()))
+    return arrange(*of_folder(root, outside=paths.anywhere()))
 
 
 def _given(held: np.ndarray, path: str) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pf_core.data.own import paths as places
+from pf_core.data.own import paths
 from pf_core.data.own.scan import Entry, Item, Listing
 from pf_core.errors import InputError
 
@@ -47,10 +47,10 @@ def listing_of(folder: Path) -> Listing:
 def sets() -> list[Set]:
     """All that were taken in, newest first; damaged ones are left out."""
     found = []
-    for name in places.named():
-        if places.is_set(name):
+    for name in paths.named():
+        if paths.is_set(name):
             try:
-                manifest, listing = _manifest(places.home() / name), listing_of(places.home() / name)
+                manifest, listing = _manifest(paths.home() / name), listing_of(paths.home() / name)
             except InputError:
                 continue
             counts = [0] * len(listing.classes)
@@ -67,11 +67,11 @@ def sets() -> list[Set]:
 
 def remove(name: str) -> None:
     """Delete a set. Runs that were trained on it keep their networks, but cannot be resumed. Raises InputError."""
-    if not places.is_set(name):
+    if not paths.is_set(name):
         raise InputError(f"There is no data set {name!r:.80}.")
-    folder = places.home() / name
+    folder = paths.home() / name
     try:
-        (folder / places.MANIFEST).unlink()  # from here on it is no set any more, whatever happens
+        (folder / paths.MANIFEST).unlink()  # from here on it is no set any more, whatever happens
         shutil.rmtree(folder)
     except OSError as e:
         raise InputError(f"{folder} could not be removed whole: {e.strerror or e}.") from None
@@ -79,7 +79,7 @@ def remove(name: str) -> None:
 
 def _manifest(folder: Path) -> dict:
     try:
-        manifest = json.loads((folder / places.MANIFEST).read_text())
+        manifest = json.loads((folder / paths.MANIFEST).read_text())
     except (OSError, ValueError) as e:
         raise InputError(f"The data set {folder.name} cannot be read ({e}): take its pictures in again.") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:

@@ -41,7 +41,7 @@ PICTURES += (".avif",) * ("AVIF" in FORMATS) + _HEIC * ("HEIF" in FORMATS)
 SPLITS = ("train", "val", "valid", "validation", "test")
 _ELSEWHERE = (".avif", ".svg", ".psd", ".raw", ".dng", ".jxl", ".mp4", ".mov", ".pdf", ".parquet")
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".xz", ".bz2")
-_NOISE = ("__macosx", "thumbs.db", "desktop.ini", "manifest.json")  # nobody means these, so nobody is told of them
+_NOISE = ("__macosx", "thumbs.db", "desktop.ini", "manifest.json")  # written by systems and programs: skipped silently
 
 
 @dataclass(frozen=True)
