@@ -113,7 +113,7 @@ def test_a_race_counts_what_it_spends_and_says_who_gains():
     assert found.results["multistep"][1] < found.results["heun"][1] < plain < found.results["dual_loop"][1], (
         "as the exact flow has it at 8 NFE"
     )
-    assert "running ahead hurts" in verdict(found) and "Nearest of all: Multistep." in verdict(found)
+    assert "running ahead hurts" in verdict(found) and "The nearest is Multistep." in verdict(found)
     assert found.step_for_step["dual_loop"] > found.results["dual_loop"][1], "step for step its inner steps help"
     assert "Against as many plain steps, Dual-loop" in verdict(found)
     ahead = found.results | {"look_ahead": (7, plain / 2)}
