@@ -328,7 +328,7 @@ def test_splits_may_have_their_labels_in_metadata(home, tmp_path):
 )
 def test_folders_that_only_look_like_parts_are_classes_and_that_is_said(home, tmp_path, names_, classes, noted):
     listing = read_listing(tree(tmp_path / "mine" / "x", pictures(*names_)))
-    assert listing.classes == classes and ("are taken for classes" in " ".join(listing.notes)) is noted
+    assert listing.classes == classes and ("are read as classes" in " ".join(listing.notes)) is noted
 
 
 # any text that a person brings

@@ -123,7 +123,11 @@ def test_only_folders_under_a_root_may_be_named_and_links_lead_nowhere(home, tmp
     for path in (private, tmp_path / "mine" / "link", tmp_path / "mine" / ".." / "private", "../private", "/etc"):
         with pytest.raises(InputError, match="lies outside of the folders"):
             Folder(path=str(path))
-    for path, said in (("", "Name a folder"), ("nothing-here", "There is no folder"), ("a\0b", "is no folder's name")):
+    for path, said in (
+        ("", "Name a folder"),
+        ("nothing-here", "There is no folder"),
+        ("a\0b", "is not the name of a folder"),
+    ):
         with pytest.raises(InputError, match=said):
             Folder(path=path)
     assert Folder(path="two").names == ["blue", "red"]  # from the root
@@ -139,7 +143,7 @@ def test_links_and_pipes_inside_a_folder_are_named_and_not_followed(home, tmp_pa
     data = Folder(path=str(mine))
     assert {str(s) for s in data.skipped} == {
         "red/link.png is a link out of the folder.",
-        "red/pipe.png is no ordinary file.",
+        "red/pipe.png is not an ordinary file.",
     }
     assert data.names == ["blue", "red"] and data.facts["pictures"] == 12
 
@@ -157,7 +161,7 @@ def test_bad_files_are_counted_and_named_and_left_out_only_if_asked(mine):
 
 def test_a_folder_without_pictures_is_a_sentence(home, tmp_path):
     tree(tmp_path / "mine" / "no", {"a.txt": "x"})
-    with pytest.raises(InputError, match="There is no picture that can be used in no. a.txt is no picture."):
+    with pytest.raises(InputError, match="There is no picture that can be used in no. a.txt is not a picture."):
         Folder(path="no")
 
 

@@ -1,6 +1,6 @@
 """`Folder`: own pictures. A finite data set in epochs, with a held-out share; classes and captions as in `scan`.
 
-    data = Folder(path="flowers-3fa9c1d2", size=32)      # a set that was taken in (`pf_core.data.own.importer`)
+    data = Folder(path="flowers-3fa9c1d2", size=32)      # an imported set (`pf_core.data.own.importer`)
     data = Folder(path="/home/me/pictures", size=64)     # any folder: if allowed, see `pf_core.data.own.paths`
     data.names, data.facts                               # classes; pictures, held out, a digest of what is trained on
     data.batch(range(64)).images                         # (64, 3, size, size) in [-1, 1]
@@ -52,7 +52,7 @@ class Folder:
     def __init__(
         self,
         *,
-        path: Annotated[str, Knob(help="folder of pictures, or the name of a set that was taken in")] = "",
+        path: Annotated[str, Knob(help="folder of pictures, or the name of an imported set")] = "",
         size: Annotated[int, Knob(8, 512, "side in pixels")] = 32,
         flip: Annotated[bool, Knob(help="show half of the pictures mirrored, chosen anew each time")] = True,
         held_out: Annotated[float, Knob(0.0, 0.5, "share of the pictures kept for validation")] = 0.1,
@@ -65,7 +65,7 @@ class Folder:
         self.names, self.skipped, self.notes = self._listing.classes, self._listing.skipped, self._listing.notes
         if not self._listing.items:
             raise InputError(_nothing(path, self.skipped))
-        if not paths.is_set(path):  # nobody has looked at these files yet
+        if not paths.is_set(path):  # these files have not been checked yet
             self._refuse_bad(skip_bad)
         self.labels = np.array([self._listing.items[i].label for i in self._kept])
         apart = np.array([self._listing.items[i].held for i in self._kept])
@@ -119,7 +119,7 @@ class Folder:
     def _packed(self) -> Packed:
         found = pack(self._listing.items, self.names, self.size)
         if found.skipped and paths.is_set(self.path):
-            raise InputError(f"The data set {self.path} is damaged ({found.skipped[0]}) Take its pictures in again.")
+            raise InputError(f"The data set {self.path} is damaged ({found.skipped[0]}) Import its pictures again.")
         return found
 
     @property

@@ -1,4 +1,4 @@
-"""Taking in what people bring: files or a zip -> a safe data set of their own, or sentences that say why not.
+"""Importing own pictures: files or a zip -> a safe data set, or sentences that say why not.
 
     report = take(paths)               # decoded, checked and written, but not yet a data set
     report.images, report.classes, report.captions, report.skipped, report.summary
@@ -41,7 +41,7 @@ _FORGOTTEN = 24 * 3600  # seconds after which a set that nobody decided on is re
 
 @dataclass(frozen=True)
 class Limits:
-    """In bytes: what comes in, what it may unpack to, one set, all sets together, and disk that is left to others."""
+    """In bytes: the files, their unpacked size, one set, all sets together, and disk space that stays free."""
 
     arriving: int = 2 * 2**30
     unpacked: int = 16 * 2**30
@@ -69,7 +69,7 @@ class Report:
 
     @property
     def summary(self) -> str:
-        """One paragraph for people."""
+        """A summary of one paragraph."""
         counts = describe(self.images, self.classes, self.captions, len(self.skipped), self.bytes)
         return " ".join([counts, *self.notes])
 
@@ -82,13 +82,13 @@ def describe(images: int, classes: dict[str, int], captions: int, skipped: int, 
 
     shown = ", ".join(f"{printable(name)} ({n:,})" for name, n in list(classes.items())[:12])
     more = f" and {len(classes) - 12:,} more" if len(classes) > 12 else ""
-    said = f"{some(images, 'picture')} in {some(len(classes), 'class')}: {shown}{more}."
-    said += f" {some(captions, 'caption')}." if captions else ""
-    said += f" {size / 2**20:.1f} MB." if size else ""
-    said += f" {some(skipped, 'file')} not used." if skipped else ""
+    text = f"{some(images, 'picture')} in {some(len(classes), 'class')}: {shown}{more}."
+    text += f" {some(captions, 'caption')}." if captions else ""
+    text += f" {size / 2**20:.1f} MB." if size else ""
+    text += f" {some(skipped, 'file')} not used." if skipped else ""
     if images == 1:
-        said += " A network trained on a single picture can only learn it by heart."
-    return said
+        text += " A network trained on a single picture can only learn it by heart."
+    return text
 
 
 def read_listing(path: str | Path) -> Listing:
@@ -148,7 +148,7 @@ def _listed(sources: list[Path], limits: Limits = LIMITS) -> Listing:
     total = sum(e.size for e in entries if e.size <= image_io.MAX_FILE)
     if total > limits.unpacked:
         raise InputError(
-            f"This unpacks to {total / 2**30:,.0f} GB, and at most {limits.unpacked / 2**30:.0f} GB are taken in: "
+            f"This unpacks to {total / 2**30:,.0f} GB, and at most {limits.unpacked / 2**30:.0f} GB are imported: "
             "refused. If these are your pictures, make them smaller first, or put them in a folder."
         )
     return arrange(entries, skipped, notes)
@@ -217,7 +217,7 @@ def _store(item: Item, folder: Path) -> tuple[dict, int] | Skipped:
 
 def _check_room(size: int, used: int, limits: Limits) -> None:
     if size > limits.one:
-        raise InputError(f"These pictures take more than {limits.one / 2**30:.0f} GB: take in fewer at a time.")
+        raise InputError(f"These pictures take more than {limits.one / 2**30:.0f} GB: import fewer at a time.")
     if used + size > limits.all:
         raise InputError(f"All data sets together would take more than {limits.all / 2**30:.0f} GB: remove one first.")
     if shutil.disk_usage(paths.home()).free < limits.spare:
@@ -230,14 +230,14 @@ def _used(folder: Path) -> int:
 
 
 def nothing(skipped: Iterable[Skipped]) -> str:
-    """Why there is nothing to train on, with the first reasons."""
+    """A sentence that no file can be used, with the first reasons."""
     reasons = [str(s) for s in skipped]
     more = f" And {len(reasons) - 3:,} more." if len(reasons) > 3 else ""
-    return " ".join(["There is no picture here that can be used.", *reasons[:3]]) + more
+    return " ".join(["There is no usable picture here.", *reasons[:3]]) + more
 
 
 def keep(token: str, title: str = "") -> str:
-    """Make a pending set a data set; its name. The same pictures taken in twice are one set. Raises InputError."""
+    """Make a pending set a data set; its name. The same pictures imported twice are one set. Raises InputError."""
     folder = _pending(token)
     manifest = json.loads((folder / paths.MANIFEST).read_text())
     title = printable(title or manifest["title"], 60)
@@ -259,7 +259,7 @@ def keep(token: str, title: str = "") -> str:
 
 
 def drop(token: str) -> None:
-    """Forget a pending set; one that is gone already is none."""
+    """Delete a pending set, if it is still there."""
     with suppress(InputError):
         shutil.rmtree(_pending(token), ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Sets of pictures that were taken in: folders of home(), each with a manifest and re-encoded pictures.
+"""Imported sets of pictures: folders of home(), each with a manifest and re-encoded pictures.
 
 manifest.json: format, title, classes, skipped, and pictures: [{"file", "bytes", "name", "label", "caption"}, ...],
 with "held" true for those that are never trained on.
@@ -40,12 +40,12 @@ def listing_of(folder: Path) -> Listing:
         classes = [str(c) for c in manifest["classes"]]
         items = [_item(folder, p, len(classes)) for p in manifest["pictures"]]
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise InputError(f"The data set {folder.name} is damaged: take its pictures in again.") from None
+        raise InputError(f"The data set {folder.name} is damaged: import its pictures again.") from None
     return Listing(items, classes, [])
 
 
 def sets() -> list[Set]:
-    """All that were taken in, newest first; damaged ones are left out."""
+    """All imported sets, newest first, without damaged ones."""
     found = []
     for name in paths.named():
         if paths.is_set(name):
@@ -74,16 +74,16 @@ def remove(name: str) -> None:
         (folder / paths.MANIFEST).unlink()  # from here on it is no set any more, whatever happens
         shutil.rmtree(folder)
     except OSError as e:
-        raise InputError(f"{folder} could not be removed whole: {e.strerror or e}.") from None
+        raise InputError(f"{folder} could not be removed completely: {e.strerror or e}.") from None
 
 
 def _manifest(folder: Path) -> dict:
     try:
         manifest = json.loads((folder / paths.MANIFEST).read_text())
     except (OSError, ValueError) as e:
-        raise InputError(f"The data set {folder.name} cannot be read ({e}): take its pictures in again.") from None
+        raise InputError(f"The data set {folder.name} cannot be read ({e}): import its pictures again.") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise InputError(f"The data set {folder.name} is of another version: take its pictures in again.")
+        raise InputError(f"The data set {folder.name} is of another version: import its pictures again.")
     return manifest
 
 
