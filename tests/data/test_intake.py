@@ -181,7 +181,7 @@ def test_zips_that_cannot_be_used_are_sentences_and_leave_nothing(home, tmp_path
         (zipped(tmp_path / "empty.zip", {}), "There is no usable picture here"),
         (zipped(tmp_path / "words.zip", {"a.doc": "x", "b.heic": "y"}), "a.doc is not a picture. b.heic is of a kind"),
         (cut, "cut.zip is not a readable zip, or is cut off"),
-        (text, "text.zip is not a zip"),
+        (text, "text.zip is not a readable zip"),
         (tmp_path / "missing.zip", "There is no file"),
     ]
     for path, said in cases:
