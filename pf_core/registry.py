@@ -1,8 +1,8 @@
 """Registries: a thing's name, label and knobs are read from its own signature and docstring. Standard library only.
 
 A sampler, timestep sampler or data set is a function (or dataclass) whose annotated keyword-only parameters are its
-knobs, e.g. `p: Annotated[float, Knob(0.05, 0.95, "share of easy patches")] = 0.4`. CLI flags, UI controls, tests and
-the README's tables are all made from what stands here.
+knobs, e.g. `p: Annotated[float, Knob(0.05, 0.95, "share of easy patches")] = 0.4`. It is registered under its own name,
+or, a class, under its attribute `name`. CLI flags, UI controls, tests and the README's tables are made from this.
 """
 
 import difflib
@@ -179,8 +179,9 @@ class Registry(Mapping[str, Entry]):
             self.register(thing)
 
     def register(self, fn: Callable) -> Callable:
-        label = (inspect.getdoc(fn) or fn.__name__).splitlines()[0].rstrip(".")
-        self._entries[fn.__name__] = Entry(fn.__name__, fn, label, parameters(fn))
+        name = vars(fn).get("name") or fn.__name__
+        label = (inspect.getdoc(fn) or name).splitlines()[0].rstrip(".")
+        self._entries[name] = Entry(name, fn, label, parameters(fn))
         return fn
 
     def __getitem__(self, name: str) -> Entry:

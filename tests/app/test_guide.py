@@ -13,7 +13,7 @@ from test_browser import pytestmark as needs_chromium
 
 from app.tabs.how import tab as how
 from pf_core.errors import InputError
-from pf_core.evaluation import inspect as lesson
+from pf_core.evaluation import inspect
 from pf_core.timesteps import TIMESTEPS
 from pf_core.timesteps.preview import BINS, draws
 
@@ -40,12 +40,12 @@ def test_draws_refuse_what_is_wrong():
 
 def test_a_glimpse_is_one_pass_with_its_true_error(session):  # noqa: F811
     bundle = session.bundle("nano")
-    seen = lesson.picture(bundle)
-    t = lesson.leaning(bundle.grid)
+    seen = inspect.picture(bundle)
+    t = inspect.leaning(bundle.grid)
     each = t.per_patch
-    assert each.shape == (len(lesson.TIMES), bundle.grid.n) and (each[4, -1] - each[4, 0]).item() == pytest.approx(0.3)
-    found = lesson.glimpse(bundle, seen, t)
-    again = lesson.glimpse(bundle, seen, t.map(lambda v: v[2:3]))  # a batch of one says the same
+    assert each.shape == (len(inspect.TIMES), bundle.grid.n) and (each[4, -1] - each[4, 0]).item() == pytest.approx(0.3)
+    found = inspect.evaluate_maps(bundle, seen, t)
+    again = inspect.evaluate_maps(bundle, seen, t.map(lambda v: v[2:3]))  # a batch of one says the same
     assert torch.allclose(found.x1_hat[2:3], again.x1_hat, atol=1e-5)
     assert torch.allclose(found.error[2:3], again.error, atol=1e-5) and found.sigma.shape == each.shape
     # x1_hat - x1 = (1 - t) (v - u), so the two say the same of the error

@@ -198,3 +198,16 @@ def test_a_limit_on_one_side_says_so():
         whole("n", 0, 1)
     with pytest.raises(InputError, match="x must be at most 2, not 2.5"):
         number("x", "2.5", None, 2)
+
+
+def test_a_class_is_registered_under_the_name_it_gives():
+    class WideLens(Lens):
+        """A wide lens."""
+
+        name = "wide"
+
+    class Magnifier(WideLens):
+        """Larger."""
+
+    known = Registry("lens", [Lens, WideLens, Magnifier])
+    assert list(known) == ["Lens", "wide", "Magnifier"] and known["wide"].fn is WideLens

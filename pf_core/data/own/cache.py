@@ -18,8 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pf_core import files
-from pf_core.data.own import image_io as pictures
-from pf_core.data.own import paths as places
+from pf_core.data.own import image_io, paths
 from pf_core.data.own.names import printable
 from pf_core.data.own.scan import Item, Skipped
 from pf_core.errors import InputError
@@ -42,7 +41,7 @@ class Packed:
 
 def pack(items: Sequence[Item], classes: Sequence[str], size: int) -> Packed:
     """The items decoded at this size: read back if that was done before. Raises InputError if the disk is too full."""
-    folder = places.home() / ".packed"
+    folder = paths.home() / ".packed"
     path = folder / f"{_key(items, classes, size)}.u8"
     found = _opened(path, size)
     if found is None:
@@ -90,7 +89,7 @@ def _held(item: Item) -> list[bool]:
 
 def _pixels(item: Item, size: int) -> bytes | Skipped:
     try:
-        pixels = pictures.square(item.entry.read(), size, name=printable(item.entry.name))
+        pixels = image_io.square(item.entry.read(), size, name=printable(item.entry.name))
         return pixels.transpose(2, 0, 1).tobytes()  # as networks want it: nothing is left to do a batch
     except InputError as e:
         return Skipped.of(item.entry.name, e)
