@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 import torch
 
 from pf_core.errors import InputError
-from pf_core.registry import Parameter, Registry, parameters
+from pf_core.registry import Parameter, Registry, parameters, ranged
+from pf_core.sampling.run import NUMBERS
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,16 +60,10 @@ def checked(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 def seeds(text: str) -> list[int]:
     """'0-15', '3', '1,4,9-12' -> list. Raises InputError."""
     numbers: list[int] = []
-    for part in str(text).split(","):
-        ends = re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", part.strip())
-        if not ends:
+    for part in map(str.strip, str(text).split(",")):
+        if not re.fullmatch(r"[0-9]{1,19}(-[0-9]{1,19})?", part):
             raise InputError(f"--seeds takes numbers and ranges such as 0-15 or 1,4,9, not {text!r:.60}.")
-        first, last = int(ends[1]), int(ends[2] or ends[1])
-        if last < first:
-            raise InputError(f"--seeds range {part.strip()} is reversed: write {last}-{first}.")
-        if last - first >= 1_000_000:
-            raise InputError(f"--seeds range {part.strip()} is too long.")
-        numbers += range(first, last + 1)
+        numbers += ranged("--seeds", part, NUMBERS["seed"].check, 1_000_000)
     return numbers
 
 

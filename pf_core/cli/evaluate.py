@@ -65,10 +65,10 @@ def run(args: argparse.Namespace) -> None:
         guidance_interval=interval(args.guidance_interval),
     )  # fmt: skip
     parts = shards(spec, [offset + seed for seed in asked], checkpoint.labelled(bundle))
-    resolve(parts[0], bundle)
+    first = resolve(parts[0], bundle)
     drawing = draw(bundle, parts, out.with_suffix(".parts"), judge)
     drawn = list(tqdm(drawing, total=len(parts), unit="shard", disable=None))
-    recipe = {k: v for k, v in resolve(parts[0], bundle).to_dict().items() if k not in ("seeds", "labels")}
+    recipe = {k: v for k, v in first.to_dict().items() if k not in ("seeds", "labels")}
     about = {"recipe": recipe, "seeds": _ranges(asked), "split": split, "judge": judge.stem}
     result = about | summarise(drawn, references(bundle, split, judge))
     write(out, result)

@@ -231,7 +231,11 @@ def evaluate_maps(bundle: Bundle, picture: Picture, t: PatchTime) -> MapEvaluati
     """Evaluate a network on the picture at each of K timestep maps."""
     k = len(t.levels)
     x0, x1 = (v.expand(k, *v.shape[1:]).to(bundle.device) for v in (picture.x0, picture.x1))
-    cond = bundle.conditioner.encode([picture.name if bundle.conditioner.names else picture.label] * k, bundle.device)
+    names = bundle.conditioner.names
+    label = (
+        picture.label if not names else picture.name if picture.name in names else None
+    )  # a class that it lacks: none
+    cond = bundle.conditioner.encode([label] * k, bundle.device)
     look = flow.evaluate_at(bundle.model, x0, x1, t.map(lambda v: v.to(bundle.device)), cond, bundle.grid)
     sigma = None if look.difficulty is None else look.difficulty.sqrt()
     return MapEvaluations(look.x1_hat, sigma, look.error.sqrt())

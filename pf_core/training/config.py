@@ -1,12 +1,11 @@
 """What decides the result of a training run, and how often it is logged, validated and saved."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
-from pf_core.errors import InputError
-from pf_core.flow import Source
-from pf_core.registry import Knob, Parameter, parameters
+from pf_core import bounded
+from pf_core.registry import Knob, Parameter
 from pf_core.training.loop import TrainConfig
 
 NETWORK_SETTINGS = [  # the entries of `model_settings`
@@ -17,10 +16,6 @@ NETWORK_SETTINGS = [  # the entries of `model_settings`
     Parameter("t_scale", float, None, Knob(0.001, 100000, "factor on t before its embedding")),
 ]
 _EVERY = Knob(0, 10**9, "interval in steps; 0: never")
-
-
-_KINDS = {"dataset": str, "data_settings": dict, "model": str, "model_settings": dict, "difficulty": bool}
-_KINDS |= {"init": (str, type(None)), "rules": (int, type(None))}
 
 
 @dataclass(frozen=True)
@@ -45,19 +40,9 @@ class TrainRecipe:
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "TrainRecipe":
-        """Raises ValueError, KeyError or TypeError for an invalid recipe. Names (of data sets, networks, timestep
-        samplers) are looked up when it is trained, not here."""
-        config, known = dict(d["config"]), parameters(TrainConfig)
-        for part, given in ((cls, d), (TrainConfig, config)):
-            if unknown := set(given) - {f.name for f in fields(part)}:
-                raise InputError(f"this version does not know its entry {min(unknown)!r}")
-        config |= {name: known[name].check(value) for name, value in config.items() if name in known}
-        recipe = cls(**{**d, "config": TrainConfig(**{**config, "source": Source(**config["source"])})})
-        for where, kinds in ((recipe, _KINDS), (recipe.config, {"timesteps": str, "timestep_settings": dict})):
-            for name, kind in kinds.items():
-                if not isinstance(getattr(where, name), kind):
-                    raise InputError(f"its {name} is {getattr(where, name)!r:.60}")
-        return recipe
+        """Raises InputError for what is no recipe, a part of a sentence. Names of things may be unknown here: what they
+        are is looked up when it is trained."""
+        return bounded.build(cls, d, needs=("config",))
 
 
 @dataclass(frozen=True)

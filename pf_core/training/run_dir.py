@@ -22,11 +22,10 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from errno import ENOSPC
-from math import isfinite
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from pf_core import bounded, files
 from pf_core.errors import InputError
@@ -144,9 +143,8 @@ class RunFolder:
         config = {k: v for k, v in self._config().items() if k != "run"}
         try:
             return TrainRecipe.from_dict(config)
-        except (ValueError, KeyError, TypeError) as e:
-            reason = f"{e} is missing" if isinstance(e, KeyError) else str(e).rstrip(".")
-            raise InputError(f"{self.path}/config.json is damaged ({reason}).") from None
+        except InputError as e:
+            raise InputError(f"{self.path}/config.json is damaged ({str(e).rstrip('.')}).") from None
 
     def about(self) -> dict[str, Any]:
         """The part "run" of config.json: created, intervals, parent, device. Raises InputError if there is no run or a
@@ -267,22 +265,12 @@ def to_file(record: Any) -> dict[str, Any]:
 
 
 def from_file(kind: type, content: dict[str, Any]) -> Any:
-    """The inverse of `to_file`; unknown entries are ignored. None if there are no known ones or a type is wrong."""
-    hints = get_type_hints(kind)
-    known = {name: content[key] for name in hints if (key := FILE_KEYS.get(name, name)) in content}
-    if any(isinstance(v, bool) or not isinstance(v, _json_type(hints[k])) for k, v in known.items()):
-        return None
-    if any(isinstance(v, float) and not isfinite(v) for v in known.values()):
-        return None
-    try:
-        return kind(**known) if known else None
-    except TypeError:  # a field without a default is missing
-        return None
-
-
-def _json_type(hint: Any) -> Any:
-    """The types that a field accepts: some programs write 3.0 as 3, so an int is accepted for a float."""
-    return hint | int if hint is float or float in get_args(hint) else hint
+    """The inverse of `to_file`; unknown entries are ignored. None if there are no known ones or a value is invalid."""
+    keys = {field.name: FILE_KEYS.get(field.name, field.name) for field in fields(kind)}
+    known = {name: content[key] for name, key in keys.items() if key in content}
+    with suppress(InputError):
+        return bounded.build(kind, known) if known else None
+    return None
 
 
 def _count(value: Any) -> bool:

@@ -372,7 +372,7 @@ def test_factors_are_readable():
     assert [factor(v) for v in (0.0, -1.386, 1.386, -40)] == ["no change", "÷\xa02", "×\xa02", "÷\xa0100 or more"]
 
 
-VIEWER = "(window.__viewers || []).find((v) => v.root.isConnected && v.root.closest('#intervene-viewer'))"
+VIEWER = "window.__pf.all('viewer').find((v) => v.root.isConnected && v.root.closest('#intervene-viewer'))"
 
 
 def runs_shown(page, count):  # noqa: F811

@@ -237,7 +237,8 @@ def test_a_training_in_the_browser(page, served, runs):  # noqa: F811
     page.wait_for_function("() => [...document.querySelectorAll('input')].some((i) => i.value === 'runs/browsed')")
     page.click("#explore-run")
     page.wait_for_function(
-        "() => window.__viewer?.runs[0]?.status.state === 'done' && __viewer.runs[0].meta.network === 'runs/browsed'"
+        "() => { const run = window.__pf?.viewer?.runs[0];"
+        "return run?.status.state === 'done' && run.meta.network === 'runs/browsed'; }"
     )
     page.goto(served.address + "?tab=train&runs=browsed")
     page.click("[data-act=ask]")
