@@ -43,18 +43,18 @@ def pack(items: Sequence[Item], classes: Sequence[str], size: int) -> Packed:
     """The items decoded at this size: read back if that was done before. Raises InputError if the disk is too full."""
     folder = paths.home() / ".packed"
     path = folder / f"{_key(items, classes, size)}.u8"
-    found = _opened(path, size)
-    if found is None:
+    packed = _opened(path, size)
+    if packed is None:
         _make_room(folder, len(items) * size * size * 3, keep=path)
         about = _decode(items, classes, size, path)
         with files.replacing(path.with_suffix(".json")) as temporary:  # written last: it says that the pixels are whole
             temporary.write_text(json.dumps(about))
-        found = _opened(path, size)
-    if found is None:
+        packed = _opened(path, size)
+    if packed is None:
         raise InputError(f"{path} could not be read back: is something else writing there?")
     with suppress(OSError):
         os.utime(path)
-    return found
+    return packed
 
 
 def _key(items: Sequence[Item], classes: Sequence[str], size: int) -> str:
@@ -70,12 +70,12 @@ def _decode(items: Sequence[Item], classes: Sequence[str], size: int, path: Path
     digest = hashlib.sha256(json.dumps([size, list(classes)]).encode())
     with files.replacing(path) as temporary, open(temporary, "wb") as f, ThreadPoolExecutor(_WORKERS) as pool:
         done = pool.map(lambda item: _pixels(item, size), items)
-        for i, found in enumerate(tqdm(done, "reading pictures", len(items), unit="picture", disable=None)):
-            if isinstance(found, Skipped):
-                skipped.append(found)
+        for i, pixels in enumerate(tqdm(done, "reading pictures", len(items), unit="picture", disable=None)):
+            if isinstance(pixels, Skipped):
+                skipped.append(pixels)
                 continue
-            f.write(found)
-            digest.update(found)
+            f.write(pixels)
+            digest.update(pixels)
             digest.update(json.dumps([items[i].label, items[i].caption, *_held(items[i])]).encode())
             kept.append(i)
     bad = [[s.name, s.reason] for s in skipped]

@@ -97,8 +97,8 @@ class Folder:
         }
 
     def batch(self, indices: range | list[int]) -> Pictures:
-        found = [self._place(int(i)) for i in indices]
-        rows, flipped = np.array([row for row, _ in found], int), np.array([flip for _, flip in found], bool)
+        places = [self._place(int(i)) for i in indices]
+        rows, flipped = np.array([row for row, _ in places], int), np.array([flip for _, flip in places], bool)
         pixels = np.array(self._packed.pixels[rows])  # (B, 3, H, W)
         if self.flip:
             pixels[flipped] = pixels[flipped, :, :, ::-1]
@@ -117,10 +117,10 @@ class Folder:
 
     @cached_property
     def _packed(self) -> Packed:
-        found = pack(self._listing.items, self.names, self.size)
-        if found.skipped and paths.is_set(self.path):
-            raise InputError(f"The data set {self.path} is damaged ({found.skipped[0]}) Import its pictures again.")
-        return found
+        packed = pack(self._listing.items, self.names, self.size)
+        if packed.skipped and paths.is_set(self.path):
+            raise InputError(f"The data set {self.path} is damaged ({packed.skipped[0]}) Import its pictures again.")
+        return packed
 
     @property
     def _kept(self) -> range | list[int]:

@@ -111,12 +111,12 @@ def take(
     if not sources:
         raise InputError("There are no files: drop pictures or a zip of them.")
     title = printable(title or (sources[0].stem if len(sources) == 1 else "pictures"), 60)
-    found = _listed(sources, limits)
+    listing = _listed(sources, limits)
     _forget()
     token = secrets.token_hex(8)
     folder = paths.home() / f"{PENDING}{token}"
     try:
-        return _write(found, folder, token, title, limits, progress)
+        return _write(listing, folder, token, title, limits, progress)
     except BaseException as e:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(e, OSError):
@@ -136,15 +136,15 @@ def _listed(sources: list[Path], limits: Limits = LIMITS) -> Listing:
         if path.is_file() and path.stat().st_size > limits.arriving:
             raise InputError(f"{printable(path.name)} is larger than {limits.arriving / 2**30:.0f} GB.")
     plain = [p for p in sources if p not in zips and p not in folders]
-    for found, path in [
+    for scanned, path in [
         *((of_zip(p), p) for p in zips),
         *((of_folder(p, paths.anywhere()), p) for p in folders),
         (of_files(plain), None),
     ]:
         several = path is not None and len(zips) + len(folders) > 1
-        entries += [_under(path.stem, e) for e in found[0]] if several else found[0]
-        skipped += found[1]
-        notes += found[2] if len(found) > 2 else []
+        entries += [_under(path.stem, e) for e in scanned[0]] if several else scanned[0]
+        skipped += scanned[1]
+        notes += scanned[2] if len(scanned) > 2 else []
     total = sum(e.size for e in entries if e.size <= image_io.MAX_FILE)
     if total > limits.unpacked:
         raise InputError(
@@ -167,13 +167,13 @@ def _is_zip(path: Path) -> bool:
 
 
 def _write(
-    found: Listing, folder: Path, token: str, title: str, limits: Limits, progress: Callable[[int, int], None]
+    listing: Listing, folder: Path, token: str, title: str, limits: Limits, progress: Callable[[int, int], None]
 ) -> Report:
-    used, skipped, written, size = _used(paths.home()), list(found.skipped), [], 0
+    used, skipped, written, size = _used(paths.home()), list(listing.skipped), [], 0
     folder.mkdir(parents=True)
     with ThreadPoolExecutor(WORKERS) as pool:
-        for i, done in enumerate(pool.map(lambda item: _store(item, folder), found.items)):
-            progress(i + 1, len(found.items))
+        for i, done in enumerate(pool.map(lambda item: _store(item, folder), listing.items)):
+            progress(i + 1, len(listing.items))
             if isinstance(done, Skipped):
                 skipped.append(done)
                 continue
@@ -185,13 +185,13 @@ def _write(
     present = sorted({p["label"] for p in written})
     for picture in written:
         picture["label"] = present.index(picture["label"])
-    classes = [found.classes[i] for i in present]
+    classes = [listing.classes[i] for i in present]
     manifest = {"format": FORMAT, "title": title, "classes": classes, "pictures": written}
     with files.replacing(folder / paths.MANIFEST) as temporary:
         temporary.write_text(json.dumps(manifest | {"skipped": [[s.name, s.reason] for s in skipped]}))
     counts = Counter(classes[p["label"]] for p in written)
     captions = sum(bool(p["caption"]) for p in written)
-    return Report(token, title, len(written), {c: counts[c] for c in classes}, captions, skipped, size, found.notes)
+    return Report(token, title, len(written), {c: counts[c] for c in classes}, captions, skipped, size, listing.notes)
 
 
 def _store(item: Item, folder: Path) -> tuple[dict, int] | Skipped:

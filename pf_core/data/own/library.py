@@ -46,7 +46,7 @@ def listing_of(folder: Path) -> Listing:
 
 def sets() -> list[Set]:
     """All imported sets, newest first, without damaged ones."""
-    found = []
+    known_sets = []
     for name in paths.named():
         if paths.is_set(name):
             try:
@@ -58,11 +58,11 @@ def sets() -> list[Set]:
                 counts[item.label] += 1
             captions = sum(bool(i.caption) for i in listing.items)
             classes = dict(zip(listing.classes, counts, strict=True))
-            found.append(
+            known_sets.append(
                 Set(name, str(manifest.get("title", name)), len(listing.items), classes, captions,
                     sum({i.entry.mark: i.entry.size for i in listing.items}.values()))
             )  # fmt: skip
-    return found
+    return known_sets
 
 
 def remove(name: str) -> None:
