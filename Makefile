@@ -4,7 +4,7 @@ PY := .venv/bin/python
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: run test test-slow torture lint format install bench bench-ui train-demo assets browser clean
+.PHONY: run test test-slow torture lint format install bench bench-ui bench-people train-demo assets browser clean
 
 run: .venv/.installed
 	$(PY) -m app --host $(HOST) --port $(PORT)
@@ -39,6 +39,8 @@ torture: install
 lint: install
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/ruff check --ignore UP --target-version py312 .
+	.venv/bin/ruff check --ignore UP --target-version py313 .
 
 format: install
 	.venv/bin/ruff check --fix .
@@ -46,6 +48,9 @@ format: install
 
 bench: install
 	$(PY) -m pf_core bench
+
+bench-people: install
+	$(PY) tests/bench_people.py
 
 bench-ui: install browser
 	$(PY) tests/bench_ui.py

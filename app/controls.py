@@ -5,6 +5,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from pf_core.errors import InputError
 from pf_core.registry import Parameter, Registry
 from pf_core.samplers import SAMPLERS
 
@@ -27,24 +28,58 @@ def component(knob: Parameter) -> Component:
     return gr.Slider(low, high, step=1 if knob.type is int else _fine(high - low), **text)
 
 
-def classes(session: Any, network: str | None) -> list[str]:
-    """The names of a network's classes, and NO_CLASS."""
+def settled(control: Component) -> Any:
+    """The event with which a person's change of a control is over: a slider's release, else its input."""
+    return control.release if isinstance(control, gr.Slider) else control.input
+
+
+def classes(state: Any, network: str | None) -> list[str]:
+    """The names of a network's classes, and what the null class is called beside them."""
     if network is None:
         return [NO_CLASS]
-    y = session.bundle(network).conditioner
-    return [*(y.name(i) for i in range(y.num_classes)), NO_CLASS]
+    y = state.bundle(network).conditioner
+    return [y.name(i) for i in range(y.num_classes + 1)]
 
 
-def samplers(session: Any, network: str | None = None) -> list[tuple[str, str]]:
+def chosen_class(state: Any, network: str | None, chosen: Any) -> str | None:
+    """What a recipe asks for where the list of classes says this. Raises InputError."""
+    return None if network is None else state.bundle(network).conditioner.named(chosen)
+
+
+def class_word(state: Any, network: str | None, asked: str | int | None) -> str:
+    """What the list of classes says where a recipe asks for this."""
+    if asked is not None:
+        return str(asked)
+    try:
+        return state.bundle(network).conditioner.null_word
+    except InputError:  # the network of a recording need not be here
+        return NO_CLASS
+
+
+def samplers(state: Any, network: str | None = None) -> list[tuple[str, str]]:
     """(label up to its bracket, name) of the samplers that a network can run, or of all."""
-    difficulty = network is None or session.bundle(network).predicts_difficulty
-    entries = [(name, e) for name, e in SAMPLERS.items() if difficulty or not e.fn.needs_difficulty]
-    return [(e.label.split("(")[0].strip(), name) for name, e in entries]
+    difficulty = network is None or state.bundle(network).predicts_difficulty
+    return [(short(e.label), name) for name, e in SAMPLERS.items() if difficulty or not e.fn.needs_difficulty]
 
 
-def network_choice(session: Any, value: str | None, label: str = "Network", **look: Any) -> Component:
+def default_sampler(state: Any, network: str | None) -> str:
+    """The last registered one that the network can run: the registry ends with the method's own best."""
+    return samplers(state, network)[-1][1]
+
+
+def network_choice(state: Any, value: str | None, label: str = "Network", **look: Any) -> Component:
     """The list of networks. Every page load brings all such lists up to date: trainings add to them (app/ui.py)."""
-    return gr.Dropdown(session.network_choices(), value=value, label=label, elem_classes=NETWORKS, **look)
+    return gr.Dropdown(state.network_choices(), value=value, label=label, elem_classes=NETWORKS, **look)
+
+
+def short(label: str) -> str:
+    """A label up to its bracket."""
+    return label.split("(")[0].strip()
+
+
+def labelled(registry: Registry) -> list[tuple[str, str]]:
+    """(short label, name) of all that is registered, as choices."""
+    return [(short(entry.label), name) for name, entry in registry.items()]
 
 
 def _too_wide(knob: Parameter) -> bool:
@@ -63,32 +98,36 @@ def _words(name: str) -> str:
 
 
 class KnobGroups:
-    """For each thing in a registry one group of controls, of which only the chosen thing's is shown."""
+    """For each thing in a registry one group of controls, of which only the chosen thing's is shown.
 
-    def __init__(self, registry: Registry, chosen: str):
-        self.registry = registry
-        self.keys: list[tuple[str, str]] = []
-        self.components: list[Component] = []
-        self.groups: list[gr.Column] = []
+    `inputs`: "thing.knob" -> control, for a handler's inputs; `outputs`: all groups and controls.
+    """
+
+    def __init__(self, registry: Registry, chosen: str, prefix: str = ""):
+        self.registry, self.prefix = registry, prefix
+        self.groups: dict[str, gr.Column] = {}
+        self.inputs: dict[str, Component] = {}
         for name, entry in registry.items():
-            with gr.Column(visible=name == chosen, elem_classes="pf-knobs") as group:
+            with gr.Column(visible=name == chosen, elem_classes="pf-knobs") as self.groups[name]:
                 for knob in entry.knobs.values():
-                    self.keys.append((name, knob.name))
-                    self.components.append(component(knob))
-            self.groups.append(group)
+                    self.inputs[self.key(name, knob.name)] = component(knob)
 
-    def show(self, chosen: str) -> list:
-        """Updates for `groups`."""
-        return [gr.update(visible=name == chosen) for name in self.registry]
+    def key(self, name: str, knob: str) -> str:
+        return f"{self.prefix}{name}.{knob}"
 
-    def settings(self, chosen: str, values: tuple) -> dict[str, Any]:
-        """The chosen thing's knobs out of the values of all `components`."""
-        return {knob: value for (name, knob), value in zip(self.keys, values, strict=True) if name == chosen}
+    @property
+    def outputs(self) -> list[Component]:
+        return [*self.groups.values(), *self.inputs.values()]
 
-    def updates(self, chosen: str, settings: dict[str, Any]) -> list:
-        """Updates for `components`: the chosen thing's from `settings` where given and sound, all else untouched."""
-        good = {}
-        for knob in self.registry[chosen].knobs.values():
-            if knob.name in settings:
-                good[knob.name] = knob.check(settings[knob.name])
-        return [gr.update(value=good[k]) if name == chosen and k in good else gr.skip() for name, k in self.keys]
+    def show(self, chosen: str) -> dict[Component, Any]:
+        return {group: gr.update(visible=name == chosen) for name, group in self.groups.items()}
+
+    def settings(self, chosen: str, values: dict[str, Any]) -> dict[str, Any]:
+        """The chosen thing's knobs out of the values of all `inputs`. Raises InputError for an unknown thing."""
+        return {knob: values[self.key(chosen, knob)] for knob in self.registry[chosen].knobs}
+
+    def updates(self, chosen: str, settings: dict[str, Any]) -> dict[Component, Any]:
+        """The chosen thing's group shown, and its controls set from `settings` where given. Raises InputError."""
+        entry = self.registry[chosen]
+        given = {k: entry.knobs[k].check(v) for k, v in settings.items() if k in entry.knobs}
+        return self.show(chosen) | {self.inputs[self.key(chosen, k)]: gr.update(value=v) for k, v in given.items()}

@@ -7,8 +7,9 @@ import json
 import zlib
 from pathlib import Path
 
-from app.state import Session
+from app.state import AppState, shown
 from app.store import StoredRun
+from pf_core.bounded import parse_json
 from pf_core.errors import InputError
 from pf_core.sampling.edits import parse, pictures_needed
 from pf_core.sampling.export import WRITERS, read_recipe
@@ -17,11 +18,11 @@ from pf_core.sampling.trajectory import Trajectory
 
 KINDS = list(WRITERS)
 MOST_IN_A_LINK = 6000  # characters: longer recipes travel by file alone
-MOST_BYTES = 64 * 2**20  # of a file with a recipe inside; pictures to train on may be more
+MOST_BYTES = 500 * 10**6  # of an export: what an upload may have; of all but a recording the recipe alone is read
 _MOST_TEXT = 2**20
 
 
-def load(session: Session, path: str) -> tuple[StoredRun, str]:
+def load(state: AppState, path: str) -> tuple[StoredRun, str]:
     """An export (or plain .json recipe) that a person brought: (its run, a sentence about it).
 
     Raw arrays are shown as they were recorded, nothing is computed; of any other file the recipe is run again. Raises
@@ -29,9 +30,9 @@ def load(session: Session, path: str) -> tuple[StoredRun, str]:
     """
     name, found = Path(path).name, read(path)
     if isinstance(found, Trajectory):
-        run = session.keep(found, origin="from a file")
-        return run, " ".join([f"This is the run recorded in {name}; nothing was computed.", *_other(session, run)])
-    return session.start(here(session, found)), f"The recipe of {name} is run again."
+        run = state.keep(found, origin="from a file")
+        return run, " ".join([f"This is the run recorded in {name}; nothing was computed.", *_other(state, run)])
+    return state.start(here(state, found)), f"The recipe of {name} is run again."
 
 
 def read(path: str) -> Trajectory | SampleSpec:
@@ -40,10 +41,10 @@ def read(path: str) -> Trajectory | SampleSpec:
     if suffix not in KINDS:
         raise InputError(f"{name} is no export: give one of {', '.join(KINDS)}.")
     if Path(path).stat().st_size > MOST_BYTES:
-        raise InputError(f"{name} is larger than {MOST_BYTES >> 20} MB, more than any run of this app makes.")
+        raise InputError(f"{name} is larger than {MOST_BYTES // 10**6} MB, more than can be loaded here.")
     try:
         if suffix == ".safetensors":
-            return Trajectory.load(path)
+            return Trajectory.load(path, shown)
         spec = SampleSpec.from_dict(read_recipe(path))
     except InputError as e:
         raise InputError(str(e).replace(str(path), name)) from None
@@ -52,19 +53,19 @@ def read(path: str) -> Trajectory | SampleSpec:
     return spec
 
 
-def here(session: Session, spec: SampleSpec) -> SampleSpec:
+def here(state: AppState, spec: SampleSpec) -> SampleSpec:
     """The same recipe with its network by the name that it has here; the run checks that it is the same one."""
     name = Path(spec.checkpoint).stem
-    known = spec.checkpoint not in session.networks() and name in session.networks()
+    known = spec.checkpoint not in state.networks() and name in state.networks()
     return dataclasses.replace(spec, checkpoint=name) if known else spec
 
 
-def _other(session: Session, run: StoredRun) -> list[str]:
+def _other(state: AppState, run: StoredRun) -> list[str]:
     """Sentences where a recorded run's network is not the one that is here."""
     name, made = Path(run.spec.checkpoint).stem, run.spec.checkpoint_hash
-    if name not in session.networks():
+    if name not in state.networks():
         return [f"Its network {name} is not here, so it cannot be run again."]
-    found = session.bundle(name).hash
+    found = state.bundle(name).hash
     return [f"It was made with another {name} (hash {made}) than the one here ({found})."] if made != found else []
 
 
@@ -96,6 +97,6 @@ def decode(text: str) -> SampleSpec:
     try:
         packed = base64.urlsafe_b64decode(text[:MOST_IN_A_LINK] + "=" * (-len(text) % 4))
         unpacked = zlib.decompressobj().decompress(packed, _MOST_TEXT)
-        return SampleSpec.from_dict(json.loads(unpacked))
-    except (ValueError, binascii.Error, zlib.error, RecursionError):
+        return SampleSpec.from_dict(parse_json(unpacked))
+    except (ValueError, binascii.Error, zlib.error):
         raise InputError("the recipe in it is damaged.") from None

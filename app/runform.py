@@ -1,94 +1,184 @@
-"""The controls of one run, for tabs that begin with one: network, class, sampler, seed, budget, guidance, knobs."""
+"""The controls of one run: network, class, sampler, seed, images, budget, guidance, knobs.
+
+Every tab that makes runs has one.
+"""
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from app import controls
-from app.controls import NO_CLASS, KnobGroups, network_choice
-from app.state import MAX_IMAGES, MAX_NFE, Session
+from app.controls import KnobGroups, network_choice
+from app.handlers import QUIET, note, on
+from app.limits import MAX_IMAGES, MAX_NFE, SEED_RANGE
+from app.state import AppState
 from pf_core.errors import InputError
-from pf_core.registry import whole
+from pf_core.registry import number, whole
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import SampleSpec
 
-SEED_RANGE = 2**31 - 1
-QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+NFE, STEPS = "NFE", "outer steps"
+MAX_CFG = 8
 
 
 class RunForm:
-    """`inputs` are its components; `spec` makes a recipe of their values, `updates` sets them from one."""
+    """`inputs`: name -> control, as a handler gets them; `outputs`: all that may change. `spec` makes a recipe of the
+    values, `updates` sets the controls from one; `link` and `from_link` go by way of an address. `name` begins the
+    elements' ids. `main` holds what stands first, the rest is under Advanced."""
 
-    def __init__(self, session: Session, *, nfe: int, images: int):
-        self.session = session
-        names = session.networks()
+    def __init__(self, state: AppState, name: str, *, nfe: int, images: int):
+        self.state, self.nfe, self.images_shown = state, nfe, images
+        names = state.networks()
         network = names[0] if names else None
-        sampler = self.samplers(network)[-1][1]  # the registry ends with the method's own best
-        self.network = network_choice(session, network)
-        self.label = gr.Dropdown(self.classes(network), value=self.classes(network)[0], label="Class")
-        self.sampler = gr.Dropdown(self.samplers(network), value=sampler, label="Sampler")
+        sampler = controls.default_sampler(state, network)
+        classes = controls.classes(state, network)
+        self.network = network_choice(state, network)
+        self.label = gr.Dropdown(classes, value=classes[0], label="Class")
+        self.sampler = gr.Dropdown(controls.samplers(state, network), value=sampler, label="Sampler")
         with gr.Row(elem_classes="pf-pair"):
-            self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90)
+            self.seed = gr.Number(
+                0, label="Seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90, elem_id=f"{name}-seed"
+            )
             self.dice = gr.Button("Another seed", elem_classes="pf-dice", min_width=100)
-        with gr.Row(elem_classes="pf-pair"):
-            self.nfe = gr.Number(nfe, label="NFE", precision=0, minimum=1, maximum=MAX_NFE, min_width=90)
-            self.images = gr.Number(images, label="Images", precision=0, minimum=1, maximum=MAX_IMAGES, min_width=90)
+        self.images = gr.Slider(1, MAX_IMAGES, value=images, step=1, label="Images")
+        self.main = [self.network, self.label, self.sampler, self.seed, self.images]
+
+    def advanced(self) -> None:
+        """The other controls, where the tab wants them; to be called once."""
         with gr.Accordion("Advanced", open=False, elem_classes="pf-advanced"):
+            with gr.Row(elem_classes="pf-pair"):
+                self.budget = gr.Number(self.nfe, label="Budget", precision=0, minimum=1, maximum=MAX_NFE, min_width=90)
+                self.unit = gr.Dropdown([NFE, STEPS], value=NFE, label="counted in", min_width=120)
             self.cfg = gr.Slider(
-                0, 8, value=1, step=0.1, label="Guidance scale", info="1 is off; any other doubles the cost"
+                0, MAX_CFG, value=1, step=0.1, label="Guidance scale", info="1 is off; any other doubles the cost"
             )
             with gr.Row(elem_classes="pf-pair"):
                 self.low = gr.Number(0, minimum=0, maximum=1, step=0.05, label="Guide from t", min_width=90)
                 self.high = gr.Number(1, minimum=0, maximum=1, step=0.05, label="to t", min_width=90)
-            self.knobs = KnobGroups(SAMPLERS, sampler)
-        simple = [self.network, self.label, self.sampler, self.seed, self.images]
-        self.inputs = [*simple, self.nfe, self.cfg, self.low, self.high, *self.knobs.components]
-        self.network.input(self.on_network, simple[:3], [self.label, self.sampler, *self.knobs.groups], **QUIET)
-        self.sampler.change(self.knobs.show, self.sampler, self.knobs.groups, **QUIET)
+            self.knobs = KnobGroups(SAMPLERS, self.sampler.value)
+        self.wire()
+
+    def wire(self) -> None:
+        chosen = {"network": self.network, "label": self.label, "sampler": self.sampler}
+        changed = [self.label, self.sampler, *self.knobs.groups.values()]
+        on(self.network.input, self.on_network, chosen, changed)
+        on(self.sampler.change, self.knobs.show, {"chosen": self.sampler}, list(self.knobs.groups.values()))
         self.dice.click(lambda: secrets.randbelow(100_000), None, self.seed, **QUIET)
 
-    def classes(self, network: str | None) -> list[str]:
-        return controls.classes(self.session, network)
+    @property
+    def named(self) -> dict[str, Component]:
+        """The controls that have a name in a link, in its order."""
+        return {
+            "network": self.network,
+            "label": self.label,
+            "sampler": self.sampler,
+            "seed": self.seed,
+            "images": self.images,
+            "budget": self.budget,
+            "unit": self.unit,
+            "cfg": self.cfg,
+            "from": self.low,
+            "to": self.high,
+        }
 
-    def samplers(self, network: str | None) -> list[tuple[str, str]]:
-        return controls.samplers(self.session, network)
+    @property
+    def inputs(self) -> dict[str, Component]:
+        return self.named | self.knobs.inputs
 
-    def on_network(self, network: str, label: str, sampler: str) -> list:
+    @property
+    def outputs(self) -> list[Component]:
+        return [*self.named.values(), *self.knobs.outputs]
+
+    def on_network(self, network: str, label: str, sampler: str) -> dict[Component, Any]:
         """The new network's classes and samplers; what was chosen stays chosen where it can."""
-        classes, samplers = self.classes(network), self.samplers(network)
+        classes = controls.classes(self.state, network)
+        samplers = controls.samplers(self.state, network)
         label = label if label in classes else classes[0]
-        sampler = sampler if sampler in [name for _, name in samplers] else samplers[0][1]
-        chosen = [gr.update(choices=classes, value=label), gr.update(choices=samplers, value=sampler)]
-        return [*chosen, *self.knobs.show(sampler)]
+        if sampler not in [name for _, name in samplers]:
+            note(f"{network} predicts no difficulty: only samplers that do not rank patches are offered.")
+            sampler = samplers[0][1]
+        return {
+            self.label: gr.update(choices=classes, value=label),
+            self.sampler: gr.update(choices=samplers, value=sampler),
+        } | self.knobs.show(sampler)
 
-    def spec(self, network, label, sampler, seed, images, nfe, cfg, low, high, *knobs) -> SampleSpec:
+    # recipes
+
+    def spec(self, values: Mapping[str, Any]) -> SampleSpec:
         """The recipe of what the controls say. Raises InputError. Nothing here trusts the browser."""
-        if not network:
+        if not values["network"]:
             raise InputError(
                 "There is no network yet: train one with `make train-demo`, or copy one into checkpoints/."
             )
-        first, count = whole("The seed", seed, 0, SEED_RANGE), whole("The number of images", images, 1, MAX_IMAGES)
+        first = whole("The seed", values["seed"], 0, SEED_RANGE)
+        count = whole("The number of images", values["images"], 1, MAX_IMAGES)
+        budget = whole("The budget", values["budget"], 1, MAX_NFE)
+        in_nfe, sampler = values["unit"] == NFE, SAMPLERS[values["sampler"]].name
         return SampleSpec(
-            checkpoint=network,
+            checkpoint=values["network"],
             sampler=sampler,
-            settings=self.knobs.settings(sampler, knobs),
-            nfe=whole("NFE", nfe, 1, MAX_NFE),
-            labels=[None if label in (None, "", NO_CLASS) else label],
-            cfg_scale=cfg,
-            guidance_interval=(low, high),
+            settings=self.knobs.settings(sampler, values),
+            nfe=budget if in_nfe else None,
+            steps=None if in_nfe else budget,
+            labels=[controls.chosen_class(self.state, values["network"], values["label"])],
+            cfg_scale=values["cfg"],
+            guidance_interval=(values["from"], values["to"]),
             seeds=list(range(first, first + count)),
         )
 
-    def updates(self, spec: SampleSpec) -> list[Any]:
-        """Updates for `inputs` from a resolved recipe, as far as these controls can say it. Raises InputError."""
-        classes, samplers = self.classes(spec.checkpoint), self.samplers(spec.checkpoint)
-        label = NO_CLASS if spec.labels[0] is None else spec.labels[0]
-        return [
-            gr.update(value=spec.checkpoint),
-            gr.update(choices=classes, value=label),
-            gr.update(choices=samplers, value=spec.sampler),
-            *(gr.update(value=v) for v in (spec.seeds[0], len(spec.seeds), spec.nfe, spec.cfg_scale)),
-            *(gr.update(value=v) for v in spec.guidance_interval),
-            *self.knobs.updates(spec.sampler, spec.settings),
-        ]
+    def updates(self, spec: SampleSpec) -> dict[Component, Any]:
+        """The controls set from a resolved recipe, as far as they can say it. Raises InputError."""
+        return self.from_link(self.described(spec))
+
+    # links
+
+    def link(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """A link's parts; a knob of the chosen sampler goes by its own name."""
+        return {name: values[name] for name in self.named} | self.knobs.settings(values["sampler"], values)
+
+    def described(self, spec: SampleSpec) -> dict[str, str]:
+        """A recipe as a link's parts, as far as the controls go."""
+        low, high = spec.guidance_interval
+        budget, unit = (spec.steps, STEPS) if spec.edits or spec.ts else (spec.nfe, NFE)
+        label = controls.class_word(self.state, spec.checkpoint, spec.labels[0])
+        given = [spec.checkpoint, label, spec.sampler, spec.seeds[0], len(spec.seeds), budget, unit, spec.cfg_scale]
+        parts = dict(zip(self.named, [*given, low, high], strict=True)) | spec.settings
+        return {k: f"{v:g}" if isinstance(v, float) else str(v) for k, v in parts.items()}
+
+    def values(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        """What the controls would send for a link's parts; defaults for the rest. Raises InputError."""
+        network = asked["network"]
+        sampler = SAMPLERS[asked.get("sampler", controls.default_sampler(self.state, network))]
+        label = asked.get("label", controls.classes(self.state, network)[0])
+        defaults = [network, label, sampler.name, 0, self.images_shown, self.nfe, NFE, 1, 0, 1]
+        values = {k: asked.get(k, default) for k, default in zip(self.named, defaults, strict=True)}
+        knobs = {self.knobs.key(sampler.name, k): asked.get(k, knob.default) for k, knob in sampler.knobs.items()}
+        return values | knobs
+
+    def from_link(self, asked: Mapping[str, str]) -> dict[Component, Any]:
+        """The controls set from a link's parts. Raises InputError at the first value that is wrong."""
+        if not asked.get("network"):
+            return {self.network: gr.update(choices=self.state.network_choices())}
+        network = asked["network"]
+        classes, samplers = controls.classes(self.state, network), controls.samplers(self.state, network)
+        sampler = SAMPLERS[asked.get("sampler", samplers[-1][1])].name
+        label = asked.get("label", classes[0])
+        if label not in classes:
+            raise InputError(f"{network} has no class {label!r:.80}.")
+        if sampler not in [name for _, name in samplers]:
+            raise InputError(f"{network} predicts no difficulty, which {sampler} needs.")
+        found = {
+            self.network: gr.update(choices=self.state.network_choices(), value=network),
+            self.label: gr.update(choices=classes, value=label),
+            self.sampler: gr.update(choices=samplers, value=sampler),
+        }
+        limits = {"seed": (0, SEED_RANGE), "images": (1, MAX_IMAGES), "budget": (1, MAX_NFE)}
+        found |= {self.named[k]: gr.update(value=whole(k, asked[k], *limits[k])) for k in limits if k in asked}
+        if asked.get("unit") in (NFE, STEPS):
+            found[self.unit] = gr.update(value=asked["unit"])
+        numbers = {"cfg": (0, MAX_CFG), "from": (0, 1), "to": (0, 1)}
+        found |= {self.named[k]: gr.update(value=number(k, asked[k], *numbers[k])) for k in numbers if k in asked}
+        return found | self.knobs.updates(sampler, {k: v for k, v in asked.items() if k in SAMPLERS[sampler].knobs})

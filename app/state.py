@@ -1,45 +1,57 @@
-"""What the app shares between people and tabs: loaded networks, kept runs, and the one thread that samples."""
+"""What the app shares between people and tabs: loaded networks, what is kept for people, and the one that samples."""
 
+import asyncio
 import logging
 import threading
-from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
 
+from app.limits import MAX_IMAGES, MAX_NFE, MAX_SIDE, allowed
+from app.server.exports import Exports
 from app.server.frames import pack_final, pack_frame
-from app.store import DONE, FAILED, RUNNING, STOPPED, WAITING, RunStore, StoredRun
-from app.tabs.intervene.edits import allowed
+from app.store import DONE, STOPPED, WAITING, Once, Store, StoredRun
+from app.worker import SamplingWorker
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import CODECS
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import Run, SampleSpec, resolve
+from pf_core.sampling.sweep import in_words
 from pf_core.sampling.trajectory import Trajectory, follow
+from pf_core.training.queue import Jobs
 
-MAX_IMAGES = 16
-MAX_NFE = 256
-MAX_SIDE = 512  # pixels, of runs that people load
-MAX_WAITING = 8
 RECORDINGS = Path(__file__).resolve().parent.parent / "assets" / "recordings"
 log = logging.getLogger("patch_forcing.app")
 
 
-class Session:
-    """One a server. `start` queues a run and returns at once; a single worker thread runs one at a time."""
+_GONE = "This {} is not kept here any more (or never was): {}."
 
-    def __init__(self, store: RunStore | None = None, recordings: Path = RECORDINGS):
-        self.store = store or RunStore()
+
+class AppState:
+    """One a server: what it keeps for people, and the worker that draws everybody's runs and sweeps in turn."""
+
+    def __init__(self, recordings: Path = RECORDINGS):
+        self.runs: Store[StoredRun] = Store(32, 512 * 2**20, _GONE.format("run", "press Run to make it again"))
+        self.sweeps: Store = Store(12, 128 * 2**20, _GONE.format("sweep", "load its sheet, or run it again"))
+        self.pictures: Store = Store(256, 64 * 2**20, _GONE.format("picture", "bring it again"))
+        closed = "This laboratory is closed: reload the page for a new one."
+        self.labs: Store = Store(8, 2**30, closed, lambda lab: lab.close())
+        self.paces: dict[tuple[str, str], float] = {}  # seconds of a forward pass, by network and hash
+        self.speeds: dict[str, float] = {}  # seconds of a forward pass a row, last time, by network's hash
+        self.worker, self.exports, self.panels = SamplingWorker(), Exports(), Once(16 * 2**20)
         self.recordings_folder = recordings
         self._bundles: dict[str, tuple[float, Bundle]] = {}
         self._loading = threading.Lock()
-        self._queue: deque[StoredRun] = deque()
-        self._active: StoredRun | None = None
-        self._turn = threading.Condition()
-        self.sampling = threading.Lock()  # held while a run, or a sweep's cell, is drawn
-        threading.Thread(target=self._work, name="sampling", daemon=True).start()
+
+    @cached_property
+    def training(self) -> Jobs:
+        """The trainings of this machine; who asks first begins to watch over them."""
+        return Jobs(watch=True)
 
     # networks
 
@@ -52,9 +64,16 @@ class Session:
         exact = checkpoint.ORACLES
         return [(f"{name} (exact, no network)" if name in exact else name, name) for name in self.networks()]
 
+    def notice(self) -> str:
+        """What is wrong with files that should be here, as sentences; "" if all are well."""
+        said = " ".join(f"{name} is left out: {reason}" for name, reason in checkpoint.unreadable().items())
+        return said.replace(f"{checkpoint.FOLDER}/", "")
+
     def bundle(self, name: str) -> Bundle:
         """A shipped network or a training run's ("runs/NAME", "runs/NAME@STEP"), loaded once, and again when its file
         changes. Raises InputError for any other name: no path comes in here."""
+        if reason := checkpoint.unreadable().get(name):
+            raise InputError(reason)
         if name not in checkpoint.names() and not checkpoint.is_run(name):
             raise InputError(f"There is no network {name!r} here. Known: {', '.join(self.networks()) or 'none yet'}.")
         with self._loading:
@@ -73,10 +92,15 @@ class Session:
 
     # runs
 
-    def start(self, spec: SampleSpec, x0: Tensor | None = None, edit_images: Tensor | None = None) -> StoredRun:
-        """Queue a run; `x0` and `edit_images` as in `sampling.run.Run`. Raises InputError if anything is wrong."""
+    def start(
+        self, spec: SampleSpec, x0: Tensor | None = None, edit_images: Tensor | None = None, *, lane: str = ""
+    ) -> StoredRun:
+        """Queue a run; `x0` and `edit_images` as in `pf_core.sampling.Run`, `lane` whose turn it takes. Raises
+        InputError if anything is wrong."""
         if len(spec.seeds) > MAX_IMAGES:
             raise InputError(f"The app draws at most {MAX_IMAGES} images at once, not {len(spec.seeds)}.")
+        if max(len(spec.ts or ()) - 1, spec.steps if isinstance(spec.steps, int) else 0) > MAX_NFE:
+            raise InputError(f"The app runs at most {MAX_NFE} NFE an image. The command line has no such limit.")
         bundle = self.bundle(spec.checkpoint)
         nfe = resolve(spec, bundle).nfe
         if nfe > MAX_NFE:
@@ -87,64 +111,61 @@ class Session:
         job = Run(bundle, spec, x0, edit_images)
         trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
         run = StoredRun(job.spec, trajectory, bundle.codec, title(job.spec), job, guided=job.spec.cfg_scale != 1)
-        with self._turn:
-            if len(self._queue) >= MAX_WAITING:
-                raise InputError(f"{MAX_WAITING} runs are waiting already: try again in a moment.")
-            self._queue.append(self.store.add(run))
-            self._turn.notify_all()
-        return run
+        self.worker.add(run, self._sampling(run), lane, lambda: self.left(run))
+        return self.runs.add(run)
 
     def stop(self, run_id: str | None) -> StoredRun:
         """Ask a run to stop; it does so before its next forward pass. Raises InputError for an unknown id."""
-        run = self.store.get(run_id)
-        run.stop.set()
-        with self._turn:
-            if run in self._queue:
-                self._queue.remove(run)
-                run.state, run.message = STOPPED, "Stopped before it began."
+        run = self.runs.get(run_id)
+        self.worker.stop(run)
         return run
 
-    def ahead(self, run: StoredRun) -> int:
-        """How many runs come before this one."""
-        with self._turn:
-            return list(self._queue).index(run) + (self._active is not None) if run in self._queue else 0
+    def halt(self, *run_ids: str) -> None:
+        """Stop what is still going on. Ids that are not known any more are let pass."""
+        for run_id in run_ids:
+            if run_id in self.runs and self.runs.get(run_id).busy:
+                self.stop(run_id)
 
-    def idle(self, stop: threading.Event) -> bool:
-        """Wait until no run waits or runs: True; False once `stop` is set. What then takes `sampling` goes between."""
-        with self._turn:
-            while not stop.is_set() and (self._queue or self._active is not None):
-                self._turn.wait(0.2)
-        return not stop.is_set()
+    def waits(self, run: StoredRun) -> str:
+        """Why a waiting run waits, and for how long, in words; "" for any other."""
+        if run.state != WAITING:
+            return ""
+        ahead, others, seconds = self.worker.ahead(run), self.worker.others(run), self.worker.expected(run)
+        about = "" if seconds is None else f", about {in_words(seconds)}"
+        if not ahead and others:
+            return f"waiting: {others} other{'s' * (others != 1)} take{'s' * (others == 1)} turns with yours{about}"
+        return f"waiting: {ahead} run{'s' * (ahead != 1)} before yours{about}"
 
-    def _work(self) -> None:
-        while True:
-            with self._turn:
-                self._active = None
-                self._turn.notify_all()
-                self._turn.wait_for(lambda: self._queue)
-                run = self._active = self._queue.popleft()
-                run.state = RUNNING
-            with self.sampling:
-                self._sample(run)
-            run.job = None
-            self.store.trim()
+    def left(self, run: StoredRun) -> float | None:
+        """Seconds of work that a run still is; None while nothing tells how long its network takes."""
+        done, speed = run.trajectory, self.speeds.get(run.spec.checkpoint_hash)
+        if len(done):
+            speed = done.seconds / len(done) / rows_of(run)
+        return None if speed is None else speed * rows_of(run) * max(0, run.spec.nfe - len(done))
 
-    def _sample(self, run: StoredRun) -> None:
+    async def ended(self, *run_ids: str) -> None:
+        """Wait until none of these is going on; no thread waits with it."""
+        while any(i in self.runs and self.runs.get(i).busy for i in run_ids):
+            await asyncio.sleep(0.05)
+
+    def _sampling(self, run: StoredRun) -> Iterator[None]:
+        """Draw it, one forward pass a step; its last state says how it ended."""
         try:
             for frame in follow(run.job, run.trajectory):
                 pack_frame(run, frame)
                 if run.stop.is_set():
                     break
+                yield
             if run.trajectory.x1 is None:
                 run.message, run.state = stopped_after(run), STOPPED
             else:
                 pack_final(run)
                 run.state = DONE
-        except InputError as e:
-            run.state, run.message = FAILED, str(e)
-        except Exception:
-            log.exception("a run failed")
-            run.state, run.message = FAILED, "The run failed inside the program; the server's log says where."
+        finally:
+            if len(run.trajectory):
+                self.speeds[run.spec.checkpoint_hash] = run.trajectory.seconds / len(run.trajectory) / rows_of(run)
+            run.job = None
+            self.runs.trim()
 
     # recordings
 
@@ -154,12 +175,8 @@ class Session:
         Raises InputError if its recipe makes no sense or it is larger than what the app shows.
         """
         spec = SampleSpec.from_dict(trajectory.recipe)
-        images, channels, height, width = trajectory.x0.shape
-        if images > MAX_IMAGES or len(trajectory) > MAX_NFE or max(height, width) > MAX_SIDE:
-            raise InputError(
-                f"The app shows runs of at most {MAX_IMAGES} images, {MAX_NFE} NFE and {MAX_SIDE} pixels a side; this "
-                f"one has {images} images, {len(trajectory)} NFE and {height} x {width} pixels."
-            )
+        shown(len(trajectory), tuple(trajectory.x0.shape))
+        images, channels = trajectory.x0.shape[:2]
         codec = CODECS[_codec_of(spec.checkpoint)].fn()
         if codec.channels != channels or len(spec.seeds) != images or len(spec.labels) not in (1, images):
             raise InputError("The recording does not fit its recipe: it is damaged, or of a network unknown here.")
@@ -172,24 +189,39 @@ class Session:
             pack_final(run)
         run.state = STOPPED if trajectory.x1 is None else DONE
         run.message = "" if trajectory.x1 is not None else stopped_after(run)
-        return self.store.add(run)
+        return self.runs.add(run)
 
     def recordings(self) -> list[StoredRun]:
         """The shipped runs, loaded once, in the order of their file names."""
         for path in sorted(self.recordings_folder.glob("*.safetensors")):
-            if f"recording-{path.stem}" not in self.store:
+            if f"recording-{path.stem}" not in self.runs:
                 self._load_recording(path)
         return [
-            self.store.get(f"recording-{p.stem}")
+            self.runs.get(f"recording-{p.stem}")
             for p in sorted(self.recordings_folder.glob("*.safetensors"))
-            if f"recording-{p.stem}" in self.store
+            if f"recording-{p.stem}" in self.runs
         ]
 
     def _load_recording(self, path: Path) -> None:
         try:
-            self.keep(Trajectory.load(path), origin="recorded", recording=True, id=f"recording-{path.stem}")
+            self.keep(Trajectory.load(path), origin="recorded", pinned=True, id=f"recording-{path.stem}")
         except InputError as e:
             log.warning("recording: %s", e)
+
+
+def rows_of(run: StoredRun) -> int:
+    """How many rows a batch of this run has in one forward pass."""
+    return len(run.spec.seeds) * (2 if run.guided else 1)
+
+
+def shown(frames: int, shape: tuple[int, ...]) -> None:
+    """Raises InputError for a recording that is larger than what the app shows. shape: (B, C, H, W)."""
+    images, _, height, width = shape
+    if images > MAX_IMAGES or frames > MAX_NFE or max(height, width) > MAX_SIDE:
+        raise InputError(
+            f"The app shows runs of at most {MAX_IMAGES} images, {MAX_NFE} NFE and {MAX_SIDE} pixels a side; this "
+            f"one has {images} images, {frames} NFE and {height} x {width} pixels."
+        )
 
 
 def stopped_after(run: StoredRun) -> str:
@@ -209,6 +241,3 @@ def _codec_of(name: str) -> str:
     """The codec of a shipped network; pixels for those without a file."""
     has_file = name in checkpoint.files_here()
     return checkpoint.read_header(checkpoint.find(name))["codec"] if has_file else next(iter(CODECS))
-
-
-__all__ = ["DONE", "FAILED", "MAX_IMAGES", "MAX_NFE", "RUNNING", "STOPPED", "WAITING", "Session"]

@@ -1,9 +1,11 @@
-"""Runs kept in memory: each under an unguessable id, bounded in number and in bytes, the oldest out first."""
+"""What the server keeps for people: each thing under an unguessable id, bounded in number and bytes."""
 
 import secrets
 import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from app.server.residuals import Residuals
 from pf_core.errors import InputError
@@ -11,20 +13,104 @@ from pf_core.sampling.run import SampleSpec
 from pf_core.sampling.trajectory import Trajectory
 from pf_core.types import Codec
 
-MAX_RUNS = 32
-MAX_BYTES = 512 * 2**20
 WAITING, RUNNING, DONE, STOPPED, FAILED = "waiting", "running", "done", "stopped", "failed"
 ACTIVE = (WAITING, RUNNING)
 
 
-class UnknownRun(InputError):
-    """No run has this id."""
+class Unknown(InputError):
+    """Nothing is kept under this id (any more)."""
+
+
+class Kept(Protocol):
+    """What a Store can hold. `busy`: in use, never thrown out; `pinned`: neither counted nor thrown out."""
+
+    id: str
+
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def busy(self) -> bool: ...
+    @property
+    def pinned(self) -> bool: ...
+
+
+T = TypeVar("T", bound=Kept)
+
+
+class Store(Generic[T]):
+    """Ids -> things, oldest first. `gone`: the sentence for an id that is not here; `closed(thing)` is called with what
+    is thrown out."""
+
+    def __init__(self, most: int, most_bytes: int, gone: str, closed: Callable[[T], Any] = lambda thing: None):
+        self.most, self.most_bytes, self.gone, self._closed = most, most_bytes, gone, closed
+        self._things: dict[str, T] = {}
+        self._lock = threading.Lock()
+
+    def add(self, thing: T) -> T:
+        with self._lock:
+            self._things[thing.id] = thing
+        self.trim()
+        return thing
+
+    def get(self, key: Any) -> T:
+        """Raises Unknown."""
+        thing = self._things.get(key) if isinstance(key, str) else None
+        if thing is None:
+            raise Unknown(self.gone)
+        return thing
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and key in self._things
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def all(self) -> list[T]:
+        with self._lock:
+            return list(self._things.values())
+
+    def drop(self, key: str) -> None:
+        """Throw one out, if it is here."""
+        with self._lock:
+            thing = self._things.pop(key, None)
+        if thing is not None:
+            self._closed(thing)
+
+    def trim(self) -> None:
+        """Throw out the oldest that are not in use until both bounds hold; the newest always stays."""
+        out = []
+        with self._lock:
+            kept = [t for t in self._things.values() if not t.pinned]
+            total, number = sum(t.bytes for t in kept), len(kept)
+            for thing in kept[:-1]:
+                if number <= self.most and total <= self.most_bytes:
+                    break
+                if not thing.busy:
+                    out.append(self._things.pop(thing.id))
+                    total, number = total - thing.bytes, number - 1
+        for thing in out:
+            self._closed(thing)
+
+
+class Once:
+    """Texts that are computed once a key, one at a time, however many ask at once; the newest `most_bytes` are kept."""
+
+    def __init__(self, most_bytes: int):
+        self._most, self._known, self._lock = most_bytes, OrderedDict[Hashable, str](), threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], str]) -> str:
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = make()
+                while len(self._known) > 1 and sum(map(len, self._known.values())) > self._most:
+                    self._known.popitem(last=False)
+            return self._known[key]
 
 
 @dataclass(eq=False)  # a run is itself: comparing its tensors would say nothing
 class StoredRun:
     """A run, whatever its state: what was asked (spec), what was recorded so far (trajectory) and, packed for the
-    browser, one bytes object a frame. `job` is the sampling.run.Run that a worker iterates, None for a recording."""
+    browser, one bytes object a frame. `job` is the pf_core.sampling.Run that is iterated, None for a recording."""
 
     spec: SampleSpec
     trajectory: Trajectory
@@ -34,7 +120,7 @@ class StoredRun:
     guided: bool = False
     state: str = WAITING
     message: str = ""
-    recording: bool = False  # shipped with the app: never thrown out
+    pinned: bool = False  # shipped with the app: never thrown out
     origin: str = ""  # where it came from, if it was not run here: "recorded", "from a file"
     packed: list[bytes] = field(default_factory=list)
     heads: list[dict] = field(default_factory=list)
@@ -44,48 +130,17 @@ class StoredRun:
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     @property
+    def busy(self) -> bool:
+        return self.state in ACTIVE
+
+    @property
+    def edit_images(self) -> Any:
+        """The uploaded pictures that its edits paint with, or None."""
+        return (self.job or self.trajectory).edit_images
+
+    @property
     def bytes(self) -> int:
         """About what this run holds: the packed frames, and the recorded tensors that exports are made from."""
         first = self.trajectory.frames[:1]
         held = sum(v.nbytes for f in first for v in vars(f).values() if hasattr(v, "nbytes")) * len(self.trajectory)
         return held + sum(map(len, self.packed))
-
-
-class RunStore:
-    """Ids -> runs, oldest first. Runs that wait or run are never thrown out, nor are recordings counted."""
-
-    def __init__(self, max_runs: int = MAX_RUNS, max_bytes: int = MAX_BYTES):
-        self.max_runs, self.max_bytes = max_runs, max_bytes
-        self._runs: dict[str, StoredRun] = {}
-        self._lock = threading.Lock()
-
-    def add(self, run: StoredRun) -> StoredRun:
-        with self._lock:
-            self._runs[run.id] = run
-        self.trim()
-        return run
-
-    def get(self, run_id: str | None) -> StoredRun:
-        """Raises UnknownRun for an id that is unknown or no longer kept."""
-        run = self._runs.get(str(run_id))
-        if run is None:
-            raise UnknownRun("This run is not kept here any more (or never was): press Run to make it again.")
-        return run
-
-    def __contains__(self, run_id: object) -> bool:
-        return run_id in self._runs
-
-    def __len__(self) -> int:
-        return len(self._runs)
-
-    def trim(self) -> None:
-        """Throw out the oldest finished runs until both bounds hold."""
-        with self._lock:
-            kept = [r for r in self._runs.values() if not r.recording]
-            total, number = sum(r.bytes for r in kept), len(kept)
-            for run in kept:
-                if number <= self.max_runs and total <= self.max_bytes:
-                    return
-                if run.state not in ACTIVE and run is not kept[-1]:
-                    del self._runs[run.id]
-                    total, number = total - run.bytes, number - 1

@@ -1,4 +1,4 @@
-"""The page: a heading and one tab a file. A new tab is one file with TITLE and build(session), and its name in TABS."""
+"""The page: a heading and one tab a file. A new tab is one file with TITLE and build(state), and its name in TABS."""
 
 from typing import Any
 
@@ -7,10 +7,12 @@ from starlette.middleware import Middleware
 
 from app.components.tour.tour import Heading
 from app.controls import NETWORKS
+from app.handlers import StatusLine, on
+from app.private import forget_page
 from app.server.access import Access, Rules
 from app.server.routes import routes
 from app.server.static import head
-from app.state import Session
+from app.state import AppState
 from app.tabs.compare import tab as compare
 from app.tabs.explore import tab as explore
 from app.tabs.how import tab as how
@@ -19,38 +21,47 @@ from app.tabs.toy import tab as toy
 from app.tabs.train import tab as train
 
 TABS = [explore, compare, intervene, toy, train, how]
+MOST_PAGES = 128  # open at once: Gradio keeps about 0.9 MB for each; who comes back finds the run by the address
 _SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 
 
-def build(session: Session) -> gr.Blocks:
+def build(state: AppState) -> gr.Blocks:
     with gr.Blocks(
         title="Patch Forcing", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)
     ) as demo:
         Heading(padding=False)
+        notice = StatusLine(text=state.notice(), elem_id="notice")
         with gr.Tabs() as tabs:
             for tab in TABS:
                 with gr.Tab(tab.TITLE, id=slug(tab)):
-                    built = tab.build(session)
+                    built = tab.build(state)
                 if hasattr(built, "on_load"):
                     built.on_load(demo)
         lists = [b for b in demo.blocks.values() if NETWORKS in (getattr(b, "elem_classes", None) or [])]
-        demo.load(
-            lambda: [gr.update(choices=session.network_choices())] * len(lists),
-            None,
-            lists,
-            show_progress="hidden",
-            queue=False,
-            api_visibility="private",
-        )
-        demo.load(asked_tab, None, tabs, show_progress="hidden", queue=False, api_visibility="private")
+
+        def renewed() -> dict:
+            found = dict.fromkeys(lists, gr.update(choices=state.network_choices()))
+            return found | {notice: state.notice()}
+
+        on(demo.load, renewed, {}, [notice, *lists])
+        on(demo.load, asked_tab(tabs), {}, [tabs])
+
+        def closed(request: gr.Request) -> None:
+            forget_page(demo, request)
+
+        demo.unload(closed)
     return demo
 
 
-def asked_tab(request: gr.Request) -> Any:
-    """The tab that a link names; else nothing changes."""
-    asked = request.query_params.get("tab", "")
-    return gr.Tabs(selected=asked) if asked in {slug(tab) for tab in TABS} else gr.skip()
+def asked_tab(tabs: gr.Tabs) -> Any:
+    """A handler that opens the tab that a link names; else nothing changes."""
+
+    def opened(request: gr.Request) -> dict:
+        asked = request.query_params.get("tab", "")
+        return {tabs: gr.Tabs(selected=asked)} if asked in {slug(tab) for tab in TABS} else {}
+
+    return opened
 
 
 def slug(tab: Any) -> str:
@@ -70,16 +81,16 @@ def theme() -> gr.themes.Base:
     )
 
 
-def launch(session: Session, rules: Rules | None = None, **options: Any) -> tuple:
+def launch(state: AppState, rules: Rules | None = None, **options: Any) -> tuple:
     """Serve the app, own routes included, without blocking: (demo, FastAPI app, local address)."""
-    demo = build(session)
+    demo = build(state)
     defaults = {
         "server_name": "127.0.0.1",
         "theme": theme(),
         "head": head(),
         "footer_links": [],
         "app_kwargs": {
-            "routes": [*routes(session), *(r for tab in TABS if hasattr(tab, "routes") for r in tab.routes(session))],
+            "routes": [*routes(state), *(r for tab in TABS if hasattr(tab, "routes") for r in tab.routes(state))],
             "middleware": [Middleware(Access, rules=rules or Rules())],
         },
         "prevent_thread_lock": True,
@@ -89,6 +100,7 @@ def launch(session: Session, rules: Rules | None = None, **options: Any) -> tupl
         "enable_monitoring": False,
         "ssr_mode": False,
         "max_file_size": "500mb",
+        "state_session_capacity": MOST_PAGES,
     }
     app, address, _ = demo.launch(**{**defaults, **options})
     return demo, app, address

@@ -1,44 +1,22 @@
-"""Writing files so that no half file is ever seen: to a temporary name beside the target, then renamed.
+"""Writing files so that no half file is ever seen: to a temporary name beside the target, then renamed."""
 
-And the one place where bytes that a person brings become text: `decoded`.
-"""
-
-import codecs
 import json
 import os
 import re
+import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
+from pf_core import bounded
+from pf_core.bounded import decoded as decoded
+from pf_core.bounded import encoding_of as encoding_of
 from pf_core.errors import InputError
-
-_MARKS = {  # at the beginning of a text; those of UTF-32 first, as one begins like UTF-16's
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-
-
-def encoding_of(start: bytes) -> str:
-    """How a text is encoded, by the mark (BOM) in its first four bytes; UTF-8 where there is none."""
-    return next((codec for mark, codec in _MARKS.items() if start.startswith(mark)), "utf-8")
-
-
-def decoded(content: bytes, name: str = "The text") -> str:
-    """A text that a person brings: UTF-8 with or without a mark, UTF-16 or UTF-32 with one. Raises InputError."""
-    try:
-        text = content.decode(encoding_of(content[:4]))
-    except UnicodeDecodeError:
-        raise InputError(f"{name} is not in UTF-8, nor in UTF-16 with its mark: save it as UTF-8.") from None
-    if "\0" in text:  # UTF-16 without its mark, or no text at all
-        raise InputError(f"{name} is no text, or is in UTF-16 without its mark: save it as UTF-8.")
-    return text
 
 
 @contextmanager
@@ -49,7 +27,7 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
     disk has it, so that not even a power cut leaves a half file. Raises InputError if the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = temporary_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -68,19 +46,60 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
             temporary.unlink()
 
 
+def temporary_of(path: Path) -> Path:
+    """A name beside `path`, hidden, with its suffix; not longer than a file's name may be if `path`'s is not."""
+    mark = zlib.crc32(path.name.encode(errors="surrogateescape"))  # two long names may begin with the same words
+    return path.with_name(f".{path.stem[:32]}.{mark:08x}.{os.getpid()}.tmp{path.suffix[:32]}")
+
+
 def write_json(path: str | Path, value: Any, durable: bool = True) -> None:
     """Raises InputError if it cannot be written, ValueError for numbers that JSON does not have."""
     with replacing(path, durable) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, allow_nan=False))
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False), encoding="utf-8")
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
     """The object in a file; {} if there is none, or none that can be read."""
     try:
-        found = json.loads(Path(path).read_text())
+        found = bounded.read_json(path)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def link(path: Path, other: Path) -> None:
+    """`other` as a second name of the file `path`; a copy where there are no hard links. Raises InputError."""
+    temporary = temporary_of(other)
+    try:
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(path, temporary)
+        except (OSError, NotImplementedError, AttributeError):
+            shutil.copyfile(path, temporary)
+        os.replace(temporary, other)
+    except OSError as e:
+        raise InputError(f"Cannot write {other}: {e.strerror or e}.") from e
+    finally:
+        with suppress(OSError):
+            temporary.unlink()  # it is still there if `other` was that file already
+
+
+@contextmanager
+def locked(path: str | Path, patience: float = -1) -> Iterator[None]:
+    """Hold the lock of this file, over all processes; a process that ends gives it back. patience: seconds to wait for
+    it, -1: for ever. Raises TimeoutError if another has it, InputError if the file cannot be made."""
+    lock = FileLock(path, timeout=patience, is_singleton=False)
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise TimeoutError(str(path)) from None
+    except OSError as e:
+        raise InputError(f"Cannot write {path}: {e.strerror or e}.") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def touch(path: str | Path) -> None:
@@ -101,8 +120,31 @@ def _umask() -> int:
 def check_writable(path: str | Path) -> None:
     """Before long work: raises InputError if `replacing(path)` could not write in the end."""
     path = Path(path)
+    check_names(path)
     folder = next((p for p in path.absolute().parents if p.exists()), Path("/"))
     if path.is_dir():
         raise InputError(f"Cannot write {path}: it is a folder.")
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise InputError(f"Cannot write {path}: {folder} is {'not writable' if folder.is_dir() else 'no folder'}.")
+
+
+def check_names(path: str | Path) -> None:
+    """Raises InputError for a path that has a longer name in it than this file system takes."""
+    path = Path(path)
+    folder = next((p for p in path.absolute().parents if _exists(p)), Path("/"))
+    try:
+        most, longest = os.pathconf(folder, "PC_NAME_MAX"), os.pathconf(folder, "PC_PATH_MAX")
+    except (AttributeError, OSError, ValueError):
+        most, longest = 255, 4096
+    for name in path.parts:
+        if len(os.fsencode(name)) > most:
+            raise InputError(f"Cannot write {str(path)[:60]}...: {name[:30]}... is longer than a name may be ({most}).")
+    if len(os.fsencode(path.absolute())) >= longest:
+        raise InputError(f"Cannot write {str(path)[:60]}...: the path is too long.")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # too long a name
+        return False

@@ -10,7 +10,7 @@ from torch import Tensor
 from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
 from pf_core.registry import number
-from pf_core.types import Prediction
+from pf_core.types import Model, PatchTime, Prediction
 
 LOGVAR_RANGE = (-30.0, 20.0)  # exp() stays finite in fp32
 LAMBDA = 0.01  # weight of the NLL in the paper's total loss
@@ -102,3 +102,35 @@ def loss(prediction: Prediction, u: Tensor, lam: float = LAMBDA, stop_gradient: 
         return Losses(mse, mse.detach(), None)
     nll = gaussian_nll(u, prediction.v.float(), prediction.logvar.float(), stop_gradient).mean()
     return Losses(mse + lam * nll, mse.detach(), nll.detach())
+
+
+class Look(NamedTuple):
+    """One forward pass on noised data: xt, u (B, C, H, W), state and target velocity; t; what the network said."""
+
+    xt: Tensor
+    u: Tensor
+    t: PatchTime
+    prediction: Prediction
+    grid: PatchGrid
+
+    @property
+    def error(self) -> Tensor:
+        """(B, N) mean over each patch of the squared velocity error (u - v)^2."""
+        return self.grid.to_patches((self.u - self.prediction.v.float()) ** 2)
+
+    @property
+    def difficulty(self) -> Tensor | None:
+        """(B, N) what the network takes `error` to be, a variance; None where it predicts none."""
+        logvar = self.prediction.logvar
+        return None if logvar is None else difficulty(logvar, self.grid)
+
+    @property
+    def x1_hat(self) -> Tensor:
+        """(B, C, H, W) one-step prediction."""
+        return predict_x1(self.xt, self.prediction.v, self.t.per_patch, self.grid)
+
+
+def evaluate_at(model: Model, x0: Tensor, x1: Tensor, t: PatchTime, cond: Tensor, grid: PatchGrid) -> Look:
+    """Noise x1 with x0 (B, C, H, W) to the times t, and let the network look at that once."""
+    xt = interpolate(x0, x1, t.per_patch, grid)
+    return Look(xt, velocity(x0, x1), t, model(xt, t, cond), grid)

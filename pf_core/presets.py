@@ -29,12 +29,13 @@ class Preset:
 
 EQUAL_NFE = 64  # 64 Euler steps, 33 of look-ahead (2 of them warm-up) or 16 of a dual loop of 4 cost just this
 PFT, SIT = "shapes-pft", "shapes-sit"
+SWEEP_SAMPLERS = ("euler", "dual_loop", "look_ahead")  # what a sweep over samplers starts with, as far as they run
 
 
-def _columns(*columns: tuple) -> tuple[dict[str, Any], ...]:
+def _columns(*columns: tuple, nfe: int = EQUAL_NFE) -> tuple[dict[str, Any], ...]:
     """(checkpoint, sampler) or (checkpoint, sampler, settings) -> parts of SampleSpecs."""
     return tuple(
-        {"checkpoint": c, "sampler": s, "settings": dict(*settings), "nfe": EQUAL_NFE} for c, s, *settings in columns
+        {"checkpoint": c, "sampler": s, "settings": dict(*settings), "nfe": nfe} for c, s, *settings in columns
     )
 
 
@@ -68,6 +69,13 @@ PRESETS: dict[str, Preset] = {
             "Random order and difficulty order",
             "As many patches go first in both: watch whether the outline settles better when the easy ones lead.",
             _columns((PFT, "random_order", _SAME_SHARE), (PFT, "dual_loop", _SAME_SHARE)),
+        ),
+        Preset(
+            "euler-multistep",
+            "Euler and multistep, 8 NFE",
+            "Eight evaluations each: Euler leaves colours pale, textures faint; multistep bends each step by what it "
+            "saw at the last one, and comes near a run of 64.",
+            _columns((PFT, "euler"), (PFT, "multistep"), nfe=8),
         ),
     )
 }

@@ -36,11 +36,6 @@ class PatchTime:
         return cls(t, None, t.shape[1])
 
     @classmethod
-    def of(cls, t: Tensor) -> "PatchTime":
-        """t (B, N) as a timestep sampler gives it: an expanded (B, 1), known by its stride, is one shared time."""
-        return cls.shared(t[:, 0], t.shape[1]) if t.stride(1) == 0 else cls.dense(t)
-
-    @classmethod
     def grouped(cls, t: Tensor, index: Tensor, k: int) -> "PatchTime":
         """Patches in k groups, t (B, N) constant within each; index: (B, N) group numbers. A group may be empty."""
         index = index.long()
@@ -59,7 +54,7 @@ class PatchTime:
         return self.spread(self.levels[:, :, None])[:, :, 0].expand(-1, self.n)
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> "PatchTime":
-        """The same patches with `fn` applied to the levels' batch axis (repeat for CFG, slicing)."""
+        """The same patches with `fn` applied to levels and index (repeat for CFG, slicing, another device)."""
         return PatchTime(fn(self.levels), None if self.index is None else fn(self.index), self.n)
 
 
@@ -115,16 +110,14 @@ class Conditioner(Protocol):
     def null(self, batch: int, device: torch.device) -> Any: ...
 
 
-HELD_OUT = 2**31  # of a data set's indices: items from here on are never trained on
-
-
 class Dataset(Protocol):
     """Images in [-1, 1], (channels, size, size), each with a class: an index into `names`.
 
     batch(indices).images is (B, C, H, W), .labels (B,). Item i depends on i and the set's settings alone; there is an
-    item for every index: those from 0 on are for training, those from HELD_OUT on are held out. A finite set also has
-    `held`, how many pictures are held out, and `facts`, a dict with the `digest` of what is trained on. A made set has
-    `regions`, names, of which some are `easy` and some `hard`; batch(indices).regions (B, H, W) are indices of them.
+    item for every index; which are for what stands in `pf_core.data.splits`. A finite set also has `held`, how many
+    pictures are held out, and `facts`, a dict with the `digest` of what is trained on. A made set has `regions`, names,
+    of which some are `easy` and some `hard`; batch(indices).regions (B, H, W) are indices of them. `heads`, name ->
+    choices, are what a judge names: the first is the class, the others are fields of batch(indices).attributes, (B,).
     """
 
     names: list[str]

@@ -5,15 +5,18 @@ import threading
 import time
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
+from gradio.blocks import Block
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from app.handlers import answering
 from app.server.residuals import Residuals
 from app.server.routes import routes
-from app.state import Session
+from app.state import AppState
 from app.store import StoredRun
 from pf_core.models import build, checkpoint, preset
 from pf_core.sampling.run import SampleSpec
@@ -44,7 +47,7 @@ def networks(tmp_path_factory):
 
 @pytest.fixture
 def session(tmp_path):
-    return Session(recordings=tmp_path / "none")
+    return AppState(recordings=tmp_path / "none")
 
 
 @pytest.fixture
@@ -56,6 +59,23 @@ def spec(**changes) -> SampleSpec:
     return SampleSpec(
         **{"checkpoint": "nano", "sampler": "look_ahead", "nfe": 8, "labels": ["class 1"], "seeds": [0, 1], **changes}
     )
+
+
+def answered(fn, status, *first, **values) -> dict:
+    """What a handler answers: a refusal is its status line's text."""
+    return answering(fn, status)(*first, **values)
+
+
+def ordered(found: dict, components: list) -> list:
+    """An answer as a list: what it says of each of these components, and what Gradio calls "leave it" for the rest."""
+    unknown = [c for c in found if isinstance(c, Block) and c not in components]
+    assert not unknown, unknown
+    return [found.get(c, gr.skip()) if isinstance(c, Block) else c for c in components]
+
+
+def answers(fn, status, components: list):
+    """A handler that answers as a list in this order."""
+    return lambda *first, **values: ordered(answered(fn, status, *first, **values), components)
 
 
 def ended(run: StoredRun, seconds: float = 20) -> StoredRun:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from app.state import Session  # noqa: E402
+from app.state import AppState  # noqa: E402
 from app.ui import launch  # noqa: E402
 from pf_core.models import build, checkpoint, preset  # noqa: E402
 from pf_core.samplers import SAMPLERS  # noqa: E402
@@ -74,7 +74,7 @@ def first_frame(page) -> float:
     return ended - began
 
 
-def four(session: Session, network: str) -> list[dict]:
+def four(session: AppState, network: str) -> list[dict]:
     """Manifest entries of four runs, begun."""
     names = [name for name in SAMPLERS][-RUNS:]
     specs = [SampleSpec(network, name, nfe=NFE, seeds=[0], labels=[0]) for name in names]
@@ -93,7 +93,7 @@ def sent(page, runs: list[dict]) -> float:
     return sum(reply.request.sizes()["responseBodySize"] for reply in sizes) / 1e6
 
 
-def bench(page, session: Session, networks: dict[str, str]) -> list[tuple[str, str, str]]:
+def bench(page, session: AppState, networks: dict[str, str]) -> list[tuple[str, str, str]]:
     """(what, measured, asked for)."""
     visits = [first_paint(page, session.address) for _ in range(3)]
     rows = [
@@ -125,7 +125,7 @@ def main() -> None:
         shutil.copy(checkpoint.find(shipped), folder)
         checkpoint.FOLDER = Path(folder)
         networks = {"32 px": shipped, "64 px, random weights": noisy(Path(folder))}
-        session = Session()
+        session = AppState()
         demo, _, session.address = launch(session)
         session.warm_up(shipped)
         with sync_playwright() as p:

@@ -108,8 +108,8 @@ def inspect(folder: RunFolder) -> list[str]:
                 json.loads(path.read_text())
         except Exception as e:
             wrong.append(f"{path.name}: {e}")
-    if folder.latest.exists():
-        checkpoint.load(str(folder.latest))
+    if folder.network:
+        checkpoint.load(str(folder.network))
     if (folder.path / "config.json").exists() and (state := look(folder).state) not in ("interrupted", "stopped"):
         wrong.append(f"the list says {state} of a dead trainer")
     return wrong

@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import math
 from typing import Any
 
 import matplotlib
@@ -38,6 +37,11 @@ def panel(
     )
     shown = _maps(found, grid) + _partings(a, b, threshold)
     return f'<div class="pfd"><p>{said}</p><div class="pfd-maps">{shown}</div></div>'
+
+
+def made_of(a: StoredRun, b: StoredRun, *how: Any) -> tuple:
+    """What a comparison depends on: the runs as far as they have come, and how they are compared."""
+    return a.id, b.id, *(r for run in (a, b) for r in (len(run.trajectory), run.trajectory.x1 is None)), *how
 
 
 def _place(run: StoredRun, k: int | None) -> str:
@@ -94,15 +98,3 @@ def _partings(a: StoredRun, b: StoredRun, threshold: float) -> str:
         for i, p in enumerate(found)
     )
     return f'<div class="pfd-part"><p>First apart by more than {threshold:g} RMS</p><table>{rows}</table></div>'
-
-
-def number(name: str, value: Any, low: float, high: float, whole: bool = False) -> Any:
-    """A value from the browser, checked. Raises InputError."""
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must be a number, not {str(value)[:40]!r}.") from None
-    if not (math.isfinite(found) and low <= found <= high) or (whole and found != int(found)):
-        kind = "a whole number" if whole else "a number"
-        raise InputError(f"{name} must be {kind} between {low:g} and {high:g}, not {str(value)[:40]}.")
-    return int(found) if whole else found

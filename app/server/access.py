@@ -104,11 +104,11 @@ class UploadCounter:
     _sessions: OrderedDict[str, _Uploads] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, session: str, files: int, size: int) -> bool:
+    def add(self, visitor: str, files: int, size: int) -> bool:
         """Count; False where that is more than a session may upload."""
         with self._lock:
-            total = self._sessions.setdefault(session, _Uploads())
-            self._sessions.move_to_end(session)
+            total = self._sessions.setdefault(visitor, _Uploads())
+            self._sessions.move_to_end(visitor)
             while len(self._sessions) > _SESSIONS:
                 self._sessions.popitem(last=False)
             total.files, total.bytes = total.files + files, total.bytes + size
@@ -175,7 +175,7 @@ class Access:
 
         return sending
 
-    async def _upload(self, scope: Scope, receive: Receive, send: Send, session: str) -> None:
+    async def _upload(self, scope: Scope, receive: Receive, send: Send, visitor: str) -> None:
         """Pass an upload on while it is within the limits; what is beyond ends it with a sentence."""
         tail, refused, started = b"\r\n", False, False
         told = Headers(scope=scope).get("content-length", "")
@@ -191,7 +191,7 @@ class Access:
             body = message.get("body", b"")
             window = tail + body
             tail = window[-(len(_PART) - 1) :]
-            if not self.uploads.add(session, window.count(_PART), len(body)):
+            if not self.uploads.add(visitor, window.count(_PART), len(body)):
                 refused = True
                 return {"type": "http.disconnect"}  # the route stops reading and drops what it has
             return message

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from app.server.source import listing
-from app.store import StoredRun
+from app.store import WAITING, StoredRun
 from pf_core.models.codecs import to_uint8
+from pf_core.models.conditioning import quoted
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.compare import patch_updates
 from pf_core.sampling.edits import EDITS
@@ -82,9 +83,9 @@ def pack_reply(run: StoredRun, start: int, status: dict[str, Any]) -> bytes:
     return b"".join([np.uint32(len(text)).astype("<u4").tobytes(), text, *frames])
 
 
-def status(run: StoredRun, ahead: int) -> dict[str, Any]:
-    """What changes while a run goes on."""
-    message = f"waiting: {ahead} run{'s' * (ahead != 1)} before yours" if run.state == "waiting" else run.message
+def status(run: StoredRun, waits: str) -> dict[str, Any]:
+    """What changes while a run goes on; `waits`: why it waits, if it does."""
+    message = (run.state == WAITING and waits) or run.message
     done = run.trajectory
     return {
         "state": run.state,
@@ -106,14 +107,14 @@ def exports(run: StoredRun) -> list[str]:
     return [suffix[1:] for suffix in WRITERS if alone or suffix != ".json"]
 
 
-def describe(run: StoredRun, ahead: int) -> dict[str, Any]:
+def describe(run: StoredRun, waits: str) -> dict[str, Any]:
     """What a run is: everything the viewer needs beside the frames."""
     spec, grid, entry = run.spec, run.trajectory.grid, SAMPLERS[run.spec.sampler]
     return {
         "id": run.id,
         "label": run.label,
         "origin": run.origin,
-        **status(run, ahead),
+        **status(run, waits),
         "network": spec.checkpoint,
         "sampler": {"name": entry.name, "label": entry.label, "settings": spec.settings, "help": _help(entry)},
         "source": listing(entry),
@@ -160,6 +161,12 @@ def recipe_file(run: StoredRun) -> str | None:
     return file_name(spec, ".safetensors" if carries_tensors(run.trajectory) else ".json")
 
 
+def _labels(labels: list[str | None]) -> str:
+    """As --label reads them, whatever is in a name: what is empty is the null class."""
+    words = ["" if label is None else quoted(str(label)) for label in labels]
+    return words[0] if len(set(words)) == 1 else ",".join(words)
+
+
 def command(run: StoredRun) -> str:
     """The command line that repeats the run."""
     spec, file = run.spec, recipe_file(run)
@@ -168,8 +175,7 @@ def command(run: StoredRun) -> str:
         return shlex.join(words)
     words = ["python", "-m", "pf_core", "sample", "--checkpoint", spec.checkpoint, "--sampler", spec.sampler]
     words += ["--nfe", spec.nfe]
-    labels = ["none" if label is None else label for label in spec.labels]
-    words += ["--label", labels[0] if len(set(labels)) == 1 else ",".join(map(str, labels))]
+    words += [] if set(spec.labels) == {None} else [f"--label={_labels(spec.labels)}"]
     words += ["--cfg-scale", f"{spec.cfg_scale:g}"] if run.guided else []
     words += (
         ["--guidance-interval", "{:g},{:g}".format(*spec.guidance_interval)]

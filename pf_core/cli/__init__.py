@@ -50,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="python -m pf_core", description="Patch Forcing: sample, train and look at networks.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     argv = sys.argv[1:] if argv is None else argv
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a class's name that the console cannot print ends nothing
     named = argv[:1] if argv and argv[0] in list(COMMANDS) else list(COMMANDS)
     for name in named:
         module = COMMANDS[name]

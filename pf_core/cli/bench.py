@@ -3,7 +3,9 @@
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import torch
 from tqdm import tqdm
@@ -38,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
     for size in ("B/2", "XL/2"):
         _modulation(size, repeats)
     _data(repeats)
+    _toybox(repeats)
     if cpu_compiler() and not torch.cuda.is_available():
         for shape in STEPS:
             _step(repeats, **shape)
@@ -85,6 +88,31 @@ def _data(repeats: int) -> None:
     share = found["draw"] / sum(found.values())
     print(
         f"shapes: {speed['draw']:.0f} images a second; training in fp32 takes {speed['step']:.0f}: {share:.1%} is data"
+    )
+
+
+def _toybox(repeats: int) -> None:
+    """The same for toybox at 64 pixels, its images rendered when they are needed and rendered ahead."""
+    live, ahead, config = DATASETS["toybox"].fn(), DATASETS["toybox"].fn(), TrainConfig()
+    trainer = Trainer(build(preset("tiny", input_size=live.size, num_classes=len(live.names))), config)
+    classes = ClassLabels(len(live.names), live.names)
+    batch = draw(live, config, classes, trainer.grid, 0)
+    with TemporaryDirectory() as place:
+        ahead.cache.path = Path(place) / "bench.u8"
+        for _ in ahead.render_ahead(config.batch_size):
+            pass
+        jobs = {
+            "live": lambda: draw(live, config, classes, trainer.grid, 1),
+            "ahead": lambda: draw(ahead, config, classes, trainer.grid, 0),
+            "step": lambda: trainer.train_step(batch),
+        }
+        live.cache.read = lambda indices: None  # even if the user has rendered some
+        found = _interleaved(jobs, repeats, "toybox")
+    speed = {name: config.batch_size / seconds for name, seconds in found.items()}
+    shares = {name: found[name] / (found[name] + found["step"]) for name in ("live", "ahead")}
+    print(
+        f"toybox: {speed['live']:.0f} images a second live, {speed['ahead']:.0f} rendered ahead; training in fp32 "
+        f"takes {speed['step']:.0f}: {shares['live']:.1%} is data, or {shares['ahead']:.1%}"
     )
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from pf_core import files
 from pf_core.cli.common import add_registry_knobs, device, given_of, interval, seeds
 from pf_core.data import DATASETS
+from pf_core.data.splits import CHOICES, seeds_of
 from pf_core.errors import InputError
-from pf_core.evaluation.evaluate import check, draw, real_against_real, shards, summarise, write
+from pf_core.evaluation.evaluate import draw, judge_of, real_against_real, references, shards, summarise, write
 from pf_core.models import checkpoint
 from pf_core.registry import Knob, Parameter
 from pf_core.samplers import SAMPLERS
@@ -23,6 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--real", action="store_true", help="judge real images instead: what a perfect network would get"
     )
+    parser.add_argument("--dataset", help="of --real without a network: one with a judge; default shapes")
+    parser.add_argument(
+        "--split", help=f"{', '.join(CHOICES)}: to report, or to choose settings by; default {CHOICES[0]}"
+    )
     parser.add_argument("--sampler", default="look_ahead", help=", ".join(SAMPLERS))
     parser.add_argument("--nfe", help="budget of network evaluations an image; default 64")
     parser.add_argument("--steps", help="outer steps, instead of --nfe")
@@ -35,31 +41,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", required=True, metavar="FILE", help="x.json; what is done is kept beside it and not drawn again"
     )
     add_registry_knobs(parser, SAMPLERS)
+    add_registry_knobs(parser, DATASETS)
 
 
 def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     if out.suffix != ".json":
         raise InputError(f"--out must end in .json, not {out.name}.")
-    asked = _seeds(args)
+    files.check_writable(out)
+    asked, split = _seeds(args), args.split or "evaluation"
+    offset = seeds_of(split).start
+    if args.checkpoint is None and not args.real:
+        raise InputError("Name a network with --checkpoint, or give --real.")
+    bundle = checkpoint.load(args.checkpoint, device(args.device)) if args.checkpoint else None
+    if bundle and (args.dataset or given_of(args, DATASETS)):
+        raise InputError("A network is measured on the data set that it was trained on: leave --dataset's flags out.")
     if args.real:
-        write(out, {"real": True} | real_against_real(len(asked), DATASETS["shapes"].fn()))
+        data = checkpoint.data_settings(bundle) if bundle else (args.dataset or "shapes", given_of(args, DATASETS))
+        write(out, {"real": True} | real_against_real(len(asked), *data))
         print(f"{out}: {len(asked)} real images against real ones.")
         return
-    if args.checkpoint is None:
-        raise InputError("Name a network with --checkpoint, or give --real.")
-    bundle = checkpoint.load(args.checkpoint, device(args.device))
-    check(bundle)
-    data = DATASETS["shapes"].fn(**bundle.training.get("recipe", {}).get("data_settings", {}))
+    judge = judge_of(bundle)
     spec = SampleSpec(
         args.checkpoint, args.sampler, given_of(args, SAMPLERS), args.nfe, args.steps, cfg_scale=args.cfg_scale,
         guidance_interval=interval(args.guidance_interval),
     )  # fmt: skip
-    parts = shards(spec, asked, bundle.conditioner.num_classes)
+    parts = shards(spec, [offset + seed for seed in asked], checkpoint.labelled(bundle))
     resolve(parts[0], bundle)
-    drawn = list(tqdm(draw(bundle, parts, out.with_suffix(".parts")), total=len(parts), unit="shard", disable=None))
+    drawing = draw(bundle, parts, out.with_suffix(".parts"), judge)
+    drawn = list(tqdm(drawing, total=len(parts), unit="shard", disable=None))
     recipe = {k: v for k, v in resolve(parts[0], bundle).to_dict().items() if k not in ("seeds", "labels")}
-    result = {"recipe": recipe, "seeds": _ranges(asked)} | summarise(drawn, data)
+    about = {"recipe": recipe, "seeds": _ranges(asked), "split": split, "judge": judge.stem}
+    result = about | summarise(drawn, references(bundle, split, judge))
     write(out, result)
     print(f"{out}: {len(asked)} images, {result['nfe']} NFE{_right(result)}, Frechet {result['frechet']['value']:.3f}.")
 

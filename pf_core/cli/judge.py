@@ -1,4 +1,4 @@
-"""judge: train a judge of the shapes data set on real images, and measure it on held-out ones."""
+"""judge: train a judge of a data set on real images, and measure it on held-out ones."""
 
 import argparse
 import shlex
@@ -9,39 +9,80 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from pf_core.cli.common import add_registry_knobs, given_of
+from pf_core import files
+from pf_core.cli.common import add_knobs, add_registry_knobs, device, given_of
 from pf_core.data import DATASETS
-from pf_core.evaluation.judges import shapes as judges
+from pf_core.errors import InputError
+from pf_core.evaluation import judges
 from pf_core.registry import Knob, Parameter
 from pf_core.sampling.run import versions
 
-STEPS = Parameter("steps", int, 1200, Knob(1, 10**6, "optimizer steps of 64 images"))
+STEPS = Parameter("steps", int, 1200, Knob(1, 10**6, "optimizer steps"))
+BATCH = Parameter("batch_size", int, 64, Knob(8, 4096, "images a step"))
+DISTINCT = Parameter(
+    "distinct", int, 0, Knob(0, 10**7, "so many different images, shown over and over, mirrored too; 0: all are new")
+)
+WIDTH = Parameter("width", int, 32, Knob(4, 256, "channels of the first convolution"))
+OPTIONS = (STEPS, BATCH, DISTINCT, WIDTH)
+TESTED = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", default="shapes", help=f"{', '.join(DATASETS)}; default shapes")
     parser.add_argument(
-        "--out", default=str(judges.FOLDER / "shapes.safetensors"), help="default: the shipped one's place"
+        "--whole", default="", metavar="KNOBS", help="settings to draw from all of their range: variety"
     )
-    parser.add_argument("--steps", default=STEPS.default, help=f"{STEPS.knob.help}; default {STEPS.default}")
+    parser.add_argument("--out", help="default: the data set's place among the shipped ones")
+    parser.add_argument("--bf16", action="store_true", help="train in bf16, which is faster where the hardware has it")
+    parser.add_argument("--device", default="cpu")
+    add_knobs(parser, OPTIONS)
     add_registry_knobs(parser, DATASETS)
 
 
 def run(args: argparse.Namespace) -> None:
-    steps = STEPS.check(args.steps)
-    settings = DATASETS["shapes"].settings(given_of(args, DATASETS))
-    data = DATASETS["shapes"].fn(**settings)
+    steps, batch, distinct, width = (k.check(getattr(args, k.name) or k.default) for k in OPTIONS)
+    of = judges.Field(args.dataset, given_of(args, DATASETS), _whole(args.dataset, args.whole))
+    out = Path(args.out or judges.FOLDER / f"{args.dataset}.safetensors")
+    files.check_writable(out)
     begin = time.perf_counter()
-    *_, (_, _, judge) = tqdm(judges.train_judge(data, steps), total=steps, unit="step", disable=None)
+    training = judges.train_judge(
+        of, steps, batch, distinct=distinct, width=width, bf16=args.bf16, device=device(args.device)
+    )
+    *_, (_, _, judge) = tqdm(training, total=steps, unit="step", disable=None)
     record = {
-        "data": settings,
-        "images": steps * 64,
+        "dataset": of.dataset,
+        "data": of.settings,
+        "ranges": of.ranges,
+        "images": steps * batch,
+        "distinct": min(distinct or steps * batch, steps * batch),
         "wall_seconds": round(time.perf_counter() - begin),
         "threads": torch.get_num_threads(),
         "command": "python -m pf_core " + shlex.join(sys.argv[1:]),
         "versions": versions(),
-        "held_out_accuracy": judges.accuracy(judge, data, 10_000),
     }
-    judges.save(Path(args.out), judge, record)
-    held_out = record["held_out_accuracy"]
-    seen = f"shape {held_out['shape']:.2%}, texture {held_out['texture']:.2%}"
-    print(f"{args.out}: {seen} of {held_out['images']} held-out images.")
+    judges.save(out, judge, record)
+    judge, _ = judges.load(out)  # as it is on disk, rounded
+    record["held_out_accuracy"] = judges.accuracy(judge, of, TESTED)
+    record["at_the_ends"] = [
+        ends | judges.accuracy(judge, judges.Field(of.dataset, of.settings | ends), TESTED // 5)
+        for ends in (of.corners() if of.ranges else ())
+    ]
+    judges.save(out, judge, record)
+    print(f"{out}: {_said(record['held_out_accuracy'], of)} held-out images.")
+    for ends in record["at_the_ends"]:
+        print("  at " + ", ".join(f"{k} {ends[k]:g}" for k in of.ranges) + f": {_said(ends, of)}")
+
+
+def _said(accuracy: dict, of: judges.Field) -> str:
+    return ", ".join(f"{name} {accuracy[name]:.2%}" for name in of.heads) + f" of {accuracy['images']}"
+
+
+def _whole(dataset: str, names: str) -> dict[str, tuple[float, float]]:
+    """'variety' -> {'variety': (0.0, 1.0)}. Raises InputError."""
+    knobs, ranges = DATASETS[dataset].knobs, {}
+    for name in filter(None, (n.strip().replace("-", "_") for n in names.split(","))):
+        if name not in knobs or knobs[name].type is not float:
+            known = ", ".join(n for n, k in knobs.items() if k.type is float) or "none"
+            raise InputError(f"--whole takes settings of {dataset} that are numbers ({known}), not {name!r:.60}.")
+        ranges[name] = (float(knobs[name].knob.low), float(knobs[name].knob.high))
+    return ranges

@@ -1,9 +1,10 @@
 """report: a Markdown table of evaluation files, as the README holds it."""
 
 import argparse
-import json
 from pathlib import Path
+from typing import Any
 
+from pf_core import bounded
 from pf_core.errors import InputError
 
 COLUMNS = "| network | sampler | guidance | NFE | images | asked class | Frechet distance | precision | recall |"
@@ -19,12 +20,20 @@ def run(args: argparse.Namespace) -> None:
 
 def table(folder: Path) -> str:
     """One row a file, real images first, then by network, guidance, NFE and sampler. InputError if there is none."""
-    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    found = [result for result in found if "accuracy" in result]
+    found = [_read(path) for path in sorted(folder.glob("*.json"))]
+    found = [result for result in found if isinstance(result, dict) and "accuracy" in result]
     if not found:
         raise InputError(f"There are no evaluation files in {folder}.")
     rows = [COLUMNS, "|" + "---|" * (COLUMNS.count("|") - 1)]
     return "\n".join(rows + [_row(result) for result in sorted(found, key=_order)])
+
+
+def _read(path: Path) -> Any:
+    """Raises InputError."""
+    try:
+        return bounded.read_json(path)
+    except (ValueError, OSError) as e:
+        raise InputError(f"{path} cannot be read ({e}): mend it or take it away.") from None
 
 
 def _order(result: dict) -> tuple:

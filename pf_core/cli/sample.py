@@ -2,16 +2,18 @@
 
 import argparse
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from tqdm import tqdm
 
-from pf_core import files
+from pf_core import bounded, files
 from pf_core.cli.common import add_registry_knobs, device, given_of, interval, seeds
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
+from pf_core.models.conditioning import ClassLabels
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.export import check_suffix, export, read_recipe
 from pf_core.sampling.run import Run, SampleSpec
@@ -24,7 +26,11 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampler", help=", ".join(SAMPLERS))
     parser.add_argument("--nfe", help="budget of network evaluations an image; default 64")
     parser.add_argument("--steps", help="outer steps, instead of --nfe")
-    parser.add_argument("--label", help="class name or index, or one an image, comma-separated; default: none")
+    parser.add_argument(
+        "--label",
+        help="class name or index, or one an image, comma-separated (a name with a comma in double quotes); "
+        "default: none",
+    )
     parser.add_argument("--cfg-scale", help="classifier-free guidance; 1 is off")
     parser.add_argument("--guidance-interval", metavar="LO,HI", help="guide only patches with t in [LO, HI]")
     parser.add_argument("--seeds", help="one an image: 0-15, or 1,4,9; default 0")
@@ -58,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
     check_suffix(args.out, args.sheet)
     spec = _from_recipe(args) if args.recipe else from_flags(args)
     bundle = checkpoint.load(spec.checkpoint, device(args.device))
+    spec = spec if args.recipe else with_labels(spec, args, bundle.conditioner)
     x0 = _noise(spec, args.recipe)
     job = Run(bundle, spec, x0, _edit_images(args.recipe))
     trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
@@ -81,13 +88,17 @@ def from_flags(args: argparse.Namespace) -> SampleSpec:
         settings=given_of(args, SAMPLERS),
         nfe=args.nfe,
         steps=args.steps,
-        labels=[label.strip() for label in args.label.split(",")] if args.label is not None else [None],
         cfg_scale=1.0 if args.cfg_scale is None else args.cfg_scale,
         guidance_interval=interval(args.guidance_interval),
         seeds=seeds("0" if args.seeds is None else args.seeds),
         precision="fp32" if args.precision is None else args.precision,
         noise=None if (noise := getattr(args, "noise", None)) is None else {"file": noise, "sha256": _digest(noise)},
     )
+
+
+def with_labels(spec: SampleSpec, args: argparse.Namespace, classes: ClassLabels) -> SampleSpec:
+    """The recipe with the classes that --label names: only the network knows where one of them ends."""
+    return spec if args.label is None else replace(spec, labels=classes.split(args.label))
 
 
 def _from_recipe(args: argparse.Namespace) -> SampleSpec:
@@ -117,9 +128,9 @@ def _noise(spec: SampleSpec, recipe: str | None) -> torch.Tensor | None:
     if not carried and _digest(path) != spec.noise.get("sha256"):
         raise InputError(f"{path} is not the noise this recipe was made with.")
     try:
-        with safe_open(path, framework="pt") as f:
+        with bounded.tensors(path) as f:
             return f.get_tensor("x0")
-    except (SafetensorError, OSError):
+    except (SafetensorError, ValueError, OSError):
         raise InputError(f"{path} holds no tensor x0: give a safetensors file with x0 (B, C, H, W).") from None
 
 
@@ -127,7 +138,7 @@ def _edit_images(recipe: str | None) -> torch.Tensor | None:
     """The pictures that a recipe's edits paint with, where its file carries them."""
     if not _carries_tensors(recipe):
         return None
-    with safe_open(recipe, framework="pt") as f:  # it was read as a recipe already
+    with bounded.tensors(recipe) as f:  # it was read as a recipe already
         return f.get_tensor("edit_images") if "edit_images" in f.keys() else None
 
 

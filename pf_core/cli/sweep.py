@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from pf_core import files
 from pf_core.cli.common import device
-from pf_core.cli.sample import add_recipe_flags, from_flags
+from pf_core.cli.sample import add_recipe_flags, from_flags, with_labels
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.presets import EQUAL_NFE
@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _from_flags(args: argparse.Namespace, load: Load) -> Sweep:
     base, axes = _typed(from_flags(args)), {}
+    if args.label is not None:
+        base = with_labels(base, args, load(base.checkpoint).conditioner)
     for text in args.axis or []:
         name, equals, values = text.partition("=")
         name = name.strip().lstrip("-").replace("-", "_")

@@ -24,7 +24,7 @@ from pf_core.toy.benchmark import race
 from pf_core.toy.data import TOYS
 from pf_core.toy.experiment import DRAWN, ToyConfig, ToyState, figure5_data, trajectories
 from pf_core.toy.metrics import measure
-from pf_core.toy.points import fit_points, read_points
+from pf_core.toy.points import fitted_points
 
 PICTURES = (".png", ".pdf", ".svg")
 MAX_FILE = 20 * 2**20
@@ -98,6 +98,7 @@ def check_out(out: str | None) -> None:
     if out is None:
         return
     path = Path(out)
+    files.check_names(path)
     if path.suffix not in (*PICTURES, ".json"):
         raise InputError(f"--out must end in .png, .pdf, .svg or .json, not {path.name!r}.")
     folder = next(p for p in path.absolute().parents if p.exists())
@@ -110,11 +111,9 @@ def load_points(name: str):
     try:
         if os.path.getsize(name) > MAX_FILE:
             raise InputError(f"{name} is larger than {MAX_FILE // 2**20} MB: give fewer points.")
-        found, sentence = fit_points(read_points(Path(name).read_text(encoding="utf-8")))
+        found, sentence = fitted_points(Path(name).read_bytes(), name)
     except OSError as e:
         raise InputError(f"Cannot read {name}: {e.strerror}.") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{name} is not a text file.") from None
     if sentence:
         print(sentence, file=sys.stderr)
     return found

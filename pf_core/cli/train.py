@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help=f"network size: {', '.join(PRESETS)}; default {NAMES['model']}")
     parser.add_argument("--no-difficulty", action="store_true", help="the SiT baseline: no log-variance channel")
     parser.add_argument("--init", help="start from these weights: a shipped name or a file")
-    parser.add_argument("--out", required=True, help="folder of the run; the weights are DIR/NAME.safetensors")
+    parser.add_argument("--out", required=True, help="folder of the run; the weights are in it, network.safetensors")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, exactly where it was saved")
     parser.add_argument("--measure", action="store_true", help="take a few steps, print what it will cost as JSON")
     parser.add_argument("--tensorboard", action="store_true", help="log for TensorBoard too, in DIR/tensorboard")
@@ -77,7 +78,13 @@ def run(args: argparse.Namespace) -> None:
     # a resumed run's own words are "--resume": what repeats it from the start is its recipe
     words = ["train", *plans.command(recipe, args.out, intervals)] if args.resume else sys.argv[1:]
     command = "python -m pf_core " + shlex.join(words)
-    _follow(execute(folder, args.resume, recipe, intervals, command, tensorboard), folder, recipe)
+    _follow(execute(folder, args.resume, recipe, intervals, command, tensorboard, _compass), folder, recipe)
+
+
+def _compass(*of: Any) -> dict[str, Any]:
+    from pf_core.evaluation.studies.probe_gain import along  # here, as most trainings need not wait for it
+
+    return along(*of)
 
 
 def _follow(steps: Iterator[TrainStep], folder: RunFolder, recipe: TrainRecipe) -> None:
@@ -97,7 +104,7 @@ def _follow(steps: Iterator[TrainStep], folder: RunFolder, recipe: TrainRecipe) 
     bar.close()
     status = folder.status()
     if status and status.state == "finished":
-        print(f"{folder.weights}: {recipe.config.steps} steps of {recipe.config.batch_size} images.")
+        print(f"{folder.network}: {recipe.config.steps} steps of {recipe.config.batch_size} images.")
     elif status:
         print(f"{status.message} Go on with --resume --out {shlex.quote(str(folder.path))}.")
 
@@ -125,6 +132,16 @@ def _begun(folder: RunFolder, args: argparse.Namespace) -> TrainRecipe:
     return recipe
 
 
+def _name_of(out: Path) -> str:
+    """The run's name. Raises InputError for one that no list of runs would show and that no network opens by."""
+    if not re.fullmatch(checkpoint.RUN_NAME, out.name):
+        raise InputError(
+            f"--out ends in {out.name[:80]!r}, which is no name for a run: letters, digits, dots, dashes and "
+            "underscores, 1 to 64 of them, a letter or digit first."
+        )
+    return out.name
+
+
 def _config(args: argparse.Namespace) -> dict[str, Any]:
     return checked(TrainConfig, given(args, parameters(TrainConfig).values()))
 
@@ -143,6 +160,9 @@ def _recipe(args: argparse.Namespace) -> TrainRecipe:
         checkpoint.find(args.init)
     if not Path(args.out).name:
         raise InputError("--out must name a folder, such as runs/first.")
+    if not args.measure:
+        files.check_names(args.out)
+        _name_of(Path(args.out))
     return TrainRecipe(
         dataset, data, model, shape, not args.no_difficulty, args.init,
         TrainConfig(**config, timesteps=times, timestep_settings=timesteps),

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pf_core.data.splits import PUBLISHED
 from pf_core.registry import Knob
 
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "heart", "cross", "ring", "crescent", "arrow")
@@ -59,6 +60,8 @@ class shapes:  # noqa: N801 (a registry's names are its functions' and classes' 
 
     names = list(SHAPES)
     channels = 3
+    heads = {"shape": SHAPES, "texture": TEXTURES}  # what a judge names: the class, and fields of Attributes
+    published = PUBLISHED
     regions, easy, hard = REGIONS, ("background",), ("outline", "texture")
 
     def __init__(

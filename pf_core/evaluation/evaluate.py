@@ -1,10 +1,11 @@
-"""How good what a network draws is, by a judge: sharded, resumable, every number with its bootstrap interval."""
+"""How good what a network draws is, by the judge of its data set: sharded, resumable, every number with its bootstrap
+interval. Nothing here knows a data set: what a judge names is in its header, the first of it being the class."""
 
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from pf_core import files
-from pf_core.data.shapes import shapes
+from pf_core.data import DATASETS
+from pf_core.data.splits import REAL, references_of
 from pf_core.errors import InputError
-from pf_core.evaluation.judges import shapes as judges
+from pf_core.evaluation import judges
 from pf_core.evaluation.metrics import bootstrap, interval_of_mean, moments, moments_distance, precision_recall
+from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.trajectory import Trajectory, follow
@@ -31,21 +34,29 @@ def shards(spec: SampleSpec, seeds: Sequence[int], classes: int) -> list[SampleS
     return [replace(spec, seeds=part, labels=[s % classes if classes else None for s in part]) for part in parts]
 
 
-def draw(bundle: Bundle, parts: list[SampleSpec], folder: Path) -> Iterator[dict[str, Any]]:
-    """Each shard, drawn or read back from `folder`, as a dict: what the judge saw (shape, texture, features), the
-    classes asked for (labels, -1: none), nfe, steps, forwards, seconds. Raises InputError for a network that draws
-    what the judge does not know."""
-    check(bundle)
-    judge, _ = judges.load()
+def judge_of(bundle: Bundle) -> Path:
+    """The file of the judge that knows what a network draws. Raises InputError, one sentence, where there is none."""
+    dataset, settings = checkpoint.data_settings(bundle)
+    if len(set(bundle.shape[1:])) > 1:
+        raise InputError(f"Judges know square images; {bundle.name} draws {bundle.shape[2]}x{bundle.shape[1]}.")
+    return judges.find(dataset, settings, bundle.shape[-1])
+
+
+def draw(bundle: Bundle, parts: list[SampleSpec], folder: Path, judge: Path | None = None) -> Iterator[dict[str, Any]]:
+    """Each shard, drawn or read back from `folder`, as a dict: what the judge saw (features, and under each name in
+    `heads` its probabilities), the classes asked for (labels, -1: none), nfe, steps, forwards, seconds. Raises
+    InputError where no judge knows what the network draws."""
+    path_of_judge = judge or judge_of(bundle)
+    seer, _ = judges.load(path_of_judge)
     for part in parts:
         run = Run(bundle, part)
-        path = folder / f"{_key(run.spec)}.safetensors"
+        path = folder / f"{_key(run.spec, path_of_judge)}.safetensors"
         if (done := _read(path)) is None:
             trajectory = Trajectory(bundle.grid, run.spec.to_dict(), run.x0)
             for _ in follow(run, trajectory):
                 trajectory.frames.clear()  # only the end is judged
-            seen = judge.judge(bundle.codec.decode(trajectory.x1))
-            tensors = {"shape": seen.shape, "texture": seen.texture, "features": seen.features}
+            seen = seer.judge(bundle.codec.decode(trajectory.x1))
+            tensors = {**seen.probabilities, "features": seen.features}
             facts = {
                 "seconds": trajectory.seconds,
                 "forwards": run.forwards,
@@ -59,20 +70,32 @@ def draw(bundle: Bundle, parts: list[SampleSpec], folder: Path) -> Iterator[dict
         yield (
             {k: v.numpy() for k, v in tensors.items()}
             | facts
-            | {"labels": np.array([-1 if a is None else bundle.conditioner.index(a) for a in run.spec.labels])}
+            | {"labels": np.array([_judged(bundle, a) for a in run.spec.labels])}
+            | {"heads": list(seer.choices)}
         )
 
 
-def check(bundle: Bundle) -> None:
-    """Raises InputError for a network that draws what the judge does not know."""
-    dataset = bundle.training.get("recipe", {}).get("dataset", "shapes")
-    if dataset != "shapes" or bundle.shape != (3, 32, 32):
-        size = "x".join(map(str, bundle.shape))
-        raise InputError(f"The judge knows `shapes` of 3x32x32; {bundle.name} draws {dataset} of {size}.")
+def _judged(bundle: Bundle, asked: str | None) -> int:
+    """The data set's, and so the judge's, number of a class that a network was asked for, by its name; -1 for none.
+    Raises InputError for a class that the data set lacks."""
+    if asked is None or not bundle.conditioner.names:
+        return -1 if asked is None else bundle.conditioner.index(asked)
+    names = list(checkpoint.data_of(bundle).names)
+    if asked not in names:
+        raise InputError(f"The judge knows no class {asked!r}: its classes are {', '.join(names)}.")
+    return names.index(asked)
 
 
-def _key(spec: SampleSpec) -> str:
-    return hashlib.sha256(json.dumps(spec.to_dict(), sort_keys=True).encode()).hexdigest()[:20]
+def _key(spec: SampleSpec, judge: Path) -> str:
+    told = json.dumps(spec.to_dict(), sort_keys=True)
+    if judge.stem != "shapes":  # the first judge's shards were named before there were others
+        told += _digest(judge, judge.stat().st_mtime_ns)
+    return hashlib.sha256(told.encode()).hexdigest()[:20]
+
+
+@lru_cache(maxsize=8)
+def _digest(path: Path, modified: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _read(path: Path) -> tuple[dict, dict] | None:
@@ -83,15 +106,14 @@ def _read(path: Path) -> tuple[dict, dict] | None:
         return None
 
 
-def summarise(parts: list[dict[str, Any]], data: shapes) -> dict[str, Any]:
-    """All numbers of an evaluation; each measured one as {"value", "interval"}: 95%, bootstrap over images, and over
-    shards for the median wall time an image."""
-    shape, features, labels = (np.concatenate([p[k] for p in parts]) for k in ("shape", "features", "labels"))
-    texture = np.concatenate([p["texture"] for p in parts])
-    facts = {k: parts[0][k] for k in ("nfe", "steps")}
-    facts["forwards"] = parts[0]["forwards"]
+def summarise(parts: list[dict[str, Any]], real: np.ndarray) -> dict[str, Any]:
+    """All numbers of an evaluation against the features of real images (see `references`); each measured one as
+    {"value", "interval"}: 95%, bootstrap over images, and over shards for the median wall time an image."""
+    heads = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]["heads"]}
+    features, labels = (np.concatenate([p[k] for p in parts]) for k in ("features", "labels"))
+    facts = {k: parts[0][k] for k in ("nfe", "steps", "forwards")}
     seconds = np.array([p["seconds"] / len(p["labels"]) for p in parts])
-    return facts | compare(shape, texture, features, labels, data) | {"seconds_per_image": _median(seconds)}
+    return facts | compare(heads, features, labels, real) | {"seconds_per_image": _median(seconds)}
 
 
 def _median(values: np.ndarray) -> dict[str, Any]:
@@ -99,19 +121,22 @@ def _median(values: np.ndarray) -> dict[str, Any]:
     return {"value": float(np.median(values)), "interval": [max(low, 0.0), high]}
 
 
-def compare(
-    shape: np.ndarray, texture: np.ndarray, features: np.ndarray, labels: np.ndarray, data: shapes
-) -> dict[str, Any]:
-    """Judged images against real ones; precision and recall of the first REFERENCES, as they compare all pairs.
-    Their intervals resample both sets, which older files did not: `resampled` says so."""
-    real = _real_features(data.size, data.variety, data.series)
+def compare(heads: dict[str, np.ndarray], features: np.ndarray, labels: np.ndarray, real: np.ndarray) -> dict[str, Any]:
+    """Judged images (M of them) against real ones' features (REFERENCES, D).
+
+    heads: probabilities (M, choices) by name, the first of the class; labels (M,), -1 where none was asked for.
+    Accuracy of the class asked for; of every head its confidence, the mean of the largest probability; the Frechet
+    distance; precision and recall of the first REFERENCES, as they compare all pairs. Their intervals resample both
+    sets, which older files did not: `resampled` says so.
+    """
     reference, count, classed = moments(real), len(features), labels >= 0
     low, high = bootstrap(lambda i: moments_distance(moments(features[i]), reference), count)
     precision, recall = precision_recall(features[:REFERENCES], real[: max(count, 100)])
+    asked = next(iter(heads.values()))
     return {
         "images": count,
-        "accuracy": interval_of_mean((shape.argmax(1) == labels)[classed]) if classed.any() else None,
-        "texture_confidence": interval_of_mean(texture.max(1)),
+        "accuracy": interval_of_mean((asked.argmax(1) == labels)[classed]) if classed.any() else None,
+        **{f"{name}_confidence": interval_of_mean(values.max(1)) for name, values in heads.items()},
         "frechet": {"value": moments_distance(moments(features), reference), "interval": [low, high]},
         "precision": precision,
         "recall": recall,
@@ -119,26 +144,37 @@ def compare(
     }
 
 
-def reference(data: shapes) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance of held-out real images in the judge's features."""
-    return moments(_real_features(data.size, data.variety, data.series))
+def references(bundle: Bundle, split: str = "evaluation", judge: Path | None = None) -> np.ndarray:
+    """(REFERENCES, D) features, in the judge's eyes, of real images of the network's data set that it never saw."""
+    dataset, settings = checkpoint.data_settings(bundle)
+    return real_features(judge or judge_of(bundle), dataset, settings, split)
 
 
-@cache
-def _real_features(size: int, variety: float, series: int) -> np.ndarray:
-    """(REFERENCES, 64) features of held-out real images, computed once a process."""
-    data = shapes(size=size, variety=variety, series=series)
-    return (
-        judges.load()[0].judge(data.batch(range(judges.HELD_OUT, judges.HELD_OUT + REFERENCES)).images).features.numpy()
-    )
+def real_features(judge: Path, dataset: str, settings: dict[str, Any], split: str = "evaluation") -> np.ndarray:
+    """The same of a data set; computed once a process."""
+    key = json.dumps(settings, sort_keys=True)
+    return _real_features(judge, judge.stat().st_mtime_ns, dataset, key, split, REFERENCES)
 
 
-def real_against_real(count: int, data: shapes, first: int = judges.HELD_OUT + 10 * REFERENCES) -> dict[str, Any]:
+@lru_cache(maxsize=8)
+def _real_features(judge: Path, modified: int, dataset: str, settings: str, split: str, count: int) -> np.ndarray:
+    data, seer = DATASETS[dataset].fn(**json.loads(settings)), judges.load(judge)[0]
+    indices = references_of(split).first(count)
+    parts = [seer.judge(data.batch(indices[i : i + 500]).images).features for i in range(0, count, 500)]
+    return np.concatenate([part.numpy() for part in parts])
+
+
+def real_against_real(
+    count: int, dataset: str = "shapes", settings: dict[str, Any] = {}, first: int = REAL.start
+) -> dict[str, Any]:
     """The same numbers for real images that nothing was fitted to: the best that a generator can reach."""
-    judge, _ = judges.load()
-    sample = data.batch(range(first, first + count))
-    seen = judge.judge(sample.images)
-    return compare(seen.shape.numpy(), seen.texture.numpy(), seen.features.numpy(), sample.labels.numpy(), data)
+    settings = DATASETS[dataset].settings(settings)
+    path = judges.find(dataset, settings)
+    sample = DATASETS[dataset].fn(**settings).batch(range(first, first + count))
+    seen = judges.load(path)[0].judge(sample.images)
+    heads = {name: values.numpy() for name, values in seen.probabilities.items()}
+    real = real_features(path, dataset, settings)
+    return compare(heads, seen.features.numpy(), sample.labels.numpy(), real)
 
 
 def write(path: str | Path, result: dict[str, Any]) -> None:

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from pf_core import flow
 from pf_core.data import DATASETS
+from pf_core.data.splits import HELD_OUT
 from pf_core.models.checkpoint import Bundle
 from pf_core.patches import PatchGrid
 from pf_core.timesteps import TIMESTEPS
 from pf_core.timesteps.preview import Draws, draws
-from pf_core.training.loop import HELD_OUT
 from pf_core.types import PatchTime
 
 DATASET, ITEM, NOISE_SEED = "shapes", HELD_OUT + 38, 7
@@ -47,15 +47,15 @@ def all_draws(n: int, shown: int) -> dict[str, Draws]:
     return {name: draws(name, n, shown=shown) for name in TIMESTEPS}
 
 
-def flat(grid: PatchGrid) -> Tensor:
-    """(K, N): all patches at one time, for each of TIMES."""
-    return torch.tensor(TIMES)[:, None].expand(-1, grid.n)
+def flat(grid: PatchGrid) -> PatchTime:
+    """Of (K, N): all patches at one time, for each of TIMES."""
+    return PatchTime.shared(torch.tensor(TIMES), grid.n)
 
 
-def leaning(grid: PatchGrid) -> Tensor:
-    """(K, N): the left of the image behind, the right ahead by LEAN, around each of TIMES; clamped to [0, 1]."""
+def leaning(grid: PatchGrid) -> PatchTime:
+    """Of (K, N): the left of the image behind, the right ahead by LEAN, around each of TIMES; clamped to [0, 1]."""
     across = torch.linspace(-LEAN, LEAN, grid.cols).repeat(grid.rows)
-    return (torch.tensor(TIMES)[:, None] + across).clamp(0, 1)
+    return PatchTime.dense((torch.tensor(TIMES)[:, None] + across).clamp(0, 1))
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,11 @@ class Glimpse:
 
 
 @torch.inference_mode()
-def glimpse(bundle: Bundle, seen: Picture, t: Tensor) -> Glimpse:
-    """What a network says of the picture at timestep maps t (K, N)."""
-    grid, k = bundle.grid, len(t)
-    x0, x1, t = (v.expand(k, *v.shape[1:]).to(bundle.device) for v in (seen.x0, seen.x1, t))
-    x = flow.interpolate(x0, x1, t, grid)
-    cond = bundle.conditioner.encode([seen.label] * k, bundle.device)
-    said = bundle.model(x, PatchTime.of(t), cond)
-    error = grid.to_patches((flow.velocity(x0, x1) - said.v).square()).sqrt()
-    sigma = None if said.logvar is None else flow.difficulty(said.logvar, grid).sqrt()
-    return Glimpse(flow.predict_x1(x, said.v, t, grid), sigma, error)
+def glimpse(bundle: Bundle, seen: Picture, t: PatchTime) -> Glimpse:
+    """What a network says of the picture at K timestep maps."""
+    k = len(t.levels)
+    x0, x1 = (v.expand(k, *v.shape[1:]).to(bundle.device) for v in (seen.x0, seen.x1))
+    cond = bundle.conditioner.encode([seen.name if bundle.conditioner.names else seen.label] * k, bundle.device)
+    look = flow.evaluate_at(bundle.model, x0, x1, t.map(lambda v: v.to(bundle.device)), cond, bundle.grid)
+    sigma = None if look.difficulty is None else look.difficulty.sqrt()
+    return Glimpse(look.x1_hat, sigma, look.error.sqrt())

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from pf_core import flow
 from pf_core.data import DATASETS
+from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
 from pf_core.evaluation.metrics import spearman
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.oracle import Oracle
-from pf_core.training.loop import HELD_OUT
 from pf_core.types import PatchTime
 
 FIT = 1.5  # a mean predicted square within this factor of the true one is called right
@@ -66,16 +66,12 @@ def look(bundle: Bundle, x1: Tensor, t: Tensor, *, label: str | int | None = Non
     if t.shape != (grid.n,) or not ((t >= 0) & (t <= 1)).all():  # NaN is neither
         raise InputError(f"Give a time in [0, 1] for each of {grid.n} patches.")
     x0 = bundle.source.draw([seed], bundle.shape)
-    xt = flow.interpolate(x0, x1[None], t[None], grid).to(device)
-    cond = bundle.conditioner.encode([label], device)
-    seen = bundle.model(xt, PatchTime.dense(t[None].to(device)), cond)
-    v, xt = seen.v_cond.float().cpu(), xt.cpu()
-    error = grid.to_patches((flow.velocity(x0, x1[None]) - v).square())[0].sqrt()
-    sigma = None
-    if bundle.predicts_difficulty:
-        sigma = flow.difficulty(seen.logvar_cond, grid)[0].sqrt().cpu()
+    cond, times = bundle.conditioner.encode([label], device), PatchTime.dense(t[None].to(device))
+    seen = flow.evaluate_at(bundle.model, x0.to(device), x1[None].to(device), times, cond, grid)
+    error = seen.error[0].sqrt().cpu()
+    sigma = seen.difficulty[0].sqrt().cpu() if bundle.predicts_difficulty else None
     rank, ratio = (None, None) if sigma is None else compared(sigma, error)
-    return Look(x0[0], x1, xt[0], flow.predict_x1(xt, v, t[None], grid)[0], t, error, sigma, rank, ratio)
+    return Look(x0[0], x1, seen.xt[0].cpu(), seen.x1_hat[0].float().cpu(), t, error, sigma, rank, ratio)
 
 
 def compared(sigma: Tensor, error: Tensor) -> tuple[float | None, float]:
@@ -132,8 +128,12 @@ def data_picture(bundle: Bundle, index: int) -> Item:
         raise InputError(f"Choose an image of {name} from 0 to {count - 1}, not {index}.")
     sample = data.batch([first + index])
     x1 = bundle.codec.encode(sample.images.to(bundle.device))[0].cpu()
-    label = bundle.conditioner.name(int(sample.labels[0])) if bundle.conditioner.num_classes else None
-    return Item(x1, label, f"Image {index} of {name}, {kind}.")
+    about = f"Image {index} of {name}, {kind}."
+    try:
+        found = bundle.conditioner.of_data(sample.labels, data.names)
+    except InputError:
+        return Item(x1, None, f"{about} {bundle.name} has no class {data.names[int(sample.labels[0])]!r}, as this is.")
+    return Item(x1, bundle.conditioner.asked(int(found[0])), about)
 
 
 def knows(bundle: Bundle, x1: Tensor) -> bool:

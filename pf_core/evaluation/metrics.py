@@ -1,9 +1,13 @@
 """Distances between sets of images and the uncertainty of numbers: plain functions of arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
+
+REPEATS = 200  # resamples of a bootstrap, unless told otherwise
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -62,18 +66,50 @@ def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def bootstrap(
-    statistic: Callable[[np.ndarray], float], count: int, repeats: int = 200, level: float = 0.95, seed: int = 0
+    statistic: Callable[[np.ndarray], float], count: int, repeats: int | None = None, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
     """Interval of statistic(indices) over resamples, with replacement, of `count` items.
 
     Percentiles of the resamples' deviation from their own mean, about the statistic of all items: resampling repeats
     items, which pushes distances between sets up, and that push is no part of the uncertainty.
     """
-    rng = np.random.default_rng(seed)
-    values = np.array([statistic(rng.integers(0, count, count)) for _ in range(repeats)])
-    tail = 100 * (1 - level) / 2
-    low, high = np.percentile(values - values.mean(), [tail, 100 - tail]) + statistic(np.arange(count))
-    return float(low), float(high)
+    return Resampled.of(statistic, count, repeats, seed).interval(level)
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A statistic of all items, and of resamples of them (R,), which are the same for all statistics of as many items:
+    the difference of two is paired. For bootstraps of what is dear: each statistic is computed once."""
+
+    value: float
+    values: np.ndarray
+
+    @classmethod
+    def of(
+        cls, statistic: Callable[[np.ndarray], float], count: int, repeats: int | None = None, seed: int = 0
+    ) -> "Resampled":
+        rng = np.random.default_rng(seed)
+        values = np.array([statistic(rng.integers(0, count, count)) for _ in range(repeats or REPEATS)])
+        return cls(float(statistic(np.arange(count))), values)
+
+    def __sub__(self, other: "Resampled") -> "Resampled":
+        return Resampled(self.value - other.value, self.values - other.values)
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """See `bootstrap`."""
+        tail = 100 * (1 - level) / 2
+        low, high = np.percentile(self.values - self.values.mean(), [tail, 100 - tail]) + self.value
+        return float(low), float(high)
+
+    def measured(self) -> dict[str, Any]:
+        """{"value", "interval"}, 95%."""
+        return {"value": self.value, "interval": list(self.interval())}
+
+
+def with_intervals(statistics: Mapping[str, Callable[[np.ndarray], float]], count: int) -> dict[str, dict]:
+    """name -> {"value", "interval"}: each a function of the indices of images, 95% by bootstrap over `count` of them;
+    all resample the same images, so that differences are paired."""
+    return {name: Resampled.of(of, count).measured() for name, of in statistics.items()}
 
 
 def interval_of_mean(values: np.ndarray, **options) -> dict[str, float | list[float]]:

@@ -4,16 +4,18 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from pf_core import files
+from pf_core import bounded, files
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.flow import STANDARD_NORMAL, Source
@@ -29,6 +31,9 @@ FOLDER = Path(os.environ.get("PATCH_FORCING_CHECKPOINTS") or Path(__file__).reso
 RUNS = Path(os.environ.get("PATCH_FORCING_RUNS") or Path(__file__).resolve().parents[2] / "runs")
 RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # never hidden, never a way out of RUNS
 _RUN = re.compile(rf"runs/({RUN_NAME})(?:@(\d{{1,9}}))?")
+NETWORK = "network.safetensors"  # in a run's folder: its newest network
+OLD_NETWORK = "latest.safetensors"  # an unfinished run's, in folders of the first versions; a finished one's is NAME
+RESERVED = ("network", "latest", "state", "start")  # NAMEs whose NAME.safetensors is another file of the folder
 HEADER = "patch_forcing"  # the header's one entry: JSON of format, model, classes, codec, source, training
 FORMAT = 1
 
@@ -79,8 +84,45 @@ ORACLES = {
 
 
 def files_here() -> list[str]:
-    """The shipped networks with a file, by name."""
-    return sorted(p.stem for p in FOLDER.glob("*.safetensors"))
+    """The shipped networks with a file that can be read, by name."""
+    return [path.stem for path in _shipped() if _damage(path) is None]
+
+
+def unreadable() -> dict[str, str]:
+    """Names of shipped files that cannot be read, with the reason as a sentence: they are left out of every list."""
+    return {path.stem: reason for path in _shipped() if (reason := _damage(path)) is not None}
+
+
+def _shipped() -> list[Path]:
+    return sorted(FOLDER.glob("*.safetensors"))
+
+
+CHECKED_WHOLE = 64 * 2**20  # bytes of a file whose weights are looked at before it is listed
+
+
+def _damage(path: Path) -> str | None:
+    """Why a file cannot be used, as far as its header and, unless it is large, its weights tell; None if it can."""
+    try:
+        stat = path.stat()
+    except OSError as e:
+        return f"{path} cannot be read ({e.strerror or e})."
+    return _damage_of(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=256)
+def _damage_of(path: Path, written: int, size: int) -> str | None:
+    try:
+        header, weights = _open(path, with_types=True)
+        with _fitting(path):
+            with torch.device("meta"):
+                model = SiT(SiTConfig(**header["model"]))
+            model.load_state_dict({k: torch.empty(shape, device="meta") for k, shape in weights.items()}, assign=True)
+            _parts(header, model)
+            if size <= CHECKED_WHOLE:
+                _check_finite(_open(path, with_weights=True)[1])
+    except InputError as e:
+        return str(e)
+    return None
 
 
 def names() -> list[str]:
@@ -96,12 +138,41 @@ def is_run(name: str) -> bool:
 
 def run_names() -> list[str]:
     """The training runs that have a network to open, as "runs/NAME", the newest first."""
-    found = [p.parent for pattern in ("latest", "*") for p in RUNS.glob(f"*/{pattern}.safetensors") if _of_run(p)]
-    return [f"runs/{p.name}" for p in dict.fromkeys(sorted(found, key=lambda p: p.stat().st_mtime, reverse=True))]
+    folders = [p for p in RUNS.glob("*") if is_run(f"runs/{p.name}") and not p.is_symlink()]
+    found = [path for folder in folders if (path := newest_network(folder))]
+    return [f"runs/{p.parent.name}" for p in sorted(found, key=_mtime, reverse=True)]
 
 
-def _of_run(path: Path) -> bool:
-    return path.stem in ("latest", path.parent.name) and is_run(f"runs/{path.parent.name}")
+def _mtime(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def newest_network(folder: Path) -> Path | None:
+    """The file of a run's newest network, whatever version of this project wrote the folder; None if it has none."""
+    names = [NETWORK, f"{folder.name}.safetensors", OLD_NETWORK]
+    if folder.name.casefold() == "start":  # before the end its own name is that of the network it was forked from
+        names = [NETWORK, OLD_NETWORK, names[1]]
+    return next((folder / name for name in dict.fromkeys(names) if _is_network(folder / name)), None)
+
+
+def _is_network(path: Path) -> bool:
+    """A file's name says what it is, except for a run that is called as one of its own files: there its header does."""
+    if not path.is_file() or path.is_symlink():
+        return False
+    if path.name == NETWORK or path.stem.casefold() not in RESERVED or path.stem != path.parent.name:
+        return True
+    try:
+        training = read_header(path).get("training")
+    except InputError:
+        return False
+    if path.stem.casefold() != "start":
+        return True
+    recipe = training.get("recipe") if isinstance(training, dict) else None
+    config = files.read_json(path.parent / "config.json")  # a fork begins from start.safetensors, and says so
+    return not config.get("init") or (isinstance(recipe, dict) and recipe.get("init") == config["init"])
 
 
 def run_file(name: str, step: int | None = None, root: Path | None = None) -> Path:
@@ -109,13 +180,9 @@ def run_file(name: str, step: int | None = None, root: Path | None = None) -> Pa
     folder = (root or RUNS) / name
     if not re.fullmatch(RUN_NAME, name) or folder.is_symlink() or not folder.is_dir():
         raise InputError(f"There is no run {name!r}.")
-    if step is not None:
-        choices = [folder / "checkpoints" / f"{step:07d}.safetensors"]
-    else:
-        choices = [folder / f"{name}.safetensors", folder / "latest.safetensors"]  # finished, or not yet
-    for path in choices:
-        if path.is_file() and not path.is_symlink():
-            return path
+    path = newest_network(folder) if step is None else folder / "checkpoints" / f"{step:07d}.safetensors"
+    if path and path.is_file() and not path.is_symlink():
+        return path
     what = "has kept no network yet" if step is None else f"has kept no network of step {step:,}"
     raise InputError(f"The run {name} {what}: save it now, or wait until it saves itself.")
 
@@ -125,7 +192,7 @@ def find(name: str) -> Path:
     is none."""
     if name in ORACLES:
         raise InputError(f"{name} is exact: it has no weights and no file. Choose one of: {', '.join(files_here())}.")
-    if name in files_here():
+    if name in [path.stem for path in _shipped()]:
         return FOLDER / f"{name}.safetensors"
     if (run := _RUN.fullmatch(name)) and not Path(name).is_file():
         return run_file(run[1], int(run[2]) if run[2] else None)
@@ -171,29 +238,43 @@ def load(name: str, device: str | torch.device = "cpu") -> Bundle:
         return _oracle(name, device)
     path = find(name)
     header, weights = _open(path, with_weights=True)
-    try:
+    with _fitting(path):
         model = _network(header["model"], weights)
-        source = _source(header["source"], model)
-        codec = CODECS[header["codec"]].fn()
-        conditioner = ClassLabels(model.config.num_classes, list(header["classes"]))
-        training = dict(header["training"])
+        source, codec, conditioner, training = _parts(header, model)
+    model.eval().requires_grad_(False)
+    known_as = path.stem if path.name != NETWORK else path.absolute().parent.name
+    return Bundle(name if is_run(name) else known_as, model.to(device), codec, conditioner, source, training, path)
+
+
+@contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """What is raised where a header and its weights disagree, as a sentence."""
+    try:
+        yield
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as e:
         reason = f"{e} is missing" if isinstance(e, KeyError) else " ".join(str(e).split())[:300].rstrip(".")
         raise InputError(f"{path} does not fit together: its header and weights disagree ({reason}).") from e
-    model.eval().requires_grad_(False)
-    known_as = name if is_run(name) else path.stem
-    return Bundle(known_as, model.to(device), codec, conditioner, source, training, path)
+
+
+def _parts(header: dict[str, Any], model: SiT) -> tuple[Source, Codec, ClassLabels, dict[str, Any]]:
+    """All of a Bundle but its network. What it raises is for `_fitting`."""
+    conditioner = ClassLabels(model.config.num_classes, list(header["classes"]))
+    return _source(header["source"], model), CODECS[header["codec"]].fn(), conditioner, dict(header["training"])
 
 
 def _network(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> SiT:
     """In fp32. What is raised for weights that do not fit, before memory is taken for the network, is a sentence."""
     with torch.device("meta"):
         model = SiT(SiTConfig(**config))
-    if not all(v.isfinite().all() for v in weights.values()):
-        raise ValueError("not all weights are finite numbers")
+    _check_finite(weights)
     model.load_state_dict({k: v.float() for k, v in weights.items()}, assign=True)
     model.pos_embed.data = position_embedding(model.grid, model.config.hidden_size)  # exact, not the rounded copy
     return model
+
+
+def _check_finite(weights: dict[str, torch.Tensor]) -> None:
+    if not all(v.isfinite().all() for v in weights.values()):
+        raise ValueError("not all weights are finite numbers")
 
 
 def _source(given: dict[str, Any], model: SiT) -> Source:
@@ -213,18 +294,46 @@ def _oracle(name: str, device: str | torch.device) -> Bundle:
     return Bundle(name, model.to(device), pixels(), ClassLabels(len(data.names), data.names), training=record)
 
 
-def _open(path: Path, with_weights: bool = False) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def data_settings(bundle: Bundle) -> tuple[str, dict[str, Any]]:
+    """(name, settings) of the data set that a network was trained on; the first one's where its record says nothing."""
+    recipe = bundle.training.get("recipe", {})
+    name = recipe.get("dataset", next(iter(DATASETS)))
+    return name, DATASETS[name].settings(recipe.get("data_settings", {}))
+
+
+def data_of(bundle: Bundle) -> Any:
+    """That data set. Raises InputError where it is not here any more."""
+    name, settings = data_settings(bundle)
+    return DATASETS[name].fn(**settings)
+
+
+def labelled(bundle: Bundle) -> int:
+    """How many classes a network can be asked for: 0 also where it was trained with all labels dropped."""
+    dropped = bundle.training.get("recipe", {}).get("config", {}).get("label_dropout", 0) >= 1
+    return 0 if dropped else bundle.conditioner.num_classes
+
+
+def _open(path: Path, with_weights: bool = False, with_types: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(header, weights by name; with_types: their shapes alone)."""
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
     try:
-        with safe_open(path, framework="pt") as f:
-            header = json.loads((f.metadata() or {})[HEADER])
+        with bounded.tensors(path) as f:
+            if HEADER not in (f.metadata() or {}):
+                raise KeyError(HEADER)
+            header = bounded.parse_json(f.metadata()[HEADER])
+            if with_weights or with_types:
+                _check_types(path, {f.get_slice(k).get_dtype() for k in f.keys()})
             weights = {k: f.get_tensor(k) for k in f.keys()} if with_weights else {}
+            if with_types:
+                weights = {k: f.get_slice(k).get_shape() for k in f.keys()}
+    except InputError:
+        raise
     except KeyError:
         raise InputError(
             f"{path} is a safetensors file, but not a checkpoint of this project: its header has no {HEADER!r} entry."
         ) from None
-    except (SafetensorError, json.JSONDecodeError, OSError) as e:
+    except (SafetensorError, ValueError, OSError) as e:
         raise InputError(
             f"{path} cannot be read as a checkpoint; it is cut short, damaged or of another format ({e})."
         ) from None
@@ -233,3 +342,13 @@ def _open(path: Path, with_weights: bool = False) -> tuple[dict[str, Any], dict[
     if header.get("format") != FORMAT:
         raise InputError(f"{path} has format {header.get('format')!r:.60}; this version reads format {FORMAT}.")
     return header, weights
+
+
+_TYPES = ("F64", "F32", "F16", "BF16")  # as a safetensors header names them
+
+
+def _check_types(path: Path, types: set[str]) -> None:
+    """Raises InputError for weights of a kind that a network is not computed with, such as 8-bit ones."""
+    for name in sorted(types - set(_TYPES)):
+        words = f"float8 ({name})" if name.startswith("F8") else name
+        raise InputError(f"{path} holds weights of type {words}: save them as bfloat16, float16 or float32.")

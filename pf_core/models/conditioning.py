@@ -1,11 +1,21 @@
-"""Conditions: what a person asks for -> what a network takes, with a null for guidance and for dropped labels."""
+"""Conditions: what a person asks for -> what a network takes, with a null for guidance and for dropped labels.
 
+A class is known by the type of what asks for it: an int is its index, a string its name, None the null class. Text that
+is typed (a command line, a box, an axis of a sweep) may be an index in digits, too, where no class has that name.
+"""
+
+import operator
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from pf_core.errors import InputError
+
+MOST_PARTS = 32  # between commas, of one name that is not in quotes
+NULL_WORDS = ("none", "no class", "(no class)")  # the null class in words: the first that no class has for its name
 
 
 @dataclass(frozen=True)
@@ -25,23 +35,79 @@ class ClassLabels:
         if not all(isinstance(name, str) for name in self.names):
             raise InputError(f"Class names must be text, not {self.names!r:.60}.")
 
+    @property
+    def null_word(self) -> str:
+        """What the null class is called: "none", unless that is a class."""
+        return next((word for word in NULL_WORDS if word not in self.names), "")
+
     def index(self, asked: str | int | None) -> int:
-        """The class index of a name, an index, or None (null). Raises InputError if there is no such class."""
+        """The class index of a name, an index, or None (null). "" and `null_word` are null, too; digits are an index
+        where they are no name. Raises InputError if there is no such class."""
         if asked is None:
             return self.num_classes
-        text = str(asked).strip()
-        if text in self.names:
-            return self.names.index(text)
+        if not isinstance(asked, str):
+            return self._checked(asked)
+        for name in (asked, asked.strip()):
+            if name in self.names:
+                return self.names.index(name)
+        if asked.strip() in ("", self.null_word):
+            return self.num_classes
+        text = asked.strip()
         if text.isascii() and text.isdigit() and len(text) < 10 and int(text) < self.num_classes:
             return int(text)
+        raise self._unknown(text)
+
+    def _checked(self, asked: int) -> int:
+        try:
+            found = -1 if isinstance(asked, bool) else operator.index(asked)
+        except TypeError:
+            found = -1
+        if not 0 <= found < self.num_classes:
+            raise self._unknown(str(asked))
+        return found
+
+    def _unknown(self, text: str) -> InputError:
         if self.num_classes == 0:
-            raise InputError("This network has no classes: leave the label out.")
+            return InputError("This network has no classes: leave the label out.")
         indices = f"an index from 0 to {self.num_classes - 1}"
-        known = f"{', '.join(self.names)} (or {indices})" if self.names else indices
-        raise InputError(f"There is no class {text!r:.60}. Known: {known}.")
+        shown = ", ".join(self.names[:40]) + (f" and {len(self.names) - 40} more" if len(self.names) > 40 else "")
+        known = f"{shown} (or {indices})" if self.names else indices
+        return InputError(f"There is no class {text!r:.60}. Known: {known}.")
 
     def name(self, index: int) -> str:
-        return self.names[index] if index < len(self.names) else "none" if index == self.num_classes else str(index)
+        """A class's name, for people; the null class's is `null_word`."""
+        return self.asked(index) if index != self.num_classes else self.null_word
+
+    def asked(self, index: int) -> str | None:
+        """What a recipe asks for to get this class: its name (its index in digits where it has none), None for null."""
+        if index == self.num_classes:
+            return None
+        return self.names[index] if self.names else str(index)
+
+    def named(self, asked: str | int | None) -> str | None:
+        """The same class as a recipe asks for it. Raises InputError."""
+        return self.asked(self.index(asked))
+
+    def split(self, text: str) -> list[str]:
+        """Several classes, written with commas between them. A name with a comma stands in double quotes, or is known
+        as it is where its parts are no classes: `"red, green", blue`."""
+        return split(text, self.names)
+
+    def of_data(self, labels: Tensor, names: Sequence[str]) -> Tensor:
+        """A data set's labels (B,), indices into its names, as this network's: by name, whatever the order. All are
+        null for a network without classes. Raises InputError for a class that the network does not have."""
+        if self.num_classes == 0:
+            return torch.zeros_like(labels)
+        if not self.names or list(names) == self.names:
+            return labels
+        present = sorted({int(i) for i in labels})
+        if missing := [names[i] for i in present if names[i] not in self.names]:
+            lacks, knows = (", ".join(n[:10]) + ", ..." * (len(n) > 10) for n in (list(map(repr, missing)), self.names))
+            raise InputError(f"The network has no class {lacks}, which the pictures have; it knows {knows}.")
+        table = torch.zeros(len(names), dtype=labels.dtype, device=labels.device)
+        for i in present:
+            table[i] = self.names.index(names[i])
+        return table[labels]
 
     def encode(self, asked: list, device: torch.device | str = "cpu") -> Tensor:
         """(B,) class indices."""
@@ -54,3 +120,37 @@ class ClassLabels:
         """y with each label replaced by the null class with this probability (for classifier-free guidance)."""
         dropped = torch.rand(y.shape, generator=rng, device=rng.device) < probability
         return torch.where(dropped.to(y.device), self.num_classes, y)
+
+
+def split(text: str, names: Sequence[str] = (), marks: str = ",") -> list[str]:
+    """Parts of a text between the marks, stripped, those in double quotes whole. Neighbours that are no names but, as
+    written with what is between them, are one, stay together."""
+    pattern = rf'\s*"((?:[^"]|"")*)"\s*(?=[{marks}]|$)|[^{marks}]*'
+    parts: list[tuple[int, int, str | None]] = []  # begin, end, what was quoted
+    at = 0
+    while True:
+        match = re.compile(pattern).match(text, at)
+        quoted = match[1]
+        parts.append((at, match.end(), None if quoted is None else quoted.replace('""', '"')))
+        if match.end() >= len(text):
+            break
+        at = match.end() + 1
+    found, i = [], 0
+    while i < len(parts):
+        begin, end, quoted = parts[i]
+        one = text[begin:end].strip()
+        if quoted is None and names and one not in names:
+            for j in range(min(len(parts), i + MOST_PARTS) - 1, i, -1):
+                whole = text[begin : parts[j][1]].strip()
+                if whole in names:
+                    one, i = whole, j
+                    break
+        found.append(one if quoted is None else quoted)
+        i += 1
+    return found
+
+
+def quoted(name: str) -> str:
+    """A name as `split` reads it back, whatever is in it."""
+    plain = name == name.strip() and name and not re.search('[",;\n]', name)
+    return name if plain else '"' + name.replace('"', '""') + '"'

@@ -90,6 +90,11 @@ def at(t: Tensor, x: Tensor, grid: PatchGrid) -> Tensor:
     return t.to(x).expand(x.shape[0], grid.n)
 
 
+def time_of(t: Tensor, x: Tensor, grid: PatchGrid) -> PatchTime:
+    """One time of the grid as a network takes it: shared () by all patches, or per patch (B, N)."""
+    return PatchTime.shared(t.to(x).expand(x.shape[0]), grid.n) if t.ndim == 0 else PatchTime.dense(t.to(x))
+
+
 def mixed(t: Tensor, easy: Tensor, ts: Tensor) -> PatchTime:
     """Times t (B, N) after easy patches went ahead: two a sample where the grid `ts` is shared, else one a patch."""
     return PatchTime.grouped(t, easy, 2) if ts.ndim == 1 else PatchTime.dense(t)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
-from pf_core.samplers.common import Order, Past, advance, at, difficulty, easiest, mixed, sampler
-from pf_core.types import Denoise, PatchTime, Prediction, Step
+from pf_core.samplers.common import Order, Past, advance, at, difficulty, easiest, mixed, sampler, time_of
+from pf_core.types import Denoise, Prediction, Step
 
 Choose = Callable[[Prediction, Tensor], tuple[Tensor, Tensor | None]]  # seen, t -> easy (B, N), threshold (B,)
 
@@ -47,7 +47,7 @@ def two_speeds(
     nfe = count(1)
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
-        seen = denoise(x, PatchTime.of(t))
+        seen = denoise(x, time_of(t0, x, grid))
         easy, threshold = choose(seen, t)
         yield Step("outer", k, x, t, seen, easy, last := next(nfe), threshold)
         x, t = advance(x, t, seen.v, torch.where(easy, dt, dt / n_inner), grid, past)

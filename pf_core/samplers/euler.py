@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from pf_core.patches import PatchGrid
-from pf_core.samplers.common import advance, at, sampler
-from pf_core.types import Denoise, PatchTime, Step
+from pf_core.samplers.common import advance, at, sampler, time_of
+from pf_core.types import Denoise, Step
 
 
 @sampler(nfe=lambda ts: len(ts) - 1)
@@ -17,7 +17,7 @@ def euler(denoise: Denoise, x: Tensor, grid: PatchGrid, ts: Tensor, rng: list[to
     """
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t = at(t0, x, grid)
-        seen = denoise(x, PatchTime.of(t))
+        seen = denoise(x, time_of(t0, x, grid))
         yield Step("outer", k, x, t, seen, None, nfe=k + 1)
         x, _ = advance(x, t, seen.v, at(t1 - t0, x, grid), grid)
     yield Step("final", k, x, at(ts[-1], x, grid), None, None, nfe=k + 1)

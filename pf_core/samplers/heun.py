@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from pf_core.patches import PatchGrid
-from pf_core.samplers.common import advance, at, sampler
-from pf_core.types import Denoise, PatchTime, Step
+from pf_core.samplers.common import advance, at, sampler, time_of
+from pf_core.types import Denoise, Step
 
 
 def _nfe(ts: Tensor) -> int:
@@ -24,13 +24,13 @@ def heun(denoise: Denoise, x: Tensor, grid: PatchGrid, ts: Tensor, rng: list[tor
     nfe = count(1)
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
-        seen = denoise(x, PatchTime.of(t))
+        seen = denoise(x, time_of(t0, x, grid))
         yield Step("outer", k, x, t, seen, None, last := next(nfe))
         v = seen.v
         if (t1 < 1).any():
             x_trial, _ = advance(x, t, v, dt, grid)
             t_trial = at(t1, x, grid)
-            ahead = denoise(x_trial, PatchTime.of(t_trial))
+            ahead = denoise(x_trial, time_of(t1, x, grid))
             yield Step("probe", k, x_trial, t_trial, ahead, None, last := next(nfe))
             v = torch.where(grid.to_pixels(t_trial < 1), (v + ahead.v) / 2, v)
         x, _ = advance(x, t, v, dt, grid)

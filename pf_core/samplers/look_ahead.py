@@ -7,8 +7,8 @@ from torch import Tensor
 
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
-from pf_core.samplers.common import Order, Past, advance, at, difficulty, easiest, mixed, sampler, warming_up
-from pf_core.types import Denoise, PatchTime, Step
+from pf_core.samplers.common import Order, Past, advance, at, difficulty, easiest, mixed, sampler, time_of, warming_up
+from pf_core.types import Denoise, Step
 
 
 def _nfe(ts: Tensor, **_) -> int:
@@ -37,7 +37,7 @@ def look_ahead(
     nfe, past = count(1), Past.of(order, past)
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
-        seen = denoise(x, PatchTime.of(t))
+        seen = denoise(x, time_of(t0, x, grid))
         warm = warming_up(t0)
         if warm.all():
             yield Step("outer", k, x, t, seen, None, last := next(nfe))

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from pf_core.patches import PatchGrid
-from pf_core.samplers.common import Past, advance, at, sampler
-from pf_core.types import Denoise, PatchTime, Step
+from pf_core.samplers.common import Past, advance, at, sampler, time_of
+from pf_core.types import Denoise, Step
 
 
 @sampler(nfe=lambda ts: len(ts) - 1)
@@ -21,7 +21,7 @@ def multistep(
     past = past or Past()
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
-        seen = denoise(x, PatchTime.of(t))
+        seen = denoise(x, time_of(t0, x, grid))
         yield Step("outer", k, x, t, seen, None, nfe=k + 1)
         x, _ = advance(x, t, seen.v, dt, grid, past)
     yield Step("final", k, x, at(ts[-1], x, grid), None, None, nfe=k + 1)

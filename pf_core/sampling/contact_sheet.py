@@ -1,15 +1,16 @@
 """A sweep as one labelled picture with the sweep inside, and back."""
 
 import json
+import struct
 import textwrap
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from pf_core import files
+from pf_core import bounded, files
 from pf_core.errors import InputError
 from pf_core.sampling.sweep import Done, Sweep
 
@@ -58,11 +59,10 @@ def write_sheet(target: str | Path | BinaryIO, sweep: Sweep, done: Iterable[Done
 def read_sweep(path: str | Path) -> Sweep:
     """The sweep inside a sheet. Raises InputError if there is none."""
     try:
-        with Image.open(path) as picture:
-            return Sweep.from_dict(json.loads(picture.info["sweep"]))
+        return Sweep.from_dict(bounded.parse_json(bounded.text_inside(path, ("sweep",))))
     except InputError as e:
         raise InputError(f"{Path(path).name} holds a sweep that cannot be run here: {e}") from None
-    except (KeyError, ValueError, UnidentifiedImageError, OSError):
+    except (KeyError, ValueError, TypeError, SyntaxError, IndexError, struct.error, OSError):
         raise InputError(f"{Path(path).name} holds no sweep: give a sheet that a sweep ended in.") from None
 
 

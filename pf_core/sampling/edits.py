@@ -21,8 +21,8 @@ from pf_core.models.checkpoint import Bundle
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob, Registry, whole
 from pf_core.samplers import nfe_of
-from pf_core.samplers.common import Past
-from pf_core.types import Denoise, PatchTime, Step
+from pf_core.samplers.common import Past, time_of
+from pf_core.types import Denoise, Step
 
 MAX_EDITS = 64
 OWN = "x1_hat"  # the source of clean patches that is the run's own one-step prediction
@@ -254,7 +254,7 @@ def run(
         own = x
         if part.looks:
             t = part.start.to(x).expand(x.shape[0], grid.n)
-            seen = denoise(x, PatchTime.of(t))
+            seen = denoise(x, time_of(part.start, x, grid))
             yield Step("probe", part.first, x, t, seen, None, spent := spent + 1)
             own = predict_x1(x, seen.v, t, grid)
         for edit in part.edits:

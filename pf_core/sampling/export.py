@@ -11,10 +11,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
-from safetensors import SafetensorError, safe_open
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from safetensors import SafetensorError
 
-from pf_core import files
+from pf_core import bounded, files
 from pf_core.errors import InputError
 from pf_core.models.codecs import to_uint8
 from pf_core.sampling.trajectory import Frame, Trajectory
@@ -222,19 +222,8 @@ def export(run: Trajectory, codec: Codec, path: str | Path, sheet: bool = False)
         WRITERS[Path(path).suffix.lower()](run, codec, temporary, json.dumps(run.recipe), **more)
 
 
-def _film_comment(path: Path) -> str:
-    """The comment in a film's metadata. Raises KeyError if there is none, ValueError if it is no film."""
-    av = _pyav()
-    try:
-        with av.open(path) as film:
-            return film.metadata["comment"]
-    except av.FFmpegError as e:
-        raise ValueError(str(e)) from None
-
-
 # What the readers raise on damaged or hostile files.
-_UNREADABLE = (KeyError, ValueError, TypeError, SyntaxError, EOFError, OSError, RecursionError, SafetensorError)
-_UNREADABLE += (struct.error, UnidentifiedImageError, Image.DecompressionBombError)
+_UNREADABLE = (KeyError, ValueError, TypeError, SyntaxError, IndexError, OSError, SafetensorError, struct.error)
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
@@ -244,18 +233,15 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         raise InputError(f"There is no file {path}.")
     try:
         if path.suffix.lower() == ".json":
-            text = files.decoded(path.read_bytes())
+            recipe = bounded.read_json(path)
         elif path.suffix.lower() == ".safetensors":
-            with safe_open(path, framework="pt") as f:
-                text = (f.metadata() or {})["recipe"]
-        elif path.suffix.lower() == ".mp4":
-            text = _film_comment(path)
+            with bounded.tensors(path) as f:
+                recipe = bounded.parse_json((f.metadata() or {})["recipe"])
         else:
-            with Image.open(path, formats=("PNG", "GIF", "WEBP")) as picture:
-                text = picture.info.get("recipe") or picture.info.get("comment") or picture.getexif()[_EXIF_DESCRIPTION]
-        recipe = json.loads(text)
-    except _UNREADABLE:
-        raise InputError(f"{path} holds no recipe: give a file that `sample` or the app exported.") from None
+            recipe = bounded.parse_json(bounded.text_inside(path, ("recipe", "comment")))
+    except _UNREADABLE as e:
+        reason = f" ({str(e).rstrip('.')})" if type(e) in (ValueError, InputError) else ""
+        raise InputError(f"{path} holds no recipe{reason}: give a file that `sample` or the app exported.") from None
     if not isinstance(recipe, dict):
         raise InputError(f"{path} holds no recipe: give a file that `sample` or the app exported.")
     return recipe

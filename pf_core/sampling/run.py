@@ -28,7 +28,7 @@ MAX_SEED = 2**63 - 1
 class SampleSpec:
     """Everything that decides a run. Two runs of one recipe on one machine agree bit for bit.
 
-    labels: one for all images, or one an image; names, indices or None (the null class).
+    labels: one for all images, or one an image; names, indices (int) or None (the null class).
     nfe: budget of network evaluations an image, or steps: outer steps; exactly one of them, the other None.
     ts: the time grid, None for the uniform one. seeds: one an image. settings: the sampler's knobs.
     edits: interventions on chosen patches, as dicts (see intervene.Edit); `nfe` then counts what they add or save.
@@ -61,6 +61,9 @@ class SampleSpec:
         known = {f.name for f in fields(cls)}
         if not isinstance(d, dict) or "checkpoint" not in d or set(d) - known:
             raise InputError("This is not a recipe: it lacks a checkpoint or has entries this version does not know.")
+        for name, most in (("ts", MAX_NFE + 1), ("seeds", MAX_IMAGES), ("labels", MAX_IMAGES)):
+            if isinstance(d.get(name), list) and len(d[name]) > most:
+                raise InputError(f"This recipe has {len(d[name]):,} {name}; {most:,} are the most that a run can have.")
         if isinstance(d.get("guidance_interval"), list):
             d = {**d, "guidance_interval": tuple(d["guidance_interval"])}
         intervene.parse(d.get("edits", []))
@@ -103,13 +106,13 @@ def resolve(spec: SampleSpec, bundle: Bundle) -> SampleSpec:
         others = ", ".join(name for name, entry in SAMPLERS.items() if not entry.fn.needs_difficulty)
         raise InputError(f"{bundle.name} predicts no difficulty, which {spec.sampler} needs: choose one of {others}.")
     settings = sampler.settings(spec.settings)
+    if not 1 <= len(spec.seeds) <= MAX_IMAGES:
+        raise InputError(f"Ask for 1 to {MAX_IMAGES} images, not {len(spec.seeds)}.")
     seeds = [whole("seed", s, 0, MAX_SEED) for s in spec.seeds]
-    if not 1 <= len(seeds) <= MAX_IMAGES:
-        raise InputError(f"Ask for 1 to {MAX_IMAGES} images, not {len(seeds)}.")
     labels = list(spec.labels) * len(seeds) if len(spec.labels) == 1 else list(spec.labels)
     if len(labels) != len(seeds):
         raise InputError(f"Give one label, or one an image: {len(seeds)} seeds but {len(labels)} labels.")
-    labels = [bundle.conditioner.name(bundle.conditioner.index(a)) if a not in (None, "none") else None for a in labels]
+    labels = [bundle.conditioner.named(a) for a in labels]
     steps, ts = _grid(spec, settings)
     edits = intervene.parse(spec.edits)
     parts = intervene.stretches(edits, _times(steps, ts), len(seeds), bundle.grid.n)
@@ -144,6 +147,8 @@ def versions() -> dict[str, str]:
 
 def _grid(spec: SampleSpec, settings: dict) -> tuple[int, list[float] | None]:
     if spec.ts is not None:
+        if len(spec.ts) > MAX_NFE + 1:
+            raise InputError(f"A time grid has at most {MAX_NFE + 1:,} times, not {len(spec.ts):,}.")
         ts = [number("ts", t, 0, 1) for t in spec.ts]
         if len(ts) < 2 or ts[0] != 0 or ts[-1] != 1 or any(b <= a for a, b in zip(ts, ts[1:], strict=False)):
             raise InputError("A time grid must rise from 0 to 1 without a pause.")

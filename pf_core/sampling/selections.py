@@ -143,7 +143,10 @@ def of_class(bundle: Bundle, source: dict[str, Any], label: str | None, start: i
         raise InputError(f"{source['dataset']} has {len(data)} images; there is none with number {start}.")
     if label is None:
         return start
-    wanted = bundle.conditioner.index(label)
+    name = bundle.conditioner.named(label)
+    if bundle.conditioner.names and name not in data.names:
+        raise InputError(f"{source['dataset']} has no class {name!r}.")
+    wanted = data.names.index(name) if bundle.conditioner.names else bundle.conditioner.index(label)
     for first in range(start, min(start + _SCAN, len(data)), _BATCH):
         found = (data.batch(range(first, min(first + _BATCH, len(data)))).labels == wanted).nonzero()
         if len(found):

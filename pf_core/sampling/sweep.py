@@ -16,6 +16,7 @@ from pf_core.models.codecs import to_uint8
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import Run, SampleSpec, resolve
 from pf_core.sampling.sweep_axes import MAX_CELLS, SPEC_AXES, axes_known
+from pf_core.sampling.trajectory import Clock
 
 Load = Callable[[str], Bundle]  # a checkpoint's name -> its Bundle: checkpoint.load, or a cache of it
 MAX_AXES = 3
@@ -158,20 +159,26 @@ class Sweep:
     def run(self, load: Load, stop: Callable[[], bool] = lambda: False) -> Iterator[Done]:
         """The cells, drawn one by one as they are asked for. `stop` is asked between two forward passes: once it says
         True the sweep ends, and the cell at work is not part of it. A cell that fails is one sentence, not the end."""
+        return (done for done in self.steps(load, stop) if done is not None)
+
+    def steps(self, load: Load, stop: Callable[[], bool] = lambda: False) -> Iterator[Done | None]:
+        """As `run`, but None after every forward pass too: what else is to be done can go in between."""
         for cell in self.cells():
-            begin = time.perf_counter()
+            clock = Clock()
             try:
                 bundle = load(cell.spec.checkpoint)
                 job = Run(bundle, cell.spec)
-                for step in job:
+                for step in clock.timed(job):
                     last = step
-                    if step.phase != "final" and stop():
-                        return
+                    if step.phase != "final":
+                        if stop():
+                            return
+                        yield None
             except InputError as e:
                 yield Done(cell, None, str(e))
                 continue
             picture = Image.fromarray(to_uint8(bundle.codec.decode(last.x))[0].cpu().numpy())
-            yield Done(cell, picture, None, job.spec.nfe, job.forwards, time.perf_counter() - begin)
+            yield Done(cell, picture, None, job.spec.nfe, job.forwards, clock.seconds)
 
     def to_dict(self) -> dict[str, Any]:
         return {"base": self.base.to_dict(), "axes": {name: list(values) for name, values in self.axes.items()}}

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from pf_core.errors import InputError
-from pf_core.models.conditioning import ClassLabels
+from pf_core.models.conditioning import NULL_WORDS, ClassLabels, quoted, split
 from pf_core.registry import Parameter, number, whole
 from pf_core.samplers import MAX_NFE, SAMPLERS
 from pf_core.sampling.run import MAX_SEED
@@ -12,7 +12,6 @@ from pf_core.sampling.run import MAX_SEED
 SPEC_AXES = ("checkpoint", "sampler", "nfe", "steps", "cfg_scale", "label", "seed")
 NAMED = ("checkpoint", "sampler", "label")  # axes whose values are names
 MAX_CELLS, MAX_CFG = 100, 50
-NONE = "none"  # the null class
 _NUMBER = r"\d+(?:\.\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\s*(?:-|to)\s*({_NUMBER})(?:\s*:\s*({_NUMBER}))?")
 
@@ -29,10 +28,13 @@ def parse(name: str, text: Any, classes: ClassLabels | None = None) -> list[Any]
     """
     if name not in axes_known():
         raise InputError(f"{name!r} cannot be swept. Known: {', '.join(axes_known())}.")
-    parts = re.split(r"[,;\n]", text) if isinstance(text, str) else list(text or [])
+    names = classes.names if classes and name == "label" else ()
+    parts = split(text, names, r",;\n") if isinstance(text, str) else list(text or [])
     found: dict[Any, None] = {}
-    for part in (str(p).strip() for p in parts):
-        if part:
+    for part in parts:
+        if name == "label" and not isinstance(part, str):  # a class is known by its type
+            found[part if classes is None else classes.named(part)] = None
+        elif part := part if name == "label" and part.strip() else str(part).strip():
             found |= dict.fromkeys([_named(name, part, classes)] if name in NAMED else _numbers(name, part))
         if len(found) > MAX_CELLS:
             raise InputError(f"{name} has more than {MAX_CELLS} values: a sweep has at most so many cells.")
@@ -49,7 +51,7 @@ def suggested(name: str, classes: ClassLabels | None = None) -> str:
     if name == "sampler":
         return ", ".join(SAMPLERS)
     if name == "label":
-        return ", ".join(classes.name(i) for i in range(min(4, classes.num_classes))) if classes else ""
+        return ", ".join(quoted(classes.name(i)) for i in range(min(4, classes.num_classes))) if classes else ""
     if name not in axes_known() or name in NAMED:
         return ""
     knob = _knobs(name)[0]
@@ -60,18 +62,19 @@ def suggested(name: str, classes: ClassLabels | None = None) -> str:
     return ", ".join(dict.fromkeys(f"{round(v) if knob.type is int else round(v, 2):g}" for v in values))
 
 
-def text_of(values: list[Any]) -> str:
-    """Values as a person would write them; `parse` reads them back."""
-    return ", ".join(NONE if v is None else f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+def text_of(values: list[Any], classes: ClassLabels | None = None) -> str:
+    """Values as a person would write them; `parse` reads them back. classes: of labels, to name the null class."""
+    null = classes.null_word if classes else next(word for word in NULL_WORDS if word not in values)
+    return ", ".join(null if v is None else f"{v:g}" if isinstance(v, float) else quoted(str(v)) for v in values)
 
 
 def _named(name: str, text: str, classes: ClassLabels | None) -> str | None:
     if name == "sampler":
         return SAMPLERS[text].name
     if name == "label":
-        if text == NONE or classes is None:
-            return None if text == NONE else text
-        return classes.name(classes.index(text))
+        if classes is None:
+            return None if text == NULL_WORDS[0] else text
+        return classes.named(text)
     return text
 
 

@@ -3,20 +3,23 @@
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pf_core import files, flow
+from pf_core import bounded, files, flow
 from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
 from pf_core.types import Step
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,27 @@ class Frame:
 
 _STACKED = ("x", "x1_hat", "t", "logvar", "logvar_cond", "easy", "threshold")
 _LISTED = ("phase", "outer", "nfe", "seconds")
+_WHOLE = ("x0", "x1", "edit_images")
+
+
+@contextmanager
+def _sentences(path: str | Path) -> Iterator[None]:
+    """Whatever is wrong with a file, said as an InputError."""
+    try:
+        yield
+    except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, OSError) as e:
+        raise InputError(f"{path} is not a recorded run, or is damaged ({type(e).__name__}: {e}).") from None
+
+
+def _fit(shapes: dict[str, tuple[int, ...]], frames: int, grid: PatchGrid) -> None:
+    """Raises ValueError unless tensors of these shapes make a run of so many frames: told before they are read."""
+    b, *state = shapes["x0"]
+    for name in _STACKED:
+        each = (grid.n,) if name in ("t", "logvar", "logvar_cond", "easy") else () if name == "threshold" else state
+        if shapes[name] != (frames, b, *each):
+            raise ValueError(f"{name} has the shape {shapes[name]}, not {(frames, b, *each)}")
+    if "edit_images" in shapes and list(shapes["edit_images"][1:]) != state:
+        raise ValueError("the pictures of its edits are not of the run's shape")
 
 
 @dataclass
@@ -109,25 +133,31 @@ class Trajectory:
             save_file(tensors, temporary, metadata=header)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Trajectory":
-        """Raises InputError for a file that `save` did not write."""
+    def load(
+        cls, path: str | Path, accept: Callable[[int, tuple[int, ...]], None] = lambda frames, shape: None
+    ) -> "Trajectory":
+        """accept(number of frames, (B, C, H, W)) may raise InputError before anything large is read. Raises InputError
+        for a file that `save` did not write."""
         if not Path(path).is_file():
             raise InputError(f"There is no file {path}.")
-        try:
-            with safe_open(path, framework="pt") as f:
-                header = {k: json.loads(v) for k, v in (f.metadata() or {}).items()}
-                tensors = {k: f.get_tensor(k) for k in f.keys()}
-            run = header["run"]
+        with _sentences(path), bounded.tensors(path) as f:
+            said = f.metadata() or {}
+            header = {k: bounded.parse_json(said[k]) for k in (*_LISTED, "recipe", "run")}
+            run, grid = header["run"], PatchGrid(*header["run"]["grid"])
+            shapes = {k: tuple(f.get_slice(k).get_shape()) for k in f.keys()}
+            _fit(shapes, len(header["phase"]), grid)
+        accept(len(header["phase"]), shapes["x0"])
+        with _sentences(path):
+            with bounded.tensors(path) as f:
+                tensors = {k: f.get_tensor(k) for k in (*_STACKED, *_WHOLE) if k in shapes}
             rows = zip(*(header[k] for k in _LISTED), *(tensors[k] for k in _STACKED), strict=True)
             frames = [Frame(**dict(zip(_LISTED + _STACKED, row, strict=True))) for row in rows]
             frames = [Frame(**{**vars(f), "easy": f.easy.bool()}) for f in frames]
-            grid, x1 = PatchGrid(*run["grid"]), tensors.get("x1")
+            x1 = tensors.get("x1")
             found = cls(grid, header["recipe"], tensors["x0"], frames, x1, run["seconds"], run["forwards"])
             found.edit_images = tensors.get("edit_images")
             found.check()
             return found
-        except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError, OSError) as e:
-            raise InputError(f"{path} is not a recorded run, or is damaged ({type(e).__name__}: {e}).") from None
 
     def check(self) -> None:
         """Raises ValueError unless all parts fit together: a file may come from anywhere."""
@@ -152,11 +182,30 @@ class Trajectory:
             raise ValueError("the record of the run makes no sense")
 
 
+@dataclass
+class Clock:
+    """Seconds spent within an iterator, not between two of its items: others may work meanwhile."""
+
+    seconds: float = 0.0
+
+    def timed(self, items: Iterable[T]) -> Iterator[T]:
+        items = iter(items)
+        while True:
+            begin = time.perf_counter()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.perf_counter() - begin
+            yield item
+
+
 def follow(run: Iterable[Step], trajectory: Trajectory) -> Iterator[Frame]:
     """Record a run step by step, yielding each frame as it comes; `trajectory` fills on the way."""
-    begin, trajectory.edit_images = time.perf_counter(), getattr(run, "edit_images", None)
-    for step in run:
-        trajectory.seconds = time.perf_counter() - begin
+    clock, trajectory.edit_images = Clock(), getattr(run, "edit_images", None)
+    for step in clock.timed(run):
+        trajectory.seconds = clock.seconds
         trajectory.forwards = getattr(run, "forwards", step.nfe)
         if step.phase == "final":
             trajectory.x1 = step.x.float().cpu()

@@ -1,4 +1,7 @@
-"""Timestep samplers: the training distributions of t. Each is `name(b, n, rng, *, knobs) -> (b, n)` in [0, 1]."""
+"""Timestep samplers: the training distributions of t.
+
+Each is `name(b, n, rng, *, knobs) -> PatchTime` of (b, n) times in [0, 1], which says whether patches share theirs.
+"""
 
 from pf_core.registry import Registry
 from pf_core.timesteps.gaussian import gaussian

@@ -1,10 +1,11 @@
 from typing import Annotated
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from pf_core.registry import Knob
 from pf_core.timesteps import common
+from pf_core.types import PatchTime
 
 
 def logit_normal(
@@ -14,9 +15,9 @@ def logit_normal(
     *,
     loc: Annotated[float, Knob(-3, 3, "mean of logit(t)")] = 0.0,
     scale: Annotated[float, Knob(0.05, 3, "standard deviation of logit(t)")] = 1.0,
-) -> Tensor:
+) -> PatchTime:
     """Logit-normal, one t a sample (SD3).
 
     (b, n): t = sigmoid(loc + scale * N(0, 1)), shared by all patches of a sample.
     """
-    return torch.sigmoid(loc + scale * common.normal((b, 1), rng)).expand(b, n)
+    return PatchTime.shared(torch.sigmoid(loc + scale * common.normal((b, 1), rng))[:, 0], n)

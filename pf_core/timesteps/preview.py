@@ -25,7 +25,7 @@ def draws(name: str, n: int, settings: Mapping[str, Any] = {}, shown: int = 8, s
     """Draw from the timestep sampler `name` for images of n patches. Raises InputError for a wrong name or setting."""
     entry = TIMESTEPS[name]
     rng = torch.Generator().manual_seed(seed)
-    t = entry.fn(max(COUNTED, shown), n, rng, **entry.settings(settings))
+    t = entry.fn(max(COUNTED, shown), n, rng, **entry.settings(settings)).per_patch
     return Draws(t[:shown].clone(), _spread(t.mean(1)), _spread(t.amax(1)))
 
 

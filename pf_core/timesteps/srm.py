@@ -5,6 +5,7 @@ from torch import Generator, Tensor
 
 from pf_core.registry import Knob
 from pf_core.timesteps import common
+from pf_core.types import PatchTime
 
 
 def srm(
@@ -13,7 +14,7 @@ def srm(
     rng: Generator,
     *,
     sharpness: Annotated[float, Knob(0.1, 100, "higher: patches closer to their mean (paper: 1, 4, 10)")] = 1.0,
-) -> Tensor:
+) -> PatchTime:
     """Uniform mean t-bar (Spatial Reasoning Models).
 
     (b, n): the MEAN is U[0, 1]; patches follow by recursive halving of their sum, then a shuffle.
@@ -21,7 +22,7 @@ def srm(
     total = common.uniform((b, 1), rng) * n
     cells = _halve(total, n, sharpness, rng)[:, 0]
     order = common.uniform((b, n), rng).argsort(dim=1)
-    return cells.gather(1, order).clamp(0, 1)
+    return PatchTime.dense(cells.gather(1, order).clamp(0, 1))
 
 
 def _halve(total: Tensor, d: int, sharpness: float, rng: Generator) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pf_core.data.splits import VALIDATION
 from pf_core.errors import InputError
 from pf_core.flow import Source
 from pf_core.guidance import guide
@@ -21,7 +22,7 @@ from pf_core.samplers import SAMPLERS, steps_for, uniform_grid
 from pf_core.timesteps import TIMESTEPS
 from pf_core.toy import mlp
 from pf_core.toy.data import GRID, SHIFTED, TOYS, Toy, points
-from pf_core.training.loop import HELD_OUT, TrainConfig, TrainStep, generator, train
+from pf_core.training.loop import TrainConfig, TrainStep, generator, train
 from pf_core.types import PatchTime
 
 DRAWN = "points"  # the data set's name where the points themselves are given
@@ -132,12 +133,13 @@ class ToyState:
 
     def truth(self, count: int, first: int = 0) -> Tensor:
         """(count, 2) points of the data set that were not trained on (of a drawn set: picked once more)."""
-        return self.data.batch(range(HELD_OUT + first, HELD_OUT + first + count)).images.view(-1, 2)
+        return self.data.batch(VALIDATION.first(count, skip=first)).images.view(-1, 2)
 
     def times(self, count: int) -> Tensor:
         """(count, 2) times as training draws them."""
         sampler = TIMESTEPS[self.config.timesteps]
-        return sampler.fn(count, 2, generator(self.config.seed), **sampler.settings(self.config.timestep_settings))
+        rng = generator(self.config.seed)
+        return sampler.fn(count, 2, rng, **sampler.settings(self.config.timestep_settings)).per_patch
 
     def forks(self) -> Tensor:
         """(4, 2) starts around the source's mean, spread as in Fig. 5."""

@@ -15,13 +15,25 @@ NOT_PACKED = ("lock", "reserve")
 
 
 def usage(folder: Path) -> int:
-    """Bytes of everything in a folder; links are not followed, and what vanishes meanwhile counts as nothing."""
+    """Bytes of everything in a folder; links are not followed, a file of two names counts once, and what vanishes
+    meanwhile counts as nothing."""
+    return _usage(folder, set())
+
+
+def _usage(folder: Path, counted: set[tuple[int, int]]) -> int:
+    """counted: (device, inode) of files with more than one name."""
     total = 0
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(OSError):
-                deeper = entry.is_dir(follow_symlinks=False)
-                total += usage(Path(entry.path)) if deeper else entry.stat(follow_symlinks=False).st_size
+                if entry.is_dir(follow_symlinks=False):
+                    total += _usage(Path(entry.path), counted)
+                    continue
+                stat = entry.stat(follow_symlinks=False)
+                if stat.st_nlink == 1 or (stat.st_dev, stat.st_ino) not in counted:
+                    total += stat.st_size
+                if stat.st_nlink > 1:
+                    counted.add((stat.st_dev, stat.st_ino))
     return total
 
 

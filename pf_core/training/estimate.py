@@ -1,6 +1,6 @@
 """What a training will cost, found out by taking a few of its steps."""
 
-import resource
+import sys
 import time
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from pf_core.models import count_parameters
+from pf_core.training import process
 from pf_core.training.config import Intervals, TrainRecipe
 from pf_core.training.loop import SEGMENTS, train
 from pf_core.training.runner import prepare
 from pf_core.training.validation import SHEET, SHEET_NFE, STRIP, STRIP_NFE
 
 SECONDS, FEWEST, MOST = 3.0, 2, 30  # how long to measure, and with how many steps
+COMPASS_LOOKS = 2 * 3 * 7 * 160  # two sets of weights, three times, seven looks each at so many images
 HELD_OUT_IMAGES, STEP_COST = 64, 3  # a training step costs about three forward passes
 
 
@@ -62,11 +64,31 @@ def expected(recipe: TrainRecipe, intervals: Intervals, images_per_second: float
         return -(-steps // every) if every else 0
 
     looks = times(intervals.validate) * len(SEGMENTS) * HELD_OUT_IMAGES
+    looks += times(intervals.compass) * COMPASS_LOOKS
     looks += times(intervals.samples) * (SHEET * SHEET_NFE + STRIP * STRIP_NFE)
     return (steps * recipe.config.batch_size + looks / STEP_COST) / images_per_second
 
 
+def _high_water() -> int | None:
+    """Bytes, as Linux counts them for this program alone; what getrusage says begins with those of whoever started it,
+    which may be a large server."""
+    try:
+        said = (process.PROC / "self" / "status").read_text()
+        return int(said.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        return None
+
+
 def peak_memory() -> int:
     """Bytes that this process has held at most: resident on a CPU, plus what it took of a GPU."""
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if (held := _high_water()) is not None:
+        return held + (torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        held = psutil.Process().memory_info().peak_wset
+    else:
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return held + (torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)

@@ -7,7 +7,8 @@ saved state goes on exactly as one that never stopped, and the number of process
 import copy
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -17,12 +18,13 @@ from accelerate import Accelerator
 from torch import Generator, Tensor, nn
 
 from pf_core import flow
+from pf_core.data.splits import VALIDATION
 from pf_core.errors import InputError
 from pf_core.models.conditioning import ClassLabels
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
 from pf_core.timesteps import TIMESTEPS
-from pf_core.types import HELD_OUT, PatchTime, Prediction
+from pf_core.types import PatchTime, Prediction
 
 SEGMENTS = [(2 * k + 1) / 16 for k in range(8)]  # SD3's validation times
 
@@ -67,12 +69,16 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's draw: x0, x1 (B, C, H, W), t (B, N), labels y (B,) with some dropped."""
+    """One step's draw: x0, x1 (B, C, H, W), t of (B, N), labels y (B,) with some dropped."""
 
     x0: Tensor
     x1: Tensor
-    t: Tensor
+    t: PatchTime
     y: Tensor
+
+    def map(self, fn: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same with `fn` applied to each tensor (another device, a slice)."""
+        return Batch(fn(self.x0), fn(self.x1), self.t.map(fn), fn(self.y))
 
 
 @dataclass(frozen=True)
@@ -119,8 +125,6 @@ class Trainer:
         # network such things cost more than its arithmetic
         self._parameters, self._averaged = list(self.model.parameters()), list(self.ema.parameters())
         self.optimizers = _optimizers(self.model, cfg)
-        if cfg.compile and self.accelerator.device.type == "cpu" and not cpu_compiler():
-            raise InputError("--compile needs a C++ compiler: install g++, or leave --compile out.")
         if cfg.compile:  # part by part: one compilation serves all blocks, and the state dict keeps its names
             for part in (self.model.t_embedder, *self.model.blocks, self.model.final_layer):
                 part.compile()
@@ -147,20 +151,30 @@ class Trainer:
 
     def _parts(self, batch: Batch) -> list[Batch]:
         """This process's slice of the global batch, cut for accumulation, on its device."""
-        acc, device = self.accelerator, self.accelerator.device
-        fields = [v[acc.process_index :: acc.num_processes] for v in (batch.x0, batch.x1, batch.t, batch.y)]
-        return [
-            Batch(*(_to(f, device) for f in part))
-            for part in zip(*(f.chunk(self.cfg.accumulate) for f in fields), strict=True)
-        ]
+        acc = self.accelerator
+        mine = batch.map(lambda v: v[acc.process_index :: acc.num_processes])
+        size = len(mine.y) // self.cfg.accumulate
+        starts = range(0, len(mine.y), size)
+        return [mine.map(lambda v, i=i: v[i : i + size].to(acc.device)) for i in starts]
 
     def _backward(self, b: Batch) -> flow.Losses:
-        x = flow.interpolate(b.x0, b.x1, b.t, self.grid)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.cfg.precision == "bf16"):
-            prediction = self._forward(x, PatchTime.of(b.t), b.y)
-        losses = flow.loss(prediction, flow.velocity(b.x0, b.x1), self.cfg.lam, self.cfg.stop_gradient)
+        with torch.autocast(b.x0.device.type, torch.bfloat16, enabled=self.cfg.precision == "bf16"):
+            look = flow.evaluate_at(self._predict, b.x0, b.x1, b.t, b.y, self.grid)
+        losses = flow.loss(look.prediction, look.u, self.cfg.lam, self.cfg.stop_gradient)
         self.accelerator.backward(losses.total / self.cfg.accumulate)
         return flow.Losses(losses.total.detach(), losses.mse, losses.nll)
+
+    def _predict(self, x: Tensor, t: PatchTime, y: Tensor) -> Prediction:
+        """One forward pass. Raises InputError if the network cannot be compiled, which the first pass tries."""
+        if not self.cfg.compile or self.step:
+            return self._forward(x, t, y)
+        try:
+            return self._forward(x, t, y)
+        except Exception as e:
+            if not type(e).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
+            raise InputError(f"--compile failed, leave it out: {reason}") from e
 
     def _average(self) -> None:
         with torch.no_grad():
@@ -183,14 +197,29 @@ class Trainer:
             optimizer.load_state_dict(saved)
 
 
+def check_compiler(cfg: TrainConfig) -> None:
+    """Raises InputError if a network is to be compiled on a CPU and there is no C++ compiler that compiles anything."""
+    name = cpu_compiler()
+    if not cfg.compile or (torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "true"):
+        return
+    if name is None:
+        raise InputError("--compile needs a C++ compiler: install g++, or leave --compile out.")
+    argv, program = [name, "-x", "c++", "-fsyntax-only", "-"], "int main() { return 0; }"
+    try:
+        done = subprocess.run(argv, input=program, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        reason = str(e)
+    else:
+        reason = "" if not done.returncode else (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+    if reason:
+        raise InputError(
+            f"--compile needs a C++ compiler, and {name} fails ({reason}): mend it or leave --compile out."
+        )
+
+
 def cpu_compiler() -> str | None:
     """Path of the C++ compiler that `compile` needs on a CPU, if there is one."""
     return shutil.which(os.environ.get("CXX", "g++"))
-
-
-def _to(v: Tensor, device: torch.device) -> Tensor:
-    """v on a device; one expanded over its second axis stays so (`PatchTime.of` knows a shared time by that)."""
-    return v[:, :1].to(device).expand_as(v) if v.ndim > 1 and v.stride(1) == 0 else v.to(device)
 
 
 def _optimizers(model: nn.Module, cfg: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -211,6 +240,7 @@ def train(
     model: nn.Module, data, cfg: TrainConfig, state: dict | None = None, conditioner: ClassLabels | None = None
 ) -> Iterator[TrainStep]:
     """Train in place, one TrainStep after each optimizer step, from `state` (Trainer.state_dict()) if given."""
+    check_compiler(cfg)
     conditioner = conditioner or ClassLabels(len(data.names), list(data.names))
     trainer = Trainer(model, cfg)
     if state is not None:
@@ -222,21 +252,20 @@ def train(
 @torch.no_grad()
 def held_out(
     model: nn.Module, data, images: int = 64, source: flow.Source = flow.STANDARD_NORMAL
-) -> Iterator[tuple[float, Prediction, Tensor]]:
-    """(t, what the network says, the velocity it should say) at t = 1/16, 3/16, ..., 15/16 shared by all patches, the
-    same held-out images and noise for all."""
+) -> Iterator[tuple[float, flow.Look]]:
+    """(t, the network's look) at t = 1/16, 3/16, ..., 15/16 shared by all patches, the same held-out images and noise
+    for all."""
     device = next(model.parameters()).device
-    sample = data.batch(range(HELD_OUT, HELD_OUT + images))
+    sample = data.batch(VALIDATION.first(images))
     x0 = source.draw(list(range(images)), tuple(sample.images.shape[1:])).to(device)
     x1, y, grid = sample.images.to(device), sample.labels.to(device), model.grid
     for t in SEGMENTS:
-        times = torch.full((images,), t, device=device)
-        x = flow.interpolate(x0, x1, times[:, None].expand(-1, grid.n), grid)
-        yield t, model(x, PatchTime.shared(times, grid.n), y), flow.velocity(x0, x1)
+        times = PatchTime.shared(torch.full((images,), t, device=device), grid.n)
+        yield t, flow.evaluate_at(model, x0, x1, times, y, grid)
 
 
 def validation_loss(
     model: nn.Module, data, images: int = 64, source: flow.Source = flow.STANDARD_NORMAL
 ) -> list[float]:
     """Velocity MSE at each of the times of `held_out`."""
-    return [flow.loss(seen, u).mse.item() for _, seen, u in held_out(model, data, images, source)]
+    return [flow.loss(look.prediction, look.u).mse.item() for _, look in held_out(model, data, images, source)]

@@ -112,7 +112,15 @@ def estimate(recipe: TrainRecipe, intervals: Intervals, threads: int = 1, nice: 
     argv += ["--measure", "--threads", str(threads), "--nice", str(nice)]
     env = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     try:
-        done = subprocess.run(argv, cwd=HERE, env=env, capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(
+            argv,
+            cwd=HERE,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            start_new_session=True,  # so that its niceness is its own: see process.be_nice
+        )
     except subprocess.TimeoutExpired:
         raise InputError(
             f"A few steps took more than {PATIENCE:.0f} s: this network is too large for this machine, or it is busy."

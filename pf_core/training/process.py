@@ -67,10 +67,14 @@ def send(pid: int | None, born: str | None, number: signal.Signals) -> bool:
 
 def be_nice(niceness: int) -> None:
     """Lower this process's priority. Linux groups processes by session, and then niceness counts within a session
-    only: a trainer in a session of its own must have its group made nice as well."""
+    only: a trainer in a session of its own has that made nice as well. A session that others live in, such as the
+    terminal's, is left as it is: it could never be made less nice again."""
+    if not hasattr(os, "nice"):  # Windows
+        return
     os.nice(niceness)
-    with suppress(OSError):
-        (PROC / "self" / "autogroup").write_text(str(niceness))
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):
+            (PROC / "self" / "autogroup").write_text(str(niceness))
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # glibc's mallopt(3)
@@ -89,3 +93,16 @@ def keep_memory(keep: bool = True) -> None:
         libc.mallopt(_MMAP_MAX, 0 if keep else 65536)
         libc.mallopt(_MMAP_THRESHOLD, 2**25)  # where glibc's own, which grows, ends
         libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1 if keep else 2**26)
+
+
+def cpu_threads(most: int | None = None) -> int:
+    """How many threads this process should compute with: $OMP_NUM_THREADS, or else as many as it has processors (those
+    that its affinity allows), and then at most `most`."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if asked.isascii() and asked.isdigit() and 1 <= int(asked) <= 1024:
+        return int(asked)
+    try:
+        here = len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # not Linux
+        here = os.cpu_count() or 1
+    return max(1, here if most is None else min(here, most))

@@ -1,6 +1,5 @@
 """Jobs: starts, queues, pauses, stops and deletes the trainings under one folder."""
 
-import fcntl
 import logging
 import os
 import re
@@ -24,8 +23,22 @@ from pf_core.training.config import Intervals, TrainRecipe
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import check, checked_device
 from pf_core.training.state import load_state, save_state
-from pf_core.training.status import BUSY, ENDED, FINISHED, PAUSED, RESUMABLE, RUNNING, Info, look, read_job, trainer
-from pf_core.training.store import RunStore, Settings, checked_name
+from pf_core.training.status import (
+    BUSY,
+    ENDED,
+    FINISHED,
+    PAUSED,
+    RESUMABLE,
+    RUNNING,
+    UNREADABLE,
+    Info,
+    look,
+    look_anyway,
+    read_job,
+    trainer,
+    trains,
+)
+from pf_core.training.store import SETTINGS, RunStore, Settings, checked_name
 
 HERE = Path(__file__).resolve().parents[2]
 TICK, DISK_TICK = 0.5, 10.0  # seconds between two looks at the queue, and at the disk
@@ -59,7 +72,7 @@ class Jobs(RunStore):
         known = parameters(Settings)
         checked = {k: known[k].check(v) for k, v in values.items()}
         new = replace(self.settings, **checked)
-        files.write_json(self.root / "settings.json", asdict(new))
+        files.write_json(self.root / SETTINGS, asdict(new))
         self.tick()
         return new
 
@@ -158,7 +171,7 @@ class Jobs(RunStore):
             if info.state not in RESUMABLE:
                 raise InputError(f"{name} is {info.state} already.")
             self._over_cap()
-            self._write(folder, queued=time.time())
+            self._write(folder, queued=self._ticket())
         self.tick()
         return self.get(name)
 
@@ -195,9 +208,11 @@ class Jobs(RunStore):
         folder = self.folder(name)
         with self._locked():
             living = trainer(folder)
-            if look(folder).state in ENDED:
+            state = look_anyway(folder).state
+            if state in ENDED:
                 raise InputError(f"{name} is not running: there is nothing to stop.")
-            self._write(folder, queued=None, **({"stop": how, "stopped": living[1]} if living else {}))
+            if state != UNREADABLE:
+                self._write(folder, queued=None, **({"stop": how, "stopped": living[1]} if living else {}))
             if living:
                 process.send(*living, number)
         if how == "forced" and living:
@@ -209,8 +224,8 @@ class Jobs(RunStore):
         """Raises InputError for a run that is not at rest."""
         folder = self.folder(name)
         with self._locked():
-            info = look(folder)
-            if info.state not in ENDED:
+            info = look_anyway(folder)
+            if info.state not in (*ENDED, UNREADABLE) or (info.state == UNREADABLE and trains(folder)):
                 raise InputError(f"{name} is {info.state}: stop it first.")
             disk.remove(folder.path)
 
@@ -224,10 +239,15 @@ class Jobs(RunStore):
         if not self.queue():
             return
         with self._locked():
-            states = [i.state for name in self.names() if (i := _try_look(RunFolder(self.root / name)))]
+            states = [look_anyway(RunFolder(self.root / name)).state for name in self.names()]
             free = self.settings.parallel - sum(state in BUSY for state in states)
             for name in self.queue()[: max(0, free)]:
                 self._launch(RunFolder(self.root / name))
+
+    def _ticket(self) -> float:
+        """The time, but after that of all who wait already, whatever has happened to the clock."""
+        waiting = [read_job(RunFolder(self.root / name)).queued for name in self.queue()]
+        return max([time.time(), *(at + 1e-3 for at in waiting)])
 
     def _launch(self, folder: RunFolder) -> None:
         if trainer(folder):
@@ -238,6 +258,7 @@ class Jobs(RunStore):
         settings = self.settings
         argv = [sys.executable, "-m", "pf_core", "train", "--resume", "--out", str(folder.path.absolute())]
         argv += ["--threads", str(settings.threads), "--nice", str(settings.nice)]
+        before = (status.birth or "") if (status := folder.status()) else ""
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(settings.threads))
         try:
             with open(folder.log, "ab") as out:
@@ -255,7 +276,7 @@ class Jobs(RunStore):
             return
         self._children.append(child)
         born = process.birth(child.pid)
-        self._write(folder, queued=None, launched=time.time(), pid=child.pid, birth=born)
+        self._write(folder, queued=None, launched=time.time(), pid=child.pid, birth=born, before=before)
 
     def _watch(self) -> None:
         looked = 0.0
@@ -300,7 +321,8 @@ class Jobs(RunStore):
 
     def _room(self, name: str) -> None:
         """Raises InputError unless a run of this name can be made."""
-        if (self.root / checked_name(name)).exists() or name in RESERVED:
+        folder = self.root / checked_name(name)
+        if name in RESERVED or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
             raise InputError(f"There is a run {name} already: choose another name.")
         if len(self.names()) >= MAX_RUNS:
             raise InputError(f"There are {MAX_RUNS} runs already: delete some first.")
@@ -311,20 +333,11 @@ class Jobs(RunStore):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        files.touch(self.root / ".lock")
-        with self._mine, open(self.root / ".lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # closing the file gives it back
+        with self._mine, files.locked(self.root / ".lock"):
             yield
 
     def _write(self, folder: RunFolder, **changes: Any) -> None:
         files.write_json(folder.path / "job.json", asdict(replace(read_job(folder), **changes)))
-
-
-def _try_look(folder: RunFolder) -> Info | None:
-    try:
-        return look(folder)
-    except InputError:
-        return None
 
 
 def _gone(pid: int, born: str, patience: float = 5.0) -> None:

@@ -19,12 +19,15 @@ from pf_core.timesteps import TIMESTEPS
 from pf_core.training import validation as live
 from pf_core.training.config import SHAPE, Intervals, TrainRecipe
 from pf_core.training.control import Desk
-from pf_core.training.loop import TrainConfig, TrainStep, train
+from pf_core.training.loop import TrainConfig, TrainStep, check_compiler, train
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.state import load_state, save_state
 from pf_core.training.tensorboard import Events
 
+Compass = Callable[[TrainStep, TrainRecipe, list[str]], dict[str, Any]]  # the classes' names last: a line of metrics
+
 DEVICES = ("auto", "cpu", "cuda")
+CLASS_TABLE = "y_embedder.embedding_table.weight"  # of a network: (classes and null, width)
 PAUSED_LOOK = 0.1  # seconds between two looks at the orders of a paused trainer
 
 
@@ -35,15 +38,22 @@ def execute(
     intervals: Intervals | None,
     command: str,
     tensorboard: bool = False,
+    compass: Compass | None = None,
 ) -> Iterator[TrainStep]:
     """Train as the folder's recipe says, logging, sampling and saving on the way; ends with the EMA weights in bf16.
 
     Stops between steps when told to (see Desk), saving first. Whatever ends it, status.json says so. `intervals` None
-    are those that the run was started with. Raises InputError.
+    are those that the run was started with. compass: what is to be measured every `intervals.compass` steps; it comes
+    from outside because measuring stands above training. Raises InputError.
     """
     recipe = folder.recipe() if resume else recipe
+    if resume and has_finished(folder, recipe):
+        return
+    every = intervals or (folder.intervals() if resume else Intervals())
+    if every.compass and not recipe.difficulty:
+        raise InputError("The compass asks a network which patches are easy: this one is to have no variance head.")
     if int(os.environ.get("RANK", 0)):  # of a training over several processes the first alone keeps the folder
-        state = load_state(folder.state)[0] if resume and folder.state.exists() else None
+        state = _saved(folder)[0] if resume else None
         data, model = prepare(recipe)
         yield from train(model, data, recipe.config, state)
         return
@@ -54,9 +64,26 @@ def execute(
         folder.start(recipe, intervals, tensorboard=tensorboard)
     saved = folder.saved_step() if resume else 0
     with Desk(folder, recipe.config.steps, saved) as desk:
-        state, header = load_state(folder.state) if resume and folder.state.exists() else (None, {})
-        sitting = Sitting(folder, recipe, intervals or folder.intervals(), desk, command, header.get("seconds", 0.0))
+        state, header = _saved(folder) if resume else (None, {})
+        sitting = Sitting(folder, recipe, every, desk, command, header.get("seconds", 0.0), compass)
         yield from sitting.run(*(made or prepare(recipe)), state, tensorboard)
+
+
+def has_finished(folder: RunFolder, recipe: TrainRecipe) -> bool:
+    """Whether a run has nothing left to do: its trainer said so, and its network is there. Nothing that happens to its
+    data after that, or to a clock, makes it anything else."""
+    status = folder.status()
+    done = status is not None and status.state == "finished" and status.step == recipe.config.steps
+    return done and folder.network is not None
+
+
+def _saved(folder: RunFolder) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """(state, header) of the last save, (None, {}) if there is none. Raises InputError for a damaged one."""
+    if not folder.state.exists():
+        return None, {}
+    if folder.network == folder.state:  # of a run called `state`, whose network took its place in the first versions
+        raise InputError(f"{folder.path} has its network where its state was: begin another run, with --init from it.")
+    return load_state(folder.state)
 
 
 def use_device(name: str) -> None:
@@ -76,6 +103,7 @@ def checked_device(name: str) -> str:
 
 def prepare(recipe: TrainRecipe) -> tuple[Any, torch.nn.Module]:
     """(data set, network). Raises InputError for what does not fit together."""
+    check_compiler(recipe.config)
     data = DATASETS[recipe.dataset].fn(**recipe.data_settings)
     return data, network(recipe, data)
 
@@ -90,6 +118,7 @@ class Sitting:
     desk: Desk
     command: str
     before: float  # seconds of training in earlier sittings
+    compass: Compass | None = None
 
     def run(self, data, model: torch.nn.Module, state: dict | None, tensorboard: bool) -> Iterator[TrainStep]:
         start = state["step"] if state else 0
@@ -117,6 +146,8 @@ class Sitting:
     # after every step
 
     def _after(self, at: TrainStep) -> None:
+        if at.grad_norm.device.type == "cpu":  # on a GPU looking at a number waits for the step: the next line will do
+            _scalars(at)
         due = _due(at.step, self.recipe.config.steps)
         began = time.perf_counter()
         self.desk.note(step=at.step, seconds=round(self.seconds, 1))
@@ -128,6 +159,8 @@ class Sitting:
             found = live.validation(at.trainer.ema, self.data, self.recipe.config.source)
             self.folder.append(step=at.step, **found)
             self.events.validation(at.step, found["validation"])
+        if self.compass and due(self.intervals.compass):
+            self.folder.append(step=at.step, **self.compass(at, self.recipe, list(self.data.names)))
         if due(self.intervals.samples):
             self._draw(at)
         if due(self.intervals.weights):
@@ -166,7 +199,7 @@ class Sitting:
         header = {"seconds": self.seconds, "step": at.step}
         save_state(self.folder.state, at.trainer.state_dict(), header)
         self.desk.say(self.desk.status.state, step=at.step, saved_step=at.step)
-        self._write_network(self.folder.latest, at.trainer.ema, at.step)
+        self._write_network(self.folder.weights, at.trainer.ema, at.step)
 
     def _keep(self, at: TrainStep) -> None:
         self._write_network(self.folder.kept(at.step), at.trainer.ema, at.step)
@@ -218,13 +251,14 @@ class Sitting:
     def _finish(self, ema: torch.nn.Module) -> None:
         steps = self.recipe.config.steps
         self._write_network(self.folder.weights, ema, steps)
-        self.folder.latest.unlink(missing_ok=True)
+        self.folder.publish()
         self.desk.say(
             "finished", step=steps, seconds=round(self.seconds, 1), seconds_left=0.0, message=f"All {steps:,} steps."
         )
 
     def _write_network(self, path, ema: torch.nn.Module, step: int) -> None:
         about = record(self.recipe, step, self.seconds, self.command, next(ema.parameters()).device.type)
+        about["distinct_images"] = min(len(self.data), about["images"])
         if facts := getattr(self.data, "facts", None):
             about["data"] = facts
         checkpoint.save(path, ema, list(self.data.names), about, self.recipe.config.source)
@@ -282,8 +316,19 @@ def network(recipe: TrainRecipe, data) -> torch.nn.Module:
     """The recipe's network with its initial (or `init`'s) weights."""
     model = build(shape(recipe, data), recipe.config.seed)
     if recipe.init:
-        model.load_state_dict(checkpoint.load(recipe.init).model.state_dict())
+        start = checkpoint.load(recipe.init)
+        model.load_state_dict(_by_name(start.model.state_dict(), start.conditioner.names, data.names))
     return model
+
+
+def _by_name(weights: dict[str, torch.Tensor], then: list[str], now: list[str]) -> dict[str, torch.Tensor]:
+    """Weights of a network of the classes `then` for one of `now`: each class's row goes where its name is; what is
+    left goes to the names that are new, in order."""
+    if not then or len(then) != len(now) or then == list(now):
+        return weights
+    rest = [i for i, name in enumerate(then) if name not in now]
+    rows = [then.index(name) if name in then else rest.pop(0) for name in now]
+    return weights | {CLASS_TABLE: weights[CLASS_TABLE][[*rows, len(then)]]}  # the null class stays the last
 
 
 def record(recipe: TrainRecipe, step: int, seconds: float, command: str, device: str) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pf_core import files
+from pf_core import bounded, files
 from pf_core.errors import InputError
 
 
@@ -24,20 +24,24 @@ def save_state(path: Path, state: dict[str, Any], header: dict[str, Any]) -> Non
 def load_state(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """(state, header) as saved. Raises InputError for a damaged file."""
     try:
-        with safe_open(path, framework="pt") as f:
+        with bounded.tensors(path) as f:
             metadata = f.metadata()
-            return _unpack(json.loads(metadata["state"]), f.get_tensor), json.loads(metadata["header"])
-    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as e:
+            state, header = _unpack(json.loads(metadata["state"]), f.get_tensor), json.loads(metadata["header"])
+            if not isinstance(state["step"], int) or not isinstance(header, dict):
+                raise ValueError("its step is no number")
+            return state, header
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, OSError) as e:
         raise InputError(f"{path} is damaged and cannot be resumed from ({e}).") from None
 
 
 def state_header(path: Path) -> dict[str, Any]:
-    """The header alone, {} if there is no such file or it is damaged."""
+    """The header alone, {} if there is no such file, it is damaged or it is no state."""
     try:
-        with safe_open(path, framework="pt") as f:
-            return json.loads(f.metadata()["header"])
+        with bounded.tensors(path) as f:
+            header = bounded.parse_json(f.metadata()["header"])
     except (SafetensorError, KeyError, ValueError, TypeError, OSError):
         return {}
+    return header if isinstance(header, dict) else {}
 
 
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -7,12 +7,14 @@ from typing import Any
 
 from pf_core import files
 from pf_core.errors import InputError
+from pf_core.models import checkpoint
 from pf_core.training import process
-from pf_core.training.run_dir import RunFolder
+from pf_core.training.run_dir import RunFolder, Status, known_fields
 
 QUEUED, STARTING, RUNNING, PAUSING, PAUSED = "queued", "starting", "running", "pausing", "paused"
 STOPPING, STOPPED, FINISHED, FAILED, INTERRUPTED = "stopping", "stopped", "finished", "failed", "interrupted"
-STATES = (QUEUED, STARTING, RUNNING, PAUSING, PAUSED, STOPPING, STOPPED, FINISHED, FAILED, INTERRUPTED)
+UNREADABLE = "unreadable"  # its folder is damaged, half-written or of another version; `message` says how
+STATES = (UNREADABLE, QUEUED, STARTING, RUNNING, PAUSING, PAUSED, STOPPING, STOPPED, FINISHED, FAILED, INTERRUPTED)
 BUSY = (STARTING, RUNNING, PAUSING, STOPPING)  # states that use the processor: they count as trainings at a time
 ENDED = (STOPPED, FINISHED, FAILED, INTERRUPTED)
 RESUMABLE = (STOPPED, FAILED, INTERRUPTED, PAUSED)
@@ -22,7 +24,8 @@ QUIET = 60.0  # seconds without a word after which a living trainer is mentioned
 @dataclass(frozen=True)
 class Job:
     """job.json, written by whoever starts and stops trainers. queued, launched: time.time(), None if not; pid, birth:
-    of the last process launched; stop: "soft" or "forced", and stopped: the birth of the process it was meant for."""
+    of the last process launched; before: the birth that the status had then, "" for none, None in older files; stop:
+    "soft" or "forced", and stopped: the birth of the process it was meant for."""
 
     queued: float | None = None
     launched: float | None = None
@@ -30,6 +33,16 @@ class Job:
     birth: str | None = None
     stop: str | None = None
     stopped: str | None = None
+    before: str | None = None
+
+    def silent(self, status: Status | None) -> bool:
+        """Whether the process launched last has never said anything: the status is still that of one before it. No
+        clock is asked: one that is set back would make the earlier of two words the later one."""
+        if not self.pid or not self.launched:
+            return False
+        if status is None:
+            return True
+        return status.birth != self.birth and (status.birth or "") == self.before
 
     def stop_of(self, birth: str | None) -> str | None:
         """How the process of this birth was told to stop, if it was."""
@@ -72,10 +85,7 @@ class Info:
 
 
 def read_job(folder: RunFolder) -> Job:
-    try:
-        return Job(**files.read_json(folder.path / "job.json"))
-    except TypeError:
-        return Job()
+    return known_fields(Job, files.read_json(folder.path / "job.json")) or Job()
 
 
 def trainer(folder: RunFolder) -> tuple[int, str] | None:
@@ -86,8 +96,25 @@ def trainer(folder: RunFolder) -> tuple[int, str] | None:
     return None
 
 
+def trains(folder: RunFolder) -> bool:
+    """Whether a process trains this run now and is not at its end."""
+    status = folder.status()
+    return trainer(folder) is not None and not (status and status.state in (STOPPED, FINISHED, FAILED))
+
+
+def look_anyway(folder: RunFolder) -> Info:
+    """As `look`, but a folder that cannot be read is an Info that says why."""
+    try:
+        return look(folder)
+    except InputError as e:
+        reason = str(e).replace(f"{folder.path}/", "").replace(str(folder.path), folder.name)
+    except Exception as e:  # whatever a folder may hold, it must not hide the others
+        reason = f"{type(e).__name__}: {e}"
+    return Info(folder.name, UNREADABLE, f"cannot be read: {reason[:300]}")
+
+
 def look(folder: RunFolder) -> Info:
-    """Raises InputError if the folder holds no run."""
+    """Raises InputError if the folder holds no run, or a damaged one."""
     recipe, about = folder.recipe(), folder.about()
     status, job = folder.status(), read_job(folder)
     state, message, error = _state(folder, status, job)
@@ -119,7 +146,7 @@ def look(folder: RunFolder) -> Info:
         timesteps=recipe.config.timesteps,
         difficulty=recipe.difficulty,
         parent=about.get("parent"),
-        network=folder.weights.exists() or folder.latest.exists(),
+        network=folder.network is not None,
         **said,
     )
 
@@ -134,10 +161,10 @@ def _state(folder: RunFolder, status, job: Job) -> tuple[str, str, str | None]:
     goes_on = f"Resume goes on from step {saved:,} of {steps:,}." if saved else "Nothing is saved: resume starts anew."
     if job.queued:
         return QUEUED, f"Waits for its turn. {goes_on if saved else ''}".strip(), None
-    if job.pid and job.launched and job.launched > (status.updated if status else 0.0):
+    if job.silent(status):
         return _silent_end(folder, job, goes_on)
     if status is None:  # a run of before there was a status, or one that was never started
-        finished = folder.weights.exists()
+        finished = _all_steps(folder, steps)
         return (FINISHED, "Finished.", None) if finished else (STOPPED, f"Not running. {goes_on}", None)
     if status.state == FINISHED:
         return FINISHED, status.message, None
@@ -150,6 +177,15 @@ def _state(folder: RunFolder, status, job: Job) -> tuple[str, str, str | None]:
         return STOPPED, f"Stopped before its first step. {goes_on}", None
     how = "It was ended by force" if told == "forced" else "The trainer ended without a word (killed, or no memory)"
     return INTERRUPTED, f"{how} at about step {status.step:,}. {goes_on}", None
+
+
+def _all_steps(folder: RunFolder, steps: int) -> bool:
+    """Whether the newest network says that it has come to the end."""
+    try:
+        training = checkpoint.read_header(folder.network).get("training") if folder.network else None
+    except InputError:
+        return False
+    return isinstance(training, dict) and training.get("steps") == steps
 
 
 def _living(folder: RunFolder, status, job: Job) -> tuple[str, str, str | None]:

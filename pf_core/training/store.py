@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,12 +12,12 @@ from pf_core.models import checkpoint
 from pf_core.registry import Knob, parameters
 from pf_core.training import disk
 from pf_core.training.run_dir import RunFolder
-from pf_core.training.status import QUEUED, Info, look, read_job
+from pf_core.training.status import QUEUED, UNREADABLE, Info, look_anyway, read_job
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Kept in settings.json beside the runs."""
+    """Kept in .settings.json beside the runs: no run can be called that. (The first versions had settings.json.)"""
 
     parallel: Annotated[int, Knob(1, 16, "trainings at a time; others wait in the queue")] = 1
     threads: Annotated[int, Knob(1, 256, "CPU threads of a training")] = 1
@@ -40,28 +39,34 @@ class RunStore:
     def folder(self, name: str) -> RunFolder:
         """Raises InputError for a name that is none, or that no run has."""
         folder = self.root / checked_name(name)
-        if folder.is_symlink() or not (folder / "config.json").is_file():
+        if not _holds_run(folder):
             raise InputError(f"There is no run {name!r}.")
         return RunFolder(folder)
 
     def names(self) -> list[str]:
-        """Of all runs, the newest first."""
-        found = [p for p in self.root.glob("*/config.json") if _NAME.fullmatch(p.parent.name)]
-        return [p.parent.name for p in sorted(found, key=_mtime, reverse=True) if not p.parent.is_symlink()]
+        """Of all runs that can be named, the newest first."""
+        return [p.name for p in self._folders() if _NAME.fullmatch(p.name)]
+
+    def _folders(self) -> list[Path]:
+        """Everything that looks like a run, the newest first."""
+        found = [p for p in self.root.glob("*") if not p.name.startswith(".") and _holds_run(p)]
+        return sorted(found, key=lambda p: (_mtime(p / "config.json"), p.name), reverse=True)
 
     def all(self) -> list[Info]:
-        """All runs as they stand at this moment, the newest first. Damaged folders are left out."""
+        """All runs as they stand at this moment, the newest first; one that cannot be read is UNREADABLE and its
+        message says why."""
         infos = []
-        for name in self.names():
-            with suppress(InputError):
-                infos.append(look(RunFolder(self.root / name)))
+        for path in self._folders():
+            if _NAME.fullmatch(path.name):
+                infos.append(look_anyway(RunFolder(path)))
+            else:
+                infos.append(Info(path.name, UNREADABLE, f"cannot be read: rename its folder. {_RULE}"))
         order = self.queue()
         return [replace(i, place=order.index(i.name) + 1) if i.name in order else i for i in infos]
 
     def get(self, name: str) -> Info:
-        """Raises InputError."""
-        folder = self.folder(name)
-        info = look(folder)
+        """As in `all`. Raises InputError for a name that no run has."""
+        info = look_anyway(self.folder(name))
         return next((i for i in self.all() if i.name == name), info) if info.state == QUEUED else info
 
     def queue(self) -> list[str]:
@@ -117,14 +122,22 @@ class RunStore:
     @property
     def settings(self) -> Settings:
         known = parameters(Settings)
-        said = files.read_json(self.root / "settings.json")
+        said = files.read_json(self.root / SETTINGS) or files.read_json(self.root / OLD_SETTINGS)
         try:
             return Settings(**{k: known[k].check(v) for k, v in said.items() if k in known})
         except InputError:
             return Settings()
 
 
+SETTINGS, OLD_SETTINGS = ".settings.json", "settings.json"
 _NAME = re.compile(checkpoint.RUN_NAME)
+_RULE = "A run's name has letters, digits, dots, dashes and underscores, 1 to 64 of them, a letter or digit first."
+_SIGNS = ("config.json", "status.json", "job.json", "metrics.jsonl", "state.safetensors", checkpoint.NETWORK)
+
+
+def _holds_run(folder: Path) -> bool:
+    """Whether a run was begun in this folder, be it whole or not."""
+    return folder.is_dir() and not folder.is_symlink() and any((folder / name).is_file() for name in _SIGNS)
 
 
 def checked_name(name: Any) -> str:
@@ -138,7 +151,7 @@ def checked_name(name: Any) -> str:
 
 
 def _steps(paths) -> list[int]:
-    return sorted(int(p.stem) for p in paths if p.stem.isdigit())
+    return sorted(int(p.stem) for p in paths if re.fullmatch(r"[0-9]{1,12}", p.stem))
 
 
 def _mtime(path: Path) -> float:

@@ -4,20 +4,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from pf_core import files, flow
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import CODECS, to_uint8
 from pf_core.models.conditioning import ClassLabels
-from pf_core.patches import PatchGrid
 from pf_core.sampling.export import film_strip
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.trajectory import record
 from pf_core.training.config import TrainRecipe
 from pf_core.training.loop import held_out
 from pf_core.training.run_dir import RunFolder
-from pf_core.types import Prediction
 
 SHEET, SHEET_NFE = 16, 32  # images of the sheet; sampled the plain way
 STRIP, STRIP_NFE = 4, 9  # images of the strip, with all their maps; look-ahead takes an odd number
@@ -28,18 +26,17 @@ def validation(model: nn.Module, data, source: flow.Source, images: int = 64) ->
     """{"validation": velocity MSE at each of train.SEGMENTS} and, for a network that predicts difficulty,
     "calibration": one entry a segment (see `calibration`), from the same forward passes."""
     found: dict[str, Any] = {"validation": [], "calibration": []}
-    for t, seen, u in held_out(model, data, images, source):
-        found["validation"].append(flow.loss(seen, u).mse.item())
-        if seen.logvar is not None:
-            found["calibration"].append({"t": t} | calibration(seen, u, model.grid))
+    for t, look in held_out(model, data, images, source):
+        found["validation"].append(flow.loss(look.prediction, look.u).mse.item())
+        if look.difficulty is not None:
+            found["calibration"].append({"t": t} | calibration(look))
     return {k: v for k, v in found.items() if v}
 
 
-def calibration(seen: Prediction, u: Tensor, grid: PatchGrid, bins: int = BINS) -> dict[str, list[float]]:
+def calibration(look: flow.Look, bins: int = BINS) -> dict[str, list[float]]:
     """Patches sorted by predicted difficulty and cut into `bins` equal parts: each part's mean predicted difficulty
     and mean real squared error of the velocity, both variances. A calibrated network has the two equal."""
-    predicted = flow.difficulty(seen.logvar, grid).flatten().cpu()
-    real = grid.to_patches((u - seen.v.float()) ** 2).flatten().cpu()
+    predicted, real = look.difficulty.flatten().cpu(), look.error.flatten().cpu()
     order = predicted.argsort()
     return {
         name: [float(f"{part.mean():.4g}") for part in values[order].tensor_split(bins) if len(part)]

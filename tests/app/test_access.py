@@ -153,7 +153,7 @@ def test_it_starts_behind_proxies_on_all_addresses_and_asks_for_its_token(free_p
         assert b"Patch Forcing" in opener.open(where[0], timeout=10).read()
     finally:
         server.send_signal(signal.SIGINT)
-        server.wait(20)
+        server.wait(60)
 
 
 @pytest.fixture

@@ -11,12 +11,14 @@ from app_world import client, ended, make_networks, networks, session, slow, spe
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from app.limits import MAX_IMAGES, MAX_NFE
+from app.private import logged_in
 from app.server.frames import command, pack_frame
 from app.server.residuals import BUDGET, Residuals
-from app.server.routes import logged_in, routes
+from app.server.routes import routes
 from app.server.source import listing
-from app.state import MAX_IMAGES, MAX_NFE, Session
-from app.store import DONE, STOPPED, RunStore, StoredRun, UnknownRun
+from app.state import AppState
+from app.store import DONE, STOPPED, Store, StoredRun, Unknown
 from pf_core.errors import InputError
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import Run, SampleSpec
@@ -50,7 +52,7 @@ def test_runs_queue_and_say_how_many_come_before(session, slow, client):
     assert client.get(f"/pf/runs/{second.id}").json()["message"] == "waiting: 1 run before yours"
     assert client.get(f"/pf/runs/{third.id}").json()["message"] == "waiting: 2 runs before yours"
     session.stop(second.id)
-    assert second.state == STOPPED and session.ahead(third) == 1
+    assert second.state == STOPPED and session.worker.ahead(third) == 1
     slow.go.release(10_000)
     assert ended(third).state == DONE and not second.heads
 
@@ -92,7 +94,7 @@ def test_a_changed_checkpoint_is_loaded_again(session, networks):
 def test_limits_and_bad_input_are_one_sentence(session, changes):
     with pytest.raises(InputError) as e:
         session.start(spec(**changes))
-    assert len(session.store) == 0 and "\n" not in str(e.value)
+    assert len(session.runs) == 0 and "\n" not in str(e.value)
 
 
 # the store
@@ -108,20 +110,20 @@ def stored(session, frames: int = 4) -> StoredRun:
 
 def test_the_oldest_runs_go_first_by_number_and_by_bytes(session):
     runs = [stored(session) for _ in range(5)]
-    store = RunStore(max_runs=3)
+    store = Store(3, 2**40, "gone")
     for run in runs:
         store.add(run)
     assert [run.id in store for run in runs] == [False, False, True, True, True]
-    store = RunStore(max_bytes=int(2.5 * runs[0].bytes))
+    store = Store(100, int(2.5 * runs[0].bytes), "gone")
     for run in runs:
         store.add(run)
     assert [run.id in store for run in runs] == [False, False, False, True, True]
-    with pytest.raises(UnknownRun):
+    with pytest.raises(Unknown):
         store.get(runs[0].id)
 
 
 def test_a_waiting_run_is_never_thrown_out(session):
-    store = RunStore(max_runs=1)
+    store = Store(1, 2**40, "gone")
     waiting, done = stored(session), stored(session)
     waiting.state = "waiting"
     store.add(waiting)
@@ -279,7 +281,7 @@ def test_the_command_repeats_the_run(session, tmp_path):
 def test_a_recording_is_a_run(tmp_path, session):
     record(Run(session.bundle("nano"), spec())).save(tmp_path / "first.safetensors")
     (tmp_path / "second.safetensors").write_bytes(b"rubbish")
-    shown = Session(recordings=tmp_path).recordings()
+    shown = AppState(recordings=tmp_path).recordings()
     assert (
         [run.id for run in shown] == ["recording-first"]
         and shown[0].state == DONE

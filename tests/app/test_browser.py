@@ -8,7 +8,7 @@ from urllib.parse import urlparse
 import pytest
 from app_world import make_networks, spec
 
-from app.state import Session
+from app.state import AppState
 from pf_core.models import checkpoint
 from pf_core.sampling.run import Run
 from pf_core.sampling.trajectory import record
@@ -50,7 +50,7 @@ def served(tmp_path_factory):
     folder, shipped = tmp_path_factory.mktemp("checkpoints"), checkpoint.FOLDER
     make_networks(folder)
     checkpoint.FOLDER = folder
-    session = Session(recordings=tmp_path_factory.mktemp("recordings"))
+    session = AppState(recordings=tmp_path_factory.mktemp("recordings"))
     bundle = session.bundle("nano")
     bundle.model = Slowed(bundle.model, 0.0)
     demo, _, session.address = launch(session)

@@ -6,9 +6,10 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from app_world import ROOT, ended, networks, session  # noqa: F401
+from app_world import ROOT, answered, ended, networks, session  # noqa: F401
 
-from app.state import Session
+from app import controls
+from app.state import AppState
 from app.store import DONE
 from pf_core.models import checkpoint
 from pf_core.samplers import SAMPLERS
@@ -21,14 +22,14 @@ from pf_core.sampling.run import SampleSpec
 def served(networks, tmp_path_factory):
     from app.ui import launch
 
-    session = Session(recordings=tmp_path_factory.mktemp("none"))
+    session = AppState(recordings=tmp_path_factory.mktemp("none"))
     demo, app, address = launch(session)
     yield SimpleNamespace(session=session, demo=demo, app=app, address=address)
     demo.close()
 
 
-def values(**changes) -> list:
-    """What the Explore tab's controls send, in order; knobs at their defaults."""
+def values(**changes) -> dict:
+    """What the Explore tab's controls send, by name, in order; knobs at their defaults."""
     given = {
         "network": "nano",
         "label": "class 1",
@@ -38,8 +39,8 @@ def values(**changes) -> list:
         "budget": 8,
         "unit": "NFE",
     }
-    given |= {"cfg": 1, "low": 0, "high": 1} | changes
-    return [*given.values(), *(knob.default for entry in SAMPLERS.values() for knob in entry.knobs.values())]
+    given |= {"cfg": 1, "from": 0, "to": 1} | changes
+    return given | {f"{name}.{k}": knob.default for name, e in SAMPLERS.items() for k, knob in e.knobs.items()}
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +51,8 @@ def remote(served):
 
 
 def test_the_run_endpoint_answers_with_a_manifest(served, remote):
-    shown, said = remote.predict(*values(), api_name="/run")
-    run = ended(served.session.store.get(shown["runs"][0]["id"]))
+    shown, said = remote.predict(*values().values(), api_name="/run")
+    run = ended(served.session.runs.get(shown["runs"][0]["id"]))
     assert said == "" and run.state == DONE and run.id in shown["query"]
 
 
@@ -68,14 +69,14 @@ def test_the_run_endpoint_answers_with_a_manifest(served, remote):
     ],
 )
 def test_whatever_a_client_sends_the_server_lives(served, remote, changes):
-    before = len(served.session.store)
+    before = len(served.session.runs)
     try:
-        _, said = remote.predict(*values(**changes), api_name="/run")
-        assert said.endswith(".")
+        _, said = remote.predict(*values(**changes).values(), api_name="/run")
+        assert said.endswith(".</p>")
     except Exception as e:
         assert "Traceback" not in str(e) and "\n" not in str(e).strip()
-    assert len(served.session.store) == before
-    assert remote.predict(*values(), api_name="/run")[1] == ""
+    assert len(served.session.runs) == before
+    assert remote.predict(*values().values(), api_name="/run")[1] == ""
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_whatever_a_client_sends_the_server_lives(served, remote, changes):
         {"seed": float("nan")},
         {"images": 2.5},
         {"cfg": "x"},
-        {"low": 0.9, "high": 0.1},
+        {"from": 0.9, "to": 0.1},
         {"network": "plain"},
         {"label": ["a"]},
     ],
@@ -97,8 +98,8 @@ def test_the_handler_checks_for_itself(session, changes):
 
     with gr.Blocks():
         tab = Explore(session)
-    *_, said = tab.on_run("", *values(**changes))
-    assert said.endswith(".") and len(session.store) == 0
+    said = answered(tab.on_run, tab.status, before="", **values(**changes))[tab.status]
+    assert said.endswith(".") and len(session.runs) == 0
 
 
 def test_a_link_sets_the_controls_and_a_bad_one_is_a_sentence(session):
@@ -112,36 +113,34 @@ def test_a_link_sets_the_controls_and_a_bad_one_is_a_sentence(session):
     def load(**query):
         return tab.from_link(SimpleNamespace(query_params=query))
 
-    _, _, _, said, *updates = load(network="nano", sampler="dual_loop", seed="7", n_inner="3", cfg="2")
-    assert said == "" and [u["value"] for u in updates if "value" in u] == ["nano", "class 0", "dual_loop", 7, 2.0, 3]
+    found = load(network="nano", sampler="dual_loop", seed="7", n_inner="3", cfg="2")
+    form = tab.form
+    assert found[tab.status] == ""
+    asked = [form.network, form.label, form.sampler, form.seed, form.cfg, form.knobs.inputs["dual_loop.n_inner"]]
+    assert [found[c]["value"] for c in asked] == ["nano", "class 0", "dual_loop", 7, 2.0, 3]
+    assert [c for c, u in found.items() if isinstance(u, dict) and "value" in u and c not in asked] == []
     for query in (
         {"network": "x"},
         {"network": "nano", "seed": "x"},
         {"network": "nano", "p": "9"},
         {"network": "plain", "sampler": "look_ahead"},
     ):
-        assert load(**query)[3].startswith("This link could not be read")
-    shown, run_id, mine, said, *_ = load(
-        network="nano", run="gone", budget="8", sampler="dual_loop", n_inner="2", p="0.5"
-    )
-    run = ended(session.store.get(run_id))
+        assert load(**query)[tab.status].startswith("This link could not be read")
+    found = load(network="nano", run="gone", budget="8", sampler="dual_loop", n_inner="2", p="0.5")
+    shown, run_id, mine, said = (found[c] for c in (tab.viewer, tab.run_id, tab.mine, tab.status))
+    run = ended(session.runs.get(run_id))
     assert "not kept" in said and mine == run_id and run_id in shown["query"]
     assert (
         run.spec.nfe == 8
         and run.spec.settings == {"p": 0.5, "n_inner": 2, "order": 1}
         and run.spec.labels == ["class 0"] * 4
     )
-    assert load(network="nano", run=run_id)[1:3] == [run_id, ""]  # a link to a kept run: Run will not stop it
+    kept = load(network="nano", run=run_id)
+    assert (kept[tab.run_id], kept[tab.mine]) == (run_id, "")  # a link to a kept run: Run will not stop it
 
 
 def test_a_network_without_difficulty_offers_only_what_it_can_run(session):
-    import gradio as gr
-
-    from app.tabs.explore.tab import Explore
-
-    with gr.Blocks():
-        tab = Explore(session)
-    offered = {name for _, name in tab.samplers("plain")}
+    offered = {name for _, name in controls.samplers(session, "plain")}
     assert offered == {name for name, entry in SAMPLERS.items() if not entry.fn.needs_difficulty}
 
 

@@ -1,5 +1,6 @@
 """The Intervene tab: its handlers, and once in Chromium."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Annotated
 from urllib.parse import parse_qsl
@@ -7,14 +8,16 @@ from urllib.parse import parse_qsl
 import gradio as gr
 import pytest
 import torch
-from app_world import ended, networks  # noqa: F401
+from app_world import answered, answers, ended, networks, ordered  # noqa: F401
 from PIL import Image
 from test_browser import browser, page, pytestmark, served  # noqa: F401
 
-from app.server.routes import exported
-from app.state import Session
+from app.limits import allowed
+from app.server.exports import write
+from app.state import AppState
+from app.store import Store
 from app.tabs.intervene.change import factor
-from app.tabs.intervene.edits import Pictures, allowed, used
+from app.tabs.intervene.edits import Picture, stack, used
 from app.tabs.intervene.intervention import BASE, CLEAN, DATA, EDITED, GUESS, MINE, RUNS_OWN, STATE, THIS, Now
 from app.tabs.intervene.tab import Intervene
 from pf_core.cli import main
@@ -28,30 +31,82 @@ from pf_core.sampling.run import SampleSpec
 from pf_core.sampling.selections import EXPERIMENTS, SELECTIONS
 from pf_core.sampling.trajectory import Trajectory
 
-KNOBS = [knob.default for entry in SAMPLERS.values() for knob in entry.knobs.values()]
-AMOUNTS = [knob.default for entry in EDITS.values() for knob in entry.knobs.values()]
+KNOBS = {f"{name}.{k}": knob.default for name, entry in SAMPLERS.items() for k, knob in entry.knobs.items()}
+AMOUNTS = {f"{name}.{k}": knob.default for name, entry in EDITS.items() for k, knob in entry.knobs.items()}
 
 
 @pytest.fixture(scope="module")
 def tab(networks, tmp_path_factory):  # noqa: F811
     with gr.Blocks():
-        return Intervene(Session(recordings=tmp_path_factory.mktemp("none")))
+        return answering_tab(Intervene(AppState(recordings=tmp_path_factory.mktemp("none"))))
 
 
-def form(network="nano", sampler="look_ahead", **changes) -> list:
-    given = {"label": "class 1", "seed": 3, "images": 2, "nfe": 12, "cfg": 1, "low": 0, "high": 1} | changes
-    label, *rest = given.values()
-    return [network, label, sampler, *rest, *KNOBS]
+def once(over, fn):
+    """As the page calls it: when what it waits for is over."""
+
+    def call(*given, **values):
+        asyncio.run(over(**values))
+        return fn(*given, **values)
+
+    return call
+
+
+def answering_tab(tab):
+    """The tab's handlers as these tests read them: values by name, answers as lists in a fixed order."""
+    here, painting = tab.page, tab.painting
+    runs = [here.viewer, here.ids, here.status, here.which, here.box]
+    noted = [here.viewer, here.ids, here.note, here.which, here.box]
+    seen, listed, form = painting.seen, [here.note, *painting.listing], list(here.form.inputs.values())
+    groups = list(here.form.knobs.groups.values())
+    everything = [*runs, *form, *painting.listing, here.uploads]
+    hidden = lambda fn: lambda *a, **v: {k: u for k, u in answered(fn, here.status, *a, **v).items() if k not in groups}  # noqa: E731
+    asked = [*runs, *tab.places, *painting.draft, *seen]
+    orders = {
+        "on_look": seen,
+        "on_here": [here.step, *seen],
+        "on_painted": seen[1:],
+        "on_source": [here.index, here.of_data, here.file, here.show, *seen],
+        "on_another": [here.note, here.index, *seen],
+        "on_file": [here.note, here.uploads, *seen],
+        "on_select": [here.note, *seen],
+        "on_inpaint": [here.note, *painting.draft, *seen],
+        "on_keep": [*listed, *seen],
+        "on_undo": [*listed, *seen],
+        "on_remove": [*listed, *seen],
+    }
+    return SimpleNamespace(
+        **{name: answers(getattr(painting, name), here.note, order) for name, order in orders.items()},
+        on_run=answers(tab.on_run, here.status, runs),
+        on_go=answers(tab.on_go, here.note, noted),
+        when_base=once(tab.base_ended, answers(tab.when_base, here.status, [*tab.places, *seen])),
+        when_edited=once(tab.edited_ended, lambda **values: tab.when_edited(**values)[here.shown]),
+        on_experiment=answers(tab.on_experiment, here.status, [*runs, here.caption, here.asked]),
+        when_asked=once(tab.base_ended, answers(tab.when_asked, here.status, asked)),
+        on_recipe=lambda ids, path: ordered(hidden(tab.on_recipe)(ids, path), everything),
+        from_link=lambda request: ordered(hidden(tab.from_link)(request), everything),
+        state=tab.state,
+        runs=runs,
+        places=tab.places,
+        draft=painting.draft,
+        seen=seen,
+        listing=painting.listing,
+        form=here.form,
+    )
+
+
+def form(network="nano", sampler="look_ahead", **changes) -> dict:
+    given = {"network": network, "sampler": sampler, "label": "class 1", "seed": 3, "images": 2, "budget": 12}
+    return given | {"unit": "NFE", "cfg": 1, "from": 0, "to": 1} | changes | KNOBS
 
 
 def started(tab, **changes) -> list[str]:
     """Ids of a base run that has ended."""
-    ids = tab.on_run([], *form(**changes))[1]
-    ended(tab.session.store.get(ids[0]))
+    ids = tab.on_run([], **form(**changes))[1]
+    ended(tab.state.runs.get(ids[0]))
     return ids
 
 
-def now(run_ids, patches=(5, 6), **changes) -> list:
+def now(run_ids, patches=(5, 6), **changes) -> dict:
     fields = {
         "ids": run_ids,
         "which": BASE,
@@ -68,7 +123,7 @@ def now(run_ids, patches=(5, 6), **changes) -> list:
         "ticked": [],
     } | changes
     assert list(fields) == list(Now._fields[:-1])
-    return [*fields.values(), *AMOUNTS]
+    return fields | AMOUNTS
 
 
 def picture_file(folder, size=(50, 40)) -> str:
@@ -79,10 +134,10 @@ def picture_file(folder, size=(50, 40)) -> str:
 
 def test_the_edited_run_stands_beside_the_base_run_from_the_same_noise(tab):
     ids = started(tab)
-    placed = tab.when_base(*now(ids, step=99, image=5))
+    placed = tab.when_base(**now(ids, step=99, image=5))
     assert [u["value"] for u in placed[1:3]] == [6, 2] and placed[4]["image"].startswith("data:image/png")
-    shown, ids, said, which, box = tab.on_go(*now(ids, image=2))
-    base, edited = (ended(tab.session.store.get(i)) for i in ids)
+    shown, ids, said, which, box = tab.on_go(**now(ids, image=2))
+    base, edited = (ended(tab.state.runs.get(i)) for i in ids)
     assert (
         said == "" and [r["id"] for r in shown["runs"]] == ids and which["choices"] == [BASE, EDITED] and box["visible"]
     )
@@ -90,139 +145,139 @@ def test_the_edited_run_stands_beside_the_base_run_from_the_same_noise(tab):
     assert torch.equal(base.trajectory.x0, edited.trajectory.x0)
     assert torch.allclose(base.trajectory.x1[0], edited.trajectory.x1[0], atol=1e-4)
     assert not torch.allclose(base.trajectory.x1[1], edited.trajectory.x1[1], atol=1e-3)
-    told = tab.when_edited(*now(ids, image=2))
+    told = tab.when_edited(**now(ids, image=2))
     assert "the edited run minus the run as it was" in told and "RMS of edited patches" in told and "image 2" in told
 
 
 def test_a_run_that_was_stopped_is_compared_at_the_last_step_of_both(tab):
-    ids = tab.on_go(*now(started(tab)))[1]
-    run = ended(tab.session.store.get(ids[1])).trajectory
+    ids = tab.on_go(**now(started(tab)))[1]
+    run = ended(tab.state.runs.get(ids[1])).trajectory
     run.x1, run.frames = None, run.frames[:6]
-    told = tab.when_edited(*now(ids))
+    told = tab.when_edited(**now(ids))
     assert f"NFE {run.frames[-1].nfe - 1} (outer)" in told or f"NFE {run.frames[-1].nfe} (outer)" in told
     assert "RMS of edited patches" in told
     run.frames = []
-    assert "has made 0 outer steps" in tab.when_edited(*now(ids))
+    assert "has made 0 outer steps" in tab.when_edited(**now(ids))
 
 
 def test_the_probe_answers_every_stroke(tab):
     ids = started(tab)
-    probe, words = tab.on_painted(*now(ids))
+    probe, words = tab.on_painted(**now(ids))
     assert probe.count("<title>") == 3 * 16 and "other hard patches" in probe and "outer step 3 (t 0." in probe
     assert words == "Next run: head start 0.2: 2 patches of image 1, at outer step 3."
-    assert "Paint one or more patches" in tab.on_painted(*now(ids, ()))[0]
-    assert "no other is left" in tab.on_painted(*now(ids, range(16)))[0]
-    both = [tab.on_painted(*now(ids, source=DATA, index=k))[0] for k in (0, 1)]
+    assert "Paint one or more patches" in tab.on_painted(**now(ids, ()))[0]
+    assert "no other is left" in tab.on_painted(**now(ids, range(16)))[0]
+    both = [tab.on_painted(**now(ids, source=DATA, index=k))[0] for k in (0, 1)]
     assert both[0] != both[1] and "Next run: make clean from shapes 7" in tab.on_painted(
-        *now(ids, kind="clean", source=DATA, index=7)
+        **now(ids, kind="clean", source=DATA, index=7)
     )[1]  # fmt: skip
-    assert "at most" in tab.on_painted(*now(ids, step=6))[1]  # no head start of 0.2 is left there
+    assert "at most" in tab.on_painted(**now(ids, step=6))[1]  # no head start of 0.2 is left there
 
 
 def test_a_network_without_difficulty_can_be_edited_and_has_nothing_to_probe(tab):
     ids = started(tab, network="plain", sampler="euler")
-    probe, words = tab.on_painted(*now(ids))
+    probe, words = tab.on_painted(**now(ids))
     assert "predicts no difficulty" in probe and words.startswith("Next run")
-    assert "none of its patches is hard" in tab.on_select("hard", *now(ids))[0]
-    ids = tab.on_go(*now(ids))[1]
-    assert ended(tab.session.store.get(ids[1])).state == "done"
-    assert "RMS" in tab.when_edited(*now(ids))
+    assert "none of its patches is hard" in tab.on_select("hard", **now(ids))[0]
+    ids = tab.on_go(**now(ids))[1]
+    assert ended(tab.state.runs.get(ids[1])).state == "done"
+    assert "RMS" in tab.when_edited(**now(ids))
 
 
 def test_the_oracle_is_sure_of_everything_once_it_has_seen_a_piece(tab):
     ids = started(tab, network="shapes-exact", sampler="euler", label="star", images=1)
     eight = {"grid": [8, 8], "chosen": list(range(24, 32))}
-    probe, _ = tab.on_painted(*now(ids, painter=eight, source=DATA, index=5))
+    probe, _ = tab.on_painted(**now(ids, painter=eight, source=DATA, index=5))
     assert "other hard patches" in probe and "÷\xa0100 or more" in probe and probe.count("<title>") == 3 * 64
-    ids = tab.on_go(*now(ids, painter=eight, kind="hold_back", step=5))[1]
-    assert ended(tab.session.store.get(ids[1])).state == "done"
-    looks = [tab.on_look(*now(ids, painter=eight, show=STATE, which=w, step=9))[0]["image"] for w in (BASE, EDITED)]
+    ids = tab.on_go(**now(ids, painter=eight, kind="hold_back", step=5))[1]
+    assert ended(tab.state.runs.get(ids[1])).state == "done"
+    looks = [tab.on_look(**now(ids, painter=eight, show=STATE, which=w, step=9))[0]["image"] for w in (BASE, EDITED)]
     assert looks[0] != looks[1]
 
 
 def test_the_brush_works_on_what_is_shown(tab):
     ids = started(tab)
     shown = {
-        show: tab.on_look(*now(ids, show=show, source=DATA, index=3))[0]["image"] for show in (GUESS, STATE, CLEAN)
+        show: tab.on_look(**now(ids, show=show, source=DATA, index=3))[0]["image"] for show in (GUESS, STATE, CLEAN)
     }
     assert len(set(shown.values())) == 3
-    step, painter, *_ = tab.on_here(6, *now(ids))
-    assert step == 6 and painter["image"] == tab.on_look(*now(ids, step=6))[0]["image"] and "chosen" not in painter
+    step, painter, *_ = tab.on_here(6, **now(ids))
+    assert step == 6 and painter["image"] == tab.on_look(**now(ids, step=6))[0]["image"] and "chosen" not in painter
     for name in SELECTIONS:
-        said, painter, _, words = tab.on_select(name, *now(ids))
+        said, painter, _, words = tab.on_select(name, **now(ids))
         assert said == "" or not painter["chosen"]
         assert f"{len(painter['chosen'])} patch" in words or not painter["chosen"]
-    index, *_, chosen = tab.on_source(*now(ids, source=DATA))[:4]
+    index, *_, chosen = tab.on_source(**now(ids, source=DATA))[:4]
     assert index >= 2**30 and chosen == CLEAN
-    assert tab.on_another(*now(ids, source=DATA, index=index))[1] > index
+    assert tab.on_another(**now(ids, source=DATA, index=index))[1] > index
 
 
 def test_edits_are_kept_left_out_taken_back(tab):
     ids, listing = started(tab), len(tab.listing)
-    said, kept, past, ticked, tools, painter, _, words = tab.on_keep([], *now(ids))
+    said, kept, past, ticked, tools, painter, _, words = tab.on_keep([], **now(ids))
     assert said == "" and len(kept) == 1 and past == [[]] and ticked["value"] == [0] and tools["visible"]
     assert painter["chosen"] == [] and words.startswith("Next run: head start")
-    two = tab.on_keep(past, *now(ids, (1,), kind="hold_back", kept=kept, ticked=[0]))
+    two = tab.on_keep(past, **now(ids, (1,), kind="hold_back", kept=kept, ticked=[0]))
     assert len(two[1]) == 2 and "hold back" in two[3]["choices"][1][0]
-    run = tab.on_go(*now(ids, (), kept=two[1], ticked=[1]))[1][1]
-    assert [e["kind"] for e in ended(tab.session.store.get(run)).spec.edits] == ["hold_back"]
-    assert [e["kind"] for e in tab.on_remove(two[2], *now(ids, kept=two[1], ticked=[1]))[1]] == ["hold_back"]
-    undone = tab.on_undo(two[2], *now(ids, kept=two[1], ticked=[0, 1]))
+    run = tab.on_go(**now(ids, (), kept=two[1], ticked=[1]))[1][1]
+    assert [e["kind"] for e in ended(tab.state.runs.get(run)).spec.edits] == ["hold_back"]
+    assert [e["kind"] for e in tab.on_remove(two[2], **now(ids, kept=two[1], ticked=[1]))[1]] == ["hold_back"]
+    undone = tab.on_undo(two[2], **now(ids, kept=two[1], ticked=[0, 1]))
     assert undone[1] == kept and undone[2] == [[]]
-    assert "nothing to undo" in tab.on_undo([], *now(ids))[0] and "Untick" in tab.on_remove([], *now(ids))[0]
-    assert "Paint the patches" in tab.on_keep([], *now(ids, ()))[0]
-    many = tab.on_keep([], *now(ids, kept=kept * 63, ticked=[]))
+    assert "nothing to undo" in tab.on_undo([], **now(ids))[0] and "Untick" in tab.on_remove([], **now(ids))[0]
+    assert "Paint the patches" in tab.on_keep([], **now(ids, ()))[0]
+    many = tab.on_keep([], **now(ids, kept=kept * 63, ticked=[]))
     assert "at most 64 edits" in many[0] and len(many) == 1 + listing + len(tab.seen)
 
 
 def test_inpainting_is_one_click_away(tab):
     ids = started(tab)
     for inside, kept in ((True, sorted(set(range(16)) - {5, 6})), (False, [5, 6])):
-        said, step, show, kind, *rest = tab.on_inpaint(inside, *now(ids))
+        said, step, show, kind, *rest = tab.on_inpaint(inside, **now(ids))
         painter, words = rest[-3], rest[-1]
         assert f"{len(kept)} patches are kept" in said and (step, show, kind) == (1, CLEAN, "clean")
         assert painter["chosen"] == kept and "at outer step 1" in words and "from shapes" in words
     index = next(v for v in rest if isinstance(v, int) and v >= 2**30)
-    run = tab.on_go(*now(ids, kept and range(8), step=1, kind="clean", source=DATA, index=index))[1][1]
-    run, grid = ended(tab.session.store.get(run)), tab.session.bundle("nano").grid
+    run = tab.on_go(**now(ids, kept and range(8), step=1, kind="clean", source=DATA, index=index))[1][1]
+    run, grid = ended(tab.state.runs.get(run)), tab.state.bundle("nano").grid
     picture = DATASETS["shapes"].fn().batch([index]).images
     assert torch.equal(grid.split(run.trajectory.x1)[0, :8], grid.split(picture)[0, :8])
     for region in ((), range(16)):
-        assert "Paint a region first" in tab.on_inpaint(True, *now(ids, region))[0]
+        assert "Paint a region first" in tab.on_inpaint(True, **now(ids, region))[0]
 
 
 def test_an_uploaded_picture_travels_in_the_recipe_bit_for_bit(tab, tmp_path):
     ids = started(tab)
-    said, uploads, painter, probe, words = tab.on_file(picture_file(tmp_path), *now(ids, kind="clean", source=MINE))
+    said, uploads, painter, probe, words = tab.on_file(picture_file(tmp_path), **now(ids, kind="clean", source=MINE))
     assert said == "" and len(uploads) == 1 and "uploaded picture" in words and "sigma before" in probe
-    shown, ids, said, *_ = tab.on_go(*now(ids, kind="clean", source=MINE, uploads=uploads))
+    shown, ids, said, *_ = tab.on_go(**now(ids, kind="clean", source=MINE, uploads=uploads))
     assert "download its raw arrays" in said and "plan=" not in shown["query"]
-    run = ended(tab.session.store.get(ids[1]))
+    run = ended(tab.state.runs.get(ids[1]))
     export = tmp_path / "run.safetensors"
-    export.write_bytes(exported(run, ".safetensors"))
+    write(run, export)
     out = tmp_path / "again.safetensors"
     assert main(["sample", "--recipe", str(export), "--out", str(out)]) == 0
     assert torch.equal(Trajectory.load(out).x1, run.trajectory.x1)
     back = tab.on_recipe([], str(export))
     assert "without and with its edits" in back[2]
-    again = ended(tab.session.store.get(back[1][1]))
+    again = ended(tab.state.runs.get(back[1][1]))
     assert torch.equal(again.trajectory.x1, run.trajectory.x1) and len(back[-1]) == 1
     assert back[len(tab.runs) + len(tab.form.inputs)] == run.spec.edits
     reloaded = tab.from_link(SimpleNamespace(query_params=dict(parse_qsl(shown["query"]))))
     assert reloaded[1] == ids and len(reloaded[-1]) == 1
     strip = tmp_path / "run.png"
-    strip.write_bytes(exported(run, ".png"))
+    write(run, strip)
     assert "only half of its recipe" in tab.on_recipe([], str(strip))[2]
 
 
 def test_a_link_brings_both_runs_back_even_when_they_are_gone(tab):
-    shown, ids, *_ = tab.on_go(*now(started(tab)))
+    shown, ids, *_ = tab.on_go(**now(started(tab)))
     query = dict(parse_qsl(shown["query"]))
-    first = ended(tab.session.store.get(ids[1])).trajectory.x1
+    first = ended(tab.state.runs.get(ids[1])).trajectory.x1
     assert tab.from_link(SimpleNamespace(query_params=query))[1] == ids
     lost = tab.from_link(SimpleNamespace(query_params=query | {"base": "gone", "edited": "gone"}))
     assert "here they are again" in lost[2] and lost[1] != ids
-    assert torch.equal(ended(tab.session.store.get(lost[1][1])).trajectory.x1, first)
+    assert torch.equal(ended(tab.state.runs.get(lost[1][1])).trajectory.x1, first)
     for wrong in ({"plan": "x"}, {"plan": ""}):
         told = tab.from_link(SimpleNamespace(query_params={"tab": "intervene", "base": "gone"} | wrong))
         assert "could not be read" in told[2]
@@ -231,22 +286,22 @@ def test_a_link_brings_both_runs_back_even_when_they_are_gone(tab):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_is_one_click(tab, name):
-    *runs, caption, asked = tab.on_experiment(EXPERIMENTS[name], [], *form())
+    *runs, caption, asked = tab.on_experiment(EXPERIMENTS[name], [], **form())
     ids = runs[1]
     assert caption == EXPERIMENTS[name].caption and asked == name
-    again = tab.on_experiment(EXPERIMENTS[name], ids, *form())
-    ended(tab.session.store.get(ids[0]))
+    again = tab.on_experiment(EXPERIMENTS[name], ids, **form())
+    ended(tab.state.runs.get(ids[0]))
     assert "value" not in again[1]  # the same base run serves the next experiment
-    told = tab.when_asked(asked, *now(ids))
+    told = tab.when_asked(asked, **now(ids))
     assert len(told) == len(tab.runs) + len(tab.places) + len(tab.draft) + len(tab.seen)
     if told[2]:
         assert "no patches of that kind" in told[2]
         return
-    run = ended(tab.session.store.get(told[1][1]))
+    run = ended(tab.state.runs.get(told[1][1]))
     assert (
         run.state == "done" and told[-1].startswith("Next run") and told[-3]["chosen"] == run.spec.edits[0]["patches"]
     )
-    assert tab.when_asked("", *now(ids))[0] == gr.skip()
+    assert tab.when_asked("", **now(ids))[0] == gr.skip()
 
 
 @pytest.mark.parametrize(
@@ -272,24 +327,24 @@ def test_an_experiment_is_one_click(tab, name):
 )
 def test_bad_input_is_one_sentence_and_starts_nothing(tab, changes):
     given = now(started(tab), **changes)
-    before = set(tab.session.store._runs)
-    said = tab.on_go(*given)[2]
-    assert said.endswith(".") and "\n" not in said and set(tab.session.store._runs) == before
+    before = set(tab.state.runs._things)
+    said = tab.on_go(**given)[2]
+    assert said.endswith(".") and "\n" not in said and set(tab.state.runs._things) == before
     for handler in (tab.on_look, tab.on_painted, tab.on_source, tab.on_another, tab.when_edited, tab.when_base):
-        handler(*given)  # sentences, or what the rest of the page allows: no traceback
+        handler(**given)  # sentences, or what the rest of the page allows: no traceback
 
 
 def test_bad_pictures_are_sentences(tab, tmp_path):
     ids, path = started(tab), tmp_path / "x.png"
     path.write_bytes(b"no picture")
-    assert "not a picture" in tab.on_file(str(path), *now(ids, source=MINE))[0]
-    assert "At most 64 pictures" in tab.on_file(picture_file(tmp_path), *now(ids, uploads=["a"] * 64))[0]
-    pictures = Pictures(most=2)
-    names = [pictures.add(torch.zeros(3, 4, 4)) for _ in range(3)]
+    assert "not a picture" in tab.on_file(str(path), **now(ids, source=MINE))[0]
+    assert "At most 64 pictures" in tab.on_file(picture_file(tmp_path), **now(ids, uploads=["a"] * 64))[0]
+    state = SimpleNamespace(pictures=Store(2, 2**30, tab.state.pictures.gone))
+    names = [state.pictures.add(Picture(torch.zeros(3, 4, 4))).id for _ in range(3)]
     with pytest.raises(InputError, match="not kept here any more"):
-        pictures.get(names[0])
+        stack(state, [names[0]])
     with pytest.raises(InputError, match="different sizes"):
-        pictures.stack([names[2], pictures.add(torch.zeros(3, 8, 8))])
+        stack(state, [names[2], state.pictures.add(Picture(torch.zeros(3, 8, 8))).id])
     edit = {"kind": "clean", "patches": [0], "source": {"given": 1}}
     assert used([edit], ["a", "b"]) == ([edit | {"source": {"given": 0}}], ["b"])
     with pytest.raises(InputError, match="did not come"):
@@ -306,10 +361,10 @@ def test_a_recipe_cannot_fetch_from_the_servers_disk(tab, monkeypatch):
     monkeypatch.setitem(DATASETS._entries, "shelf", None)
     DATASETS.register(shelf)
     monkeypatch.setattr(experiments, "own_data", lambda bundle: None)
-    monkeypatch.setattr("app.tabs.intervene.edits.own_data", lambda bundle: None)
+    monkeypatch.setattr("app.limits.own_data", lambda bundle: None)
     edit = {"kind": "clean", "patches": [0], "source": {"dataset": "shelf", "index": 0, "settings": {"place": "/etc"}}}
     with pytest.raises(InputError, match="own data only"):
-        tab.session.start(SampleSpec("nano", "euler", nfe=2, edits=[edit]))
+        tab.state.start(SampleSpec("nano", "euler", nfe=2, edits=[edit]))
     allowed([edit | {"source": {"dataset": "shapes", "index": 0, "settings": {"series": 3}}}], None)
 
 

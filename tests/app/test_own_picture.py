@@ -2,11 +2,13 @@
 
 import gradio as gr
 import pytest
-from app_world import networks, session  # noqa: F401
+from app_world import answered, networks, session  # noqa: F401
 from PIL import Image
 from test_browser import browser, page, pytestmark, served  # noqa: F401
 
-from app.tabs.explore.own import NO_CLASS, OwnPicture
+from app.controls import NO_CLASS
+from app.tabs.explore.own import OwnPicture
+from pf_core.data.shapes import SHAPES
 
 HALF = [0.5] * 16  # the nano network has 4 x 4 patches, the oracle 8 x 8
 
@@ -28,42 +30,62 @@ def painted(values=HALF):
     return {"grid": [4, 4], "values": values, "chosen": [], "image": None}
 
 
+CHOSEN = ("network", "label", "path", "index", "seed")
+
+
+def chosen(*values):
+    return dict(zip(CHOSEN, values, strict=True))
+
+
 def test_a_data_image_is_looked_at_under_its_own_class(own):
-    view, painter, label, said = own.on_picture(0.5, {}, "nano", NO_CLASS, "", 3, 0)
-    assert said == "" and label["value"] in own.classes("nano") and label["value"] != NO_CLASS
+    found = own.on_picture(0.5, {}, **chosen("shapes-exact", NO_CLASS, "", 3, 0))
+    assert found[own.status] == "" and found[own.label]["value"] in SHAPES
+    assert "Image 3 of shapes" in found[own.view]["about"]
+
+
+def test_a_data_image_of_a_class_that_the_network_lacks_is_looked_at_under_none_and_that_is_said(own):
+    found = own.on_picture(0.5, {}, **chosen("nano", NO_CLASS, "", 3, 0))
+    view, painter, label = found[own.view], found[own.painter], found[own.label]["value"]
+    assert found[own.status] == "" and label == NO_CLASS and "nano has no class '" in view["about"]
     assert painter["grid"] == [4, 4] and painter["values"] == HALF and painter["image"].startswith("data:image/png")
     assert view["t"] == HALF and len(view["sigma"]) == len(view["error"]) == 16 and min(view["error"]) > 0
     assert "Image 3 of shapes" in view["about"] and "Spearman" in view["said"]
 
 
 def test_what_changes_changes_the_look_and_nothing_else(own):
-    given = ["nano", "class 1", "", 0, 0]
-    first, said = own.on_look(painted(), *given)
-    assert said == "" and own.on_look(painted(), *given)[0]["error"] == first["error"]
-    for changed in (["nano", "class 2", "", 0, 0], ["nano", "class 1", "", 1, 0], ["nano", "class 1", "", 0, 1]):
-        assert own.on_look(painted(), *changed)[0]["error"] != first["error"]
-    ahead = own.on_look(painted([0.9, *HALF[1:]]), *given)[0]
+    given = chosen("nano", "class 1", "", 0, 0)
+    found = own.on_look(painted(), **given)
+    first = found[own.view]
+    assert set(found) == {own.view, own.status} and found[own.status] == ""
+    assert own.on_look(painted(), **given)[own.view]["error"] == first["error"]
+    for changed in ({"label": "class 2"}, {"index": 1}, {"seed": 1}):
+        assert own.on_look(painted(), **given | changed)[own.view]["error"] != first["error"]
+    ahead = own.on_look(painted([0.9, *HALF[1:]]), **given)[own.view]
     assert ahead["t"][0] == 0.9 and ahead["images"]["xt"] != first["images"]["xt"]
-    view, painter, said = own.on_time(0.2, *given)
-    assert view["t"] == painter["values"] == [0.2] * 16 and said == ""
+    found = own.on_time(0.2, **given)
+    assert found[own.view]["t"] == found[own.painter]["values"] == [0.2] * 16 and found[own.status] == ""
 
 
 def test_painted_times_stay_with_another_picture_or_network(own, upload):
     times = painted([0.9, *HALF[1:]])
-    path, view, painter, label, said = own.on_file(upload, 0.5, times, "nano", "class 1", "", 0, 0)
-    assert path == upload and said == "" and label["value"] == NO_CLASS and "mine.jpg" in view["about"]
-    assert view["t"][0] == 0.9 and "values" not in painter
-    view, painter, label, said = own.on_network(0.5, times, "plain", "class 1", path, 0, 0)
-    assert view["sigma"] is None and label["value"] == "class 1" and "no difficulty" in view["said"]
-    file, path, view, *_ = own.on_index(0.5, times, "nano", "class 1", path, 2, 0)
-    assert file is None and path == "" and "Image 2" in view["about"]
+    found = own.on_file(upload, 0.5, times, **chosen("nano", "class 1", "", 0, 0))
+    assert found[own.path] == upload and found[own.status] == "" and found[own.label]["value"] == NO_CLASS
+    assert "mine.jpg" in found[own.view]["about"]
+    assert found[own.view]["t"][0] == 0.9 and "values" not in found[own.painter]
+    found = own.on_network(0.5, times, **chosen("plain", "class 1", upload, 0, 0))
+    view = found[own.view]
+    assert view["sigma"] is None and found[own.label]["value"] == "class 1" and "no difficulty" in view["said"]
+    found = own.on_index(0.5, times, **chosen("nano", "class 1", upload, 2, 0))
+    assert found[own.file] is None and found[own.path] == "" and "Image 2" in found[own.view]["about"]
 
 
 def test_the_oracle_says_when_it_does_not_know_a_picture(own, upload):
-    _, view, painter, *_ = own.on_file(upload, 0.5, painted(), "shapes-exact", NO_CLASS, "", 0, 0)
-    assert "knows only its own images" in view["about"]
+    found = own.on_file(upload, 0.5, painted(), **chosen("shapes-exact", NO_CLASS, "", 0, 0))
+    painter = found[own.painter]
+    assert "knows only its own images" in found[own.view]["about"]
     assert painter["grid"] == [8, 8] and painter["values"] == [0.5] * 64  # what was painted does not fit this grid
-    assert "knows only" not in own.on_picture(0.5, {}, "shapes-exact", NO_CLASS, "", 0, 0)[0]["about"]
+    found = own.on_picture(0.5, {}, **chosen("shapes-exact", NO_CLASS, "", 0, 0))
+    assert "knows only" not in found[own.view]["about"]
 
 
 @pytest.mark.parametrize(
@@ -83,15 +105,17 @@ def test_the_oracle_says_when_it_does_not_know_a_picture(own, upload):
 )
 def test_bad_input_is_a_sentence(own, changes):
     given = {"painted": painted(), "network": "nano", "label": "class 1", "path": "", "index": 0, "seed": 0} | changes
-    view, said = own.on_look(*given.values())
-    assert said.endswith((".", ")")) and "\n" not in said and "error" not in view
+    found = answered(own.on_look, own.status, **given)
+    said = found[own.status]
+    assert said.endswith((".", ")")) and "\n" not in said and own.view not in found
 
 
 def test_a_bad_file_leaves_all_as_it_was(own, tmp_path):
     path = tmp_path / "no.png"
     path.write_bytes(b"not a picture")
-    kept, view, *_, said = own.on_file(str(path), 0.5, painted(), "nano", "class 1", "", 0, 0)
-    assert "no.png is not a picture" in said and isinstance(kept, dict) and "error" not in view
+    given = chosen("nano", "class 1", "", 0, 0)
+    found = answered(own.on_file, own.status, file=str(path), t=0.5, painted=painted(), **given)
+    assert "no.png is not a picture" in found[own.status] and set(found) == {own.status}
 
 
 def test_upload_paint_undo_and_see_the_error(page, served, upload):  # noqa: F811

@@ -7,7 +7,7 @@ from test_browser import browser, page, pytestmark  # noqa: F401
 from app.components.painter.painter import Painter, chosen_of, painting, values_of
 from app.server.routes import routes
 from app.server.static import head
-from app.state import Session
+from app.state import AppState
 from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
 
@@ -37,7 +37,7 @@ def test_what_the_browser_sent_is_checked():
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """A page with two painters; the values that their handlers are given are kept in `heard`."""
-    session = Session(recordings=tmp_path_factory.mktemp("none"))
+    session = AppState(recordings=tmp_path_factory.mktemp("none"))
     session.heard = []
 
     def hear(value):

@@ -8,15 +8,17 @@ from urllib.parse import parse_qsl
 import gradio as gr
 import pytest
 import torch
-from app_world import CLASSES, client, ended, networks, session, spec  # noqa: F401
+from app_world import CLASSES, answers, client, ended, networks, session, spec  # noqa: F401
 
+from app import controls
 from app import links as recipes
+from app.server.exports import write
 from app.server.frames import command, recipe_file
-from app.server.routes import exported
 from app.tabs.explore.tab import Explore
 from pf_core.cli import main
 from pf_core.errors import InputError
 from pf_core.models import build, checkpoint, preset
+from pf_core.models.conditioning import ClassLabels, split
 from pf_core.sampling.export import WRITERS
 from pf_core.sampling.trajectory import Trajectory
 
@@ -30,12 +32,15 @@ UPLOAD = [{"kind": "clean", "patches": [1, 2], "source": {"given": 0}}]
 @pytest.fixture
 def tab(session):  # noqa: F811
     with gr.Blocks():
-        return Explore(session)
+        tab = Explore(session)
+    order = [tab.viewer, tab.run_id, tab.mine, tab.status, *tab.form.outputs]
+    told = {name: answers(getattr(tab, name), tab.status, order) for name in ("on_recipe", "from_link")}
+    return SimpleNamespace(**told)
 
 
 def written(run, folder, suffix):
     path = folder / f"a run{suffix}"
-    path.write_bytes(exported(run, suffix))
+    write(run, path)
     return str(path)
 
 
@@ -43,7 +48,7 @@ def written(run, folder, suffix):
 def test_every_export_loads_back_bit_for_bit(session, tab, tmp_path, suffix):  # noqa: F811
     first = ended(session.start(spec(edits=EDITS, seeds=[4, 9], labels=["class 1", "class 2"], cfg_scale=1.5)))
     shown, run_id, _, said, *updates = tab.on_recipe("", written(first, tmp_path, suffix))
-    again = ended(session.store.get(run_id))
+    again = ended(session.runs.get(run_id))
     assert run_id != first.id and torch.equal(again.trajectory.x1, first.trajectory.x1)
     assert again.spec == first.spec and again.packed == first.packed
     assert ("nothing was computed" in said) == (suffix == ".safetensors") and "edits, several classes, seeds" in said
@@ -51,10 +56,10 @@ def test_every_export_loads_back_bit_for_bit(session, tab, tmp_path, suffix):  #
     assert "nano" in values and "class 1" in values and "look_ahead" in values
     link = dict(parse_qsl(shown["query"]))
     assert recipes.decode(link["recipe"]).edits == first.spec.edits
-    del session.store._runs[run_id]
-    *_, third_id, _, said = tab.from_link(SimpleNamespace(query_params=link))[:4]
-    third = tab.from_link(SimpleNamespace(query_params=link))
-    assert "again" in third[3] and torch.equal(ended(session.store.get(third[1])).trajectory.x1, first.trajectory.x1)
+    del session.runs._things[run_id]
+    *_, third_id, _, said = tab.from_link(request=SimpleNamespace(query_params=link))[:4]
+    third = tab.from_link(request=SimpleNamespace(query_params=link))
+    assert "again" in third[3] and torch.equal(ended(session.runs.get(third[1])).trajectory.x1, first.trajectory.x1)
 
 
 def test_runs_with_uploads_travel_in_raw_arrays(session, tab, client, tmp_path, capsys):  # noqa: F811
@@ -65,7 +70,7 @@ def test_runs_with_uploads_travel_in_raw_arrays(session, tab, client, tmp_path, 
     assert about["edits"][0]["words"].startswith("make clean from an uploaded picture: 2 patches of all images")
     assert recipes.encode(first.spec) is None
     path = written(first, tmp_path, ".safetensors")
-    again = session.store.get(tab.on_recipe("", path)[1])
+    again = session.runs.get(tab.on_recipe("", path)[1])
     assert again.origin == "from a file" and torch.equal(again.trajectory.edit_images, picture)
     words = shlex.split(command(again))
     assert words[:5] == ["python", "-m", "pf_core", "sample", "--recipe"] and words[5] == recipe_file(first)
@@ -90,7 +95,7 @@ def test_a_stopped_run_loads_back_as_what_ran(session, tab, tmp_path):  # noqa: 
     first = ended(session.start(spec()))
     first.trajectory.x1 = None
     first.trajectory.frames = first.trajectory.frames[:3]
-    again = session.store.get(tab.on_recipe("", written(first, tmp_path, ".safetensors"))[1])
+    again = session.runs.get(tab.on_recipe("", written(first, tmp_path, ".safetensors"))[1])
     assert again.state == "stopped" and again.message.startswith("Stopped after 3 of ") and len(again.heads) == 3
 
 
@@ -112,7 +117,7 @@ def test_a_stopped_run_loads_back_as_what_ran(session, tab, tmp_path):  # noqa: 
 def test_a_wrong_file_is_a_sentence(session, tab, tmp_path, name, content, words):  # noqa: F811
     (tmp_path / name).write_bytes(content)
     said = tab.on_recipe("", str(tmp_path / name))[3]
-    assert words in said and "\n" not in said and str(tmp_path) not in said and len(session.store) == 0
+    assert words in said and "\n" not in said and str(tmp_path) not in said and len(session.runs) == 0
 
 
 @pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16"])
@@ -120,6 +125,25 @@ def test_a_recipe_that_an_editor_saved_again_is_read(session, tab, tmp_path, cod
     path = tmp_path / "saved.json"
     path.write_bytes(json.dumps(spec().to_dict(), indent=1).replace("\n", "\r\n").encode(codec))
     assert recipes.read(str(path)) == spec()
+
+
+def test_the_list_of_classes_tells_a_class_called_none_from_no_class():
+    y = ClassLabels(3, ["red, green", "none", "1"])
+    world = SimpleNamespace(bundle=lambda network: SimpleNamespace(conditioner=y))
+    shown = controls.classes(world, "odd")
+    assert shown == ["red, green", "none", "1", "no class"]
+    asked = [controls.chosen_class(world, "odd", word) for word in shown]
+    assert asked == ["red, green", "none", "1", None]
+    assert [controls.class_word(world, "odd", a) for a in asked] == shown
+
+
+def test_the_command_of_a_run_names_its_classes_so_that_they_are_read_back(session):  # noqa: F811
+    run = ended(session.start(spec(labels=["class 1"])))
+    run.spec = spec(labels=["red, green", None, "-1", 'a "b"'], seeds=[0, 1, 2, 3])
+    (flag,) = [word for word in shlex.split(command(run)) if word.startswith("--label")]
+    assert split(flag.removeprefix("--label=")) == ["red, green", "", "-1", 'a "b"']
+    run.spec = spec(labels=[None])
+    assert "--label" not in command(run)
 
 
 def test_a_recording_of_another_network_is_shown_and_says_so(session, tab, tmp_path):  # noqa: F811

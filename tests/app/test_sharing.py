@@ -1,6 +1,7 @@
 """Links, exports and the queue in Chromium: what one person shares, another gets, and nothing else."""
 
 import threading
+from urllib.parse import quote
 
 from app_world import spec
 from test_browser import ENDED, browser, page, pytestmark, run, served, slow, visit  # noqa: F401
@@ -69,7 +70,7 @@ def test_a_link_whose_run_is_gone_makes_it_again(page, served):  # noqa: F811
     visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=8&seed=3")
     run(page)
     meant, link = result(page), page.evaluate("location.href")
-    served.store._runs.clear()
+    served.runs._things.clear()
     page.click(".pfv-exports a >> text=GIF")
     page.wait_for_function("document.querySelector('.pfv-note').textContent.includes('not kept here any more')")
     assert "404" in page.wrong.pop()  # that is what the browser itself notes down
@@ -83,7 +84,14 @@ def test_a_link_whose_run_is_gone_makes_it_again(page, served):  # noqa: F811
     assert "head start 0.3" in page.inner_text(".pfv-edits")
 
 
-def test_two_people_wait_for_each_other_and_keep_their_own(page, served, slow):  # noqa: F811
+def test_a_link_that_names_a_foreign_picture_loads_nothing(page, served):  # noqa: F811
+    text = "![a](http://pictures.example/y.png)<img src=http://pictures.example/z.png>"
+    page.goto(f"{served.address}?network={quote(text)}")
+    page.wait_for_selector("#explore-said p")
+    assert text[:36] in page.inner_text("#explore-said")  # as it is; the page itself watches that nothing leaves
+
+
+def test_two_people_take_turns_and_keep_their_own(page, served, slow):  # noqa: F811
     visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=250")
     page.click("#explore-run")
     page.wait_for_function("window.__viewer.frames > 2")
@@ -92,9 +100,10 @@ def test_two_people_wait_for_each_other_and_keep_their_own(page, served, slow): 
     other.goto(link)  # the second tab of a shared link ...
     other.wait_for_function("window.__viewer && window.__viewer.frames > 2")
     other.click("#explore-run")  # ... starts a run of its own, which does not stop the first
-    other.wait_for_selector(".pfv-empty >> text=Waiting: 1 run before yours")
-    first, second = (each.evaluate("window.__viewer.runs[0].id") for each in (page, other))
-    assert first != second and served.store.get(first).state == "running"
+    mine = "window.__viewer.runs[0].id"
+    other.wait_for_function(f"{mine} !== '{page.evaluate(mine)}' && window.__viewer.frames > 2")
+    first, second = (each.evaluate(mine) for each in (page, other))
+    assert first != second and {served.runs.get(i).state for i in (first, second)} == {"running"}
     threading.Timer(0.3, setattr, (slow, "pause", 0.0)).start()
     for each in (page, other):
         each.wait_for_function(ENDED)

@@ -6,17 +6,19 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 import pytest
-from app_world import CLASSES, networks, session, slow, spec  # noqa: F401
+from app_world import CLASSES, answers, networks, session, slow, spec  # noqa: F401
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from test_browser import browser, page, pytestmark, served  # noqa: F401
 from test_browser import slow as slowed  # noqa: F401
-from test_compare_tab import values
+from test_compare_tab import answering_tab, values
 
-from app.tabs.compare.sweep_jobs import MAX_KEPT, MAX_WAITING, SweepJob, sweeps
-from app.tabs.compare.sweep_panel import NOTHING, routes
+from app import worker
+from app.tabs.compare.sweep_jobs import SweepJob, Sweeps
+from app.tabs.compare.sweep_panel import NOTHING, PARTS, PLACES, routes
 from app.tabs.compare.tab import Compare
+from app.worker import SHARE
 from pf_core.errors import InputError
 from pf_core.models.conditioning import ClassLabels
 from pf_core.samplers import SAMPLERS
@@ -30,15 +32,27 @@ YES = ClassLabels(10, CLASSES)
 @pytest.fixture
 def tab(session):  # noqa: F811
     with gr.Blocks():
-        return Compare(session)
+        tab = Compare(session)
+    sweep, form = tab.sweep, [c for k in range(3) for c in (list(a.controls.values())[k] for a in tab.sweep.axes)]
+    filled = [sweep.loaded, sweep.forget, *form, sweep.status]
+    told = SimpleNamespace(
+        on_cost=lambda **given: sweep.on_cost(**given)[sweep.cost],
+        on_run=answers(sweep.on_run, sweep.status, [sweep.view, sweep.job_id, sweep.status, sweep.cost]),
+        on_sheet=answers(sweep.on_sheet, sweep.status, filled),
+        from_link=answers(sweep.from_link, sweep.status, [sweep.view, sweep.job_id, sweep.box, *filled]),
+        sweep=sweep.sweep,
+    )
+    return SimpleNamespace(sweep=told, from_link=answering_tab(tab).from_link)
 
 
-def form(*axes, loaded=None, **changes) -> list:
+def form(*axes, loaded=None, **changes) -> dict:
     """What the controls send: axes as (name, text or names)."""
     padded = [*axes, *[(NOTHING, "")] * (3 - len(axes))]
-    texts = ["" if isinstance(v, list) else v for _, v in padded]
-    names = [v if isinstance(v, list) else [] for _, v in padded]
-    return [loaded, *(name for name, _ in padded), *texts, *names, *values(**changes)]
+    given = {"loaded": loaded} | values(**changes)
+    for place, (axis, v) in zip(PLACES, padded, strict=True):
+        text, names = ("", v) if isinstance(v, list) else (v, [])
+        given |= {f"{place.lower()}.{k}": x for k, x in zip(PARTS, (axis, text, names), strict=True)}
+    return given
 
 
 def ended(job: SweepJob, seconds: float = 60) -> SweepJob:
@@ -98,9 +112,9 @@ def test_seconds_in_words(session):  # noqa: F811
 
 
 def test_the_cost_is_said_before_anything_runs(tab):
-    said = tab.sweep.on_cost(*form(("sampler", ["euler", "dual_loop"]), ("nfe", "3, 8")))
+    said = tab.sweep.on_cost(**form(("sampler", ["euler", "dual_loop"]), ("nfe", "3, 8")))
     assert "3 images, 19 NFE, 19 forwards, about" in said and "1 cannot run: 3 NFE are too few" in said
-    guided = tab.sweep.on_cost(*form(("nfe", "3, 8, 8"), ("seed", "0-1"), cfg=2.0))
+    guided = tab.sweep.on_cost(**form(("nfe", "3, 8, 8"), ("seed", "0-1"), cfg=2.0))
     assert "4 images, 22 NFE, 44 forwards" in guided  # a value that comes twice is drawn once
     for wrong in (
         form(),
@@ -112,13 +126,13 @@ def test_the_cost_is_said_before_anything_runs(tab):
         form(("nfe", "4"), images=99),
         form(("nfe", "4"), loaded={"checkpoint": 3}),
     ):
-        said = tab.sweep.on_cost(*wrong)
+        said = tab.sweep.on_cost(**wrong)
         assert said and "Cost" not in said and "\n" not in said
 
 
 def test_a_sweep_is_drawn_and_its_sheet_read_back(tab, session, tmp_path):  # noqa: F811
-    view, job_id, said, cost = tab.sweep.on_run(*form(("sampler", ["euler", "dual_loop"]), ("nfe", "3, 8")))
-    job = ended(sweeps(session).get(job_id))
+    view, job_id, said, cost = tab.sweep.on_run(**form(("sampler", ["euler", "dual_loop"]), ("nfe", "3, 8")))
+    job = ended(session.sweeps.get(job_id))
     assert said == "" and job.state == "done" and len(job.done) == job.total == 4
     client = TestClient(Starlette(routes=routes(session)))
     found = client.get(f"/pf/sweeps/{job_id}").json()
@@ -131,7 +145,9 @@ def test_a_sweep_is_drawn_and_its_sheet_read_back(tab, session, tmp_path):  # no
     assert read_sweep(path) == job.sweep and Image.open(path).width > 256
     loaded, _, *filled, said = tab.sweep.on_sheet(str(path))
     assert "Loaded" in said and [f["value"] for f in filled[:3]] == ["sampler", "nfe", NOTHING]
-    again = tab.sweep.sweep(loaded, *[f["value"] for f in filled], *values())
+    typed = zip(PARTS, (filled[:3], filled[3:6], filled[6:]), strict=True)
+    given = {f"{place.lower()}.{k}": f["value"] for k, part in typed for place, f in zip(PLACES, part, strict=True)}
+    again = tab.sweep.sweep(loaded, given | values())
     assert again == job.sweep  # whatever column A says by then
     assert client.get("/pf/sweeps/none").status_code == 404
     assert client.get(f"/pf/sweeps/{job_id}?after=-1").status_code == 400
@@ -144,57 +160,57 @@ def test_what_is_no_sheet_is_a_sentence(tab, tmp_path):
         assert "holds no sweep" in tab.sweep.on_sheet(str(path))[-1]
 
 
-def test_stop_keeps_what_is_done_and_a_run_goes_in_between(tab, session, slow):  # noqa: F811
-    store = sweeps(session)
-    store._paces[("nano", session.bundle("nano").hash)] = 0.01  # measuring would wait for the slow network
+def test_stop_keeps_what_is_done_and_a_run_goes_in_between(tab, session, slow, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(worker, "SLICE", 0.0)  # every forward pass is a turn
+    store = Sweeps(session)
+    session.paces[("nano", session.bundle("nano").hash)] = 0.01  # measuring would wait for the slow network
     job = store.start(Sweep(spec(sampler="euler", nfe=2, seeds=[0]), {"seed": [0, 1, 2, 3]}))
     slow.go.release(3)  # the first cell, and the first half of the second
     while slow.calls < 3:
         time.sleep(0.005)
     assert len(job.done) == 1 and job.state == "running" and "about" in job.spent()
     run = session.start(spec(sampler="euler", nfe=1))
-    slow.go.release(1)  # ends the second cell: then it is the person's turn
-    while len(job.done) < 2:
+    slow.go.release(2)  # the second half of the second cell, then it is the other run's turn
+    while len(run.heads) < 1 or len(job.done) < 2:
         time.sleep(0.005)
-    slow.go.release(1)
-    while run.state in ("waiting", "running"):
-        time.sleep(0.005)
-    assert run.state == "done" and len(job.done) == 2
     store.stop(job.id)
     slow.go.release(1)
     ended(job)
+    ended(run)
+    assert run.state == "done" and slow.calls == 6
     assert job.state == "stopped" and len(job.done) == 2 and "kept" in job.message
 
 
-def test_sweeps_are_bounded_and_unknown_ones_a_sentence(session):  # noqa: F811
-    store = sweeps(session)
-    jobs = [ended(store.start(Sweep(spec(nfe=1, seeds=[0]), {"seed": [k]}))) for k in range(MAX_KEPT + 2)]
-    assert jobs[0].id not in store and jobs[-1].id in store and len(store._jobs) <= MAX_KEPT
+def test_sweeps_are_bounded_and_unknown_ones_a_sentence(session, slow):  # noqa: F811
+    store, most = Sweeps(session), session.sweeps.most
+    session.paces[("nano", session.bundle("nano").hash)] = 0.01  # measuring would wait for the slow network
+    slow.go.release(most + 2)
+    jobs = [ended(store.start(Sweep(spec(nfe=1, seeds=[0]), {"seed": [k]}))) for k in range(most + 2)]
+    assert jobs[0].id not in session.sweeps and jobs[-1].id in session.sweeps and len(session.sweeps) <= most
     with pytest.raises(InputError, match="not kept"):
-        store.get(jobs[0].id)
-    with session.sampling:  # nothing gets drawn
-        for _ in range(MAX_WAITING + 1):
-            waiting = store.start(Sweep(spec(nfe=1, seeds=[0]), {"seed": [0]}))
-            time.sleep(0.05)  # the first one leaves the queue
-        with pytest.raises(InputError, match="waiting already"):
-            store.start(Sweep(spec(nfe=1, seeds=[0]), {"seed": [0]}))
-        assert store.ahead(waiting) == MAX_WAITING
-        assert store.stop(waiting.id).state == "stopped"
+        session.sweeps.get(jobs[0].id)
+    waiting = [store.start(Sweep(spec(nfe=1, seeds=[0]), {"seed": [0]})) for _ in range(SHARE + 1)]  # none is drawn
+    with pytest.raises(InputError, match="waiting already"):
+        store.start(Sweep(spec(nfe=1, seeds=[0]), {"seed": [0]}))
+    assert session.worker.ahead(waiting[-1]) == SHARE
+    assert store.stop(waiting[-1].id).state == "stopped"
     with pytest.raises(InputError, match="Nothing of this sweep"):
         store.start(Sweep(spec(nfe=1), {"sampler": ["dual_loop"]}))
     assert str(Cost(1, 2, 3, 0)) == "1 images, 2 NFE, 3 forwards"
 
 
 def test_a_link_finds_the_sweep_or_its_settings(tab, session):  # noqa: F811
-    view, job_id, *_ = tab.sweep.on_run(*form(("sampler", ["euler"]), ("seed", "0-1")))
+    view, job_id, *_ = tab.sweep.on_run(**form(("sampler", ["euler"]), ("seed", "0-1")))
     query = dict(parse_qsl(view["query"]))
-    found = tab.sweep.from_link(SimpleNamespace(query_params=query))
+    found = tab.sweep.from_link(request=SimpleNamespace(query_params=query))
     assert found[0]["id"] == found[1] == job_id and found[2]["open"] and found[-1] == ""
-    gone = tab.sweep.from_link(SimpleNamespace(query_params=query | {"sweep": "x"}))
+    gone = tab.sweep.from_link(request=SimpleNamespace(query_params=query | {"sweep": "x"}))
     assert gone[1] == "" and "its settings are here" in gone[-1] and gone[5]["value"] == "sampler"
-    damaged = tab.sweep.from_link(SimpleNamespace(query_params={"tab": "compare", "sweep": "x", "axes": "{"}))
+    damaged = tab.sweep.from_link(request=SimpleNamespace(query_params={"tab": "compare", "sweep": "x", "axes": "{"}))
     assert "not kept" in damaged[-1]
-    assert "could not" not in str(tab.from_link(SimpleNamespace(query_params=query)))  # Compare itself is not asked
+    assert "could not" not in str(
+        tab.from_link(request=SimpleNamespace(query_params=query))
+    )  # Compare itself is not asked
 
 
 def test_a_sweep_in_the_browser(page, served, slowed, tmp_path):  # noqa: F811
@@ -206,7 +222,7 @@ def test_a_sweep_in_the_browser(page, served, slowed, tmp_path):  # noqa: F811
     slowed.pause = 0.25
     page.click("#sweep-run")
     page.wait_for_function("window.__sweep?.status?.ready >= 2")
-    slowed.pause = 1.0  # a crowded machine loads pages slowly
+    slowed.pause = 2.0  # a crowded machine loads pages slowly
     address = page.url
     page.reload()  # in mid-sweep: it goes on, and the address finds it
     page.wait_for_function("window.__sweep?.status?.ready >= 3")

@@ -6,13 +6,14 @@ import time
 from dataclasses import replace
 
 import pytest
+from app_world import answered
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from test_browser import CHROMIUM, browser, page  # noqa: F401 (fixtures)
 
-from app.state import Session
+from app.state import AppState
 from app.tabs.toy import tab as toy
-from app.tabs.toy.lab import MAX_LABS, WAYS, Lab, Labs
+from app.tabs.toy.lab import WAYS, Lab, open_lab
 from app.tabs.toy.links import command_of, query_of
 from app.tabs.toy.plots import PLOTS, RACE, VIEWS
 from pf_core.errors import InputError
@@ -27,7 +28,7 @@ IN_BROWSER = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), r
 def served(tmp_path_factory):
     from app.ui import launch
 
-    session = Session(recordings=tmp_path_factory.mktemp("recordings"))
+    session = AppState(recordings=tmp_path_factory.mktemp("recordings"))
     demo, _, session.address = launch(session)
     yield session
     demo.close()
@@ -84,26 +85,25 @@ def test_every_view_and_sampler_is_drawn(lab):
 
 
 def test_labs_are_bounded_and_idle_ones_give_way():
-    labs = Labs()
-    first = labs.open(SMALL)
-    for _ in range(MAX_LABS - 1):
-        labs.open(SMALL)
+    labs = AppState().labs
+    first = open_lab(labs, SMALL)
+    for _ in range(labs.most - 1):
+        open_lab(labs, SMALL)
     with pytest.raises(InputError, match="in use"):
-        labs.open(SMALL)
+        open_lab(labs, SMALL)
     first.used -= 1000
-    assert labs.open(SMALL).id != first.id and first.closed
+    assert open_lab(labs, SMALL).id != first.id and first.closed
     with pytest.raises(InputError, match="closed"):
         labs.get(first.id)
-    for lab in labs._labs.values():
-        lab.closed = True
-        lab.tell(lambda: None)
+    for lab in labs.all():
+        lab.close()
 
 
 def test_the_route_refuses_what_it_does_not_know(served):
     client = TestClient(Starlette(routes=toy.routes(served)), raise_server_exceptions=False)
     answer = client.get("/pf/toy/nobody/frame")
     assert answer.status_code == 404 and answer.json()["error"].endswith(".")
-    lab = toy.labs(served).open(SMALL)
+    lab = open_lab(served.labs, SMALL)
     assert client.get(f"/pf/toy/{lab.id}/frame?after=x").status_code == 400
     until(lambda: client.get(f"/pf/toy/{lab.id}/frame?after=0").json()["plots"])
     lab.used -= 1000
@@ -119,8 +119,9 @@ def tab(served):
 
 def opened(tab, query=""):
     """Open the tab as a page with this address does: ({component: value or update}, laboratory)."""
-    found = dict(zip(tab.everything(), tab.on_open("", Event(query=query)), strict=True))
-    return found, tab.labs.get(found[tab.lab_id])
+    found = answered(tab.on_open, tab.status, lab_id="", event=Event(query=query))
+    assert set(found) <= {*tab.everything(), tab.status}
+    return found, tab.state.labs.get(found[tab.lab_id])
 
 
 class Event:
@@ -130,8 +131,7 @@ class Event:
 
 def recipe_of(tab, **changes):
     """The values of the recipe's controls as the tab is built, some of them changed."""
-    values = {c: c.value for c in tab.recipe} | {tab.steps: 200, tab.drawn: None}
-    return list((values | {getattr(tab, k): v for k, v in changes.items()}).values())
+    return {name: c.value for name, c in tab.recipe.items()} | {"steps": 200, "drawn": None} | changes
 
 
 def closing(lab):
@@ -142,7 +142,14 @@ def test_limits_hold_on_the_server(tab, tmp_path):
     _, lab = opened(tab)
 
     def recipe(**changes):
-        return tab.on_recipe(lab.id, *recipe_of(tab, **changes))
+        return answered(tab.on_recipe, tab.status, lab_id=lab.id, **recipe_of(tab, **changes))[tab.status]
+
+    def loaded(path, **changes):
+        found = answered(tab.on_file, tab.status, path=str(path), lab_id=lab.id, **recipe_of(tab, **changes))
+        return found[tab.status]
+
+    def viewed(*given):
+        return answered(tab.on_view, tab.status, lab.id, *given)[tab.status]
 
     assert recipe() == ""
     assert "at most" in recipe(steps=6000) and "between" in recipe(steps=10**9) and "seed" in recipe(seed=-1)
@@ -164,13 +171,13 @@ def test_limits_hold_on_the_server(tab, tmp_path):
         ("100,200\n150,180\n", "were moved"),
     ):
         path.write_text(text)
-        said = tab.on_file(str(path), lab.id, *recipe_of(tab, data="points"))[1]
+        said = loaded(path, data="points")
         assert words in said and said.count("\n") == 0
     path.write_bytes(b"\xff\xfe\x00")
-    assert "not a text file" in tab.on_file(str(path), lab.id, *recipe_of(tab))[1]
-    assert "t must" in tab.on_view(lab.id, VIEWS[0], "both", 3, 0, False)[2]
-    assert "no view" in tab.on_view(lab.id, "x", "both", 0, 0, 0)[2]
-    assert "closed" in tab.on_start("nobody", "")
+    assert "save it as UTF-8" in loaded(path)
+    assert "t must" in viewed(VIEWS[0], "both", 3, 0, False)
+    assert "no view" in viewed("x", "both", 0, 0, 0)
+    assert "closed" in answered(tab.on_start, tab.status, "nobody", "")[tab.status]
     closing(lab)
 
 
@@ -187,9 +194,9 @@ def test_a_link_opens_the_same_laboratory_or_one_like_it(tab):
     assert shown[tab.data] == "eight_gaussians" and shown[tab.tied] is False and shown[tab.seed] == 7
     made = query_of(lab)
     again, same = opened(tab, made)
-    assert same is lab and again[tab.said] == ""
+    assert same is lab and again[tab.status] == ""
     lab.used -= 1000
-    del tab.labs._labs[lab.id]
+    del tab.state.labs._things[lab.id]
     _, other = opened(tab, made)
     assert (
         other is not lab
@@ -200,7 +207,7 @@ def test_a_link_opens_the_same_laboratory_or_one_like_it(tab):
     command_parses(command_of(other))
     for wrong in ("data=nowhere", "data=points", "seed=x", "nfe=5000", "starts=1", "steps=9000", "view=x"):
         shown, bad = opened(tab, "?tab=toy&" + wrong)
-        assert "could not be read" in shown[tab.said] and bad.state.config == ToyConfig(), wrong
+        assert "could not be read" in shown[tab.status] and bad.state.config == ToyConfig(), wrong
         closing(bad)
     closing(other)
 
@@ -216,7 +223,7 @@ def command_parses(line):
 
 def test_files_of_a_laboratory(served):
     client = TestClient(Starlette(routes=toy.routes(served)), raise_server_exceptions=False)
-    lab = toy.labs(served).open(SMALL)
+    lab = open_lab(served.labs, SMALL)
     lab.start(None)
     until(lambda: lab.state.finished and not lab.playing)
     for name, begins in (("figure5.png", b"\x89PNG"), ("figure5.pdf", b"%PDF"), ("figure5.svg", b"<?xml")):
@@ -324,7 +331,7 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     page.wait_for_function("window.__plots.query?.includes('data=points')")
     assert page.locator("#toy-said p").count() == 0
     page.evaluate("window.scrollTo(0, 0)")
-    lab = toy.labs(served).get(page.evaluate("new URLSearchParams(location.search).get('lab')"))
+    lab = served.labs.get(page.evaluate("new URLSearchParams(location.search).get('lab')"))
     until(lambda: lab.state.config.data == "points" and lab._orders.empty())
     framed = "(low) => Math.abs(window.__plots.figures.generated.layout.xaxis.range[0] - low) < 1e-6"
     page.wait_for_function(framed + " && !window.__plots.stale.size", arg=float(lab.plots.low[0]))

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
-from app_world import networks, session  # noqa: F401
+from app_world import answered, networks, session  # noqa: F401
 from jobs_world import ENDLESS, QUICK, recipe, until
 from PIL import Image
 from starlette.applications import Starlette
@@ -51,20 +51,17 @@ def tab(session):  # noqa: F811
 
 
 def given(tab, **changes):
-    """What the controls send, in order, at their defaults except `changes` (by a TrainConfig field's name)."""
-    values = [c.value for c in tab.inputs]
-    for name, value in changes.items():
-        simple = {"name": 0, "dataset": 1, "model": 2, "timesteps": 3, "difficulty": 4, "init": 5, "every": 6}
-        values[simple[name] if name in simple else 7 + list(tab.config).index(name)] = value
-    return values
+    """What the controls send, by name, at their defaults except `changes`."""
+    assert set(changes) <= set(tab.inputs)
+    return {name: control.value for name, control in tab.inputs.items()} | changes
 
 
 def test_the_controls_say_the_recipe(tab):
-    name, made, every = tab.recipe(tuple(given(tab)))
+    name, made, every = tab.recipe(given(tab))
     assert (name, made) == ("", TrainRecipe(data_settings=made.data_settings, config=TrainConfig(
         timestep_settings=made.config.timestep_settings)))  # fmt: skip
     assert every.samples == parameters(Intervals)["samples"].default
-    assert tab.recipe(tuple(given(tab, steps=7, model="nano", lam=0.5)))[1].config.lam == 0.5
+    assert tab.recipe(given(tab, steps=7, model="nano", lam=0.5))[1].config.lam == 0.5
 
 
 @pytest.mark.parametrize(
@@ -86,18 +83,20 @@ def test_the_controls_say_the_recipe(tab):
 )
 def test_what_is_wrong_is_a_sentence_and_starts_nothing(tab, changes, says):
     before, device = tab.jobs.names(), changes.pop("device", "auto")
-    board, said, *_ = tab.on_start(None, None, device, *given(tab, **changes))
-    assert says in said and tab.jobs.names() == before and board != {"chosen": []}
+    values = given(tab, **changes)
+    found = answered(tab.on_start, tab.status, fork_of=None, forking=None, device=device, **values)
+    assert says in found[tab.status] and tab.jobs.names() == before and tab.board not in found
+
+
+def value_of(update):
+    return update["value"] if isinstance(update, dict) else update
 
 
 def test_a_plan_sets_the_controls(tab):
     for plan in PLANS.values():
         updates = tab.set_recipe(plan.recipe, plan.intervals)
-        values = [
-            u["value"] if isinstance(u, dict) and "value" in u else c.value
-            for u, c in zip(updates, tab.inputs, strict=True)
-        ]
-        _, made, _ = tab.recipe(tuple(values))
+        assert set(updates) <= set(tab.settable)
+        _, made, _ = tab.recipe({name: value_of(updates.get(c, c.value)) for name, c in tab.inputs.items()})
         assert made.config == plan.recipe.config or made.config.steps == plan.recipe.config.steps
         assert made.model == plan.recipe.model
 
@@ -153,7 +152,7 @@ def test_routes_give_what_a_run_holds_and_nothing_else(session, trained):  # noq
     ):
         reply = client.get(f"/pf/train/{wrong}")
         assert reply.status_code in (400, 404) and b"Traceback" not in reply.content, wrong
-    routes.jobs(session).close()
+    session.training.close()
 
 
 def test_own_pictures_are_taken_in_and_trained_on(tab, tmp_path, monkeypatch):
@@ -165,30 +164,34 @@ def test_own_pictures_are_taken_in_and_trained_on(tab, tmp_path, monkeypatch):
             z.write(path, f"{'dark' if i < 4 else 'light'}/{i}.png")
         z.writestr("light/bad_*.png", "not a picture")
     own: OwnPictures = tab.own
-    said, pending, question = own.on_files([str(tmp_path / "own.zip")])
-    assert "8 pictures in 2 classes" in said and "bad\\_\\*.png" in said and question["visible"]
-    said, _, _, chosen, _ = own.on_use(pending)
+    found = own.on_files([str(tmp_path / "own.zip")])
+    said, pending = found[own.found], found[own.pending]
+    assert "8 pictures in 2 classes" in said and "bad_*.png" in said and found[own.question]["visible"]
+    chosen = own.on_use(pending)[own.chosen]
     assert places.is_set(chosen["value"])
     values = given(tab, dataset="folder", model="nano", steps=2, batch_size=2)
-    knob = tab.data_knobs.keys.index(("folder", "path"))
-    values[7 + len(tab.config) + knob] = chosen["value"]
-    _, made, _ = tab.recipe(tuple(values))
+    knob = tab.data_knobs.key("folder", "path")
+    assert knob in values
+    _, made, _ = tab.recipe(values | {knob: chosen["value"]})
     tab.jobs.check(made)
     assert made.data_settings["path"] == chosen["value"]
-    assert "no longer waiting" in own.on_use(pending)[0] and "no longer waiting" in own.on_use("../x")[0]
-    assert own.on_files([str(tmp_path / "gone.zip")])[1] is None
-    assert "Dropped" in own.on_drop(own.on_files([str(tmp_path / "0.png")])[1])[0]
+    for gone in (pending, "../x"):
+        assert "no longer waiting" in own.on_use(gone)[own.found]
+    assert own.on_files([str(tmp_path / "gone.zip")])[own.pending] is None
+    assert "Dropped" in own.on_drop(own.on_files([str(tmp_path / "0.png")])[own.pending])[own.found]
 
 
 def test_orders_reach_the_run_and_refusals_are_sentences(tab):
     tab.jobs.create("ordered", ENDLESS, QUICK, start=False)
     event = lambda **data: SimpleNamespace(_data=data)  # noqa: E731
-    assert "not running" in tab.on_act(event(run="ordered", what="stop"))[0]
-    assert "no such order" in tab.on_act(event(run="ordered", what="__init__"))[0]
-    assert "There is no run" in tab.on_act(event(run="gone", what="pause"))[0]
-    note, name, forking, *updates = tab.on_act(event(run="ordered", what="fork"))
-    assert name == "ordered" and forking["visible"] and updates[7]["value"] == 900_000
-    assert tab.on_act(event(run="ordered", what="delete"))[0] == "" and "ordered" not in tab.jobs.names()
+    act = lambda **data: answered(tab.on_act, tab.status, event(**data))  # noqa: E731
+    assert "not running" in act(run="ordered", what="stop")[tab.status]
+    assert "no such command" in act(run="ordered", what="__init__")[tab.status]
+    assert "There is no run" in act(run="gone", what="pause")[tab.status]
+    found = act(run="ordered", what="fork")
+    assert found[tab.fork_of] == "ordered" and found[tab.forking]["visible"]
+    assert found[tab.config["steps"]] == 900_000
+    assert act(run="ordered", what="delete") == {tab.status: ""} and "ordered" not in tab.jobs.names()
 
 
 def test_intervals_fit_the_length():
@@ -244,6 +247,7 @@ def test_a_training_in_the_browser(page, served, runs):  # noqa: F811
 
 
 def test_settings_of_the_machine_are_checked(tab):
-    assert tab.on_setting("parallel", 2) == "" and tab.jobs.settings.parallel == 2
-    assert "parallel must" in tab.on_setting("parallel", 0) and tab.jobs.settings.parallel == 2
+    setting = lambda value: answered(tab.on_setting, tab.status, "parallel", value)[tab.status]  # noqa: E731
+    assert setting(2) == "" and tab.jobs.settings.parallel == 2
+    assert "parallel must" in setting(0) and tab.jobs.settings.parallel == 2
     tab.on_setting("parallel", 1)

@@ -14,9 +14,9 @@ from pf_core.data import DATASETS
 from pf_core.data.own import paths as places
 from pf_core.data.own.dataset import folder
 from pf_core.data.own.importer import keep, take
+from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
-from pf_core.types import HELD_OUT
 
 
 @pytest.fixture

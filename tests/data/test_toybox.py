@@ -14,6 +14,7 @@ from pf_core.data.toybox.render import trace
 from pf_core.data.toybox.scene import CELL_SCENE, GROUNDS, RELATIONS, SCENES
 from pf_core.data.toybox.toys import BOX, COLOURS, ELLIPSOID, FIXED, FRUSTUM, TORUS, WEDGE
 from pf_core.errors import InputError
+from pf_core.evaluation.studies.difficulty import difficulty
 from pf_core.models import checkpoint
 from pf_core.patches import PatchGrid
 from pf_core.sampling.selections import SELECTIONS, Scene
@@ -308,3 +309,13 @@ def test_interventions_find_the_toy(sample):
         true = grid.to_patches((regions >= OBJECT)[None, None].float())[0] > 0.1
         overlaps.append(((found & true).sum() / (found | true).sum()).item())
     assert sum(overlaps) / len(overlaps) > 0.7  # a shadow stands out too
+
+
+def test_a_network_trained_on_it_says_on_how_many_images_and_can_be_studied(tmp_path, capsys):
+    run = ["train", "--dataset", "toybox", "--size", "48", "--count", "5", "--model", "nano", "--steps", "2"]
+    assert main([*run, "--batch-size", "8", "--out", str(tmp_path / "toys")]) == 0
+    net = checkpoint.load(str(tmp_path / "toys" / "toys.safetensors"))
+    assert (net.training["images"], net.training["distinct_images"]) == (16, 5)
+    assert net.training["data"]["digest"].startswith("toybox")
+    found = difficulty(net, images=10)["t"]["0.5"]
+    assert 0 < found["background_over_hard_sigma"]["value"] < 10

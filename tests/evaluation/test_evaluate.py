@@ -11,44 +11,25 @@ from helpers import bundle, write_checkpoint
 from pf_core import flow
 from pf_core.cli import main
 from pf_core.cli.report import table
-from pf_core.data.shapes import shapes
+from pf_core.data.shapes import SHAPES, shapes
 from pf_core.errors import InputError
-from pf_core.evaluation.evaluate import compare, draw, real_against_real, shards, summarise
-from pf_core.evaluation.judges import shapes as judges
+from pf_core.evaluation import evaluate, judges
+from pf_core.evaluation.evaluate import compare, draw, real_against_real, references, shards, summarise
 from pf_core.evaluation.studies import STUDIES
 from pf_core.models import checkpoint
+from pf_core.models.codecs import pixels
 from pf_core.models.conditioning import ClassLabels
 from pf_core.sampling.run import SampleSpec
 from pf_core.types import Prediction
 
 
-def test_the_shipped_judge_recognises_held_out_shapes_and_textures():
-    judge, record = judges.load()
-    found = judges.accuracy(judge, shapes(), 1000)
-    assert min(found["shape"], found["texture"]) >= 0.98
-    assert record["command"] and min(record["held_out_accuracy"][k] for k in ("shape", "texture")) >= 0.98
-
-
-def test_a_new_judge_learns():
-    losses = [loss for _, loss, _ in judges.train_judge(shapes(), steps=25, batch=32)]
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-
-
-@pytest.mark.parametrize("content", [b"", b"text"])
-def test_a_wrong_judge_file_is_a_sentence(tmp_path, content):
-    (tmp_path / "judge.safetensors").write_bytes(content)
-    with pytest.raises(InputError, match="not a judge"):
-        judges.load(tmp_path / "judge.safetensors")
-    with pytest.raises(InputError, match="no judge"):
-        judges.load(tmp_path / "none.safetensors")
-
-
 def test_real_images_are_as_good_as_it_gets():
-    found = real_against_real(400, shapes())
+    found = real_against_real(400)
     assert found["accuracy"]["value"] > 0.98 and found["precision"]["value"] > 0.8 and found["recall"]["value"] > 0.8
     seen = judges.load()[0].judge(shapes().batch(range(400)).images.flip(3).roll(5, 3).mul(0.7))
-    fields = (seen.shape.numpy(), seen.texture.numpy(), seen.features.numpy())
-    spoilt = compare(*fields, shapes().batch(range(400)).labels.numpy(), shapes())
+    heads = {name: values.numpy() for name, values in seen.probabilities.items()}
+    labels = shapes().batch(range(400)).labels.numpy()
+    spoilt = compare(heads, seen.features.numpy(), labels, references(bundle()))
     assert spoilt["frechet"]["interval"][0] > 1.5 * found["frechet"]["interval"][1]
 
 
@@ -69,7 +50,7 @@ def test_an_evaluation_resumes_and_gives_the_same_numbers(tmp_path):
     again = list(draw(bundle(), parts, tmp_path))
     assert [p for p in files if p.stat().st_mtime_ns != files[p]] == [broken]
     assert all(np.allclose(a["features"], b["features"]) for a, b in zip(first, again, strict=True))
-    found = summarise(again, shapes())
+    found = summarise(again, references(bundle()))
     assert found["images"] == 100 and found["nfe"] == 2 and 0 <= found["accuracy"]["value"] <= 1
     low, high = found["frechet"]["interval"]
     assert 0 < low < high
@@ -88,7 +69,22 @@ def test_the_evaluate_command(tmp_path, monkeypatch, capsys):
     assert main(["evaluate", "--out", str(tmp_path / "y.json")]) == 2
     assert main([*argv, "--seeds", "0-19", "--out", str(tmp_path / "y.json")]) == 2  # --samples stands there too
     assert main([*argv[:-2], "--seeds", "0-19,3", "--out", str(tmp_path / "y.json")]) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 5 and not (tmp_path / "y.json").exists()
+    assert main(["evaluate", "--checkpoint", "net", "--variety", "1", "--out", str(tmp_path / "y.json")]) == 2
+    assert main([*argv, "--split", "training", "--out", str(tmp_path / "y.json")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 7 and not (tmp_path / "y.json").exists()
+
+
+def test_what_is_chosen_by_has_seeds_and_images_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
+    monkeypatch.setattr(evaluate, "REFERENCES", 150)
+    write_checkpoint(tmp_path, "net")
+    argv = ["evaluate", "--checkpoint", "net", "--sampler", "euler", "--nfe", "1", "--samples", "20"]
+    for split in ("evaluation", "search"):
+        assert main([*argv, "--split", split, "--out", str(tmp_path / f"{split}.json")]) == 0
+    told, chosen = (json.loads((tmp_path / f"{split}.json").read_text()) for split in ("evaluation", "search"))
+    assert told["split"] == "evaluation" and chosen["split"] == "search" and told["judge"] == "shapes"
+    assert told["frechet"]["value"] != chosen["frechet"]["value"]
+    assert not np.array_equal(references(bundle()), references(bundle(), "search"))
 
 
 def test_seeds_may_have_gaps_and_a_stopped_evaluation_goes_on_to_the_same_file(tmp_path, monkeypatch, capsys):
@@ -105,7 +101,7 @@ def test_seeds_may_have_gaps_and_a_stopped_evaluation_goes_on_to_the_same_file(t
     whole = found("whole")
     assert whole["seeds"] == "3,90-148,200-259" and whole["images"] == 120
 
-    judge, seen = judges.ShapesJudge.judge, []
+    judge, seen = judges.Judge.judge, []
 
     def stop(self, images, **options):
         if len(images) <= 50 and len(seen) == 2:  # a shard of ours, the third
@@ -113,25 +109,25 @@ def test_seeds_may_have_gaps_and_a_stopped_evaluation_goes_on_to_the_same_file(t
         seen.append(len(images))
         return judge(self, images, **options)
 
-    monkeypatch.setattr(judges.ShapesJudge, "judge", stop)
+    monkeypatch.setattr(judges.Judge, "judge", stop)
     with suppress(KeyboardInterrupt):
         main([*argv, "--out", str(tmp_path / "stopped.json")])
     assert not (tmp_path / "stopped.json").exists() and len(list((tmp_path / "stopped.parts").iterdir())) == 2
-    monkeypatch.setattr(judges.ShapesJudge, "judge", judge)
+    monkeypatch.setattr(judges.Judge, "judge", judge)
     assert found("stopped") == whole
 
 
 def test_a_network_without_classes_is_judged_without_them(tmp_path):
     net = replace(bundle(num_classes=0), conditioner=ClassLabels(0, []))
     parts = shards(SampleSpec("nano", "euler", nfe=1), range(20), 0)
-    found = summarise(list(draw(net, parts, tmp_path)), shapes())
+    found = summarise(list(draw(net, parts, tmp_path)), references(net))
     assert found["accuracy"] is None and 0 <= found["texture_confidence"]["value"] <= 1
     (tmp_path / "x.json").write_text(json.dumps(found | {"recipe": parts[0].to_dict()}))
     assert "| nano | `euler` | 1 | 1 | 20 |  |" in table(tmp_path)
 
 
 def test_what_the_judge_does_not_know_is_refused(tmp_path):
-    with pytest.raises(InputError, match="judge knows `shapes` of 3x32x32"):
+    with pytest.raises(InputError, match="No judge knows `shapes` of 64x64 .*judges here know: .*Train one:"):
         next(draw(bundle(input_size=64), shards(SampleSpec("nano"), range(1), 10), tmp_path))
 
 
@@ -153,7 +149,7 @@ class Truthful(torch.nn.Module):
 def study(model):
     net = SimpleNamespace(
         model=model, grid=model.grid, shape=(3, 32, 32), source=flow.Source(), training={}, name="truth",
-        predicts_difficulty=True, device=torch.device("cpu"),
+        predicts_difficulty=True, device=torch.device("cpu"), codec=pixels(), conditioner=ClassLabels(10, SHAPES),
     )  # fmt: skip
     return STUDIES["difficulty"].fn(net, images=40)
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from pf_core.cli.report import table
-from pf_core.data import DATASETS
-from pf_core.evaluation.evaluate import draw, real_against_real, shards, summarise
+from pf_core.evaluation.evaluate import draw, real_against_real, references, shards, summarise
 from pf_core.evaluation.studies import STUDIES
 from pf_core.models import checkpoint
 from pf_core.sampling.run import SampleSpec
@@ -37,7 +36,7 @@ def test_new_seeds_agree_with_the_recorded_numbers(path, tmp_path):
         k: v for k, v in recorded["recipe"].items() if k in ("checkpoint", "sampler", "settings", "nfe", "cfg_scale")
     }
     parts = shards(SampleSpec(**recipe), range(10_000_000, 10_000_100), 10)
-    again = summarise(list(draw(net, parts, tmp_path)), DATASETS["shapes"].fn())
+    again = summarise(list(draw(net, parts, tmp_path)), references(net))
     assert (
         overlap(again["accuracy"], recorded["accuracy"])
         or abs(again["accuracy"]["value"] - recorded["accuracy"]["value"]) < 0.03
@@ -51,7 +50,8 @@ def test_new_seeds_agree_in_all_that_the_judge_measures(name, tmp_path):
     recorded = json.loads((RESULTS / f"{name}.json").read_text())
     recipe = {k: recorded["recipe"][k] for k in ("checkpoint", "sampler", "settings", "nfe", "cfg_scale")}
     parts = shards(SampleSpec(**recipe), range(20_000_000, 20_000_000 + recorded["images"]), 10)
-    again = summarise(list(draw(checkpoint.load(recipe["checkpoint"]), parts, tmp_path)), DATASETS["shapes"].fn())
+    net = checkpoint.load(recipe["checkpoint"])
+    again = summarise(list(draw(net, parts, tmp_path)), references(net))
     for measured in ("accuracy", "texture_confidence", "frechet", "precision", "recall"):
         assert overlap(again[measured], recorded[measured]), measured
     assert again["nfe"] == recorded["nfe"] and again["forwards"] == recorded["forwards"]
@@ -61,7 +61,7 @@ def test_new_seeds_agree_in_all_that_the_judge_measures(name, tmp_path):
 def test_real_images_agree_with_the_recorded_ones():
     for path in RESULTS.glob("real*.json"):
         recorded = json.loads(path.read_text())
-        again = real_against_real(recorded["images"], DATASETS["shapes"].fn(), first=2**33)
+        again = real_against_real(recorded["images"], first=2**33)
         for measured in ("accuracy", "frechet", "precision", "recall"):
             assert overlap(again[measured], recorded[measured]), (path.name, measured)
 

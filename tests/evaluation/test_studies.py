@@ -3,15 +3,13 @@
 import sys
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from helpers import bundle
 
 from pf_core.data.shapes import SHAPES, shapes
 from pf_core.errors import InputError
-from pf_core.evaluation.judges import shapes as judges
-from pf_core.evaluation.metrics import moments
+from pf_core.evaluation import judges, metrics
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.studies.equal_cost import CAPPED, _Capped
 from pf_core.models.checkpoint import Bundle
@@ -74,10 +72,11 @@ def test_true_context_helps_a_perfect_network_and_its_own_does_not():
 def test_equal_cost_compares_paired_runs(monkeypatch):
     # the package's attribute of this name is the function
     module = sys.modules["pf_core.evaluation.studies.equal_cost"]
+    monkeypatch.setattr(metrics, "REPEATS", 20)
     monkeypatch.setattr(module, "RATIOS", (1.4, 3.0))
     monkeypatch.setattr(module, "SHARES", (0.6,))
     seen = judges.load()[0].judge(shapes().batch(range(200)).images)
-    monkeypatch.setattr(module, "reference", lambda data: moments(seen.features.numpy()))
+    monkeypatch.setattr(module, "references", lambda *of: seen.features.numpy())
     found = STUDIES["equal_cost"].fn(bundle(), images=20, steps=2)
     first, second, *ahead = found["rows"]
     assert (first["sampler"], first["nfe"], second["nfe"]) == ("euler", 2, 3)
@@ -94,13 +93,11 @@ def test_equal_cost_compares_paired_runs(monkeypatch):
 
 def test_order_compares_at_equal_budgets(monkeypatch):
     module = sys.modules["pf_core.evaluation.studies.order"]
-    monkeypatch.setattr(module, "BUDGETS", (2, 4))
-    monkeypatch.setattr(
-        sys.modules["pf_core.evaluation.studies.equal_cost"], "bootstrap", lambda of, n: (of(np.arange(n)),) * 2
-    )  # a thousand times faster
+    monkeypatch.setattr(module, "BUDGETS", (4, 16))
+    monkeypatch.setattr(metrics, "REPEATS", 5)
     seen = judges.load()[0].judge(shapes().batch(range(200)).images)
-    monkeypatch.setattr(module, "reference", lambda data: moments(seen.features.numpy()))
-    rows = STUDIES["order"].fn(bundle(), images=20, least=3)["rows"]
+    monkeypatch.setattr(module, "references", lambda *of: seen.features.numpy())
+    rows = STUDIES["order"].fn(bundle(), images=20, most=8)["rows"]
     assert [(r["sampler"], r["settings"].get("order"), r["nfe"]) for r in rows] == [
         ("euler", None, 4), ("heun", None, 3), ("multistep", None, 4), ("dual_loop", 1, 4), ("dual_loop", 2, 4),
         ("look_ahead", 1, 3), ("look_ahead", 2, 3),

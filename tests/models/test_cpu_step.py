@@ -25,7 +25,7 @@ def step(model, bf16=True):
     x, t = torch.randn(4, 3, 32, 32, generator=rng), torch.rand(4, model.grid.n, generator=rng)
     model.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        v = model(x, PatchTime.of(t), torch.arange(4)).v.float()
+        v = model(x, PatchTime.dense(t), torch.arange(4)).v.float()
     v.square().mean().backward()
     return [v.detach(), *(p.grad.clone() for p in model.parameters() if p.requires_grad)]
 

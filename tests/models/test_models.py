@@ -8,6 +8,7 @@ from pf_core.errors import InputError
 from pf_core.models import PRESETS, SiT, SiTConfig, build, config_dict, count_parameters, preset
 from pf_core.models.layers import position_embedding, time_features
 from pf_core.patches import PatchGrid
+from pf_core.timesteps import TIMESTEPS
 from pf_core.types import PatchTime
 
 SMALL = SiTConfig(in_channels=3, input_size=(8, 12), patch_size=4, depth=2, hidden_size=24, num_heads=2, num_classes=5)
@@ -132,9 +133,10 @@ def test_a_patch_time_gives_back_the_times_it_was_made_of():
     assert torch.equal(grouped.map(lambda a: a.repeat(2, 1)).per_patch, t.repeat(2, 1))
 
 
-def test_a_time_map_expanded_over_patches_is_known_as_one_shared_time():
-    assert PatchTime.of(torch.rand(4, 1).expand(4, 6)).levels.shape == (4, 1)
-    assert PatchTime.of(torch.rand(4, 6)).levels.shape == (4, 6)
+@pytest.mark.parametrize(("name", "levels"), [("uniform", 1), ("logit_normal", 1), ("ltg", 6), ("independent", 6)])
+def test_a_timestep_sampler_says_whether_patches_share_their_time(name, levels):
+    t = TIMESTEPS[name].fn(4, 6, torch.Generator().manual_seed(0))
+    assert t.levels.shape == (4, levels) and t.per_patch.shape == (4, 6)
 
 
 def by_the_book(model, x, t, y):

@@ -14,6 +14,12 @@ from pf_core.timesteps.srm import _halve, srm
 from pf_core.timesteps.truncated_gaussian import truncated_gaussian
 from pf_core.timesteps.uniform import uniform
 
+
+def times(sampler):
+    """Its draws as (b, n) tensors."""
+    return lambda *given, **settings: sampler(*given, **settings).per_patch
+
+
 every_sampler = pytest.mark.parametrize("entry", TIMESTEPS.values(), ids=list(TIMESTEPS))
 
 
@@ -45,19 +51,19 @@ def extremes(entry):
 @pytest.mark.parametrize("b, n", [(1, 1), (3, 2), (2, 7), (64, 64)])
 def test_times_are_b_by_n_in_0_1_at_every_end_of_every_knob(entry, b, n):
     for given in extremes(entry):
-        t = entry.fn(b, n, seeded(), **entry.settings(given))
+        t = times(entry.fn)(b, n, seeded(), **entry.settings(given))
         assert t.shape == (b, n) and t.dtype == torch.float32
         assert t.isfinite().all() and t.min() >= 0 and t.max() <= 1
 
 
 @every_sampler
 def test_the_generator_alone_decides(entry):
-    first = entry.fn(16, 9, seeded(5))
+    first = times(entry.fn)(16, 9, seeded(5))
     torch.manual_seed(123)
     before = torch.get_rng_state()
-    assert torch.equal(first, entry.fn(16, 9, seeded(5)))
+    assert torch.equal(first, times(entry.fn)(16, 9, seeded(5)))
     assert torch.equal(before, torch.get_rng_state())
-    assert not torch.equal(first, entry.fn(16, 9, seeded(6)))
+    assert not torch.equal(first, times(entry.fn)(16, 9, seeded(6)))
 
 
 # one time a sample
@@ -65,18 +71,18 @@ def test_the_generator_alone_decides(entry):
 
 @pytest.mark.parametrize("fn", [uniform, logit_normal])
 def test_all_patches_share_one_time_that_needs_no_memory_of_its_own(fn):
-    t = fn(100, 9, seeded())
+    t = times(fn)(100, 9, seeded())
     assert (t == t[:, :1]).all() and t.stride(1) == 0
     assert t[:, 0].unique().numel() == 100
 
 
 def test_uniform_is_uniform():
-    assert fits(uniform(20_000, 4, seeded())[:, 0], "uniform")
+    assert fits(times(uniform)(20_000, 4, seeded())[:, 0], "uniform")
 
 
 @pytest.mark.parametrize("loc, scale", [(0.0, 1.0), (0.7, 0.5), (-1.0, 1.5)])
 def test_logit_normal_has_a_normal_logit(loc, scale):
-    t = logit_normal(20_000, 4, seeded(), loc=loc, scale=scale)[:, 0]
+    t = times(logit_normal)(20_000, 4, seeded(), loc=loc, scale=scale)[:, 0]
     assert fits(t.double().logit(), "norm", loc, scale)
 
 
@@ -84,7 +90,7 @@ def test_logit_normal_has_a_normal_logit(loc, scale):
 
 
 def test_independent_patches_are_uniform_and_do_not_know_each_other():
-    t = independent(5_000, 8, seeded())
+    t = times(independent)(5_000, 8, seeded())
     assert fits(t, "uniform")
     assert all(fits(t[:, i], "uniform") for i in range(8))
     off_diagonal = t.T.corrcoef() - torch.eye(8)
@@ -97,21 +103,21 @@ def test_independent_patches_are_uniform_and_do_not_know_each_other():
 @pytest.mark.parametrize("sharpness", [1.0, 4.0, 10.0])
 @pytest.mark.parametrize("n", [64, 9, 7])
 def test_srm_has_a_uniform_mean_and_reaches_the_mean_it_drew(n, sharpness):
-    t = srm(8_000, n, seeded(1), sharpness=sharpness)
+    t = times(srm)(8_000, n, seeded(1), sharpness=sharpness)
     assert fits(t.mean(1), "uniform")
     torch.testing.assert_close(t.mean(1, keepdim=True), first_uniform(8_000, 1), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("n", [9, 8])
 def test_srm_patches_are_exchangeable(n):
-    t = srm(20_000, n, seeded(2), sharpness=4.0)
+    t = times(srm)(20_000, n, seeded(2), sharpness=4.0)
     assert min(ks_2samp(t[:, 0], t[:, i]).pvalue for i in range(1, n)) > 0.001
     pairs = t.T.cov()[~torch.eye(n, dtype=torch.bool)]
     assert pairs.max() - pairs.min() < 0.003  # one number, up to the error of an estimate from 20,000 samples
 
 
 def test_srm_is_sharper_with_more_sharpness():
-    spreads = [srm(2_000, 64, seeded(), sharpness=s).std(1).mean() for s in (1.0, 4.0, 10.0)]
+    spreads = [times(srm)(2_000, 64, seeded(), sharpness=s).std(1).mean() for s in (1.0, 4.0, 10.0)]
     assert spreads[0] > 1.2 * spreads[1] > 1.2 * 1.2 * spreads[2] > 0
 
 
@@ -126,7 +132,7 @@ def test_srm_halves_a_group_by_a_beta_law_that_narrows_with_its_size(d, sharpnes
 
 def test_srm_of_two_cells_splits_a_sum_by_a_beta_law():
     a = 3.0  # for two cells a = 1^1.05 * sharpness
-    t = srm(20_000, 2, seeded(3), sharpness=a)
+    t = times(srm)(20_000, 2, seeded(3), sharpness=a)
     total = t.sum(1)
     low, high = (total - 1).clamp(min=0), total.clamp(max=1)
     inner = (high - low) > 0.05
@@ -143,7 +149,7 @@ def test_symmetric_beta_is_a_beta_law(a):
 
 def test_gaussian_spreads_around_a_uniform_mean():
     b, n = 4_000, 64
-    t, mean = gaussian(b, n, seeded()), first_uniform(b)
+    t, mean = times(gaussian)(b, n, seeded()), first_uniform(b)
     assert fits(mean, "uniform")
     spread = torch.minimum(mean, 1 - mean).div(2).clamp(max=0.2)
     z = ((t - mean) / spread).double()
@@ -155,7 +161,7 @@ def test_gaussian_spreads_around_a_uniform_mean():
 
 
 def test_gaussian_is_clamped_at_the_near_end_two_spreads_away():
-    t, mean = gaussian(4_000, 64, seeded()), first_uniform(4_000)[:, 0]
+    t, mean = times(gaussian)(4_000, 64, seeded()), first_uniform(4_000)[:, 0]
     low, high = t[mean < 0.4], t[mean > 0.6]
     assert (low == 0).float().mean() == pytest.approx(norm.cdf(-2), abs=0.002)
     assert (high == 1).float().mean() == pytest.approx(norm.cdf(-2), abs=0.002)
@@ -171,7 +177,7 @@ def relative_drop(t, t_max, std):
 
 def test_truncated_gaussian_falls_from_a_uniform_maximum():
     b, std = 4_000, 0.2
-    t, t_max = truncated_gaussian(b, 64, seeded()), first_uniform(b)
+    t, t_max = times(truncated_gaussian)(b, 64, seeded()), first_uniform(b)
     assert fits(t_max, "uniform") and (t <= t_max).all()
     wide = t_max[:, 0] > 0.9  # at least 4.5 spreads of room: a redraw is a matter of 1 in 100,000
     assert fits(relative_drop(t, t_max, std)[wide], "halfnorm")
@@ -180,7 +186,7 @@ def test_truncated_gaussian_falls_from_a_uniform_maximum():
 @pytest.mark.parametrize("loc, scale", [(0.7, 1.0), (0.5, 1.0), (0.0, 0.5)])
 def test_ltg_never_exceeds_its_logit_normal_maximum(loc, scale):
     b = 10_000
-    t = ltg(b, 64, seeded(), loc=loc, scale=scale)
+    t = times(ltg)(b, 64, seeded(), loc=loc, scale=scale)
     t_max = torch.sigmoid(loc + scale * common.normal((b, 1), seeded()))
     assert fits(t_max.double().logit(), "norm", loc, scale)
     assert (t <= t_max).all()
@@ -189,7 +195,7 @@ def test_ltg_never_exceeds_its_logit_normal_maximum(loc, scale):
 
 def test_ltg_redraws_455_of_10000_and_the_rest_is_half_normal():
     b, n, rng = 4_000, 64, seeded()
-    t = ltg(b, n, seeded())
+    t = times(ltg)(b, n, seeded())
     t_max = torch.sigmoid(0.7 + common.normal((b, 1), rng))
     redrawn = common.normal((b, n), rng).abs() > 2
     assert redrawn.float().mean() == pytest.approx(2 * norm.cdf(-2), abs=0.0015)
@@ -200,7 +206,7 @@ def test_ltg_redraws_455_of_10000_and_the_rest_is_half_normal():
 
 
 def test_ltg_within_a_sample_is_a_half_normal_and_a_little_uniform():
-    t = ltg(4_000, 64, seeded(4))
+    t = times(ltg)(4_000, 64, seeded(4))
     t_max = torch.sigmoid(0.7 + common.normal((4_000, 1), seeded(4)))
     share = 2 * norm.cdf(-2)  # redrawn
     drop = ((t_max - t) / t_max).double().flatten()[::7].numpy()
@@ -208,13 +214,13 @@ def test_ltg_within_a_sample_is_a_half_normal_and_a_little_uniform():
 
 
 def test_ltg_is_the_same_law_for_every_std_from_one_half_up():
-    half, default, one = (ltg(200, 64, seeded(), std=s) for s in (0.5, 0.6, 1.0))
+    half, default, one = (times(ltg)(200, 64, seeded(), std=s) for s in (0.5, 0.6, 1.0))
     assert torch.equal(half, default) and torch.equal(half, one)
-    assert torch.equal(default, ltg(200, 64, seeded()))
+    assert torch.equal(default, times(ltg)(200, 64, seeded()))
 
 
 def test_ltg_keeps_to_a_small_std_where_there_is_room():
-    t = ltg(4_000, 64, seeded(), std=0.1)
+    t = times(ltg)(4_000, 64, seeded(), std=0.1)
     t_max = torch.sigmoid(0.7 + common.normal((4_000, 1), seeded()))
     wide = t_max[:, 0] > 0.5  # five spreads of room
     assert fits(relative_drop(t, t_max, 0.1)[wide].flatten()[::7], "halfnorm")

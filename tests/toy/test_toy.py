@@ -25,7 +25,7 @@ from pf_core.toy.data import (
     points,
     two_modes,
 )
-from pf_core.toy.points import MAX_POINTS, fit_points, read_points
+from pf_core.toy.points import MAX_POINTS, check_points, fit_points, fitted_points, read_points
 from pf_core.types import PatchTime
 
 TIMES = [(0.0, 0.0), (0.5, 0.5), (0.2, 0.8), (0.9, 0.1), (1.0, 0.3), (0.0, 1.0), (1.0, 1.0)]
@@ -258,6 +258,57 @@ def test_bad_csv_is_answered_with_one_sentence(text, words):
     assert sentence.endswith(".") and "\n" not in sentence and len(sentence) < 150
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"x;y\r\n1,5;2,5\r\n-0,5;1,25\r\n",
+        b"1,5\t2,5\n-0,5\t1,25\n",
+        b"1,5 2,5\n-0,5 1,25\n",
+        b"sep=;\r\nx;y\r\n1.5;2.5\r\n-0.5;1.25\r\n",
+        b'"sep=,"\nx,y\n1.5,2.5\n-0.5,1.25\n',
+        b",x,y\n0,1.5,2.5\n1,-0.5,1.25\n",
+        b"1,1.5,2.5\n2,-0.5,1.25\n",
+        b"id;label;Y;X\n7;a;2,5;1,5\n9;b;1,25;-0,5\n",
+        b"x,y\n,\n1.5,2.5\n,\n-0.5,1.25\n,\n,\n",
+        b"1.5,2.5,\n-0.5,1.25,\n",
+        b'"1,5","2,5"\n"-0,5","1,25"\n',
+        b"1.5,2.5\r-0.5,1.25\r",
+        b"# x y\n1.5e+00 2.5e+00\n-5.0e-01 1.25e+00\n",
+        "1.5,2.5\n\u22120.5,1.25\n".encode(),
+        "\ufeffx;y\n1,5;2,5\n\u22120,5;1,25\n".encode(),
+        "x\ty\r\n1,5\t2,5\r\n-0,5\t1,25\r\n".encode("utf-16"),
+    ],
+)
+def test_points_as_spreadsheets_and_programs_write_them(content):
+    found, sentence = fitted_points(content)
+    assert found.tolist() == [[1.5, 2.5], [-0.5, 1.25]] and sentence == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"1,5,2,5\n0,5,1,5\n", "semicolons if commas are decimal marks"),
+        (b"1.234,5;2\n3;4\n", "'1.234,5' where a number is needed"),
+        ("1\u22125,2\n3,4\n".encode(), "Line 1 holds"),
+        ("1;2\n3;4\n".encode("utf-16-le"), "save it as UTF-8"),
+        (b"a,x,y,x\n1,2,3,4\n", "4 columns"),
+        (b"1e-320,0\n2e-320,0\n", "differ by less"),
+    ],
+)
+def test_what_is_wrong_with_points_is_named(content, words):
+    with pytest.raises(InputError, match=words):
+        fitted_points(content)
+
+
+def test_points_that_lie_far_out_and_close_together_keep_their_shape():
+    found, sentence = fitted_points(b"9999.0001,9999\n9999.0002,9999\n9999.0002,9999.0001\n")
+    assert torch.allclose(found, torch.tensor([[-2.5, -2.5], [2.5, -2.5], [2.5, 2.5]]), atol=1e-4) and sentence
+    with pytest.raises(InputError, match="32 bits"):
+        check_points([[9999.0001, 0.0], [9999.0002, 0.0]])
+    for tiny in (1e-40, 1e-140):  # less than float32 holds
+        assert fitted_points(f"0,0\n{tiny},0\n".encode())[0].tolist() == [[-2.5, 0.0], [2.5, 0.0]]
+
+
 def test_points_far_out_are_fitted_to_the_plane_and_a_sentence_says_so():
     near = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
     assert fit_points(near) == (near, "")
@@ -321,8 +372,8 @@ def test_mlp_learns_quickly():
         optimizer.param_groups[0]["lr"] = 1e-2 * min(1, (k + 1) / 20, 2 * (steps - k) / steps)
         x1, t = data.batch(range(256 * k, 256 * (k + 1))).images, TIMESTEPS["independent"].fn(256, 2, rng)
         x0 = data.source.shift(torch.randn(x1.shape, generator=rng))
-        prediction = net(flow.interpolate(x0, x1, t, GRID), PatchTime.of(t))
-        flow.loss(prediction, x1 - x0, lam=1.0).total.backward()
+        look = flow.evaluate_at(net, x0, x1, t, None, GRID)
+        flow.loss(look.prediction, look.u, lam=1.0).total.backward()
         optimizer.step()
         optimizer.zero_grad()
     model, x = data.exact(), data.source.draw(list(range(1000)), (1, 1, 2))

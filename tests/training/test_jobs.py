@@ -16,7 +16,7 @@ import torch
 from jobs_world import ENDLESS, QUICK, jobs, past, reaches, recipe, until  # noqa: F401
 from safetensors.torch import load_file
 
-from app.state import Session
+from app.state import AppState
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.training import process
@@ -326,7 +326,7 @@ def test_damage_is_said_and_never_hides_the_other_runs(jobs):
     (jobs.root / "good" / "status.json").write_text('{"state": ')
     (jobs.root / "good" / "job.json").write_text("[]")
     (jobs.root / "settings.json").write_text('{"parallel": "many"}')
-    assert [i.name for i in jobs.all()] == ["good"] and jobs.get("good").state == "stopped"
+    assert {i.name: i.state for i in jobs.all()} == {"good": "stopped", "bad": "unreadable"}
     assert asdict(jobs.settings)["parallel"] == 1
     assert Intervals() == jobs.folder("good").intervals()
 
@@ -335,7 +335,7 @@ def test_the_app_opens_a_runs_network_and_again_when_it_has_been_saved_anew(tmp_
     monkeypatch.setattr(checkpoint, "RUNS", tmp_path)
     folder = tmp_path / "mine"
     list(execute(RunFolder(folder), False, recipe(2), replace(QUICK, weights=1), "test"))
-    session = Session()
+    session = AppState()
     assert session.networks()[-1] == "runs/mine"
     first = session.bundle("runs/mine")
     assert session.bundle("runs/mine") is first and first.training["steps"] == 2

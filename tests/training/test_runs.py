@@ -17,7 +17,7 @@ from jobs_world import QUICK, recipe
 from PIL import Image
 from safetensors.torch import load_file
 
-from pf_core import files
+from pf_core import files, flow
 from pf_core.cli import main
 from pf_core.cli.runs import clock
 from pf_core.data import DATASETS
@@ -31,7 +31,7 @@ from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import check, execute, network
 from pf_core.training.state import load_state
 from pf_core.training.validation import calibration, column, smooth, validation
-from pf_core.types import Prediction
+from pf_core.types import PatchTime, Prediction
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,10 +98,11 @@ def test_calibration_sets_predicted_against_real_error():
     rng = torch.Generator().manual_seed(0)
     logvar = grid.to_pixels(torch.randn(200, grid.n, generator=rng))
     u = torch.randn(200, 3, 32, 32, generator=rng) * (logvar / 2).exp()  # errors just as large as predicted
-    found = calibration(Prediction(0 * u, logvar, 0 * u, logvar), u, grid)
+    look = flow.Look(u, u, PatchTime.shared(torch.zeros(200), grid.n), Prediction(0 * u, logvar, 0 * u, logvar), grid)
+    found = calibration(look)
     assert len(found["predicted"]) == 10 and found["predicted"] == sorted(found["predicted"])
     assert found["real"] == pytest.approx(found["predicted"], rel=0.1)
-    doubled = calibration(Prediction(0 * u, logvar, 0 * u, logvar), 2 * u, grid)
+    doubled = calibration(look._replace(u=2 * u))
     assert doubled["real"] == pytest.approx([4 * v for v in found["predicted"]], rel=0.1)
 
 
@@ -205,10 +206,9 @@ def test_a_signal_saves_and_stops_and_the_next_sitting_ends_with_the_same_bits(t
     assert signal.getsignal(signal.SIGTERM) is handler
     status = folder.status()
     assert (status.state, status.step, status.saved_step) == ("stopped", 3, 3)
-    assert "Stopped and saved at step 3 of 7." in status.message and folder.latest.exists()
+    assert "Stopped and saved at step 3 of 7." in status.message and folder.weights.exists()
     trained(folder.path, None, None, resume=True)
-    assert same(whole.weights, folder.weights.rename(folder.path / "whole.safetensors"))
-    assert not folder.latest.exists()
+    assert same(whole.weights, folder.weights) and same(whole.weights, folder.path / "cut.safetensors")
 
 
 def test_a_training_in_a_thread_obeys_files(tmp_path):

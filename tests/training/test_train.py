@@ -6,12 +6,13 @@ import torch
 from torch import nn
 
 from pf_core.data import DATASETS
+from pf_core.data.splits import VALIDATION
 from pf_core.errors import InputError
 from pf_core.flow import Source
 from pf_core.models import build, preset
 from pf_core.models.conditioning import ClassLabels
-from pf_core.training.loop import HELD_OUT, SEGMENTS, TrainConfig, Trainer, draw, generator, train, validation_loss
-from pf_core.types import PatchTime, Prediction
+from pf_core.training.loop import SEGMENTS, TrainConfig, Trainer, draw, generator, train, validation_loss
+from pf_core.types import Prediction
 
 NANO = preset("nano")
 DATA = DATASETS["shapes"].fn()
@@ -33,8 +34,12 @@ def drawn(step, cfg=SHORT):
     return draw(DATA, cfg, LABELS, NANO.grid, step)
 
 
+def tensors(batch):
+    return [batch.x0, batch.x1, batch.t.per_patch, batch.y]
+
+
 def same_batch(a, b):
-    return all(torch.equal(vars(a)[name], vars(b)[name]) for name in vars(a))
+    return all(torch.equal(*pair) for pair in zip(tensors(a), tensors(b), strict=True))
 
 
 def randomised(seed=0):
@@ -129,7 +134,7 @@ def test_both_precisions_train_in_one_process_and_leave_the_network_in_float32()
         trainer = Trainer(randomised(), replace(SHORT, precision=precision))
         losses.append(trainer.train_step(drawn(0)).losses.mse.item())
         batch = drawn(1)
-        out = trainer.model(batch.x1, PatchTime.of(batch.t), batch.y)
+        out = trainer.model(batch.x1, batch.t, batch.y)
         assert out.v.dtype == torch.float32 and all(p.dtype == torch.float32 for p in trainer.model.parameters())
     assert losses[0] == losses[2] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.01)
 
@@ -212,7 +217,7 @@ def test_a_steps_draw_does_not_depend_on_what_was_drawn_before():
     drawn(0), drawn(4)
     torch.manual_seed(7)
     assert same_batch(first, drawn(5))
-    assert not any(torch.equal(vars(first)[name], vars(drawn(4))[name]) for name in ("x0", "x1", "t"))
+    assert not any(torch.equal(a, b) for a, b in zip(tensors(first)[:3], tensors(drawn(4))[:3], strict=True))
 
 
 def test_each_step_takes_the_next_images_of_the_data_set():
@@ -223,14 +228,14 @@ def test_each_step_takes_the_next_images_of_the_data_set():
 def test_the_seed_changes_noise_and_times_but_not_the_images():
     first, other = drawn(2), drawn(2, replace(SHORT, seed=1))
     assert torch.equal(first.x1, other.x1)
-    assert not torch.equal(first.x0, other.x0) and not torch.equal(first.t, other.t)
+    assert not torch.equal(first.x0, other.x0) and not torch.equal(first.t.levels, other.t.levels)
 
 
 def test_times_come_from_the_named_sampler_with_its_settings():
     shared = drawn(0, replace(SHORT, timesteps="uniform")).t
-    assert shared.stride(1) == 0 and shared.shape == (8, NANO.grid.n)
+    assert shared.levels.shape == (8, 1) and shared.per_patch.shape == (8, NANO.grid.n)
     late = drawn(0, replace(SHORT, timesteps="logit_normal", timestep_settings={"loc": 3, "scale": 0.05})).t
-    assert late.min() > 0.9
+    assert late.levels.min() > 0.9
     with pytest.raises(InputError, match="Did you mean 'ltg'"):
         drawn(0, replace(SHORT, timesteps="lgt"))
 
@@ -245,7 +250,7 @@ def test_a_shared_time_stays_one_time_on_its_way_to_a_device():
     trainer.accelerator.state.device, cpu = torch.device("meta"), trainer.accelerator.device
     try:
         parts = trainer._parts(drawn(0, replace(SHORT, timesteps="uniform")))
-        assert [PatchTime.of(part.t).levels.shape for part in parts] == [(4, 1), (4, 1)]
+        assert [part.t.levels.shape for part in parts] == [(4, 1), (4, 1)]
         assert all(part.x1.device.type == "meta" and part.x1.shape == (4, 3, 32, 32) for part in parts)
     finally:
         trainer.accelerator.state.device = cpu
@@ -298,7 +303,7 @@ def test_validation_has_eight_segments_with_the_same_images_and_noise():
     means = validation_loss(model, DATA, 6)
     assert len(means) == len(model.seen) == 8
     assert SEGMENTS == [1 / 16, 3 / 16, 5 / 16, 7 / 16, 9 / 16, 11 / 16, 13 / 16, 15 / 16]
-    held_out = DATA.batch(range(HELD_OUT, HELD_OUT + 6))
+    held_out = DATA.batch(VALIDATION.first(6))
     x0 = Source().draw(list(range(6)), (3, 32, 32))
     for (x, t, y), segment in zip(model.seen, SEGMENTS, strict=True):
         assert (t.levels == segment).all() and t.levels.shape == (6, 1)

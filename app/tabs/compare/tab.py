@@ -2,22 +2,28 @@
 
 import html
 import json
-import time
-from collections.abc import Iterator
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
+from gradio.components import Component
 
 from app import controls
-from app.components.difference import number, panel
+from app.components.difference import made_of, panel
 from app.components.viewer.viewer import FrameViewer, manifest
-from app.controls import NO_CLASS, KnobGroups, network_choice
-from app.state import MAX_IMAGES, MAX_NFE, Session, title
-from app.store import ACTIVE, StoredRun
+from app.controls import KnobGroups, network_choice
+from app.handlers import PlainText, StatusLine, on
+from app.limits import MAX_IMAGES, MAX_NFE, SEED_RANGE
+from app.runform import MAX_CFG
+from app.state import AppState, title
+from app.store import StoredRun
 from app.tabs.compare import sweep_panel as sweep
+from app.worker import lane_of
 from pf_core.errors import InputError
 from pf_core.presets import EQUAL_NFE, PRESETS, Preset
+from pf_core.registry import number, whole
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.compare import THRESHOLD
 from pf_core.sampling.run import SampleSpec
@@ -25,10 +31,9 @@ from pf_core.sampling.run import SampleSpec
 TITLE = "Compare"
 routes = sweep.routes  # of the sweep's tiles and sheet
 MOST, LETTERS = 4, "ABCD"
-SEED_RANGE, MAX_CFG = 2**31 - 1, 8
 END, HERE = "the end", "the current step"
 EMPTY = "Pick a comparison above, or set the columns yourself, and press Run: all of them start from the same noise."
-_QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+PENDING = '<p class="pfd-wait">The difference appears when all runs have ended.</p>'
 _FRAMES = """(...given) => {
   const viewer = (window.__viewers || []).find((v) => v.root.closest("#compare-viewer"));
   const place = viewer ? { image: viewer.image, frames: viewer.runs.map((_, r) => viewer.frameIndex(r)) } : {};
@@ -37,67 +42,74 @@ _FRAMES = """(...given) => {
 
 
 class Column:
-    """One run's controls: network, sampler and its knobs."""
+    """One run's controls: network, sampler and its knobs. Their names in a handler begin with the column's letter."""
 
-    def __init__(self, tab: "Compare", i: int, network: str | None, sampler: str, visible: bool):
+    def __init__(self, state: AppState, letter: str, network: str | None, sampler: str, visible: bool):
+        self.letter = letter
         with gr.Column(visible=visible, min_width=200, elem_classes="pf-column") as self.box:
-            self.network = network_choice(tab.session, network, f"{LETTERS[i]}: network")
-            self.sampler = gr.Dropdown(tab.samplers(), value=sampler, label="Sampler")
+            self.network = network_choice(state, network, f"{letter}: network")
+            self.sampler = gr.Dropdown(controls.samplers(state), value=sampler, label="Sampler")
             with gr.Accordion("Knobs", open=False, elem_classes="pf-advanced"):
-                self.knobs = KnobGroups(SAMPLERS, sampler)
-        self.inputs = [self.network, self.sampler, *self.knobs.components]
-        self.sampler.change(self.knobs.show, self.sampler, self.knobs.groups, **_QUIET)
+                self.knobs = KnobGroups(SAMPLERS, sampler, prefix=f"{letter}.")
+        self.inputs = {f"{letter}.network": self.network, f"{letter}.sampler": self.sampler} | self.knobs.inputs
+        self.outputs = [self.box, self.network, self.sampler, *self.knobs.outputs]
+        on(self.sampler.change, self.knobs.show, {"chosen": self.sampler}, list(self.knobs.groups.values()))
 
-    def part(self, network: str, sampler: str, *knobs) -> dict[str, Any]:
+    def part(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """This column's part of a recipe. Raises InputError."""
-        return {
-            "checkpoint": network,
-            "sampler": sampler,
-            "settings": self.knobs.settings(SAMPLERS[sampler].name, knobs),
-        }
+        sampler = SAMPLERS[values[f"{self.letter}.sampler"]].name
+        network, settings = values[f"{self.letter}.network"], self.knobs.settings(sampler, values)
+        return {"checkpoint": network, "sampler": sampler, "settings": settings}
 
-    def updates(self, part: dict[str, Any] | None) -> list:
-        """For `box` and `inputs`; None hides the column."""
+    def updates(self, part: Mapping[str, Any] | None) -> dict[Component, Any]:
+        """Set from a part of a recipe; None hides the column. Raises InputError."""
         if part is None:
-            return [gr.update(visible=False), *[gr.skip()] * len(self.inputs)]
-        given = [gr.update(value=part["checkpoint"]), gr.update(value=part["sampler"])]
+            return {self.box: gr.update(visible=False)}
         settings = SAMPLERS[part["sampler"]].settings(part.get("settings") or {})
-        return [gr.update(visible=True), *given, *self.knobs.updates(part["sampler"], settings)]
+        return {
+            self.box: gr.update(visible=True),
+            self.network: gr.update(value=part["checkpoint"]),
+            self.sampler: gr.update(value=part["sampler"]),
+        } | self.knobs.updates(part["sampler"], settings)
 
 
 class Compare:
     """The tab's components and its handlers, which are plain methods."""
 
-    def __init__(self, session: Session):
-        self.session = session
-        networks = session.networks()
+    def __init__(self, state: AppState):
+        self.state = state
+        networks = state.networks()
         first = networks[0] if networks else None
         with gr.Row(elem_classes="pf-presets"):
             self.presets = [
                 (gr.Button(p.label, size="sm", min_width=120, elem_classes="pf-preset"), p) for p in PRESETS.values()
             ]
-        self.caption = gr.Markdown("Same noise, same class, same cost: only what the columns say differs.")
+        self.caption = PlainText("pf-caption", "Same noise, same class, same cost: only what the columns say differs.")
         with gr.Row(elem_classes="pf-shared"):
-            self.count = gr.Slider(2, MOST, value=2, step=1, label="Columns", min_width=120)
-            self.label = gr.Dropdown(self.classes(first), value=self.classes(first)[0], label="Class", min_width=120)
-            self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90)
-            self.images = gr.Slider(1, MAX_IMAGES, value=2, step=1, label="Images", min_width=120)
-            self.nfe = gr.Number(EQUAL_NFE, label="NFE, each", precision=0, minimum=1, maximum=MAX_NFE, min_width=90)
-            self.cfg = gr.Slider(0, MAX_CFG, value=1, step=0.1, label="Guidance", min_width=140)
+            self.build_shared(first)
         with gr.Row(elem_classes="pf-columns", equal_height=False):
-            names = [name for name in SAMPLERS if first is None or name in self.runnable(first)]
+            names = [name for _, name in controls.samplers(state, first)]
             chosen = [names[0], names[-1], *names[1:-1], *names][:MOST]
-            self.columns = [Column(self, i, first, chosen[i], i < 2) for i in range(MOST)]
+            self.columns = [Column(state, LETTERS[i], first, chosen[i], i < 2) for i in range(MOST)]
         with gr.Row(elem_classes="pf-buttons"):
             self.run = gr.Button("Run all", variant="primary", elem_id="compare-run", min_width=100, scale=0)
             self.stop = gr.Button("Stop", variant="stop", elem_id="compare-stop", min_width=80, scale=0)
-        self.said = gr.Markdown("", elem_classes="pf-said", elem_id="compare-said")
+        self.status = StatusLine(elem_id="compare-said")
         self.viewer = FrameViewer(manifest(empty=EMPTY), elem_id="compare-viewer")
         self.build_difference()
         self.ids = gr.State([])  # of the runs that are shown
         self.mine = gr.State([])  # of those that were started from this page: the next ones replace them
         self.wire()
         self.sweep = sweep.SweepPanel(self)
+
+    def build_shared(self, network: str | None) -> None:
+        classes = controls.classes(self.state, network)
+        self.count = gr.Slider(2, MOST, value=2, step=1, label="Columns", min_width=120)
+        self.label = gr.Dropdown(classes, value=classes[0], label="Class", min_width=120)
+        self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90)
+        self.images = gr.Slider(1, MAX_IMAGES, value=2, step=1, label="Images", min_width=120)
+        self.nfe = gr.Number(EQUAL_NFE, label="NFE, each", precision=0, minimum=1, maximum=MAX_NFE, min_width=90)
+        self.cfg = gr.Slider(0, MAX_CFG, value=1, step=0.1, label="Guidance", min_width=140)
 
     def build_difference(self) -> None:
         with gr.Column(visible=False, elem_classes="pf-difference") as self.box:
@@ -115,200 +127,193 @@ class Compare:
             self.place = gr.Textbox("{}", visible=False)
 
     def wire(self) -> None:
-        self.shared = [self.count, self.label, self.seed, self.images, self.nfe, self.cfg]
-        self.inputs = [*self.shared, *(c for column in self.columns for c in column.inputs)]
-        boxes = [c for column in self.columns for c in (column.box, *column.inputs)]
+        self.shared = {
+            "count": self.count,
+            "label": self.label,
+            "seed": self.seed,
+            "images": self.images,
+            "nfe": self.nfe,
+            "cfg": self.cfg,
+        }
+        self.inputs = self.shared | {k: c for column in self.columns for k, c in column.inputs.items()}
+        self.settable = [c for column in self.columns for c in column.outputs]
         for button, preset in self.presets:
-            outputs = [self.caption, self.said, self.count, self.nfe, *boxes]
-            button.click(lambda p=preset: self.on_preset(p), None, outputs, **_QUIET)
-        self.count.change(self.on_count, self.count, [column.box for column in self.columns], **_QUIET)
-        self.columns[0].network.input(self.on_network, [self.columns[0].network, self.label], self.label, **_QUIET)
-        measured = [self.place, self.ids, self.one, self.other, self.at, self.threshold]
-        self.run.click(
-            self.on_run,
-            [self.mine, *self.inputs],
-            [self.viewer, self.ids, self.said, self.box, self.one, self.other, self.mine],
-            api_name="compare",
-            show_progress="hidden",
-            queue=False,
-        ).then(
-            self.when_done,
-            [self.ids, self.one, self.other, self.threshold],
-            self.shown,
-            show_progress="hidden",
-            concurrency_limit=None,
-            api_visibility="private",
-        )
-        self.stop.click(self.on_stop, self.ids, self.said, **_QUIET)
-        for event in (self.look.click, self.one.input, self.other.input, self.at.input, self.threshold.release):
-            event(self.on_difference, measured, self.shown, js=_FRAMES, **_QUIET)
+            outputs = [self.caption, self.count, self.nfe, *self.settable]
+            on(button.click, partial(self.on_preset, preset), {}, outputs, status=self.status)
+        on(self.count.change, self.on_count, {"count": self.count}, [column.box for column in self.columns])
+        network = {"network": self.columns[0].network, "label": self.label}
+        on(self.columns[0].network.input, self.on_network, network, [self.label])
+        shown = [self.viewer, self.ids, self.box, self.one, self.other, self.mine, self.shown]
+        pair = {"ids": self.ids, "one": self.one, "other": self.other}
+        started = on(
+            self.run.click, self.on_run, {"before": self.mine, **self.inputs}, shown, status=self.status,
+            api_name="compare", show_progress="hidden", queue=False,
+        )  # fmt: skip
+        on(
+            started.then, self.when_done, pair | {"threshold": self.threshold}, [self.shown], after=self.all_ended,
+            show_progress="hidden", concurrency_limit=None, api_visibility="private",
+        )  # fmt: skip
+        on(self.stop.click, self.on_stop, {"ids": self.ids}, status=self.status)
+        measured = {"place": self.place, **pair, "at": self.at, "threshold": self.threshold}
+        looks = [self.look.click, self.one.input, self.other.input, self.at.input, self.threshold.release]
+        on(looks, self.on_difference, measured, [self.shown], js=_FRAMES)
 
     def on_load(self, demo: gr.Blocks) -> None:
         """To be called in the Blocks' context: a link's columns and runs."""
-        boxes = [c for column in self.columns for c in (column.box, *column.inputs)]
-        outputs = [self.viewer, self.ids, self.said, self.box, self.one, self.other, *self.shared, *boxes]
-        demo.load(self.from_link, None, outputs, **_QUIET)
+        outputs = [self.viewer, self.ids, self.box, self.one, self.other, *self.shared.values(), *self.settable]
+        on(demo.load, self.from_link, {}, outputs, status=self.status)
         self.sweep.on_load(demo)
 
-    # what there is to choose
+    # handlers: each returns {component: update}
 
-    def classes(self, network: str | None) -> list[str]:
-        return controls.classes(self.session, network)
-
-    def samplers(self) -> list[tuple[str, str]]:
-        return controls.samplers(self.session)
-
-    def runnable(self, network: str) -> list[str]:
-        return [name for _, name in controls.samplers(self.session, network)]
-
-    # handlers
-
-    def on_preset(self, preset: Preset) -> list:
-        missing = [c["checkpoint"] for c in preset.columns if c["checkpoint"] not in self.session.networks()]
-        width = sum(1 + len(column.inputs) for column in self.columns)
+    def on_preset(self, preset: Preset) -> dict:
+        missing = [c["checkpoint"] for c in preset.columns if c["checkpoint"] not in self.state.networks()]
         if missing:
-            sentence = f"{preset.label} needs the network {missing[0]}, which is not here; set the columns yourself."
-            return [gr.skip(), sentence, gr.skip(), gr.skip(), *[gr.skip()] * width]
-        return [preset.caption, "", len(preset.columns), preset.columns[0]["nfe"], *self.set_columns(preset.columns)]
+            raise InputError(
+                f"{preset.label} needs the network {missing[0]}, which is not here; set the columns yourself."
+            )
+        return {
+            self.caption: preset.caption,
+            self.count: len(preset.columns),
+            self.nfe: preset.columns[0]["nfe"],
+            self.status: "",
+        } | self.set_columns(preset.columns)
 
-    def set_columns(self, parts) -> list:
+    def set_columns(self, parts) -> dict[Component, Any]:
         padded = [*parts, *[None] * (MOST - len(parts))]
-        return [u for column, part in zip(self.columns, padded, strict=True) for u in column.updates(part)]
+        updates: dict[Component, Any] = {}
+        for column, part in zip(self.columns, padded, strict=True):
+            updates |= column.updates(part)
+        return updates
 
-    def on_count(self, count: float) -> list:
-        return [gr.update(visible=i < count) for i in range(MOST)]
+    def on_count(self, count: float) -> dict:
+        return {column.box: gr.update(visible=i < count) for i, column in enumerate(self.columns)}
 
-    def on_network(self, network: str, label: str) -> Any:
-        classes = self.classes(network)
-        return gr.update(choices=classes, value=label if label in classes else classes[0])
+    def on_network(self, network: str, label: str) -> dict:
+        classes = controls.classes(self.state, network)
+        return {self.label: gr.update(choices=classes, value=label if label in classes else classes[0])}
 
-    def parts(self, count: int, values: tuple) -> list[dict[str, Any]]:
-        """Each column's part of a recipe. Raises InputError."""
-        found, k = [], 0
-        for column in self.columns:
-            found.append(values[k : k + len(column.inputs)])
-            k += len(column.inputs)
-        return [column.part(*given) for column, given in zip(self.columns[:count], found, strict=False)]
-
-    def specs(self, count, label, seed, images, nfe, cfg, *values) -> list[SampleSpec]:
+    def specs(self, values: Mapping[str, Any]) -> list[SampleSpec]:
         """One recipe a column. Raises InputError. Nothing here trusts the browser."""
-        count = number("The number of columns", count, 2, MOST, whole=True)
-        first = number("The seed", seed, 0, SEED_RANGE, whole=True)
-        images = number("The number of images", images, 1, MAX_IMAGES, whole=True)
+        count = whole("The number of columns", values["count"], 2, MOST)
+        first = whole("The seed", values["seed"], 0, SEED_RANGE)
+        images = whole("The number of images", values["images"], 1, MAX_IMAGES)
+        parts = [column.part(values) for column in self.columns[:count]]
         shared = {
-            "labels": [None if label in (None, "", NO_CLASS) else label],
+            "labels": [controls.chosen_class(self.state, parts[0]["checkpoint"], values["label"])],
             "seeds": list(range(first, first + images)),
-            "nfe": number("NFE", nfe, 1, MAX_NFE, whole=True),
-            "cfg_scale": number("The guidance scale", cfg, 0, MAX_CFG),
+            "nfe": whole("NFE", values["nfe"], 1, MAX_NFE),
+            "cfg_scale": number("The guidance scale", values["cfg"], 0, MAX_CFG),
         }
-        return [SampleSpec(**part, **shared) for part in self.parts(count, values)]
+        return [SampleSpec(**part, **shared) for part in parts]
 
-    def on_run(self, before: list[str], *values) -> list:
-        """Start all columns' runs (those before stop): (viewer, ids, status line, difference box, its two choices)."""
-        started: list[StoredRun] = []
+    def on_run(self, before: list[str], request: gr.Request = None, **values: Any) -> dict:
+        """Start all columns' runs (those before stop) and show them."""
+        specs, started = self.specs(values), []
+        self.state.halt(*before or [])
         try:
-            specs = self.specs(*values)
-            self.halt(before)
             for letter, spec in zip(LETTERS, specs, strict=False):
-                started.append(self.session.start(spec))
+                started.append(self.state.start(spec, lane=lane_of(request)))
                 started[-1].label = f"{letter} · {title(spec)}"
-        except InputError as e:
-            self.halt([run.id for run in started])
-            return [gr.skip(), gr.skip(), str(e), *[gr.skip()] * 4]
+        except InputError:
+            self.state.halt(*(run.id for run in started))
+            raise
         ids = [run.id for run in started]
         query = urlencode(self.link(ids, specs, values))
-        return [manifest(started, query=query), ids, "", *self.choices(len(ids)), ids]
+        shown = {self.viewer: manifest(started, query=query), self.mine: ids, self.status: "", self.shown: PENDING}
+        return shown | self.pair(ids)
 
-    def choices(self, count: int) -> list:
-        letters = list(LETTERS[:count])
-        return [gr.update(visible=True), gr.update(choices=letters, value="A"), gr.update(choices=letters, value="B")]
+    def pair(self, ids: list[str]) -> dict[Component, Any]:
+        """The runs that are shown, and the box that compares two of them."""
+        letters = list(LETTERS[: len(ids)])
+        return {
+            self.ids: ids,
+            self.box: gr.update(visible=True),
+            self.one: gr.update(choices=letters, value="A"),
+            self.other: gr.update(choices=letters, value="B"),
+        }
 
-    def halt(self, ids: list[str]) -> None:
-        for run_id in ids or []:
-            if run_id in self.session.store and self.session.store.get(run_id).state in ACTIVE:
-                self.session.stop(run_id)
+    def on_stop(self, ids: list[str]) -> dict:
+        self.state.halt(*ids or [])
+        return {self.status: "" if ids else "Nothing is running."}
 
-    def on_stop(self, ids: list[str]) -> str:
-        self.halt(ids)
-        return "" if ids else "Nothing is running."
+    async def all_ended(self, ids: list[str], **_: Any) -> None:
+        await self.state.ended(*ids or [])
 
-    def when_done(self, ids: list[str], one: str, other: str, threshold: float) -> Iterator[str]:
-        """Wait for the runs, then their difference at the end."""
-        yield '<p class="pfd-wait">The difference appears when all runs have ended.</p>'
-        while any(i in self.session.store and self.session.store.get(i).state in ACTIVE for i in ids):
-            time.sleep(0.1)
-        yield self.on_difference("{}", ids, one, other, END, threshold)
+    def when_done(self, ids: list[str], one: str, other: str, threshold: float) -> dict:
+        """Once the runs have ended: their difference at the end."""
+        return self.on_difference("{}", ids, one, other, END, threshold)
 
-    def on_difference(self, place: str, ids: list[str], one: str, other: str, at: str, threshold: float) -> str:
+    def on_difference(self, place: str, ids: list[str], one: str, other: str, at: str, threshold: float) -> dict:
         """The panel of two columns, as HTML; a sentence where there is nothing to compare."""
         try:
-            pair = [LETTERS.find(str(letter)) for letter in (one, other)]
-            if not ids or any(not 0 <= k < len(ids) for k in pair):
-                raise InputError("Press Run, then choose two of the columns.")
-            runs = [self.session.store.get(ids[k]) for k in pair]
-            image, frames = _place(place, len(ids))
-            where = tuple(frames[k] if at == HERE else None for k in pair)
-            threshold = number("The threshold", threshold, 0.001, 10)
-            return panel(
-                *runs, min(image, len(runs[0].spec.seeds) - 1), where, threshold, (LETTERS[pair[0]], LETTERS[pair[1]])
-            )
+            return {self.shown: self.difference(place, ids, one, other, at, threshold)}
         except InputError as e:
-            return f'<p class="pf-said">{html.escape(str(e))}</p>'
+            return {self.shown: f'<p class="pf-said">{html.escape(str(e))}</p>'}
+
+    def difference(self, place: str, ids: list[str], one: str, other: str, at: str, threshold: float) -> str:
+        pair = [LETTERS.find(str(letter)) for letter in (one, other)]
+        if not ids or any(not 0 <= k < len(ids) for k in pair):
+            raise InputError("Press Run, then choose two of the columns.")
+        runs = [self.state.runs.get(ids[k]) for k in pair]
+        image, frames = _place(place, len(ids))
+        where = tuple(frames[k] if at == HERE else None for k in pair)
+        threshold = number("The threshold", threshold, 0.001, 10)
+        letters = (LETTERS[pair[0]], LETTERS[pair[1]])
+        how = (min(image, len(runs[0].spec.seeds) - 1), where, threshold, letters)
+        return self.state.panels.get(made_of(*runs, *how), lambda: panel(*runs, *how))
 
     # links
 
-    def link(self, ids: list[str], specs: list[SampleSpec], values: tuple) -> dict[str, Any]:
-        names = ("label", "seed", "images", "nfe", "cfg")
+    def link(self, ids: list[str], specs: list[SampleSpec], values: Mapping[str, Any]) -> dict[str, Any]:
+        shared = {name: values[name] for name in self.shared if name != "count"}
         columns = [json.dumps([s.checkpoint, s.sampler, s.settings], separators=(",", ":")) for s in specs]
-        return (
-            {"tab": TITLE.lower(), "runs": ",".join(ids)}
-            | dict(zip(names, values[1 : 1 + len(names)], strict=True))
-            | {f"c{i + 1}": column for i, column in enumerate(columns)}
-        )
+        named = {f"c{i + 1}": column for i, column in enumerate(columns)}
+        return {"tab": TITLE.lower(), "runs": ",".join(ids)} | shared | named
 
-    def from_link(self, request: gr.Request) -> list:
-        """Updates for viewer, ids, status line, the difference's box and choices, all shared inputs, all columns."""
+    def from_link(self, request: gr.Request) -> dict:
+        """What the page's address asks for: settings, and runs where they are still kept."""
         asked = dict(request.query_params)
-        width = sum(1 + len(column.inputs) for column in self.columns)
-        nothing = [gr.skip()] * (3 + len(self.shared) + width)
         if asked.get("tab") != TITLE.lower() or not {"c1", "runs"} & set(asked):
-            return [gr.skip(), gr.skip(), gr.skip(), *nothing]
+            return {}
         try:
-            updates, count = self.controls_from(asked)
+            parts = self.parts_of(asked)
+            updates = self.shared_from(asked, parts) | self.set_columns(parts)
         except (InputError, ValueError, TypeError) as e:
             reason = e if isinstance(e, InputError) else "its columns are damaged."
-            return [gr.skip(), gr.skip(), f"This link could not be read: {reason}", *nothing]
+            raise InputError(f"This link could not be read: {reason}") from None
         ids = asked.get("runs", "").split(",")[:MOST]
-        if len(ids) != count or not all(i in self.session.store for i in ids):
+        if len(ids) != len(parts) or not all(i in self.state.runs for i in ids):
             sentence = "Those runs are not kept any more; their settings are here: press Run all to make them again."
-            return [gr.skip(), gr.skip(), sentence, *[gr.skip()] * 3, *updates]
-        shown = manifest([self.session.store.get(i) for i in ids])
-        return [shown, ids, "", *self.choices(len(ids)), *updates]
+            return updates | {self.status: sentence}
+        runs: list[StoredRun] = [self.state.runs.get(i) for i in ids]
+        return updates | self.pair(ids) | {self.viewer: manifest(runs), self.status: ""}
 
-    def controls_from(self, asked: dict[str, str]) -> tuple[list, int]:
-        """Updates for the shared inputs and the columns, and how many columns there are. Raises InputError."""
+    def parts_of(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
+        """The columns of a link. Raises InputError, or ValueError or TypeError for what is no list of three."""
         parts = []
         for key in (f"c{i + 1}" for i in range(MOST)):
             if key in asked:
                 network, sampler, settings = json.loads(asked[key])
-                self.session.bundle(network)
+                self.state.bundle(network)
                 parts.append({"checkpoint": network, "sampler": SAMPLERS[sampler].name, "settings": settings})
         if len(parts) < 2:
             raise InputError("it names fewer than two columns.")
-        classes = self.classes(parts[0]["checkpoint"])
-        if asked.get("label", classes[0]) not in classes:
-            raise InputError(f"there is no class {asked['label'][:40]!r}.")
-        limits = {"seed": SEED_RANGE, "images": MAX_IMAGES, "nfe": MAX_NFE}
-        whole = [
-            number(k, asked[k], k != "seed", most, True) if k in asked else gr.skip() for k, most in limits.items()
-        ]
-        cfg = number("cfg", asked["cfg"], 0, MAX_CFG) if "cfg" in asked else gr.skip()
-        label = gr.update(choices=classes, value=asked.get("label", classes[0]))
-        return [len(parts), label, *whole, cfg, *self.set_columns(parts)], len(parts)
+        return parts
+
+    def shared_from(self, asked: Mapping[str, str], parts: list[dict[str, Any]]) -> dict[Component, Any]:
+        classes = controls.classes(self.state, parts[0]["checkpoint"])
+        label = asked.get("label", classes[0])
+        if label not in classes:
+            raise InputError(f"there is no class {label[:40]!r}.")
+        found = {self.count: len(parts), self.label: gr.update(choices=classes, value=label)}
+        limits = {"seed": (0, SEED_RANGE), "images": (1, MAX_IMAGES), "nfe": (1, MAX_NFE)}
+        found |= {self.shared[k]: whole(k, asked[k], *limits[k]) for k in limits if k in asked}
+        return found | ({self.cfg: number("cfg", asked["cfg"], 0, MAX_CFG)} if "cfg" in asked else {})
 
 
-def build(session: Session) -> Compare:
-    return Compare(session)
+def build(state: AppState) -> Compare:
+    return Compare(state)
 
 
 def _place(text: str, count: int) -> tuple[int, list[int | None]]:

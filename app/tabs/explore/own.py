@@ -17,8 +17,10 @@ from app import controls
 from app.components.difference import data_address
 from app.components.painter.painter import VALUES, Painter, painting, values_of
 from app.components.scripted import Scripted
-from app.controls import NO_CLASS, network_choice
-from app.state import Session
+from app.controls import network_choice
+from app.handlers import QUIET, StatusLine, on
+from app.limits import SEED_RANGE
+from app.state import AppState
 from pf_core.data.own import image_io as pictures
 from pf_core.errors import InputError
 from pf_core.evaluation.look import Item, Look, data_count, data_picture, knows, look
@@ -27,10 +29,9 @@ from pf_core.models.codecs import to_uint8
 from pf_core.registry import number, whole
 
 TITLE = "Your own picture"
-SEED_RANGE, INDEX_RANGE = 2**31 - 1, 2**20 - 1
+INDEX_RANGE = 2**20 - 1
 FIRST_T = 0.5
 MOST_NUMBER = 1000  # random data images stay below it: short numbers are easier to come back to
-_QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private", "trigger_mode": "always_last"}
 
 
 class LookView(Scripted):
@@ -45,9 +46,9 @@ class LookView(Scripted):
 class OwnPicture:
     """The section's components and its handlers, which are plain methods."""
 
-    def __init__(self, session: Session):
-        self.session, self.turn = session, threading.Lock()
-        names = session.networks()
+    def __init__(self, state: AppState):
+        self.state, self.turn = state, threading.Lock()
+        names = state.networks()
         network = names[0] if names else None
         self.path = gr.State("")
         with gr.Row(elem_classes="pf-page", equal_height=False):
@@ -69,109 +70,91 @@ class OwnPicture:
             )
             self.other = gr.Button("Another image", elem_classes="pf-dice", min_width=100, elem_id="own-other")
         self.t = gr.Slider(0, 1, FIRST_T, step=0.01, label="t of all patches", info="0 noise, 1 image", elem_id="own-t")
-        self.network = network_choice(self.session, network, elem_id="own-network")
-        classes = self.classes(network)
+        self.network = network_choice(self.state, network, elem_id="own-network")
+        classes = controls.classes(self.state, network)
         self.label = gr.Dropdown(classes, value=classes[-1], label="Class", elem_id="own-label")
         with gr.Row(elem_classes="pf-pair"):
             self.seed = gr.Number(
                 0, label="Noise seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90, elem_id="own-seed"
             )
             self.dice = gr.Button("Other noise", elem_classes="pf-dice", min_width=100)
-        self.said = gr.Markdown("", elem_classes="pf-said", elem_id="own-said")
+        self.status = StatusLine(elem_id="own-said")
 
     def wire(self) -> None:
-        chosen = [self.network, self.label, self.path, self.index, self.seed]
-        all_shown = [self.view, self.painter, self.label, self.said]
-        self.view.opened(self.on_picture, [self.t, self.painter, *chosen], all_shown, **_QUIET)
-        self.network.input(self.on_network, [self.t, self.painter, *chosen], all_shown, **_QUIET)
-        for event in (self.index.submit, self.index.blur):
-            event(self.on_index, [self.t, self.painter, *chosen], [self.file, self.path, *all_shown], **_QUIET)
-        self.other.click(self.on_other, self.network, self.index, **_QUIET).then(
-            self.on_index, [self.t, self.painter, *chosen], [self.file, self.path, *all_shown], **_QUIET
-        )
-        self.file.upload(self.on_file, [self.file, self.t, self.painter, *chosen], [self.path, *all_shown], **_QUIET)
-        self.file.clear(self.on_index, [self.t, self.painter, *chosen], [self.file, self.path, *all_shown], **_QUIET)
-        self.t.input(self.on_time, [self.t, *chosen], [self.view, self.painter, self.said], **_QUIET)
-        looking = {"fn": self.on_look, "inputs": [self.painter, *chosen], "outputs": [self.view, self.said], **_QUIET}
-        self.painter.painted(**looking)
-        self.label.input(**looking)
-        for event in (self.seed.submit, self.seed.blur):
-            event(**looking)
-        self.dice.click(lambda: secrets.randbelow(100_000), None, self.seed, **_QUIET).then(**looking)
+        chosen = {"network": self.network, "label": self.label, "path": self.path, "index": self.index}
+        chosen["seed"] = self.seed
+        asked = {"t": self.t, "painted": self.painter, **chosen}
+        shown, file = [self.view, self.painter, self.label], [self.file, self.path]
+        options = {"status": self.status, "trigger_mode": "always_last", **QUIET}
+        on(self.view.opened, self.on_picture, asked, shown, **options)
+        on(self.network.input, self.on_network, asked, shown, **options)
+        on([self.index.submit, self.index.blur, self.file.clear], self.on_index, asked, [*file, *shown], **options)
+        another = on(self.other.click, self.on_other, {"network": self.network}, [self.index], **QUIET)
+        on(another.then, self.on_index, asked, [*file, *shown], **options)
+        on(self.file.upload, self.on_file, {"file": self.file, **asked}, [self.path, *shown], **options)
+        on(self.t.input, self.on_time, {"t": self.t, **chosen}, [self.view, self.painter], **options)
+        looking = {"painted": self.painter, **chosen}
+        on(
+            [self.painter.painted, self.label.input, self.seed.submit, self.seed.blur],
+            self.on_look, looking, [self.view], **options,
+        )  # fmt: skip
+        noise = on(self.dice.click, lambda: {self.seed: secrets.randbelow(100_000)}, {}, [self.seed], **QUIET)
+        on(noise.then, self.on_look, looking, [self.view], **options)
 
-    # what there is to choose
+    # handlers: each returns {component: update}; nothing here trusts the browser
 
-    def classes(self, network: str | None) -> list[str]:
-        return controls.classes(self.session, network)
+    def on_look(self, painted: Any, network: str, label: Any, path: str, index: Any, seed: Any) -> dict:
+        """A new look at the same picture."""
+        bundle = self._bundle(network)
+        item, values = self._item(bundle, path, index), values_of(painted, bundle.grid)
+        return {self.view: self.shown(bundle, item, torch.tensor(values), label, seed), self.status: ""}
 
-    # handlers: nothing here trusts the browser
+    def on_time(self, t: float, network: str, label: Any, path: str, index: Any, seed: Any) -> dict:
+        """All patches at one time."""
+        bundle = self._bundle(network)
+        values = [number("t", t, 0, 1)] * bundle.grid.n
+        found = self.shown(bundle, self._item(bundle, path, index), torch.tensor(values), label, seed)
+        return {self.view: found, self.painter: painting(bundle.grid, values=values), self.status: ""}
 
-    def on_look(self, painted: Any, network, label, path, index, seed) -> tuple:
-        """A new look at the same picture: (view, status line)."""
+    def on_picture(self, t, painted: Any, network: str, label: Any, path: str, index: Any, seed: Any) -> dict:
+        """Another picture, conditioned on its own class where that is known. The painted times stay, unless they do not
+        fit the network's grid."""
+        bundle = self._bundle(network)
+        item, classes = self._item(bundle, path, index), controls.classes(self.state, network)
+        return self._both(bundle, item, t, painted, item.label if item.label in classes else classes[-1], seed, classes)
+
+    def on_network(self, t, painted: Any, network: str, label: Any, path: str, index: Any, seed: Any) -> dict:
+        """Another network; the class stays where it knows it."""
+        bundle, classes = self._bundle(network), controls.classes(self.state, network)
+        item = self._item(bundle, path, index)
+        return self._both(bundle, item, t, painted, label if label in classes else classes[-1], seed, classes)
+
+    def on_index(self, t, painted: Any, network: str, label: Any, path: str, index: Any, seed: Any) -> dict:
+        """A data image instead of a file."""
+        nothing = {self.file: None, self.path: ""}
         try:
-            bundle = self._bundle(network)
-            item = self._item(bundle, path, index)
-            values = values_of(painted, bundle.grid)
-            return self.shown(bundle, item, torch.tensor(values), label, seed), ""
+            return nothing | self.on_picture(t, painted, network, label, "", index, seed)
         except InputError as e:
-            return gr.skip(), str(e)
+            return nothing | {self.status: str(e)}
 
-    def on_time(self, t: float, network, label, path, index, seed) -> tuple:
-        """All patches at one time: (view, painter, status line)."""
-        try:
-            bundle = self._bundle(network)
-            values = [number("t", t, 0, 1)] * bundle.grid.n
-            item = self._item(bundle, path, index)
-            return self.shown(bundle, item, torch.tensor(values), label, seed), painting(bundle.grid, values=values), ""
-        except InputError as e:
-            return gr.skip(), gr.skip(), str(e)
-
-    def on_picture(self, t, painted: Any, network, label, path, index, seed) -> tuple:
-        """Another picture, conditioned on its own class where that is known: (view, painter, class, status line).
-
-        The painted times stay, unless they do not fit the network's grid."""
-        try:
-            bundle = self._bundle(network)
-            item = self._item(bundle, path, index)
-            classes = self.classes(network)
-            label = item.label if item.label in classes else NO_CLASS
-            return self._both(bundle, item, t, painted, label, seed, gr.update(choices=classes, value=label))
-        except InputError as e:
-            return gr.skip(), gr.skip(), gr.skip(), str(e)
-
-    def on_network(self, t, painted: Any, network, label, path, index, seed) -> tuple:
-        """Another network; the class stays where it knows it: (view, painter, class, status line)."""
-        try:
-            bundle, classes = self._bundle(network), self.classes(network)
-            item = self._item(bundle, path, index)
-            label = label if label in classes else NO_CLASS
-            return self._both(bundle, item, t, painted, label, seed, gr.update(choices=classes, value=label))
-        except InputError as e:
-            return gr.skip(), gr.skip(), gr.skip(), str(e)
-
-    def on_index(self, t, painted, network, label, path, index, seed) -> tuple:
-        """A data image instead of a file: (file, path, and what on_picture gives)."""
-        return None, "", *self.on_picture(t, painted, network, label, "", index, seed)
-
-    def on_other(self, network: str) -> Any:
+    def on_other(self, network: str) -> dict:
         """Another data image's number."""
         try:
-            return secrets.randbelow(min(MOST_NUMBER, data_count(self._bundle(network))))
+            return {self.index: secrets.randbelow(min(MOST_NUMBER, data_count(self._bundle(network))))}
         except InputError:
-            return gr.skip()  # on_index, which follows, says why
+            return {}  # on_index, which follows, says why
 
-    def on_file(self, file: str | None, t, painted, network, label, path, index, seed) -> tuple:
-        """A person's file: (path, and what on_picture gives). A bad one leaves all as it was."""
+    def on_file(self, file: str | None, t, painted: Any, network: str, label: Any, path: str, index: Any, seed) -> dict:
+        """A person's file. A bad one leaves all as it was."""
         found = str(file or "")
-        shown = self.on_picture(t, painted, network, label, found, index, seed)
-        return (gr.skip() if shown[-1] else found), *shown
+        return {self.path: found} | self.on_picture(t, painted, network, label, found, index, seed)
 
     # parts
 
     def _bundle(self, network: Any) -> Bundle:
         if not network:
             raise InputError("There is no network yet: train one with `make train-demo`.")
-        return self.session.bundle(network)
+        return self.state.bundle(network)
 
     def _item(self, bundle: Bundle, path: str, index: Any) -> Item:
         """The file where there is one, else the data image. Raises InputError."""
@@ -182,24 +165,28 @@ class OwnPicture:
         images = _read(path, os.stat(path).st_mtime_ns, bundle.grid.height, bundle.grid.width)
         return Item(bundle.codec.encode(images[None].to(bundle.device))[0].cpu(), None, f"{Path(path).name}, yours.")
 
-    def _both(self, bundle: Bundle, item: Item, t, painted: Any, label, seed, classes) -> tuple:
+    def _both(self, bundle: Bundle, item: Item, t: Any, painted: Any, label: str, seed: Any, classes: list) -> dict:
+        image, values = _picture(bundle, item.x1), None
         try:
             times = values_of(painted, bundle.grid)
-            update = painting(bundle.grid, image=_picture(bundle, item.x1))
         except InputError:  # painted on another grid, or not at all yet
-            times = [number("t", t, 0, 1)] * bundle.grid.n
-            update = painting(bundle.grid, image=_picture(bundle, item.x1), values=times)
-        return self.shown(bundle, item, torch.tensor(times), label, seed), update, classes, ""
+            times = values = [number("t", t, 0, 1)] * bundle.grid.n
+        return {
+            self.view: self.shown(bundle, item, torch.tensor(times), label, seed),
+            self.painter: painting(bundle.grid, image=image, **({} if values is None else {"values": values})),
+            self.label: gr.update(choices=classes, value=label),
+            self.status: "",
+        }
 
     def shown(self, bundle: Bundle, item: Item, t: Tensor, label: Any, seed: Any) -> dict[str, Any]:
         """The view's value: one forward pass. Raises InputError."""
         seed = whole("The noise seed", seed, 0, SEED_RANGE)
-        label = None if label in (None, "", NO_CLASS) else label
+        label = bundle.conditioner.named(label)
         with self.turn:  # one at a time, whoever asks
             begin = time.perf_counter()
             found = look(bundle, item.x1, t, label=label, seed=seed)
             took = time.perf_counter() - begin
-        about = f"{item.about} Class {label or NO_CLASS}, noise seed {seed}; one forward pass, {1000 * took:.0f} ms."
+        about = f"{item.about} Class {label or 'none'}, noise seed {seed}; one forward pass, {1000 * took:.0f} ms."
         stranger = "" if knows(bundle, item.x1) else f" {bundle.name} knows only its own images: it takes the nearest."
         return described(bundle, found) | {"about": about + stranger}
 

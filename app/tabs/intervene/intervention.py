@@ -3,6 +3,7 @@
 No component lives here. Everything that comes from the browser is a `Now`, and is checked where it is used.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -10,13 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from app.components.difference import data_address, panel
+from app.components.difference import data_address, made_of, panel
 from app.components.painter.painter import chosen_of
 from app.server.frames import edit_words
-from app.state import Session, title
-from app.store import ACTIVE, StoredRun
+from app.state import AppState, title
+from app.store import StoredRun
 from app.tabs.intervene import change
-from app.tabs.intervene.edits import Pictures, used
+from app.tabs.intervene.edits import bring, stack, used
 from pf_core.errors import InputError
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import to_uint8
@@ -55,12 +56,13 @@ class Now(NamedTuple):
     uploads: list[str]
     kept: list[dict]
     ticked: list[int]
-    knobs: tuple = ()
+    knobs: dict[str, Any]
 
     @classmethod
-    def of(cls, values: tuple) -> "Now":
-        fixed = len(cls._fields) - 1
-        return cls(*values[:fixed], tuple(values[fixed:]))
+    def of(cls, values: Mapping[str, Any]) -> "Now":
+        """From a handler's values: what is no field is a knob."""
+        fields = {k: values[k] for k in cls._fields[:-1]}
+        return cls(**fields, knobs={k: v for k, v in values.items() if k not in fields})
 
 
 class Seen(NamedTuple):
@@ -74,10 +76,10 @@ class Seen(NamedTuple):
 
 
 class Intervention:
-    """Of one server: its session, and the pictures that people brought."""
+    """Of one server: its state, and the pictures that people brought."""
 
-    def __init__(self, session: Session):
-        self.session, self.pictures = session, Pictures()
+    def __init__(self, state: AppState):
+        self.state = state
 
     # what is looked at
 
@@ -85,10 +87,10 @@ class Intervention:
         """Raises InputError where there is no run yet."""
         if not ids or not ids[0]:
             raise InputError("Press Run first: edits are made to a run.")
-        return self.session.store.get(ids[0])
+        return self.state.runs.get(ids[0])
 
     def edited(self, ids: Any) -> StoredRun | None:
-        return self.session.store.get(ids[1]) if ids and len(ids) > 1 and ids[1] in self.session.store else None
+        return self.state.runs.get(ids[1]) if ids and len(ids) > 1 and ids[1] in self.state.runs else None
 
     def seen(self, now: Now) -> Seen:
         """Raises InputError for a step or an image that there is not."""
@@ -97,7 +99,7 @@ class Intervention:
         outer = whole("The step", now.step, 1, max(1, run.spec.steps)) - 1
         image = whole("The image", now.image, 1, len(run.spec.seeds)) - 1
         frame = run.trajectory.frames[beginning(run.trajectory, outer)]
-        return Seen(run, self.session.bundle(run.spec.checkpoint), frame, outer, image)
+        return Seen(run, self.state.bundle(run.spec.checkpoint), frame, outer, image)
 
     def chosen(self, now: Now) -> list[int]:
         """The painted patches. Raises InputError for what no brush painted."""
@@ -120,11 +122,20 @@ class Intervention:
         pixels = to_uint8(seen.bundle.codec.decode(x[None].to(seen.bundle.device)))[0].cpu()
         return data_address(Image.fromarray(pixels.numpy()))
 
+    def inside_of(self, now: Now) -> Now:
+        """The same with a step and an image that the run has."""
+        try:
+            run = self.base(now.ids)
+        except InputError:
+            return now
+        made = max((frame.outer for frame in run.trajectory.frames), default=0) + 1
+        return now._replace(step=_between(now.step, made), image=_between(now.image, len(run.spec.seeds)))
+
     # where clean patches come from
 
     def clean(self, now: Now, seen: Seen) -> Tensor:
         """(C, H, W), of a source other than the run's own."""
-        return clean_picture(self.source(now, seen), seen.bundle, self.pictures.stack(now.uploads)).cpu()
+        return clean_picture(self.source(now, seen), seen.bundle, stack(self.state, now.uploads)).cpu()
 
     def source(self, now: Now, seen: Seen) -> Any:
         """A clean source as a recipe holds it. Raises InputError."""
@@ -159,7 +170,7 @@ class Intervention:
         height, width = run.size or (grid.height, grid.width)
         if len(now.uploads) >= MAX_EDITS:
             raise InputError(f"At most {MAX_EDITS} pictures are kept for a page: reload it to begin anew.")
-        return [*now.uploads, self.pictures.read(path, self.session.bundle(run.spec.checkpoint), height, width)]
+        return [*now.uploads, bring(self.state, path, self.state.bundle(run.spec.checkpoint), height, width)]
 
     # probing
 
@@ -176,7 +187,7 @@ class Intervention:
                 return change.nothing(
                     "Paint one or more patches: how sure the network becomes of all others stands here."
                 )
-            given = self.pictures.stack(now.uploads)
+            given = stack(self.state, now.uploads)
             label = seen.run.spec.labels[seen.image]
             found = context_probe(
                 seen.bundle, seen.frame, seen.image, chosen, self.source(now, seen), label=label, given=given
@@ -220,29 +231,22 @@ class Intervention:
 
     # runs
 
-    def start_base(self, spec: SampleSpec, x0: Tensor | None = None) -> StoredRun:
-        run = self.session.start(replace(spec, edits=[]), x0)
+    def start_base(self, spec: SampleSpec, x0: Tensor | None = None, *, lane: str = "") -> StoredRun:
+        run = self.state.start(replace(spec, edits=[]), x0, lane=lane)
         run.label = f"As it was · {title(run.spec)}"
         return run
 
-    def start_edited(self, base: StoredRun, edits: list[dict[str, Any]], uploads: list[str]) -> StoredRun:
+    def start_edited(
+        self, base: StoredRun, edits: list[dict[str, Any]], uploads: list[str], *, lane: str = ""
+    ) -> StoredRun:
         """The base run again, from the same noise, with edits. Raises InputError."""
         if not edits:
             raise InputError("There is nothing to change yet: paint patches, or tick a kept edit.")
         edits, names = used(edits, uploads)
         x0 = base.trajectory.x0 if base.spec.noise is not None else None
-        run = self.session.start(replace(base.spec, edits=edits), x0, self.pictures.stack(names))
+        run = self.state.start(replace(base.spec, edits=edits), x0, stack(self.state, names), lane=lane)
         run.label = f"With edits · {title(run.spec)}"
         return run
-
-    def halt(self, ids: Any) -> None:
-        """Stop what is still going on. Ids that are not known any more are let pass."""
-        for run_id in ids or []:
-            if run_id in self.session.store and self.session.store.get(run_id).state in ACTIVE:
-                self.session.stop(run_id)
-
-    def going_on(self, run_id: Any) -> bool:
-        return run_id in self.session.store and self.session.store.get(run_id).state in ACTIVE
 
     def difference(self, now: Now) -> str:
         """The panel of the two runs' ends, with the painted patches told from all others. Raises InputError."""
@@ -251,7 +255,8 @@ class Intervention:
             raise InputError("Run on from an edit first: then it stands here what that changed.")
         image = min(whole("The image", now.image, 1, len(base.spec.seeds)), len(base.spec.seeds)) - 1
         at = _last_shared(base.trajectory, edited.trajectory)
-        shown = panel(base, edited, image, at, THRESHOLD, ("the run as it was", "the edited run"))
+        how = (image, at, THRESHOLD, ("the run as it was", "the edited run"))
+        shown = self.state.panels.get(made_of(base, edited, *how), lambda: panel(base, edited, *how))
         touched = torch.zeros(base.trajectory.grid.n, dtype=torch.bool)
         for edit in edited.spec.edits:
             if edit.get("image") in (None, image):
@@ -273,6 +278,9 @@ def _last_shared(a: Trajectory, b: Trajectory) -> tuple[int | None, int | None]:
     return beginning(a, outer), beginning(b, outer)
 
 
-def short(label: str) -> str:
-    """A label up to its bracket."""
-    return label.split("(")[0].strip()
+def _between(value: Any, most: int) -> int:
+    """A number from the browser as a place in 1 .. most."""
+    try:
+        return max(1, min(int(value), most))
+    except (TypeError, ValueError, OverflowError):
+        return 1

@@ -1,26 +1,28 @@
 """The Intervene tab's components, without what they do: app/tabs/intervene/tab.py wires them."""
 
 import gradio as gr
+from gradio.components import Component
 
-from app import links as recipes
+from app import links
 from app.components.painter.painter import Painter
 from app.components.viewer.viewer import FrameViewer, manifest
-from app.controls import KnobGroups
+from app.controls import KnobGroups, short
+from app.handlers import PlainText, StatusLine
 from app.runform import RunForm
-from app.state import Session
-from app.tabs.intervene.intervention import ALL, BASE, CLEAN, DATA, GUESS, MINE, RUNS_OWN, STATE, THIS, short
+from app.state import AppState
+from app.tabs.intervene.intervention import ALL, BASE, CLEAN, DATA, GUESS, MINE, RUNS_OWN, STATE, THIS
 from pf_core.sampling.edits import EDITS
 from pf_core.sampling.selections import EXPERIMENTS, SELECTIONS
 
 NFE = 32
 EMPTY = "Press Run, or try one of the experiments above: then paint on any step of that run, and run on from there."
-PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"]
+PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic"]
 
 
 class Page:
     """The components, as attributes."""
 
-    def __init__(self, session: Session):
+    def __init__(self, state: AppState):
         self.ids, self.uploads, self.kept, self.past = (gr.State([]) for _ in range(4))
         self.asked = gr.State("")  # an experiment whose run is being made
         with gr.Row(elem_classes="pf-presets"):
@@ -28,21 +30,23 @@ class Page:
                 (gr.Button(e.label, size="sm", min_width=120, elem_classes="pf-preset"), e)
                 for e in EXPERIMENTS.values()
             ]
-        self.caption = gr.Markdown(
+        self.caption = PlainText(
+            "pf-caption",
             "Give patches a head start, hold them back, or make them clean at any step of a run; see what the others "
             "make of it.",
             elem_id="intervene-caption",
         )
         with gr.Row(elem_classes="pf-page", equal_height=False):
             with gr.Column(scale=0, min_width=296, elem_classes="pf-controls"):
-                self.form = RunForm(session, nfe=NFE, images=1)
+                self.form = RunForm(state, "intervene", nfe=NFE, images=1)
                 with gr.Row(elem_classes="pf-buttons"):
                     self.run = gr.Button("Run", variant="primary", elem_id="intervene-run", min_width=80)
                     self.stop = gr.Button("Stop", variant="stop", elem_id="intervene-stop", min_width=60)
                 self.recipe = gr.UploadButton(
-                    "Load recipe or export", file_types=recipes.KINDS, size="sm", elem_classes="pf-quiet"
+                    "Load recipe or export", file_types=links.KINDS, size="sm", elem_classes="pf-quiet"
                 )
-                self.said = gr.Markdown("", elem_classes="pf-said", elem_id="intervene-said")
+                self.status = StatusLine(elem_id="intervene-said")
+                self.form.advanced()
             with gr.Column(elem_classes="pf-stage", min_width=320):
                 with gr.Row(visible=False, elem_classes="pf-work", equal_height=False) as self.work:
                     self.build_paint()
@@ -52,6 +56,12 @@ class Page:
                 with gr.Column(visible=False, elem_classes="pf-difference") as self.box:
                     gr.Markdown("### What the edits changed")
                     self.shown = gr.HTML("", elem_id="intervene-difference", padding=False)
+
+    @property
+    def now(self) -> dict[str, Component]:
+        """The page as it is, as handlers get it: the fields of a `Now`, then the edit's knobs."""
+        fields = ("ids", "which", "step", "show", "image", "painter", "kind", "whose", "source", "index", "uploads")
+        return {name: getattr(self, name) for name in (*fields, "kept", "ticked")} | self.knobs.inputs
 
     def build_paint(self) -> None:
         with gr.Column(min_width=300, elem_classes="pf-paint"):
@@ -91,8 +101,8 @@ class Page:
                 label="Your picture (its middle is used)", file_types=PICTURES, visible=False,
                 height=110, elem_id="intervene-file",
             )  # fmt: skip
-            self.words = gr.Markdown("", elem_classes="pf-words", elem_id="intervene-words")
-            self.note = gr.Markdown("", elem_classes="pf-said", elem_id="intervene-note")
+            self.words = PlainText("pf-words", elem_id="intervene-words")
+            self.note = StatusLine(elem_id="intervene-note")
             self.go = gr.Button("Run on from here", variant="primary", elem_id="intervene-go", elem_classes="pf-go")
             self.keep = gr.Button("Keep this edit, paint another", size="sm", elem_id="intervene-keep")
             self.ticked = gr.CheckboxGroup([], label="Kept edits (untick to leave out)", visible=False)

@@ -1,21 +1,24 @@
 """Intervene: paint patches by hand, see at once what that does to the others, and run on from there."""
 
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
+from gradio.components import Component
 
-from app import links as recipes
+from app import links
 from app.components.viewer.viewer import manifest
-from app.runform import QUIET
-from app.state import Session
+from app.handlers import on
+from app.state import AppState
 from app.store import StoredRun
 from app.tabs.intervene import change
-from app.tabs.intervene.brushwork import Brushwork
-from app.tabs.intervene.intervention import BASE, EDITED, THIS, Now
+from app.tabs.intervene.edits import Picture
+from app.tabs.intervene.intervention import BASE, EDITED, THIS, Intervention, Now
+from app.tabs.intervene.page import Page
+from app.tabs.intervene.painting import Painting
+from app.worker import lane_of
 from pf_core.errors import InputError
 from pf_core.sampling.run import SampleSpec, resolve
 from pf_core.sampling.selections import EXPERIMENTS, Experiment
@@ -25,263 +28,220 @@ TITLE = "Intervene"
 _SLOW = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
 
 
-class Intervene(Brushwork):
-    """The tab: Page has its components, Brushwork the handlers that start no run; those that do are here."""
+class Intervene:
+    """The tab: its page has the components, `painting` the handlers that start no run; those that do are here."""
 
-    def __init__(self, session: Session):
-        super().__init__(session)
-        self.runs = [self.viewer, self.ids, self.said, self.which, self.box]
-        self.places = [self.work, self.step, self.image, self.whose]
-        self.everything = [*self.runs, *self.form.inputs, *self.listing, self.uploads]
-        self.wire_runs()
-        self.wire_painting()
-        self.wire_list()
+    def __init__(self, state: AppState):
+        self.state, self.logic, self.page = state, Intervention(state), Page(state)
+        self.painting = Painting(self.page, self.logic)
+        page = self.page
+        self.runs = [page.viewer, page.ids, page.which, page.box]
+        self.places = [page.work, page.step, page.image, page.whose]
+        self.everything = [*self.runs, *page.form.outputs, *self.painting.listing, page.uploads]
+        self.wire()
 
-    def wire_runs(self) -> None:
-        inputs = [self.ids, *self.form.inputs]
-        begun = self.run.click(
-            self.on_run, inputs, self.runs, api_name="intervene", show_progress="hidden", queue=False
-        )
-        begun.then(self.when_base, self.now, [*self.places, *self.seen], **_SLOW)
-        going = [self.viewer, self.ids, self.note, self.which, self.box]
-        self.then_told(self.go.click(self.on_go, self.now, going, **QUIET))
-        self.stop.click(self.on_stop, self.ids, self.said, **QUIET)
-        self.then_ready(self.recipe.upload(self.on_recipe, [self.ids, self.recipe], self.everything, **QUIET))
-        planned = [*self.runs, *self.places, *self.draft, *self.seen]
-        for button, experiment in self.experiments:
-            started = [*self.runs, self.caption, self.asked]
-            begun = button.click(partial(self.on_experiment, experiment), inputs, started, **QUIET)
-            self.then_told(begun.then(self.when_asked, [self.asked, *self.now], planned, **_SLOW))
-        forget = [self.uploads, *self.listing]
-        self.form.network.input(lambda: [[], *self.listed([], [])], None, forget, **QUIET)
+    def wire(self) -> None:
+        page = self.page
+        inputs = {"ids": page.ids, **page.form.inputs}
+        started = {"api_name": "intervene", "show_progress": "hidden", "queue": False}
+        begun = on(page.run.click, self.on_run, inputs, self.runs, status=page.status, **started)
+        placed = [*self.places, *self.painting.seen]
+        on(begun.then, self.when_base, page.now, placed, after=self.base_ended, **_SLOW)
+        self.then_shown(on(page.go.click, self.on_go, page.now, self.runs, status=page.note))
+        on(page.stop.click, self.on_stop, {"ids": page.ids}, status=page.status)
+        loaded = {"ids": page.ids, "path": page.recipe}
+        self.then_ready(on(page.recipe.upload, self.on_recipe, loaded, self.everything, status=page.status))
+        planned = [*self.runs, *self.places, *self.painting.draft, *self.painting.seen]
+        for button, experiment in page.experiments:
+            asked = [*self.runs, page.caption, page.asked]
+            begun = on(button.click, partial(self.on_experiment, experiment), inputs, asked, status=page.status)
+            ready = {"asked": page.asked, **page.now}
+            made = {"status": page.status, "after": self.base_ended, **_SLOW}
+            self.then_shown(on(begun.then, self.when_asked, ready, planned, **made))
+        forget = [page.uploads, *self.painting.listing]
+        on(page.form.network.input, lambda: {page.uploads: []} | self.painting.listed([], []), {}, forget)
 
     def then_ready(self, event: Any) -> None:
-        self.then_told(event.then(self.when_base, self.now, [*self.places, *self.seen], **_SLOW))
+        placed = [*self.places, *self.painting.seen]
+        self.then_shown(on(event.then, self.when_base, self.page.now, placed, after=self.base_ended, **_SLOW))
 
-    def then_told(self, event: Any) -> None:
-        event.then(self.when_edited, self.now, self.shown, **_SLOW)
+    def then_shown(self, event: Any) -> None:
+        on(event.then, self.when_edited, self.page.now, [self.page.shown], after=self.edited_ended, **_SLOW)
 
     def on_load(self, demo: gr.Blocks) -> None:
         """To be called in the Blocks' context: a link's settings, edits and runs."""
-        self.then_ready(demo.load(self.from_link, None, self.everything, **QUIET))
+        self.then_ready(on(demo.load, self.from_link, {}, self.everything, status=self.page.status))
 
-    # runs
+    # runs: handlers return {component: update}
 
-    def on_run(self, ids: list[str], *values) -> list:
-        """Start the run to intervene in; what this page has going on stops. Returns values for `runs`."""
-        try:
-            spec = self.form.spec(*values)
-            self.logic.halt(ids)
-            return self.showing(self.logic.start_base(spec), None)
-        except InputError as e:
-            return [gr.skip(), gr.skip(), str(e), gr.skip(), gr.skip()]
+    def on_run(self, ids: list[str], request: gr.Request = None, **values: Any) -> dict:
+        """Start the run to intervene in; what this page has going on stops."""
+        spec = self.page.form.spec(values)
+        self.state.halt(*ids or [])
+        return self.showing(self.logic.start_base(spec, lane=lane_of(request)), None) | {self.page.status: ""}
 
-    def showing(self, base: StoredRun, edited: StoredRun | None, sentence: str = "", which: str = BASE) -> list:
-        """Values for `runs`: viewer, ids, status line, which runs can be painted on, the difference's box."""
-        runs = [base, *([edited] if edited else [])]
-        choices = gr.update(choices=[BASE, EDITED][: len(runs)], value=which if edited else BASE)
-        ids = [base.id, edited.id if edited else ""]
-        return [
-            manifest(runs, query=self.address(base, edited)),
-            ids,
-            sentence,
-            choices,
-            gr.update(visible=edited is not None),
-        ]
+    def showing(self, base: StoredRun, edited: StoredRun | None, which: str = BASE) -> dict[Component, Any]:
+        """The runs that are shown, and which of them can be painted on."""
+        page, runs = self.page, [base, *([edited] if edited else [])]
+        return {
+            page.viewer: manifest(runs, query=self.address(base, edited)),
+            page.ids: [base.id, edited.id if edited else ""],
+            page.which: gr.update(choices=[BASE, EDITED][: len(runs)], value=which if edited else BASE),
+            page.box: gr.update(visible=edited is not None),
+        }
 
-    def when_base(self, *values) -> list:
-        """Once the run is there: values for `places` and `seen`."""
+    def when_base(self, **values: Any) -> dict:
+        """Once the run is there: where one can paint, and what."""
         now = Now.of(values)
         if not now.ids:
-            return [gr.skip()] * (len(self.places) + len(self.seen))
-        self.wait(now.ids[0])
-        return [*self.placed(now), *self.refreshed(self.inside_of(now))]
+            return {}
+        return self.placed(now) | self.painting.refreshed(self.logic.inside_of(now))
 
-    def wait(self, run_id: str) -> None:
-        while self.logic.going_on(run_id):
-            time.sleep(0.05)
+    async def base_ended(self, ids: list[str], **_: Any) -> None:
+        await self.state.ended(*(ids or [])[:1])
 
-    def inside_of(self, now: Now) -> Now:
-        """The same with a step and an image that the run has."""
-        try:
-            run = self.logic.base(now.ids)
-        except InputError:
-            return now
-        made = max((frame.outer for frame in run.trajectory.frames), default=0) + 1
-        return now._replace(step=_between(now.step, made), image=_between(now.image, len(run.spec.seeds)))
+    async def edited_ended(self, ids: list[str], **_: Any) -> None:
+        await self.state.ended(*(ids or [])[1:])
 
-    def placed(self, now: Now) -> list:
-        """Values for `places`."""
+    def placed(self, now: Now) -> dict[Component, Any]:
+        """The controls that say where one paints."""
+        page = self.page
         try:
             spec = self.logic.base(now.ids).spec
         except InputError:
-            return [gr.update(visible=False), *[gr.skip()] * 3]
-        now, several = self.inside_of(now), len(spec.seeds) > 1
-        return [
-            gr.update(visible=True),
-            gr.update(maximum=max(2, spec.steps), value=now.step, interactive=spec.steps > 1),
-            gr.update(maximum=max(2, len(spec.seeds)), value=now.image, visible=several),
-            gr.update(visible=several, value=now.whose if several else THIS),
-        ]
+            return {page.work: gr.update(visible=False)}
+        now, several = self.logic.inside_of(now), len(spec.seeds) > 1
+        return {
+            page.work: gr.update(visible=True),
+            page.step: gr.update(maximum=max(2, spec.steps), value=now.step, interactive=spec.steps > 1),
+            page.image: gr.update(maximum=max(2, len(spec.seeds)), value=now.image, visible=several),
+            page.whose: gr.update(visible=several, value=now.whose if several else THIS),
+        }
 
-    def on_go(self, *values) -> list:
-        """Run on: the same run with the kept edits and the painted one. Returns values for `runs`."""
+    def on_go(self, request: gr.Request = None, **values: Any) -> dict:
+        """Run on: the same run with the kept edits and the painted one."""
         now = Now.of(values)
-        try:
-            base = self.logic.base(now.ids)
-            edits = self.logic.plan(now, self.logic.chosen(now), self.settings(now))
-            self.logic.halt(now.ids[1:])
-            edited = self.logic.start_edited(base, edits, now.uploads)
-        except InputError as e:
-            return [gr.skip(), gr.skip(), str(e), gr.skip(), gr.skip()]
-        return self.showing(base, edited, self.about_link(edited), now.which)
+        base = self.logic.base(now.ids)
+        edits = self.logic.plan(now, self.logic.chosen(now), self.painting.settings(now))
+        self.state.halt(*now.ids[1:])
+        edited = self.logic.start_edited(base, edits, now.uploads, lane=lane_of(request))
+        return self.showing(base, edited, now.which) | {self.page.note: self.about_link(edited)}
 
     def about_link(self, edited: StoredRun) -> str:
-        if recipes.encode(edited.spec) is not None:
+        if links.encode(edited.spec) is not None:
             return ""
-        needed = "raw arrays, which carry the picture" if edited.job.edit_images is not None else "recipe"
+        needed = "raw arrays, which carry the picture" if edited.edit_images is not None else "recipe"
         return f"This run does not fit in a link: to repeat it later, download its {needed}."
 
-    def when_edited(self, *values) -> str:
+    def when_edited(self, **values: Any) -> dict:
         """Once the edited run has ended: what it changed."""
         now = Now.of(values)
         if not now.ids or not now.ids[1]:
-            return ""
-        self.wait(now.ids[1])
+            return {self.page.shown: ""}
         try:
-            return self.logic.difference(self.inside_of(now))
+            return {self.page.shown: self.logic.difference(self.logic.inside_of(now))}
         except InputError as e:
-            return change.nothing(str(e))
+            return {self.page.shown: change.nothing(str(e))}
 
-    def on_stop(self, ids: list[str]) -> str:
-        self.logic.halt(ids)
-        return "" if ids else "Nothing is running."
+    def on_stop(self, ids: list[str]) -> dict:
+        self.state.halt(*ids or [])
+        return {self.page.status: "" if ids else "Nothing is running."}
 
     # experiments
 
-    def on_experiment(self, experiment: Experiment, ids: list[str], *values) -> list:
-        """The run that an experiment is made on, unless it is here already: values for `runs`, caption, asked."""
+    def on_experiment(self, experiment: Experiment, ids: list[str], request: gr.Request = None, **values: Any) -> dict:
+        """The run that an experiment is made on, unless it is here already."""
+        page = self.page
         try:
-            spec = self.form.spec(*values)
-            spec = resolve(spec, self.session.bundle(spec.checkpoint))
-            base = self.session.store.get(ids[0]) if ids and ids[0] in self.session.store else None
-            self.logic.halt(ids[1:])
-            if base is not None and base.spec == spec and base.state in ("waiting", "running", "done"):
-                return [gr.skip(), gr.skip(), "", gr.skip(), gr.skip(), experiment.caption, experiment.name]
-            self.logic.halt(ids)
-            return [*self.showing(self.logic.start_base(spec), None), experiment.caption, experiment.name]
+            spec = page.form.spec(values)
+            spec = resolve(spec, self.state.bundle(spec.checkpoint))
+            base = self.state.runs.get(ids[0]) if ids and ids[0] in self.state.runs else None
+            self.state.halt(*ids[1:])
+            here = base is not None and base.spec == spec and base.state in ("waiting", "running", "done")
+            if not here:
+                self.state.halt(*ids)
+            shown = {} if here else self.showing(self.logic.start_base(spec, lane=lane_of(request)), None)
         except InputError as e:
-            return [gr.skip(), gr.skip(), str(e), *[gr.skip()] * 3, ""]
+            return {page.status: str(e), page.asked: ""}
+        return shown | {page.status: "", page.caption: experiment.caption, page.asked: experiment.name}
 
-    def when_asked(self, asked: str, *values) -> list:
+    def when_asked(self, asked: str, request: gr.Request = None, **values: Any) -> dict:
         """Once its run is there: the experiment's edit in all controls, and the edited run beside the other."""
-        now, width = Now.of(values), len(self.places) + len(self.draft) + len(self.seen)
+        now = Now.of(values)
         if asked not in EXPERIMENTS:
-            return [gr.skip()] * (len(self.runs) + width)
-        self.wait(now.ids[0])
-        now = self.inside_of(now)
+            return {}
+        now = self.logic.inside_of(now)
         try:
             base = self.logic.base(now.ids)
-            bundle = self.session.bundle(base.spec.checkpoint)
-            edit = EXPERIMENTS[asked].plan(base.trajectory, now.image - 1, bundle)
-            edited = self.logic.start_edited(base, [edit], [])
+            edit = EXPERIMENTS[asked].plan(base.trajectory, now.image - 1, self.state.bundle(base.spec.checkpoint))
+            edited = self.logic.start_edited(base, [edit], [], lane=lane_of(request))
         except InputError as e:
-            return [
-                gr.skip(),
-                gr.skip(),
-                str(e),
-                gr.skip(),
-                gr.skip(),
-                *self.placed(now),
-                *[gr.skip()] * len(self.draft),
-                *self.refreshed(now),
-            ]
-        now = self.as_drafted(now, edit)._replace(ids=[base.id, edited.id], which=BASE, whose=THIS)
-        return [
-            *self.showing(base, edited),
-            *self.placed(now),
-            *self.drafted(now),
-            *self.refreshed(now, edit["patches"]),
-        ]
+            return self.placed(now) | self.painting.refreshed(now) | {self.page.status: str(e)}
+        now = self.painting.as_drafted(now, edit)._replace(ids=[base.id, edited.id], which=BASE, whose=THIS)
+        seen = self.painting.drafted(now) | self.painting.refreshed(now, edit["patches"])
+        return self.showing(base, edited) | self.placed(now) | seen | {self.page.status: ""}
 
     # recipes and links
 
     def address(self, base: StoredRun, edited: StoredRun | None) -> str:
-        plan = recipes.encode((edited or base).spec)
-        told = {"tab": TITLE.lower(), "base": base.id} | ({"edited": edited.id} if edited else {})
-        return urlencode(told | ({"plan": plan} if plan else {}))
+        plan = links.encode((edited or base).spec)
+        ids = {"tab": TITLE.lower(), "base": base.id} | ({"edited": edited.id} if edited else {})
+        return urlencode(ids | ({"plan": plan} if plan else {}))
 
     def again(self, spec: SampleSpec, carried: Trajectory | None = None) -> tuple[StoredRun, StoredRun | None]:
         """A recipe's run as it would be without its edits, and, where it has any, with them.
 
         carried: what a file holds beside its recipe, noise and pictures. Raises InputError.
         """
-        images = carried.edit_images if carried is not None else None
-        names = [self.logic.pictures.add(x) for x in (images if images is not None else [])]
+        names = self.uploads_of(carried)
         x0 = carried.x0 if carried is not None and spec.noise is not None else None
-        base = self.logic.start_base(recipes.here(self.session, spec), x0)
+        base = self.logic.start_base(links.here(self.state, spec), x0)
         try:
             return base, self.logic.start_edited(base, spec.edits, names) if spec.edits else None
         except InputError:
-            self.logic.halt([base.id])
+            self.state.halt(base.id)
             raise
 
-    def restored(self, base: StoredRun, edited: StoredRun | None, sentence: str) -> list:
-        """Values for `everything`."""
-        edits = edited.spec.edits if edited else []
-        images = (edited.job or edited.trajectory).edit_images if edited else None
-        uploads = [self.logic.pictures.add(x) for x in (images if images is not None else [])]
-        return [*self.showing(base, edited, sentence), *self.form.updates(base.spec), *self.listed(edits, []), uploads]
+    def uploads_of(self, run: Any) -> list[str]:
+        """The pictures that a run or a recording paints with, kept for this page."""
+        images = getattr(run, "edit_images", None)
+        return [self.state.pictures.add(Picture(x)).id for x in (images if images is not None else [])]
 
-    def on_recipe(self, ids: list[str], path: str) -> list:
-        """An export that a person brought: its run with and without its edits. Returns values for `everything`."""
-        try:
-            self.logic.halt(ids)
-            found = recipes.read(path)
-            carried = isinstance(found, Trajectory)
-            spec = SampleSpec.from_dict(found.recipe) if carried else found
-            base, edited = self.again(spec, found if carried else None)
-            sentence = f"This is the recipe of {Path(path).name}, run again" + (
-                " without and with its edits." if edited else ": it has no edits."
-            )
-            return self.restored(base, edited, sentence)
-        except InputError as e:
-            return self.only(str(e))
+    def restored(self, base: StoredRun, edited: StoredRun | None, sentence: str) -> dict[Component, Any]:
+        updates = self.showing(base, edited) | self.page.form.updates(base.spec)
+        updates |= self.painting.listed(edited.spec.edits if edited else [], [])
+        return updates | {self.page.uploads: self.uploads_of(edited), self.page.status: sentence}
 
-    def only(self, sentence: str) -> list:
-        return [gr.skip(), gr.skip(), sentence, *[gr.skip()] * (len(self.everything) - 3)]
+    def on_recipe(self, ids: list[str], path: str) -> dict:
+        """An export that a person brought: its run with and without its edits."""
+        self.state.halt(*ids or [])
+        found = links.read(path)
+        carried = isinstance(found, Trajectory)
+        spec = SampleSpec.from_dict(found.recipe) if carried else found
+        base, edited = self.again(spec, found if carried else None)
+        how = " without and with its edits." if edited else ": it has no edits."
+        return self.restored(base, edited, f"This is the recipe of {Path(path).name}, run again{how}")
 
-    def from_link(self, request: gr.Request) -> list:
-        """Values for `everything`, from the page's address."""
+    def from_link(self, request: gr.Request) -> dict:
+        """What the page's address asks for."""
         asked = dict(request.query_params)
         if asked.get("tab") != TITLE.lower() or not asked.get("base"):
-            return [gr.skip()] * len(self.everything)
-        store, sentence = self.session.store, ""
+            return {}
+        ids = [asked[k] for k in ("base", "edited") if asked.get(k)]
         try:
-            known = [store.get(asked[k]) for k in ("base", "edited") if asked.get(k)]
-            base, edited = [*known, None][:2]
-        except InputError:
-            base = None
-        try:
-            if base is None:
-                if not asked.get("plan"):
-                    raise InputError(
-                        "Those runs are not kept any more, and do not fit in a link: load their recipe or raw arrays."
-                    )
-                base, edited = self.again(recipes.decode(asked["plan"]))
-                sentence = "Those runs were not kept any more: here they are again, from the link."
-            return self.restored(base, edited, sentence)
+            if all(i in self.state.runs for i in ids):
+                base, edited = [*map(self.state.runs.get, ids), None][:2]
+                return self.restored(base, edited, "")
+            if not asked.get("plan"):
+                raise InputError(
+                    "Those runs are not kept any more, and do not fit in a link: load their recipe or raw arrays."
+                )
+            base, edited = self.again(links.decode(asked["plan"]))
+            again = "Those runs were not kept any more: here they are again, from the link."
+            return self.restored(base, edited, again)
         except InputError as e:
-            return self.only(f"This link could not be read: {e}")
+            raise InputError(f"This link could not be read: {e}") from None
 
 
-def build(session: Session) -> Intervene:
-    return Intervene(session)
-
-
-def _between(value: Any, most: int) -> int:
-    """A number from the browser as a place in 1 .. most."""
-    try:
-        return max(1, min(int(value), most))
-    except (TypeError, ValueError, OverflowError):
-        return 1
+def build(state: AppState) -> Intervene:
+    return Intervene(state)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooLong
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.store import UnknownRun
+from app.store import Store
 from app.tabs.toy.plots import PLANES, PREDICTED, RACE, LabPlots
 from pf_core.errors import InputError
 from pf_core.samplers import SAMPLERS
@@ -24,8 +25,8 @@ from pf_core.toy.benchmark import removal, verdict
 from pf_core.toy.experiment import COORDINATES, Fig5, ToyConfig, ToyState, figure5_data, trajectories
 from pf_core.toy.metrics import distances, measure
 
-MAX_LABS = 8
 IDLE = 60.0  # seconds without a question after which a laboratory may be closed for a new one
+UNSEEN = 15.0  # seconds without a question after which it stops training until somebody looks again
 FRAME = 0.065  # seconds of training between two pictures
 WAYS = 8  # chosen starts at most
 JUDGED = 2000  # points generated for the energy distance
@@ -43,6 +44,8 @@ log = logging.getLogger("patch_forcing.app")
 class Lab:
     """One person's training. All but what stands under "the lab's own thread" is for other threads."""
 
+    pinned, bytes = False, 0
+
     def __init__(self, config: ToyConfig, look: dict[str, Any] = {}, picked: list[tuple[float, float]] = []):
         self.id, self.used = secrets.token_urlsafe(16), time.monotonic()
         self.version, self.said, self.note, self.touched = 0, "", "", False
@@ -54,6 +57,14 @@ class Lab:
         if picked:
             self.picked = torch.tensor(picked, dtype=torch.float32)[-WAYS:]
         threading.Thread(target=self._work, name="toy", daemon=True).start()
+
+    @property
+    def busy(self) -> bool:
+        return time.monotonic() - self.used < IDLE
+
+    def close(self) -> None:
+        self.closed = True
+        self.tell(lambda: None)
 
     def tell(self, order: Callable[[], None]) -> None:
         """Have the lab's own thread do something before its next step."""
@@ -190,6 +201,9 @@ class Lab:
         """Do what was asked for; while nothing is to be trained, wait for it."""
         if not self.playing and self.version:
             self._orders.get()()
+        while self.playing and not self.closed and time.monotonic() - self.used > UNSEEN:
+            with suppress(queue.Empty):
+                self._orders.get(timeout=0.25)()
         while not self._orders.empty():
             self._orders.get()()
 
@@ -270,36 +284,11 @@ def _warm_up() -> None:
     ToyState(ToyConfig(steps=1, batch_size=2)).step()
 
 
-class Labs:
-    """Ids -> labs, at most MAX_LABS; one that nobody looks at gives way to a new one."""
-
-    def __init__(self):
-        self._labs: dict[str, Lab] = {}
-        self._lock = threading.Lock()
-
-    def open(self, config: ToyConfig, look: dict[str, Any] = {}, picked: list[tuple[float, float]] = []) -> Lab:
-        """Raises InputError for a wrong config, or when all are in use."""
-        with self._lock:
-            self._make_room()
-            lab = Lab(config, look, picked)
-            self._labs[lab.id] = lab
-            return lab
-
-    def get(self, lab_id: str | None) -> Lab:
-        """Raises UnknownRun."""
-        lab = self._labs.get(str(lab_id))
-        if lab is None:
-            raise UnknownRun("This laboratory is closed: reload the page for a new one.")
-        return lab
-
-    def __contains__(self, lab_id: object) -> bool:
-        return lab_id in self._labs
-
-    def _make_room(self) -> None:
-        while len(self._labs) >= MAX_LABS:
-            oldest = min(self._labs.values(), key=lambda lab: lab.used)
-            if time.monotonic() - oldest.used < IDLE:
-                raise InputError(f"{MAX_LABS} laboratories are in use already: try again in a minute.")
-            oldest.closed = True
-            oldest.tell(lambda: None)
-            del self._labs[oldest.id]
+def open_lab(
+    labs: Store[Lab], config: ToyConfig, look: dict[str, Any] = {}, picked: list[tuple[float, float]] = []
+) -> Lab:
+    """A new one; the oldest that nobody looks at gives way. Raises InputError for a wrong config, or when all are in
+    use."""
+    if len(labs) >= labs.most and all(lab.busy for lab in labs.all()):
+        raise InputError(f"{labs.most} laboratories are in use already: try again in a minute.")
+    return labs.add(Lab(config, look, picked))

@@ -9,7 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.server.routes import guarded
-from app.tabs.toy.lab import Lab, Labs
+from app.store import Store
+from app.tabs.toy.lab import Lab
 from app.tabs.toy.links import command_of, query_of
 from pf_core.errors import InputError
 from pf_core.figures import static
@@ -23,7 +24,7 @@ def links(lab_id: str) -> list[list[str]]:
     return [[name, f"pf/toy/{lab_id}/file/{name}"] for name in names]
 
 
-def lab_routes(labs: Labs) -> list[Route]:
+def lab_routes(labs: Store[Lab]) -> list[Route]:
     def frame(request: Request) -> Response:
         after = request.query_params.get("after", "0")
         if not (after.isascii() and after.isdigit()) or len(after) > 12:

@@ -4,6 +4,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.handlers import PlainText
 from pf_core.data.own import importer as intake
 from pf_core.data.own import library as taken
 from pf_core.errors import InputError
@@ -11,8 +12,8 @@ from pf_core.errors import InputError
 KINDS = [".zip", "image", ".txt", ".jsonl", ".csv"]
 NAMED = 12  # files that are named; the count says the rest
 _HINT = (
-    "Drop pictures or a zip. In a zip, sub-folders are classes, and captions may stand in `metadata.jsonl`, "
-    "`metadata.csv` or a `.txt` beside each picture."
+    "Drop pictures or a zip. In a zip, sub-folders are classes, and captions may stand in metadata.jsonl, "
+    "metadata.csv or a .txt beside each picture."
 )
 
 
@@ -26,36 +27,41 @@ class OwnPictures:
             self.files = gr.File(
                 label="New pictures", file_count="multiple", file_types=KINDS, height=120, elem_id="train-files"
             )
-            self.found = gr.Markdown(_HINT, elem_classes="pf-estimate", elem_id="train-found")
+            self.found = PlainText("pf-estimate", _HINT, elem_id="train-found")
             with gr.Row(elem_classes="pf-buttons", visible=False) as self.question:
                 self.use = gr.Button("Use the good ones", elem_id="train-use", min_width=80)
                 self.drop = gr.Button("Drop them", elem_id="train-drop", min_width=60)
 
-    def on_files(self, paths: list[str] | None) -> tuple:
-        """(found, pending id, question)."""
+    # handlers: each returns {component: update}
+
+    def answer(self, sentence: str, pending: str | None = None) -> dict:
+        """What was found, and whether the question of what to do with it stands."""
+        question = gr.update(visible=pending is not None)
+        return {self.found: sentence, self.pending: pending, self.question: question}
+
+    def on_files(self, paths: list[str] | None) -> dict:
         if not paths:
-            return gr.skip(), gr.skip(), gr.skip()
+            return {}
         try:
             report = intake.take([str(p) for p in paths])
         except InputError as e:
-            return str(e), None, gr.update(visible=False)
-        return sentence(report), report.id, gr.update(visible=True)
+            return self.answer(str(e))
+        return self.answer(sentence(report), report.id)
 
-    def on_use(self, pending: str | None) -> tuple:
-        """(found, pending id, question, chosen set, files)."""
+    def on_use(self, pending: str | None) -> dict:
         try:
             name = intake.keep(str(pending))
         except InputError as e:
-            return str(e), None, gr.update(visible=False), gr.skip(), gr.update(value=None)
-        said = f"Kept as **{name}**: the next training with own pictures uses it."
-        return said, None, gr.update(visible=False), gr.update(choices=choices(), value=name), gr.update(value=None)
+            return self.answer(str(e)) | {self.files: None}
+        told = f"Kept as {name}: the next training with own pictures uses it."
+        return self.answer(told) | {self.chosen: gr.update(choices=choices(), value=name), self.files: None}
 
-    def on_drop(self, pending: str | None) -> tuple:
+    def on_drop(self, pending: str | None) -> dict:
         try:
             intake.drop(str(pending))
         except InputError as e:
-            return str(e), None, gr.update(visible=False), gr.update(value=None)
-        return "Dropped: nothing was kept.", None, gr.update(visible=False), gr.update(value=None)
+            return self.answer(str(e)) | {self.files: None}
+        return self.answer("Dropped: nothing was kept.") | {self.files: None}
 
 
 def choices() -> list[tuple[str, str]]:
@@ -64,12 +70,7 @@ def choices() -> list[tuple[str, str]]:
 
 
 def sentence(report: Any) -> str:
-    """What was found, as Markdown; names of files are shown as they are, not as markup."""
-    lines = [_plain(report.summary)]
-    lines += [f"- {_plain(str(skipped))}" for skipped in report.skipped[:NAMED]]
+    """What was found, a line each."""
     more = len(report.skipped) - NAMED
-    return "\n".join([*lines, f"- and {more:,} more" if more > 0 else ""])
-
-
-def _plain(text: str) -> str:
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|!~" else c for c in text)
+    lines = [report.summary, *map(str, report.skipped[:NAMED]), f"and {more:,} more" if more > 0 else ""]
+    return "\n".join(filter(None, lines))

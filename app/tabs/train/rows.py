@@ -4,8 +4,9 @@ import time
 from typing import Any
 from urllib.parse import quote
 
+from pf_core.errors import InputError
 from pf_core.training.queue import Jobs
-from pf_core.training.status import BUSY, ENDED, RESUMABLE, Info
+from pf_core.training.status import BUSY, ENDED, RESUMABLE, UNREADABLE, Info
 
 _STOP, _FORCE = ("stop", "Stop (saves first)"), ("force_stop", "Force stop")
 _NOW = [("save_now", "Save now"), ("sample_now", "Sample now")]
@@ -17,12 +18,22 @@ def rows(jobs: Jobs) -> dict[str, Any]:
     settings = jobs.settings
     used, cap = jobs.usage() / 1e9, settings.disk_gb
     return {
-        "runs": [row(jobs, info) for info in jobs.all()],
+        "runs": [found for info in jobs.all() if (found := _row(jobs, info))],
         "disk": f"{used:.2f} of {cap:g} GB used by runs; {settings.parallel} training at a time, the others wait.",
     }
 
 
+def _row(jobs: Jobs, info: Info) -> dict[str, Any] | None:
+    """None for a run that was deleted while the others were looked at."""
+    try:
+        return row(jobs, info)
+    except InputError:
+        return None
+
+
 def row(jobs: Jobs, info: Info) -> dict[str, Any]:
+    if info.state == UNREADABLE:
+        return _unreadable(jobs, info)
     folder = jobs.folder(info.name)
     return {
         "name": info.name,
@@ -38,6 +49,13 @@ def row(jobs: Jobs, info: Info) -> dict[str, Any]:
         "strips": [[step, at] for step in jobs.samples(info.name) if (at := _stamp(folder.sample(step, "-strip.png")))],
         "logged": _stamp(folder.log),
     }
+
+
+def _unreadable(jobs: Jobs, info: Info) -> dict[str, Any]:
+    """A run whose folder says nothing that can be shown: why, and a way to be rid of it if it can be named."""
+    empty = {"step": 0, "steps": 0, "numbers": "", "about": "", "links": [], "size": "", "strips": [], "logged": 0}
+    known = {"name": info.name, "state": info.state, "message": info.message}
+    return known | empty | {"actions": [("ask", "Delete")] if info.name in jobs.names() else []}
 
 
 def numbers(info: Info) -> str:

@@ -23,9 +23,9 @@ from pf_core.data.own import paths as places
 from pf_core.data.own.cache import Packed, pack
 from pf_core.data.own.library import listing_of
 from pf_core.data.own.scan import RULES, Listing, Skipped, arrange, of_folder
+from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
 from pf_core.registry import Knob
-from pf_core.types import HELD_OUT
 
 NAMED = 3  # files that a sentence names; `python -m pf_core data` names all
 

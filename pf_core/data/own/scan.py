@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from pf_core.data.own import metadata
-from pf_core.data.own.image_io import FORMATS, MAX_FILE
+from pf_core.data.own.image_io import FORMATS, HEIC_NEEDS, MAX_FILE
 from pf_core.data.own.names import class_name, comparable, leads_out, natural, printable
 from pf_core.data.own.zipnames import names_in
 from pf_core.errors import InputError
@@ -35,9 +35,11 @@ MAX_FILES = 200_000
 MAX_ZIP_NAMES = 16 * 2**20  # bytes of a zip's table of contents, which is read at once: some 100,000 names
 MAX_CLASSES = 1000
 MAX_TEXT = 2**16  # bytes of a caption's file
+_HEIC = (".heic", ".heif", ".hif")
 PICTURES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+PICTURES += (".avif",) * ("AVIF" in FORMATS) + _HEIC * ("HEIF" in FORMATS)
 SPLITS = ("train", "val", "valid", "validation", "test")
-_ELSEWHERE = (".heic", ".heif", ".avif", ".svg", ".psd", ".raw", ".dng", ".jxl", ".mp4", ".mov", ".pdf", ".parquet")
+_ELSEWHERE = (".avif", ".svg", ".psd", ".raw", ".dng", ".jxl", ".mp4", ".mov", ".pdf", ".parquet")
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".xz", ".bz2")
 _NOISE = ("__macosx", "thumbs.db", "desktop.ini", "manifest.json")  # nobody means these, so nobody is told of them
 
@@ -329,7 +331,9 @@ def _strangers(entries: list[Entry], pictured: set[str]) -> Iterator[Skipped]:
                 yield Skipped(printable(e.name), f"is too long for a caption ({MAX_TEXT // 1024} kB are read)")
         elif suffix in _ARCHIVES:
             yield Skipped(printable(e.name), "is an archive inside of another thing, and is not opened")
-        elif suffix in _ELSEWHERE:
+        elif suffix in _HEIC and suffix not in PICTURES:
+            yield Skipped(printable(e.name), f"is of a kind that is not read here ({HEIC_NEEDS})")
+        elif suffix in _ELSEWHERE and suffix not in PICTURES:
             yield Skipped(printable(e.name), f"is of a kind that is not read here (known: {', '.join(FORMATS)})")
         elif suffix not in PICTURES and not metadata.is_metadata(e.name):
             yield Skipped(printable(e.name), "is no picture")

@@ -21,8 +21,8 @@ from torch import Tensor
 from pf_core.data.toybox.cache import Cache
 from pf_core.data.toybox.captions import captions
 from pf_core.data.toybox.render import REGIONS, Picture, trace
-from pf_core.data.toybox.scene import COLUMNS, Scene, build
-from pf_core.data.toybox.toys import CLASSES
+from pf_core.data.toybox.scene import COLUMNS, GROUNDS, Scene, build
+from pf_core.data.toybox.toys import CLASSES, COLOURS
 from pf_core.registry import Knob
 
 VERSION = 1  # of the pixels: raised whenever they change
@@ -98,6 +98,8 @@ class toybox:  # noqa: N801 (a registry's names are its functions' and classes' 
 
     names = list(CLASSES)
     channels = 3
+    # what a judge names: the class, and fields of Attributes
+    heads = {"toy": CLASSES, "colour": tuple(COLOURS), "ground": GROUNDS}
     regions, easy, hard = REGIONS, ("sky", "ground"), ("object", "outline")
 
     def __init__(
@@ -120,8 +122,8 @@ class toybox:  # noqa: N801 (a registry's names are its functions' and classes' 
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For a run's records: how many images differ; a digest that changes when a version renders other pixels."""
-        return {"pictures": len(self), "distinct": len(self), "digest": f"toybox {VERSION}"}
+        """For a run's records: a digest that changes when a version of this renders other pixels."""
+        return {"pictures": len(self), "digest": f"toybox {VERSION}"}
 
     def batch(self, indices: range | list[int], labels: Tensor | None = None) -> Sample:
         """The images of these indices; `labels` (B,) overrides their classes and nothing else."""

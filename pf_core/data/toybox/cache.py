@@ -5,14 +5,13 @@ that was stopped goes on where it was, and a reader takes what is whole. Pixels 
 last bit; what is removed is made again.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 
 from pf_core.data.own import paths
 from pf_core.errors import InputError
+from pf_core.files import locked
 
 SPARE = 2**30  # bytes of disk that are left to others
 _BATCH, _WORKERS = 64, 2
@@ -76,16 +76,14 @@ class Cache:
 
     @contextmanager
     def _growing(self) -> Iterator[Any]:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            f = open(self.path, "r+b" if self.path.exists() else "w+b")  # noqa: SIM115 (closed below)
-        except OSError as e:
-            raise InputError(f"Cannot write {self.path}: {e.strerror or e}.") from None
-        with f:
+        with ExitStack() as held:
             try:
-                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                held.enter_context(locked(self.path.with_suffix(".lock"), patience=0))
+                f = held.enter_context(open(self.path, "r+b" if self.path.exists() else "w+b"))
+            except TimeoutError:
                 raise InputError(f"{self.path} is being rendered by another process: wait for it.") from None
+            except OSError as e:
+                raise InputError(f"Cannot write {self.path}: {e.strerror or e}.") from None
             yield f
 
 

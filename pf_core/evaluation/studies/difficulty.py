@@ -7,13 +7,12 @@ import torch
 from torch import Tensor
 
 from pf_core import flow
-from pf_core.data import DATASETS
 from pf_core.errors import InputError
-from pf_core.evaluation.metrics import bootstrap, spearman
-from pf_core.models.checkpoint import Bundle
+from pf_core.evaluation.metrics import spearman, with_intervals
+from pf_core.evaluation.studies.common import SPLIT, looked_at
+from pf_core.models.checkpoint import Bundle, data_of
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
-from pf_core.training.loop import HELD_OUT
 from pf_core.types import PatchTime
 
 TIMES = (0.2, 0.5, 0.8)
@@ -23,6 +22,7 @@ def difficulty(
     bundle: Bundle,
     *,
     images: Annotated[int, Knob(10, 100_000, "held-out images")] = 500,
+    split: Annotated[str, SPLIT] = "evaluation",
 ) -> dict[str, Any]:
     """Predicted difficulty against the true error.
 
@@ -34,27 +34,26 @@ def difficulty(
     """
     if not bundle.predicts_difficulty:
         raise InputError(f"{bundle.name} predicts no difficulty: there is nothing to compare.")
-    recipe = bundle.training.get("recipe", {})
-    data = DATASETS[recipe.get("dataset", "shapes")].fn(**recipe.get("data_settings", {}))
-    images = min(images, getattr(data, "held", images))  # own pictures: a picture seen twice would count as two
-    if images < 2:
+    data = data_of(bundle)
+    if getattr(data, "held", 2) < 2:
         raise InputError(f"{bundle.name} was trained on pictures of which none, or only one, was held out.")
-    sample = data.batch(range(HELD_OUT, HELD_OUT + images))
-    x0 = bundle.source.draw(list(range(images)), bundle.shape)
-    regions = getattr(sample, "regions", None)  # what is background in own pictures, nobody knows
-    easy, hard = (None, None) if regions is None else _kinds(regions, data, bundle.grid)
-    found = {"images": images, "t": {}}
+    sample, x0, x1, y = looked_at(bundle, images, split)
+    easy, hard = _kinds(sample, data, bundle.grid)
+    found = {"images": len(x0), "split": split, "t": {}}
     for t in TIMES:
-        predicted, true = _errors(bundle, x0, sample.images, sample.labels, t)
+        predicted, true = _errors(bundle, x0, x1, y, t)
         found["t"][str(t)] = _numbers(predicted, true, easy, hard)
     return found
 
 
-def _kinds(regions: Tensor, data, grid: PatchGrid) -> tuple[np.ndarray, np.ndarray]:
-    """(B, N) bool each: patches of the data's easy regions alone; patches at least half of its hard ones."""
+def _kinds(sample: Any, data: Any, grid: PatchGrid) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """(B, N) bool each: patches of the data set's easy regions alone; patches at least half of its hard ones. None
+    where it tells no regions: what is background in own pictures, nobody knows."""
+    if not hasattr(data, "easy"):
+        return None, None
 
     def share(names: tuple[str, ...]) -> Tensor:
-        inside = sum((regions == data.regions.index(name)).float() for name in names)
+        inside = sum((sample.regions == data.regions.index(name)).float() for name in names)
         return grid.to_patches(inside[:, None])
 
     return (share(data.easy) == 1).numpy(), (share(data.hard) >= 0.5).numpy()
@@ -65,11 +64,11 @@ def _errors(bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float) -> tupl
     """Predicted difficulty and true mean squared velocity error, (B, N) each."""
     predicted, true, grid = [], [], bundle.grid
     for a, b, label in zip(x0.split(100), x1.split(100), y.split(100), strict=True):
-        times = torch.full((len(a),), t)
-        x = flow.interpolate(a, b, times[:, None].expand(-1, grid.n), grid).to(bundle.device)
-        seen = bundle.model(x, PatchTime.shared(times.to(x), grid.n), label.to(x.device))
-        predicted.append(flow.difficulty(seen.logvar, grid).cpu())
-        true.append(grid.to_patches((flow.velocity(a, b) - seen.v.cpu()) ** 2))
+        a, b, label = (part.to(bundle.device) for part in (a, b, label))
+        times = PatchTime.shared(torch.full((len(a),), t, device=a.device), grid.n)
+        look = flow.evaluate_at(bundle.model, a, b, times, label, grid)
+        predicted.append(look.difficulty.cpu())
+        true.append(look.error.cpu())
     return torch.cat(predicted).numpy(), torch.cat(true).numpy()
 
 
@@ -83,8 +82,4 @@ def _numbers(
     }
     if easy is not None:
         statistics["background_over_hard_sigma"] = lambda i: sigma[i][easy[i]].mean() / sigma[i][hard[i]].mean()
-    every = np.arange(len(predicted))
-    return {
-        name: {"value": float(of(every)), "interval": list(bootstrap(of, len(every)))}
-        for name, of in statistics.items()
-    }
+    return with_intervals(statistics, len(predicted))

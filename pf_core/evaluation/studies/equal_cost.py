@@ -1,16 +1,14 @@
 """Equal steps or equal cost? What look-ahead's second forward gives, and what its longer steps take away."""
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from torch import Tensor, nn
 
-from pf_core.data import DATASETS
-from pf_core.evaluation.evaluate import draw, reference, shards
-from pf_core.evaluation.metrics import bootstrap, moments, moments_distance
+from pf_core.evaluation.evaluate import judge_of, references
+from pf_core.evaluation.metrics import moments
+from pf_core.evaluation.paired import distance, images_of_row, named
+from pf_core.evaluation.studies.common import SPLIT
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Knob
 from pf_core.sampling.run import SampleSpec, resolve
@@ -25,6 +23,7 @@ def equal_cost(
     *,
     images: Annotated[int, Knob(20, 100_000, "images a row")] = 300,
     steps: Annotated[int, Knob(2, 500, "outer steps of look-ahead")] = 8,
+    split: Annotated[str, SPLIT] = "evaluation",
 ) -> dict[str, Any]:
     """Look-ahead against Euler at equal steps and at equal cost.
 
@@ -38,14 +37,21 @@ def equal_cost(
     rows = [plain, replace(plain, steps=resolve(ahead, bundle).nfe)]
     rows += [replace(ahead, settings={"ratio": ratio}) for ratio in RATIOS]
     rows += [replace(ahead, settings={"p": p}) for p in SHARES]
-    recipe = bundle.training.get("recipe", {})
-    real = reference(DATASETS["shapes"].fn(**recipe.get("data_settings", {})))
-    features = [features_of(bundle, row, images) for row in rows]
-    features.append(features_of(replace(bundle, model=_Capped(bundle.model)), ahead, images))
+    judge = judge_of(bundle)
+    real = moments(references(bundle, split, judge))
+    capped = replace(bundle, model=_Capped(bundle.model))
+    runs = [*((bundle, row) for row in rows), (capped, ahead)]
+    apart = [distance(images_of_row(of, row, images, split, judge)["features"], real) for of, row in runs]
     names = [named(resolve(row, bundle)) for row in rows] + [named(resolve(ahead, bundle)) | {"t_at_most": CAPPED}]
-    against = {"euler_of_equal_steps": features[0], "euler_of_equal_cost": features[1]}
-    numbers = [measured(own, real, **against) for own in features]
-    return {"images": images, "rows": [a | b for a, b in zip(names, numbers, strict=True)]}
+    measured = [
+        {
+            "frechet": own.measured(),
+            "minus_euler_of_equal_steps": (own - apart[0]).measured(),
+            "minus_euler_of_equal_cost": (own - apart[1]).measured(),
+        }
+        for own in apart
+    ]
+    return {"images": images, "split": split, "rows": [a | b for a, b in zip(names, measured, strict=True)]}
 
 
 class _Capped(nn.Module):
@@ -57,27 +63,3 @@ class _Capped(nn.Module):
 
     def forward(self, x: Tensor, t: PatchTime, y: Tensor) -> Prediction:
         return self.model(x, PatchTime(t.levels.clamp(max=CAPPED), t.index, t.n), y)
-
-
-def named(spec: SampleSpec) -> dict[str, Any]:
-    return {"sampler": spec.sampler, "settings": spec.settings, "steps": spec.steps, "nfe": spec.nfe}
-
-
-def features_of(bundle: Bundle, spec: SampleSpec, images: int) -> np.ndarray:
-    """(images, D) judged features, image i of seed i."""
-    with tempfile.TemporaryDirectory() as folder:
-        parts = shards(spec, range(images), bundle.conditioner.num_classes)
-        return np.concatenate([part["features"] for part in draw(bundle, parts, Path(folder))])
-
-
-def measured(own: np.ndarray, real: tuple, **others: np.ndarray) -> dict[str, Any]:
-    """The Frechet distance of judged features (B, D) to real images, and its differences from that of `others`."""
-
-    def frechet(features: np.ndarray, i: np.ndarray) -> float:
-        return moments_distance(moments(features[i]), real)
-
-    statistics = {"frechet": lambda i: frechet(own, i)}
-    for name, other in others.items():
-        statistics[f"minus_{name}"] = lambda i, other=other: frechet(own, i) - frechet(other, i)
-    every = np.arange(len(own))
-    return {name: {"value": of(every), "interval": list(bootstrap(of, len(every)))} for name, of in statistics.items()}

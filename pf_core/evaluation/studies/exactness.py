@@ -8,13 +8,12 @@ import torch
 from pf_core import flow
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
-from pf_core.evaluation.metrics import bootstrap
+from pf_core.evaluation.metrics import with_intervals
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.oracle import from_dataset
 from pf_core.registry import Knob
 from pf_core.timesteps import TIMESTEPS
 from pf_core.training.loop import generator
-from pf_core.types import PatchTime
 
 
 def exactness(
@@ -36,14 +35,16 @@ def exactness(
     data = DATASETS[recipe["dataset"]].fn(**recipe["data_settings"])
     grid, rng = bundle.grid, generator(2026, states)
     sample = data.batch(range(states))
+    y = bundle.conditioner.of_data(sample.labels, data.names)
     config = recipe.get("config", {"timesteps": "ltg", "timestep_settings": {}})  # an oracle was never trained
     t = TIMESTEPS[config["timesteps"]].fn(states, grid.n, rng, **config["timestep_settings"])
     x0 = bundle.source.shift(torch.randn(sample.images.shape, generator=rng))
-    x = flow.interpolate(x0, sample.images, t, grid)
     with torch.inference_mode():
-        seen = bundle.model(x.to(bundle.device), PatchTime.of(t.to(bundle.device)), sample.labels.to(bundle.device))
-        exact = from_dataset(data, count, grid, bundle.source)(x, PatchTime.of(t), sample.labels)
-    return {"states": states, "images": count} | _numbers(seen, exact, grid)
+        oracle = from_dataset(data, count, grid, bundle.source)
+        exact = flow.evaluate_at(oracle, x0, sample.images, t, sample.labels, grid)
+        there = t.map(lambda v: v.to(bundle.device))
+        seen = bundle.model(exact.xt.to(bundle.device), there, y.to(bundle.device))
+    return {"states": states, "images": count} | _numbers(seen, exact.prediction, grid)
 
 
 def _numbers(seen, exact, grid) -> dict[str, Any]:
@@ -58,8 +59,4 @@ def _numbers(seen, exact, grid) -> dict[str, Any]:
             "logvar_correlation": lambda i: np.corrcoef(np.log(predicted[i]).ravel(), np.log(target[i]).ravel())[0, 1],
             "predicted_over_true": lambda i: predicted[i].mean() / target[i].mean(),
         }
-    every = np.arange(len(error))
-    return {
-        name: {"value": float(of(every)), "interval": list(bootstrap(of, len(every)))}
-        for name, of in statistics.items()
-    }
+    return with_intervals(statistics, len(error))

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any
 
-from pf_core.data import DATASETS
-from pf_core.evaluation.evaluate import reference
-from pf_core.evaluation.studies.equal_cost import features_of, measured, named
+from pf_core.evaluation.evaluate import judge_of, references
+from pf_core.evaluation.metrics import moments
+from pf_core.evaluation.paired import distance, images_of_row, named
+from pf_core.evaluation.studies.common import SPLIT
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Knob
 from pf_core.sampling.run import SampleSpec, resolve
@@ -18,7 +19,8 @@ def order(
     bundle: Bundle,
     *,
     images: Annotated[int, Knob(20, 100_000, "images a row")] = 300,
-    least: Annotated[int, Knob(1, 64, "leave out smaller budgets of NFE")] = 1,
+    most: Annotated[int, Knob(8, 64, "leave out larger budgets of NFE")] = 64,
+    split: Annotated[str, SPLIT] = "evaluation",
 ) -> dict[str, Any]:
     """Second order against first at equal cost.
 
@@ -26,14 +28,15 @@ def order(
     images, and its differences from Euler, Heun and multistep of the same budget; negative is better. Intervals are
     95%, bootstrap over images, which are paired by seed in the differences.
     """
-    real = reference(DATASETS["shapes"].fn(**bundle.training.get("recipe", {}).get("data_settings", {})))
+    judge = judge_of(bundle)
+    real = moments(references(bundle, split, judge))
     samplers, rows = PARALLEL + ADAPTIVE * bundle.predicts_difficulty, []
-    for budget in (b for b in BUDGETS if b >= least):
+    for budget in (b for b in BUDGETS if b <= most):
         specs = [resolve(SampleSpec(bundle.name, *sampler, nfe=budget), bundle) for sampler in samplers]
-        features = [features_of(bundle, spec, images) for spec in specs]
-        against = {name: own for (name, _), own in zip(PARALLEL, features, strict=False)}
-        rows += [
-            {"budget": budget} | named(spec) | measured(own, real, **against)
-            for spec, own in zip(specs, features, strict=True)
-        ]
-    return {"images": images, "rows": rows}
+        apart = [distance(images_of_row(bundle, spec, images, split, judge)["features"], real) for spec in specs]
+        for spec, own in zip(specs, apart, strict=True):
+            differences = {
+                f"minus_{name}": (own - base).measured() for (name, _), base in zip(PARALLEL, apart, strict=False)
+            }
+            rows.append({"budget": budget} | named(spec) | {"frechet": own.measured()} | differences)
+    return {"images": images, "split": split, "rows": rows}

@@ -1,5 +1,7 @@
 """Does looking ahead help the hard patches? Their velocity error without a probe, with one, and with a true one."""
 
+import copy
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -7,17 +9,20 @@ import torch
 from torch import Tensor
 
 from pf_core import flow
-from pf_core.data import DATASETS
 from pf_core.errors import InputError
-from pf_core.evaluation.metrics import bootstrap
+from pf_core.evaluation.metrics import with_intervals
+from pf_core.evaluation.studies.common import SPLIT, looked_at
 from pf_core.models.checkpoint import Bundle
+from pf_core.models.codecs import pixels
+from pf_core.models.conditioning import ClassLabels
 from pf_core.registry import Knob
 from pf_core.samplers.common import advance, difficulty, easiest
-from pf_core.training.loop import HELD_OUT
+from pf_core.training.loop import TrainStep
 from pf_core.types import PatchTime
 
 TIMES = (0.1, 0.2, 0.3, 0.5, 0.8)
 RATIOS = (1.4, 2.0, 3.0)  # the look-ahead sampler's own, and bolder ones
+COMPASS_TIMES, COMPASS_IMAGES = TIMES[:3], 160  # the compass looks early, where look-ahead is decided
 
 
 def probe_gain(
@@ -25,6 +30,7 @@ def probe_gain(
     *,
     images: Annotated[int, Knob(10, 100_000, "held-out images")] = 500,
     p: Annotated[float, Knob(0.05, 0.95, "share of patches called easy")] = 0.4,
+    split: Annotated[str, SPLIT] = "evaluation",
 ) -> dict[str, Any]:
     """What a look-ahead probe does to the error of the hard patches.
 
@@ -32,20 +38,43 @@ def probe_gain(
     them there (by the network's own velocity) and once as they truly would be. Reported: the relative change of the
     hard patches' mean squared velocity error against the forward without a probe, negative where context helps.
     Intervals are 95%, bootstrap over images. The easy patches of a probe of its own tell a network nothing that its
-    state did not hold: a perfect one could only lose by it, an imperfect one may gain.
+    state did not hold: a perfect one could only lose by it, an imperfect one may gain. `split`: published numbers are
+    of "evaluation" images and seeds; whoever chooses by the gain looks at "search".
     """
+    return measure(bundle, TIMES, images, p, split)
+
+
+def compass(bundle: Bundle, images: int | None = None, split: str = "search", p: float = 0.4) -> dict[str, Any]:
+    """probe_gain made cheap, to look at along a training: t = 0.1, 0.2, 0.3 alone, few images, those of search."""
+    return measure(bundle, COMPASS_TIMES, images or COMPASS_IMAGES, p, split)
+
+
+def along(at: TrainStep, recipe: Any, names: Sequence[str]) -> dict[str, Any]:
+    """What the compass says of a training (its TrainRecipe, its classes) after a step, as a line of its metrics:
+    images seen, and the gain with the averaged ("ema") and with the last weights."""
+    last = copy.deepcopy(at.trainer.ema)  # not the trainer's own, which may be compiled for the batches of training
+    last.load_state_dict(at.trainer.model.state_dict())
+    about = {"recipe": recipe.to_dict()}
+    found = {
+        name: compass(
+            Bundle(name, model.eval(), pixels(), ClassLabels(len(names), list(names)), recipe.config.source, about)
+        )
+        for name, model in (("ema", at.trainer.ema), ("last", last))
+    }
+    return {"images": at.step * recipe.config.batch_size, "compass": found}
+
+
+def measure(bundle: Bundle, times: Sequence[float], images: int, p: float, split: str) -> dict[str, Any]:
+    """The gain at these times; see probe_gain. Raises InputError for a network that predicts no difficulty."""
     if not bundle.predicts_difficulty:
         raise InputError(f"{bundle.name} predicts no difficulty: it cannot say which patches are easy.")
-    recipe = bundle.training.get("recipe", {})
-    data = DATASETS[recipe.get("dataset", "shapes")].fn(**recipe.get("data_settings", {}))
-    sample = data.batch(range(HELD_OUT, HELD_OUT + images))
-    x0 = bundle.source.draw(list(range(images)), bundle.shape)
-    parts = list(zip(x0.split(100), sample.images.split(100), sample.labels.split(100), strict=True))
+    _, *seen = looked_at(bundle, images, split)
+    parts = list(zip(*(part.split(100) for part in seen), strict=True))
     found = {}
-    for t in TIMES:
+    for t in times:
         errors = [_errors(bundle, *part, t, p) for part in parts]
         found[str(t)] = _changes({name: np.concatenate([e[name] for e in errors]) for name in errors[0]})
-    return {"images": images, "p": p, "t": found}
+    return {"images": len(seen[0]), "p": p, "split": split, "t": found}
 
 
 @torch.inference_mode()
@@ -53,32 +82,28 @@ def _errors(bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float, p: floa
     """Sum of squared velocity errors over the hard patches of each image, (B,), by what the network saw."""
     grid = bundle.grid
     x0, x1, y = (part.to(bundle.device) for part in (x0, x1, y))
-    u, times = flow.velocity(x0, x1), torch.full((len(x0), grid.n), t, device=x0.device)
-    x = flow.interpolate(x0, x1, times, grid)
-    plain = bundle.model(x, PatchTime.shared(times[:, 0], grid.n), y)
-    easy, _ = easiest(difficulty(plain, grid), p, grid)
+    times = torch.full((len(x0), grid.n), t, device=x0.device)
+    plain = flow.evaluate_at(bundle.model, x0, x1, PatchTime.shared(times[:, 0], grid.n), y, grid)
+    easy, _ = easiest(difficulty(plain.prediction, grid), p, grid)
 
-    def error(v: Tensor) -> np.ndarray:
-        return (grid.to_patches((u - v) ** 2) * ~easy).sum(1).cpu().numpy()
+    def error(look: flow.Look) -> np.ndarray:
+        return (look.error * ~easy).sum(1).cpu().numpy()
 
-    found = {"plain": error(plain.v)}
+    found = {"plain": error(plain)}
     for ratio in RATIOS:
         ahead = torch.where(easy, min(1.0, ratio * t), t)
         seen = PatchTime.grouped(ahead, easy, 2)
-        jumped, _ = advance(x, times, plain.v, ahead - times, grid)
-        found[f"own {ratio:g}"] = error(bundle.model(jumped, seen, y).v)
-        found[f"true {ratio:g}"] = error(bundle.model(flow.interpolate(x0, x1, ahead, grid), seen, y).v)
+        jumped, _ = advance(plain.xt, times, plain.prediction.v, ahead - times, grid)
+        own = plain._replace(xt=jumped, t=seen, prediction=bundle.model(jumped, seen, y))
+        found[f"own {ratio:g}"] = error(own)
+        found[f"true {ratio:g}"] = error(flow.evaluate_at(bundle.model, x0, x1, seen, y, grid))
     return found
 
 
 def _changes(errors: dict[str, np.ndarray]) -> dict[str, Any]:
     plain = errors.pop("plain")
-    every = np.arange(len(plain))
-    found = {}
-    for name, error in errors.items():
 
-        def change(i: np.ndarray, error: np.ndarray = error) -> float:
-            return error[i].sum() / plain[i].sum() - 1
+    def change(error: np.ndarray):
+        return lambda i: error[i].sum() / plain[i].sum() - 1
 
-        found[name] = {"value": float(change(every)), "interval": list(bootstrap(change, len(every)))}
-    return found
+    return with_intervals({name: change(error) for name, error in errors.items()}, len(plain))

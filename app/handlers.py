@@ -1,0 +1,121 @@
+"""How events call plain functions: values come in by name, updates go out by component.
+
+A handler has one keyword parameter for each name in `inputs`, returns {component: value or gr.update(...)} and may
+raise InputError. Nobody counts positions: what a handler does not mention stays as it is.
+"""
+
+import functools
+import html
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import anyio
+import gradio as gr
+from gradio.components import Component
+from gradio.events import Dependency
+
+from pf_core.errors import InputError
+
+QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+
+
+class PlainText(gr.HTML):
+    """Lines of text that are never Markdown or HTML, whatever stands in them; no room is taken while there are none."""
+
+    def __init__(self, look: str, text: str = "", **more: Any):
+        super().__init__(text, padding=False, elem_classes=["pf-line", look], **more)
+
+    def postprocess(self, value: str | None) -> str:
+        return "".join(f"<p>{html.escape(line)}</p>" for line in (value or "").split("\n") if line)
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "string"}
+
+
+class StatusLine(PlainText):
+    """Where a tab says what was wrong, or what is to be noted."""
+
+    def __init__(self, text: str = "", **more: Any):
+        super().__init__("pf-said", text, **more)
+
+
+def on(
+    triggers: Callable | Sequence[Callable],
+    fn: Callable[..., Any],
+    inputs: Mapping[str, Component] | None = None,
+    outputs: Sequence[Component] = (),
+    *,
+    status: StatusLine | None = None,
+    after: Callable[..., Awaitable[None]] | None = None,
+    **options: Any,
+) -> Dependency:
+    """Call `fn(**values)` at these events. An InputError becomes the text of `status`, which is then an output too,
+    or a warning where there is none. `after(**values)` is awaited before, so that no thread waits with it. Options are
+    Gradio's; those that are not given are QUIET's."""
+    outputs = [*outputs, *([status] if status is not None and status not in outputs else [])]
+    options = {**({} if "queue" in options or "concurrency_limit" in options else QUIET), **options}
+    options |= {"inputs_kwargs": dict(inputs or {}), "outputs": outputs}
+    answer = answering(fn, status) if after is None else waiting(answering(fn, status), after)
+    triggers = triggers if isinstance(triggers, Sequence) else [triggers]
+    known = [t for t in triggers if hasattr(t, "has_trigger")]
+    found = gr.on(known, answer, **options) if known else None
+    for trigger in triggers:  # another event's `then`, and events of components of ours, take a listener each
+        found = found if trigger in known else trigger(answer, **options)
+    return found
+
+
+def waiting(answer: Callable[..., Any], after: Callable[..., Awaitable[None]]) -> Callable[..., Any]:
+    """`answer`, in a thread, once `after`, which gets the same values by name, is over."""
+    signature = inspect.signature(answer)
+    rest = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
+
+    @functools.wraps(answer)
+    async def awaited(*args: Any, **values: Any) -> Any:
+        named = signature.bind(*args, **values).arguments  # Gradio passes by position what has a place
+        for name in rest:
+            named |= named.pop(name, {})
+        await after(**named)
+        return await anyio.to_thread.run_sync(functools.partial(answer, *args, **values))
+
+    return awaited
+
+
+def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[..., Any]:
+    """`fn` as Gradio wants it: no empty answers, no InputError."""
+
+    def refused(e: InputError) -> dict:
+        if status is None:
+            warn(str(e))
+            return gr.skip()
+        return {status: str(e)}
+
+    if inspect.isgeneratorfunction(fn):
+
+        @functools.wraps(fn)
+        def generating(*args: Any, **values: Any) -> Iterator[Any]:
+            try:
+                for updates in fn(*args, **values):
+                    yield updates or gr.skip()
+            except InputError as e:
+                yield refused(e)
+
+        return generating
+
+    @functools.wraps(fn)
+    def answer(*args: Any, **values: Any) -> Any:
+        try:
+            return fn(*args, **values) or gr.skip()
+        except InputError as e:
+            return refused(e)
+
+    return answer
+
+
+def warn(text: str) -> None:
+    """A passing note in the corner of the page; Gradio would show HTML in it."""
+    gr.Warning(html.escape(text))
+
+
+def note(text: str) -> None:
+    gr.Info(html.escape(text))

@@ -1,0 +1,244 @@
+"""Reading files that may come from anybody: no more is built than a file of ours can ask for.
+
+A file of a few megabytes can ask for gigabytes: a million `{}`, a megabyte of zeros in a kilobyte of zlib, a header of
+a hundred megabytes. So sizes are looked at before anything is read, and the text of a JSON value is counted before it
+is parsed. The limits lie above the largest thing that we write: a recipe of 64 edits that name 4096 patches each.
+
+And the one place where bytes that a person brings become text: `decoded`.
+"""
+
+import codecs
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from safetensors import safe_open
+
+from pf_core.errors import InputError
+
+MOST_JSON = 6 * 2**20  # bytes of a JSON text
+MOST_VALUES, MOST_NAMES, MOST_NESTED = 300_000, 50_000, 20_000  # commas, colons, brackets in it
+MOST_HEADER = 12 * 2**20  # bytes of a safetensors header: it holds a recipe as text within text
+_CHUNKS = 100_000  # parts of a picture or film that are looked at
+
+_MARKS = {  # at the beginning of a text; those of UTF-32 first, as one begins like UTF-16's
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def encoding_of(start: bytes) -> str:
+    """How a text is encoded, by the mark (BOM) in its first four bytes; UTF-8 where there is none."""
+    return next((codec for mark, codec in _MARKS.items() if start.startswith(mark)), "utf-8")
+
+
+def decoded(content: bytes, name: str = "The text") -> str:
+    """A text that a person brings: UTF-8 with or without a mark, UTF-16 or UTF-32 with one. Raises InputError."""
+    try:
+        text = content.decode(encoding_of(content[:4]))
+    except UnicodeDecodeError:
+        raise InputError(f"{name} is not in UTF-8, nor in UTF-16 with its mark: save it as UTF-8.") from None
+    if "\0" in text:  # UTF-16 without its mark, or no text at all
+        raise InputError(f"{name} is no text, or is in UTF-16 without its mark: save it as UTF-8.")
+    return text
+
+
+# text
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises ValueError for what is none, too long, too deep or of too many parts."""
+    if len(text) > MOST_JSON:
+        raise ValueError(f"it is longer than {MOST_JSON >> 20} MB")
+    text = decoded(text) if isinstance(text, bytes) else text
+    if text.count(",") > MOST_VALUES or text.count(":") > MOST_NAMES or text.count("{") + text.count("[") > MOST_NESTED:
+        raise ValueError("it has more parts than anything that is written here")
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_json(path: str | Path) -> Any:
+    """The value in a JSON file. Raises ValueError as `parse_json`, OSError if it cannot be read."""
+    with open(path, "rb") as f:
+        return parse_json(f.read(MOST_JSON + 1))
+
+
+# tensors
+
+
+@contextmanager
+def tensors(path: str | Path) -> Iterator[Any]:
+    """`safe_open`, for files whose header is not larger than it needs to be. Raises ValueError if it is."""
+    with open(path, "rb") as f:
+        size = int.from_bytes(f.read(8), "little")
+    if size > MOST_HEADER:
+        raise ValueError(f"its header is larger than {MOST_HEADER >> 20} MB, or it is no safetensors file")
+    with safe_open(path, framework="pt") as f:
+        yield f
+
+
+# texts inside pictures and films
+
+
+def text_inside(path: str | Path, names: tuple[str, ...]) -> str:
+    """The text that a PNG, GIF, WebP or MP4 file carries: the first of a PNG's entries of these names, or the others'
+    comment or description. Nothing is decoded but the text. Raises ValueError or KeyError if there is none."""
+    with open(path, "rb") as f:
+        head = f.read(16)
+        f.seek(0)
+        if head.startswith(b"\x89PNG\r\n\x1a\n"):
+            found = _png_texts(f, names)
+            content = next((found[name] for name in names if name in found), None)
+        elif head[:6] in (b"GIF87a", b"GIF89a"):
+            content = _gif_comment(f)
+        elif head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+            content = _webp_description(f)
+        elif head[4:8] == b"ftyp":
+            content = _mp4_comment(f)
+        else:
+            raise ValueError("it is no picture or film of a kind that carries text")
+    if content is None:
+        raise KeyError("it carries no text")
+    return decoded(content)
+
+
+def _exactly(f: BinaryIO, size: int) -> bytes:
+    """Raises ValueError for more than a text of ours may have, or for less than there should be."""
+    if size > MOST_JSON + 1024:
+        raise ValueError("its text is too long")
+    content = f.read(size)
+    if len(content) < size:
+        raise ValueError("it is cut short")
+    return content
+
+
+def _png_texts(f: BinaryIO, names: tuple[str, ...]) -> dict[str, bytes]:
+    """PNG, 11.3.4: tEXt, zTXt and iTXt of these names."""
+    found: dict[str, bytes] = {}
+    f.seek(8)
+    for _ in range(_CHUNKS):
+        head = f.read(8)
+        if len(head) < 8 or head[4:] == b"IEND":
+            break
+        size, kind = struct.unpack(">I4s", head)
+        end = f.tell() + size + 4
+        if kind in (b"tEXt", b"zTXt", b"iTXt"):
+            name, _, rest = f.read(min(size, 80)).partition(b"\0")
+            if name.decode("latin-1") in names:
+                f.seek(-len(rest), 1)
+                found[name.decode("latin-1")] = _png_text(kind, _exactly(f, size - len(name) - 1))
+        f.seek(end)
+    return found
+
+
+def _png_text(kind: bytes, content: bytes) -> bytes:
+    """What follows the name, as UTF-8."""
+    if kind == b"tEXt":
+        return content.decode("latin-1").encode()
+    if kind == b"zTXt":
+        return _inflated(content[1:]).decode("latin-1").encode()
+    compressed, _, text = content[0], *content[2:].partition(b"\0")[::2]
+    text = text.partition(b"\0")[2]  # language, translated name
+    return _inflated(text) if compressed else text
+
+
+def _inflated(content: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    try:
+        found = stream.decompress(content, MOST_JSON + 1)
+    except zlib.error as e:
+        raise ValueError(str(e)) from None
+    if len(found) > MOST_JSON:
+        raise ValueError("its text is too long")
+    return found
+
+
+def _gif_comment(f: BinaryIO) -> bytes | None:
+    """GIF89a, 24: the first comment."""
+    f.seek(10)
+    flags = _exactly(f, 3)[0]
+    f.seek(3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0, 1)
+    for _ in range(_CHUNKS):
+        kind = f.read(1)
+        if kind == b"!":
+            comment = f.read(1) == b"\xfe"
+            content = _gif_blocks(f, comment)
+            if comment:
+                return content
+        elif kind == b",":
+            flags = _exactly(f, 9)[8]
+            f.seek((3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0) + 1, 1)
+            _gif_blocks(f, False)
+        else:
+            break
+    return None
+
+
+def _gif_blocks(f: BinaryIO, wanted: bool) -> bytes:
+    parts, size = [], 0
+    while length := _exactly(f, 1)[0]:
+        if wanted:
+            parts.append(_exactly(f, length))
+            size += length
+            if size > MOST_JSON:
+                raise ValueError("its text is too long")
+        else:
+            f.seek(length, 1)
+    return b"".join(parts)
+
+
+def _webp_description(f: BinaryIO) -> bytes | None:
+    """The ImageDescription in the file's EXIF chunk."""
+    from PIL import Image
+
+    f.seek(12)
+    for _ in range(_CHUNKS):
+        head = f.read(8)
+        if len(head) < 8:
+            break
+        size = int.from_bytes(head[4:], "little")
+        if head[:4] == b"EXIF":
+            exif = Image.Exif()
+            exif.load(_exactly(f, size))
+            text = exif.get(0x010E)
+            return text.encode() if isinstance(text, str) else text
+        f.seek(size + size % 2, 1)
+    return None
+
+
+def _mp4_comment(f: BinaryIO) -> bytes | None:
+    """ISO/IEC 14496-12 boxes: the data of moov / udta / meta / ilst / (c)cmt."""
+    wanted = [b"moov", b"udta", b"meta", b"ilst", b"\xa9cmt", b"data"]
+    f.seek(0, 2)
+    end = f.tell()
+    f.seek(0)
+    for _ in range(_CHUNKS):
+        head = f.read(8)
+        if len(head) < 8 or f.tell() > end:
+            break
+        size, kind = struct.unpack(">I4s", head)
+        start = f.tell() - 8
+        if size == 1:
+            size = int.from_bytes(_exactly(f, 8), "big")
+        size = end - start if size == 0 else size
+        if size < 8:
+            raise ValueError("a box of it makes no sense")
+        if kind != wanted[0]:
+            f.seek(start + size)
+            continue
+        wanted.pop(0)
+        if kind == b"meta":
+            f.seek(4, 1)  # version and flags
+        if not wanted:
+            return _exactly(f, start + size - f.tell())[8:]  # after its type and locale
+        end = min(end, start + size)
+    return None

@@ -1,0 +1,134 @@
+"""Judges as files, found by what they know: the data set, the size of its images and the ranges of its settings."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from pf_core import files
+from pf_core.data import DATASETS
+from pf_core.errors import InputError
+from pf_core.evaluation.judges.network import Judge
+
+FOLDER = Path(__file__).resolve().parents[3] / "checkpoints" / "judges"
+HEADER = "patch_forcing_judge"
+ALIKE = ("series", "count")  # settings that choose images, and not what they look like
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a judge's header says that it knows: images of a data set, `size` pixels wide, with settings inside `ranges`
+    (knob -> lowest and highest) and otherwise equal to `settings`."""
+
+    name: str
+    dataset: str
+    size: int
+    settings: dict[str, Any]
+    ranges: dict[str, tuple[float, float]]
+
+    @classmethod
+    def of(cls, name: str, record: dict[str, Any]) -> "Known":
+        """From a header. The first judge's says only with which settings of `shapes` it was trained."""
+        dataset, ranges = record.get("dataset", "shapes"), record.get("ranges", {})
+        settings = DATASETS[dataset].settings(record["data"])
+        return cls(name, dataset, int(settings["size"]), settings, {k: (v[0], v[1]) for k, v in ranges.items()})
+
+    def fits(self, dataset: str, size: int, settings: dict[str, Any]) -> bool:
+        return (self.dataset, self.size) == (dataset, size) and all(
+            self._allows(k, v) for k, v in settings.items() if k not in (*ALIKE, "size")
+        )
+
+    def _allows(self, knob: str, value: Any) -> bool:
+        if knob in self.ranges:
+            return self.ranges[knob][0] <= value <= self.ranges[knob][1]
+        return knob not in self.settings or value == self.settings[knob]
+
+    @property
+    def breadth(self) -> float:
+        return sum(high - low for low, high in self.ranges.values())
+
+    def __str__(self) -> str:
+        ranges = ", ".join(f"{k} {low:g} to {high:g}" for k, (low, high) in self.ranges.items())
+        free = [k for k in self.settings if k not in (*ALIKE, "size") and k not in self.ranges]
+        rest = ", ".join(f"{k} {self.settings[k]}" for k in free)
+        about = ", ".join(a for a in (ranges, rest) if a)
+        return f"`{self.dataset}` of {self.size}x{self.size}" + (f" ({about})" if about else "")
+
+
+def known() -> Iterator[tuple[Known, Path]]:
+    """All judges that are here, by name; what cannot be read is left out."""
+    for path in sorted(FOLDER.glob("*.safetensors")):
+        try:
+            yield Known.of(path.stem, _open(path)[0]), path
+        except InputError:
+            continue
+
+
+def find(dataset: str, settings: dict[str, Any], size: int | None = None) -> Path:
+    """The judge of a data set's images with these settings: of several, the one that knows least besides. Raises
+    InputError, one sentence, where there is none."""
+    entry = DATASETS[dataset]
+    settings = entry.settings(settings)
+    size = settings.get("size") if size is None else size
+    all_known = list(known())
+    fitting = [(k.breadth, k.name, path) for k, path in all_known if k.fits(dataset, size, settings)]
+    if fitting:
+        return min(fitting)[2]
+    can = hasattr(entry.fn, "heads")
+    asked = ", ".join(f"{k} {v}" for k, v in settings.items() if can and k not in (*ALIKE, "size"))
+    here = "; ".join(str(k) for k, _ in all_known) or "none"
+    hint = f" Train one: `python -m pf_core judge --dataset {dataset} --size {size}`." if can else ""
+    what = f"`{dataset}` of {size}x{size}" + (f" ({asked})" if asked else "")
+    raise InputError(f"No judge knows {what}. The judges here know: {here}.{hint}")
+
+
+def save(path: Path, judge: Judge, record: dict[str, Any]) -> None:
+    """Weights (matrices in bf16) and the header, atomically."""
+    shape = {"heads": judge.choices, "size": judge.size, "width": judge.width}
+    weights = {k: (v.to(torch.bfloat16) if v.ndim > 1 else v).cpu().contiguous() for k, v in judge.state_dict().items()}
+    with files.replacing(path) as temporary:
+        save_file(weights, temporary, metadata={HEADER: json.dumps(shape | record)})
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: Path, modified: int) -> tuple[Judge, dict[str, Any]]:
+    record, weights = _open(path, with_weights=True)
+    try:
+        size = record.get("size", record["data"]["size"])
+        heads = record.get("heads") or DATASETS["shapes"].fn.heads
+        judge = Judge(size, heads, record.get("width", 32))
+        if "heads" not in record:  # the first judge's heads had no prefix
+            weights = {f"heads.{k}" if k.split(".")[0] in heads else k: v for k, v in weights.items()}
+        judge.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        raise _damaged(path) from None
+    return judge.eval().requires_grad_(False), record
+
+
+def load(path: str | Path | None = None) -> tuple[Judge, dict[str, Any]]:
+    """(judge, header), the first one by default. Raises InputError for a missing or wrong file."""
+    path = Path(path or FOLDER / "shapes.safetensors")
+    if not path.is_file():
+        raise InputError(f"There is no judge at {path}: train one with `python -m pf_core judge --out {path}`.")
+    return _loaded(path, path.stat().st_mtime_ns)
+
+
+def _open(path: Path, with_weights: bool = False) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as f:
+            record = json.loads((f.metadata() or {})[HEADER])
+            weights = {k: f.get_tensor(k) for k in f.keys()} if with_weights else {}
+        Known.of(path.stem, record)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        raise _damaged(path) from None
+    return record, weights
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path} is not a judge, or is damaged.")

@@ -1,0 +1,80 @@
+"""Samplers and settings compared on the same seeds: Frechet distances, and their differences with paired intervals.
+
+Pairing is what makes a few hundred images enough: two runs from one seed draw nearly the same image, so that most of
+what a distance owes to chance is in both.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pf_core.data.splits import seeds_of
+from pf_core.evaluation.evaluate import draw, judge_of, references, shards
+from pf_core.evaluation.metrics import Resampled, interval_of_mean, moments, moments_distance
+from pf_core.models.checkpoint import Bundle, labelled
+from pf_core.sampling.run import SampleSpec, resolve
+
+
+def paired(
+    bundle: Bundle,
+    specs: Sequence[SampleSpec],
+    bases: Sequence[int | None],
+    images: int,
+    *,
+    split: str = "evaluation",
+    judge: Path | None = None,
+    folder: Path | None = None,
+) -> list[dict[str, Any]]:
+    """One row a spec, all on the same `images` seeds of a split: sampler, settings, steps, nfe, cfg_scale; accuracy of
+    the class asked for (None for a network without labels), frechet, and `minus_base`, the row's distance minus that of
+    row bases[i], negative where it is better (absent where that is None). All with 95% intervals, bootstrap over
+    images, paired. folder: keeps what is drawn, so that a stopped comparison goes on. Raises InputError."""
+    judge = judge or judge_of(bundle)
+    real = moments(references(bundle, split, judge))
+    drawn = [images_of_row(bundle, spec, images, split, judge, folder) for spec in specs]
+    apart = [distance(seen["features"], real) for seen in drawn]
+    return [
+        named(resolve(spec, bundle))
+        | {"accuracy": _accuracy(seen), "frechet": own.measured()}
+        | ({} if base is None else {"minus_base": (own - apart[base]).measured()})
+        for spec, seen, own, base in zip(specs, drawn, apart, bases, strict=True)
+    ]
+
+
+def images_of_row(
+    bundle: Bundle, spec: SampleSpec, images: int, split: str, judge: Path, folder: Path | None = None
+) -> dict[str, np.ndarray]:
+    """What the judge saw in each image of a spec: {"features" (M, D), "asked" (M, choices), "labels" (M,)}."""
+    parts = shards(spec, seeds_of(split).first(images), labelled(bundle))
+    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as where:
+        seen = list(draw(bundle, parts, Path(where), judge))
+    first = seen[0]["heads"][0]
+    return {
+        name: np.concatenate([part[key] for part in seen])
+        for name, key in (("features", "features"), ("asked", first), ("labels", "labels"))
+    }
+
+
+def distance(features: np.ndarray, real: tuple) -> Resampled:
+    """The Frechet distance of features (M, D) to real ones' moments; two of the same seeds differ paired."""
+    return Resampled.of(lambda i: moments_distance(moments(features[i]), real), len(features))
+
+
+def named(spec: SampleSpec) -> dict[str, Any]:
+    """What a row says of a resolved spec."""
+    return {
+        "sampler": spec.sampler,
+        "settings": spec.settings,
+        "steps": spec.steps,
+        "nfe": spec.nfe,
+        "cfg_scale": spec.cfg_scale,
+    }
+
+
+def _accuracy(seen: dict[str, np.ndarray]) -> dict[str, Any] | None:
+    classed = seen["labels"] >= 0
+    return interval_of_mean((seen["asked"].argmax(1) == seen["labels"])[classed]) if classed.any() else None

@@ -1,0 +1,26 @@
+"""What studies share: the images and the noise that a network is looked at with."""
+
+from typing import Any
+
+from torch import Tensor
+
+from pf_core.data.splits import CHOICES, images_of, seeds_of, take
+from pf_core.models.checkpoint import Bundle, data_of, labelled
+from pf_core.registry import Knob
+
+SPLIT = Knob(help="images and seeds: evaluation, to report; search, to choose by", choices=CHOICES)
+
+
+def looked_at(bundle: Bundle, images: int, split: str) -> tuple[Any, Tensor, Tensor, Tensor]:
+    """(sample, x0, x1, y): held-out images of a network's own data set, seeds' noise (B, C, H, W), the images in the
+    network's space and their classes (B,), the null class where it knows none. Of own pictures as many as are held out.
+    Raises InputError where none is."""
+    data = data_of(bundle)
+    indices = take(data, images_of(data, split), images)
+    sample = data.batch(indices)
+    x0 = bundle.source.draw(list(seeds_of(split).first(len(indices))), bundle.shape)
+    if labelled(bundle):
+        y = bundle.conditioner.of_data(sample.labels, data.names)
+    else:
+        y = bundle.conditioner.null(len(indices), sample.labels.device)
+    return sample, x0, bundle.codec.encode(sample.images), y

@@ -1,0 +1,147 @@
+"""When does adaptive sampling pay? The probe's gain and look-ahead's lead over Euler, along trainings on disk."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pf_core import files
+from pf_core.data import DATASETS
+from pf_core.errors import InputError
+from pf_core.evaluation.evaluate import judge_of
+from pf_core.evaluation.paired import paired
+from pf_core.evaluation.studies.common import SPLIT
+from pf_core.evaluation.studies.probe_gain import compass
+from pf_core.models import checkpoint
+from pf_core.models.checkpoint import Bundle, labelled
+from pf_core.registry import Knob
+from pf_core.sampling.run import SampleSpec
+from pf_core.training.run_dir import RunFolder
+
+ROWS = (  # each against the first; all have the same budget of network evaluations
+    ("euler", {}),
+    ("random_order", {}),
+    ("dual_loop", {}),
+    ("look_ahead", {"ratio": 1.4}),
+    ("look_ahead", {"ratio": 2.0}),
+)
+SCALES = (1.5, 2.0)  # of guidance, with the first sampler: does it lower the distance?
+
+
+def when_it_pays(
+    runs: list[Path],
+    *,
+    images: Annotated[int, Knob(20, 100_000, "images a sampler draws")] = 300,
+    nfe: Annotated[int, Knob(2, 1000, "network evaluations an image, for every sampler")] = 64,
+    probed: Annotated[int, Knob(10, 100_000, "held-out images of the probe's gain")] = 200,
+    snapshots: Annotated[int, Knob(0, 1000, "networks of a run, spread over it; 0: all that it kept")] = 0,
+    guided: Annotated[bool, Knob(help="ask too whether guidance lowers the distance")] = True,
+    split: Annotated[str, SPLIT] = "evaluation",
+    keep: Path | None = None,
+) -> dict[str, Any]:
+    """When adaptive sampling pays: along trainings.
+
+    Of every network that these runs kept, and of their last: the probe's gain (own and true; see probe_gain) and, at
+    equal NFE and on the same seeds, each sampler's Frechet distance minus Euler's, with paired 95% intervals; and
+    whether guidance lowers it. Beside it what a run's own compass logged, and what the runs differ in: images seen,
+    dependence and variety of the data, depth, labels. keep: a folder where what is drawn is kept, so that a stopped
+    study goes on. Raises InputError where there is no run.
+    """
+    folders = list(_folders(runs))
+    if not folders:
+        raise InputError(f"There is no training run in {', '.join(map(str, runs))}: name folders of runs.")
+    options = {"images": images, "nfe": nfe, "probed": probed, "split": split}
+    found = []
+    for folder in folders:
+        kept = _spread(_networks(folder), snapshots)
+        points = [_point(path, options, guided, keep) for path in kept]
+        found.append({"run": folder.name} | _about(folder) | {"along": _along(folder), "points": points})
+    return options | {"runs": found}
+
+
+when_it_pays.reads = "runs"  # it looks at runs, where other studies look at one network
+
+
+def _folders(paths: list[Path]) -> Iterator[RunFolder]:
+    """Each path that is a run, and the runs right inside each that is not, by name."""
+    for path in paths:
+        inside = [path] if (path / "config.json").is_file() else sorted(path.glob("*/"))
+        yield from (RunFolder(p) for p in inside if (p / "config.json").is_file())
+
+
+def _networks(folder: RunFolder) -> list[Path]:
+    """The networks that a run kept, and its last, in the order of their steps; of one step only one."""
+    last = folder.weights if folder.weights.is_file() else folder.latest
+    paths = [*sorted((folder.path / "checkpoints").glob("*.safetensors")), *([last] if last.is_file() else [])]
+    by_step = {checkpoint.read_header(path)["training"]["steps"]: path for path in paths}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def _spread(paths: list[Path], most: int) -> list[Path]:
+    """At most so many of them, evenly spread, the last among them."""
+    if not most or len(paths) <= most:
+        return paths
+    return [paths[round((i + 1) * len(paths) / most) - 1] for i in range(most)]
+
+
+def _about(folder: RunFolder) -> dict[str, Any]:
+    """What the runs differ in."""
+    recipe = folder.recipe()
+    settings = DATASETS[recipe.dataset].settings(recipe.data_settings)
+    return {
+        "dataset": recipe.dataset,
+        "dependence": settings.get("dependence", 0.0),
+        "variety": settings.get("variety", 0.0),
+        "labels": recipe.config.label_dropout < 1,
+        "ema": recipe.config.ema,
+        "recipe": recipe.to_dict(),
+    }
+
+
+def _along(folder: RunFolder) -> list[dict[str, Any]]:
+    """What the compass logged while the run trained."""
+    return [entry for entry in folder.follow()[0] if "compass" in entry]
+
+
+def _point(path: Path, options: dict[str, Any], guided: bool, keep: Path | None) -> dict[str, Any]:
+    """The numbers of one network."""
+    bundle = checkpoint.load(str(path))
+    config = bundle.model.config
+    about = {
+        "step": bundle.training["steps"],
+        "images": bundle.training["images"],
+        "hash": bundle.hash,
+        "depth": config.depth,
+        "width": config.hidden_size,
+        "patches": bundle.grid.n,
+    }
+    return about | {"gain": _gain(bundle, options, keep), "samplers": _samplers(bundle, options, guided, keep)}
+
+
+def _gain(bundle: Bundle, options: dict[str, Any], keep: Path | None) -> dict[str, Any] | None:
+    """None for a network without a variance head."""
+    if not bundle.predicts_difficulty:
+        return None
+    cache = keep and keep / f"gain-{bundle.hash}-{options['probed']}-{options['split']}.json"
+    if cache and (known := files.read_json(cache)):
+        return known
+    found = compass(bundle, options["probed"], options["split"])
+    if cache:
+        files.write_json(cache, found)
+    return found
+
+
+def _samplers(bundle: Bundle, options: dict[str, Any], guided: bool, keep: Path | None) -> dict[str, Any]:
+    """{"rows"}, or {"why"} there are none: one sentence."""
+    try:
+        judge = judge_of(bundle)
+    except InputError as e:
+        return {"why": str(e)}
+    rows = ROWS if bundle.predicts_difficulty else ROWS[:1]
+    specs = [SampleSpec(bundle.name, sampler, settings, nfe=options["nfe"]) for sampler, settings in rows]
+    if guided and labelled(bundle):
+        specs += [replace(specs[0], cfg_scale=scale) for scale in SCALES]
+    bases = [None] + [0] * (len(specs) - 1)
+    rows = paired(bundle, specs, bases, options["images"], split=options["split"], judge=judge, folder=keep)
+    return {"judge": judge.stem, "rows": json.loads(json.dumps(rows))}

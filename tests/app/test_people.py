@@ -1,0 +1,141 @@
+"""What many people at once cost: files that are written once, comparisons made once, pages that are given back."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import gradio as gr
+import pytest
+from app_world import client, ended, networks, session, spec  # noqa: F401
+
+from app.private import forget_page
+from app.server import exports as module
+from app.server.exports import Exports
+from app.state import AppState
+from app.store import Once
+from app.ui import MOST_PAGES, launch
+from pf_core.errors import InputError
+
+
+@pytest.fixture
+def run(session):  # noqa: F811
+    return ended(session.start(spec()))
+
+
+@pytest.fixture
+def writing(monkeypatch):
+    """Every file that is written, by its kind, and how many at once."""
+    made, at_once, real = [], [], module.write
+
+    def write(run, path):
+        at_once.append(len(at_once) - len(made))
+        real(run, path)
+        made.append(path.suffix)
+
+    monkeypatch.setattr(module, "write", write)
+    return made, at_once
+
+
+def test_eight_who_want_the_same_file_get_one_that_is_written_once(session, client, run, writing):  # noqa: F811
+    with ThreadPoolExecutor(8) as pool:
+        asked = [f"/pf/runs/{run.id}/export?format={kind}" for kind in ("png", "gif") for _ in range(4)]
+        replies = list(pool.map(client.get, asked))
+    assert all(r.status_code == 200 for r in replies) and len({r.content for r in replies}) == 2
+    assert all(int(r.headers["content-length"]) == len(r.content) for r in replies)
+    made, at_once = writing
+    assert sorted(made) == [".gif", ".png"] and set(at_once) == {0}
+
+
+def test_a_run_that_has_grown_is_written_again(session, client, run, writing):  # noqa: F811
+    frame = run.trajectory.frames.pop()
+    x1, run.trajectory.x1 = run.trajectory.x1, None
+    first = client.get(f"/pf/runs/{run.id}/export?format=png").content
+    run.trajectory.frames.append(frame)
+    run.trajectory.x1 = x1
+    assert client.get(f"/pf/runs/{run.id}/export?format=png").content != first and writing[0] == [".png"] * 2
+
+
+def opened(exports, run, suffix):
+    async def read():
+        with await exports.open(run, suffix) as file:
+            return file.read()
+
+    return asyncio.run(read())
+
+
+def test_files_are_kept_within_their_bound_and_written_again(run, writing, monkeypatch):
+    monkeypatch.setattr(module, "MOST_BYTES", 1)
+    exports = Exports()
+    first = opened(exports, run, ".png")
+    opened(exports, run, ".gif")  # puts the other out
+    assert opened(exports, run, ".png") == first and writing[0] == [".png", ".gif", ".png"]
+    for path in exports._files.all()[-1].path.parent.iterdir():
+        path.unlink()  # as who tidies the machine's temporary folder does
+    assert opened(exports, run, ".png") == first
+
+
+def test_a_disk_that_is_full_is_a_sentence_and_not_kept(run, monkeypatch):
+    exports, real = Exports(), module.write
+
+    def full(run, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "write", full)
+    with pytest.raises(InputError, match="cannot be written here"):
+        opened(exports, run, ".png")
+    monkeypatch.setattr(module, "write", real)
+    assert opened(exports, run, ".png").startswith(b"\x89PNG")
+
+
+def test_a_comparison_is_made_once_however_many_wait():
+    made, once = [], Once(10)
+
+    def make():
+        made.append(1)
+        return "x" * 6
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: once.get("a", make), range(40))) == {"x" * 6} and len(made) == 1
+    once.get("b", make)
+    once.get("a", make)  # its bytes were too many beside the other's
+    assert len(made) == 3
+
+
+def test_waits_hold_no_thread(session):  # noqa: F811
+    runs = [session.start(spec(nfe=64)) for _ in range(2)]
+    before = threading.active_count()
+
+    async def all_of_them():
+        waits = [asyncio.create_task(session.ended(*(r.id for r in runs), "gone")) for _ in range(60)]
+        await asyncio.sleep(0)
+        assert threading.active_count() <= before + 1
+        await asyncio.gather(*waits)
+
+    asyncio.run(all_of_them())
+    assert not any(r.busy for r in runs)
+
+
+def test_a_page_that_is_closed_is_given_back(networks, tmp_path):  # noqa: F811
+    state = AppState(recordings=tmp_path)
+    demo, app, _ = launch(state)
+    try:
+        held = demo.state_holder
+        assert held is app.state_holder and held.capacity == MOST_PAGES
+        held["a page"], held["another"]
+        (closing,) = [fn for fn in demo.fns.values() if fn.name == "closed"]
+        assert closing.targets == [(None, "unload")] or "unload" in str(closing.targets)
+        forget_page(demo, gr.Request(session_hash="a page"))
+        forget_page(demo, gr.Request(session_hash="never seen"))
+        assert list(held.session_data) == ["another"]
+    finally:
+        demo.close()
+
+
+def test_a_run_says_what_it_waits_for(session):  # noqa: F811
+    ended(session.start(spec()))
+    first = session.start(spec(nfe=200), lane="a")
+    second = session.start(spec(nfe=100), lane="a")
+    said = session.waits(second)
+    assert said.startswith("waiting: 1 run before yours, about ") and said.endswith(" s"), said
+    session.halt(first.id, second.id)
+    assert session.waits(ended(first)) == ""
