@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+LONGEST = 1024  # patches up to which attention keeps its N x N weights for the backward pass
 _on = True
 
 
@@ -35,7 +36,7 @@ def applies(x: Tensor) -> bool:
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(d)) v for q, k, v (B, heads, N, d). Torch's fused one walks through its backward pass in
     small fp32 tiles on a CPU; three batched bf16 products take a half to a quarter of its time."""
-    if not applies(q):
+    if q.shape[-2] > LONGEST or not applies(q):
         return F.scaled_dot_product_attention(q, k, v)
     with torch.autocast("cpu", enabled=False):  # it would have the softmax in fp32 memory; inside it is fp32 anyway
         return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1) @ v
@@ -65,7 +66,7 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         to_x = (grad @ weight).to(ctx.dtype)
         to_weight = (grad.flatten(0, 1).T @ x.flatten(0, 1)).float()
-        return to_x, to_weight, grad.float().sum(1).sum(0)
+        return to_x, to_weight, grad.sum(1).float().sum(0)  # grad.float() would be computed a second time
 
 
 def gelu(x: Tensor) -> Tensor:
