@@ -318,7 +318,7 @@ def test_the_runs_command(tmp_path, capsys):
     root = ["--root", str(tmp_path)]
     assert main(["runs", *root]) == 0 and "finished" in capsys.readouterr().out
     assert main(["runs", "stop", "first", *root]) == 2 and "is not running" in capsys.readouterr().err
-    assert main(["runs", "delete", *root]) == 2 and "Say which run" in capsys.readouterr().err
+    assert main(["runs", "delete", *root]) == 2 and "Name a run" in capsys.readouterr().err
     assert main(["runs", "fly", "first", *root]) == 2 and "cannot 'fly'" in capsys.readouterr().err
     assert main(["runs", "delete", "first", *root]) == 0 and not (tmp_path / "first").exists()
     assert [clock(s) for s in (5, 62, 3700)] == ["0:05", "1:02", "1:01:40"]
