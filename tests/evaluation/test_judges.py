@@ -124,3 +124,10 @@ def test_the_judge_command_trains_over_a_whole_range(tmp_path, monkeypatch, caps
     for wrong in (["--whole", "series"], ["--whole", "nothing"], ["--dataset", "folder"]):
         assert main(["judge", *wrong, "--out", str(tmp_path / "k.safetensors")]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 3 and not (tmp_path / "k.safetensors").exists()
+
+
+def test_the_judge_of_toybox_names_toy_colour_and_ground():
+    judge, record = judges.load(judges.find("toybox", {"variety": 0.5}, 64))
+    assert min(record["held_out_accuracy"][k] for k in ("toy", "colour", "ground")) >= 0.98
+    found = judges.accuracy(judge, judges.Field("toybox", {"variety": 0.5}), 200)
+    assert min(found[k] for k in ("toy", "colour", "ground")) >= 0.97
