@@ -131,3 +131,10 @@ def test_the_judge_of_toybox_names_toy_colour_and_ground():
     assert min(record["held_out_accuracy"][k] for k in ("toy", "colour", "ground")) >= 0.98
     found = judges.accuracy(judge, judges.Field("toybox", {"variety": 0.5}), 200)
     assert min(found[k] for k in ("toy", "colour", "ground")) >= 0.97
+
+
+def test_the_judge_of_wild_shapes_knows_them_where_the_first_one_does_not():
+    judge, record = judges.load(judges.find("shapes", {"variety": 0.7}))
+    assert min(record["held_out_accuracy"][k] for k in ("shape", "texture")) >= 0.98
+    found, calm = (judges.accuracy(j, ANY, 1000) for j in (judge, judges.load()[0]))
+    assert min(found["shape"], found["texture"]) >= 0.97 > calm["shape"] + 0.1
