@@ -78,6 +78,7 @@ def test_a_float64_rendering_agrees_to_one_grey_level():
     assert ((ours - exact).abs().amax(1) > 1).float().mean() < 1e-5  # a ray that meets an edge may fall on either side
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_devices_agree_to_one_grey_level():
     scenes = Toybox().scenes(list(range(64)))
