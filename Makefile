@@ -4,7 +4,7 @@ PY := .venv/bin/python
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: run test test-slow torture lint format install bench bench-ui bench-people train-demo assets browser clean
+.PHONY: run test test-slow torture lint lint-js format install bench bench-ui bench-people train-demo assets browser clean
 
 run: .venv/.installed
 	$(PY) -m app --host $(HOST) --port $(PORT)
@@ -36,7 +36,7 @@ test-slow: install browser
 torture: install
 	$(PY) tests/torture.py --kills 50
 
-lint: install
+lint: install lint-js
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check --ignore UP --target-version py312 .
@@ -45,6 +45,24 @@ lint: install
 format: install
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory tools/js/node_modules/.installed \
+		&& $(PRETTIER) --write $(SCRIPTS) && $(ESLINT) --fix; fi
+
+# The page's modules: ESLint and Prettier in the versions of tools/js/package-lock.json; the app itself needs no node.
+JS := tools/js/node_modules/.bin
+SCRIPTS := "app/**/*.js" tools/js/eslint.config.js
+PRETTIER := $(JS)/prettier --config tools/js/prettier.json --log-level warn
+ESLINT := $(JS)/eslint --config tools/js/eslint.config.js --max-warnings 0 app
+
+tools/js/node_modules/.installed: tools/js/package-lock.json
+	cd tools/js && npm ci --no-audit --no-fund --silent
+	touch $@
+
+lint-js:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory tools/js/node_modules/.installed \
+		&& $(PRETTIER) --check $(SCRIPTS) && $(ESLINT); \
+	elif [ -n "$$CI" ]; then echo "node and npm are missing: the page's scripts cannot be checked." >&2; exit 1; \
+	else echo "node and npm are missing: the page's scripts are not checked."; fi
 
 bench: install
 	$(PY) -m pf_core bench
@@ -76,4 +94,4 @@ assets: install
 	$(STORY) --sampler euler --out assets/recordings/3-euler.safetensors
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache
+	rm -rf .venv .pytest_cache .ruff_cache tools/js/node_modules

@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from app.server.residuals import Residuals
 from pf_core.errors import InputError
 from pf_core.sampling.run import SampleSpec
 from pf_core.sampling.trajectory import Trajectory
@@ -124,7 +123,6 @@ class StoredRun:
     origin: str = ""  # where it came from, if it was not run here: "recorded", "from a file"
     packed: list[bytes] = field(default_factory=list)
     heads: list[dict] = field(default_factory=list)
-    before: tuple[Residuals, Residuals] = field(default_factory=lambda: (Residuals(), Residuals()))  # of x, x1_hat
     size: tuple[int, int] | None = None  # height and width of a decoded image, once there is one
     stop: threading.Event = field(default_factory=threading.Event)
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))

@@ -3,6 +3,7 @@
 A file of a few megabytes can ask for gigabytes: a million `{}`, a megabyte of zeros in a kilobyte of zlib, a header of
 a hundred megabytes. So sizes are looked at before anything is read, and the text of a JSON value is counted before it
 is parsed. The limits lie above the largest thing that we write: a recipe of 64 edits that name 4096 patches each.
+What is parsed becomes a dataclass only if it is what the dataclass declares: `build`.
 
 And the one place where bytes that a person brings become text: `decoded`.
 """
@@ -13,12 +14,17 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, NotRequired, TypeVar, get_type_hints
 
+from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError, with_config
 from safetensors import safe_open
+from typing_extensions import TypedDict
 
 from pf_core.errors import InputError
+from pf_core.registry import known, parameters
 
 MOST_JSON = 6 * 2**20  # bytes of a JSON text
 MOST_VALUES, MOST_NAMES, MOST_NESTED = 300_000, 50_000, 20_000  # commas, colons, brackets in it
@@ -70,6 +76,60 @@ def read_json(path: str | Path) -> Any:
     """The value in a JSON file. Raises ValueError as `parse_json`, OSError if it cannot be read."""
     with open(path, "rb") as f:
         return parse_json(f.read(MOST_JSON + 1))
+
+
+# dataclasses
+
+Built = TypeVar("Built")
+
+
+def build(kind: type[Built], value: Any, it: str = "it", its: str = "its", needs: tuple[str, ...] = ()) -> Built:
+    """A dataclass from a JSON value: an object with its fields and nothing else, each strictly as it is annotated, a
+    knob's as the knob takes it; those with a default may be absent, but for those in `needs`. Raises InputError: a
+    field's own, or a sentence that begins with `it` (`it lacks its labels`, `it has 'lables', which ...`) or `its`
+    (`its labels are 3`)."""
+    try:
+        return kind(**_entries(kind, needs).validate_python(value))
+    except ValidationError as e:
+        wrong = min(
+            e.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden"
+        )  # a misspelt name first
+        raise _sentence(wrong, kind, value, it, its) from None
+
+
+@cache
+def _entries(kind: type, needs: tuple[str, ...]) -> TypeAdapter:
+    """Checks the dict that a dataclass is made of."""
+    hints, knobs, entries = get_type_hints(kind, include_extras=True), parameters(kind), {}
+    for field in fields(kind):
+        hint = hints[field.name]
+        if field.name in knobs:
+            hint = Annotated[Any, PlainValidator(knobs[field.name].check)]
+        elif is_dataclass(hint):
+            built = partial(build, hint, it=f"its {field.name}", its=f"its {field.name}'s")
+            hint = Annotated[Any, PlainValidator(getattr(hint, "from_dict", built))]
+        needed = field.name in needs or field.default is field.default_factory is MISSING
+        entries[field.name] = hint if needed else NotRequired[hint]
+    strictly = with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
+    return TypeAdapter(strictly(TypedDict(kind.__name__, entries)))
+
+
+def _sentence(wrong: Any, kind: type, value: Any, it: str, its: str) -> InputError:
+    """What pydantic found wrong, in words."""
+    why, context = wrong["type"], wrong.get("ctx", {})
+    if isinstance(context.get("error"), InputError):
+        return context["error"]
+    if not wrong["loc"]:
+        return InputError(f"{it} is {value!r:.200}.")
+    name = wrong["loc"][0]
+    if why == "missing" and len(wrong["loc"]) == 1:
+        return InputError(f"{it} lacks its {name}.")
+    if why == "extra_forbidden":
+        names = known(name, (f.name for f in fields(kind)))
+        return InputError(f"{it} has {name!r:.60}, which this version does not know.{names}")
+    if why == "too_long" and context["field_type"] == "List":
+        return InputError(f"{it} has {len(value[name]):,} {name}; {context['max_length']:,} are the most it can have.")
+    return InputError(f"{its} {name} {'are' if name.endswith('s') else 'is'} {value[name]!r:.60}.")
 
 
 # tensors

@@ -23,7 +23,7 @@ class Source:
     Raises InputError for a mean or std that is no finite number.
     """
 
-    mean: float | tuple = 0.0
+    mean: float | list | tuple = 0.0
     std: float = 1.0
 
     def __post_init__(self):

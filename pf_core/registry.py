@@ -1,13 +1,14 @@
 """Registries: a thing's name, label and knobs are read from its own signature and docstring. Standard library only.
 
 A sampler, timestep sampler or data set is a function (or dataclass) whose annotated keyword-only parameters are its
-knobs, e.g. `p: Annotated[float, Knob(0.05, 0.95, "share of easy patches")] = 0.4`. CLI flags, UI controls, tests and
-the README's tables are all made from what stands here.
+knobs, e.g. `p: Annotated[float, Knob(0.05, 0.95, "share of easy patches")] = 0.4`. It is registered under its own name,
+or, a class, under its attribute `name`. CLI flags, UI controls, tests and the README's tables are made from this.
 """
 
 import difflib
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -82,6 +83,34 @@ def number(name: str, value: Any, low: float | None = None, high: float | None =
     return _within(name, found, low, high)
 
 
+def ranged(name: str, text: str, check: Callable[[Any], Any], most: int) -> list[Any]:
+    """What a person writes for numbers: `7`, or `0-7`, `0 to 7`, `0.2-0.8:0.2`, a range with both its ends, of at most
+    `most` values. check: of one number, as text or as a number. Raises InputError."""
+    match = _RANGE.fullmatch(text)
+    if not match:
+        return [check(text)]
+    low, high = check(match[1]), check(match[2])
+    if high < low:
+        raise InputError(f"The range {text} of {name} runs backwards: write {match[2]}-{match[1]}.")
+    if match[3] is None and not (isinstance(low, int) and isinstance(high, int)):
+        raise InputError(f"Give the range {text} of {name} a step, such as {match[1]}-{match[2]}:0.1.")
+    step = 1 if match[3] is None else number("step", match[3])
+    if step <= 0 or (high - low) / step > most:
+        raise InputError(f"The range {text} of {name} has more than {most} values.")
+    return [check(round(low + k * step, 10)) for k in range(int((high - low) / step + 1e-9) + 1)]
+
+
+_DIGITS = r"\d+(?:\.\d+)?"
+_RANGE = re.compile(rf"({_DIGITS})\s*(?:-|to)\s*({_DIGITS})(?:\s*:\s*({_DIGITS}))?")
+
+
+def known(name: Any, names: Iterable[str]) -> str:
+    """What follows the sentence that a name is unknown: the nearest that is known, and all."""
+    names = list(names)
+    near = difflib.get_close_matches(str(name)[:60], names, n=1)
+    return (f" Did you mean {near[0]!r}?" if near else "") + f" Known: {', '.join(names)}."
+
+
 def _float(value: Any) -> float:
     if isinstance(value, bool):
         raise TypeError
@@ -150,15 +179,14 @@ class Registry(Mapping[str, Entry]):
             self.register(thing)
 
     def register(self, fn: Callable) -> Callable:
-        label = (inspect.getdoc(fn) or fn.__name__).splitlines()[0].rstrip(".")
-        self._entries[fn.__name__] = Entry(fn.__name__, fn, label, parameters(fn))
+        name = vars(fn).get("name") or fn.__name__
+        label = (inspect.getdoc(fn) or name).splitlines()[0].rstrip(".")
+        self._entries[name] = Entry(name, fn, label, parameters(fn))
         return fn
 
     def __getitem__(self, name: str) -> Entry:
         if not isinstance(name, str) or name not in self._entries:
-            near = difflib.get_close_matches(str(name), self._entries, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"There is no {self.kind} {name!r:.60}.{hint} Known: {', '.join(self._entries)}.")
+            raise InputError(f"There is no {self.kind} {name!r:.60}.{known(name, self)}")
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:

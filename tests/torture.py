@@ -29,7 +29,7 @@ from pf_core.cli import COMMANDS, main  # noqa: E402
 from pf_core.models import checkpoint  # noqa: E402
 from pf_core.training.run_dir import RunFolder  # noqa: E402
 from pf_core.training.state import load_state  # noqa: E402
-from pf_core.training.status import look  # noqa: E402
+from pf_core.training.status import read_info  # noqa: E402
 
 SAVE = 4  # steps
 TRAIN = f"train --model nano --batch-size 2 --threads 1 --save-every {SAVE} --log-every 1".split()
@@ -110,7 +110,7 @@ def inspect(folder: RunFolder) -> list[str]:
             wrong.append(f"{path.name}: {e}")
     if folder.network:
         checkpoint.load(str(folder.network))
-    if (folder.path / "config.json").exists() and (state := look(folder).state) not in ("interrupted", "stopped"):
+    if (folder.path / "config.json").exists() and (state := read_info(folder).state) not in ("interrupted", "stopped"):
         wrong.append(f"the list says {state} of a dead trainer")
     return wrong
 

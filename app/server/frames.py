@@ -1,12 +1,14 @@
 """Runs for the browser: what a run is, as JSON, and its frames as raw buffers behind a JSON header.
 
 A reply of frames is: uint32 (little endian) length of the header; the header, JSON padded with spaces to a multiple of
-four; then for each frame `stride` bytes, laid out as `layout` says. float32: t, logvar, logvar_cond (B, N), threshold
-(B); uint8: x, x1_hat (B, H, W, 3) RGB, as differences from what the frames before foretell (residuals.py; the frame's
-head says `from` which predictors and in which steps), easy (B, N) 0 hard, 1 easy, 2 nothing was ranked.
+four; then the frames, `bytes` long each as its head says, a multiple of four. A frame is the maps as `layout` says
+(float32: t, logvar, logvar_cond (B, N), threshold (B); uint8: easy (B, N) 0 hard, 1 easy, 2 nothing was ranked), then
+x and x1_hat as WebP sheets of `shape` (B, H, W) pictures. Its head's `pictures` says of each [bytes, planes, largest
+error of a level of 255]: see pictures.py. The run's noise and its result are without error.
 """
 
 import json
+import math
 import re
 import shlex
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from app.server.pictures import budget, encode
 from app.server.source import listing
 from app.store import WAITING, StoredRun
 from pf_core.models.codecs import to_uint8
@@ -51,19 +54,32 @@ def pack_final(run: StoredRun) -> None:
 
 def _append(run: StoredRun, frame: Frame, head: dict, floats: list, pictures: list, easy: torch.Tensor) -> None:
     run.size = tuple(pictures[0].shape[1:3])
-    coded = [seen.encode(picture.numpy()) for seen, picture in zip(run.before, pictures, strict=True)]
-    parts = [x.numpy().astype("<f4") for x in floats] + [codes for *_, codes in coded]
-    data = b"".join(part.tobytes() for part in [*parts, easy.numpy().astype(np.uint8)])
-    run.packed.append(data + bytes(-len(data) % 4))
-    run.heads.append(head | {"outer": frame.outer, "nfe": frame.nfe, "from": [c[:2] for c in coded]})
+    x, x1_hat = (picture.numpy() for picture in pictures)
+    most = math.inf if head["phase"] == "final" else budget(*run.size) * len(x)
+    guess = encode(x1_hat, most)
+    state = encode(
+        x, 2 * most - len(guess.data) if run.heads else math.inf
+    )  # what a smooth guess leaves is the noise's
+    coded = [state, guess]
+    maps = b"".join([*(x.numpy().astype("<f4").tobytes() for x in floats), easy.numpy().astype(np.uint8).tobytes()])
+    data = b"".join([maps, *(each.data for each in coded)])
+    data += bytes(-len(data) % 4)
+    run.packed.append(data)
+    told = {"bytes": len(data), "pictures": [[len(each.data), each.planes, each.error] for each in coded]}
+    run.heads.append(head | {"outer": frame.outer, "nfe": frame.nfe} | told)
 
 
 def layout(run: StoredRun) -> list[list]:
-    """[name, dtype, shape] in the order in which a frame's buffers lie."""
+    """[name, dtype, shape] of the maps in the order in which they begin a frame."""
     b, n = len(run.spec.seeds), run.trajectory.grid.n
-    h, w = run.size or (run.trajectory.grid.height, run.trajectory.grid.width)
-    maps = [[name, "float32", [b, n]] for name in ("t", "logvar", "logvar_cond")] + [["threshold", "float32", [b]]]
-    return maps + [["x", "uint8", [b, h, w, 3]], ["x1_hat", "uint8", [b, h, w, 3]], ["easy", "uint8", [b, n]]]
+    maps = [[name, "float32", [b, n]] for name in ("t", "logvar", "logvar_cond")]
+    return [*maps, ["threshold", "float32", [b]], ["easy", "uint8", [b, n]]]
+
+
+def shape(run: StoredRun) -> list[int]:
+    """(B, H, W) of its pictures."""
+    grid = run.trajectory.grid
+    return [len(run.spec.seeds), *(run.size or (grid.height, grid.width))]
 
 
 def pack_reply(run: StoredRun, start: int, status: dict[str, Any]) -> bytes:
@@ -74,8 +90,8 @@ def pack_reply(run: StoredRun, start: int, status: dict[str, Any]) -> bytes:
     header = {
         "start": start,
         "frames": heads,
-        "stride": len(frames[0]) if frames else 0,
         "layout": layout(run),
+        "shape": shape(run),
         **status,
     }
     text = json.dumps(header).encode()

@@ -42,8 +42,8 @@ def head() -> str:
     to the viewer's scripts, so that they are here by the time that Gradio mounts the viewer."""
     base, files = f"pf/static/{version()}", static_files()
     sheets = [f'<link rel="stylesheet" href="{base}/{name}">' for name in files if name.endswith(".css")]
-    scripts = [name for name, path in files.items() if path.parent.name == "viewer" and path.suffix == ".js"]
-    return "".join(sheets + [f'<link rel="modulepreload" href="{base}/{name}">' for name in scripts])
+    early = [name for name, path in files.items() if path.parent.name in ("viewer", APP.name) and path.suffix == ".js"]
+    return "".join(sheets + [f'<link rel="modulepreload" href="{base}/{name}">' for name in early])
 
 
 def static_file(request: Request) -> Response:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 
 from pf_core.cli.common import Parser
-from pf_core.data.own import paths as places
+from pf_core.data.own import paths
 from pf_core.errors import InputError
 
 MODULES = (
@@ -28,7 +28,7 @@ MODULES = (
 
 
 class Commands(Mapping[str, ModuleType]):
-    """Command -> its module, imported when it is looked up: a trainer need not wait for what it does not use."""
+    """Command -> its module, imported when it is looked up, so that each command starts quickly."""
 
     def __getitem__(self, name: str) -> ModuleType:
         if name not in list(self):
@@ -46,12 +46,12 @@ COMMANDS = Commands()
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; 0, or 2 after one sentence on stderr for a mistake of the caller's."""
-    parser = Parser(prog="python -m pf_core", description="Patch Forcing: sample, train and look at networks.")
+    """Run a command. Returns 0, or 2 after one sentence on stderr for an error of the user."""
+    parser = Parser(prog="python -m pf_core", description="Patch Forcing: sample, train and evaluate networks.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     argv = sys.argv[1:] if argv is None else argv
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a class's name that the console cannot print ends nothing
+        sys.stdout.reconfigure(errors="replace")  # names that the console cannot print must not end the command
     named = argv[:1] if argv and argv[0] in list(COMMANDS) else list(COMMANDS)
     for name in named:
         module = COMMANDS[name]
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         module.add_arguments(commands.add_parser(name, help=about, description=about[:1].upper() + about[1:]))
     args = parser.parse_args(argv)
     try:
-        with places.any_path():
+        with paths.any_path():
             COMMANDS[args.command].run(args)
     except InputError as e:
         print(f"{e}", file=sys.stderr)

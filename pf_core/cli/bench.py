@@ -1,4 +1,4 @@
-"""bench: time what the project claims to be fast, as ratios within one run."""
+"""bench: time the fast parts of the code, as ratios within one run."""
 
 import argparse
 import time
@@ -67,14 +67,14 @@ def _modulation(size: str, repeats: int) -> None:
         for block in blocks:
             h = block(h, c, t)
 
-    found = _interleaved({name: lambda t=t: forward(t) for name, t in times.items()}, repeats, f"{size} width")
-    slow = found.pop("per token")
-    ratios = ", ".join(f"{slow / seconds:.2f}x with {name}" for name, seconds in found.items())
+    seconds_of = _interleaved({name: lambda t=t: forward(t) for name, t in times.items()}, repeats, f"{size} width")
+    slow = seconds_of.pop("per token")
+    ratios = ", ".join(f"{slow / seconds:.2f}x with {name}" for name, seconds in seconds_of.items())
     print(f"AdaLN once per distinct time against per token, {size} width, {TOKENS} tokens: {ratios}")
 
 
 def _data(repeats: int) -> None:
-    """What drawing a batch costs beside the training step that it feeds, in the demo networks' size."""
+    """The time to draw a batch against the training step that uses it, at the demo networks' size."""
     data, config = DATASETS["shapes"].fn(), TrainConfig()
     trainer = Trainer(build(preset("tiny")), config)
     classes = ClassLabels(len(data.names), data.names)
@@ -83,9 +83,9 @@ def _data(repeats: int) -> None:
         "draw": lambda: draw(data, config, classes, trainer.grid, 0),
         "step": lambda: trainer.train_step(batch),
     }
-    found = _interleaved(jobs, repeats, "training")
-    speed = {name: config.batch_size / seconds for name, seconds in found.items()}
-    share = found["draw"] / sum(found.values())
+    seconds_of = _interleaved(jobs, repeats, "training")
+    speed = {name: config.batch_size / seconds for name, seconds in seconds_of.items()}
+    share = seconds_of["draw"] / sum(seconds_of.values())
     print(
         f"shapes: {speed['draw']:.0f} images a second; training in fp32 takes {speed['step']:.0f}: {share:.1%} is data"
     )
@@ -107,9 +107,9 @@ def _toybox(repeats: int) -> None:
             "step": lambda: trainer.train_step(batch),
         }
         live.cache.read = lambda indices: None  # even if the user has rendered some
-        found = _interleaved(jobs, repeats, "toybox")
-    speed = {name: config.batch_size / seconds for name, seconds in found.items()}
-    shares = {name: found[name] / (found[name] + found["step"]) for name in ("live", "ahead")}
+        seconds_of = _interleaved(jobs, repeats, "toybox")
+    speed = {name: config.batch_size / seconds for name, seconds in seconds_of.items()}
+    shares = {name: seconds_of[name] / (seconds_of[name] + seconds_of["step"]) for name in ("live", "ahead")}
     print(
         f"toybox: {speed['live']:.0f} images a second live, {speed['ahead']:.0f} rendered ahead; training in fp32 "
         f"takes {speed['step']:.0f}: {shares['live']:.1%} is data, or {shares['ahead']:.1%}"
@@ -136,9 +136,9 @@ def _step(repeats: int, **shape) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     jobs = {"plain": plain, "ours": ours}
-    found = _interleaved(jobs, repeats, "training steps", time.process_time)
+    seconds_of = _interleaved(jobs, repeats, "training steps", time.process_time)
     torch.set_num_threads(threads)
-    speed = {name: config.batch_size / seconds for name, seconds in found.items()}
+    speed = {name: config.batch_size / seconds for name, seconds in seconds_of.items()}
     print(
         f"bf16 training step, {grid.n} patches, width {size.hidden_size}, depth {size.depth}, one core: "
         f"{speed['plain']:.0f} images a second as torch writes it, {speed['ours']:.0f} as we do, "
@@ -161,7 +161,7 @@ def _sampling(repeats: int) -> None:
 def _interleaved(
     jobs: dict[str, Callable], repeats: int, about: str, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, float]:
-    """Median seconds of each job; the rounds take turns, so that a slow moment hits all alike."""
+    """Median seconds of each job; the jobs take turns, so that a slow moment affects all of them."""
     taken: dict[str, list[float]] = {name: [] for name in jobs}
     for round_ in tqdm(range(repeats + 1), desc=about, disable=None, leave=False):
         for name, job in jobs.items():

@@ -1,4 +1,4 @@
-"""What commands share: flags made from knobs, and errors as one sentence."""
+"""Shared by the commands: flags made from knobs, and errors as one sentence."""
 
 import argparse
 import re
@@ -9,11 +9,12 @@ from typing import Any, NoReturn
 import torch
 
 from pf_core.errors import InputError
-from pf_core.registry import Parameter, Registry, parameters
+from pf_core.registry import Parameter, Registry, parameters, ranged
+from pf_core.sampling.run import NUMBERS
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but a wrong flag is one sentence and exit status 2, like every other mistake."""
+    """argparse, but an error is one sentence and exit status 2."""
 
     def error(self, message: str) -> NoReturn:
         sys.stderr.write(f"{self.prog}: {message}. See {self.prog} --help.\n")
@@ -21,7 +22,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_knobs(parser: argparse.ArgumentParser, knobs: Iterable[Parameter], owner: str = "") -> None:
-    """One flag a knob, added once if several things share it. Values are checked by the knob, not by argparse."""
+    """One flag a knob, added once if several entries share it. The knob checks the value, not argparse."""
     for knob in knobs:
         if knob.flag in parser._option_string_actions:
             continue
@@ -41,12 +42,12 @@ def add_registry_knobs(parser: argparse.ArgumentParser, registry: Registry) -> N
 
 
 def given(args: argparse.Namespace, knobs: Iterable[Parameter]) -> dict[str, Any]:
-    """The values of those knobs that stand on the command line, unchecked."""
+    """The values of these knobs on the command line, unchecked."""
     return {k.name: getattr(args, k.name) for k in knobs if getattr(args, k.name, None) is not None}
 
 
 def given_of(args: argparse.Namespace, registry: Registry) -> dict[str, Any]:
-    """The given values of any knob of a registry's things: the chosen one then refuses those that are not its own."""
+    """The given values of all knobs of a registry; the chosen entry refuses those that are not its own."""
     return given(args, (k for entry in registry.values() for k in entry.knobs.values()))
 
 
@@ -58,18 +59,12 @@ def checked(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def seeds(text: str) -> list[int]:
     """'0-15', '3', '1,4,9-12' -> list. Raises InputError."""
-    found: list[int] = []
-    for part in str(text).split(","):
-        ends = re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", part.strip())
-        if not ends:
+    numbers: list[int] = []
+    for part in map(str.strip, str(text).split(",")):
+        if not re.fullmatch(r"[0-9]{1,19}(-[0-9]{1,19})?", part):
             raise InputError(f"--seeds takes numbers and ranges such as 0-15 or 1,4,9, not {text!r:.60}.")
-        first, last = int(ends[1]), int(ends[2] or ends[1])
-        if last < first:
-            raise InputError(f"--seeds range {part.strip()} runs backwards: write {last}-{first}.")
-        if last - first >= 1_000_000:
-            raise InputError(f"--seeds range {part.strip()} is too long.")
-        found += range(first, last + 1)
-    return found
+        numbers += ranged("--seeds", part, NUMBERS["seed"].check, 1_000_000)
+    return numbers
 
 
 def interval(text: str | None) -> tuple[str, str]:
@@ -81,10 +76,10 @@ def interval(text: str | None) -> tuple[str, str]:
 
 
 def device(name: str) -> torch.device:
-    """A device that works here. Raises InputError."""
+    """The device, tried out. Raises InputError if it does not work on this machine."""
     try:
-        found = torch.device(name)
-        torch.zeros(1, device=found).item()  # a device that holds no values, such as meta, will not do
+        chosen = torch.device(name)
+        torch.zeros(1, device=chosen).item()  # raises for devices without values, such as meta
     except (RuntimeError, AssertionError):
         raise InputError(f"There is no device {name!r} on this machine.") from None
-    return found
+    return chosen

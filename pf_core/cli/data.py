@@ -1,4 +1,4 @@
-"""data: look through own pictures before training, take them in, list and remove such sets; render toybox ahead."""
+"""data: check own pictures before training, import them, list and remove imported sets; render toybox ahead."""
 
 import argparse
 from pathlib import Path
@@ -7,18 +7,19 @@ from tqdm import tqdm
 
 from pf_core.cli.common import add_knobs, given_of
 from pf_core.data import DATASETS
-from pf_core.data.own import importer as intake
-from pf_core.data.own import paths as places
+from pf_core.data.own import importer, paths
 from pf_core.data.own.library import remove, sets
 from pf_core.errors import InputError
 from pf_core.registry import whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="folders, zips or pictures; none: list the sets here")
-    parser.add_argument("--keep", action="store_true", help="take the good ones in as a data set")
-    parser.add_argument("--title", help="of the set that is kept; default: the file's name")
-    parser.add_argument("--remove", metavar="NAME", help="delete a set that was taken in")
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH", help="folders, zips or pictures; none: list the imported sets"
+    )
+    parser.add_argument("--keep", action="store_true", help="import the readable ones as a data set")
+    parser.add_argument("--title", help="title of the imported set; default: the file's name")
+    parser.add_argument("--remove", metavar="NAME", help="delete an imported set")
     ahead = [name for name, entry in DATASETS.items() if hasattr(entry.fn, "render_ahead")]
     parser.add_argument("--render", metavar="N", help=f"render N images of {', '.join(ahead)} ahead, with its settings")
     for name in ahead:
@@ -32,21 +33,21 @@ def run(args: argparse.Namespace) -> None:
         remove(args.remove)
         print(f"{args.remove} is removed.")
     elif args.paths:
-        _look(args)
+        _inspect(args)
     else:
         _list()
 
 
 def _list() -> None:
     for s in sets():
-        print(f"{s.name}: {intake.describe(s.pictures, s.classes, s.captions, 0, s.bytes)}")
+        print(f"{s.name}: {importer.describe(s.pictures, s.classes, s.captions, 0, s.bytes)}")
     if not sets():
-        print(f"No data sets in {places.home()} yet: python -m pf_core data PATH --keep takes pictures in.")
+        print(f"No data sets in {paths.home()} yet: python -m pf_core data PATH --keep imports pictures.")
 
 
 def _render(args: argparse.Namespace) -> None:
     if len(args.paths) != 1 or not hasattr(DATASETS[args.paths[0]].fn, "render_ahead"):
-        raise InputError("Name one data set that is rendered: python -m pf_core data toybox --render 600000.")
+        raise InputError("Name one rendered data set: python -m pf_core data toybox --render 600000.")
     entry, count = DATASETS[args.paths[0]], whole("--render", args.render, 1, 2**31 - 1)
     data = entry.fn(**entry.settings(given_of(args, DATASETS)))
     with tqdm(total=count, desc="rendering", unit="image", disable=None) as bar:
@@ -55,7 +56,7 @@ def _render(args: argparse.Namespace) -> None:
     print(f"{done:,} images in {data.cache.path}: training with these settings reads them.")
 
 
-def _look(args: argparse.Namespace) -> None:
+def _inspect(args: argparse.Namespace) -> None:
     for path in args.paths:
         if not Path(path).exists():
             raise InputError(f"There is no file or folder {path}.")
@@ -65,12 +66,12 @@ def _look(args: argparse.Namespace) -> None:
             bar.total = total
             bar.update()
 
-        report = intake.take(args.paths, args.title or "", progress=progress)
+        report = importer.take(args.paths, args.title or "", progress=progress)
     for skipped in report.skipped:
         print(f"  {skipped}")
     print(report.summary)
     if args.keep:
-        name = intake.keep(report.id)
+        name = importer.keep(report.id)
         print(f"Kept as {name}: python -m pf_core train --dataset folder --path {name} --out runs/{name}")
     else:
-        intake.drop(report.id)
+        importer.drop(report.id)

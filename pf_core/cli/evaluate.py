@@ -1,4 +1,4 @@
-"""evaluate: draw many images with a network and a sampler, and have the judge measure them."""
+"""evaluate: draw many images with a network and a sampler, and measure them with the judge."""
 
 import argparse
 from itertools import pairwise
@@ -22,10 +22,8 @@ SAMPLES = Parameter("samples", int, 1000, Knob(10, 1_000_000, "images"))
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", help="a shipped name or a .safetensors file")
-    parser.add_argument(
-        "--real", action="store_true", help="judge real images instead: what a perfect network would get"
-    )
-    parser.add_argument("--dataset", help="of --real without a network: one with a judge; default shapes")
+    parser.add_argument("--real", action="store_true", help="judge real images instead: the best possible result")
+    parser.add_argument("--dataset", help="data set of --real without a network; it needs a judge; default shapes")
     parser.add_argument(
         "--split", help=f"{', '.join(CHOICES)}: to report, or to choose settings by; default {CHOICES[0]}"
     )
@@ -38,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance-interval", metavar="LO,HI", help="guide only patches with t in [LO, HI]")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
-        "--out", required=True, metavar="FILE", help="x.json; what is done is kept beside it and not drawn again"
+        "--out", required=True, metavar="FILE", help="x.json; finished parts are kept beside it and not drawn again"
     )
     add_registry_knobs(parser, SAMPLERS)
     add_registry_knobs(parser, DATASETS)
@@ -67,10 +65,10 @@ def run(args: argparse.Namespace) -> None:
         guidance_interval=interval(args.guidance_interval),
     )  # fmt: skip
     parts = shards(spec, [offset + seed for seed in asked], checkpoint.labelled(bundle))
-    resolve(parts[0], bundle)
+    first = resolve(parts[0], bundle)
     drawing = draw(bundle, parts, out.with_suffix(".parts"), judge)
     drawn = list(tqdm(drawing, total=len(parts), unit="shard", disable=None))
-    recipe = {k: v for k, v in resolve(parts[0], bundle).to_dict().items() if k not in ("seeds", "labels")}
+    recipe = {k: v for k, v in first.to_dict().items() if k not in ("seeds", "labels")}
     about = {"recipe": recipe, "seeds": _ranges(asked), "split": split, "judge": judge.stem}
     result = about | summarise(drawn, references(bundle, split, judge))
     write(out, result)
@@ -78,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _right(result: dict) -> str:
-    if result["accuracy"] is None:  # nothing was asked for
+    if result["accuracy"] is None:  # a network without classes
         return ""
     low, high = result["accuracy"]["interval"]
     return f", asked class {result['accuracy']['value']:.1%} ({low:.1%} to {high:.1%})"
@@ -90,7 +88,7 @@ def _seeds(args: argparse.Namespace) -> list[int]:
     if len(asked) == 1:
         return list(range(asked[0], asked[0] + SAMPLES.check(args.samples or SAMPLES.default)))
     if args.samples is not None:
-        raise InputError("--seeds names every image already: leave --samples out, or give the first seed alone.")
+        raise InputError("--seeds already names every image: leave --samples out, or give the first seed only.")
     SAMPLES.check(len(asked))
     if len(set(asked)) < len(asked):
         raise InputError("--seeds names a seed twice: the same image would count as two.")

@@ -1,4 +1,4 @@
-"""info: what a checkpoint or an exported run says of itself."""
+"""info: the header of a checkpoint, or the recipe of an exported run."""
 
 import argparse
 import json

@@ -20,7 +20,7 @@ from pf_core.sampling.run import versions
 STEPS = Parameter("steps", int, 1200, Knob(1, 10**6, "optimizer steps"))
 BATCH = Parameter("batch_size", int, 64, Knob(8, 4096, "images a step"))
 DISTINCT = Parameter(
-    "distinct", int, 0, Knob(0, 10**7, "so many different images, shown over and over, mirrored too; 0: all are new")
+    "distinct", int, 0, Knob(0, 10**7, "number of distinct images, repeated and mirrored; 0: every image is new")
 )
 WIDTH = Parameter("width", int, 32, Knob(4, 256, "channels of the first convolution"))
 OPTIONS = (STEPS, BATCH, DISTINCT, WIDTH)
@@ -30,10 +30,10 @@ TESTED = 10_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="shapes", help=f"{', '.join(DATASETS)}; default shapes")
     parser.add_argument(
-        "--whole", default="", metavar="KNOBS", help="settings to draw from all of their range: variety"
+        "--whole", default="", metavar="KNOBS", help="settings drawn from their whole range, such as variety"
     )
-    parser.add_argument("--out", help="default: the data set's place among the shipped ones")
-    parser.add_argument("--bf16", action="store_true", help="train in bf16, which is faster where the hardware has it")
+    parser.add_argument("--out", help="default: the data set's file among the shipped judges")
+    parser.add_argument("--bf16", action="store_true", help="train in bf16, faster on hardware that supports it")
     parser.add_argument("--device", default="cpu")
     add_knobs(parser, OPTIONS)
     add_registry_knobs(parser, DATASETS)
@@ -68,12 +68,12 @@ def run(args: argparse.Namespace) -> None:
         for ends in (of.corners() if of.ranges else ())
     ]
     judges.save(out, judge, record)
-    print(f"{out}: {_said(record['held_out_accuracy'], of)} held-out images.")
+    print(f"{out}: {_accuracies(record['held_out_accuracy'], of)} held-out images.")
     for ends in record["at_the_ends"]:
-        print("  at " + ", ".join(f"{k} {ends[k]:g}" for k in of.ranges) + f": {_said(ends, of)}")
+        print("  at " + ", ".join(f"{k} {ends[k]:g}" for k in of.ranges) + f": {_accuracies(ends, of)}")
 
 
-def _said(accuracy: dict, of: judges.Field) -> str:
+def _accuracies(accuracy: dict, of: judges.Field) -> str:
     return ", ".join(f"{name} {accuracy[name]:.2%}" for name in of.heads) + f" of {accuracy['images']}"
 
 

@@ -1,4 +1,4 @@
-"""list: everything that can be named, with its settings."""
+"""list: samplers, timestep samplers, data sets, studies and networks, with their settings."""
 
 import argparse
 
@@ -28,8 +28,8 @@ def run(args: argparse.Namespace) -> None:
             print(f"  {name:20} {entry.label}{'  [' + settings + ']' if settings else ''}")
     print("network sizes")
     for name, config in PRESETS.items():
-        shape = f"depth {config.depth}, width {config.hidden_size}, {config.num_heads} heads, patch {config.patch_size}"
-        print(f"  {name:20} {shape}")
+        size = f"depth {config.depth}, width {config.hidden_size}, {config.num_heads} heads, patch {config.patch_size}"
+        print(f"  {name:20} {size}")
     print("checkpoints")
     for name in checkpoint.names():
         print(f"  {name}")

@@ -1,39 +1,30 @@
-"""report: a Markdown table of evaluation files, as the README holds it."""
+"""report: a Markdown table of evaluations, as in docs/RESULTS.md."""
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from pf_core import bounded
 from pf_core.errors import InputError
+from pf_core.evaluation.evaluate import read_results
 
 COLUMNS = "| network | sampler | guidance | NFE | images | asked class | Frechet distance | precision | recall |"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", help="of files that `evaluate` wrote")
+    parser.add_argument("folder", help="folder of files that `evaluate` wrote, or a JSONL file of them")
 
 
 def run(args: argparse.Namespace) -> None:
     print(table(Path(args.folder)))
 
 
-def table(folder: Path) -> str:
-    """One row a file, real images first, then by network, guidance, NFE and sampler. InputError if there is none."""
-    found = [_read(path) for path in sorted(folder.glob("*.json"))]
-    found = [result for result in found if isinstance(result, dict) and "accuracy" in result]
-    if not found:
-        raise InputError(f"There are no evaluation files in {folder}.")
+def table(path: Path) -> str:
+    """One row an evaluation, real images first, then by network, guidance, NFE and sampler. Raises InputError if there
+    is none."""
+    results = [r for r in read_results(path).values() if isinstance(r, dict) and "accuracy" in r]
+    if not results:
+        raise InputError(f"There are no evaluations in {path}.")
     rows = [COLUMNS, "|" + "---|" * (COLUMNS.count("|") - 1)]
-    return "\n".join(rows + [_row(result) for result in sorted(found, key=_order)])
-
-
-def _read(path: Path) -> Any:
-    """Raises InputError."""
-    try:
-        return bounded.read_json(path)
-    except (ValueError, OSError) as e:
-        raise InputError(f"{path} cannot be read ({e}): mend it or take it away.") from None
+    return "\n".join(rows + [_row(result) for result in sorted(results, key=_order)])
 
 
 def _order(result: dict) -> tuple:
@@ -54,7 +45,7 @@ def _row(result: dict) -> str:
         _percent(result["accuracy"]),
         _number(result["frechet"]),
         _percent(result["precision"]),
-        # older files' intervals left out the chance in which images were generated: too narrow to be shown
+        # older intervals resample the real images only, so they are too narrow to be shown
         _percent(result["recall"]) if "resampled" in result else f"{result['recall']['value']:.1%}",
     ]
     return "| " + " | ".join([*named, str(result.get("nfe", "")), str(result["images"]), *measured]) + " |"

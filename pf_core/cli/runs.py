@@ -14,7 +14,7 @@ PLAIN = ("pause", "resume", "stop", "force-stop", "save-now", "sample-now")  # m
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", default="list", help=f"list, {', '.join(PLAIN)} or delete; default list")
-    parser.add_argument("name", nargs="?", help="of the run; without one, list shows all")
+    parser.add_argument("name", nargs="?", help="name of the run; without one, list shows all")
     parser.add_argument("--root", default=str(checkpoint.RUNS), help="the folder that holds the runs")
 
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
     if args.action not in (*PLAIN, "delete"):
         raise InputError(f"runs cannot {args.action!r}. Known: list, {', '.join(PLAIN)}, delete.")
     if not args.name:
-        raise InputError(f"Say which run: python -m pf_core runs {args.action} NAME.")
+        raise InputError(f"Name a run: python -m pf_core runs {args.action} NAME.")
     if args.action == "delete":
         jobs.delete(args.name)
         print(f"{args.name} is deleted.")
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def line(info: Info) -> str:
-    """One run, for people."""
+    """One run as a line of the list."""
     speed = f"{info.images_per_second:.0f} images/s" if info.images_per_second and info.state == "running" else ""
     left = f"{clock(info.seconds_left)} left" if info.seconds_left else ""
     place = f"place {info.place}" if info.place else ""

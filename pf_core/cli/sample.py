@@ -43,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--noise", metavar="FILE", help="safetensors file with tensor x0 (B, C, H, W), instead of the seeds' noise"
     )
-    parser.add_argument(
-        "--recipe", metavar="FILE", help="repeat the run of any export; no other choice may be given beside it"
-    )
+    parser.add_argument("--recipe", metavar="FILE", help="repeat the run of an export; no other setting may be given")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     parser.add_argument(
         "--out",
@@ -97,7 +95,7 @@ def from_flags(args: argparse.Namespace) -> SampleSpec:
 
 
 def with_labels(spec: SampleSpec, args: argparse.Namespace, classes: ClassLabels) -> SampleSpec:
-    """The recipe with the classes that --label names: only the network knows where one of them ends."""
+    """The recipe with the classes that --label names, split by the network's names."""
     return spec if args.label is None else replace(spec, labels=classes.split(args.label))
 
 
@@ -115,15 +113,15 @@ def _digest(path: str) -> str:
 
 
 def _noise(spec: SampleSpec, recipe: str | None) -> torch.Tensor | None:
-    """x0 from the recipe's noise file; a run recorded as safetensors carries its own."""
+    """x0 from the recipe's noise file; a run exported as safetensors contains it."""
     if spec.noise is None:
         return None
     carried = _carries_tensors(recipe)
     path = recipe if carried else spec.noise.get("file")
     if not path:
         raise InputError(
-            "This recipe begins from noise that was given beside it: repeat it from the run's .safetensors export, "
-            "which carries it."
+            "This recipe starts from given noise, which is not in this file: repeat it from the run's .safetensors "
+            "export, which contains the noise."
         )
     if not carried and _digest(path) != spec.noise.get("sha256"):
         raise InputError(f"{path} is not the noise this recipe was made with.")
@@ -135,10 +133,10 @@ def _noise(spec: SampleSpec, recipe: str | None) -> torch.Tensor | None:
 
 
 def _edit_images(recipe: str | None) -> torch.Tensor | None:
-    """The pictures that a recipe's edits paint with, where its file carries them."""
+    """The pictures of a recipe's edits, if its file contains them."""
     if not _carries_tensors(recipe):
         return None
-    with bounded.tensors(recipe) as f:  # it was read as a recipe already
+    with bounded.tensors(recipe) as f:  # it has been read as a recipe
         return f.get_tensor("edit_images") if "edit_images" in f.keys() else None
 
 

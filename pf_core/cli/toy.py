@@ -1,4 +1,4 @@
-"""toy: train a small network on points of the plane (Fig. 5) and draw or measure what it has learnt."""
+"""toy: train a small network on points of the plane (Fig. 5) and draw or measure the result."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ from pf_core.registry import parameters
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import versions
 from pf_core.timesteps import TIMESTEPS
-from pf_core.toy.benchmark import race
+from pf_core.toy.benchmark import benchmark
 from pf_core.toy.data import TOYS
 from pf_core.toy.experiment import DRAWN, ToyConfig, ToyState, figure5_data, trajectories
 from pf_core.toy.metrics import measure
@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> None:
     check_out(args.out)
     state = ToyState(config(args))
     settings = SAMPLERS[args.sampler].settings(given_of(args, SAMPLERS))
-    trajectories(state.model, state.starts(1), args.sampler, args.nfe, settings)  # a wrong setting is told first
+    # raises InputError for a wrong setting
+    trajectories(state.model, state.starts(1), args.sampler, args.nfe, settings)
     with one_thread():
         begin, worked = time.perf_counter(), time.thread_time()
         for _ in state:
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
         picture(state, args, settings)
         return
     result = measure(state) | {k: round(v, 3) for k, v in took.items()}
-    result |= {"equal_nfe": [race(state, b).to_dict() for b in BUDGETS], "recipe": recipe(state.config)}
+    result |= {"equal_nfe": [benchmark(state, b).to_dict() for b in BUDGETS], "recipe": recipe(state.config)}
     if args.out:
         write(args.out, result)
     else:
@@ -73,8 +74,8 @@ def run(args: argparse.Namespace) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """A step of this small network is many small operations: to share one of them costs more than it saves, and on a
-    busy machine a second thread that waits can make it ten times slower."""
+    """Compute with one thread: a step of this small network is many small operations, which a second thread slows down,
+    on a busy machine up to ten times."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -94,7 +95,7 @@ def config(args: argparse.Namespace) -> ToyConfig:
 
 
 def check_out(out: str | None) -> None:
-    """Before any work: raises InputError for a name that nothing can be written to."""
+    """Raises InputError, before any work, if nothing can be written to this name."""
     if out is None:
         return
     path = Path(out)
@@ -103,7 +104,7 @@ def check_out(out: str | None) -> None:
         raise InputError(f"--out must end in .png, .pdf, .svg or .json, not {path.name!r}.")
     folder = next(p for p in path.absolute().parents if p.exists())
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InputError(f"Cannot write {out}: it is no file in a folder that can be written.")
+        raise InputError(f"Cannot write {out}: choose a file in a folder that can be written.")
 
 
 def load_points(name: str):
@@ -111,12 +112,12 @@ def load_points(name: str):
     try:
         if os.path.getsize(name) > MAX_FILE:
             raise InputError(f"{name} is larger than {MAX_FILE // 2**20} MB: give fewer points.")
-        found, sentence = fitted_points(Path(name).read_bytes(), name)
+        points, sentence = fitted_points(Path(name).read_bytes(), name)
     except OSError as e:
         raise InputError(f"Cannot read {name}: {e.strerror}.") from None
     if sentence:
         print(sentence, file=sys.stderr)
-    return found
+    return points
 
 
 def picture(state: ToyState, args: argparse.Namespace, settings: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""train: train a network on a data set, resumably."""
+"""train: train a network on a data set; an interrupted training can be resumed."""
 
 import argparse
 import json
@@ -22,14 +22,14 @@ from pf_core.models import PRESETS, checkpoint, preset
 from pf_core.registry import Knob, Parameter, parameters
 from pf_core.timesteps import TIMESTEPS
 from pf_core.training import plans
-from pf_core.training.config import SHAPE, Intervals, TrainRecipe
+from pf_core.training.config import NETWORK_SETTINGS, Intervals, TrainRecipe
 from pf_core.training.estimate import measure
 from pf_core.training.loop import TrainConfig, TrainStep
 from pf_core.training.process import be_nice, keep_memory
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import execute, use_device
 
-NAMES = {"dataset": "shapes", "model": "tiny", "timesteps": "ltg"}  # and what stands for one that is not given
+NAMES = {"dataset": "shapes", "model": "tiny", "timesteps": "ltg"}  # their defaults
 EVERY = list(parameters(Intervals).values())
 THREADS = Parameter("threads", int, None, Knob(1, 1024, "CPU threads"))
 NICE = Parameter("nice", int, 0, Knob(0, 19, "how much to give way to other programs"))
@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-difficulty", action="store_true", help="the SiT baseline: no log-variance channel")
     parser.add_argument("--init", help="start from these weights: a shipped name or a file")
     parser.add_argument("--out", required=True, help="folder of the run; the weights are in it, network.safetensors")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, exactly where it was saved")
-    parser.add_argument("--measure", action="store_true", help="take a few steps, print what it will cost as JSON")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out from its last save")
+    parser.add_argument("--measure", action="store_true", help="take a few steps and print the estimated cost as JSON")
     parser.add_argument("--tensorboard", action="store_true", help="log for TensorBoard too, in DIR/tensorboard")
     parser.add_argument("--device", help="auto, cpu or cuda; auto takes a GPU if there is one, and is the default")
     parser.add_argument("--threads", help=THREADS.knob.help)
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_knobs(parser, parameters(TrainConfig).values())
     add_registry_knobs(parser, TIMESTEPS)
     add_registry_knobs(parser, DATASETS)
-    add_knobs(parser, SHAPE)
+    add_knobs(parser, NETWORK_SETTINGS)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -75,14 +75,14 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(measure(recipe, intervals).to_dict()))
         return
     tensorboard = args.tensorboard or (args.resume and bool(folder.about().get("tensorboard")))
-    # a resumed run's own words are "--resume": what repeats it from the start is its recipe
+    # a resumed run is repeated by its recipe, not by --resume
     words = ["train", *plans.command(recipe, args.out, intervals)] if args.resume else sys.argv[1:]
     command = "python -m pf_core " + shlex.join(words)
     _follow(execute(folder, args.resume, recipe, intervals, command, tensorboard, _compass), folder, recipe)
 
 
 def _compass(*of: Any) -> dict[str, Any]:
-    from pf_core.evaluation.studies.probe_gain import along  # here, as most trainings need not wait for it
+    from pf_core.evaluation.studies.probe_gain import along  # imported here, as few trainings need it
 
     return along(*of)
 
@@ -90,7 +90,7 @@ def _compass(*of: Any) -> dict[str, Any]:
 def _follow(steps: Iterator[TrainStep], folder: RunFolder, recipe: TrainRecipe) -> None:
     """Run the training behind a progress bar."""
     if saved := folder.saved_step():
-        with suppress(OSError):  # a full disk must not end it here, where nothing can tell why
+        with suppress(OSError):  # a full disk must not end the training here
             print(f"Goes on from step {saved:,} of {recipe.config.steps:,}.", flush=True)
     bar = tqdm(total=recipe.config.steps, initial=saved, unit="step", disable=None, dynamic_ncols=True)
     for at in steps:
@@ -110,13 +110,13 @@ def _follow(steps: Iterator[TrainStep], folder: RunFolder, recipe: TrainRecipe) 
 
 
 def _begun(folder: RunFolder, args: argparse.Namespace) -> TrainRecipe:
-    """The recipe of the run to go on with. Raises InputError for a flag that would change it: none is ignored."""
+    """The recipe of the run to resume. Raises InputError for a flag that would change it."""
     recipe = folder.recipe()
     config, chosen = recipe.config, ((DATASETS, recipe.dataset), (TIMESTEPS, recipe.config.timesteps))
     begun = {name: getattr(config, name) for name in parameters(TrainConfig)} | asdict(PRESETS[recipe.model])
     begun |= recipe.model_settings | {"dataset": recipe.dataset, "model": recipe.model, "timesteps": config.timesteps}
     begun |= {"init": recipe.init, "no_difficulty": not recipe.difficulty}
-    asked = _config(args) | _shape(args)
+    asked = _config(args) | _model_settings(args)
     asked |= {name: v for name in (*NAMES, "init") if (v := getattr(args, name)) is not None}
     asked |= {"no_difficulty": True} if args.no_difficulty else {}
     for (registry, name), settings in zip(chosen, (recipe.data_settings, config.timestep_settings), strict=True):
@@ -126,17 +126,17 @@ def _begun(folder: RunFolder, args: argparse.Namespace) -> TrainRecipe:
         if begun[name] != value:
             flag = f"--{name.replace('_', '-')}"
             raise InputError(
-                f"{folder.path} was begun with another {flag} ({begun[name]}), and --resume goes on with that: "
-                f"leave {flag} out, or begin another run, with --init to start from these weights."
+                f"{folder.path} was started with another {flag} ({begun[name]}), which --resume keeps: "
+                f"leave {flag} out, or start another run, with --init from this run's weights."
             )
     return recipe
 
 
 def _name_of(out: Path) -> str:
-    """The run's name. Raises InputError for one that no list of runs would show and that no network opens by."""
+    """The run's name. Raises InputError for a name that the list of runs could not show."""
     if not re.fullmatch(checkpoint.RUN_NAME, out.name):
         raise InputError(
-            f"--out ends in {out.name[:80]!r}, which is no name for a run: letters, digits, dots, dashes and "
+            f"--out ends in {out.name[:80]!r}, which is not a name for a run: use letters, digits, dots, dashes and "
             "underscores, 1 to 64 of them, a letter or digit first."
         )
     return out.name
@@ -146,16 +146,16 @@ def _config(args: argparse.Namespace) -> dict[str, Any]:
     return checked(TrainConfig, given(args, parameters(TrainConfig).values()))
 
 
-def _shape(args: argparse.Namespace) -> dict[str, Any]:
-    return {k.name: k.check(v) for k in SHAPE if (v := getattr(args, k.name)) is not None}
+def _model_settings(args: argparse.Namespace) -> dict[str, Any]:
+    return {k.name: k.check(v) for k in NETWORK_SETTINGS if (v := getattr(args, k.name)) is not None}
 
 
 def _recipe(args: argparse.Namespace) -> TrainRecipe:
-    config, shape = _config(args), _shape(args)
+    config, shape = _config(args), _model_settings(args)
     dataset, model, times = (NAMES[n] if (v := getattr(args, n)) is None else v for n in NAMES)
     timesteps = TIMESTEPS[times].settings(given_of(args, TIMESTEPS))
     data = DATASETS[dataset].settings(given_of(args, DATASETS))
-    preset(model, **shape)  # refuses a wrong size before anything is written
+    preset(model, **shape)  # raises InputError before anything is written
     if args.init is not None:
         checkpoint.find(args.init)
     if not Path(args.out).name:

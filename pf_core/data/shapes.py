@@ -52,12 +52,13 @@ class Sample:
         return self.attributes.shape
 
 
-class shapes:  # noqa: N801 (a registry's names are its functions' and classes' names)
+class Shapes:
     """Procedural shapes, ten classes.
 
     A flat, striped, checkered or dotted shape on a smooth two-colour gradient; item i depends on (series, i) alone.
     """
 
+    name = "shapes"
     names = list(SHAPES)
     channels = 3
     heads = {"shape": SHAPES, "texture": TEXTURES}  # what a judge names: the class, and fields of Attributes

@@ -1,16 +1,16 @@
-"""Borders of data: which indices of a data set, and which seeds, are for what. The one place that says so.
+"""Splits: which indices of a data set, and which seeds, serve which purpose. Defined here only.
 
-Training sees TRAINING; everything from HELD_OUT on is never trained on. What is searched for (probe_gain along a
-training, guidance, recommended settings) looks at SEARCH images and SEARCH_SEEDS; what is reported at EVALUATION images
-and REPORTED_SEEDS. So no reported number was measured on what something was chosen by.
+Training uses TRAINING; nothing is trained on indices from HELD_OUT on. Choices (probe_gain along a training, guidance,
+recommended settings) use SEARCH images and SEARCH_SEEDS; reported numbers use EVALUATION images and REPORTED_SEEDS, so
+that no reported number is measured on data by which something was chosen.
 
-    data.batch(take(data, SEARCH, 200)).images        # 200 images for choosing by
-    data.batch(take(data, EVALUATION, 500)).images    # 500 for a number that is reported
+    data.batch(take(data, SEARCH, 200)).images        # 200 images to choose by
+    data.batch(take(data, EVALUATION, 500)).images    # 500 images for a reported number
     SEARCH_SEEDS.first(200), REPORTED_SEEDS.first(1000)
 
 A finite set (own pictures) has one held-out share, a tenth unless told otherwise, which serves every purpose but
-training: there `take` gives as many as there are. A data set whose numbers were published before these borders were
-drawn may name, as `published`, the range that they were measured on: `shapes` does, so that its studies keep their
+training: `take` gives at most as many as there are. A data set whose numbers were published before these splits
+existed may name, as `published`, the range that they were measured on: `Shapes` does, so that its studies keep their
 images. Those begin with the images of VALIDATION; nothing was ever chosen by them but the recipe of the training.
 The judge that was shipped first (checkpoints/judges/shapes) was trained on TRAINING's first images, all later ones on
 JUDGE_TRAINING.
@@ -87,5 +87,7 @@ def take(data: Any, split: Split, count: int) -> range:
     none is."""
     held = getattr(data, "held", None)
     if held == 0 and split is not TRAINING:
-        raise InputError("None of these pictures is held out: there is nothing to measure on that was not trained on.")
+        raise InputError(
+            "None of these pictures is held out, so nothing can be measured on pictures that were not trained on."
+        )
     return split.first(count if held is None else min(count, held))

@@ -1,5 +1,6 @@
-"""How good what a network draws is, by the judge of its data set: sharded, resumable, every number with its bootstrap
-interval. Nothing here knows a data set: what a judge names is in its header, the first of it being the class."""
+"""Evaluation of a network's images by the judge of its data set: in shards, resumable, with bootstrap intervals.
+
+Nothing here depends on a data set: a judge's header names its heads, the first of which is the class."""
 
 import hashlib
 import json
@@ -13,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from pf_core import files
+from pf_core import bounded, files
 from pf_core.data import DATASETS
 from pf_core.data.splits import REAL, references_of
 from pf_core.errors import InputError
@@ -24,7 +25,7 @@ from pf_core.models.checkpoint import Bundle
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.trajectory import Trajectory, follow
 
-SHARD = 50  # images a shard: what is lost at most when an evaluation is stopped
+SHARD = 50  # images a shard: the most that is lost when an evaluation is stopped
 REFERENCES = 5000  # real images that the Frechet distance compares with
 
 
@@ -35,7 +36,7 @@ def shards(spec: SampleSpec, seeds: Sequence[int], classes: int) -> list[SampleS
 
 
 def judge_of(bundle: Bundle) -> Path:
-    """The file of the judge that knows what a network draws. Raises InputError, one sentence, where there is none."""
+    """The file of the judge of a network's data set. Raises InputError if there is none."""
     dataset, settings = checkpoint.data_settings(bundle)
     if len(set(bundle.shape[1:])) > 1:
         raise InputError(f"Judges know square images; {bundle.name} draws {bundle.shape[2]}x{bundle.shape[1]}.")
@@ -43,11 +44,11 @@ def judge_of(bundle: Bundle) -> Path:
 
 
 def draw(bundle: Bundle, parts: list[SampleSpec], folder: Path, judge: Path | None = None) -> Iterator[dict[str, Any]]:
-    """Each shard, drawn or read back from `folder`, as a dict: what the judge saw (features, and under each name in
-    `heads` its probabilities), the classes asked for (labels, -1: none), nfe, steps, forwards, seconds. Raises
-    InputError where no judge knows what the network draws."""
+    """Each shard, drawn or read back from `folder`, as a dict: the judge's features and, under each name in
+    `heads`, its probabilities; the classes asked for (labels, -1: none), nfe, steps, forwards, seconds. Raises
+    InputError if there is no judge for the network."""
     path_of_judge = judge or judge_of(bundle)
-    seer, _ = judges.load(path_of_judge)
+    judge_network, _ = judges.load(path_of_judge)
     for part in parts:
         run = Run(bundle, part)
         path = folder / f"{_key(run.spec, path_of_judge)}.safetensors"
@@ -55,8 +56,8 @@ def draw(bundle: Bundle, parts: list[SampleSpec], folder: Path, judge: Path | No
             trajectory = Trajectory(bundle.grid, run.spec.to_dict(), run.x0)
             for _ in follow(run, trajectory):
                 trajectory.frames.clear()  # only the end is judged
-            seen = seer.judge(bundle.codec.decode(trajectory.x1))
-            tensors = {**seen.probabilities, "features": seen.features}
+            verdict = judge_network.judge(bundle.codec.decode(trajectory.x1))
+            tensors = {**verdict.probabilities, "features": verdict.features}
             facts = {
                 "seconds": trajectory.seconds,
                 "forwards": run.forwards,
@@ -71,7 +72,7 @@ def draw(bundle: Bundle, parts: list[SampleSpec], folder: Path, judge: Path | No
             {k: v.numpy() for k, v in tensors.items()}
             | facts
             | {"labels": np.array([_judged(bundle, a) for a in run.spec.labels])}
-            | {"heads": list(seer.choices)}
+            | {"heads": list(judge_network.choices)}
         )
 
 
@@ -87,10 +88,10 @@ def _judged(bundle: Bundle, asked: str | None) -> int:
 
 
 def _key(spec: SampleSpec, judge: Path) -> str:
-    told = json.dumps(spec.to_dict(), sort_keys=True)
+    key = json.dumps(spec.to_dict(), sort_keys=True)
     if judge.stem != "shapes":  # the first judge's shards were named before there were others
-        told += _digest(judge, judge.stat().st_mtime_ns)
-    return hashlib.sha256(told.encode()).hexdigest()[:20]
+        key += _digest(judge, judge.stat().st_mtime_ns)
+    return hashlib.sha256(key.encode()).hexdigest()[:20]
 
 
 @lru_cache(maxsize=8)
@@ -145,7 +146,7 @@ def compare(heads: dict[str, np.ndarray], features: np.ndarray, labels: np.ndarr
 
 
 def references(bundle: Bundle, split: str = "evaluation", judge: Path | None = None) -> np.ndarray:
-    """(REFERENCES, D) features, in the judge's eyes, of real images of the network's data set that it never saw."""
+    """(REFERENCES, D) judge's features of real images of the network's data set, never trained on."""
     dataset, settings = checkpoint.data_settings(bundle)
     return real_features(judge or judge_of(bundle), dataset, settings, split)
 
@@ -158,23 +159,45 @@ def real_features(judge: Path, dataset: str, settings: dict[str, Any], split: st
 
 @lru_cache(maxsize=8)
 def _real_features(judge: Path, modified: int, dataset: str, settings: str, split: str, count: int) -> np.ndarray:
-    data, seer = DATASETS[dataset].fn(**json.loads(settings)), judges.load(judge)[0]
+    data, judge_network = DATASETS[dataset].fn(**json.loads(settings)), judges.load(judge)[0]
     indices = references_of(split).first(count)
-    parts = [seer.judge(data.batch(indices[i : i + 500]).images).features for i in range(0, count, 500)]
+    parts = [judge_network.judge(data.batch(indices[i : i + 500]).images).features for i in range(0, count, 500)]
     return np.concatenate([part.numpy() for part in parts])
 
 
 def real_against_real(
     count: int, dataset: str = "shapes", settings: dict[str, Any] = {}, first: int = REAL.start
 ) -> dict[str, Any]:
-    """The same numbers for real images that nothing was fitted to: the best that a generator can reach."""
+    """The same numbers for real images that nothing was fitted to: the best possible result."""
     settings = DATASETS[dataset].settings(settings)
     path = judges.find(dataset, settings)
     sample = DATASETS[dataset].fn(**settings).batch(range(first, first + count))
-    seen = judges.load(path)[0].judge(sample.images)
-    heads = {name: values.numpy() for name, values in seen.probabilities.items()}
+    verdict = judges.load(path)[0].judge(sample.images)
+    heads = {name: values.numpy() for name, values in verdict.probabilities.items()}
     real = real_features(path, dataset, settings)
-    return compare(heads, seen.features.numpy(), sample.labels.numpy(), real)
+    return compare(heads, verdict.features.numpy(), sample.labels.numpy(), real)
+
+
+def read_results(path: str | Path) -> dict[str, dict[str, Any]]:
+    """File name -> result: the JSON files of a folder, or the lines of a JSONL file, each with the entry "file". Raises
+    InputError."""
+    path = Path(path)
+    if path.is_dir():
+        return {file.name: _result(file) for file in sorted(path.glob("*.json"))}
+    try:
+        results = [bounded.parse_json(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return {result.pop("file"): result for result in results}
+    except OSError as e:
+        raise InputError(f"Cannot read {path}: {e.strerror or e}.") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{path} holds no results: each line must be a JSON object with the entry file.") from None
+
+
+def _result(path: Path) -> Any:
+    try:
+        return bounded.read_json(path)
+    except (ValueError, OSError) as e:
+        raise InputError(f"{path} cannot be read ({e}): repair it or remove it.") from None
 
 
 def write(path: str | Path, result: dict[str, Any]) -> None:

@@ -1,17 +1,23 @@
-"""What the page "How it works" shows, computed: one held-out image, its noise, timestep maps, and networks' glimpses.
+"""One look at a picture: one forward pass on a noised image under any map of times, with no sampling.
 
-Nothing is sampled here: every picture is one forward pass on a state made from the image.
+`inspect_picture` compares predicted and true error on any picture; the functions below it compute what the page "How it
+works" shows of one held-out image, for several maps at once.
 """
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pf_core import flow
 from pf_core.data import DATASETS
 from pf_core.data.splits import HELD_OUT
+from pf_core.errors import InputError
+from pf_core.evaluation.metrics import spearman
 from pf_core.models.checkpoint import Bundle
+from pf_core.models.oracle import Oracle
 from pf_core.patches import PatchGrid
 from pf_core.timesteps import TIMESTEPS
 from pf_core.timesteps.preview import Draws, draws
@@ -19,7 +25,159 @@ from pf_core.types import PatchTime
 
 DATASET, ITEM, NOISE_SEED = "shapes", HELD_OUT + 38, 7
 TIMES = [round(0.1 * k, 1) for k in range(1, 10)]
-LEAN = 0.15  # how far left and right of a leaning map are from its middle
+LEAN = 0.15  # difference in t between the edge and the middle of a leaning map
+FIT = 1.5  # a mean predicted squared error within this factor of the true one counts as right
+
+
+class Inspection(NamedTuple):
+    """x0, x1, xt, x1_hat: (C, H, W) in the network's space; t, error, sigma: (N,) row by row.
+
+    error: true RMS error of the velocity in each patch. sigma: the standard deviation that the network predicts for it,
+    None where it predicts no difficulty. rank: Spearman correlation of the two, None where there is nothing to rank.
+    ratio: mean predicted squared error over mean true squared error.
+    """
+
+    x0: Tensor
+    x1: Tensor
+    xt: Tensor
+    x1_hat: Tensor
+    t: Tensor
+    error: Tensor
+    sigma: Tensor | None
+    rank: float | None
+    ratio: float | None
+
+    def sentence(self) -> str:
+        """The numbers in words."""
+        rms = self.error.square().mean().sqrt().item()
+        if self.sigma is None:
+            return f"This network predicts no difficulty; its true velocity error is {rms:.2f} RMS."
+        ranks = (
+            "The errors cannot be ranked" if self.rank is None else f"Spearman {self.rank:.2f}: {_ranked(self.rank)}"
+        )
+        fits = "about right" if 1 / FIT <= self.ratio <= FIT else "too sure" if self.ratio < 1 else "too cautious"
+        return (
+            f"{ranks}. On average it predicts {_short(self.ratio)} times the true squared error "
+            f"({rms:.2f} RMS): {fits}."
+        )
+
+
+@torch.inference_mode()
+def inspect_picture(
+    bundle: Bundle, x1: Tensor, t: Tensor, *, label: str | int | None = None, seed: int = 0
+) -> Inspection:
+    """x1 (C, H, W), a picture in the network's space, noised with the seed's noise to the times t (N,) in [0, 1].
+
+    label: what to condition on, None for the null class. Without guidance, as an extrapolated log-variance is not
+    calibrated. Raises InputError for a picture or times that do not fit the network.
+    """
+    grid, device = bundle.grid, bundle.device
+    x1, t = torch.as_tensor(x1).float(), torch.as_tensor(t).float()
+    if tuple(x1.shape) != bundle.shape or not torch.isfinite(x1).all():
+        raise InputError(
+            f"The picture must hold finite numbers of {bundle.name}'s shape {bundle.shape}, not {tuple(x1.shape)}."
+        )
+    if t.shape != (grid.n,) or not ((t >= 0) & (t <= 1)).all():  # NaN is neither
+        raise InputError(f"Give a time in [0, 1] for each of {grid.n} patches.")
+    x0 = bundle.source.draw([seed], bundle.shape)
+    cond, times = bundle.conditioner.encode([label], device), PatchTime.dense(t[None].to(device))
+    evaluation = flow.evaluate_at(bundle.model, x0.to(device), x1[None].to(device), times, cond, grid)
+    error = evaluation.error[0].sqrt().cpu()
+    sigma = evaluation.difficulty[0].sqrt().cpu() if bundle.predicts_difficulty else None
+    rank, ratio = (None, None) if sigma is None else compared(sigma, error)
+    return Inspection(
+        x0[0], x1, evaluation.xt[0].cpu(), evaluation.x1_hat[0].float().cpu(), t, error, sigma, rank, ratio
+    )
+
+
+def compared(sigma: Tensor, error: Tensor) -> tuple[float | None, float]:
+    """(rank, ratio) of predicted and true error, (N,) each; see Inspection."""
+    flat = any(float(a.max() - a.min()) == 0 for a in (sigma, error))
+    rank = None if flat else spearman(np.asarray(sigma), np.asarray(error))
+    squares = [float(a.double().square().mean()) for a in (sigma, error)]
+    return rank, squares[0] / max(squares[1], 1e-30)
+
+
+class Item(NamedTuple):
+    """A picture for a network: (C, H, W) in its space; its class's name; a sentence that says where it is from."""
+
+    x1: Tensor
+    label: str | None
+    about: str
+
+
+class _Part(NamedTuple):
+    """The part of a network's data set that is shown: `count` items from `first` on; kind: how they relate to it."""
+
+    name: str
+    data: Any
+    first: int
+    count: int
+    kind: str
+
+
+def _shown_part(bundle: Bundle) -> _Part:
+    training: dict[str, Any] = bundle.training
+    recipe = training.get("recipe", {})
+    entry = DATASETS[recipe.get("dataset", next(iter(DATASETS)))]
+    data = entry.fn(**recipe.get("data_settings", {}))
+    if isinstance(bundle.model, Oracle):
+        count = training.get("images", len(data))
+        return _Part(entry.name, data, 0, count, f"one of the {count:,} images of {bundle.name}")
+    endless = len(data) >= HELD_OUT and not getattr(data, "count", 0)
+    held = 2**20 if endless else getattr(data, "held", 0)
+    if held:
+        return _Part(entry.name, data, HELD_OUT, held, "never trained on")
+    return _Part(entry.name, data, 0, len(data), "trained on")
+
+
+def data_count(bundle: Bundle) -> int:
+    """How many pictures `data_picture` can give."""
+    return _shown_part(bundle).count
+
+
+def data_picture(bundle: Bundle, index: int) -> Item:
+    """The index-th picture of the network's own data set, held out if there are such; of an oracle, one of its
+    own. Raises InputError if there is none."""
+    name, data, first, count, kind = _shown_part(bundle)
+    if not 0 <= index < count:
+        raise InputError(f"Choose an image of {name} from 0 to {count - 1}, not {index}.")
+    sample = data.batch([first + index])
+    x1 = bundle.codec.encode(sample.images.to(bundle.device))[0].cpu()
+    about = f"Image {index} of {name}, {kind}."
+    try:
+        labels = bundle.conditioner.of_data(sample.labels, data.names)
+    except InputError:
+        return Item(
+            x1,
+            None,
+            f"{about} {bundle.name} has no class {data.names[int(sample.labels[0])]!r}, the class of this image.",
+        )
+    return Item(x1, bundle.conditioner.asked(int(labels[0])), about)
+
+
+def knows(bundle: Bundle, x1: Tensor) -> bool:
+    """False for a picture that an oracle does not hold: its prediction is sure and wrong."""
+    if not isinstance(bundle.model, Oracle):
+        return True
+    return bool(((bundle.model.images.cpu() - x1).flatten(1).abs().amax(1) < 1e-4).any())
+
+
+def _ranked(rank: float) -> str:
+    if rank >= 0.6:
+        return "it errs most in the patches that it calls hard"
+    if rank >= 0.3:
+        return "it tends to err most in the patches that it calls hard"
+    if rank > -0.3:
+        return "its difficulty says little about where it errs"
+    return "it errs most in patches that it calls easy"
+
+
+def _short(ratio: float) -> str:
+    return f"{ratio:.2f}" if 0.01 <= ratio < 1000 else f"{ratio:.1e}"
+
+
+# the page "How it works"
 
 
 @dataclass(frozen=True)
@@ -43,23 +201,23 @@ def picture(bundle: Bundle) -> Picture:
 
 
 def all_draws(n: int, shown: int) -> dict[str, Draws]:
-    """For each registered timestep sampler, what it draws for n patches."""
+    """For each registered timestep sampler, its draws for n patches."""
     return {name: draws(name, n, shown=shown) for name in TIMESTEPS}
 
 
 def flat(grid: PatchGrid) -> PatchTime:
-    """Of (K, N): all patches at one time, for each of TIMES."""
+    """(K, N): all patches share one time, each of TIMES in turn."""
     return PatchTime.shared(torch.tensor(TIMES), grid.n)
 
 
 def leaning(grid: PatchGrid) -> PatchTime:
-    """Of (K, N): the left of the image behind, the right ahead by LEAN, around each of TIMES; clamped to [0, 1]."""
+    """(K, N): t rises from left to right, by LEAN on each side of each of TIMES, clamped to [0, 1]."""
     across = torch.linspace(-LEAN, LEAN, grid.cols).repeat(grid.rows)
     return PatchTime.dense((torch.tensor(TIMES)[:, None] + across).clamp(0, 1))
 
 
 @dataclass(frozen=True)
-class Glimpse:
+class MapEvaluations:
     """One forward pass at each of K maps. x1_hat: (K, C, H, W); sigma: (K, N), None without a difficulty head; error:
     (K, N), the true root mean square error of the velocity in each patch."""
 
@@ -69,11 +227,15 @@ class Glimpse:
 
 
 @torch.inference_mode()
-def glimpse(bundle: Bundle, seen: Picture, t: PatchTime) -> Glimpse:
-    """What a network says of the picture at K timestep maps."""
+def evaluate_maps(bundle: Bundle, picture: Picture, t: PatchTime) -> MapEvaluations:
+    """Evaluate a network on the picture at each of K timestep maps."""
     k = len(t.levels)
-    x0, x1 = (v.expand(k, *v.shape[1:]).to(bundle.device) for v in (seen.x0, seen.x1))
-    cond = bundle.conditioner.encode([seen.name if bundle.conditioner.names else seen.label] * k, bundle.device)
+    x0, x1 = (v.expand(k, *v.shape[1:]).to(bundle.device) for v in (picture.x0, picture.x1))
+    names = bundle.conditioner.names
+    label = (
+        picture.label if not names else picture.name if picture.name in names else None
+    )  # a class that it lacks: none
+    cond = bundle.conditioner.encode([label] * k, bundle.device)
     look = flow.evaluate_at(bundle.model, x0, x1, t.map(lambda v: v.to(bundle.device)), cond, bundle.grid)
     sigma = None if look.difficulty is None else look.difficulty.sqrt()
-    return Glimpse(look.x1_hat, sigma, look.error.sqrt())
+    return MapEvaluations(look.x1_hat, sigma, look.error.sqrt())

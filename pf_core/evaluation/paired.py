@@ -36,12 +36,12 @@ def paired(
     judge = judge or judge_of(bundle)
     real = moments(references(bundle, split, judge))
     drawn = [images_of_row(bundle, spec, images, split, judge, folder) for spec in specs]
-    apart = [distance(seen["features"], real) for seen in drawn]
+    apart = [distance(judged["features"], real) for judged in drawn]
     return [
         named(resolve(spec, bundle))
-        | {"accuracy": _accuracy(seen), "frechet": own.measured()}
+        | {"accuracy": _accuracy(judged), "frechet": own.measured()}
         | ({} if base is None else {"minus_base": (own - apart[base]).measured()})
-        for spec, seen, own, base in zip(specs, drawn, apart, bases, strict=True)
+        for spec, judged, own, base in zip(specs, drawn, apart, bases, strict=True)
     ]
 
 
@@ -51,10 +51,10 @@ def images_of_row(
     """What the judge saw in each image of a spec: {"features" (M, D), "asked" (M, choices), "labels" (M,)}."""
     parts = shards(spec, seeds_of(split).first(images), labelled(bundle))
     with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as where:
-        seen = list(draw(bundle, parts, Path(where), judge))
-    first = seen[0]["heads"][0]
+        judged = list(draw(bundle, parts, Path(where), judge))
+    first = judged[0]["heads"][0]
     return {
-        name: np.concatenate([part[key] for part in seen])
+        name: np.concatenate([part[key] for part in judged])
         for name, key in (("features", "features"), ("asked", first), ("labels", "labels"))
     }
 
@@ -75,6 +75,6 @@ def named(spec: SampleSpec) -> dict[str, Any]:
     }
 
 
-def _accuracy(seen: dict[str, np.ndarray]) -> dict[str, Any] | None:
-    classed = seen["labels"] >= 0
-    return interval_of_mean((seen["asked"].argmax(1) == seen["labels"])[classed]) if classed.any() else None
+def _accuracy(judged: dict[str, np.ndarray]) -> dict[str, Any] | None:
+    classed = judged["labels"] >= 0
+    return interval_of_mean((judged["asked"].argmax(1) == judged["labels"])[classed]) if classed.any() else None

@@ -12,8 +12,10 @@ from itertools import pairwise
 from typing import Annotated, Any, NamedTuple
 
 import torch
+from pydantic import PlainValidator, SkipValidation
 from torch import Tensor
 
+from pf_core import bounded
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.flow import predict_x1
@@ -60,6 +62,19 @@ def _left(ts: Tensor) -> Tensor:
     return (1 - ts) / (1 - ts[:1]).clamp(min=1e-12)
 
 
+_MOST = Knob(0, 2**31 - 1)
+
+
+def _whole(name: str, value: Any) -> int:
+    return whole(name, value, _MOST.low, _MOST.high)
+
+
+def _patches(patches: Any) -> tuple[int, ...]:
+    if not isinstance(patches, list | tuple) or not patches:
+        raise InputError(f"An edit needs a list of patches, not {patches!r:.60}.")
+    return tuple(sorted({_whole("patch", p) for p in patches}))
+
+
 @dataclass(frozen=True)
 class Edit:
     """What is done to `patches` (numbers, row by row) of one image, or of all (None), when outer step `outer` begins.
@@ -69,36 +84,24 @@ class Edit:
     {"given": j}, the j-th picture given beside the recipe; or {"dataset", "index", "settings"}.
     """
 
-    kind: str
-    patches: tuple[int, ...]
-    outer: int = 0
-    image: int | None = None
-    amount: float | None = None
+    kind: Annotated[str, PlainValidator(lambda name: EDITS[name].name)]
+    patches: Annotated[tuple[int, ...], PlainValidator(_patches)]
+    outer: Annotated[int, _MOST] = 0
+    image: Annotated[int | None, PlainValidator(lambda i: None if i is None else _whole("image", i))] = None
+    amount: Annotated[float | None, SkipValidation] = None  # by the law's knob, below
     source: Any = None
 
     @classmethod
     def from_dict(cls, d: Any) -> "Edit":
         """From JSON. Raises InputError if that is no edit."""
-        known = [f.name for f in fields(cls)]
-        if not isinstance(d, Mapping) or not {"kind", "patches"} <= set(d) <= set(known):
-            raise InputError(f"An edit has a kind, patches and any of {', '.join(known[2:])}; this one is {d!r:.200}.")
-        knobs = EDITS[d["kind"]].knobs
-        if not isinstance(d["patches"], list | tuple) or not d["patches"]:
-            raise InputError(f"An edit needs a list of patches, not {d['patches']!r:.60}.")
-        amount, image, source = d.get("amount"), d.get("image"), d.get("source")
-        for name, given, takes in (("amount", amount, "amount" in knobs), ("source", source, d["kind"] == "clean")):
-            if given is not None and not takes:
-                raise InputError(f"{d['kind']} takes no {name}.")
-        return cls(
-            d["kind"],
-            tuple(sorted({_whole("patch", p) for p in d["patches"]})),
-            _whole("outer", d.get("outer", 0)),
-            None if image is None else _whole("image", image),
-            (knobs["amount"].default if amount is None else knobs["amount"].check(amount))
-            if "amount" in knobs
-            else None,
-            _source(OWN if source is None else source) if d["kind"] == "clean" else None,
-        )
+        edit = bounded.build(cls, d, "An edit has a kind, patches and any of outer, image, amount, source; this one")
+        law, cleans = EDITS[edit.kind], edit.kind == clean.__name__
+        for name, takes in (("amount", "amount" in law.knobs), ("source", cleans)):
+            if not takes and getattr(edit, name) is not None:
+                raise InputError(f"{edit.kind} takes no {name}.")
+        settings = law.settings({} if edit.amount is None else {"amount": edit.amount})
+        source = _source(OWN if edit.source is None else edit.source) if cleans else None
+        return replace(edit, amount=settings.get("amount"), source=source)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `Edit.from_dict(e.to_dict()) == e`."""
@@ -122,10 +125,6 @@ class Edit:
         mask = torch.zeros(batch, n, dtype=torch.bool)
         mask[slice(None) if self.image is None else self.image, list(self.patches)] = True
         return mask.to(device)
-
-
-def _whole(name: str, value: Any) -> int:
-    return whole(name, value, 0, 2**31 - 1)
 
 
 def _source(source: Any) -> str | dict[str, Any]:

@@ -1,20 +1,21 @@
 """The one facade: a recipe (SampleSpec) and a Bundle in, Steps out."""
 
 import hashlib
-import math
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, PlainValidator, Strict
 from torch import Tensor
 
 import pf_core
+from pf_core import bounded
 from pf_core.errors import InputError
 from pf_core.guidance import guide
 from pf_core.models.checkpoint import Bundle
-from pf_core.registry import number, whole
+from pf_core.registry import Knob, Parameter, number
 from pf_core.samplers import MAX_NFE, SAMPLERS, nfe_of, steps_for, uniform_grid
 from pf_core.samplers.common import Past
 from pf_core.sampling import edits as intervene
@@ -22,6 +23,14 @@ from pf_core.types import Model, PatchTime, Prediction, Step
 
 MAX_IMAGES = 1024
 MAX_SEED = 2**63 - 1
+NUMBERS = {  # of a recipe, and what they may be
+    "nfe": Parameter("nfe", int, 64, Knob(1, MAX_NFE)),
+    "steps": Parameter("steps", int, None, Knob(1, MAX_NFE)),
+    "cfg_scale": Parameter("cfg_scale", float, 1.0, Knob(0, 50)),
+    "seed": Parameter("seed", int, 0, Knob(0, MAX_SEED)),
+}
+_IMAGES = Field(min_length=1, max_length=MAX_IMAGES)
+_EDITS = PlainValidator(lambda given: intervene.parse(given) and given)
 
 
 @dataclass(frozen=True)
@@ -39,15 +48,15 @@ class SampleSpec:
     checkpoint: str
     sampler: str = "euler"
     settings: dict[str, Any] = field(default_factory=dict)
-    nfe: int | None = None
-    steps: int | None = None
-    labels: list = field(default_factory=lambda: [None])
+    nfe: int | float | None = None
+    steps: int | float | None = None
+    labels: Annotated[list[str | int | None], _IMAGES] = field(default_factory=lambda: [None])
     cfg_scale: float = 1.0
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    seeds: list[int] = field(default_factory=lambda: [0])
-    ts: list[float] | None = None
+    guidance_interval: Annotated[tuple[float, float], Strict(False)] = (0.0, 1.0)
+    seeds: Annotated[list[int], _IMAGES] = field(default_factory=lambda: [0])
+    ts: Annotated[list[float], Field(max_length=MAX_NFE + 1)] | None = None
     noise: dict[str, str] | None = None  # {"file", "sha256"} where x0 was given; the file's name may be empty
-    edits: list[dict[str, Any]] = field(default_factory=list)
+    edits: Annotated[list[dict[str, Any]], _EDITS] = field(default_factory=list)
     precision: str = "fp32"
     checkpoint_hash: str | None = None
     versions: dict[str, str] | None = None
@@ -58,49 +67,16 @@ class SampleSpec:
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "SampleSpec":
         """Raises InputError if the dict is not a recipe."""
-        known = {f.name for f in fields(cls)}
-        if not isinstance(d, dict) or "checkpoint" not in d or set(d) - known:
-            raise InputError("This is not a recipe: it lacks a checkpoint or has entries this version does not know.")
-        for name, most in (("ts", MAX_NFE + 1), ("seeds", MAX_IMAGES), ("labels", MAX_IMAGES)):
-            if isinstance(d.get(name), list) and len(d[name]) > most:
-                raise InputError(f"This recipe has {len(d[name]):,} {name}; {most:,} are the most that a run can have.")
-        if isinstance(d.get("guidance_interval"), list):
-            d = {**d, "guidance_interval": tuple(d["guidance_interval"])}
-        intervene.parse(d.get("edits", []))
-        for name, value in d.items():
-            if not isinstance(value, _KINDS[name]) or isinstance(value, bool):
-                raise InputError(f"This recipe is damaged: its {name} is {value!r:.60}.")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise InputError(f"This recipe is damaged: its {name} is {value}.")
-        for name, kinds in (("seeds", int), ("labels", (str, int, _OR_NONE))):
-            values = d.get(name, [0])
-            if not values or any(not isinstance(v, kinds) or isinstance(v, bool) for v in values):
-                raise InputError(f"This recipe is damaged: its {name} are {values!r:.60}.")
-        return cls(**d)
-
-
-_NUMBER, _OR_NONE = (int, float), type(None)
-_KINDS = {
-    "checkpoint": str,
-    "sampler": str,
-    "settings": dict,
-    "nfe": (int, float, _OR_NONE),
-    "steps": (int, float, _OR_NONE),
-    "labels": list,
-    "cfg_scale": _NUMBER,
-    "guidance_interval": tuple,
-    "seeds": list,
-    "ts": (list, _OR_NONE),
-    "noise": (dict, _OR_NONE),
-    "edits": list,
-    "precision": str,
-    "checkpoint_hash": (str, _OR_NONE),
-    "versions": (dict, _OR_NONE),
-}
+        return bounded.build(cls, d, "This is not a recipe: it", "This recipe is damaged: its")
 
 
 def resolve(spec: SampleSpec, bundle: Bundle) -> SampleSpec:
     """The recipe with every choice made explicit and checked. Raises InputError for anything out of range."""
+    return _resolved(spec, bundle)[0]
+
+
+def _resolved(spec: SampleSpec, bundle: Bundle) -> tuple[SampleSpec, list[intervene.Edit], Tensor]:
+    """The same, its edits, and its times (S + 1,) float64."""
     sampler = SAMPLERS[spec.sampler]
     if sampler.fn.needs_difficulty and not bundle.predicts_difficulty:
         others = ", ".join(name for name, entry in SAMPLERS.items() if not entry.fn.needs_difficulty)
@@ -108,14 +84,15 @@ def resolve(spec: SampleSpec, bundle: Bundle) -> SampleSpec:
     settings = sampler.settings(spec.settings)
     if not 1 <= len(spec.seeds) <= MAX_IMAGES:
         raise InputError(f"Ask for 1 to {MAX_IMAGES} images, not {len(spec.seeds)}.")
-    seeds = [whole("seed", s, 0, MAX_SEED) for s in spec.seeds]
+    seeds = [NUMBERS["seed"].check(s) for s in spec.seeds]
     labels = list(spec.labels) * len(seeds) if len(spec.labels) == 1 else list(spec.labels)
     if len(labels) != len(seeds):
         raise InputError(f"Give one label, or one an image: {len(seeds)} seeds but {len(labels)} labels.")
     labels = [bundle.conditioner.named(a) for a in labels]
     steps, ts = _grid(spec, settings)
+    times = uniform_grid(steps) if ts is None else torch.tensor(ts, dtype=torch.float64)
     edits = intervene.parse(spec.edits)
-    parts = intervene.stretches(edits, _times(steps, ts), len(seeds), bundle.grid.n)
+    parts = intervene.stretches(edits, times, len(seeds), bundle.grid.n)
     low, high = (number("guidance interval", v, 0, 1) for v in spec.guidance_interval)
     if low > high:
         raise InputError(f"The guidance interval's start {low} lies after its end {high}.")
@@ -125,7 +102,7 @@ def resolve(spec: SampleSpec, bundle: Bundle) -> SampleSpec:
         raise InputError(
             f"The recipe was made with another {spec.checkpoint} (hash {spec.checkpoint_hash}, here {bundle.hash})."
         )
-    return replace(
+    resolved = replace(
         spec,
         settings=settings,
         seeds=seeds,
@@ -134,11 +111,12 @@ def resolve(spec: SampleSpec, bundle: Bundle) -> SampleSpec:
         ts=ts,
         nfe=intervene.nfe(spec.sampler, settings, parts),
         edits=[e.to_dict() for e in edits],
-        cfg_scale=number("cfg_scale", spec.cfg_scale, 0, 50),
+        cfg_scale=NUMBERS["cfg_scale"].check(spec.cfg_scale),
         guidance_interval=(low, high),
         checkpoint_hash=bundle.hash,
         versions=versions(),
     )
+    return resolved, edits, times
 
 
 def versions() -> dict[str, str]:
@@ -154,21 +132,18 @@ def _grid(spec: SampleSpec, settings: dict) -> tuple[int, list[float] | None]:
             raise InputError("A time grid must rise from 0 to 1 without a pause.")
         return len(ts) - 1, ts
     if spec.steps is not None:
-        steps = whole("steps", spec.steps, 1, MAX_NFE)
+        steps = NUMBERS["steps"].check(spec.steps)
         if nfe_of(spec.sampler, uniform_grid(steps), settings) > MAX_NFE:
             raise InputError(f"{steps} steps of {spec.sampler} take more than {MAX_NFE} NFE: ask for fewer.")
         return steps, None
-    budget = whole("nfe", 64 if spec.nfe is None else spec.nfe, 1, MAX_NFE)
+    nfe = NUMBERS["nfe"]
+    budget = nfe.default if spec.nfe is None else nfe.check(spec.nfe)
     return steps_for(spec.sampler, budget, settings), None
-
-
-def _times(steps: int, ts: list[float] | None) -> Tensor:
-    """(S + 1,) float64."""
-    return uniform_grid(steps) if ts is None else torch.tensor(ts, dtype=torch.float64)
 
 
 class Run:
     """A recipe about to run: iterate it for Steps. `forwards` counts network forwards so far (a CFG pair is two).
+    The door: the recipe is resolved here, once, and `spec` is the resolved one.
 
     x0: (B, C, H, W) instead of the seeds' noise; edit_images: (E, C, H, W), the pictures that edits paint with, both in
     the network's space. Raises InputError, also where edits need pictures that are not given.
@@ -177,11 +152,11 @@ class Run:
     def __init__(self, bundle: Bundle, spec: SampleSpec, x0: Tensor | None = None, edit_images: Tensor | None = None):
         if x0 is not None and spec.noise is None:  # so that nobody takes it for the seeds' noise
             spec = replace(spec, noise={"file": "", "sha256": hashlib.sha256(x0.cpu().numpy().tobytes()).hexdigest()})
-        self.bundle, self.spec = bundle, resolve(spec, bundle)
+        self.bundle = bundle
+        self.spec, edits, self._times = _resolved(spec, bundle)
         self.x0 = (
             bundle.source.draw(self.spec.seeds, bundle.shape) if x0 is None else check_noise(x0, self.spec, bundle)
         )
-        edits = intervene.parse(self.spec.edits)
         self.edit_images = edit_images if intervene.pictures_needed(edits) else None
         self._edits = intervene.with_pictures(edits, bundle, self.edit_images)
         device, y = bundle.device, bundle.conditioner
@@ -204,7 +179,7 @@ class Run:
         def sampler(x: Tensor, ts: Tensor) -> Iterator[Step]:
             return fn(self._denoise, x, grid, ts, rng, **memory, **spec.settings)
 
-        parts = intervene.stretches(self._edits, _times(spec.steps, spec.ts), len(spec.seeds), grid.n)
+        parts = intervene.stretches(self._edits, self._times, len(spec.seeds), grid.n)
         yield from intervene.run(self._denoise, sampler, x0, grid, parts, past)
 
 

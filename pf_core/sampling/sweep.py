@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from pf_core import bounded
 from pf_core.errors import InputError
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import to_uint8
@@ -101,7 +102,7 @@ class Sweep:
     """
 
     base: SampleSpec
-    axes: dict[str, list[Any]] = field(default_factory=dict)
+    axes: dict[str, Any] = field(default_factory=dict)  # lists of values
 
     def __post_init__(self):
         if len(self.axes) > MAX_AXES:
@@ -186,6 +187,4 @@ class Sweep:
     @classmethod
     def from_dict(cls, d: Any) -> "Sweep":
         """Raises InputError if that is no sweep."""
-        if not isinstance(d, dict) or set(d) != {"base", "axes"} or not isinstance(d["axes"], dict):
-            raise InputError("This is not a sweep: it lacks a base recipe or axes.")
-        return cls(SampleSpec.from_dict(d["base"]), d["axes"])
+        return bounded.build(cls, d, "This is not a sweep: it", "This is not a sweep: its", ("axes",))

@@ -1,19 +1,17 @@
 """What can be swept, and the values that people write for it: `16, 32, 64`, `0-7`, `0.2-0.8:0.2`, names."""
 
-import re
+from functools import partial
 from typing import Any
 
 from pf_core.errors import InputError
 from pf_core.models.conditioning import NULL_WORDS, ClassLabels, quoted, split
-from pf_core.registry import Parameter, number, whole
-from pf_core.samplers import MAX_NFE, SAMPLERS
-from pf_core.sampling.run import MAX_SEED
+from pf_core.registry import Parameter, ranged
+from pf_core.samplers import SAMPLERS
+from pf_core.sampling.run import NUMBERS
 
 SPEC_AXES = ("checkpoint", "sampler", "nfe", "steps", "cfg_scale", "label", "seed")
 NAMED = ("checkpoint", "sampler", "label")  # axes whose values are names
-MAX_CELLS, MAX_CFG = 100, 50
-_NUMBER = r"\d+(?:\.\d+)?"
-_RANGE = re.compile(rf"({_NUMBER})\s*(?:-|to)\s*({_NUMBER})(?:\s*:\s*({_NUMBER}))?")
+MAX_CELLS = 100
 
 
 def axes_known() -> list[str]:
@@ -35,7 +33,9 @@ def parse(name: str, text: Any, classes: ClassLabels | None = None) -> list[Any]
         if name == "label" and not isinstance(part, str):  # a class is known by its type
             found[part if classes is None else classes.named(part)] = None
         elif part := part if name == "label" and part.strip() else str(part).strip():
-            found |= dict.fromkeys([_named(name, part, classes)] if name in NAMED else _numbers(name, part))
+            found |= dict.fromkeys(
+                [_named(name, part, classes)] if name in NAMED else ranged(name, part, partial(_check, name), MAX_CELLS)
+            )
         if len(found) > MAX_CELLS:
             raise InputError(f"{name} has more than {MAX_CELLS} values: a sweep has at most so many cells.")
     if not found:
@@ -78,30 +78,7 @@ def _named(name: str, text: str, classes: ClassLabels | None) -> str | None:
     return text
 
 
-def _numbers(name: str, text: str) -> list[int | float]:
-    """One part of an axis's text: a number, or a range, whose ends belong to it."""
-    match = _RANGE.fullmatch(text)
-    if not match:
-        return [_check(name, text)]
-    low, high = (_check(name, end) for end in match.groups()[:2])
-    if high < low:
-        raise InputError(f"The range {text} of {name} runs backwards: write {match[2]}-{match[1]}.")
-    if match[3] is None and not (isinstance(low, int) and isinstance(high, int)):
-        raise InputError(f"Give the range {text} of {name} a step, such as {match[1]}-{match[2]}:0.1.")
-    step = float(match[3] or 1)
-    if step <= 0 or (high - low) / step > MAX_CELLS:
-        raise InputError(f"The range {text} of {name} has more than {MAX_CELLS} values.")
-    count = int((high - low) / step + 1e-9) + 1
-    return [_check(name, round(low + k * step, 10)) for k in range(count)]
-
-
 def _check(name: str, value: Any) -> int | float:
-    if name in ("nfe", "steps"):
-        return whole(name, _as_number(value), 1, MAX_NFE)
-    if name == "seed":
-        return whole(name, _as_number(value), 0, MAX_SEED)
-    if name == "cfg_scale":
-        return number(name, value, 0, MAX_CFG)
     wrong = None
     for knob in _knobs(name):
         try:
@@ -111,14 +88,8 @@ def _check(name: str, value: Any) -> int | float:
     raise wrong
 
 
-def _as_number(value: Any) -> Any:
-    """'8' -> 8, '8.0' -> 8.0; what is no number stays as it is, for the check to name."""
-    try:
-        return int(value) if isinstance(value, str) and value.isdigit() else float(value)
-    except ValueError:
-        return value
-
-
 def _knobs(name: str) -> list[Parameter]:
     """The knobs of this name: samplers may share one."""
+    if name in NUMBERS:
+        return [NUMBERS[name]]
     return [entry.knobs[name] for entry in SAMPLERS.values() if name in entry.knobs]

@@ -1,4 +1,4 @@
-"""What the plane teaches, in numbers: samplers against each other at equal cost, and a training against another one."""
+"""Benchmark and ablation in the plane: samplers at equal cost, and training without the stop-gradient."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,10 +12,10 @@ from pf_core.toy.metrics import distances, measure
 
 
 @dataclass(frozen=True)
-class Race:
-    """Energy distances from the data after about `budget` evaluations a point: {sampler: (nfe, distance)}, the first of
-    them plain; floor: that of two true samples of the same size; late: names that one step costs more than `budget`;
-    step_for_step: {sampler: the plain one's distance after as many steps as this one took}."""
+class Benchmark:
+    """Energy distances to the data after at most `budget` NFE a point. results: {sampler: (nfe, distance)}, Euler
+    first; floor: the distance of two samples of the data; late: samplers whose single step costs more than `budget`;
+    step_for_step: {sampler: Euler's distance after as many steps as this sampler took}."""
 
     budget: int
     floor: float
@@ -24,13 +24,13 @@ class Race:
     step_for_step: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        found = {name: {"nfe": nfe, "energy_distance": far} for name, (nfe, far) in self.results.items()}
+        samplers = {name: {"nfe": nfe, "energy_distance": far} for name, (nfe, far) in self.results.items()}
         for name, far in self.step_for_step.items():
-            found[name]["plain_at_equal_steps"] = far
-        return {"nfe_budget": self.budget, "floor": self.floor, "samplers": found}
+            samplers[name]["plain_at_equal_steps"] = far
+        return {"nfe_budget": self.budget, "floor": self.floor, "samplers": samplers}
 
 
-def race(state: ToyState, budget: int, count: int = 2000) -> Race:
+def benchmark(state: ToyState, budget: int, count: int = 2000) -> Benchmark:
     """Every sampler with its default settings from the same `count` starts, as many steps as `budget` NFE allow."""
     starts, results, late, floor = state.starts(count), {}, [], float("nan")
     plain, equal = next(iter(SAMPLERS)), {}
@@ -45,34 +45,35 @@ def race(state: ToyState, budget: int, count: int = 2000) -> Race:
         steps = steps_for(name, budget, SAMPLERS[name].settings({}))
         if SAMPLERS[name].fn.needs_difficulty and steps < budget:
             equal[name] = distances(state, trajectories(state.model, starts, plain, steps).x[-1])[0]
-    return Race(budget, floor, results, tuple(late), equal)
+    return Benchmark(budget, floor, results, tuple(late), equal)
 
 
-def verdict(run: Race) -> str:
-    """One sentence: does letting a coordinate run ahead help here, or hurt, against the plain sampler?"""
+def verdict(run: Benchmark) -> str:
+    """One sentence: does a coordinate that runs ahead help here, compared with Euler?"""
     plain, *others = run.results
     ahead = [n for n in others if SAMPLERS[n].fn.needs_difficulty]
     if not ahead:
-        return f"{run.budget} NFE are too few for one step of the others: nothing to compare."
+        return f"{run.budget} NFE are too few for one step of the other samplers."
     base = run.results[plain][1]
-    told = ", ".join(f"{short(n)} {_times(run.results[n][1], base)}" for n in ahead)
+    compared = ", ".join(f"{short(n)} {_times(run.results[n][1], base)}" for n in ahead)
     best = min(ahead, key=lambda n: run.results[n][1])
     gain = run.results[best][1] / max(base, 1e-12)
     why = "running ahead changes nothing"
     if gain < 0.95:
         why = f"running ahead helps, most by {short(best)}"
     elif gain > 1.05:
-        why = "running ahead hurts: its steps are fewer and longer, and the context does not make up for that"
+        why = "running ahead hurts: its steps are fewer and longer, and the context does not outweigh that"
     return (
-        f"At {run.budget} NFE {short(plain)} ends {base:.4f} from the data (two true samples: {run.floor:.4f}), {told}."
-        f" Here {why}.{_step_for_step(run)} Nearest of all: {short(min(run.results, key=lambda n: run.results[n][1]))}."
+        f"At {run.budget} NFE {short(plain)} ends {base:.4f} from the data (two samples of the data: "
+        f"{run.floor:.4f}), {compared}."
+        f" Here {why}.{_step_for_step(run)} The nearest is {short(min(run.results, key=lambda n: run.results[n][1]))}."
     )
 
 
-def _step_for_step(run: Race) -> str:
-    """What the same number of longer steps of the plain sampler would have given: there the context shows its worth."""
-    told = [f"{short(n)} {_times(run.results[n][1], far)}" for n, far in run.step_for_step.items()]
-    return f" Against as many plain steps, {', '.join(told)}." if told else ""
+def _step_for_step(run: Benchmark) -> str:
+    """The comparison with as many (longer) steps of Euler, which shows the effect of the context alone."""
+    compared = [f"{short(n)} {_times(run.results[n][1], far)}" for n, far in run.step_for_step.items()]
+    return f" Against as many plain steps, {', '.join(compared)}." if compared else ""
 
 
 def _times(far: float, base: float) -> str:
@@ -86,15 +87,15 @@ def short(sampler: str) -> str:
     return SAMPLERS[sampler].label.split("(")[0].strip()
 
 
-def twins(config: ToyConfig, **measured: int) -> dict[str, dict[str, float]]:
-    """The same training with and without the stop-gradient: {"kept": numbers, "removed": numbers}, see `measure`."""
-    found = {}
+def ablation(config: ToyConfig, **measured: int) -> dict[str, dict[str, float]]:
+    """The same training with and without the stop-gradient, as {"kept": numbers, "removed": numbers}, see `measure`."""
+    results = {}
     for name, kept in (("kept", True), ("removed", False)):
         state = ToyState(replace(config, stop_gradient=kept))
         for _ in state:
             pass
-        found[name] = measure(state, **measured) | {"losses": _last(state)}
-    return found
+        results[name] = measure(state, **measured) | {"losses": _last(state)}
+    return results
 
 
 def _last(state: ToyState, share: float = 0.05) -> dict[str, float]:
@@ -104,7 +105,7 @@ def _last(state: ToyState, share: float = 0.05) -> dict[str, float]:
 
 
 def removal(kept: dict[str, float], removed: dict[str, float]) -> str:
-    """One sentence on what changes without the stop-gradient, from two `measure`s of equally long trainings."""
+    """One sentence on the effect of removing the stop-gradient, from `measure` of two equally long trainings."""
     parts = []
     for key, words in (
         ("velocity_relative_error", "the velocity's squared error"),

@@ -152,24 +152,26 @@ class _Mixture(Toy):
 
 
 @_toy
-class two_modes(_Mixture):  # noqa: N801 (a registry's names are its functions' and classes' names)
+class TwoModes(_Mixture):
     """Two modes (the paper's Fig. 5).
 
     One tall, one wide Gaussian on the right; the source is a small one on the left.
     """
 
+    name = "two_modes"
     source = SHIFTED
     means = np.array([[2.0, 1.2], [2.3, -0.5]])
     covariances = np.array([[[0.12, -0.03], [-0.03, 0.40]], [[0.20, 0.10], [0.10, 0.15]]])
 
 
 @_toy
-class eight_gaussians(_Mixture):  # noqa: N801
+class EightGaussians(_Mixture):
     """Eight Gaussians.
 
     Their means stand on a circle of radius 2.
     """
 
+    name = "eight_gaussians"
     std: Annotated[float, Knob(0.02, 0.6, "standard deviation of each")] = 0.15
 
     @property
@@ -182,12 +184,13 @@ class eight_gaussians(_Mixture):  # noqa: N801
 
 
 @_toy
-class moons(Toy):  # noqa: N801
+class Moons(Toy):
     """Two moons.
 
     Two half circles, one reaching into the other.
     """
 
+    name = "moons"
     noise: Annotated[float, Knob(0.0, 0.5, "blur of the arcs")] = 0.08
 
     def _place(self, u: np.ndarray) -> np.ndarray:
@@ -197,12 +200,13 @@ class moons(Toy):  # noqa: N801
 
 
 @_toy
-class spirals(Toy):  # noqa: N801
+class Spirals(Toy):
     """Two spirals.
 
     Two arms around the centre, one the other turned by half a turn.
     """
 
+    name = "spirals"
     turns: Annotated[float, Knob(0.5, 3.0, "windings of each arm")] = 1.5
     noise: Annotated[float, Knob(0.0, 0.5, "blur of the arms")] = 0.06
 
@@ -213,11 +217,13 @@ class spirals(Toy):  # noqa: N801
 
 
 @_toy
-class checkerboard(Toy):  # noqa: N801
+class Checkerboard(Toy):
     """Checkerboard.
 
     The dark squares of a board of 4 x 4, side 1, evenly filled.
     """
+
+    name = "checkerboard"
 
     def _place(self, u: np.ndarray) -> np.ndarray:
         cell = _choice(u[:, 0], 8)
@@ -226,12 +232,13 @@ class checkerboard(Toy):  # noqa: N801
 
 
 @_toy
-class letters(Toy):  # noqa: N801
+class Letters(Toy):
     """Letters, P and F.
 
     Straight and bent strokes, evenly inked.
     """
 
+    name = "letters"
     width: Annotated[float, Knob(0.0, 0.5, "breadth of the strokes")] = 0.2
 
     def _place(self, u: np.ndarray) -> np.ndarray:
@@ -243,7 +250,7 @@ class letters(Toy):  # noqa: N801
         return start[k] + u[:, 1:2] * (end - start)[k] + blot
 
 
-class points(Toy):  # noqa: N801
+class DrawnPoints(Toy):
     """Given points, drawn by hand or read from a file.
 
     array: (M, 2), 2 to point_sets.MAX_POINTS points. Item i is one of them, picked by (seed, i). Raises InputError.
@@ -262,8 +269,8 @@ class points(Toy):  # noqa: N801
         return self.array.numpy()[_choice(u[:, 0], len(self.array))]
 
 
-# `points` is left out: it is made from an array, not from knobs.
-TOYS = Registry("toy data set", [two_modes, eight_gaussians, moons, spirals, checkerboard, letters])
+# DrawnPoints is left out: it is made from an array, not from knobs.
+TOYS = Registry("toy data set", [TwoModes, EightGaussians, Moons, Spirals, Checkerboard, Letters])
 
 
 def _uniforms(seed: int, indices: Sequence[int]) -> np.ndarray:

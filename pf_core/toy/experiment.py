@@ -1,7 +1,7 @@
-"""The plane as a laboratory: a small network trained by the core's own `train()`, and what can be measured of it.
+"""Experiments in the plane: a small network trained by `pf_core.training.loop.train`, and measurements of it.
 
 A point is an image of 1 x 1 x 2 (see pf_core.toy.data), so path, loss, timestep samplers and inference samplers are the
-core's, unchanged. Everything here takes and gives points as (B, 2); times as (B, 2), one a coordinate.
+same as for images. Points are (B, 2) everywhere here; so are times, one a coordinate.
 """
 
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ from pf_core.registry import Knob
 from pf_core.samplers import SAMPLERS, steps_for, uniform_grid
 from pf_core.timesteps import TIMESTEPS
 from pf_core.toy import mlp
-from pf_core.toy.data import GRID, SHIFTED, TOYS, Toy, points
+from pf_core.toy.data import GRID, SHIFTED, TOYS, DrawnPoints, Toy
 from pf_core.training.loop import TrainConfig, TrainStep, generator, train
 from pf_core.types import PatchTime
 
-DRAWN = "points"  # the data set's name where the points themselves are given
+DRAWN = "points"  # the data set's name if the points themselves are given
 SOURCES = {"own": None, "shifted": SHIFTED, "normal": NORMAL}
 WAYS = 20  # evaluations of a picture's chosen ways: one dot each
 FORKS = ((0.15, 0.5), (-0.05, 0.15), (-0.1, -0.1), (0.05, -0.9))  # Fig. 5's four starts, from the source's mean
@@ -40,15 +40,13 @@ class ToyConfig:
 
     steps: Annotated[int, Knob(1, 20_000, "optimizer steps")] = 2000
     batch_size: Annotated[int, Knob(2, 8192, "points a step")] = 1024
-    lr: Annotated[float, Knob(0.0, 0.1, "learning rate at its height")] = 1e-2
+    lr: Annotated[float, Knob(0.0, 0.1, "largest learning rate")] = 1e-2
     lam: Annotated[float, Knob(0.0, 10.0, "weight of the Gaussian NLL")] = 1.0
-    stop_gradient: Annotated[bool, Knob(help="keep the NLL's direct gradient out of the velocity")] = True
-    source: Annotated[
-        str, Knob(choices=tuple(SOURCES), help="where points start; own: the one the data set is shown with")
-    ] = "own"
+    stop_gradient: Annotated[bool, Knob(help="keep the gradient of the NLL away from the velocity")] = True
+    source: Annotated[str, Knob(choices=tuple(SOURCES), help="distribution of the noise; own: the data set's")] = "own"
     width: Annotated[int, Knob(4, 256, "width of the network")] = 48
     depth: Annotated[int, Knob(1, 8, "residual blocks of the network")] = 3
-    seed: Annotated[int, Knob(0, 2**31 - 1, "of the weights, the points and every draw")] = 0
+    seed: Annotated[int, Knob(0, 2**31 - 1, "seed of the weights, the points and all draws")] = 0
     data: str = "two_modes"
     data_settings: dict[str, Any] = field(default_factory=dict)
     array: Any = None
@@ -58,12 +56,12 @@ class ToyConfig:
     def dataset(self) -> Toy:
         """The data set. Raises InputError for an unknown name, a wrong setting or unusable points."""
         if self.data == DRAWN:
-            return points([] if self.array is None else self.array, seed=self.seed)
+            return DrawnPoints([] if self.array is None else self.array, seed=self.seed)
         entry = TOYS[self.data]
         return entry.fn(seed=self.seed, **entry.settings(self.data_settings))
 
     def train_config(self, source: Source) -> TrainConfig:
-        """The core's recipe for it. Raises InputError."""
+        """The same as a TrainConfig. Raises InputError."""
         return TrainConfig(
             steps=self.steps,
             batch_size=self.batch_size,
@@ -85,7 +83,7 @@ class ToyConfig:
 
 
 class ToyState:
-    """A training that can be paused, stepped and rewound: the same config always makes the same start.
+    """A training that can be paused, stepped and rewound; the same config always gives the same training.
 
     data, exact (a Model without a network), source, model (trained in place), done steps and `history`, one
     (step, mse, nll) a step. Raises InputError if the config is wrong.
@@ -97,11 +95,11 @@ class ToyState:
         self.config, self.data = config, config.dataset()
         self.source = SOURCES[config.source] or self.data.source
         self.exact = self.data.exact(self.source)
-        self.kept: dict[Any, Any] = {}  # what others have measured of its data
+        self.kept: dict[Any, Any] = {}  # cached measurements of the data
         self.rewind()
 
     def rewind(self) -> None:
-        """Back to step 0, with the same weights and the same draws to come."""
+        """Return to step 0, with the same initial weights and draws."""
         cfg = self.config
         self.model = mlp.build(cfg.seed, width=cfg.width, depth=cfg.depth)
         self.history: list[tuple[int, float, float]] = []
@@ -123,16 +121,16 @@ class ToyState:
         return at
 
     def __iter__(self) -> Iterator[TrainStep]:
-        """All steps that are left."""
+        """All remaining steps."""
         while (at := self.step()) is not None:
             yield at
 
     def starts(self, count: int, first: int = 0) -> Tensor:
-        """(count, 2) points of the source, the same ones every time."""
+        """(count, 2) points of the source, the same in every call."""
         return self.source.draw(list(range(first, first + count)), (1, 1, 2)).view(-1, 2)
 
     def truth(self, count: int, first: int = 0) -> Tensor:
-        """(count, 2) points of the data set that were not trained on (of a drawn set: picked once more)."""
+        """(count, 2) points of the data set that were not trained on (of a drawn set: drawn again)."""
         return self.data.batch(VALIDATION.first(count, skip=first)).images.view(-1, 2)
 
     def times(self, count: int) -> Tensor:

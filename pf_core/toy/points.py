@@ -22,35 +22,35 @@ TOO_CLOSE = 1e-150  # apart: what cannot be scaled up in numbers of 64 bits
 
 def check_points(array) -> Tensor:
     """(M, 2) float32. Raises InputError unless there are 2 to MAX_POINTS points, finite, in range, not all the same."""
-    found = _checked(array).float()
-    if (found == found[0]).all():
+    points = _checked(array).float()
+    if (points == points[0]).all():
         raise InputError("The points differ by less than 32 bits can tell apart: move them to 0 and scale them.")
-    return found
+    return points
 
 
 def _checked(array) -> Tensor:
     """As check_points, in float64."""
     try:
-        found = torch.as_tensor(np.asarray(array, dtype=np.float64))
+        points = torch.as_tensor(np.asarray(array, dtype=np.float64))
     except (TypeError, ValueError):
         raise InputError("The points must be rows of two numbers, x and y.") from None
-    if found.numel() == 0:
+    if points.numel() == 0:
         raise InputError("There is no point: draw or give at least two.")
-    if found.ndim != 2 or found.shape[1] != 2:
-        raise InputError(f"A point has two numbers, x and y: give an array of (M, 2), not {tuple(found.shape)}.")
-    if len(found) == 1:
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise InputError(f"A point has two numbers, x and y: give an array of (M, 2), not {tuple(points.shape)}.")
+    if len(points) == 1:
         raise InputError("There is only one point: draw or give at least two.")
-    if len(found) > MAX_POINTS:
-        raise InputError(_too_many(len(found)))
-    if not found.isfinite().all():
+    if len(points) > MAX_POINTS:
+        raise InputError(_too_many(len(points)))
+    if not points.isfinite().all():
         raise InputError("A coordinate is NaN or infinite: every one must be a finite number.")
-    if found.abs().max() > MAX_COORDINATE:
+    if points.abs().max() > MAX_COORDINATE:
         raise InputError(f"Coordinates must lie between -{MAX_COORDINATE:g} and {MAX_COORDINATE:g}.")
-    if (found == found[0]).all():
+    if (points == points[0]).all():
         raise InputError("All points are the same: draw or give at least two different ones.")
-    if (found.amax(0) - found.amin(0)).max() < TOO_CLOSE:
+    if (points.amax(0) - points.amin(0)).max() < TOO_CLOSE:
         raise InputError("The points differ by less than numbers can be scaled up: give larger ones.")
-    return found
+    return points
 
 
 def _too_many(count: int) -> str:

@@ -1,4 +1,4 @@
-"""What runs take of the disk: counted, capped, cleared away and packed for download."""
+"""Disk space of runs: counting, pruning, deleting, packing for download."""
 
 import os
 import shutil
@@ -10,13 +10,13 @@ from pathlib import Path
 from pf_core.errors import InputError
 from pf_core.training.run_dir import RunFolder
 
-KEPT_SAMPLES, KEPT_NETWORKS = 2, 1  # of each run, whatever the cap says
+KEPT_SAMPLES, KEPT_NETWORKS = 2, 1  # of each run, never pruned
 NOT_PACKED = ("lock", "reserve")
 
 
 def usage(folder: Path) -> int:
-    """Bytes of everything in a folder; links are not followed, a file of two names counts once, and what vanishes
-    meanwhile counts as nothing."""
+    """Bytes of everything in a folder; links are not followed, a file with two names counts once, and a file deleted
+    meanwhile counts as 0."""
     return _usage(folder, set())
 
 
@@ -38,17 +38,17 @@ def _usage(folder: Path, counted: set[tuple[int, int]]) -> int:
 
 
 def free(folder: Path) -> int:
-    """Bytes that the disk of a folder has left."""
+    """Free bytes on the disk of a folder."""
     return shutil.disk_usage(next(p for p in (folder, *folder.absolute().parents) if p.exists())).free
 
 
 def prune(folders: list[RunFolder], over: int) -> int:
-    """Free at least `over` bytes if old samples and kept networks have so many; the bytes freed.
+    """Delete old samples and kept networks, the oldest first, until `over` bytes are freed; returns the bytes freed.
 
-    The oldest go first. Never touched: states, the newest network, metrics, the first and last samples of a run.
+    Never deleted: states, the newest network, metrics, the first and last samples of a run.
     """
     freed = 0
-    for size, group in _expendable(folders):
+    for size, group in _prunable(folders):
         if freed >= over:
             break
         for path in group:
@@ -57,18 +57,18 @@ def prune(folders: list[RunFolder], over: int) -> int:
     return freed
 
 
-def _expendable(folders: list[RunFolder]) -> list[tuple[int, list[Path]]]:
+def _prunable(folders: list[RunFolder]) -> list[tuple[int, list[Path]]]:
     """(bytes, files that belong together), oldest first."""
-    found = []
+    groups = []
     for folder in folders:
         samples: dict[str, list[Path]] = {}
         for path in folder.path.glob("samples/*"):
             samples.setdefault(path.name[:7], []).append(path)
         middle = sorted(samples)[1 : -(KEPT_SAMPLES - 1)]
         networks = sorted(folder.path.glob("checkpoints/*.safetensors"))[:-KEPT_NETWORKS]
-        found += [samples[step] for step in middle] + [[path] for path in networks]
+        groups += [samples[step] for step in middle] + [[path] for path in networks]
     dated = []
-    for group in found:
+    for group in groups:
         with suppress(OSError):
             stats = [path.stat() for path in group]
             dated.append((min(s.st_mtime for s in stats), sum(s.st_size for s in stats), group))
@@ -76,7 +76,7 @@ def _expendable(folders: list[RunFolder]) -> list[tuple[int, list[Path]]]:
 
 
 def remove(folder: Path) -> None:
-    """Delete a run's folder: renamed first, so that no half-deleted run is ever listed. Raises InputError."""
+    """Delete a run's folder, renamed first so that no half-deleted run is listed. Raises InputError."""
     trash = folder.with_name(f".deleted-{folder.name}-{os.getpid()}")
     try:
         folder.rename(trash)
@@ -86,13 +86,13 @@ def remove(folder: Path) -> None:
 
 
 def clear_trash(root: Path) -> None:
-    """What a deletion that was killed has left."""
-    for left in root.glob(".deleted-*"):
-        shutil.rmtree(left, ignore_errors=True)
+    """Delete what killed deletions have left."""
+    for folder in root.glob(".deleted-*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Sink:
-    """A file that only collects what is written to it."""
+    """A file that collects what is written to it."""
 
     def __init__(self):
         self.parts: list[bytes] = []
@@ -110,7 +110,7 @@ class _Sink:
 
 
 def packed(folder: RunFolder) -> Iterator[bytes]:
-    """The run's files as a zip, in pieces of about a megabyte: nothing is written to the disk, however large it is."""
+    """The run's files as a zip, in pieces of about a megabyte; nothing is written to the disk."""
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(folder.path.rglob("*")):
@@ -118,8 +118,11 @@ def packed(folder: RunFolder) -> Iterator[bytes]:
             hidden = any(part.startswith(".") for part in inside.parts)
             if hidden or path.is_symlink() or not path.is_file() or str(inside) in NOT_PACKED:
                 continue
-            with open(path, "rb") as f, archive.open(f"{folder.name}/{inside.as_posix()}", "w", force_zip64=True) as to:
+            with (
+                open(path, "rb") as f,
+                archive.open(f"{folder.name}/{inside.as_posix()}", "w", force_zip64=True) as target,
+            ):
                 while piece := f.read(2**20):
-                    to.write(piece)
+                    target.write(piece)
                     yield sink.take()
     yield sink.take()

@@ -1,4 +1,4 @@
-"""What a training will cost, found out by taking a few of its steps."""
+"""The cost of a training, measured on a few of its steps."""
 
 import sys
 import time
@@ -16,14 +16,14 @@ from pf_core.training.runner import prepare
 from pf_core.training.validation import SHEET, SHEET_NFE, STRIP, STRIP_NFE
 
 SECONDS, FEWEST, MOST = 3.0, 2, 30  # how long to measure, and with how many steps
-COMPASS_LOOKS = 2 * 3 * 7 * 160  # two sets of weights, three times, seven looks each at so many images
+COMPASS_FORWARDS = 2 * 3 * 7 * 160  # two sets of weights, three times, seven forwards each, 160 images
 HELD_OUT_IMAGES, STEP_COST = 64, 3  # a training step costs about three forward passes
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """parameters, trainable: counts; memory: bytes that the trainer held at most, a GPU's included; first: seconds of
-    the first step, in which things are compiled; images_per_second: median of `steps` measured ones; seconds: of the
+    """parameters, trainable: counts; memory: peak bytes of the trainer, a GPU's included; first: seconds of the
+    first step, which compiles; images_per_second: median of `steps` measured ones; seconds: of the
     whole training, its validations and samples included."""
 
     parameters: int
@@ -39,7 +39,7 @@ class Estimate:
 
 
 def measure(recipe: TrainRecipe, intervals: Intervals) -> Estimate:
-    """Take a few steps, whose result is thrown away. Raises InputError for a recipe that does not fit together."""
+    """Take a few steps and discard the result. Raises InputError for a recipe whose values do not fit together."""
     data, model = prepare(recipe)
     took, before, begin = [], time.perf_counter(), None
     for at in train(model, data, recipe.config):
@@ -63,24 +63,24 @@ def expected(recipe: TrainRecipe, intervals: Intervals, images_per_second: float
     def times(every: int) -> int:
         return -(-steps // every) if every else 0
 
-    looks = times(intervals.validate) * len(SEGMENTS) * HELD_OUT_IMAGES
-    looks += times(intervals.compass) * COMPASS_LOOKS
-    looks += times(intervals.samples) * (SHEET * SHEET_NFE + STRIP * STRIP_NFE)
-    return (steps * recipe.config.batch_size + looks / STEP_COST) / images_per_second
+    forwards = times(intervals.validate) * len(SEGMENTS) * HELD_OUT_IMAGES
+    forwards += times(intervals.compass) * COMPASS_FORWARDS
+    forwards += times(intervals.samples) * (SHEET * SHEET_NFE + STRIP * STRIP_NFE)
+    return (steps * recipe.config.batch_size + forwards / STEP_COST) / images_per_second
 
 
 def _high_water() -> int | None:
-    """Bytes, as Linux counts them for this program alone; what getrusage says begins with those of whoever started it,
-    which may be a large server."""
+    """Peak resident bytes as Linux counts them for this process; None elsewhere. getrusage would start from the peak of
+    the process that started this one, which may be a large server."""
     try:
-        said = (process.PROC / "self" / "status").read_text()
-        return int(said.partition("VmHWM:")[2].split()[0]) * 1024
+        content = (process.PROC / "self" / "status").read_text()
+        return int(content.partition("VmHWM:")[2].split()[0]) * 1024
     except (OSError, IndexError, ValueError):
         return None
 
 
 def peak_memory() -> int:
-    """Bytes that this process has held at most: resident on a CPU, plus what it took of a GPU."""
+    """Peak bytes of this process: resident memory plus memory allocated on a GPU."""
     if (held := _high_water()) is not None:
         return held + (torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)
     try:

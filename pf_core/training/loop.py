@@ -1,7 +1,7 @@
 """Training as a generator: the caller logs, draws, saves and stops.
 
 Every step's images, times, noise and dropped labels are drawn from (seed, step) alone, so that a run resumed from a
-saved state goes on exactly as one that never stopped, and the number of processes does not change what is learnt from.
+saved state continues exactly like one that never stopped, and the number of processes does not change the data.
 """
 
 import copy
@@ -31,12 +31,12 @@ SEGMENTS = [(2 * k + 1) / 16 for k in range(8)]  # SD3's validation times
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. Defaults are those that served the demo networks best (docs/RECIPE.md), not the paper's."""
+    """How to train. The defaults worked best for the demo networks (docs/RECIPE.md); they are not the paper's."""
 
     steps: Annotated[int, Knob(1, 100_000_000, "optimizer steps")] = 2000
     batch_size: Annotated[int, Knob(1, 65536, "images a step, over all processes")] = 64
     lam: Annotated[float, Knob(0.0, 10.0, "weight of the Gaussian NLL")] = flow.LAMBDA
-    stop_gradient: Annotated[bool, Knob(help="keep the NLL's direct gradient out of the velocity")] = True
+    stop_gradient: Annotated[bool, Knob(help="keep the gradient of the NLL away from the velocity")] = True
     optimizer: Annotated[
         str, Knob(choices=("muon", "adamw"), help="muon: Muon for the blocks' matrices, AdamW for the rest")
     ] = "muon"
@@ -44,11 +44,11 @@ class TrainConfig:
     muon_lr: Annotated[float, Knob(0.0, 1.0, "Muon's learning rate")] = 4.5e-3
     weight_decay: Annotated[float, Knob(0.0, 1.0)] = 0.0
     warmup: Annotated[int, Knob(0, 1_000_000, "steps of linear warm-up")] = 100
-    decay: Annotated[float, Knob(0.0, 1.0, "share of the run, at its end, over which the rate falls to 0")] = 0.5
-    clip: Annotated[float, Knob(0.0, 1000.0, "gradient norm limit; 0: none")] = 1.0
+    decay: Annotated[float, Knob(0.0, 1.0, "last share of the run, in which the learning rate falls to 0")] = 0.5
+    clip: Annotated[float, Knob(0.0, 1000.0, "largest gradient norm; 0: no limit")] = 1.0
     ema: Annotated[float, Knob(0.0, 1.0, "decay of the averaged weights")] = 0.999
     label_dropout: Annotated[float, Knob(0.0, 1.0, "share of samples that train the null class")] = 0.1
-    accumulate: Annotated[int, Knob(1, 1024, "split a batch into so many parts")] = 1
+    accumulate: Annotated[int, Knob(1, 1024, "number of parts a batch is split into")] = 1
     precision: Annotated[str, Knob(choices=("fp32", "bf16"))] = "fp32"
     compile: Annotated[bool, Knob(help="torch.compile the network")] = False
     seed: Annotated[int, Knob(0, 2**31 - 1)] = 0
@@ -99,7 +99,7 @@ def generator(*key: int) -> Generator:
 
 
 def draw(data, cfg: TrainConfig, conditioner: ClassLabels, grid: PatchGrid, step: int) -> Batch:
-    """Everything random of a step (0-based), from (cfg.seed, step) and the data set's own seed alone."""
+    """All random draws of a step (0-based), which depend on (cfg.seed, step) and the data set's seed alone."""
     rng = generator(cfg.seed, step)
     first = step * cfg.batch_size
     sample = data.batch(range(first, first + cfg.batch_size))
@@ -110,7 +110,7 @@ def draw(data, cfg: TrainConfig, conditioner: ClassLabels, grid: PatchGrid, step
 
 
 class Trainer:
-    """The moving parts of a run: network, its EMA copy, optimizers, step count; their state saves and loads."""
+    """Network, its EMA copy, optimizers and step count, with their state to save and load."""
 
     def __init__(self, model: nn.Module, cfg: TrainConfig, accelerator: Accelerator | None = None):
         self.cfg, self.step, self.grid = cfg, 0, model.grid
@@ -121,11 +121,11 @@ class Trainer:
             raise InputError(f"batch_size {cfg.batch_size} cannot be split evenly into {parts}.")
         self.model = model.to(self.accelerator.device)
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
-        # listed once, and the optimizers used bare (without a scaler accelerate adds nothing but look-ups): for a small
-        # network such things cost more than its arithmetic
+        # listed once, and the optimizers used without accelerate's wrapper, which adds only look-ups here: for a small
+        # network these cost more than its arithmetic
         self._parameters, self._averaged = list(self.model.parameters()), list(self.ema.parameters())
         self.optimizers = _optimizers(self.model, cfg)
-        if cfg.compile:  # part by part: one compilation serves all blocks, and the state dict keeps its names
+        if cfg.compile:  # part by part: the blocks share one compilation, and the state dict keeps its names
             for part in (self.model.t_embedder, *self.model.blocks, self.model.final_layer):
                 part.compile()
         self._forward = self.accelerator.prepare(self.model)
@@ -150,12 +150,12 @@ class Trainer:
         return TrainStep(self.step, losses, norm, rate, self)
 
     def _parts(self, batch: Batch) -> list[Batch]:
-        """This process's slice of the global batch, cut for accumulation, on its device."""
+        """This process's share of the global batch, split for accumulation, on its device."""
         acc = self.accelerator
-        mine = batch.map(lambda v: v[acc.process_index :: acc.num_processes])
-        size = len(mine.y) // self.cfg.accumulate
-        starts = range(0, len(mine.y), size)
-        return [mine.map(lambda v, i=i: v[i : i + size].to(acc.device)) for i in starts]
+        own = batch.map(lambda v: v[acc.process_index :: acc.num_processes])
+        size = len(own.y) // self.cfg.accumulate
+        starts = range(0, len(own.y), size)
+        return [own.map(lambda v, i=i: v[i : i + size].to(acc.device)) for i in starts]
 
     def _backward(self, b: Batch) -> flow.Losses:
         with torch.autocast(b.x0.device.type, torch.bfloat16, enabled=self.cfg.precision == "bf16"):
@@ -165,7 +165,7 @@ class Trainer:
         return flow.Losses(losses.total.detach(), losses.mse, losses.nll)
 
     def _predict(self, x: Tensor, t: PatchTime, y: Tensor) -> Prediction:
-        """One forward pass. Raises InputError if the network cannot be compiled, which the first pass tries."""
+        """One forward pass. The first one compiles the network; raises InputError if that fails."""
         if not self.cfg.compile or self.step:
             return self._forward(x, t, y)
         try:
@@ -174,14 +174,15 @@ class Trainer:
             if not type(e).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
             reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
-            raise InputError(f"--compile failed, leave it out: {reason}") from e
+            raise InputError(f"Compiling the network failed: leave --compile out. ({reason})") from e
 
     def _average(self) -> None:
         with torch.no_grad():
             torch._foreach_lerp_(self._averaged, self._parameters, 1 - self.cfg.ema)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on: step, weights, EMA weights, optimizer states (nested dicts of tensors)."""
+        """Everything the next step depends on: step, weights, EMA weights, optimizer states (nested dicts of
+        tensors)."""
         return {
             "step": self.step,
             "model": self.model.state_dict(),
@@ -198,7 +199,7 @@ class Trainer:
 
 
 def check_compiler(cfg: TrainConfig) -> None:
-    """Raises InputError if a network is to be compiled on a CPU and there is no C++ compiler that compiles anything."""
+    """Raises InputError if a network is to be compiled on a CPU and there is no working C++ compiler."""
     name = cpu_compiler()
     if not cfg.compile or (torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "true"):
         return
@@ -213,17 +214,17 @@ def check_compiler(cfg: TrainConfig) -> None:
         reason = "" if not done.returncode else (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
     if reason:
         raise InputError(
-            f"--compile needs a C++ compiler, and {name} fails ({reason}): mend it or leave --compile out."
+            f"--compile needs a C++ compiler, and {name} fails ({reason}): repair it or leave --compile out."
         )
 
 
 def cpu_compiler() -> str | None:
-    """Path of the C++ compiler that `compile` needs on a CPU, if there is one."""
+    """Path of the C++ compiler that `compile` needs on a CPU; None if there is none."""
     return shutil.which(os.environ.get("CXX", "g++"))
 
 
 def _optimizers(model: nn.Module, cfg: TrainConfig) -> list[torch.optim.Optimizer]:
-    """AdamW for all, or Muon for matrices inside the blocks and AdamW for the rest."""
+    """AdamW for everything, or Muon for the blocks' matrices and AdamW for the rest."""
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     inner = [p for n, p in named if cfg.optimizer == "muon" and n.startswith("blocks.") and p.ndim == 2]
     chosen = {id(p) for p in inner}
@@ -239,7 +240,7 @@ def _optimizers(model: nn.Module, cfg: TrainConfig) -> list[torch.optim.Optimize
 def train(
     model: nn.Module, data, cfg: TrainConfig, state: dict | None = None, conditioner: ClassLabels | None = None
 ) -> Iterator[TrainStep]:
-    """Train in place, one TrainStep after each optimizer step, from `state` (Trainer.state_dict()) if given."""
+    """Train in place, from `state` (Trainer.state_dict()) if given; yields a TrainStep after each optimizer step."""
     check_compiler(cfg)
     conditioner = conditioner or ClassLabels(len(data.names), list(data.names))
     trainer = Trainer(model, cfg)
@@ -253,8 +254,8 @@ def train(
 def held_out(
     model: nn.Module, data, images: int = 64, source: flow.Source = flow.STANDARD_NORMAL
 ) -> Iterator[tuple[float, flow.Look]]:
-    """(t, the network's look) at t = 1/16, 3/16, ..., 15/16 shared by all patches, the same held-out images and noise
-    for all."""
+    """(t, evaluation at t) for t = 1/16, 3/16, ..., 15/16, shared by all patches, with the same held-out images and
+    noise at every t."""
     device = next(model.parameters()).device
     sample = data.batch(VALIDATION.first(images))
     x0 = source.draw(list(range(images)), tuple(sample.images.shape[1:])).to(device)

@@ -1,4 +1,4 @@
-"""Trainings to begin with, what they will cost here, and SiT and Patch Forcing trained as a pair."""
+"""Ready-made trainings, their cost on this machine, and SiT and Patch Forcing trained as a pair."""
 
 import json
 import os
@@ -11,19 +11,19 @@ from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.registry import parameters
 from pf_core.timesteps import TIMESTEPS
-from pf_core.training.config import SHAPE, Intervals, TrainRecipe
+from pf_core.training.config import NETWORK_SETTINGS, Intervals, TrainRecipe
 from pf_core.training.estimate import Estimate, expected
 from pf_core.training.loop import TrainConfig
 from pf_core.training.runner import check
 
 HERE = Path(__file__).resolve().parents[2]
-PATIENCE = 120.0  # seconds that a measurement may take
+PATIENCE = 120.0  # seconds, longest measurement
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A training worth starting with. seconds: what its steps were chosen to take with one thread on the machine it was
-    written on (130, 65 and 25 images a second); `fitted` chooses them for another."""
+    """A ready-made training. seconds: its duration with one thread on the machine it was written for (130, 65 and 25
+    images a second); `fitted` adapts the number of steps to another machine."""
 
     name: str
     label: str
@@ -33,7 +33,7 @@ class Plan:
     intervals: Intervals
 
     def fitted(self, images_per_second: float) -> TrainRecipe:
-        """The recipe with as many steps as fit in `seconds` at this speed."""
+        """The recipe with the number of steps that takes `seconds` at this speed."""
         once = expected(self.recipe, self.intervals, images_per_second)
         steps = max(10, round(self.recipe.config.steps * self.seconds / once))
         return replace(self.recipe, config=replace(self.recipe.config, steps=steps))
@@ -45,7 +45,8 @@ PLANS = {
         Plan(
             "two-minutes",
             "two minutes",
-            "A small network: blobs of the right colours, and difficulty that knows background from object.",
+            "A small network: it draws blobs of the right colours, and its difficulty separates background from "
+            "object.",
             120,
             TrainRecipe(
                 model="mini", config=TrainConfig(steps=400, batch_size=32, lr=6e-3, muon_lr=9e-3, ema=0.98, warmup=20)
@@ -55,7 +56,7 @@ PLANS = {
         Plan(
             "a-coffee",
             "a coffee",
-            "The demo network's size: shapes that can be told apart.",
+            "The size of the demo network: it draws shapes that can be told apart.",
             900,
             TrainRecipe(model="tiny", config=TrainConfig(steps=850, batch_size=64, ema=0.995)),
             Intervals(save=50, log=10, validate=100, samples=100),
@@ -63,7 +64,7 @@ PLANS = {
         Plan(
             "overnight",
             "overnight",
-            "A deeper and wider network, and time enough for outline and texture.",
+            "A deeper and wider network, trained long enough to draw outlines and textures.",
             8 * 3600,
             TrainRecipe(model="small", config=TrainConfig(steps=11_000, batch_size=64, ema=0.9995)),
             Intervals(save=100, log=20, validate=500, samples=500, weights=2500),
@@ -73,8 +74,8 @@ PLANS = {
 
 
 def pair(recipe: TrainRecipe) -> tuple[TrainRecipe, TrainRecipe]:
-    """(SiT, Patch Forcing) on the same seed, data and compute: one t a sample and no difficulty head, against the
-    recipe's own timesteps (LTG if it has one t a sample itself)."""
+    """(SiT, Patch Forcing) with the same seed, data and compute: SiT has one t a sample and no difficulty head, Patch
+    Forcing the recipe's own timestep sampler (LTG if that draws one t a sample)."""
     sit = replace(recipe.config, timesteps="uniform", timestep_settings={})
     timesteps = {} if recipe.config.timesteps not in ("uniform", "logit_normal") else {"timesteps": "ltg"}
     if timesteps:
@@ -84,8 +85,8 @@ def pair(recipe: TrainRecipe) -> tuple[TrainRecipe, TrainRecipe]:
 
 
 def command(recipe: TrainRecipe, out: str, intervals: Intervals | None = None) -> list[str]:
-    """The arguments of `python -m pf_core train` that train this recipe; settings at their defaults are left out.
-    Raises InputError for one that does not exist."""
+    """The arguments of `python -m pf_core train` that train this recipe, without settings at their defaults.
+    Raises InputError for an unknown setting."""
     argv = ["--dataset", recipe.dataset, "--timesteps", recipe.config.timesteps, "--model", recipe.model]
     argv += [] if recipe.difficulty else ["--no-difficulty"]
     argv += ["--init", recipe.init] if recipe.init else []
@@ -93,7 +94,7 @@ def command(recipe: TrainRecipe, out: str, intervals: Intervals | None = None) -
     for knobs, values in (
         (data.knobs.values(), data.settings(recipe.data_settings)),
         (times.knobs.values(), times.settings(recipe.config.timestep_settings)),
-        (SHAPE, recipe.model_settings),
+        (NETWORK_SETTINGS, recipe.model_settings),
         (parameters(TrainConfig).values(), vars(recipe.config)),
     ):
         for knob in knobs:
@@ -106,7 +107,7 @@ def command(recipe: TrainRecipe, out: str, intervals: Intervals | None = None) -
 
 
 def estimate(recipe: TrainRecipe, intervals: Intervals, threads: int = 1, nice: int = 0) -> Estimate:
-    """Measured on the spot, in a process like the trainer's: a few seconds. Raises InputError."""
+    """Measured now, in a process like the trainer's, in a few seconds. Raises InputError."""
     check(recipe)
     argv = [sys.executable, "-m", "pf_core", "train", *command(recipe, "runs/measured", intervals)]
     argv += ["--measure", "--threads", str(threads), "--nice", str(nice)]
@@ -119,13 +120,14 @@ def estimate(recipe: TrainRecipe, intervals: Intervals, threads: int = 1, nice: 
             capture_output=True,
             text=True,
             timeout=PATIENCE,
-            start_new_session=True,  # so that its niceness is its own: see process.be_nice
+            start_new_session=True,  # so that its niceness applies to it alone: see process.be_nice
         )
     except subprocess.TimeoutExpired:
         raise InputError(
-            f"A few steps took more than {PATIENCE:.0f} s: this network is too large for this machine, or it is busy."
+            f"A few steps took more than {PATIENCE:.0f} s: the network is too large for this machine, or the machine "
+            f"is busy."
         ) from None
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["it was killed, perhaps for want of memory"])[-1]
+        reason = (done.stderr.strip().splitlines() or ["it was killed, perhaps because memory ran out"])[-1]
         raise InputError(f"The training cannot be measured: {reason}")
     return Estimate(**json.loads(done.stdout.strip().splitlines()[-1]))

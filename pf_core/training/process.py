@@ -1,4 +1,4 @@
-"""Processes of this machine: who is who, who still lives, and how to be polite to the others."""
+"""Processes of this machine: telling them apart, whether they run, signals, priority and threads."""
 
 import ctypes
 import os
@@ -9,13 +9,13 @@ from functools import cache
 from pathlib import Path
 
 PROC = Path("/proc")
-_GONE = ("Z", "X", "x")  # a zombie has ended, whether or not somebody has waited for it
+_GONE = ("Z", "X", "x")  # a zombie has ended, whether or not its parent has waited for it
 
 
-def birth(pid: int) -> str | None:
-    """When a living process was started, as a text that no other process of this pid ever has; None if it is gone.
+def start_time_of(pid: int) -> str | None:
+    """When a running process was started, as a text; None if it has ended.
 
-    A pid alone says nothing: after a while, or a reboot, another process has it.
+    A pid is used again after some time or a reboot. The pid and the start time together identify a process.
     """
     if (PROC / "self" / "stat").exists():
         try:
@@ -37,25 +37,26 @@ def _boot() -> str:
     return (PROC / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
 
 
-def alive(pid: int | None, born: str | None) -> bool:
-    """Whether the very process that had this pid and birth still runs."""
-    return bool(pid) and born is not None and birth(pid) == born
+def alive(pid: int | None, start_time: str | None) -> bool:
+    """Whether the process with this pid and this start time still runs."""
+    return bool(pid) and start_time is not None and start_time_of(pid) == start_time
 
 
-def send(pid: int | None, born: str | None, number: signal.Signals) -> bool:
-    """Signal that very process and never another one that has got its pid; False if it is gone."""
+def send(pid: int | None, start_time: str | None, number: signal.Signals) -> bool:
+    """Signal the process with this pid and this start time, never a later one with the same pid; False if it has
+    ended."""
     if not pid:
         return False
     try:
-        handle = os.pidfd_open(pid)  # from here on the handle means this process, even if it ends
+        handle = os.pidfd_open(pid)  # the handle refers to this process even after it ends
     except (AttributeError, OSError):
-        if alive(pid, born):
+        if alive(pid, start_time):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
                 return True
         return False
     try:
-        if not alive(pid, born):
+        if not alive(pid, start_time):
             return False
         signal.pidfd_send_signal(handle, number)
         return True
@@ -66,9 +67,9 @@ def send(pid: int | None, born: str | None, number: signal.Signals) -> bool:
 
 
 def be_nice(niceness: int) -> None:
-    """Lower this process's priority. Linux groups processes by session, and then niceness counts within a session
-    only: a trainer in a session of its own has that made nice as well. A session that others live in, such as the
-    terminal's, is left as it is: it could never be made less nice again."""
+    """Lower this process's priority. With autogroup, Linux applies niceness within a session only, so a trainer that
+    leads its own session lowers the session's priority too. A shared session, such as a terminal's, is left alone,
+    because its priority could not be raised again."""
     if not hasattr(os, "nice"):  # Windows
         return
     os.nice(niceness)
@@ -83,21 +84,22 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # glibc's mallopt(3)
 def keep_memory(keep: bool = True) -> None:
     """Have this process keep the memory that it frees (glibc only; elsewhere nothing happens).
 
-    Otherwise glibc gives every large tensor back at once and the kernel blanks it again for the next. For a process
-    whose peak comes back every step, as a trainer's does. `keep` False: as glibc does by itself.
+    By default glibc returns every large tensor's memory at once, and the kernel zeroes it again for the next tensor.
+    Worth it for a process that needs its peak memory again every step, such as a trainer. `keep` False: glibc's
+    default.
     """
     if sys.platform != "linux":
         return
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_MAX, 0 if keep else 65536)
-        libc.mallopt(_MMAP_THRESHOLD, 2**25)  # where glibc's own, which grows, ends
+        libc.mallopt(_MMAP_THRESHOLD, 2**25)  # the maximum of glibc's own dynamic threshold
         libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1 if keep else 2**26)
 
 
 def cpu_threads(most: int | None = None) -> int:
-    """How many threads this process should compute with: $OMP_NUM_THREADS, or else as many as it has processors (those
-    that its affinity allows), and then at most `most`."""
+    """How many threads this process should compute with: $OMP_NUM_THREADS if set, else the number of processors that
+    its affinity allows, at most `most`."""
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if asked.isascii() and asked.isdigit() and 1 <= int(asked) <= 1024:
         return int(asked)

@@ -1,4 +1,4 @@
-"""Jobs: starts, queues, pauses, stops and deletes the trainings under one folder."""
+"""Jobs: starts, queues, pauses, stops and deletes trainings, one folder each."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ from pf_core.models import parameter_count
 from pf_core.registry import parameters
 from pf_core.training import disk, process
 from pf_core.training.config import Intervals, TrainRecipe
-from pf_core.training.run_dir import RunFolder
+from pf_core.training.run_dir import RunFolder, to_file
 from pf_core.training.runner import check, checked_device
 from pf_core.training.state import load_state, save_state
 from pf_core.training.status import (
@@ -32,24 +32,24 @@ from pf_core.training.status import (
     RUNNING,
     UNREADABLE,
     Info,
-    look,
-    look_anyway,
+    read_info,
     read_job,
     trainer,
     trains,
+    try_read_info,
 )
-from pf_core.training.store import SETTINGS, RunStore, Settings, checked_name
+from pf_core.training.store import SETTINGS, RunCatalog, Settings, checked_name
 
 HERE = Path(__file__).resolve().parents[2]
-TICK, DISK_TICK = 0.5, 10.0  # seconds between two looks at the queue, and at the disk
-MIN_FREE = 200 * 2**20  # bytes that a new training must leave on the disk
+TICK, DISK_TICK = 0.5, 10.0  # seconds between two checks of the queue, and of the disk
+MIN_FREE = 200 * 2**20  # bytes of free disk that a new training needs
 MAX_RUNS = 500
-RESERVED = ("data",)  # people's own pictures lie there
+RESERVED = ("data",)  # the folder of own pictures
 log = logging.getLogger("patch_forcing.jobs")
 
 
-class Jobs(RunStore):
-    """The trainings under `root`. See the package for how it is meant to be used."""
+class Jobs(RunCatalog):
+    """The trainings under `root`. The package's docstring shows how to use it."""
 
     def __init__(self, root: Path | None = None, watch: bool = False):
         super().__init__(root)
@@ -62,7 +62,7 @@ class Jobs(RunStore):
             threading.Thread(target=self._watch, name="jobs", daemon=True).start()
 
     def close(self) -> None:
-        """Stop watching the queue. Trainers go on."""
+        """Stop watching the queue. Running trainers continue."""
         self._closed.set()
 
     # settings
@@ -76,7 +76,7 @@ class Jobs(RunStore):
         self.tick()
         return new
 
-    # beginning
+    # creating
 
     def create(
         self,
@@ -88,7 +88,7 @@ class Jobs(RunStore):
         start: bool = True,
         device: str = "auto",
     ) -> Info:
-        """A new run, and (with `start`) its place in the queue. Raises InputError, leaving nothing behind.
+        """Create a run and, with `start`, queue it. Raises InputError and then creates nothing.
 
         device: auto, cpu or cuda, as `train --device`.
         """
@@ -101,7 +101,7 @@ class Jobs(RunStore):
         return self.resume(name) if start else self.get(name)
 
     def check(self, recipe: TrainRecipe) -> None:
-        """Raises InputError for a recipe that does not fit together or is larger than the settings allow."""
+        """Raises InputError for a recipe whose values do not fit together or exceed the settings' limits."""
         settings, config = self.settings, recipe.config
         for what, asked, most in (
             ("steps", config.steps, settings.max_steps),
@@ -115,7 +115,7 @@ class Jobs(RunStore):
             raise InputError(f"This network has {millions:,.1f} million parameters; {most}.")
 
     def free_name(self, wish: str) -> str:
-        """`wish` made into a name that no run has yet: first, first-2, first-3, ..."""
+        """`wish` as a valid name that no run has yet: first, first-2, first-3, ..."""
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", wish).strip("-._")[:56] or "run"
         taken = {p.name for p in self.root.glob("*")} if self.root.is_dir() else set()
         return next(n for k in range(1, MAX_RUNS * 10) if (n := stem if k == 1 else f"{stem}-{k}") not in taken)
@@ -129,10 +129,10 @@ class Jobs(RunStore):
         intervals: Intervals | None = None,
         start: bool = True,
     ) -> Info:
-        """A run that begins where another one stands, with other settings, and says so.
+        """A new run that starts from another run, which it records as its parent.
 
-        step None: with the whole saved state, it goes on at that step (same network and optimizer). A step: from the
-        averaged weights kept at that step, as a training of its own from step 0. Raises InputError.
+        step None: continues from the whole saved state, with the same network and optimizer. A step: starts at step 0
+        from the averaged weights kept at that step. Raises InputError.
         """
         source = self.folder(name)
         if step is None:
@@ -159,72 +159,72 @@ class Jobs(RunStore):
                 raise
         return self.resume(new) if start else self.get(new)
 
-    # orders
+    # commands
 
     def resume(self, name: str) -> Info:
-        """Put a run in the queue: it starts, or goes on from its last saved step, at once or when it is its turn."""
+        """Queue a run: it starts, or resumes from its last saved step, as soon as its turn comes."""
         folder = self.folder(name)
         with self._locked():
-            info = look(folder)
+            info = read_info(folder)
             if info.state == FINISHED:
-                raise InputError(f"{name} has finished its {info.steps:,} steps: fork it to train on.")
+                raise InputError(f"{name} has finished its {info.steps:,} steps: fork it to train longer.")
             if info.state not in RESUMABLE:
-                raise InputError(f"{name} is {info.state} already.")
+                raise InputError(f"{name} is already {info.state}.")
             self._over_cap()
             self._write(folder, queued=self._ticket())
         self.tick()
         return self.get(name)
 
     def pause(self, name: str) -> Info:
-        """Save, and wait in memory after the next step; the turn passes to the next in the queue."""
-        return self._order(name, "pause", (RUNNING,))
+        """After the next step, save and wait in memory; the next run in the queue may start."""
+        return self._command(name, "pause", (RUNNING,))
 
     def save_now(self, name: str) -> Info:
-        """Save the state after the next step, and keep the network as it then is (see `network`)."""
-        return self._order(name, "save", (RUNNING, PAUSED))
+        """After the next step, save the state and keep the network (see `network`)."""
+        return self._command(name, "save", (RUNNING, PAUSED))
 
     def sample_now(self, name: str) -> Info:
-        """Draw samples after the next step."""
-        return self._order(name, "sample", (RUNNING, PAUSED))
+        """After the next step, draw samples."""
+        return self._command(name, "sample", (RUNNING, PAUSED))
 
     def stop(self, name: str) -> Info:
-        """Save after the next step, then end. A run in the queue leaves it."""
+        """After the next step, save and end. A queued run leaves the queue."""
         return self._end(name, "soft", signal.SIGTERM)
 
     def force_stop(self, name: str) -> Info:
-        """End at once; what came after the last save is lost, and done again by resume."""
+        """Kill the trainer; steps after the last save are lost, and repeated by resume."""
         return self._end(name, "forced", signal.SIGKILL)
 
-    def _order(self, name: str, what: str, states: tuple[str, ...]) -> Info:
+    def _command(self, name: str, command: str, states: tuple[str, ...]) -> Info:
         folder = self.folder(name)
         with self._locked():
-            info = look(folder)
+            info = read_info(folder)
             if info.state not in states:
-                raise InputError(f"{name} is {info.state}: only a run that is {' or '.join(states)} can do that.")
-            folder.order(what)
+                raise InputError(f"{name} is {info.state}: this needs a run that is {' or '.join(states)}.")
+            folder.send_command(command)
         return self.get(name)
 
-    def _end(self, name: str, how: str, number: signal.Signals) -> Info:
+    def _end(self, name: str, stop: str, number: signal.Signals) -> Info:
         folder = self.folder(name)
         with self._locked():
-            living = trainer(folder)
-            state = look_anyway(folder).state
+            process_id = trainer(folder)
+            state = try_read_info(folder).state
             if state in ENDED:
-                raise InputError(f"{name} is not running: there is nothing to stop.")
+                raise InputError(f"{name} is not running.")
             if state != UNREADABLE:
-                self._write(folder, queued=None, **({"stop": how, "stopped": living[1]} if living else {}))
-            if living:
-                process.send(*living, number)
-        if how == "forced" and living:
-            _gone(*living)
+                self._write(folder, queued=None, **({"stop": stop, "stopped": process_id[1]} if process_id else {}))
+            if process_id:
+                process.send(*process_id, number)
+        if stop == "forced" and process_id:
+            _wait_for_end(*process_id)
         self.tick()
         return self.get(name)
 
     def delete(self, name: str) -> None:
-        """Raises InputError for a run that is not at rest."""
+        """Raises InputError for a run that is queued or running."""
         folder = self.folder(name)
         with self._locked():
-            info = look_anyway(folder)
+            info = try_read_info(folder)
             if info.state not in (*ENDED, UNREADABLE) or (info.state == UNREADABLE and trains(folder)):
                 raise InputError(f"{name} is {info.state}: stop it first.")
             disk.remove(folder.path)
@@ -232,33 +232,33 @@ class Jobs(RunStore):
     # the queue
 
     def tick(self) -> None:
-        """Start whatever has its turn, keep the disk's cap, and see to children that have ended."""
+        """Start the runs whose turn it is, and collect ended child processes."""
         if not self.root.is_dir():
             return
         self._children = [child for child in self._children if child.poll() is None]
         if not self.queue():
             return
         with self._locked():
-            states = [look_anyway(RunFolder(self.root / name)).state for name in self.names()]
+            states = [try_read_info(RunFolder(self.root / name)).state for name in self.names()]
             free = self.settings.parallel - sum(state in BUSY for state in states)
             for name in self.queue()[: max(0, free)]:
                 self._launch(RunFolder(self.root / name))
 
     def _ticket(self) -> float:
-        """The time, but after that of all who wait already, whatever has happened to the clock."""
+        """The time now, or just after the last ticket in the queue if the clock was set back."""
         waiting = [read_job(RunFolder(self.root / name)).queued for name in self.queue()]
         return max([time.time(), *(at + 1e-3 for at in waiting)])
 
     def _launch(self, folder: RunFolder) -> None:
         if trainer(folder):
-            if (status := folder.status()) and status.state == PAUSED:  # it waits in memory
+            if (status := folder.status()) and status.state == PAUSED:  # it waits in memory: let it continue
                 self._write(folder, queued=None)
                 folder.withdraw("pause")
-            return  # else it is at its end, and is started anew as soon as it is gone
+            return  # else it is ending: it is started again when it has ended
         settings = self.settings
         argv = [sys.executable, "-m", "pf_core", "train", "--resume", "--out", str(folder.path.absolute())]
         argv += ["--threads", str(settings.threads), "--nice", str(settings.nice)]
-        before = (status.birth or "") if (status := folder.status()) else ""
+        before = (status.start_time or "") if (status := folder.status()) else ""
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(settings.threads))
         try:
             with open(folder.log, "ab") as out:
@@ -268,23 +268,23 @@ class Jobs(RunStore):
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # it outlives this server
+                    start_new_session=True,  # it continues when this server ends
                     env={**os.environ, **threads, "OMP_WAIT_POLICY": "PASSIVE"},
                 )
         except OSError as e:
             log.warning("cannot start %s: %s", folder.name, e)
             return
         self._children.append(child)
-        born = process.birth(child.pid)
-        self._write(folder, queued=None, launched=time.time(), pid=child.pid, birth=born, before=before)
+        start_time = process.start_time_of(child.pid)
+        self._write(folder, queued=None, launched=time.time(), pid=child.pid, start_time=start_time, before=before)
 
     def _watch(self) -> None:
-        looked = 0.0
+        last_check = 0.0
         while not self._closed.wait(TICK):
             try:
                 self.tick()
-                if time.monotonic() - looked > DISK_TICK:
-                    looked = time.monotonic()
+                if time.monotonic() - last_check > DISK_TICK:
+                    last_check = time.monotonic()
                     self.keep_cap()
             except InputError as e:
                 log.warning("jobs: %s", e)
@@ -294,8 +294,7 @@ class Jobs(RunStore):
     # the disk
 
     def keep_cap(self) -> None:
-        """Clear old samples and kept networks away when all runs take more than they may; stop trainings if that is
-        not enough."""
+        """If the runs exceed `disk_gb`, delete old samples and kept networks; if that is not enough, stop trainings."""
         cap = int(self.settings.disk_gb * 1e9)
         over = disk.usage(self.root) - cap
         if over <= 0:
@@ -314,22 +313,22 @@ class Jobs(RunStore):
             used -= disk.prune([RunFolder(self.root / n) for n in self.names()], int(used - settings.disk_gb * 1e9))
         if used > settings.disk_gb * 1e9:
             raise InputError(
-                f"The runs take {used / 1e9:.2f} GB, more than the {settings.disk_gb:g} GB allowed: delete some."
+                f"The runs take {used / 1e9:.2f} GB, and {settings.disk_gb:g} GB are allowed: delete some runs."
             )
         if disk.free(self.root) < MIN_FREE:
-            raise InputError(f"The disk has less than {MIN_FREE >> 20} MB left: delete some runs first.")
+            raise InputError(f"The disk has less than {MIN_FREE >> 20} MB free: delete some runs first.")
 
     def _room(self, name: str) -> None:
         """Raises InputError unless a run of this name can be made."""
         folder = self.root / checked_name(name)
         if name in RESERVED or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
-            raise InputError(f"There is a run {name} already: choose another name.")
+            raise InputError(f"There is already a run {name}: choose another name.")
         if len(self.names()) >= MAX_RUNS:
-            raise InputError(f"There are {MAX_RUNS} runs already: delete some first.")
+            raise InputError(f"There are already {MAX_RUNS} runs: delete some first.")
         self.root.mkdir(parents=True, exist_ok=True)
         self._over_cap()
 
-    # job.json is written under one lock, whatever process does it
+    # every process writes job.json under the same lock
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -337,20 +336,20 @@ class Jobs(RunStore):
             yield
 
     def _write(self, folder: RunFolder, **changes: Any) -> None:
-        files.write_json(folder.path / "job.json", asdict(replace(read_job(folder), **changes)))
+        files.write_json(folder.path / "job.json", to_file(replace(read_job(folder), **changes)))
 
 
-def _gone(pid: int, born: str, patience: float = 5.0) -> None:
-    """Wait until a killed process has gone."""
-    until = time.monotonic() + patience
-    while process.alive(pid, born) and time.monotonic() < until:
+def _wait_for_end(pid: int, start_time: str, patience: float = 5.0) -> None:
+    """Wait until a killed process has ended."""
+    deadline = time.monotonic() + patience
+    while process.alive(pid, start_time) and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
 def _forkable(source: RunFolder, recipe: TrainRecipe) -> tuple[dict, dict]:
-    """The source's state, if this recipe can go on from it. Raises InputError."""
+    """(state, header) of the source. Raises InputError if this recipe cannot continue from it."""
     if not source.state.exists():
-        raise InputError(f"{source.name} has saved nothing yet: there is nothing to fork.")
+        raise InputError(f"{source.name} has not saved yet: there is nothing to fork.")
     state, header = load_state(source.state)
     header.setdefault("step", state["step"])
     old = source.recipe()
@@ -360,7 +359,7 @@ def _forkable(source: RunFolder, recipe: TrainRecipe) -> tuple[dict, dict]:
         recipe.difficulty,
         recipe.config.optimizer,
     ):
-        raise InputError("Going on from a saved state needs the same network and optimizer: fork a kept network.")
+        raise InputError("Continuing needs the same network and optimizer: fork a kept network instead.")
     if recipe.config.steps <= header["step"]:
-        raise InputError(f"{source.name} is at step {header['step']:,} already: ask for more steps than that.")
+        raise InputError(f"{source.name} is already at step {header['step']:,}: ask for more steps than that.")
     return state, header

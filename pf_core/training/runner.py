@@ -1,4 +1,4 @@
-"""A training in its folder: logs, validates, draws and saves, obeys its desk, and goes on where it stopped."""
+"""A training in its folder: logs, validates, draws samples, saves, obeys commands, and resumes where it stopped."""
 
 import math
 import os
@@ -16,19 +16,21 @@ from pf_core.models import SiTConfig, build, checkpoint, preset
 from pf_core.registry import parameters
 from pf_core.sampling.run import versions
 from pf_core.timesteps import TIMESTEPS
-from pf_core.training import validation as live
-from pf_core.training.config import SHAPE, Intervals, TrainRecipe
-from pf_core.training.control import Desk
+from pf_core.training import validation
+from pf_core.training.config import NETWORK_SETTINGS, Intervals, TrainRecipe
+from pf_core.training.control import TrainerStatus
 from pf_core.training.loop import TrainConfig, TrainStep, check_compiler, train
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.state import load_state, save_state
 from pf_core.training.tensorboard import Events
 
-Compass = Callable[[TrainStep, TrainRecipe, list[str]], dict[str, Any]]  # the classes' names last: a line of metrics
+Compass = Callable[
+    [TrainStep, TrainRecipe, list[str]], dict[str, Any]
+]  # (step, recipe, class names) -> a line of metrics
 
 DEVICES = ("auto", "cpu", "cuda")
 CLASS_TABLE = "y_embedder.embedding_table.weight"  # of a network: (classes and null, width)
-PAUSED_LOOK = 0.1  # seconds between two looks at the orders of a paused trainer
+PAUSED_POLL = 0.1  # seconds between two checks for commands while paused
 
 
 def execute(
@@ -40,38 +42,40 @@ def execute(
     tensorboard: bool = False,
     compass: Compass | None = None,
 ) -> Iterator[TrainStep]:
-    """Train as the folder's recipe says, logging, sampling and saving on the way; ends with the EMA weights in bf16.
+    """Train by the folder's recipe, log, draw samples and save; at the end the EMA weights are written in bf16.
 
-    Stops between steps when told to (see Desk), saving first. Whatever ends it, status.json says so. `intervals` None
-    are those that the run was started with. compass: what is to be measured every `intervals.compass` steps; it comes
-    from outside because measuring stands above training. Raises InputError.
+    Commands and signals are obeyed between steps (see TrainerStatus). status.json holds how the training ended.
+    `intervals` None: those that the run was started with. compass: measured every `intervals.compass` steps; it is
+    passed in because evaluation imports training. Raises InputError.
     """
     recipe = folder.recipe() if resume else recipe
     if resume and has_finished(folder, recipe):
         return
     every = intervals or (folder.intervals() if resume else Intervals())
     if every.compass and not recipe.difficulty:
-        raise InputError("The compass asks a network which patches are easy: this one is to have no variance head.")
-    if int(os.environ.get("RANK", 0)):  # of a training over several processes the first alone keeps the folder
+        raise InputError(
+            "The compass needs a network that predicts difficulty, and this one has no variance head: set compass to 0."
+        )
+    if int(os.environ.get("RANK", 0)):  # with several processes only the first one writes the folder
         state = _saved(folder)[0] if resume else None
         data, model = prepare(recipe)
         yield from train(model, data, recipe.config, state)
         return
     made = None
     if not resume:
-        made = prepare(recipe)  # refuses what is wrong before anything is written
+        made = prepare(recipe)  # errors are raised before anything is written
         recipe = replace(recipe, rules=getattr(made[0], "rules", None))
         folder.start(recipe, intervals, tensorboard=tensorboard)
     saved = folder.saved_step() if resume else 0
-    with Desk(folder, recipe.config.steps, saved) as desk:
+    with TrainerStatus(folder, recipe.config.steps, saved) as trainer_status:
         state, header = _saved(folder) if resume else (None, {})
-        sitting = Sitting(folder, recipe, every, desk, command, header.get("seconds", 0.0), compass)
-        yield from sitting.run(*(made or prepare(recipe)), state, tensorboard)
+        session = TrainingSession(folder, recipe, every, trainer_status, command, header.get("seconds", 0.0), compass)
+        yield from session.run(*(made or prepare(recipe)), state, tensorboard)
 
 
 def has_finished(folder: RunFolder, recipe: TrainRecipe) -> bool:
-    """Whether a run has nothing left to do: its trainer said so, and its network is there. Nothing that happens to its
-    data after that, or to a clock, makes it anything else."""
+    """Whether the run's trainer reported the last step and its network is there. Later changes to its data or to the
+    clock do not matter."""
     status = folder.status()
     done = status is not None and status.state == "finished" and status.step == recipe.config.steps
     return done and folder.network is not None
@@ -81,19 +85,22 @@ def _saved(folder: RunFolder) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """(state, header) of the last save, (None, {}) if there is none. Raises InputError for a damaged one."""
     if not folder.state.exists():
         return None, {}
-    if folder.network == folder.state:  # of a run called `state`, whose network took its place in the first versions
-        raise InputError(f"{folder.path} has its network where its state was: begin another run, with --init from it.")
+    if folder.network == folder.state:  # a run called `state` of the first versions: its network overwrote its state
+        raise InputError(
+            f"{folder.path} has lost its saved state, which its network has overwritten: start another run, with "
+            f"--init from that network."
+        )
     return load_state(folder.state)
 
 
 def use_device(name: str) -> None:
-    """Have this process train on "cpu", "cuda" or, with "auto", on a GPU if there is one. Raises InputError."""
+    """Make this process train on "cpu", "cuda" or, with "auto", on a GPU if there is one. Raises InputError."""
     if checked_device(name) == "cpu":
-        os.environ["ACCELERATE_USE_CPU"] = "true"  # read when the first training of a process begins
+        os.environ["ACCELERATE_USE_CPU"] = "true"  # read when the process starts its first training
 
 
 def checked_device(name: str) -> str:
-    """Raises InputError for a device that is not here."""
+    """Raises InputError for a device that this machine does not have."""
     if name not in DEVICES:
         raise InputError(f"device must be one of {', '.join(DEVICES)}, not {name!r}.")
     if name == "cuda" and not torch.cuda.is_available():
@@ -102,22 +109,22 @@ def checked_device(name: str) -> str:
 
 
 def prepare(recipe: TrainRecipe) -> tuple[Any, torch.nn.Module]:
-    """(data set, network). Raises InputError for what does not fit together."""
+    """(data set, network). Raises InputError if they do not fit together."""
     check_compiler(recipe.config)
     data = DATASETS[recipe.dataset].fn(**recipe.data_settings)
     return data, network(recipe, data)
 
 
 @dataclass
-class Sitting:
-    """One trainer's part of a run, from its start or a saved state to its end or a stop."""
+class TrainingSession:
+    """What one trainer process does of a run: from its start or a saved state to its end or a stop."""
 
     folder: RunFolder
     recipe: TrainRecipe
     intervals: Intervals
-    desk: Desk
+    trainer_status: TrainerStatus
     command: str
-    before: float  # seconds of training in earlier sittings
+    before: float  # seconds of training in earlier sessions
     compass: Compass | None = None
 
     def run(self, data, model: torch.nn.Module, state: dict | None, tensorboard: bool) -> Iterator[TrainStep]:
@@ -131,7 +138,7 @@ class Sitting:
                 self.last = at
                 self._after(at)
                 yield at
-                if not self._obey(at):
+                if not self._obey_commands(at):
                     return
         if self.last is None and state is None:
             return
@@ -140,25 +147,25 @@ class Sitting:
 
     @property
     def seconds(self) -> float:
-        """Of training, pauses left out."""
+        """Seconds of training, without pauses."""
         return self.before + time.perf_counter() - self.begin - self.away
 
     # after every step
 
     def _after(self, at: TrainStep) -> None:
-        if at.grad_norm.device.type == "cpu":  # on a GPU looking at a number waits for the step: the next line will do
+        if at.grad_norm.device.type == "cpu":  # reading a number from a GPU waits for the step, so only `_log` does
             _scalars(at)
         due = _due(at.step, self.recipe.config.steps)
         began = time.perf_counter()
-        self.desk.note(step=at.step, seconds=round(self.seconds, 1))
-        if self._logged is None:  # the first step imports, compiles, allocates: it says nothing of the speed
+        self.trainer_status.update(step=at.step, seconds=round(self.seconds, 1))
+        if self._logged is None:  # the first step imports, compiles and allocates: its time is not the training's speed
             self._logged = (at.step, began, 0.0)
         if due(self.intervals.log):
             self._log(at)
         if due(self.intervals.validate):
-            found = live.validation(at.trainer.ema, self.data, self.recipe.config.source)
-            self.folder.append(step=at.step, **found)
-            self.events.validation(at.step, found["validation"])
+            metrics = validation.validate(at.trainer.ema, self.data, self.recipe.config.source)
+            self.folder.append(step=at.step, **metrics)
+            self.events.validation(at.step, metrics["validation"])
         if self.compass and due(self.intervals.compass):
             self.folder.append(step=at.step, **self.compass(at, self.recipe, list(self.data.names)))
         if due(self.intervals.samples):
@@ -168,19 +175,20 @@ class Sitting:
         if due(self.intervals.save):
             self._save(at)
         self._aside += time.perf_counter() - began
-        self.desk.beat()
+        self.trainer_status.heartbeat()
 
-    _aside = 0.0  # seconds spent on anything but steps: they do not count as the training's speed
+    _aside = 0.0  # seconds spent on anything but steps, left out of the speed
 
     def _log(self, at: TrainStep) -> None:
         speed = self._speed(at)
         entry = _scalars(at) | {"lr": self.recipe.config.lr * at.rate} | speed | {"seconds": round(self.seconds, 1)}
         self.folder.append(step=at.step, **entry)
         self.events.scalars(at.step, entry)
-        self.desk.note(**speed)
+        self.trainer_status.update(**speed)
 
     def _speed(self, at: TrainStep) -> dict[str, float]:
-        """Of the steps since the last line, without looks and saves; what is left has them. {} at the first step."""
+        """Speed since the last line, without validation, samples and saves; the time left includes them. {} at step
+        1."""
         step, when, aside = self._logged
         now = time.perf_counter()
         steps, took = at.step - step, now - when
@@ -192,59 +200,61 @@ class Sitting:
         return {"images_per_second": round(rate, 1), "seconds_left": round(left, 1)}
 
     def _draw(self, at: TrainStep) -> None:
-        live.draw_samples(self.folder, self.recipe, self.data.names, at.trainer.ema, at.step)
+        validation.draw_samples(self.folder, self.recipe, self.data.names, at.trainer.ema, at.step)
 
     def _save(self, at: TrainStep) -> None:
-        _scalars(at)  # refuses to save weights that are no numbers
+        _scalars(at)  # raises InputError rather than save weights that are not finite
         header = {"seconds": self.seconds, "step": at.step}
         save_state(self.folder.state, at.trainer.state_dict(), header)
-        self.desk.say(self.desk.status.state, step=at.step, saved_step=at.step)
+        self.trainer_status.report(self.trainer_status.record.state, step=at.step, saved_step=at.step)
         self._write_network(self.folder.weights, at.trainer.ema, at.step)
 
     def _keep(self, at: TrainStep) -> None:
         self._write_network(self.folder.kept(at.step), at.trainer.ema, at.step)
 
-    # orders
+    # commands
 
-    def _obey(self, at: TrainStep) -> bool:
-        """Do what was ordered; False to stop."""
-        orders = self.desk.orders()
-        if orders & {"save", "sample"}:
-            self._extras(at, orders)
-        if "pause" in orders and "stop" not in orders and at.step < self.recipe.config.steps:
-            orders = self._pause(at)
-        if "stop" not in orders or at.step == self.recipe.config.steps:
+    def _obey_commands(self, at: TrainStep) -> bool:
+        """Obey the commands that have arrived; False to stop."""
+        commands = self.trainer_status.commands()
+        if commands & {"save", "sample"}:
+            self._extras(at, commands)
+        if "pause" in commands and "stop" not in commands and at.step < self.recipe.config.steps:
+            commands = self._pause(at)
+        if "stop" not in commands or at.step == self.recipe.config.steps:
             return True
         self._save(at)
-        self.desk.say("stopped", message=f"Stopped and saved at step {at.step:,} of {self.recipe.config.steps:,}.")
+        self.trainer_status.report(
+            "stopped", message=f"Stopped and saved at step {at.step:,} of {self.recipe.config.steps:,}."
+        )
         return False
 
-    def _extras(self, at: TrainStep, orders: set[str]) -> None:
-        if "sample" in orders:
+    def _extras(self, at: TrainStep, commands: set[str]) -> None:
+        if "sample" in commands:
             self._draw(at)
-        if "save" in orders:
+        if "save" in commands:
             self._save(at)
             self._keep(at)
-        self.folder.withdraw(*orders & {"save", "sample"})  # done: whoever asked can tell by this
+        self.folder.withdraw(*commands & {"save", "sample"})  # tells the sender that it is done
 
     def _pause(self, at: TrainStep) -> set[str]:
-        """Wait until told to go on or to stop; the orders that ended the wait."""
+        """Wait for a resume or stop command; the commands that ended the wait."""
         began = time.perf_counter()
         self._save(at)
         message = f"Paused and saved at step {at.step:,} of {self.recipe.config.steps:,}."
-        self.desk.say("paused", step=at.step, seconds_left=None, message=message)
-        while "pause" in (orders := self.desk.orders()) and "stop" not in orders:
-            if orders & {"save", "sample"}:
-                self._extras(at, orders)
-            if self.desk.silent():
-                self.desk.say("paused")
-            time.sleep(PAUSED_LOOK)
+        self.trainer_status.report("paused", step=at.step, seconds_left=None, message=message)
+        while "pause" in (commands := self.trainer_status.commands()) and "stop" not in commands:
+            if commands & {"save", "sample"}:
+                self._extras(at, commands)
+            if self.trainer_status.due():
+                self.trainer_status.report("paused")
+            time.sleep(PAUSED_POLL)
         paused = time.perf_counter() - began
         self.away += paused
         self._aside += paused
-        if "stop" not in orders:
-            self.desk.say("running", message=f"Goes on from step {at.step:,}.")
-        return orders
+        if "stop" not in commands:
+            self.trainer_status.report("running", message=f"Resumed from step {at.step:,}.")
+        return commands
 
     # networks
 
@@ -252,7 +262,7 @@ class Sitting:
         steps = self.recipe.config.steps
         self._write_network(self.folder.weights, ema, steps)
         self.folder.publish()
-        self.desk.say(
+        self.trainer_status.report(
             "finished", step=steps, seconds=round(self.seconds, 1), seconds_left=0.0, message=f"All {steps:,} steps."
         )
 
@@ -265,56 +275,57 @@ class Sitting:
 
 
 def pin(folder: RunFolder, data, step: int, rules: int | None) -> None:
-    """Write down which pictures a run is trained on. Raises InputError if a run that has come to `step` saw others, or
-    saw them otherwise: rules is the version of the reading rules that it began under."""
+    """Record which pictures a run is trained on. Raises InputError if a run that has reached `step` was trained on
+    others, or read them differently: `rules` is the version of the reading rules at its start."""
     facts, path = getattr(data, "facts", None), folder.path / "data.json"
-    if not facts:  # a data set that is made, not collected, cannot change
+    if not facts:  # a generated data set cannot change
         return
     known = files.read_json(path)
     if step and known and known.get("digest") != facts["digest"]:
-        rules = known.get("rules", rules or 1)  # the last that were seen to read them the same
+        rules = known.get("rules", rules or 1)  # the last version known to read them alike
         if rules != facts["rules"]:
             raise InputError(
-                f"This version reads these pictures differently than the one that began this run (rules {rules} then, "
-                f"{facts['rules']} now): start another run, with --init to begin with this one's network."
+                f"This version reads these pictures differently from the one that started this run (rules {rules} "
+                f"then, "
+                f"{facts['rules']} now): start another run, with --init from this run's network."
             )
         raise InputError(
             f"The pictures have changed since this run began ({known.get('pictures')} then, {facts['pictures']} now): "
-            "put them back as they were, or start another run from its network."
+            "restore them, or start another run from its network."
         )
     files.write_json(path, facts)
 
 
 def check(recipe: TrainRecipe) -> SiTConfig:
-    """The shape of a recipe's network, which is not built. Raises InputError for any value that is out of range, and
-    for what does not fit together."""
+    """The configuration of a recipe's network, without building it. Raises InputError for a value out of range or
+    values that do not fit together."""
     for name, knob in parameters(TrainConfig).items():
         knob.check(getattr(recipe.config, name))
     TIMESTEPS[recipe.config.timesteps].settings(recipe.config.timestep_settings)
     DATASETS[recipe.dataset].settings(recipe.data_settings)
-    known = {knob.name: knob for knob in SHAPE}
+    known = {knob.name: knob for knob in NETWORK_SETTINGS}
     for name, value in recipe.model_settings.items():
         if name not in known:
             raise InputError(f"A network has no setting {name!r}; its settings are: {', '.join(known)}.")
         known[name].check(value)
-    return shape(recipe, DATASETS[recipe.dataset].fn(**recipe.data_settings))
+    return network_config(recipe, DATASETS[recipe.dataset].fn(**recipe.data_settings))
 
 
-def shape(recipe: TrainRecipe, data) -> SiTConfig:
-    """Of the recipe's network. Raises InputError for what does not fit the data, or its `init`."""
+def network_config(recipe: TrainRecipe, data) -> SiTConfig:
+    """The configuration of the recipe's network. Raises InputError if it does not fit the data or `init`."""
     fixed = {"in_channels": data.channels, "input_size": data.size, "num_classes": len(data.names)}
     config = preset(recipe.model, **fixed, predict_uncertainty=recipe.difficulty, **recipe.model_settings)
-    _ = config.grid  # refuses a side that cannot be cut
+    _ = config.grid  # raises InputError if the side is not a multiple of the patch size
     if recipe.init:
         start = SiTConfig(**checkpoint.read_header(checkpoint.find(recipe.init))["model"])
         if start != config:
-            raise InputError(f"{recipe.init} has another shape than the network asked for: {start}.")
+            raise InputError(f"{recipe.init} is a network of another architecture than the recipe's: {start}.")
     return config
 
 
 def network(recipe: TrainRecipe, data) -> torch.nn.Module:
     """The recipe's network with its initial (or `init`'s) weights."""
-    model = build(shape(recipe, data), recipe.config.seed)
+    model = build(network_config(recipe, data), recipe.config.seed)
     if recipe.init:
         start = checkpoint.load(recipe.init)
         model.load_state_dict(_by_name(start.model.state_dict(), start.conditioner.names, data.names))
@@ -322,8 +333,8 @@ def network(recipe: TrainRecipe, data) -> torch.nn.Module:
 
 
 def _by_name(weights: dict[str, torch.Tensor], then: list[str], now: list[str]) -> dict[str, torch.Tensor]:
-    """Weights of a network of the classes `then` for one of `now`: each class's row goes where its name is; what is
-    left goes to the names that are new, in order."""
+    """Weights of a network with the classes `then`, rearranged for the classes `now`: a class keeps its row by name,
+    and new names get the remaining rows in order."""
     if not then or len(then) != len(now) or then == list(now):
         return weights
     rest = [i for i, name in enumerate(then) if name not in now]
@@ -332,7 +343,7 @@ def _by_name(weights: dict[str, torch.Tensor], then: list[str], now: list[str]) 
 
 
 def record(recipe: TrainRecipe, step: int, seconds: float, command: str, device: str) -> dict[str, Any]:
-    """What a checkpoint's header says of its training."""
+    """The part "training" of a checkpoint's header."""
     return {
         "recipe": recipe.to_dict(),
         "command": command,
@@ -350,15 +361,15 @@ def _due(step: int, steps: int) -> Callable[[int], bool]:
 
 
 def _scalars(at: TrainStep) -> dict[str, float]:
-    """Raises InputError if they are no numbers any more."""
+    """Losses, gradient norm and rate as numbers. Raises InputError if one is not finite."""
     losses = {k: v.item() for k, v in at.losses._asdict().items() if v is not None}
-    found = losses | {"grad_norm": float(at.grad_norm), "rate": at.rate}
-    if not all(map(math.isfinite, found.values())):
+    values = losses | {"grad_norm": float(at.grad_norm), "rate": at.rate}
+    if not all(map(math.isfinite, values.values())):
         raise InputError(
-            f"At step {at.step:,} the loss is no finite number any more: lower the learning rate or clip the gradient. "
-            "What was saved before is kept."
+            f"At step {at.step:,} the loss is no longer finite: lower the learning rate or clip the gradient. "
+            "The last saved state is kept."
         )
-    return {k: round(v, 6) for k, v in found.items()}
+    return {k: round(v, 6) for k, v in values.items()}
 
 
 def _loaded(model: torch.nn.Module, weights: dict) -> torch.nn.Module:

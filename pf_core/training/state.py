@@ -1,4 +1,4 @@
-"""All that a training's next step depends on, as one safetensors file."""
+"""The state of a training, everything its next step depends on, as one safetensors file."""
 
 import json
 from collections.abc import Callable
@@ -28,14 +28,14 @@ def load_state(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             metadata = f.metadata()
             state, header = _unpack(json.loads(metadata["state"]), f.get_tensor), json.loads(metadata["header"])
             if not isinstance(state["step"], int) or not isinstance(header, dict):
-                raise ValueError("its step is no number")
+                raise ValueError("its step is not a number")
             return state, header
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, OSError) as e:
-        raise InputError(f"{path} is damaged and cannot be resumed from ({e}).") from None
+        raise InputError(f"{path} is damaged, so the run cannot be resumed ({e}).") from None
 
 
 def state_header(path: Path) -> dict[str, Any]:
-    """The header alone, {} if there is no such file, it is damaged or it is no state."""
+    """The header alone; {} if the file is missing, damaged or not a state."""
     try:
         with bounded.tensors(path) as f:
             header = bounded.parse_json(f.metadata()["header"])
@@ -49,7 +49,7 @@ def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
         tensors[str(len(tensors))] = value.detach().cpu().contiguous().clone()
         return {"tensor": str(len(tensors) - 1)}
     if isinstance(value, dict):
-        return {"items": [[k, _pack(v, tensors)] for k, v in value.items()]}  # keys may be whole numbers
+        return {"items": [[k, _pack(v, tensors)] for k, v in value.items()]}  # pairs, because keys may be whole numbers
     if isinstance(value, list | tuple):
         return [_pack(v, tensors) for v in value]
     return value

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, if the package is there and they are asked for."""
+"""TensorBoard's event files (optional)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from pf_core.errors import InputError
 from pf_core.training.loop import SEGMENTS
 
-TAGS = {  # ours -> the tag that TensorBoard's users look for
+TAGS = {  # our name -> TensorBoard's usual tag
     "total": "loss/train",
     "mse": "loss/mse",
     "nll": "loss/nll",
@@ -17,8 +17,8 @@ TAGS = {  # ours -> the tag that TensorBoard's users look for
 
 
 class Events:
-    """A context around a training; does nothing unless `wanted`. Events after step `start` of an earlier sitting are
-    voided: they are logged again. Raises InputError if the package is missing."""
+    """A context around a training; does nothing unless `wanted`. Events that an earlier session logged after step
+    `start` are void, as they are logged again. Raises InputError if the package is missing."""
 
     def __init__(self, folder: Path, wanted: bool, start: int):
         self._writer = None
@@ -27,7 +27,8 @@ class Events:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 raise InputError(
-                    "TensorBoard's package is missing: pip install -r requirements-extra.txt, or leave it out."
+                    "The package tensorboard is missing: pip install -r requirements-extra.txt, or leave "
+                    "--tensorboard out."
                 ) from None
             self._writer = SummaryWriter(folder, purge_step=start + 1)
 
@@ -49,4 +50,4 @@ class Events:
         if self._writer:
             for tag, value in values.items():
                 self._writer.add_scalar(tag, value, step)
-            self._writer.flush()  # a killed trainer must not take them with it
+            self._writer.flush()  # a killed trainer must not lose them

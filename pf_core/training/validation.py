@@ -1,4 +1,4 @@
-"""What can be seen of a network while it trains. Nothing here touches the training's own random numbers."""
+"""Validation and samples during training. Nothing here uses the training's random numbers."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,25 +17,25 @@ from pf_core.training.config import TrainRecipe
 from pf_core.training.loop import held_out
 from pf_core.training.run_dir import RunFolder
 
-SHEET, SHEET_NFE = 16, 32  # images of the sheet; sampled the plain way
-STRIP, STRIP_NFE = 4, 9  # images of the strip, with all their maps; look-ahead takes an odd number
+SHEET, SHEET_NFE = 16, 32  # images of the sheet, sampled with Euler
+STRIP, STRIP_NFE = 4, 9  # images of the strip, with their maps; look-ahead takes an odd NFE
 BINS = 10
 
 
-def validation(model: nn.Module, data, source: flow.Source, images: int = 64) -> dict[str, Any]:
-    """{"validation": velocity MSE at each of train.SEGMENTS} and, for a network that predicts difficulty,
+def validate(model: nn.Module, data, source: flow.Source, images: int = 64) -> dict[str, Any]:
+    """{"validation": velocity MSE at each of loop.SEGMENTS} and, for a network that predicts difficulty,
     "calibration": one entry a segment (see `calibration`), from the same forward passes."""
-    found: dict[str, Any] = {"validation": [], "calibration": []}
+    metrics: dict[str, Any] = {"validation": [], "calibration": []}
     for t, look in held_out(model, data, images, source):
-        found["validation"].append(flow.loss(look.prediction, look.u).mse.item())
+        metrics["validation"].append(flow.loss(look.prediction, look.u).mse.item())
         if look.difficulty is not None:
-            found["calibration"].append({"t": t} | calibration(look))
-    return {k: v for k, v in found.items() if v}
+            metrics["calibration"].append({"t": t} | calibration(look))
+    return {k: v for k, v in metrics.items() if v}
 
 
 def calibration(look: flow.Look, bins: int = BINS) -> dict[str, list[float]]:
-    """Patches sorted by predicted difficulty and cut into `bins` equal parts: each part's mean predicted difficulty
-    and mean real squared error of the velocity, both variances. A calibrated network has the two equal."""
+    """Patches sorted by predicted difficulty and split into `bins` equal parts: each part's mean predicted difficulty
+    and mean real squared error of the velocity, both variances. They are equal for a calibrated network."""
     predicted, real = look.difficulty.flatten().cpu(), look.error.flatten().cpu()
     order = predicted.argsort()
     return {
@@ -45,7 +45,7 @@ def calibration(look: flow.Look, bins: int = BINS) -> dict[str, list[float]]:
 
 
 def draw_samples(folder: RunFolder, recipe: TrainRecipe, names: Iterable[str], model: nn.Module, step: int) -> None:
-    """Fixed seeds, every class in turn: a sheet of sixteen images, and a recorded run of four with its maps."""
+    """With fixed seeds and the classes in turn: a sheet of sixteen images, and a recorded run of four with its maps."""
     names = list(names)
     bundle = Bundle(
         f"runs/{folder.name}",
@@ -77,7 +77,7 @@ def _labels(names: list[str], images: int) -> list[int | None]:
 
 
 def smooth(values: list[float], keep: float = 0.9) -> list[float]:
-    """Exponential average without the start's bias: what TensorBoard draws beside the raw curve; keep in [0, 1)."""
+    """Exponential moving average, corrected for its start as in TensorBoard; keep in [0, 1)."""
     out, mean, weight = [], 0.0, 0.0
     for value in values:
         mean, weight = keep * mean + (1 - keep) * value, keep * weight + (1 - keep)
@@ -87,5 +87,5 @@ def smooth(values: list[float], keep: float = 0.9) -> list[float]:
 
 def column(entries: list[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
     """Steps and values of one quantity in the entries of a metrics.jsonl."""
-    found = [(e["step"], e[name]) for e in entries if isinstance(e.get(name), int | float)]
-    return [s for s, _ in found], [v for _, v in found]
+    points = [(e["step"], e[name]) for e in entries if isinstance(e.get(name), int | float)]
+    return [s for s, _ in points], [v for _, v in points]

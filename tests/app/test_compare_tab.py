@@ -134,7 +134,7 @@ def test_two_columns_in_the_browser(page, served):  # noqa: F811
     page.goto(served.address + "?tab=compare")
     page.wait_for_selector("#compare-run")
     page.click("#compare-run")
-    viewer = "(window.__viewers || []).find((v) => v.root.closest('#compare-viewer'))"
+    viewer = "(window.__pf?.all('viewer') ?? []).find((v) => v.root.closest('#compare-viewer'))"
     page.wait_for_function(f"() => {{ const v = {viewer}; return v && v.runs.length === 2 && v.ready }}")
     page.wait_for_selector("#compare-difference img")
     assert "B minus A" in page.inner_text("#compare-difference")

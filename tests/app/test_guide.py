@@ -13,7 +13,7 @@ from test_browser import pytestmark as needs_chromium
 
 from app.tabs.how import tab as how
 from pf_core.errors import InputError
-from pf_core.evaluation import inspect as lesson
+from pf_core.evaluation import inspect
 from pf_core.timesteps import TIMESTEPS
 from pf_core.timesteps.preview import BINS, draws
 
@@ -40,16 +40,17 @@ def test_draws_refuse_what_is_wrong():
 
 def test_a_glimpse_is_one_pass_with_its_true_error(session):  # noqa: F811
     bundle = session.bundle("nano")
-    seen = lesson.picture(bundle)
-    t = lesson.leaning(bundle.grid)
-    assert t.shape == (len(lesson.TIMES), bundle.grid.n) and (t[4, -1] - t[4, 0]).item() == pytest.approx(0.3)
-    found = lesson.glimpse(bundle, seen, t)
-    again = lesson.glimpse(bundle, seen, t[2:3])  # a batch of one says the same
+    seen = inspect.picture(bundle)
+    t = inspect.leaning(bundle.grid)
+    each = t.per_patch
+    assert each.shape == (len(inspect.TIMES), bundle.grid.n) and (each[4, -1] - each[4, 0]).item() == pytest.approx(0.3)
+    found = inspect.evaluate_maps(bundle, seen, t)
+    again = inspect.evaluate_maps(bundle, seen, t.map(lambda v: v[2:3]))  # a batch of one says the same
     assert torch.allclose(found.x1_hat[2:3], again.x1_hat, atol=1e-5)
-    assert torch.allclose(found.error[2:3], again.error, atol=1e-5) and found.sigma.shape == t.shape
+    assert torch.allclose(found.error[2:3], again.error, atol=1e-5) and found.sigma.shape == each.shape
     # x1_hat - x1 = (1 - t) (v - u), so the two say the same of the error
     apart = bundle.grid.to_patches((found.x1_hat - seen.x1).square()).sqrt()
-    assert torch.allclose(apart, (1 - t) * found.error, atol=1e-4)
+    assert torch.allclose(apart, (1 - each) * found.error, atol=1e-4)
 
 
 def test_the_page_gets_numbers(session):  # noqa: F811
@@ -85,14 +86,14 @@ def test_the_tour_goes_step_by_step(page, served):  # noqa: F811
     for step in range(1, 6):
         page.wait_for_selector(f".pft-card[data-step='{step}'][data-ready=true]")
         if step == 2:
-            assert page.evaluate("window.__viewer.runs[0].status.state") == "done"
+            assert page.evaluate("window.__pf.viewer.runs[0].status.state") == "done"
         if step == 3:
             seen = page.evaluate(
-                "(() => { const v = window.__viewer; return [...v.runs[0].frames[v.frameIndex(0)].t] })()"
+                "(() => { const v = window.__pf.viewer; return [...v.runs[0].frames[v.frameIndex(0)].t] })()"
             )
             assert max(seen) - min(seen) > 0.05  # patches stand apart in this pass
         if step == 4:
-            assert page.evaluate("window.__viewer.pin.patch") >= 0 and "Row" in page.inner_text(
+            assert page.evaluate("window.__pf.viewer.pin.patch") >= 0 and "Row" in page.inner_text(
                 "#explore-viewer .pfv-say"
             )
         if step == 5:

@@ -123,12 +123,12 @@ def test_upload_paint_undo_and_see_the_error(page, served, upload):  # noqa: F81
     page.get_by_role("tab", name="Your own picture").click()
 
     def seen(condition):
-        page.wait_for_function(f"() => {{ const v = window.__look?.value; return v && ({condition}) }}")
+        page.wait_for_function(f"() => {{ const v = window.__pf?.look?.value; return v && ({condition}) }}")
 
     seen("v.about.includes('Image 0 of shapes') && v.t.every((t) => t === 0.5)")
     page.set_input_files("#own-file input[type=file]", upload)
     seen("v.about.includes('mine.jpg')")
-    page.wait_for_function("window.__painters.find((p) => p.root.closest('#own-painter')).image")
+    page.wait_for_function("(window.__pf?.all('painter') ?? []).find((p) => p.root.closest('#own-painter')).image")
     box = page.locator("#own-painter canvas").bounding_box()
     page.mouse.move(box["x"] + 5, box["y"] + 5)
     page.mouse.down()
@@ -139,7 +139,7 @@ def test_upload_paint_undo_and_see_the_error(page, served, upload):  # noqa: F81
     frame = page.locator("figure[data-panel=error] .pfl-frame").bounding_box()
     page.mouse.move(frame["x"] + frame["width"] * 0.55, frame["y"] + 4)
     page.wait_for_function("document.querySelector('.pfl-read').textContent.startsWith('Row 1, column 3: t 0.90')")
-    error = page.evaluate("window.__look.value.error[2].toFixed(3)")
+    error = page.evaluate("window.__pf.look.value.error[2].toFixed(3)")
     assert f"true error {error}" in page.inner_text(".pfl-read")
     assert page.locator(".pfl-mark:visible").count() == 4 and page.locator("circle.pfl-on").count() == 1
     page.focus("#own-painter canvas")

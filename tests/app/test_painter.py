@@ -59,7 +59,7 @@ def served(tmp_path_factory):
 def open_page(page, served):  # noqa: F811
     served.heard.clear()
     page.goto(served.address)
-    page.wait_for_function("window.__painters && window.__painters.filter((p) => p.ready).length === 2")
+    page.wait_for_function("(window.__pf?.all('painter') ?? []).filter((p) => p.ready).length === 2")
 
 
 def heard(page, served, name, expected):  # noqa: F811

@@ -80,7 +80,7 @@ def test_runs_with_uploads_travel_in_raw_arrays(session, tab, client, tmp_path, 
     png = written(first, tmp_path, ".png")
     assert "raw arrays" in tab.on_recipe("", png)[3]
     assert main(["sample", "--recipe", png, "--out", str(out)]) == 2
-    assert "which carries it" in capsys.readouterr().err
+    assert "which contains the noise" in capsys.readouterr().err
 
 
 def test_the_recipe_alone_repeats_edits_on_the_command_line(session, tmp_path):  # noqa: F811

@@ -23,15 +23,15 @@ def save(page, words, folder):  # noqa: F811
 
 
 def result(page):  # noqa: F811
-    return page.evaluate("JSON.stringify([...window.__viewer.runs[0].frames.at(-1).x])")
+    return page.evaluate("JSON.stringify([...window.__pf.viewer.runs[0].frames.at(-1).x])")
 
 
 def load(page, path):  # noqa: F811
-    before = page.evaluate("window.__viewer.runs[0]?.id")
+    before = page.evaluate("window.__pf.viewer.runs[0]?.id")
     page.set_input_files(
         "#explore-recipe input[type=file], input#explore-recipe, .gradio-container input[type=file]", path
     )
-    page.wait_for_function("(before) => window.__viewer.runs[0] && window.__viewer.runs[0].id !== before", arg=before)
+    page.wait_for_function("(before) => ![undefined, before].includes(window.__pf.viewer.runs[0]?.id)", arg=before)
     page.wait_for_function(ENDED)
 
 
@@ -57,7 +57,7 @@ def test_an_export_is_taken_back(page, served, tmp_path):  # noqa: F811
 def test_the_command_names_the_file_that_it_reads(page, served):  # noqa: F811
     visit(page, served)
     given = served.start(spec(nfe=8, edits=EDITS))
-    page.evaluate("(id) => window.__viewer.show({ runs: [{ id, label: 'edited' }] })", given.id)
+    page.evaluate("(id) => window.__pf.viewer.show({ runs: [{ id, label: 'edited' }] })", given.id)
     page.wait_for_function(ENDED)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.click("[data-act=copy]")
@@ -75,12 +75,12 @@ def test_a_link_whose_run_is_gone_makes_it_again(page, served):  # noqa: F811
     page.wait_for_function("document.querySelector('.pfv-note').textContent.includes('not kept here any more')")
     assert "404" in page.wrong.pop()  # that is what the browser itself notes down
     page.goto(link)
-    page.wait_for_function(f"window.__viewer && ({ENDED})()")
+    page.wait_for_function(f"window.__pf?.viewer && ({ENDED})()")
     assert result(page) == meant and "here it is again" in page.inner_text("#explore-said")
     assert page.evaluate("location.href") != link
     edited = recipes.encode(served.start(spec(nfe=8, edits=EDITS)).spec)
     page.goto(f"{served.address}?run=gone&recipe={edited}")
-    page.wait_for_function(f"window.__viewer && ({ENDED})()")
+    page.wait_for_function(f"window.__pf?.viewer && ({ENDED})()")
     assert "head start 0.3" in page.inner_text(".pfv-edits")
 
 
@@ -94,19 +94,19 @@ def test_a_link_that_names_a_foreign_picture_loads_nothing(page, served):  # noq
 def test_two_people_take_turns_and_keep_their_own(page, served, slow):  # noqa: F811
     visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=250")
     page.click("#explore-run")
-    page.wait_for_function("window.__viewer.frames > 2")
+    page.wait_for_function("window.__pf.viewer.frames > 2")
     link = page.evaluate("location.href")
     other = page.context.new_page()
     other.goto(link)  # the second tab of a shared link ...
-    other.wait_for_function("window.__viewer && window.__viewer.frames > 2")
+    other.wait_for_function("window.__pf?.viewer && window.__pf.viewer.frames > 2")
     other.click("#explore-run")  # ... starts a run of its own, which does not stop the first
-    mine = "window.__viewer.runs[0].id"
-    other.wait_for_function(f"{mine} !== '{page.evaluate(mine)}' && window.__viewer.frames > 2")
+    mine = "window.__pf.viewer.runs[0].id"
+    other.wait_for_function(f"{mine} !== '{page.evaluate(mine)}' && window.__pf.viewer.frames > 2")
     first, second = (each.evaluate(mine) for each in (page, other))
     assert first != second and {served.runs.get(i).state for i in (first, second)} == {"running"}
     threading.Timer(0.3, setattr, (slow, "pause", 0.0)).start()
     for each in (page, other):
         each.wait_for_function(ENDED)
-        assert each.evaluate("window.__viewer.runs[0].status.state") == "done"
-    assert page.evaluate("window.__viewer.runs[0].id") == first
+        assert each.evaluate("window.__pf.viewer.runs[0].status.state") == "done"
+    assert page.evaluate("window.__pf.viewer.runs[0].id") == first
     other.close()

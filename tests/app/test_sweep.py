@@ -221,15 +221,15 @@ def test_a_sweep_in_the_browser(page, served, slowed, tmp_path):  # noqa: F811
     page.wait_for_function("document.querySelector('#sweep-cost').textContent.includes('8 images')")
     slowed.pause = 0.25
     page.click("#sweep-run")
-    page.wait_for_function("window.__sweep?.status?.ready >= 2")
+    page.wait_for_function("window.__pf?.sweep?.status?.ready >= 2")
     slowed.pause = 2.0  # a crowded machine loads pages slowly
     address = page.url
     page.reload()  # in mid-sweep: it goes on, and the address finds it
-    page.wait_for_function("window.__sweep?.status?.ready >= 3")
+    page.wait_for_function("window.__pf?.sweep?.status?.ready >= 3")
     assert page.url == address and "sweep=" in address
     page.click("#sweep-stop")
-    page.wait_for_function("window.__sweep.status.state !== 'running'")
-    state, ready = page.evaluate("[window.__sweep.status.state, window.__sweep.status.ready]")
+    page.wait_for_function("window.__pf.sweep.status.state !== 'running'")
+    state, ready = page.evaluate("[window.__pf.sweep.status.state, window.__pf.sweep.status.ready]")
     assert state == "stopped" and 3 <= ready < 9 and page.locator("#sweep-view [data-about]").count() == ready
     with page.expect_download() as download:
         page.click(".pfs-sheet")
@@ -242,7 +242,7 @@ def test_a_sweep_in_the_browser(page, served, slowed, tmp_path):  # noqa: F811
     chooser.value.set_files(path)
     page.wait_for_selector("#sweep-said >> text=Loaded")
     page.click("#sweep-run")
-    page.wait_for_function("window.__sweep.status?.state === 'done'")
+    page.wait_for_function("window.__pf.sweep.status?.state === 'done'")
     assert page.locator("#sweep-view td img").count() == 8
     assert "too few" in page.inner_text("#sweep-view .pfs-error")  # the one cell that cannot run says why
     page.set_viewport_size({"width": 390, "height": 844})

@@ -272,18 +272,18 @@ def test_a_training_that_runs_away_is_a_sentence(lab):
     until(lambda: "Step 0 of 60" in lab.said)
 
 
-UPDATED = "(before) => window.__plots.updates > before"
+UPDATED = "(before) => window.__pf.plots.updates > before"
 
 
 def visit(page, served):  # noqa: F811
     page.set_default_timeout(45_000)
     page.goto(served.address)
     page.get_by_role("tab", name="Toy").click()
-    page.wait_for_function("window.__plots && window.__plots.updates > 0 && window.__plots.said.textContent")
+    page.wait_for_function("window.__pf?.plots && window.__pf.plots.updates > 0 && window.__pf.plots.said.textContent")
 
 
 def updated(page, action):  # noqa: F811
-    before = page.evaluate("window.__plots.updates")
+    before = page.evaluate("window.__pf.plots.updates")
     action()
     page.wait_for_function(UPDATED, arg=before)
 
@@ -291,7 +291,7 @@ def updated(page, action):  # noqa: F811
 def zoom(page, name):  # noqa: F811
     """Drag a rectangle on a plot; its x range then."""
     box = page.evaluate(f"""() => {{
-      const drag = window.__plots.boxes.{name}.querySelector(".nsewdrag").getBoundingClientRect();
+      const drag = window.__pf.plots.boxes.{name}.querySelector(".nsewdrag").getBoundingClientRect();
       return [drag.x, drag.y, drag.width, drag.height];
     }}""")
     x, y, width, height = box
@@ -301,17 +301,20 @@ def zoom(page, name):  # noqa: F811
     page.mouse.move(x + width * 0.7, y + height * 0.7, steps=4)
     page.mouse.up()
     page.wait_for_function(
-        f"() => {{ const b = window.__plots.boxes.{name}, whole = window.__plots.figures.{name}.layout.xaxis.range;"
+        f"() => {{ const {{ boxes: {{ {name}: b }}, figures }} = window.__pf.plots;"
+        f"const whole = figures.{name}.layout.xaxis.range;"
         "const r = b._fullLayout.xaxis.range; return r[1] - r[0] < 0.9 * (whole[1] - whole[0]); }"
     )
     return page.evaluate(range_of(name))
 
 
 def range_of(name):
-    return f"[...window.__plots.boxes.{name}._fullLayout.xaxis.range]"
+    return f"[...window.__pf.plots.boxes.{name}._fullLayout.xaxis.range]"
 
 
-STARTS = "atob(window.__plots.figures.uncertainty.data.find((d) => d.name === 'trajectory start').x.bdata).length / 4"
+STARTS = (
+    "atob(window.__pf.plots.figures.uncertainty.data.find((d) => d.name === 'trajectory start').x.bdata).length / 4"
+)
 
 
 @IN_BROWSER
@@ -328,29 +331,30 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     for k in range(12):
         page.mouse.move(box["x"] + 60 + 10 * k, box["y"] + 60 + 9 * k)
     updated(page, page.mouse.up)
-    page.wait_for_function("window.__plots.query?.includes('data=points')")
+    page.wait_for_function("window.__pf.plots.query?.includes('data=points')")
     assert page.locator("#toy-said p").count() == 0
     page.evaluate("window.scrollTo(0, 0)")
     lab = served.labs.get(page.evaluate("new URLSearchParams(location.search).get('lab')"))
     until(lambda: lab.state.config.data == "points" and lab._orders.empty())
-    framed = "(low) => Math.abs(window.__plots.figures.generated.layout.xaxis.range[0] - low) < 1e-6"
-    page.wait_for_function(framed + " && !window.__plots.stale.size", arg=float(lab.plots.low[0]))
+    framed = "(low) => Math.abs(window.__pf.plots.figures.generated.layout.xaxis.range[0] - low) < 1e-6"
+    page.wait_for_function(framed + " && !window.__pf.plots.stale.size", arg=float(lab.plots.low[0]))
     kept = zoom(page, "generated")
-    page.evaluate("window.__drawn = window.__plots.updates")
+    page.evaluate("window.drawnBefore = window.__pf.plots.updates")
     for _ in range(50):  # every press of Step is one more picture, however slow the machine is
-        before = page.evaluate("window.__plots.version")
+        before = page.evaluate("window.__pf.plots.version")
         lab.step()
-        page.wait_for_function("(before) => window.__plots.version > before && !window.__plots.stale.size", arg=before)
-    assert page.evaluate("window.__plots.updates - window.__drawn") >= 50
+        caught_up = "(before) => window.__pf.plots.version > before && !window.__pf.plots.stale.size"
+        page.wait_for_function(caught_up, arg=before)
+    assert page.evaluate("window.__pf.plots.updates - window.drawnBefore") >= 50
     assert page.evaluate(range_of("generated")) == pytest.approx(kept, abs=1e-6), "the zoom is kept over 50 updates"
     page.click("#toy-start")
-    page.wait_for_function("Number(/Step (\\d+)/.exec(window.__plots.said.textContent)?.[1]) > 50")
+    page.wait_for_function("Number(/Step (\\d+)/.exec(window.__pf.plots.said.textContent)?.[1]) > 50")
     page.click("#toy-pause")
-    page.wait_for_function("window.__plots.said.textContent.includes('energy distance')")
+    page.wait_for_function("window.__pf.plots.said.textContent.includes('energy distance')")
     slider = page.locator("#toy-tx input[type=number]")
     slider.fill("0.7")
     slider.press("Enter")
-    page.wait_for_function("window.__plots.figures.view.layout.title.text.includes('t_x 0.70, t_y 0.70')")
+    page.wait_for_function("window.__pf.plots.figures.view.layout.title.text.includes('t_x 0.70, t_y 0.70')")
     before = page.evaluate(STARTS)
     plot = page.locator("[data-plot=data]").bounding_box()
     page.mouse.click(plot["x"] + plot["width"] / 2, plot["y"] + plot["height"] / 2)
@@ -358,7 +362,7 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     done = lab.state.done
     page.wait_for_function("location.search.includes('starts=')")
     page.reload()
-    page.wait_for_function("window.__plots && window.__plots.updates > 0 && window.__plots.said.textContent")
+    page.wait_for_function("window.__pf?.plots && window.__pf.plots.updates > 0 && window.__pf.plots.said.textContent")
     assert f"Step {done:,} of" in page.inner_text(".pf-plots-said"), "a reload finds its laboratory again"
     assert page.evaluate(STARTS) == before + 1
     page.set_viewport_size({"width": 390, "height": 844})

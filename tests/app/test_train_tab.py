@@ -18,7 +18,7 @@ from app.tabs.train import routes, rows
 from app.tabs.train.curves import PLOTS, Curves
 from app.tabs.train.own import OwnPictures
 from app.tabs.train.tab import Train, intervals
-from pf_core.data.own import paths as places
+from pf_core.data.own import paths
 from pf_core.models import checkpoint
 from pf_core.registry import parameters
 from pf_core.training.config import Intervals, TrainRecipe
@@ -75,7 +75,7 @@ def test_the_controls_say_the_recipe(tab):
         ({"dataset": "nothing"}, "data set"),
         ({"model": "huge"}, "network size"),
         ({"timesteps": "nothing"}, "timestep sampler"),
-        ({"name": "../x"}, "no name for a run"),
+        ({"name": "../x"}, "not a name for a run"),
         ({"dataset": "folder"}, "pictures"),
         ({"init": "/etc/passwd"}, "no network"),
         ({"device": "tpu"}, "device must"),
@@ -168,7 +168,7 @@ def test_own_pictures_are_taken_in_and_trained_on(tab, tmp_path, monkeypatch):
     said, pending = found[own.found], found[own.pending]
     assert "8 pictures in 2 classes" in said and "bad_*.png" in said and found[own.question]["visible"]
     chosen = own.on_use(pending)[own.chosen]
-    assert places.is_set(chosen["value"])
+    assert paths.is_set(chosen["value"])
     values = given(tab, dataset="folder", model="nano", steps=2, batch_size=2)
     knob = tab.data_knobs.key("folder", "path")
     assert knob in values
@@ -237,7 +237,8 @@ def test_a_training_in_the_browser(page, served, runs):  # noqa: F811
     page.wait_for_function("() => [...document.querySelectorAll('input')].some((i) => i.value === 'runs/browsed')")
     page.click("#explore-run")
     page.wait_for_function(
-        "() => window.__viewer?.runs[0]?.status.state === 'done' && __viewer.runs[0].meta.network === 'runs/browsed'"
+        "() => { const run = window.__pf?.viewer?.runs[0];"
+        "return run?.status.state === 'done' && run.meta.network === 'runs/browsed'; }"
     )
     page.goto(served.address + "?tab=train&runs=browsed")
     page.click("[data-act=ask]")

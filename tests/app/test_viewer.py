@@ -1,9 +1,12 @@
 """The viewer in Chromium, beyond a single plain run: mixed grids, guidance, edits, painting, the switches."""
 
+import numpy as np
 import torch
-from app_world import CLASSES, spec
+from app_world import CLASSES, spec, unpack
 from test_browser import ENDED, browser, page, pytestmark, served, slow, visit  # noqa: F401
 
+from app.server import pictures
+from app.server.frames import pack_reply
 from pf_core.models import build, checkpoint, preset
 
 EDITS = [
@@ -20,8 +23,8 @@ def show(page, served, *specs, **options):  # noqa: F811
     """Run these and show them on one clock."""
     visit(page, served)
     runs = [{"id": (run := served.start(each)).id, "label": run.label} for each in specs]
-    page.evaluate("(value) => window.__viewer.show(value)", {"runs": runs, **options})
-    page.wait_for_function("(n) => window.__viewer.runs.length === n", arg=len(specs))
+    page.evaluate("(value) => window.__pf.viewer.show(value)", {"runs": runs, **options})
+    page.wait_for_function("(n) => window.__pf.viewer.runs.length === n", arg=len(specs))
     page.wait_for_function(ENDED)
 
 
@@ -58,21 +61,48 @@ def test_runs_of_other_grids_and_shapes_share_one_place(page, served):  # noqa: 
     (checkpoint.FOLDER / "wide.safetensors").unlink()
 
 
+def test_the_browser_sees_the_pixels_that_were_stated(page, served, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(pictures, "BUDGET", 600)  # 32 px: some with loss, some without
+    show(page, served, spec(seeds=[3, 4, 5], nfe=6))
+    header, frames = unpack(pack_reply(served.runs.get(page.evaluate("window.__pf.viewer.runs[0].id")), 0, {}))
+    planes = [kind for head in header["frames"] for _, kind, _ in head["pictures"]]
+    assert {1, 3} == set(planes)
+    for name in ("x", "x1_hat"):
+        shown = page.evaluate("(name) => window.__pf.viewer.runs[0].frames.map((f) => [...f[name]])", name)
+        assert np.array_equal(np.array(shown), np.stack([frame[name].ravel() for frame in frames])), name
+
+
+def test_of_a_large_run_only_pictures_near_the_playhead_are_kept(page, served):  # noqa: F811
+    show(page, served, spec(nfe=60, seeds=[0]))
+    here = "window.__pf.viewer.runs[0].frames.map((frame) => frame.x !== null)"
+    assert all(page.evaluate(here))
+    page.evaluate("window.__pf.viewer.runs[0].sparing = true; window.__pf.viewer.go(4)")
+    page.wait_for_function(f"!{here}[59]")
+    assert page.evaluate(here)[:29] == [True] * 29
+    page.evaluate("window.__pf.viewer.go(55)")
+    page.wait_for_function(f"{here}[55] && {here}[59] && !{here}[4]")
+    page.wait_for_function("""() => {
+      const canvas = document.querySelector("figure[data-panel=x] canvas");
+      const drawn = canvas.getContext("2d").getImageData(0, 0, 1, 1).data.slice(0, 3);
+      return String(drawn) === String(window.__pf.viewer.runs[0].frames[55].x.slice(0, 3));
+    }""")
+
+
 def test_what_was_done_by_hand_is_shown(page, served):  # noqa: F811
     show(page, served, spec(nfe=12, edits=EDITS))
     said = page.inner_text(".pfv-edits")
     assert "head start 0.3: 2 patches of all images, at outer step 2" in said
     assert "make clean from the run's own x1_hat: 1 patch of image 1, at outer step 1" in said
-    page.evaluate("window.__viewer.go(0)")
+    page.evaluate("window.__pf.viewer.go(0)")
     rims = "document.querySelector('.pfv-edited').getAttribute('d').split('M').length - 1"
     page.wait_for_function(f"{rims} === 1")  # the head start comes later
     assert page.inner_text(".pfv-readout").startswith("outer step 1 of 6, probe, NFE 1 of")
-    page.evaluate("window.__viewer.go(4)")
+    page.evaluate("window.__pf.viewer.go(4)")
     page.wait_for_function(f"{rims} === 3")
     point(page, "x", 0.3, 0.3)
     page.wait_for_function("document.querySelector('.pfv-say').textContent.includes('edited (head start 0.3)')")
-    for k in range(page.evaluate("window.__viewer.frames")):  # every sentence can be said
-        page.evaluate("(k) => window.__viewer.go(k)", k)
+    for k in range(page.evaluate("window.__pf.viewer.frames")):  # every sentence can be said
+        page.evaluate("(k) => window.__pf.viewer.go(k)", k)
     assert "done" in page.inner_text(".pfv-say")
 
 
@@ -80,25 +110,25 @@ def test_patches_are_painted(page, served):  # noqa: F811
     show(page, served, spec())
     page.evaluate("""() => {
       window.news = [];
-      window.__viewer.brush.start({ patches: [15], onchange: (each) => window.news.push(each) });
+      window.__pf.viewer.brush.start({ patches: [15], onchange: (each) => window.news.push(each) });
     }""")
     point(page, "x", 0.1, 0.1)
     page.mouse.down()
     point(page, "x", 0.9, 0.1)
     page.mouse.up()
-    assert page.evaluate("window.__viewer.brush.patches")[0] == 0 and page.evaluate("window.news.at(-1).done")
+    assert page.evaluate("window.__pf.viewer.brush.patches")[0] == 0 and page.evaluate("window.news.at(-1).done")
     assert 3 in page.evaluate("window.news.at(-1).patches") and 15 in page.evaluate("window.news[0].patches")
-    assert page.evaluate("window.__viewer.pin") is None
+    assert page.evaluate("window.__pf.viewer.pin") is None
     page.mouse.click(*point(page, "easy", 0.9, 0.9))  # rubs out, in any panel
-    assert 15 not in page.evaluate("window.__viewer.brush.patches")
-    page.evaluate("window.__viewer.brush.patches = [7]")  # as an undo would
+    assert 15 not in page.evaluate("window.__pf.viewer.brush.patches")
+    page.evaluate("window.__pf.viewer.brush.patches = [7]")  # as an undo would
     page.wait_for_function("document.querySelector('.pfv-painted').getAttribute('d').split('M').length === 2")
     page.focus("figure[data-panel=x] .pfv-frame")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowLeft")
     page.keyboard.press(" ")
-    assert page.evaluate("window.__viewer.brush.patches") == [7, 9]
-    page.evaluate("window.__viewer.brush.stop()")
+    assert page.evaluate("window.__pf.viewer.brush.patches") == [7, 9]
+    page.evaluate("window.__pf.viewer.brush.stop()")
     page.wait_for_function("document.querySelector('.pfv-painted').getAttribute('d') === ''")
 
 
@@ -106,7 +136,7 @@ def test_guidance_and_the_scale_per_frame(page, served):  # noqa: F811
     show(page, served, spec(cfg_scale=3.0))
     assert page.inner_text("figure[data-panel=sigma] figcaption").startswith("\u03c3 extrapolated")
     assert page.inner_text("figure[data-panel=cond] figcaption").startswith("\u03c3 conditional")
-    page.evaluate("window.__viewer.go(3)")
+    page.evaluate("window.__pf.viewer.go(3)")
     point(page, "cond", 0.6, 0.6)
     page.wait_for_function("document.querySelector('.pfv-say').textContent.includes('(extrapolated; conditional ')")
     ticks = "document.querySelector('figure[data-panel=sigma] .pfv-ticks').textContent"
@@ -120,15 +150,15 @@ def test_guidance_and_the_scale_per_frame(page, served):  # noqa: F811
 def test_the_first_run_is_drawn_while_the_others_wait(page, served, slow):  # noqa: F811
     visit(page, served)
     runs = [served.start(spec(nfe=64, seeds=[k])) for k in range(2)]
-    page.evaluate("(runs) => window.__viewer.show({ runs })", [{"id": r.id, "label": r.label} for r in runs])
-    page.wait_for_function("window.__viewer.ready && window.__viewer.frames > 3")
+    page.evaluate("(runs) => window.__pf.viewer.show({ runs })", [{"id": r.id, "label": r.label} for r in runs])
+    page.wait_for_function("window.__pf.viewer.ready && window.__pf.viewer.frames > 3")
     assert runs[1].state == "waiting" and "waiting" in page.locator(".pfv-state").nth(1).inner_text()
     for key in ("Home", "Shift+ArrowRight", "End"):
         page.keyboard.press(key)
     slow.pause = 0.0
     page.wait_for_function(ENDED)
     widths = page.evaluate("[...document.querySelectorAll('figure[data-panel=x] canvas')].map((c) => c.width)")
-    assert widths == [32, 32] and page.evaluate("window.__viewer.frames") == 65
+    assert widths == [32, 32] and page.evaluate("window.__pf.viewer.frames") == 65
 
 
 def test_everything_by_keys(page, served):  # noqa: F811
@@ -136,7 +166,7 @@ def test_everything_by_keys(page, served):  # noqa: F811
     page.focus(".pfv-images button")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    assert page.evaluate("window.__viewer.image") == 1
+    assert page.evaluate("window.__pf.viewer.image") == 1
     for _ in range(40):  # Tab comes by the picture, the switches, the film bar, the transport, the cards
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.matches('.pfv-frame')"):

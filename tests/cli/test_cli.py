@@ -298,7 +298,7 @@ def test_beside_resume_a_flag_that_says_otherwise_is_refused_and_one_that_agrees
     others += ["--no-difficulty", "--init=x", "--scale=0.5", "--variety=1", "--compile", "--t-scale=1", "--num-heads=1"]
     for flag in others:
         said = fails(capsys, "train", "--resume", "--out", out, flag)
-        assert f"begun with another {flag.partition('=')[0]} (" in said
+        assert f"started with another {flag.partition('=')[0]} (" in said
     assert "has no setting" in fails(capsys, "train", "--resume", "--out", out, "--sharpness=4")
 
 

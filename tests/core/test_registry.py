@@ -4,7 +4,7 @@ from typing import Annotated
 import pytest
 
 from pf_core.errors import InputError
-from pf_core.registry import Knob, Parameter, Registry, number, parameters, whole
+from pf_core.registry import Knob, Parameter, Registry, number, parameters, ranged, whole
 
 
 def blur(
@@ -184,8 +184,30 @@ def test_whole_numbers_are_exact_beyond_what_a_float_holds(value):
     assert knob(int).check(value) == int(value)
 
 
+def test_a_range_is_exact_beyond_what_a_float_holds_and_not_longer_than_it_may_be():
+    def check(value):
+        return whole("seed", value, 0, 2**63 - 1)
+
+    assert ranged("seed", f"{2**60 + 1}-{2**60 + 3}", check, 9) == [2**60 + 1, 2**60 + 2, 2**60 + 3]
+    with pytest.raises(InputError, match="more than 9 values"):
+        ranged("seed", f"0-{2**62}", check, 9)
+
+
 def test_a_limit_on_one_side_says_so():
     with pytest.raises(InputError, match="n must be at least 1, not 0"):
         whole("n", 0, 1)
     with pytest.raises(InputError, match="x must be at most 2, not 2.5"):
         number("x", "2.5", None, 2)
+
+
+def test_a_class_is_registered_under_the_name_it_gives():
+    class WideLens(Lens):
+        """A wide lens."""
+
+        name = "wide"
+
+    class Magnifier(WideLens):
+        """Larger."""
+
+    known = Registry("lens", [Lens, WideLens, Magnifier])
+    assert list(known) == ["Lens", "wide", "Magnifier"] and known["wide"].fn is WideLens

@@ -11,8 +11,8 @@ from own_pictures import picture, tree, zipped
 
 from pf_core import files
 from pf_core.data.own import metadata, names
-from pf_core.data.own.dataset import folder
-from pf_core.data.own.importer import drop, keep, look, take
+from pf_core.data.own.dataset import Folder
+from pf_core.data.own.importer import drop, keep, read_listing, take
 from pf_core.errors import InputError
 
 
@@ -23,7 +23,7 @@ def pictures(*called):
 
 def found(path):
     """{name: (class, caption)} and the sentences of what was found."""
-    listing = look(path)
+    listing = read_listing(path)
     return {i.entry.name: (listing.classes[i.label], i.caption) for i in listing.items}, " ".join(listing.notes)
 
 
@@ -128,7 +128,7 @@ def test_joiners_inside_of_words_and_emoji_stay_and_commands_to_a_terminal_do_no
 
 def test_classes_that_are_numbers_come_in_their_order(home, tmp_path):
     mine = tree(tmp_path / "mine" / "n", pictures(*(f"{i}/1.png" for i in range(1, 12)), "img10b/1.png", "img9/1.png"))
-    assert folder(path=str(mine)).names == [*map(str, range(1, 12)), "img9", "img10b"]
+    assert Folder(path=str(mine)).names == [*map(str, range(1, 12)), "img9", "img10b"]
 
 
 # metadata
@@ -204,14 +204,14 @@ def test_of_several_captions_the_first_is_taken_and_said(home, tmp_path):
 def test_metadata_csv_is_read_as_an_image_folder_has_it(home, tmp_path, text):
     seen, said = found(zipped(tmp_path / "a.zip", pictures("a.png", "b.png") | {"metadata.csv": text}))
     assert seen == {"a.png": ("1", "red, and round"), "b.png": ("all", "")} and "2 lines, 2 matched." in said
-    assert look(tmp_path / "a.zip").skipped == []
+    assert read_listing(tmp_path / "a.zip").skipped == []
 
 
 def test_a_metadata_csv_that_says_nothing_of_pictures_is_named(home, tmp_path):
-    listing = look(zipped(tmp_path / "a.zip", pictures("a.png") | {"metadata.csv": "name,label\na.png,q\n"}))
+    listing = read_listing(zipped(tmp_path / "a.zip", pictures("a.png") | {"metadata.csv": "name,label\na.png,q\n"}))
     assert "metadata.csv has no column file_name" in str(listing.skipped[0])
     torn = "file_name,text\na.png,red, and round\n"
-    listing = look(zipped(tmp_path / "b.zip", pictures("a.png") | {"metadata.csv": torn}))
+    listing = read_listing(zipped(tmp_path / "b.zip", pictures("a.png") | {"metadata.csv": torn}))
     assert "1 unreadable" in listing.notes[0] and listing.items[0].caption == ""
 
 
@@ -236,7 +236,7 @@ def test_a_line_of_metadata_in_another_encoding_is_counted_and_named(home, tmp_p
         lines({"file_name": "a.png", "label": "Gänseblümchen"}).encode("cp1252")
         + lines({"file_name": "b.png", "label": "q"}).encode()
     )
-    listing = look(zipped(tmp_path / "a.zip", pictures("a.png", "b.png") | {"metadata.jsonl": content}))
+    listing = read_listing(zipped(tmp_path / "a.zip", pictures("a.png", "b.png") | {"metadata.jsonl": content}))
     assert listing.classes == ["all", "q"] and "2 lines, 1 matched, 1 unreadable" in listing.notes[0]
     assert "line 1" in str(listing.skipped[0])
 
@@ -248,7 +248,7 @@ def test_captions_are_read_by_their_mark_or_the_file_is_named(home, tmp_path):
         "c.txt": "weiß".encode("utf-16-le"),
         "d.txt": "\ufeffweiß",
     }
-    listing = look(zipped(tmp_path / "a.zip", pictures("a.png", "b.png", "c.png", "d.png") | texts))
+    listing = read_listing(zipped(tmp_path / "a.zip", pictures("a.png", "b.png", "c.png", "d.png") | texts))
     assert [i.caption for i in listing.items] == ["Gänseblümchen", "", "", "weiß"]
     assert [s.name for s in listing.skipped] == ["b.txt", "c.txt"] and "save it as UTF-8" in str(listing.skipped[0])
 
@@ -295,12 +295,12 @@ def test_train_val_and_test_are_parts_of_a_set_and_not_its_classes(home, tmp_pat
     ]
     mine = tree(tmp_path / "mine" / "split", pictures(*names_))
     for path in (str(mine), keep(take([mine]).id)):
-        data = folder(path=path, held_out=0.0)
+        data = Folder(path=path, held_out=0.0)
         assert data.names == ["rose", "tulip"] and len(data) == 3 and data.held == 2
         assert "the 2 pictures of test and val are held out" in data.notes[0] if path == str(mine) else True
-    before = folder(path=str(mine)).facts["digest"]
+    before = Folder(path=str(mine)).facts["digest"]
     (mine / "f" / "val" / "rose" / "3.png").rename(mine / "f" / "train" / "rose" / "3.png")
-    assert folder(path=str(mine)).facts["digest"] != before  # other pictures are trained on
+    assert Folder(path=str(mine)).facts["digest"] != before  # other pictures are trained on
 
 
 def test_splits_may_have_their_labels_in_metadata(home, tmp_path):
@@ -309,7 +309,7 @@ def test_splits_may_have_their_labels_in_metadata(home, tmp_path):
         "train/metadata.csv": "file_name,label\n1.png,a\n2.png,b\n",
         "test/metadata.csv": "file_name,label\n3.png,b\n",
     }
-    data = folder(path=str(tree(tmp_path / "mine" / "s", content)))
+    data = Folder(path=str(tree(tmp_path / "mine" / "s", content)))
     assert data.names == ["a", "b"] and (len(data), data.held) == (2, 1)
 
 
@@ -327,8 +327,8 @@ def test_splits_may_have_their_labels_in_metadata(home, tmp_path):
     ],
 )
 def test_folders_that_only_look_like_parts_are_classes_and_that_is_said(home, tmp_path, names_, classes, noted):
-    listing = look(tree(tmp_path / "mine" / "x", pictures(*names_)))
-    assert listing.classes == classes and ("are taken for classes" in " ".join(listing.notes)) is noted
+    listing = read_listing(tree(tmp_path / "mine" / "x", pictures(*names_)))
+    assert listing.classes == classes and ("are read as classes" in " ".join(listing.notes)) is noted
 
 
 # any text that a person brings

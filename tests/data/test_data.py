@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 
 from pf_core.data import DATASETS
-from pf_core.data.shapes import OUTLINE_WIDTH, REGIONS, SHAPES, TEXTURES, shapes
+from pf_core.data.shapes import OUTLINE_WIDTH, REGIONS, SHAPES, TEXTURES, Shapes
 
 BACKGROUND, OUTLINE, TEXTURE, FILL = range(4)
 
 
 @pytest.fixture(scope="module")
 def calm():
-    return shapes().batch(range(400))
+    return Shapes().batch(range(400))
 
 
 def same_attributes(a, b, but=()):
@@ -31,32 +31,32 @@ def test_shapes_is_registered_and_can_be_made_from_its_settings():
 
 @pytest.mark.parametrize("size, variety", [(32, 0.0), (64, 1.0)])
 def test_item_i_depends_on_series_and_i_alone(size, variety):
-    data = shapes(size=size, variety=variety, series=7)
+    data = Shapes(size=size, variety=variety, series=7)
     batch = data.batch([12, 5, 2**31 + 3, 900])
     for i, index in enumerate([12, 5, 2**31 + 3, 900]):
-        alone = shapes(size=size, variety=variety, series=7).batch([index])
+        alone = Shapes(size=size, variety=variety, series=7).batch([index])
         assert torch.equal(alone.images[0], batch.images[i]) and torch.equal(alone.regions[0], batch.regions[i])
     assert torch.equal(data.batch(range(10, 14)).images[2], batch.images[0])
     assert not torch.equal(data.batch([5]).images, data.batch([6]).images)
-    assert not torch.equal(data.batch([5]).images, shapes(size=size, variety=variety, series=8).batch([5]).images)
+    assert not torch.equal(data.batch([5]).images, Shapes(size=size, variety=variety, series=8).batch([5]).images)
 
 
 def test_drawing_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
-    shapes().batch(range(3))
+    Shapes().batch(range(3))
     assert torch.equal(before, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("size, variety", [(32, 0.0), (32, 1.0), (64, 0.5)])
 def test_images_are_colours_in_range(size, variety):
-    images = shapes(size=size, variety=variety).batch(range(200)).images
+    images = Shapes(size=size, variety=variety).batch(range(200)).images
     assert images.dtype == torch.float32 and images.is_contiguous() and images.isfinite().all()
     assert images.min() >= -1 and images.max() <= 1
     assert images.max() - images.min() > 1.5
 
 
 def test_every_class_and_texture_occurs_about_equally_often():
-    attributes = shapes().batch(range(2000)).attributes
+    attributes = Shapes().batch(range(2000)).attributes
     for values, kinds in ((attributes.shape, SHAPES), (attributes.texture, TEXTURES)):
         counts = values.bincount(minlength=len(kinds))
         assert len(counts) == len(kinds)
@@ -64,7 +64,7 @@ def test_every_class_and_texture_occurs_about_equally_often():
 
 
 def test_labels_change_the_shape_and_nothing_else():
-    data = shapes(variety=0.5)
+    data = Shapes(variety=0.5)
     own, asked = data.batch(range(20)), (torch.arange(20) * 3) % 10
     other = data.batch(range(20), labels=asked)
     assert torch.equal(other.labels, asked) and torch.equal(own.labels, own.attributes.shape)
@@ -112,7 +112,7 @@ def test_in_flat_shapes_neighbours_that_differ_touch_the_outline(calm):
 def test_regions_of_circles_and_squares_are_those_of_their_exact_distance():
     pixels = torch.arange(32) + 0.5
     for name in ("circle", "ring", "square"):
-        sample = shapes(variety=0.5).batch(range(60), labels=torch.full((60,), SHAPES.index(name)))
+        sample = Shapes(variety=0.5).batch(range(60), labels=torch.full((60,), SHAPES.index(name)))
         a = sample.attributes
         dx, dy = (pixels.view(shape) - a.centre[:, i, None, None] for i, shape in enumerate([(1, 1, -1), (1, -1, 1)]))
         radius, angle = a.radius[:, None, None], a.angle[:, None, None]
@@ -158,7 +158,7 @@ def test_calm_images_are_upright_middling_and_central(calm):
 
 
 def test_wild_images_are_wilder_in_all_of_that_and_stay_inside(calm):
-    a = shapes(variety=1.0).batch(range(400)).attributes
+    a = Shapes(variety=1.0).batch(range(400)).attributes
     assert a.angle.max() > 3 and a.angle.min() < -3
     assert a.radius.min() < 0.2 * 32 and a.radius.max() > 0.35 * 32
     assert a.period.min() < 3 and (a.centre - 16).abs().max() > 8
@@ -169,7 +169,7 @@ def test_wild_images_are_wilder_in_all_of_that_and_stay_inside(calm):
 
 @pytest.mark.parametrize("variety", [0.0, 1.0])
 def test_64_pixels_show_the_same_image_as_32(variety):
-    small, large = (shapes(size=size, variety=variety).batch(range(100)) for size in (32, 64))
+    small, large = (Shapes(size=size, variety=variety).batch(range(100)) for size in (32, 64))
     gap = (F.avg_pool2d(large.images, 2) - small.images).abs()
     assert gap.mean() < 0.01 and gap.mean((1, 2, 3)).max() < 0.03
     assert torch.equal(small.labels, large.labels)
@@ -177,7 +177,7 @@ def test_64_pixels_show_the_same_image_as_32(variety):
 
 
 def test_a_thousand_images_take_less_than_a_second_of_one_thread():
-    threads, data = torch.get_num_threads(), shapes()
+    threads, data = torch.get_num_threads(), Shapes()
     data.batch(range(2))  # the table of distances is made once
     try:
         torch.set_num_threads(1)
@@ -192,6 +192,6 @@ def test_a_thousand_images_take_less_than_a_second_of_one_thread():
 
 
 def test_a_counted_set_repeats_its_first_images():
-    few, endless = shapes(count=3), shapes()
+    few, endless = Shapes(count=3), Shapes()
     assert len(few) == 3
     assert torch.equal(few.batch(range(7)).images, endless.batch([0, 1, 2, 0, 1, 2, 0]).images)

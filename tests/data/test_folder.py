@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from pf_core.cli import main
 from pf_core.data import DATASETS
-from pf_core.data.own import paths as places
-from pf_core.data.own.dataset import folder
+from pf_core.data.own import paths
+from pf_core.data.own.dataset import Folder
 from pf_core.data.own.importer import keep, take
 from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
@@ -44,7 +44,7 @@ def test_classes_come_from_sub_folders_and_pictures_from_their_centre(mine):
 
 
 def test_an_epoch_shows_every_training_picture_once_and_each_epoch_in_another_order(mine):
-    data = folder(path=str(mine))
+    data = Folder(path=str(mine))
     n = len(data)
     epochs = [
         [tuple(c.tolist()) for c in colours(data.batch(range(k * n, (k + 1) * n)).images).round()] for k in (0, 1)
@@ -55,26 +55,26 @@ def test_an_epoch_shows_every_training_picture_once_and_each_epoch_in_another_or
 
 
 def test_item_i_depends_on_series_and_i_alone_and_about_half_are_mirrored(mine):
-    data, again = folder(path=str(mine)), folder(path=str(mine))
+    data, again = Folder(path=str(mine)), Folder(path=str(mine))
     many = data.batch(range(2200)).images
     for i in (0, 7, 1234):
         assert torch.equal(again.batch([i]).images[0], many[i])
-    assert not torch.equal(folder(path=str(mine), series=1).batch(range(11)).images, many[:11])
+    assert not torch.equal(Folder(path=str(mine), series=1).batch(range(11)).images, many[:11])
     mirrored = (many[:, :, :, :16].mean((1, 2, 3)) < many[:, :, :, 16:].mean((1, 2, 3))).float().mean().item()
     assert mirrored == pytest.approx(0.5, abs=0.05)
-    still = folder(path=str(mine), flip=False).batch(range(2200)).images
+    still = Folder(path=str(mine), flip=False).batch(range(2200)).images
     assert (still[:, :, :, :16].mean((1, 2, 3)) > still[:, :, :, 16:].mean((1, 2, 3))).all()
-    held = folder(path=str(mine), held_out=0.5).batch(range(HELD_OUT, HELD_OUT + 50)).images
+    held = Folder(path=str(mine), held_out=0.5).batch(range(HELD_OUT, HELD_OUT + 50)).images
     assert (held[:, :, :, :16].mean((1, 2, 3)) > held[:, :, :, 16:].mean((1, 2, 3))).all()
 
 
 def test_one_picture_is_enough_and_a_class_of_one_is_never_held_out(home, tmp_path):
     one = tree(tmp_path / "mine" / "one", {"a.png": picture()})
-    data = folder(path=str(one))
+    data = Folder(path=str(one))
     assert data.names == ["all"] and len(data) == 1 and data.held == 0
     assert torch.equal(data.batch([HELD_OUT, HELD_OUT + 5]).labels, torch.zeros(2).long())
     few = {"a/1.png": picture(), **{f"b/{i}.png": picture((0, i, 0)) for i in range(9)}}
-    data = folder(path=str(tree(tmp_path / "mine" / "few", few)), held_out=0.5)
+    data = Folder(path=str(tree(tmp_path / "mine" / "few", few)), held_out=0.5)
     assert data.held == 5 and 0 in data.batch(range(len(data))).labels
 
 
@@ -85,7 +85,7 @@ def test_captions_are_kept_with_their_pictures(home, tmp_path):
         "1.png": picture((250, 0, 0)), "sub/2.png": picture((0, 250, 0)),
         "3.png": picture((0, 0, 250)), "3.txt": "\ufeffthree, beside it",
     }  # fmt: skip
-    data = folder(path=str(tree(tmp_path / "mine" / "c", content)), held_out=0.0)
+    data = Folder(path=str(tree(tmp_path / "mine" / "c", content)), held_out=0.0)
     assert data.names == ["other", "sub"] and data.facts["captions"] == 3
     assert [str(s) for s in data.skipped] == ["metadata.jsonl line 3 is no JSON object with a file_name."]
     batch = data.batch(range(3))
@@ -96,7 +96,7 @@ def test_captions_are_kept_with_their_pictures(home, tmp_path):
 def test_labels_of_metadata_win_over_folders(home, tmp_path):
     lines = [json.dumps({"file_name": f"{i}.png", "label": "even" if i % 2 == 0 else "odd"}) for i in range(4)]
     content = {f"x/{i}.png": picture((60 * i, 0, 0)) for i in range(4)} | {"x/metadata.jsonl": "\n".join(lines)}
-    data = folder(path=str(tree(tmp_path / "mine" / "m", content)))
+    data = Folder(path=str(tree(tmp_path / "mine" / "m", content)))
     assert data.names == ["even", "odd"]
 
 
@@ -111,7 +111,7 @@ def test_labels_of_metadata_win_over_folders(home, tmp_path):
 )
 def test_which_folder_is_the_class(home, tmp_path, names, classes):
     content = {name: picture((40 * i, 90, 0)) for i, name in enumerate(names)}
-    assert folder(path=str(tree(tmp_path / "mine" / "n", content))).names == classes
+    assert Folder(path=str(tree(tmp_path / "mine" / "n", content))).names == classes
 
 
 # which folders, which files
@@ -122,13 +122,17 @@ def test_only_folders_under_a_root_may_be_named_and_links_lead_nowhere(home, tmp
     os.symlink(private, tmp_path / "mine" / "link")
     for path in (private, tmp_path / "mine" / "link", tmp_path / "mine" / ".." / "private", "../private", "/etc"):
         with pytest.raises(InputError, match="lies outside of the folders"):
-            folder(path=str(path))
-    for path, said in (("", "Name a folder"), ("nothing-here", "There is no folder"), ("a\0b", "is no folder's name")):
+            Folder(path=str(path))
+    for path, said in (
+        ("", "Name a folder"),
+        ("nothing-here", "There is no folder"),
+        ("a\0b", "is not the name of a folder"),
+    ):
         with pytest.raises(InputError, match=said):
-            folder(path=path)
-    assert folder(path="two").names == ["blue", "red"]  # from the root
-    with places.any_path():
-        assert folder(path=str(private)).names == ["blue", "red"]
+            Folder(path=path)
+    assert Folder(path="two").names == ["blue", "red"]  # from the root
+    with paths.any_path():
+        assert Folder(path=str(private)).names == ["blue", "red"]
 
 
 def test_links_and_pipes_inside_a_folder_are_named_and_not_followed(home, tmp_path, mine):
@@ -136,10 +140,10 @@ def test_links_and_pipes_inside_a_folder_are_named_and_not_followed(home, tmp_pa
     os.symlink(tmp_path / "private" / "secret.png", mine / "red" / "link.png")
     os.symlink(tmp_path / "private", mine / "all")
     os.mkfifo(mine / "red" / "pipe.png")
-    data = folder(path=str(mine))
+    data = Folder(path=str(mine))
     assert {str(s) for s in data.skipped} == {
         "red/link.png is a link out of the folder.",
-        "red/pipe.png is no ordinary file.",
+        "red/pipe.png is not an ordinary file.",
     }
     assert data.names == ["blue", "red"] and data.facts["pictures"] == 12
 
@@ -147,8 +151,8 @@ def test_links_and_pipes_inside_a_folder_are_named_and_not_followed(home, tmp_pa
 def test_bad_files_are_counted_and_named_and_left_out_only_if_asked(mine):
     tree(mine, {"red/text.png": "hello", "blue/cut.png": picture()[:60], "red/notes.md": "x"})
     with pytest.raises(InputError, match="2 of the 14 pictures in .* cannot be read: blue/cut.png is .*--skip-bad"):
-        folder(path=str(mine))
-    data = folder(path=str(mine), skip_bad=True, held_out=0.0)
+        Folder(path=str(mine))
+    data = Folder(path=str(mine), skip_bad=True, held_out=0.0)
     assert data.facts["pictures"] == 12 and len(data.skipped) == 3
     batch = data.batch(range(12))
     seen = colours(batch.images)
@@ -157,23 +161,23 @@ def test_bad_files_are_counted_and_named_and_left_out_only_if_asked(mine):
 
 def test_a_folder_without_pictures_is_a_sentence(home, tmp_path):
     tree(tmp_path / "mine" / "no", {"a.txt": "x"})
-    with pytest.raises(InputError, match="There is no picture that can be used in no. a.txt is no picture."):
-        folder(path="no")
+    with pytest.raises(InputError, match="There is no picture that can be used in no. a.txt is not a picture."):
+        Folder(path="no")
 
 
 def test_pictures_are_decoded_once(mine, monkeypatch):
-    first = folder(path=str(mine)).batch(range(30)).images
+    first = Folder(path=str(mine)).batch(range(30)).images
     monkeypatch.setattr("pf_core.data.own.image_io.square", lambda *a, **k: pytest.fail("decoded again"))
-    again = folder(path=str(mine))
+    again = Folder(path=str(mine))
     assert torch.equal(again.batch(range(30)).images, first) and isinstance(again._packed.pixels, np.memmap)
 
 
 def test_the_digest_knows_a_changed_picture_and_not_a_touched_one(mine):
-    before = folder(path=str(mine)).facts["digest"]
+    before = Folder(path=str(mine)).facts["digest"]
     os.utime(mine / "red" / "1.png", (1, 1))
-    assert folder(path=str(mine)).facts["digest"] == before
+    assert Folder(path=str(mine)).facts["digest"] == before
     (mine / "red" / "1.png").write_bytes(picture((1, 2, 3)))
-    assert folder(path=str(mine)).facts["digest"] != before
+    assert Folder(path=str(mine)).facts["digest"] != before
 
 
 # training
@@ -242,13 +246,13 @@ def test_a_run_begun_under_other_reading_rules_goes_on_if_they_read_the_same_and
         stop_after(m, 3)
         assert train(out, "--steps", "5", path=mine) == 130
     config = json.loads((out / "config.json").read_text())
-    assert config.pop("rules") == folder.rules >= 2
+    assert config.pop("rules") == Folder.rules >= 2
     (out / "config.json").write_text(json.dumps(config))  # as runs were written before there were versions
     with monkeypatch.context() as m:
         stop_after(m, 4)
         assert train(out, "--resume") == 130
     known = json.loads((out / "data.json").read_text())
-    assert known.pop("rules") == folder.rules  # from here on this version's: it has seen the same
+    assert known.pop("rules") == Folder.rules  # from here on this version's: it has seen the same
     (out / "data.json").write_text(json.dumps(known | {"digest": "as the old rules read them"}))
     capsys.readouterr()
     assert train(out, "--resume") == 2
@@ -275,6 +279,6 @@ def test_commands_that_know_only_shapes_say_so(mine, tmp_path, capsys):
     net = str(tmp_path / "r" / "r.safetensors")
     capsys.readouterr()
     assert main(["evaluate", "--checkpoint", net, "--out", str(tmp_path / "x.json")]) == 2
-    assert "The judge knows `shapes`" in capsys.readouterr().err
+    assert "No judge knows `folder`" in capsys.readouterr().err
     assert main(["study", "difficulty", "--checkpoint", net]) == 2
     assert "none, or only one, was held out" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from pf_core.cli import main
 from pf_core.data import DATASETS
-from pf_core.data.toybox import CLASSES, REGIONS, cache, toybox
+from pf_core.data.toybox import CLASSES, REGIONS, Toybox, cache
 from pf_core.data.toybox.primitives import NEVER, enter, normal
 from pf_core.data.toybox.render import trace
 from pf_core.data.toybox.scene import CELL_SCENE, GROUNDS, RELATIONS, SCENES
@@ -25,7 +25,7 @@ MANY = list(range(1500))
 
 @pytest.fixture(scope="module")
 def sample():
-    return toybox().batch(range(48))
+    return Toybox().batch(range(48))
 
 
 def same(a, b, but=()):
@@ -51,17 +51,17 @@ def test_knobs_out_of_range_are_refused(wrong):
 
 @pytest.mark.parametrize("settings", [{}, {"variety": 1.0, "dependence": 0.0, "toys": 3, "size": 40}])
 def test_an_image_has_the_same_bits_alone_and_in_any_batch(settings):
-    data, batch = toybox(**settings), toybox(**settings).batch(range(40))
+    data, batch = Toybox(**settings), Toybox(**settings).batch(range(40))
     for i in (0, 17, 39):
         alone = data.batch([i])
         assert torch.equal(alone.images[0], batch.images[i]) and torch.equal(alone.regions[0], batch.regions[i])
     part = data.batch([39, 2**31 + 5, 11])
     assert torch.equal(part.images[0], batch.images[39]) and torch.equal(part.images[2], batch.images[11])
-    assert not torch.equal(data.batch([5]).images, toybox(**settings, series=8).batch([5]).images)
+    assert not torch.equal(data.batch([5]).images, Toybox(**settings, series=8).batch([5]).images)
 
 
 def test_a_finite_set_begins_again():
-    assert torch.equal(toybox(count=3).batch([4]).images, toybox().batch([1]).images) and len(toybox(count=3)) == 3
+    assert torch.equal(Toybox(count=3).batch([4]).images, Toybox().batch([1]).images) and len(Toybox(count=3)) == 3
 
 
 def test_images_are_whole_grey_levels_and_full_of_colour(sample):
@@ -73,20 +73,20 @@ def test_images_are_whole_grey_levels_and_full_of_colour(sample):
 
 def test_a_float64_rendering_agrees_to_one_grey_level():
     """What another device's rounding may change."""
-    scenes = toybox().scenes(list(range(24)))
+    scenes = Toybox().scenes(list(range(24)))
     ours, exact = (trace(scenes, 64, dtype=t).levels.int() for t in (torch.float32, torch.float64))
     assert ((ours - exact).abs().amax(1) > 1).float().mean() < 1e-5  # a ray that meets an edge may fall on either side
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_devices_agree_to_one_grey_level():
-    scenes = toybox().scenes(list(range(64)))
+    scenes = Toybox().scenes(list(range(64)))
     gap = (trace(scenes, 64).levels.int() - trace(scenes, 64, "cuda").levels.cpu().int()).abs().amax(1)
     assert (gap > 1).float().mean() < 1e-5
 
 
 def test_size_changes_the_picture_and_not_the_scene():
-    small, large = toybox(size=32).batch(range(16)), toybox(size=128).batch(range(16))
+    small, large = Toybox(size=32).batch(range(16)), Toybox(size=128).batch(range(16))
     assert same(small.attributes, large.attributes)
     off = (F.avg_pool2d(large.images, 4) - small.images).abs().mean((1, 2, 3))
     assert off.max() < 0.08
@@ -94,7 +94,7 @@ def test_size_changes_the_picture_and_not_the_scene():
 
 
 def test_labels_change_the_class_and_nothing_else():
-    data, asked = toybox(), (torch.arange(12) * 5) % 12
+    data, asked = Toybox(), (torch.arange(12) * 5) % 12
     own, other = data.batch(range(12)), data.batch(range(12), labels=asked)
     assert torch.equal(other.labels, asked) and same(own.attributes, other.attributes, but=["toy", "toys"])
     assert torch.equal(own.images, data.batch(range(12), labels=own.labels).images)
@@ -116,14 +116,14 @@ def information(a, b):
 
 def test_classes_and_colours_are_all_about_as_frequent():
     for dependence in (0.0, 0.9):
-        labels = toybox(dependence=dependence).scenes(MANY).toys[:, 0].bincount(minlength=12)
+        labels = Toybox(dependence=dependence).scenes(MANY).toys[:, 0].bincount(minlength=12)
         assert (labels > 125 - 5 * 125**0.5).all() and (labels < 125 + 5 * 125**0.5).all()
-    colours = toybox(dependence=0.0).scenes(MANY).colours[:, 0].bincount(minlength=8)
+    colours = Toybox(dependence=0.0).scenes(MANY).colours[:, 0].bincount(minlength=8)
     assert len(colours) == len(COLOURS) and (colours > 120).all()
 
 
 def test_with_dependence_ground_and_sky_tell_the_toy_its_colour_and_the_light():
-    free, bound, usual = (toybox(dependence=d).scenes(MANY) for d in (0.0, 1.0, 0.9))
+    free, bound, usual = (Toybox(dependence=d).scenes(MANY) for d in (0.0, 1.0, 0.9))
     ground_and_sky = [s.ground * 4 + s.sky for s in (free, bound, usual)]
     told = [information(g, s.toys[:, 0]) for g, s in zip(ground_and_sky, (free, bound, usual), strict=True)]
     assert told[0] < 0.2 and told[1] > 0.95 * math.log(12) and 0.5 * told[1] < told[2] < told[1]
@@ -133,14 +133,14 @@ def test_with_dependence_ground_and_sky_tell_the_toy_its_colour_and_the_light():
 
 
 def test_every_scene_has_its_toys_and_its_ground():
-    s = toybox(dependence=1.0).scenes(MANY)
+    s = Toybox(dependence=1.0).scenes(MANY)
     assert torch.equal(CELL_SCENE[s.toys[:, 0]], s.scene)
     assert {CLASSES[t] for t in s.toys[s.scene == SCENES.index("water"), 0].tolist()} == {"boat", "duck"}
     assert (s.ground[s.scene == SCENES.index("snow")] == GROUNDS.index("snow")).all()
 
 
 def test_further_toys_come_from_the_same_scene_and_stand_where_they_are_said_to():
-    s = toybox(dependence=1.0, toys=3).scenes(MANY[:400])
+    s = Toybox(dependence=1.0, toys=3).scenes(MANY[:400])
     assert (CELL_SCENE[s.toys] == s.scene[:, None]).all()
     x, y = s.feet[..., 0], s.feet[..., 1]
     for k, name in enumerate(RELATIONS):
@@ -151,7 +151,7 @@ def test_further_toys_come_from_the_same_scene_and_stand_where_they_are_said_to(
 
 
 def test_variety_moves_things_and_reshuffles_nothing():
-    calm, wild = (toybox(variety=v, dependence=0.0).scenes(MANY[:300]) for v in (0.0, 1.0))
+    calm, wild = (Toybox(variety=v, dependence=0.0).scenes(MANY[:300]) for v in (0.0, 1.0))
     for name in ("toys", "colours", "ground", "sky", "scene", "materials"):
         assert torch.equal(getattr(calm, name), getattr(wild, name))
     assert wild.yaw.std() > 2 * calm.yaw.std() and wild.eye.std(0)[2] > 2 * calm.eye.std(0)[2]
@@ -174,7 +174,7 @@ def test_regions_are_where_they_should_be(sample):
 
 
 def test_shadows_are_darker_than_the_ground_around_them():
-    s = toybox(dependence=1.0).batch(range(60))
+    s = Toybox(dependence=1.0).batch(range(60))
     plain = s.attributes.ground == GROUNDS.index("snow")
     light = s.images.mean(1)
     for image, regions in zip(light[plain], s.regions[plain], strict=True):
@@ -192,13 +192,13 @@ def test_boxes_hold_the_toy(sample):
 
 
 def test_captions_name_what_is_there():
-    s = toybox(dependence=0.0).batch(range(60))
+    s = Toybox(dependence=0.0).batch(range(60))
     for caption, toy, colour in zip(s.captions, s.labels.tolist(), s.attributes.colour.tolist(), strict=True):
         assert CLASSES[toy] in caption and list(COLOURS)[colour] in caption and caption[:2] in ("a ", "an")
     assert any(c.startswith("an orange") for c in s.captions) and len(set(s.captions)) > 50
-    two = toybox(toys=2).batch(range(10))
+    two = Toybox(toys=2).batch(range(10))
     assert all(any(r in c for r in RELATIONS) for c in two.captions)
-    assert " and " in toybox(toys=3).batch([0]).captions[0]
+    assert " and " in Toybox(toys=3).batch([0]).captions[0]
 
 
 # parts
@@ -243,38 +243,38 @@ def test_normals_point_outwards_and_stand_on_the_surface():
 
 def test_parts_are_coloured_with_known_colours():
     assert not set(FIXED) & set(COLOURS)
-    assert len(set(toybox().batch(range(12), labels=torch.arange(12)).boxes[:, 0].tolist()[0])) > 1
+    assert len(set(Toybox().batch(range(12), labels=torch.arange(12)).boxes[:, 0].tolist()[0])) > 1
 
 
 # rendered ahead
 
 
 def test_what_was_rendered_ahead_is_read_and_is_the_same(home, capsys):
-    data = toybox(size=16, variety=0.5)
+    data = Toybox(size=16, variety=0.5)
     live = data.batch(range(10))
     assert main(["data", "toybox", "--render", "6", "--size", "16", "--variety", "0.5"]) == 0
     assert "6 images" in capsys.readouterr().out and len(cache.files()) == 1
-    again = toybox(size=16, variety=0.5)
+    again = Toybox(size=16, variety=0.5)
     read = again.batch([5, 0, 3])
     assert again.cache.rows == 6 and torch.equal(read.images, live.images[[5, 0, 3]])
     assert torch.equal(read.regions, live.regions[[5, 0, 3]]) and torch.equal(read.labels, live.labels[[5, 0, 3]])
     path = again.cache.path
     path.write_bytes(bytes(6 * 3 * 16 * 16))
-    assert (toybox(size=16, variety=0.5).batch([2]).images == -1).all()  # read, indeed
-    assert torch.equal(toybox(size=16, variety=0.5).batch([2, 6]).images[1], live.images[6])
-    assert (toybox(size=16, variety=0.4).batch([2]).images != -1).any()  # other settings, another file
+    assert (Toybox(size=16, variety=0.5).batch([2]).images == -1).all()  # read, indeed
+    assert torch.equal(Toybox(size=16, variety=0.5).batch([2, 6]).images[1], live.images[6])
+    assert (Toybox(size=16, variety=0.4).batch([2]).images != -1).any()  # other settings, another file
 
 
 def test_a_render_that_was_stopped_goes_on(home):
-    data = toybox(size=16)
+    data = Toybox(size=16)
     *_, done = data.render_ahead(5)
     with open(data.cache.path, "ab") as f:
         f.write(b"half an image")
-    *_, more = toybox(size=16).render_ahead(9)
+    *_, more = Toybox(size=16).render_ahead(9)
     assert (done, more) == (5, 9) and data.cache.path.stat().st_size == 9 * 3 * 16 * 16
-    assert torch.equal(data.batch(range(9)).images, toybox(size=16, count=100).batch(range(9)).images)
+    assert torch.equal(data.batch(range(9)).images, Toybox(size=16, count=100).batch(range(9)).images)
     data.cache.path.unlink()
-    assert torch.equal(toybox(size=16).batch([7]).images, data.batch([7]).images)
+    assert torch.equal(Toybox(size=16).batch([7]).images, data.batch([7]).images)
 
 
 def test_a_full_disk_and_a_second_renderer_are_told(home, monkeypatch, capsys):
@@ -283,10 +283,10 @@ def test_a_full_disk_and_a_second_renderer_are_told(home, monkeypatch, capsys):
     assert "GB are free" in capsys.readouterr().err
     monkeypatch.undo()
     monkeypatch.setenv("PATCH_FORCING_DATA", str(home))
-    first = toybox(size=16).render_ahead(3)
+    first = Toybox(size=16).render_ahead(3)
     next(first)
     with pytest.raises(InputError, match="another process"):
-        next(toybox(size=16).render_ahead(3))
+        next(Toybox(size=16).render_ahead(3))
     first.close()
     assert main(["data", "folder", "--render", "3"]) == 2 and main(["data", "--render", "3"]) == 2
 

@@ -1,6 +1,7 @@
 import json
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from helpers import bundle, write_checkpoint
 from pf_core import flow
 from pf_core.cli import main
 from pf_core.cli.report import table
-from pf_core.data.shapes import SHAPES, shapes
+from pf_core.data.shapes import SHAPES, Shapes
 from pf_core.errors import InputError
 from pf_core.evaluation import evaluate, judges
 from pf_core.evaluation.evaluate import compare, draw, real_against_real, references, shards, summarise
@@ -26,9 +27,9 @@ from pf_core.types import Prediction
 def test_real_images_are_as_good_as_it_gets():
     found = real_against_real(400)
     assert found["accuracy"]["value"] > 0.98 and found["precision"]["value"] > 0.8 and found["recall"]["value"] > 0.8
-    seen = judges.load()[0].judge(shapes().batch(range(400)).images.flip(3).roll(5, 3).mul(0.7))
+    seen = judges.load()[0].judge(Shapes().batch(range(400)).images.flip(3).roll(5, 3).mul(0.7))
     heads = {name: values.numpy() for name, values in seen.probabilities.items()}
-    labels = shapes().batch(range(400)).labels.numpy()
+    labels = Shapes().batch(range(400)).labels.numpy()
     spoilt = compare(heads, seen.features.numpy(), labels, references(bundle()))
     assert spoilt["frechet"]["interval"][0] > 1.5 * found["frechet"]["interval"][1]
 
@@ -137,7 +138,7 @@ class Truthful(torch.nn.Module):
     def __init__(self, scale=1.0):
         super().__init__()
         self.grid, self.channels, self.scale, self.i = bundle().grid, 3, scale, 0
-        sample = shapes().batch(range(2**31, 2**31 + 40))
+        sample = Shapes().batch(range(2**31, 2**31 + 40))
         x0 = flow.Source().draw(list(range(40)), (3, 32, 32))
         self.error = self.grid.to_patches((sample.images - x0) ** 2)
 
@@ -170,3 +171,20 @@ def test_an_overconfident_network_is_found_out():
 def test_a_network_without_difficulty_is_refused():
     with pytest.raises(InputError, match="predicts no difficulty"):
         STUDIES["difficulty"].fn(bundle(predict_uncertainty=False))
+
+
+def test_a_table_is_the_same_from_a_folder_and_from_lines(tmp_path):
+    lines = (Path(__file__).parents[2] / "docs" / "results.jsonl").read_text().splitlines()
+    (tmp_path / "some").mkdir()
+    for line in lines:
+        result = json.loads(line)
+        (tmp_path / "some" / result.pop("file")).write_text(json.dumps(result))
+    (tmp_path / "x.jsonl").write_text("\n".join(lines) + "\n")
+    assert table(tmp_path / "some") == table(tmp_path / "x.jsonl")
+    for bad in ("{}", "[1]", "no JSON"):
+        (tmp_path / "x.jsonl").write_text(bad)
+        with pytest.raises(InputError, match="each line must be a JSON object"):
+            table(tmp_path / "x.jsonl")
+    for missing in (tmp_path / "none", tmp_path):
+        with pytest.raises(InputError):
+            table(missing)

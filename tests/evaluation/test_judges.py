@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pf_core.cli import main
-from pf_core.data.shapes import shapes
+from pf_core.data.shapes import Shapes
 from pf_core.data.splits import JUDGE_TRAINING
 from pf_core.errors import InputError
 from pf_core.evaluation import judges
@@ -31,7 +31,7 @@ def test_the_shipped_judge_recognises_held_out_shapes_and_textures():
 
 def test_the_first_judge_says_what_it_said_before_there_were_others():
     """Numbers from the code that it was trained with."""
-    seen = judges.load()[0].judge(shapes().batch(range(2**31 + 38, 2**31 + 48)).images)
+    seen = judges.load()[0].judge(Shapes().batch(range(2**31 + 38, 2**31 + 48)).images)
     assert seen.probabilities["shape"][0].argmax() == 5 and seen.probabilities["texture"][0].argmax() == 1
     assert seen.features[0, :4].tolist() == pytest.approx([3.5511222, 8.8731308, 10.506940, 1.3598182], rel=1e-4)
 
@@ -65,11 +65,11 @@ def test_a_file_gives_back_the_judge_that_was_saved(tmp_path):
     *_, (_, _, judge) = judges.train_judge(ANY, steps=3, batch=16, width=4)
     judges.save(tmp_path / "j.safetensors", judge, {"dataset": "shapes", "data": ANY.settings})
     again, record = judges.load(tmp_path / "j.safetensors")
-    images = shapes(variety=1.0).batch(range(8)).images
+    images = Shapes(variety=1.0).batch(range(8)).images
     for name, values in judge.judge(images).probabilities.items():
         torch.testing.assert_close(again.judge(images).probabilities[name], values, atol=0.02, rtol=0.05)
     assert (
-        record["heads"]["shape"] == list(shapes.heads["shape"]) and (tmp_path / "j.safetensors").stat().st_size < 60_000
+        record["heads"]["shape"] == list(Shapes.heads["shape"]) and (tmp_path / "j.safetensors").stat().st_size < 60_000
     )
 
 
@@ -99,7 +99,7 @@ def test_a_batch_is_drawn_over_the_whole_range_from_images_that_networks_do_not_
     again, _ = ANY.batch(JUDGE_TRAINING, 0, 400, seed=0)
     assert torch.equal(images, again) and len(truth["shape"]) == len(truth["texture"]) == 400
     ends, _ = ANY.batch(JUDGE_TRAINING, 0, 400, seed=0, corners=4)
-    calm, wild = (shapes(variety=v).batch(JUDGE_TRAINING.first(100)).images for v in (0.0, 1.0))
+    calm, wild = (Shapes(variety=v).batch(JUDGE_TRAINING.first(100)).images for v in (0.0, 1.0))
     assert torch.equal(ends[:100], calm) or torch.equal(ends[:100], wild)
     assert not torch.equal(images[:100], calm) and not torch.equal(images[:100], wild)
 
@@ -124,3 +124,17 @@ def test_the_judge_command_trains_over_a_whole_range(tmp_path, monkeypatch, caps
     for wrong in (["--whole", "series"], ["--whole", "nothing"], ["--dataset", "folder"]):
         assert main(["judge", *wrong, "--out", str(tmp_path / "k.safetensors")]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 3 and not (tmp_path / "k.safetensors").exists()
+
+
+def test_the_judge_of_toybox_names_toy_colour_and_ground():
+    judge, record = judges.load(judges.find("toybox", {"variety": 0.5}, 64))
+    assert min(record["held_out_accuracy"][k] for k in ("toy", "colour", "ground")) >= 0.98
+    found = judges.accuracy(judge, judges.Field("toybox", {"variety": 0.5}), 200)
+    assert min(found[k] for k in ("toy", "colour", "ground")) >= 0.97
+
+
+def test_the_judge_of_wild_shapes_knows_them_where_the_first_one_does_not():
+    judge, record = judges.load(judges.find("shapes", {"variety": 0.7}))
+    assert min(record["held_out_accuracy"][k] for k in ("shape", "texture")) >= 0.98
+    found, calm = (judges.accuracy(j, ANY, 1000) for j in (judge, judges.load()[0]))
+    assert min(found["shape"], found["texture"]) >= 0.97 > calm["shape"] + 0.1

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import bundle
 
-from pf_core.data.shapes import SHAPES, shapes
+from pf_core.data.shapes import SHAPES, Shapes
 from pf_core.errors import InputError
 from pf_core.evaluation import judges, metrics
 from pf_core.evaluation.studies import STUDIES
@@ -24,7 +24,7 @@ CONFIG = {"timesteps": "ltg", "timestep_settings": {"loc": 0.5}}
 
 def exact(count=40, model=None, **recipe):
     """The oracle of the first images, as a bundle that says so in its record."""
-    model = model or from_dataset(shapes(), count, PatchGrid(32, 32, 8))
+    model = model or from_dataset(Shapes(), count, PatchGrid(32, 32, 8))
     recipe |= {"dataset": "shapes", "data_settings": {"count": count}}
     return Bundle("exact", model, pixels(), ClassLabels(10, list(SHAPES)), training={"recipe": recipe})
 
@@ -75,7 +75,7 @@ def test_equal_cost_compares_paired_runs(monkeypatch):
     monkeypatch.setattr(metrics, "REPEATS", 20)
     monkeypatch.setattr(module, "RATIOS", (1.4, 3.0))
     monkeypatch.setattr(module, "SHARES", (0.6,))
-    seen = judges.load()[0].judge(shapes().batch(range(200)).images)
+    seen = judges.load()[0].judge(Shapes().batch(range(200)).images)
     monkeypatch.setattr(module, "references", lambda *of: seen.features.numpy())
     found = STUDIES["equal_cost"].fn(bundle(), images=20, steps=2)
     first, second, *ahead = found["rows"]
@@ -95,7 +95,7 @@ def test_order_compares_at_equal_budgets(monkeypatch):
     module = sys.modules["pf_core.evaluation.studies.order"]
     monkeypatch.setattr(module, "BUDGETS", (4, 16))
     monkeypatch.setattr(metrics, "REPEATS", 5)
-    seen = judges.load()[0].judge(shapes().batch(range(200)).images)
+    seen = judges.load()[0].judge(Shapes().batch(range(200)).images)
     monkeypatch.setattr(module, "references", lambda *of: seen.features.numpy())
     rows = STUDIES["order"].fn(bundle(), images=20, most=8)["rows"]
     assert [(r["sampler"], r["settings"].get("order"), r["nfe"]) for r in rows] == [

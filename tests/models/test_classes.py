@@ -7,10 +7,10 @@ import torch
 from own_pictures import picture, tree
 
 from pf_core.cli import main
-from pf_core.data.own.dataset import folder
+from pf_core.data.own.dataset import Folder
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import shards
-from pf_core.evaluation.look import data_picture
+from pf_core.evaluation.inspect import data_picture
 from pf_core.flow import STANDARD_NORMAL
 from pf_core.models import build, checkpoint, preset
 from pf_core.models.conditioning import ClassLabels, quoted, split
@@ -145,7 +145,7 @@ def test_labels_of_a_data_set_meet_a_network_by_name(home, tmp_path):
     mine = tree(tmp_path / "mine" / "n", content)
     recipe = {"dataset": "folder", "data_settings": {"path": str(mine), "size": 16}}
     net = checkpoint.load(saved(tmp_path / "old.safetensors", sorted(NUMBERS), {"recipe": recipe}))  # 1, 10, 11, 2, ...
-    data = folder(path=str(mine), size=16)
+    data = Folder(path=str(mine), size=16)
     labels = torch.arange(11)
     assert [net.conditioner.names[i] for i in net.conditioner.of_data(labels, data.names)] == data.names == NUMBERS
     found = of_class(net, {"dataset": "folder", "settings": {"path": str(mine), "size": 16}}, "2")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pf_core import flow
-from pf_core.data.shapes import shapes
+from pf_core.data.shapes import Shapes
 from pf_core.errors import InputError
 from pf_core.flow import LOGVAR_RANGE, Source
 from pf_core.guidance import guide
@@ -120,7 +120,7 @@ def test_one_image_is_a_straight_line(source):
 
 
 def test_a_run_lands_on_a_data_point():
-    model = from_dataset(shapes(), 50, PatchGrid(32, 32, 4))
+    model = from_dataset(Shapes(), 50, PatchGrid(32, 32, 4))
     x = normal(4, 3, 32, 32)
     for k in range(30):
         x = x + model(x, PatchTime.shared(torch.full((4,), k / 30), 64)).v / 30
@@ -132,7 +132,7 @@ def test_a_run_lands_on_a_data_point():
 def test_every_sampler_lands_on_a_data_point_of_the_class(name):
     """From the source's noise, through probes and mixed times, to patches at t = 1; guided and not."""
     source = Source(mean=0.2, std=0.8)
-    data, grid, sampler = shapes(), PatchGrid(32, 32, 8), SAMPLERS[name]
+    data, grid, sampler = Shapes(), PatchGrid(32, 32, 8), SAMPLERS[name]
     model, cond = from_dataset(data, 60, grid, source), torch.tensor([4, 4, 7, 10])  # two stars, a ring, any
     ts = uniform_grid(steps_for(name, 40, sampler.settings({})))
     rng = [torch.Generator().manual_seed(i) for i in range(4)]
@@ -242,7 +242,7 @@ def test_levels_and_index_are_the_same_as_dense():
 
 
 def test_from_dataset_and_moving():
-    data, grid = shapes(), PatchGrid(32, 32, 8)
+    data, grid = Shapes(), PatchGrid(32, 32, 8)
     model = from_dataset(data, 12, grid)
     batch = data.batch(range(12))
     assert torch.equal(model.images, batch.images) and torch.equal(model.labels, batch.labels)
@@ -269,4 +269,4 @@ def test_bad_input():
     with pytest.raises(InputError, match="class 1"):
         Oracle(images, labels, GRID, 2)(images, shared(0.5, 3), torch.tensor([0, 1, 2]))
     with pytest.raises(InputError, match="from 1 to"):
-        from_dataset(shapes(), 0, PatchGrid(32, 32, 4))
+        from_dataset(Shapes(), 0, PatchGrid(32, 32, 4))

@@ -7,7 +7,11 @@ from helpers import bundle
 from pf_core.errors import InputError
 from pf_core.samplers import SAMPLERS
 from pf_core.samplers.common import easiest
+from pf_core.sampling import edits
+from pf_core.sampling.edits import Edit
 from pf_core.sampling.run import Run, SampleSpec, resolve, sample
+from pf_core.sampling.sweep import Sweep
+from pf_core.training.config import TrainRecipe
 
 SPEC = SampleSpec("nano", "look_ahead", nfe=12, labels=["star"], seeds=[3, 4, 5])
 
@@ -124,6 +128,41 @@ def test_a_network_without_difficulty_refuses_samplers_that_rank_and_runs_the_ot
             assert torch.isfinite(end(plain, spec)).all()
 
 
+UNKNOWN = {
+    "recipe": (lambda: SampleSpec.from_dict({"checkpoint": "a", "lables": []}), "not a recipe.*'lables'.*'labels'"),
+    "nothing near": (
+        lambda: SampleSpec.from_dict({"checkpoint": "a", "q": 1}),
+        "'q', which .* Known: checkpoint, samp",
+    ),
+    "one it needs": (lambda: SampleSpec.from_dict({"chekpoint": "a"}), "not a recipe.*'chekpoint'.*'checkpoint'"),
+    "edit": (lambda: Edit.from_dict({"kind": "clean", "patches": [0], "imaeg": 1}), "'imaeg'.*'image'"),
+    "sweep": (lambda: Sweep.from_dict({"base": {"checkpoint": "a"}, "axis": {}}), "not a sweep.*'axis'.*'axes'"),
+    "its base": (lambda: Sweep.from_dict({"base": {"checkpoint": "a", "sed": 1}, "axes": {}}), "'sed'.*'seeds'"),
+    "training": (lambda: TrainRecipe.from_dict({"config": {}, "modle": "tiny"}), "'modle'.*'model'"),
+    "its config": (lambda: TrainRecipe.from_dict({"config": {"step": 3}}), "'step'.*'steps'"),
+    "its source": (lambda: TrainRecipe.from_dict({"config": {"source": {"men": 3}}}), "'men'.*'mean'"),
+    "no config": (lambda: TrainRecipe.from_dict({"model": "tiny"}), "lacks its config"),
+    "a config of nothing": (lambda: TrainRecipe.from_dict({"config": None}), "its config is None"),
+    "no axes": (lambda: Sweep.from_dict({"base": {"checkpoint": "a"}}), "not a sweep: it lacks its axes"),
+    "lacking": (lambda: SampleSpec.from_dict({"seeds": [1]}), "not a recipe: it lacks its checkpoint"),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_a_misspelt_entry_is_named_with_the_one_that_was_meant(case):
+    read, says = UNKNOWN[case]
+    with pytest.raises(InputError, match=says) as error:
+        read()
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+def test_a_recipe_is_resolved_once(monkeypatch):
+    calls, parse = [], edits.parse
+    monkeypatch.setattr(edits, "parse", lambda given: calls.append(given) or parse(given))
+    run = Run(bundle(), dataclasses.replace(SPEC, edits=[{"kind": "hold_back", "patches": [0]}]))
+    assert list(run)[-1].nfe == run.spec.nfe and len(calls) == 1
+
+
 @pytest.mark.parametrize("d", [{}, {"checkpoint": "a", "colour": 1}, [1]])
 def test_what_is_no_recipe_is_refused(d):
     with pytest.raises(InputError, match="not a recipe"):
@@ -140,6 +179,14 @@ def test_what_is_no_recipe_is_refused(d):
         {"nfe": "x"},
         {"nfe": True},
         {"guidance_interval": 3},
+        {"guidance_interval": [0, 0.5, 1]},
+        {"guidance_interval": [0]},
+        {"guidance_interval": ["0", "1"]},
+        {"cfg_scale": float("nan")},
+        {"ts": [0, "1"]},
+        {"seeds": [1, "2"]},
+        {"seeds": [True]},
+        {"labels": [["star"]]},
         {"noise": "x"},
         {"sampler": None},
     ],

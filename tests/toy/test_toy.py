@@ -19,11 +19,11 @@ from pf_core.toy.data import (
     NORMAL,
     SHIFTED,
     TOYS,
+    DrawnPoints,
     GaussianMixture,
+    TwoModes,
     energy_distance,
     mean_distance,
-    points,
-    two_modes,
 )
 from pf_core.toy.points import MAX_POINTS, check_points, fit_points, fitted_points, read_points
 from pf_core.types import PatchTime
@@ -42,7 +42,7 @@ def at(times: tuple[float, float], b: int = 1) -> PatchTime:
 @cache
 def pairs(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Standard normal noise and points of two_modes, (count, 1, 1, 2)."""
-    x1 = two_modes().batch(range(count)).images.double()
+    x1 = TwoModes().batch(range(count)).images.double()
     return torch.randn(x1.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64), x1
 
 
@@ -63,7 +63,7 @@ def test_mixture_monte_carlo(times, source):
     t = torch.tensor([times], dtype=torch.float64)
     x = flow.interpolate(source.shift(image(0.4, -0.3)), image(2.1, 0.2), t, GRID)  # somewhere likely
     v, var = observed(source, times, 0.04, x)
-    prediction = two_modes().exact(source)(x, at(times))
+    prediction = TwoModes().exact(source)(x, at(times))
     torch.testing.assert_close(prediction.v.flatten(), v, atol=0.08, rtol=0.03)
     torch.testing.assert_close(prediction.logvar.exp().flatten(), var, atol=0.01, rtol=0.12)
 
@@ -103,7 +103,7 @@ def test_weights_of_a_mixture():
 
 @pytest.mark.parametrize("times", [(0.0, 0.0), (0.3, 0.3), (0.1, 0.6), (0.7, 0.2)])
 def test_mixture_agrees_with_the_oracle(times):
-    data = two_modes()
+    data = TwoModes()
     sample = data.batch(range(200_000)).images
     oracle = Oracle(sample, torch.zeros(len(sample)), GRID, 0, SHIFTED)
     t = torch.tensor([times], dtype=torch.float64)
@@ -116,7 +116,7 @@ def test_mixture_agrees_with_the_oracle(times):
 @pytest.mark.parametrize("source", [SHIFTED, NORMAL])
 def test_a_coordinate_at_t_one_is_known_data(source):
     """No floor, no jump: u = x1 - x0 with x1 known and x0 not, and the limit from below is the same."""
-    model, x = two_modes().exact(source), image(2.0, 0.3)
+    model, x = TwoModes().exact(source), image(2.0, 0.3)
     m = torch.as_tensor(source.mean, dtype=torch.float64).expand(1, 1, 2).flatten()
     for times, known in (((1.0, 0.4), [0]), ((0.0, 1.0), [1]), ((1.0, 1.0), [0, 1])):
         now, before = model(x, at(times)), model(x, at(tuple(min(t, 1 - 1e-7) for t in times)))
@@ -128,7 +128,7 @@ def test_a_coordinate_at_t_one_is_known_data(source):
 
 @pytest.mark.parametrize("name", [*TOYS, "points"])
 def test_exact_models_are_models(name):
-    data = points([[0.0, 1.0], [1.0, 2.0]]) if name == "points" else TOYS[name].fn()
+    data = DrawnPoints([[0.0, 1.0], [1.0, 2.0]]) if name == "points" else TOYS[name].fn()
     model = data.exact()
     assert model.grid == GRID and model.channels == 1 and model.source == data.source
     assert data.exact(Source(std=0.5)).source.std == 0.5
@@ -148,7 +148,7 @@ def test_exact_models_are_models(name):
 
 
 def test_exact_flow_makes_the_mixture():
-    data = two_modes()
+    data = TwoModes()
     model, x = data.exact(), data.source.draw(list(range(2000)), (1, 1, 2))
     for k in range(50):
         x = x + model(x, PatchTime.shared(torch.full((2000,), k / 50), 2)).v / 50
@@ -161,7 +161,7 @@ def test_exact_flow_makes_the_mixture():
 def test_items_come_from_seed_and_index_alone(name):
     def make(seed: int):
         if name == "points":
-            return points(np.random.default_rng(0).normal(size=(300, 2)), seed=seed)
+            return DrawnPoints(np.random.default_rng(0).normal(size=(300, 2)), seed=seed)
         return TOYS[name].fn(seed=seed)
 
     whole = make(3).batch(range(100))
@@ -189,7 +189,7 @@ def test_knobs_change_points():
 
 
 def test_mixture_samples_have_the_right_moments():
-    data = two_modes()
+    data = TwoModes()
     x = data.batch(range(200_000)).images.view(-1, 2).double()
     mean = torch.from_numpy(data.means).mean(0)
     spread = torch.from_numpy(data.means) - mean
@@ -320,7 +320,7 @@ def test_points_far_out_are_fitted_to_the_plane_and_a_sentence_says_so():
 
 def test_given_points():
     array = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
-    data = points(array)
+    data = DrawnPoints(array)
     found = data.batch(range(3000)).images.view(-1, 2)
     counts = torch.stack([(found == p).all(1).sum() for p in array])
     assert counts.sum() == 3000 and counts.min() > 900
@@ -335,7 +335,7 @@ def test_given_points():
         [[1, 2], [3]],
     ):
         with pytest.raises(InputError):
-            points(bad)
+            DrawnPoints(bad)
 
 
 def test_energy_distance():
@@ -366,7 +366,7 @@ def test_mlp_starts_at_nothing_and_depends_on_its_seed():
 
 def test_mlp_learns_quickly():
     """200 steps of batch 256 already give most of it (the full run: 2,000 of 1024)."""
-    data, net, rng = two_modes(), mlp.build(seed=0), torch.Generator().manual_seed(0)
+    data, net, rng = TwoModes(), mlp.build(seed=0), torch.Generator().manual_seed(0)
     steps, optimizer = 200, torch.optim.AdamW(net.parameters(), lr=1e-2, weight_decay=0)
     for k in range(steps):
         optimizer.param_groups[0]["lr"] = 1e-2 * min(1, (k + 1) / 20, 2 * (steps - k) / steps)

@@ -13,7 +13,7 @@ from pf_core.errors import InputError
 from pf_core.figures import interactive, static
 from pf_core.samplers import SAMPLERS
 from pf_core.timesteps import TIMESTEPS
-from pf_core.toy.benchmark import race, removal, twins, verdict
+from pf_core.toy.benchmark import ablation, benchmark, removal, verdict
 from pf_core.toy.experiment import ToyConfig, ToyState, ask, fields, trajectories, visited
 from pf_core.toy.metrics import calibration, distances, measure
 
@@ -95,7 +95,7 @@ def test_fields_and_calibration():
 def test_the_stop_gradient_switch_changes_the_training():
     kept, removed = trained(), trained(stop_gradient=False)
     assert kept.history[0] == removed.history[0] and kept.history[-1] != removed.history[-1]
-    found = twins(ToyConfig(**SHORT), count=50, steps=5)
+    found = ablation(ToyConfig(**SHORT), count=50, steps=5)
     assert found["kept"]["losses"] != found["removed"]["losses"]
     numbers = {"velocity_relative_error": 0.1, "variance_relative_error": 0.25, "energy_distance": 0.02}
     said = removal(numbers, {k: 2 * v for k, v in numbers.items()})
@@ -107,18 +107,18 @@ def test_the_stop_gradient_switch_changes_the_training():
 
 def test_a_race_counts_what_it_spends_and_says_who_gains():
     state = ExactState(ToyConfig(**SHORT))
-    found = race(state, 8, count=300)
+    found = benchmark(state, 8, count=300)
     assert set(found.results) == set(SAMPLERS) and max(nfe for nfe, _ in found.results.values()) == 8
     plain = found.results["euler"][1]
     assert found.results["multistep"][1] < found.results["heun"][1] < plain < found.results["dual_loop"][1], (
         "as the exact flow has it at 8 NFE"
     )
-    assert "running ahead hurts" in verdict(found) and "Nearest of all: Multistep." in verdict(found)
+    assert "running ahead hurts" in verdict(found) and "The nearest is Multistep." in verdict(found)
     assert found.step_for_step["dual_loop"] > found.results["dual_loop"][1], "step for step its inner steps help"
     assert "Against as many plain steps, Dual-loop" in verdict(found)
     ahead = found.results | {"look_ahead": (7, plain / 2)}
     assert "running ahead helps, most by Look-ahead" in verdict(replace(found, results=ahead))
-    few = race(state, 1, count=50)
+    few = benchmark(state, 1, count=50)
     assert set(few.late) == {"random_order", "dual_loop"} and "running ahead changes nothing" in verdict(few)
 
 

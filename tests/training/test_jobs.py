@@ -51,7 +51,7 @@ def test_a_run_is_queued_starts_runs_and_finishes(jobs):
     assert net.training["steps"] == 6
     command = net.training["command"]  # what repeats the run, not what this process was told
     assert "train --dataset shapes" in command and "--steps 6" in command and "--resume" not in command
-    with pytest.raises(InputError, match="fork it to train on"):
+    with pytest.raises(InputError, match="fork it to train longer"):
         jobs.resume("first")
     jobs.delete("first")
     assert jobs.all() == [] and not (jobs.root / "first").exists()
@@ -60,7 +60,7 @@ def test_a_run_is_queued_starts_runs_and_finishes(jobs):
 def test_pause_save_sample_stop_and_resume(jobs):
     jobs.create("long", ENDLESS, QUICK)
     past(jobs, "long", 3)
-    with pytest.raises(InputError, match="running already"):
+    with pytest.raises(InputError, match="already running"):
         jobs.resume("long")
     assert jobs.pause("long").state in ("pausing", "paused")
     paused = reaches(jobs, "long", "paused")
@@ -69,7 +69,7 @@ def test_pause_save_sample_stop_and_resume(jobs):
     jobs.save_now("long")
     until(lambda: jobs.kept("long") == [paused.step], "the network to be kept")
     jobs.sample_now("long")
-    until(lambda: jobs.samples("long") == [paused.step] and "sample" not in jobs.folder("long").orders(), "samples")
+    until(lambda: jobs.samples("long") == [paused.step] and "sample" not in jobs.folder("long").commands(), "samples")
     assert {jobs.file("long", kind, paused.step).suffix for kind in ("sheet", "strip", "trajectory")} == {
         ".png",
         ".safetensors",
@@ -111,7 +111,7 @@ def test_the_list_tells_the_truth_soon_after_a_kill_and_resume_goes_on(jobs):
     reaches(jobs, "victim", "running")
     assert jobs.get("victim").resumed_from == info.saved_step
     forced = jobs.force_stop("victim")
-    assert forced.state == "interrupted" and "by force" in forced.message and forced.saved_step >= info.saved_step
+    assert forced.state == "interrupted" and "It was killed" in forced.message and forced.saved_step >= info.saved_step
 
 
 def test_one_trains_and_the_others_queue_in_order_over_a_restart(jobs):
@@ -201,7 +201,7 @@ def test_no_name_leads_out_of_the_folder(jobs, name):
     for ask in (jobs.get, jobs.delete, jobs.stop, jobs.resume, jobs.network, jobs.samples, jobs.packed):
         with pytest.raises(InputError):
             ask(name)
-    with pytest.raises(InputError, match="no name for a run"):
+    with pytest.raises(InputError, match="not a name for a run"):
         jobs.create(name, recipe(1))
     with pytest.raises(InputError):
         checkpoint.find(f"runs/{name}")
@@ -217,7 +217,7 @@ def test_links_are_not_runs(jobs, tmp_path):
 
 def test_what_is_too_large_or_taken_is_refused_and_leaves_nothing(jobs):
     jobs.create("taken", recipe(2), start=False)
-    with pytest.raises(InputError, match="There is a run taken already"):
+    with pytest.raises(InputError, match="There is already a run taken"):
         jobs.create("taken", recipe(2))
     jobs.configure(max_steps=100, max_batch=8, max_millions=1)
     for wrong, says in (
@@ -259,7 +259,7 @@ def test_old_samples_and_networks_go_when_the_disk_is_over_its_cap(jobs):
     jobs.keep_cap()
     assert jobs.samples("a") == [1, 4] and jobs.kept("a") == [3]
     assert folder.state.exists() and folder.weights.exists()
-    with pytest.raises(InputError, match=r"more than the 0.01 GB allowed: delete some"):
+    with pytest.raises(InputError, match=r"0.01 GB are allowed: delete some"):
         jobs.create("b", recipe(1))
     with pytest.raises(InputError, match="delete some"):
         jobs.resume("a") if not folder.weights.exists() else jobs.fork("a", "c", recipe(5), step=3)
@@ -282,13 +282,13 @@ def test_another_process_with_the_same_pid_is_not_the_trainer(jobs):
     jobs.create("old", recipe(5), start=False)
     folder = jobs.folder("old")
     list(execute(folder, True, None, QUICK, "test"))
-    status = replace(folder.status(), state="running", pid=os.getpid(), birth="another boot:1")
+    status = replace(folder.status(), state="running", pid=os.getpid(), start_time="another boot:1")
     folder.write_status(status)
     folder.weights.unlink()
     assert jobs.get("old").state == "interrupted" and trainer(folder) is None
     assert not process.send(os.getpid(), "another boot:1", signal.SIGKILL)
-    folder.write_status(replace(status, birth=process.birth(os.getpid()), updated=time.time() - 100))
-    assert jobs.get("old").state == "running" and "No word from it" in jobs.get("old").message
+    folder.write_status(replace(status, start_time=process.start_time_of(os.getpid()), updated=time.time() - 100))
+    assert jobs.get("old").state == "running" and "No report for" in jobs.get("old").message
     folder.write_status(replace(status, state="stopped"))  # or what ends this fixture's trainers would end us
 
 

@@ -30,7 +30,7 @@ from pf_core.training.loop import SEGMENTS, TrainConfig, validation_loss
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import check, execute, network
 from pf_core.training.state import load_state
-from pf_core.training.validation import calibration, column, smooth, validation
+from pf_core.training.validation import calibration, column, smooth, validate
 from pf_core.types import PatchTime, Prediction
 
 ROOT = Path(__file__).parents[2]
@@ -108,7 +108,7 @@ def test_calibration_sets_predicted_against_real_error():
 
 def test_validation_is_that_of_the_training_module():
     data, model = DATASETS["shapes"].fn(), network(recipe(), DATASETS["shapes"].fn())
-    assert validation(model, data, TrainConfig().source, 8)["validation"] == validation_loss(model, data, 8)
+    assert validate(model, data, TrainConfig().source, 8)["validation"] == validation_loss(model, data, 8)
 
 
 def test_smoothing_starts_at_the_first_value_and_follows():
@@ -193,10 +193,10 @@ def test_half_a_line_is_taken_back_when_the_disk_is_full(tmp_path):
         folder.append(step=1)
 
 
-# signals and orders in this very process
+# signals and commands in this very process
 
 
-def test_a_signal_saves_and_stops_and_the_next_sitting_ends_with_the_same_bits(tmp_path):
+def test_a_signal_saves_and_stops_and_the_next_session_ends_with_the_same_bits(tmp_path):
     whole = trained(tmp_path / "whole", recipe(7), QUICK)
     folder = RunFolder(tmp_path / "cut")
     handler = signal.getsignal(signal.SIGTERM)
@@ -218,7 +218,7 @@ def test_a_training_in_a_thread_obeys_files(tmp_path):
         for at in execute(folder, False, recipe(50_000), QUICK, "test"):
             seen.append(at.step)
             if at.step == 3:
-                folder.order("stop")
+                folder.send_command("stop")
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -231,12 +231,12 @@ def test_leaving_a_training_says_so(tmp_path):
     next(steps)
     steps.close()
     status = RunFolder(tmp_path / "run").status()
-    assert status.state == "stopped" and "Left at step 1; step 0 is saved" in status.message
+    assert status.state == "stopped" and "Stopped at step 1; step 0 is saved" in status.message
 
 
 def test_a_loss_that_is_no_number_stops_before_it_is_saved(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path / "run")
-    with pytest.raises(InputError, match="no finite number any more"):
+    with pytest.raises(InputError, match="no longer finite"):
         for at in execute(folder, False, recipe(9), replace(QUICK, log=0, save=2), "test"):
             if at.step == 3:
                 with torch.no_grad():
@@ -317,8 +317,8 @@ def test_the_runs_command(tmp_path, capsys):
     trained(tmp_path / "first", recipe(2))
     root = ["--root", str(tmp_path)]
     assert main(["runs", *root]) == 0 and "finished" in capsys.readouterr().out
-    assert main(["runs", "stop", "first", *root]) == 2 and "nothing to stop" in capsys.readouterr().err
-    assert main(["runs", "delete", *root]) == 2 and "Say which run" in capsys.readouterr().err
+    assert main(["runs", "stop", "first", *root]) == 2 and "is not running" in capsys.readouterr().err
+    assert main(["runs", "delete", *root]) == 2 and "Name a run" in capsys.readouterr().err
     assert main(["runs", "fly", "first", *root]) == 2 and "cannot 'fly'" in capsys.readouterr().err
     assert main(["runs", "delete", "first", *root]) == 0 and not (tmp_path / "first").exists()
     assert [clock(s) for s in (5, 62, 3700)] == ["0:05", "1:02", "1:01:40"]

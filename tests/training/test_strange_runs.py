@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,10 +21,10 @@ from pf_core.models import checkpoint
 from pf_core.training import disk
 from pf_core.training.config import Intervals
 from pf_core.training.queue import Jobs
-from pf_core.training.run_dir import RunFolder
+from pf_core.training.run_dir import RunFolder, to_file
 from pf_core.training.runner import execute
 from pf_core.training.state import load_state
-from pf_core.training.status import Job, look, read_job
+from pf_core.training.status import Job, read_info, read_job
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +41,7 @@ def stopped(path, steps=6, at=3):
     folder = RunFolder(path)
     for step in execute(folder, False, recipe(steps), QUICK, "test"):
         if step.step == at:
-            folder.order("stop")
+            folder.send_command("stop")
     return folder
 
 
@@ -95,7 +95,7 @@ def test_folders_of_the_first_versions_open_and_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "RUNS", tmp_path)
     as_old(train(tmp_path / "done"))
     as_old(stopped(tmp_path / "half"), finished=False)
-    assert checkpoint.find("runs/done").name == "done.safetensors" and look(RunFolder(tmp_path / "done")).network
+    assert checkpoint.find("runs/done").name == "done.safetensors" and read_info(RunFolder(tmp_path / "done")).network
     assert checkpoint.find("runs/half").name == "latest.safetensors"
     train(tmp_path / "half", resume=True)
     assert checkpoint.load("runs/half").training["steps"] == 6
@@ -110,15 +110,15 @@ def test_in_an_old_folder_called_state_the_header_says_what_its_file_is(tmp_path
     monkeypatch.setattr(checkpoint, "RUNS", tmp_path)
     half = stopped(tmp_path / "state")
     half.weights.unlink()
-    assert "runs/state" not in checkpoint.run_names() and look(half).network is False and half.saved_step() == 3
+    assert "runs/state" not in checkpoint.run_names() and read_info(half).network is False and half.saved_step() == 3
     train(half.path, resume=True)
     (half.path / "state.safetensors").unlink()
     as_old(half)  # its network where its state was
-    assert checkpoint.load("runs/state").training["steps"] == 6 and look(half).state == "finished"
+    assert checkpoint.load("runs/state").training["steps"] == 6 and read_info(half).state == "finished"
     assert half.saved_step() == 0
     half.write_status(replace(half.status(), state="interrupted"))
     assert main(["train", "--resume", "--out", str(half.path)]) == 2
-    assert "has its network where its state was" in capsys.readouterr().err
+    assert "has lost its saved state" in capsys.readouterr().err
     assert checkpoint.load("runs/state").training["steps"] == 6
 
 
@@ -159,7 +159,7 @@ def test_settings_of_the_first_versions_hold_until_they_are_changed(tmp_path):
 def test_a_name_that_no_list_would_show_is_refused_before_training(tmp_path, capsys, name):
     assert main(["train", "--model", "nano", "--steps", "1", "--out", str(tmp_path / name)]) == 2
     said = capsys.readouterr().err
-    assert ("no name for a run" in said or "longer than a name may be" in said) and not list(tmp_path.iterdir())
+    assert ("not a name for a run" in said or "longer than a name may be" in said) and not list(tmp_path.iterdir())
 
 
 def test_an_old_run_with_such_a_name_is_listed_with_what_to_do(tmp_path, capsys):
@@ -307,20 +307,20 @@ def test_a_clock_set_back_between_launch_and_end_leaves_a_finished_run_finished(
     folder = jobs.folder("first")
     folder.write_status(replace(folder.status(), updated=time.time() - 7 * 24 * 3600))
     assert jobs.get("first").state == "finished"
-    old = {k: v for k, v in asdict(read_job(folder)).items() if k != "before"}
+    old = {k: v for k, v in to_file(read_job(folder)).items() if k != "before"}
     files.write_json(folder.path / "job.json", old)  # as the first versions wrote it
     assert jobs.get("first").state == "finished"
 
 
-def test_a_trainer_that_never_spoke_has_failed_whatever_the_clock_says(tmp_path):
+def test_a_trainer_that_never_reported_has_failed_whatever_the_clock_says(tmp_path):
     folder = train(tmp_path / "run", 2)
     spoke = folder.status()
-    folder.write_status(replace(spoke, state="stopped", updated=time.time() + 7 * 24 * 3600, pid=1, birth="a:1"))
-    launched = Job(launched=time.time(), pid=1, birth="a:2", before="a:1")
-    files.write_json(folder.path / "job.json", asdict(launched))
-    assert look(folder).state == "failed"
-    files.write_json(folder.path / "job.json", asdict(replace(launched, before="a:0")))
-    assert look(folder).state == "stopped", "somebody has spoken since"
+    folder.write_status(replace(spoke, state="stopped", updated=time.time() + 7 * 24 * 3600, pid=1, start_time="a:1"))
+    launched = Job(launched=time.time(), pid=1, start_time="a:2", before="a:1")
+    files.write_json(folder.path / "job.json", to_file(launched))
+    assert read_info(folder).state == "failed"
+    files.write_json(folder.path / "job.json", to_file(replace(launched, before="a:0")))
+    assert read_info(folder).state == "stopped", "a later trainer has reported"
 
 
 def test_the_queue_keeps_its_order_when_the_clock_goes_back(jobs, monkeypatch):  # noqa: F811
@@ -342,7 +342,7 @@ def test_resuming_a_finished_run_whose_pictures_changed_leaves_it_finished(tmp_p
     config |= {"dataset": "folder", "data_settings": {"path": str(tmp_path / "gone")}}
     (folder.path / "config.json").write_text(json.dumps(config))
     assert main(["train", "--resume", "--out", str(folder.path)]) == 0
-    assert look(folder).state == "finished" and "2 steps" in capsys.readouterr().out
+    assert read_info(folder).state == "finished" and "2 steps" in capsys.readouterr().out
     del before[folder.path / "config.json"]
     assert all(path.read_bytes() == content for path, content in before.items())
 
@@ -354,12 +354,12 @@ def test_resuming_a_finished_run_whose_pictures_changed_leaves_it_finished(tmp_p
 def test_a_loss_that_is_no_number_stops_at_once_and_the_last_save_stays(tmp_path, changes):
     folder, seen = RunFolder(tmp_path / "run"), []
     every = Intervals(save=2, log=0, validate=0, samples=0)
-    with pytest.raises(InputError, match="At step 4 the loss is no finite number"):
+    with pytest.raises(InputError, match="At step 4 the loss is no longer finite"):
         for at in execute(folder, False, recipe(50, **changes), every, "test"):
             seen.append(at.step)
             if at.step == 3:
                 with torch.no_grad():
                     at.trainer.model.final_layer.linear.weight[0, 0] = float("inf")
-    assert seen == [1, 2, 3] and look(folder).state == "failed"
+    assert seen == [1, 2, 3] and read_info(folder).state == "failed"
     assert load_state(folder.state)[0]["step"] == 2
     assert checkpoint.load(str(folder.weights)).training["steps"] == 2

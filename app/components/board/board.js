@@ -1,12 +1,14 @@
 // The board of training runs: what each is doing, what can be done with it, and what its network draws by now.
 
+import { page } from "./shared.js";
+
 const POLL = 1000; // ms between two looks at the list while the tab is on the screen
 const escape = (text) => String(text ?? "").replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 const at = (path) => new URL(`pf/train/${path}`, document.baseURI);
 
 export function mount(element, props, watch, trigger) {
   const board = new Board(element.querySelector(".pf-board"), trigger);
-  window.__board = board;
+  page.add("board", board);
   watch("value", () => board.told(props.value));
   board.told(props.value);
   board.follow();
@@ -43,7 +45,8 @@ class Board {
       this.runs = news.runs;
       this.disk = news.disk;
     } catch (error) {
-      this.root.querySelector(".pft-disk").textContent = `The server does not answer; trying again. ${error.message || ""}`;
+      this.root.querySelector(".pft-disk").textContent =
+        `The server does not answer; trying again. ${error.message || ""}`;
       return;
     }
     const known = this.runs.map((run) => run.name);
@@ -57,7 +60,8 @@ class Board {
     this.chosen = names;
     this.asking = null;
     this.trigger("picked", { runs: names });
-    if (this.root.offsetParent && names.length) history.replaceState(null, "", `?tab=train&runs=${names.map(encodeURIComponent).join(",")}`);
+    if (this.root.offsetParent && names.length)
+      history.replaceState(null, "", `?tab=train&runs=${names.map(encodeURIComponent).join(",")}`);
     this.draw();
   }
 
@@ -109,8 +113,12 @@ class Board {
   }
 
   actions(run) {
-    const press = run.actions.map(([what, label]) => `<button type="button" data-act="${what}" data-key="act-${what}">${label}</button>`);
-    const links = run.links.map(([href, label, download]) => `<a href="${escape(href)}" ${download ? "download" : ""}>${label}</a>`);
+    const press = run.actions.map(
+      ([what, label]) => `<button type="button" data-act="${what}" data-key="act-${what}">${label}</button>`,
+    );
+    const links = run.links.map(
+      ([href, label, download]) => `<a href="${escape(href)}" ${download ? "download" : ""}>${label}</a>`,
+    );
     return [...press, ...links].join("");
   }
 
@@ -155,7 +163,8 @@ class Board {
     const act = event.target.closest("[data-act]")?.dataset.act;
     if (act) return this.act(act);
     const row = event.target.closest("[data-run].pft-run");
-    if (row && !event.target.matches("input")) this.choose([row.dataset.run, ...this.chosen.filter((name) => name !== row.dataset.run && event.shiftKey)]);
+    if (row && !event.target.matches("input"))
+      this.choose([row.dataset.run, ...this.chosen.filter((name) => name !== row.dataset.run && event.shiftKey)]);
     return undefined;
   }
 
@@ -175,6 +184,7 @@ class Board {
   }
 
   scrubbed(event) {
-    if (event.target.matches(".pft-strip input")) this.showStrip(event.target.closest(".pft-strip"), this.first, Number(event.target.value));
+    if (event.target.matches(".pft-strip input"))
+      this.showStrip(event.target.closest(".pft-strip"), this.first, Number(event.target.value));
   }
 }

@@ -1,7 +1,7 @@
 // What a timestep sampler draws: eight maps, and how mean and largest t are spread.
 
 import { bars, floats, make, paintPatches, scales, timeColour } from "./draw.js";
-import { loadPalettes } from "./store.js";
+import { loadPalettes } from "./colours.js";
 
 export async function mount(element, props, watch) {
   const root = element.querySelector(".pf-drawn");
@@ -17,9 +17,13 @@ function draw(root, value, palettes) {
   const count = maps.length / (rows * cols);
   const histogram = (of, title) =>
     `<div class="pfg-histograms"><div><b>${title}</b><svg viewBox="0 0 100 45" preserveAspectRatio="none" data-of="${of}" role="img" aria-label="How the ${title} of an image is spread"></svg></div><div class="pfg-axis"><span>0</span><span>1</span></div></div>`;
-  root.replaceChildren(make(`<div class="pfg pft-drawn"><div class="pft-maps">${Array.from({ length: count }, (_, k) =>
-    `<canvas role="img" aria-label="Times of sample ${k + 1}"></canvas>`).join("")}</div>
-    <div class="pft-spreads">${histogram("mean", "mean t")}${histogram("largest", "largest t")}</div>${scales(palettes, ["t"])}</div>`));
+  root.replaceChildren(
+    make(`<div class="pfg pft-drawn"><div class="pft-maps">${Array.from(
+      { length: count },
+      (_, k) => `<canvas role="img" aria-label="Times of sample ${k + 1}"></canvas>`,
+    ).join("")}</div>
+    <div class="pft-spreads">${histogram("mean", "mean t")}${histogram("largest", "largest t")}</div>${scales(palettes, ["t"])}</div>`),
+  );
   root.querySelectorAll("canvas").forEach((canvas, k) => {
     const t = maps.subarray(k * rows * cols, (k + 1) * rows * cols);
     paintPatches(canvas, value.grid, (p) => timeColour(palettes, t[p]));

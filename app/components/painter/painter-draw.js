@@ -73,7 +73,10 @@ function drawChosen(pen, x, y, cell) {
 }
 
 function drawGrid(pen, { rows, cols }, cell) {
-  for (const [colour, shift] of [["#0006", 0.5], ["#fff4", -0.5]]) {
+  for (const [colour, shift] of [
+    ["#0006", 0.5],
+    ["#fff4", -0.5],
+  ]) {
     pen.strokeStyle = colour;
     pen.lineWidth = 1;
     pen.beginPath();
@@ -99,7 +102,10 @@ function drawMarks(pen, { painting, cell, anchor, spot, size, rectangle }) {
   const [x, y] = [(first % painting.cols) * cell, Math.floor(first / painting.cols) * cell];
   const [w, h] = [((last % painting.cols) + 1) * cell - x, (Math.floor(last / painting.cols) + 1) * cell - y];
   pen.setLineDash(anchor ? [6, 4] : []);
-  for (const [colour, inset] of [["#000", 0.75], ["#fff", 2.25]]) {
+  for (const [colour, inset] of [
+    ["#000", 0.75],
+    ["#fff", 2.25],
+  ]) {
     pen.strokeStyle = colour;
     pen.lineWidth = 1.5;
     pen.strokeRect(x + inset, y + inset, w - 2 * inset, h - 2 * inset);

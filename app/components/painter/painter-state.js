@@ -5,7 +5,18 @@ const MOST = 200; // undo steps kept
 export class Painting {
   /** mode "values": a number a patch, `base` where nothing was painted; "chosen": 1 or 0. */
   constructor(mode, [low, high]) {
-    Object.assign(this, { mode, low, high, rows: 0, cols: 0, cells: [], base: [], past: [], future: [], driven: false });
+    Object.assign(this, {
+      mode,
+      low,
+      high,
+      rows: 0,
+      cols: 0,
+      cells: [],
+      base: [],
+      past: [],
+      future: [],
+      driven: false,
+    });
   }
 
   get n() {
@@ -61,7 +72,10 @@ export class Painting {
   /** Corners of a brush of `size` x `size` patches about [row, col]. */
   footprint([row, col], size) {
     const before = Math.floor((size - 1) / 2);
-    return [[row - before, col - before], [row - before + size - 1, col - before + size - 1]];
+    return [
+      [row - before, col - before],
+      [row - before + size - 1, col - before + size - 1],
+    ];
   }
 
   /** The cells with some of them painted (with `value`, or 1) or erased; nothing here changes yet. */

@@ -2,22 +2,33 @@
 
 import { cellSize, draw } from "./painter-draw.js";
 import { Painting, round } from "./painter-state.js";
-import { gradient } from "./panels.js";
-import { loadPalettes } from "./store.js";
+import { colourAt, gradient, loadPalettes } from "./colours.js";
+import { page } from "./shared.js";
 
-const HELP = "Arrow keys move, Space paints, Shift with arrows paints along; E paint or erase, R rectangle, Escape drops it; "
-  + "[ and ] brush size, A all, N none, I invert; Ctrl+Z undo, Ctrl+Shift+Z redo.";
+const HELP =
+  "Arrow keys move, Space paints, Shift with arrows paints along; E paint or erase, R rectangle, Escape drops it; " +
+  "[ and ] brush size, A all, N none, I invert; Ctrl+Z undo, Ctrl+Shift+Z redo.";
 
 export function mount(element, props, watch, trigger) {
   const painter = new Painter(element.querySelector(".pf-painter") || element, props, trigger);
-  window.__painters = [...(window.__painters || []).filter((p) => p.root.isConnected), painter];
+  page.add("painter", painter);
   watch("value", () => painter.show(props.value));
   painter.show(props.value);
 }
 
 class Painter {
   constructor(root, props, trigger) {
-    Object.assign(this, { root, props, trigger, image: null, source: null, overlay: true, spot: null, anchor: null, held: null });
+    Object.assign(this, {
+      root,
+      props,
+      trigger,
+      image: null,
+      source: null,
+      overlay: true,
+      spot: null,
+      anchor: null,
+      held: null,
+    });
     Object.assign(this, { erase: false, rectangle: false, size: 1, cell: 3, palette: null, shown: [], ready: false });
     this.what = props.what || "t";
     this.painting = new Painting(props.mode || "chosen", props.span || [0, 1]);
@@ -26,7 +37,7 @@ class Painter {
     this.canvas = this.find("canvas");
     this.listen();
     new ResizeObserver(() => this.redraw()).observe(root);
-    new MutationObserver(() => this.redraw()).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+    page.on("theme", () => this.redraw());
     loadPalettes().then((palettes) => {
       this.palette = palettes.t;
       const ramp = this.find(".pfp-ramp");
@@ -47,7 +58,7 @@ class Painter {
   get colour() {
     const { low, high } = this.painting;
     return (v) => {
-      const packed = this.palette?.[Math.max(0, Math.min(255, Math.floor(((v - low) / (high - low)) * 256)))] ?? 0x888888;
+      const packed = this.palette ? colourAt(this.palette, (v - low) / (high - low)) : 0x888888;
       return [packed & 255, (packed >> 8) & 255, (packed >> 16) & 255];
     };
   }
@@ -119,7 +130,12 @@ class Painter {
     const { held } = this;
     if (held) {
       const from = this.rectangle ? this.painting.cells : held.cells;
-      held.cells = this.painting.painted(from, this.patchesFrom(this.rectangle ? this.anchor : held.last, spot), this.value, held.erase);
+      held.cells = this.painting.painted(
+        from,
+        this.patchesFrom(this.rectangle ? this.anchor : held.last, spot),
+        this.value,
+        held.erase,
+      );
       held.last = spot;
     }
     this.redraw();
@@ -144,13 +160,16 @@ class Painter {
   act(name) {
     const { painting } = this;
     const acts = {
-      paint: () => this.set("erase", false), erase: () => this.set("erase", true),
-      brush: () => this.set("rectangle", false), rectangle: () => this.set("rectangle", true),
+      paint: () => this.set("erase", false),
+      erase: () => this.set("erase", true),
+      brush: () => this.set("rectangle", false),
+      rectangle: () => this.set("rectangle", true),
       all: () => this.commit(painting.all(this.value), "All patches"),
       none: () => this.commit(painting.none(), "No patch"),
       invert: () => this.commit(painting.inverted(), "Inverted"),
       overlay: () => this.set("overlay", !this.overlay),
-      undo: () => this.travel(true), redo: () => this.travel(false),
+      undo: () => this.travel(true),
+      redo: () => this.travel(false),
     };
     acts[name]?.();
   }
@@ -159,7 +178,10 @@ class Painter {
 
   listen() {
     const { canvas, root } = this;
-    root.addEventListener("click", (e) => e.target.closest("[data-act]") && this.act(e.target.closest("[data-act]").dataset.act));
+    root.addEventListener(
+      "click",
+      (e) => e.target.closest("[data-act]") && this.act(e.target.closest("[data-act]").dataset.act),
+    );
     root.addEventListener("input", ({ target }) => {
       if (target.dataset.set) this.set(target.dataset.set, round(Number(target.value)));
     });
@@ -181,7 +203,8 @@ class Painter {
   spotOf(event) {
     const box = this.canvas.getBoundingClientRect();
     const { rows, cols } = this.painting;
-    const at = (from, start, length, count) => Math.max(0, Math.min(count - 1, Math.floor(((from - start) / length) * count)));
+    const at = (from, start, length, count) =>
+      Math.max(0, Math.min(count - 1, Math.floor(((from - start) / length) * count)));
     return [at(event.clientY, box.top, box.height, rows), at(event.clientX, box.left, box.width, cols)];
   }
 
@@ -200,12 +223,19 @@ class Painter {
 
   pressed(key, shift) {
     const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    const letters = { a: "all", n: "none", i: "invert", e: this.erase ? "paint" : "erase", r: this.rectangle ? "brush" : "rectangle" };
+    const letters = {
+      a: "all",
+      n: "none",
+      i: "invert",
+      e: this.erase ? "paint" : "erase",
+      r: this.rectangle ? "brush" : "rectangle",
+    };
     if (moves[key]) this.step(moves[key], shift);
     else if (key === " " || key === "Enter") this.stamp();
     else if (key === "Escape" && this.anchor) this.drop();
     else if (letters[key]) this.act(letters[key]);
-    else if (key === "[" || key === "]") this.set("size", Math.max(1, Math.min(this.largest, this.size + (key === "]" ? 1 : -1))));
+    else if (key === "[" || key === "]")
+      this.set("size", Math.max(1, Math.min(this.largest, this.size + (key === "]" ? 1 : -1))));
     else return false;
     return true;
   }
@@ -245,7 +275,9 @@ class Painter {
     if (!n) return "";
     if (mode === "chosen") return `${cells.reduce((a, b) => a + b, 0)} of ${n} patches chosen`;
     const [low, high] = [Math.min(...cells), Math.max(...cells)];
-    return low === high ? `${this.what} ${low.toFixed(2)} everywhere` : `${this.what} from ${low.toFixed(2)} to ${high.toFixed(2)}`;
+    return low === high
+      ? `${this.what} ${low.toFixed(2)} everywhere`
+      : `${this.what} from ${low.toFixed(2)} to ${high.toFixed(2)}`;
   }
 
   get largest() {
@@ -260,8 +292,15 @@ class Painter {
       this.cell = cellSize(painting, this.image, this.root.clientWidth || 300);
       draw(this.canvas, this);
     }
-    const on = { paint: !this.erase, erase: this.erase, brush: !this.rectangle, rectangle: this.rectangle, overlay: this.overlay };
-    for (const [name, pressed] of Object.entries(on)) this.find(`[data-act=${name}]`).setAttribute("aria-pressed", pressed);
+    const on = {
+      paint: !this.erase,
+      erase: this.erase,
+      brush: !this.rectangle,
+      rectangle: this.rectangle,
+      overlay: this.overlay,
+    };
+    for (const [name, pressed] of Object.entries(on))
+      this.find(`[data-act=${name}]`).setAttribute("aria-pressed", pressed);
     this.find("[data-act=undo]").disabled = !painting.past.length;
     this.find("[data-act=redo]").disabled = !painting.future.length;
     this.find("[data-act=overlay]").hidden = !this.image;
@@ -277,12 +316,16 @@ class Painter {
 /** The spots on the way from one to another: a quick stroke leaves no gaps. */
 function line([r0, c0], [r1, c1]) {
   const steps = Math.max(Math.abs(r1 - r0), Math.abs(c1 - c0), 1);
-  return Array.from({ length: steps + 1 }, (_, k) => [Math.round(r0 + ((r1 - r0) * k) / steps), Math.round(c0 + ((c1 - c0) * k) / steps)]);
+  return Array.from({ length: steps + 1 }, (_, k) => [
+    Math.round(r0 + ((r1 - r0) * k) / steps),
+    Math.round(c0 + ((c1 - c0) * k) / steps),
+  ]);
 }
 
 function markup({ painting, what, value, props }) {
   const button = (name, text, title) => `<button type="button" data-act="${name}" title="${title}">${text}</button>`;
-  const group = (label, ...buttons) => `<div class="pfp-group" role="group" aria-label="${label}">${buttons.join("")}</div>`;
+  const group = (label, ...buttons) =>
+    `<div class="pfp-group" role="group" aria-label="${label}">${buttons.join("")}</div>`;
   const values = painting.mode === "values";
   const { low, high } = painting;
   const slider = values

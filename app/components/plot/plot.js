@@ -1,5 +1,7 @@
 // Plotly figures that follow a stream: asked for again and again, only what changed is drawn, zoom is kept.
 
+import { page } from "./shared.js";
+
 const A_FRAME = 30; // ms of drawing an update, while there are more to come
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 let library = null;
@@ -17,14 +19,26 @@ function load(address) {
 
 function themed(layout) {
   const dark = document.body.classList.contains("dark");
-  const ink = dark ? "#e6e9f0" : "#1d2433", rule = dark ? "#465063" : "#98a1b3", grid = dark ? "#232a37" : "#eceff4";
+  const ink = dark ? "#e6e9f0" : "#1d2433",
+    rule = dark ? "#465063" : "#98a1b3",
+    grid = dark ? "#232a37" : "#eceff4";
   // plotly writes a person's zoom into the range it is given: it gets a copy
-  const axis = (given) => ({ ...given, ...(given?.range && { range: [...given.range] }), linecolor: rule, tickcolor: rule, gridcolor: grid });
+  const axis = (given) => ({
+    ...given,
+    ...(given?.range && { range: [...given.range] }),
+    linecolor: rule,
+    tickcolor: rule,
+    gridcolor: grid,
+  });
   return {
-    ...layout, autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    ...layout,
+    autosize: true,
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: ink, size: 12, family: "inherit" },
     legend: { ...layout.legend, bgcolor: dark ? "rgba(22,27,37,0.75)" : "rgba(255,255,255,0.75)" },
-    xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis),
+    xaxis: axis(layout.xaxis),
+    yaxis: axis(layout.yaxis),
   };
 }
 
@@ -34,11 +48,27 @@ function inked(data) {
   return JSON.parse(JSON.stringify(data).replaceAll("#222", "#f2f4f8"));
 }
 
-const OPTIONS = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "toImage"], scrollZoom: false };
+const OPTIONS = {
+  displaylogo: false,
+  responsive: true,
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "toImage"],
+  scrollZoom: false,
+};
 
 class Plots {
   constructor(root, trigger) {
-    Object.assign(this, { root, trigger, figures: {}, boxes: {}, stale: new Set(), drawn: {}, source: "", version: 0, updates: 0, frames: [] });
+    Object.assign(this, {
+      root,
+      trigger,
+      figures: {},
+      boxes: {},
+      stale: new Set(),
+      drawn: {},
+      source: "",
+      version: 0,
+      updates: 0,
+      frames: [],
+    });
     this.said = document.createElement("p");
     this.said.className = "pf-plots-said";
     this.grid = document.createElement("div");
@@ -46,9 +76,10 @@ class Plots {
     this.foot = document.createElement("div");
     this.foot.className = "pf-plots-foot";
     this.foot.hidden = true;
-    this.foot.innerHTML = '<p class="pf-plots-links">Download: </p><p class="pf-plots-command" hidden>The same from a shell: <code></code></p>';
+    this.foot.innerHTML =
+      '<p class="pf-plots-links">Download: </p><p class="pf-plots-command" hidden>The same from a shell: <code></code></p>';
     root.replaceChildren(this.said, this.grid, this.foot);
-    new MutationObserver(() => this.redraw()).observe(document.body, { attributeFilter: ["class"] });
+    page.on("theme", () => this.redraw());
   }
 
   async show(value) {
@@ -93,20 +124,41 @@ class Plots {
     this.grid.append(box);
     this.boxes[name] = box;
     let down = null;
-    box.addEventListener("pointerdown", (e) => { down = [e.clientX, e.clientY]; this.held = name; }, true);
-    window.addEventListener("pointerup", (e) => {
-      if (down && Math.hypot(e.clientX - down[0], e.clientY - down[1]) < 4) this.pick(name, e);
-      down = null;
-      if (this.held === name) setTimeout(() => { this.held = null; }, 0); // plotly's own handler comes first
-    }, true);
-    window.addEventListener("pointercancel", () => { down = this.held = null; }, true);
+    box.addEventListener(
+      "pointerdown",
+      (e) => {
+        down = [e.clientX, e.clientY];
+        this.held = name;
+      },
+      true,
+    );
+    window.addEventListener(
+      "pointerup",
+      (e) => {
+        if (down && Math.hypot(e.clientX - down[0], e.clientY - down[1]) < 4) this.pick(name, e);
+        down = null;
+        if (this.held === name)
+          setTimeout(() => {
+            this.held = null;
+          }, 0); // plotly's own handler comes first
+      },
+      true,
+    );
+    window.addEventListener(
+      "pointercancel",
+      () => {
+        down = this.held = null;
+      },
+      true,
+    );
   }
 
   pick(name, event) {
     const full = this.boxes[name]._fullLayout;
     if (!full?.xaxis) return;
     const frame = this.boxes[name].getBoundingClientRect();
-    const px = event.clientX - frame.left - full.xaxis._offset, py = event.clientY - frame.top - full.yaxis._offset;
+    const px = event.clientX - frame.left - full.xaxis._offset,
+      py = event.clientY - frame.top - full.yaxis._offset;
     if (px < 0 || py < 0 || px > full.xaxis._length || py > full.yaxis._length) return;
     this.trigger("picked", { plot: name, x: full.xaxis.p2d(px), y: full.yaxis.p2d(py) });
   }
@@ -143,7 +195,7 @@ class Plots {
     this.running = true;
     while (this.root.isConnected) {
       const busy = document.hidden || !this.root.offsetParent ? null : await this.ask().catch((e) => this.lost(e));
-      await sleep(busy === null ? 250 : this.wait ?? (busy && !this.fresh ? 20 : 35)); // the next picture is some way off
+      await sleep(busy === null ? 250 : (this.wait ?? (busy && !this.fresh ? 20 : 35))); // the next picture is some way off
     }
     this.running = false;
   }
@@ -185,7 +237,7 @@ class Plots {
 
 export function mount(element, props, watch, trigger) {
   const plots = new Plots(element.querySelector(".pf-plots"), trigger);
-  window.__plots = plots;
+  page.add("plots", plots);
   plots.show(props.value);
   watch("value", () => plots.show(props.value));
   trigger("opened", { query: location.search });

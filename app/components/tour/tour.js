@@ -1,15 +1,21 @@
 // The tour: five steps that press the page's own buttons and drive its own viewers.
 
+import { page } from "./shared.js";
+
 const PATIENCE = 90_000; // ms: the longest a step waits for what it has set going
 
-const viewerIn = (place) => (window.__viewers || []).find((v) => v.root.isConnected && v.root.closest(place));
+const viewerIn = (place) => page.within("viewer", place);
 const find = (selector) => document.querySelector(selector);
-const ended = (viewer) => viewer?.ready && viewer.runs.length && viewer.runs.every((run) => !run.active && run.frames.length === run.status.ready);
+const ended = (viewer) =>
+  viewer?.ready &&
+  viewer.runs.length &&
+  viewer.runs.every((run) => !run.active && run.frames.length === run.status.ready);
 
 async function until(met) {
   const begin = performance.now();
   while (!met()) {
-    if (performance.now() - begin > PATIENCE) throw new Error("This takes longer than expected; the tour can go on without it.");
+    if (performance.now() - begin > PATIENCE)
+      throw new Error("This takes longer than expected; the tour can go on without it.");
     await new Promise((done) => setTimeout(done, 60));
   }
 }
@@ -24,7 +30,9 @@ async function open(title, inside, within) {
 
 /** Press a button that starts runs, and wait for their end. */
 async function start(button, place) {
-  const before = viewerIn(place)?.runs.map((run) => run.id).join();
+  const before = viewerIn(place)
+    ?.runs.map((run) => run.id)
+    .join();
   const saying = () => find(`${button.replace(/run$/, "said")} p`)?.textContent.trim() || "";
   const said = saying();
   find(button).click();
@@ -68,7 +76,8 @@ const STEPS = [
   {
     title: "A glance into the future",
     text: "This is the pass in which patches stand furthest apart. Bright patches of the time map were called easy and sent ahead; the others see them as context.",
-    plain: "Here all patches share one time in every pass: this sampler sends none ahead. Choose one that does and look at this map again.",
+    plain:
+      "Here all patches share one time in every pass: this sampler sends none ahead. Choose one that does and look at this map again.",
     target: "#explore-viewer figure[data-panel=t]",
     async enter(step) {
       const viewer = viewerIn("#explore-viewer");
@@ -89,7 +98,9 @@ const STEPS = [
       const { frames, shape } = viewer.runs[0];
       const now = viewer.frameIndex(0);
       const seen = frames[Math.max(0, frames[now].phase === "final" ? now - 1 : now)];
-      const sigma = Array.from(seen.logvar.subarray(viewer.image * shape.n, (viewer.image + 1) * shape.n), (v) => (Number.isNaN(v) ? -Infinity : v));
+      const sigma = Array.from(seen.logvar.subarray(viewer.image * shape.n, (viewer.image + 1) * shape.n), (v) =>
+        Number.isNaN(v) ? -Infinity : v,
+      );
       viewer.hold({ image: viewer.image, patch: sigma.indexOf(Math.max(...sigma)) });
       await viewer.drawn;
     },
@@ -168,7 +179,12 @@ class Tour {
     this.ring.hidden = !box;
     if (box) {
       const edge = 6;
-      Object.assign(this.ring.style, { left: `${box.left - edge}px`, top: `${box.top - edge}px`, width: `${box.width + 2 * edge}px`, height: `${box.height + 2 * edge}px` });
+      Object.assign(this.ring.style, {
+        left: `${box.left - edge}px`,
+        top: `${box.top - edge}px`,
+        width: `${box.width + 2 * edge}px`,
+        height: `${box.height + 2 * edge}px`,
+      });
     }
     this.place(box);
     requestAnimationFrame(() => this.follow());
@@ -177,11 +193,15 @@ class Tour {
   place(box) {
     const { offsetWidth: w, offsetHeight: h } = this.card;
     const clamp = (v, most) => Math.max(12, Math.min(v, most - 12));
-    if (!box) return Object.assign(this.card.style, { left: `${(innerWidth - w) / 2}px`, top: `${(innerHeight - h) / 2}px` });
+    if (!box)
+      return Object.assign(this.card.style, { left: `${(innerWidth - w) / 2}px`, top: `${(innerHeight - h) / 2}px` });
     const below = box.bottom + 18 + h < innerHeight;
     const above = box.top - 18 - h > 0;
     const top = below ? box.bottom + 18 : above ? box.top - 18 - h : innerHeight - h - 12;
-    return Object.assign(this.card.style, { left: `${clamp(box.left, innerWidth - w)}px`, top: `${clamp(top, innerHeight - h)}px` });
+    return Object.assign(this.card.style, {
+      left: `${clamp(box.left, innerWidth - w)}px`,
+      top: `${clamp(top, innerHeight - h)}px`,
+    });
   }
 
   close() {
@@ -193,8 +213,10 @@ class Tour {
   }
 }
 
+let tour = null;
+
 export function mount(element) {
   element.querySelector(".pft-start").addEventListener("click", () => {
-    if (!window.__tour?.open) window.__tour = new Tour();
+    if (!tour?.open) tour = new Tour();
   });
 }

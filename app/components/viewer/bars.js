@@ -1,12 +1,16 @@
 // Colour bars under the maps.
 
-import { gradient, sigmaTicks } from "./panels.js";
+import { gradient, sigmaTicks } from "./colours.js";
 
 const markup = (colours, ticks) =>
-  `<div class="pfv-ramp" style="background:${colours}"></div><div class="pfv-ticks">${ticks.map(([place, text, minor]) =>
-    `<span style="left:${100 * place}%"${minor ? ' class="pfv-minor"' : ""}>${text}</span>`).join("")}</div>`;
+  `<div class="pfv-ramp" style="background:${colours}"></div><div class="pfv-ticks">${ticks
+    .map(
+      ([place, text, minor]) => `<span style="left:${100 * place}%"${minor ? ' class="pfv-minor"' : ""}>${text}</span>`,
+    )
+    .join("")}</div>`;
 
-const SWATCHES = '<div class="pfv-swatches"><i class="pfv-easy"></i>easy<i class="pfv-hard"></i>hard<span class="pfv-rare"><i class="pfv-unranked"></i>not ranked</span></div>';
+const SWATCHES =
+  '<div class="pfv-swatches"><i class="pfv-easy"></i>easy<i class="pfv-hard"></i>hard<span class="pfv-rare"><i class="pfv-unranked"></i>not ranked</span></div>';
 
 const guided = (viewer, figure) => viewer.runs[Number(figure.closest(".pfv-run").dataset.run)].meta?.guided;
 
@@ -15,7 +19,12 @@ export function drawBars(viewer) {
   for (const figure of viewer.all("figure[data-panel]")) {
     const { panel } = figure.dataset;
     const bar = figure.querySelector(".pfv-bar");
-    if (panel === "t") bar.innerHTML = markup(gradient(viewer.palettes.t), [[0, "0"], [0.5, "0.5"], [1, "1"]]);
+    if (panel === "t")
+      bar.innerHTML = markup(gradient(viewer.palettes.t), [
+        [0, "0"],
+        [0.5, "0.5"],
+        [1, "1"],
+      ]);
     if (["sigma", "cond"].includes(panel)) sigmaBar(viewer, figure, viewer.palettes.sigmaRange);
     if (panel === "easy") bar.innerHTML = SWATCHES;
     if (panel === "sigma") nameSigma(figure, guided(viewer, figure));
@@ -26,14 +35,20 @@ export function drawBars(viewer) {
 function nameSigma(figure, extrapolated) {
   figure.querySelector("figcaption b").textContent = extrapolated ? "\u03c3 extrapolated" : "difficulty \u03c3";
   figure.querySelector("figcaption span").textContent = extrapolated ? "decides" : "expected error";
-  figure.querySelector("figcaption").title = extrapolated ? "Extrapolated by the guidance: it decides who is easy, but is no calibrated error any more." : "";
+  figure.querySelector("figcaption").title = extrapolated
+    ? "Extrapolated by the guidance: it decides who is easy, but is no calibrated error any more."
+    : "";
 }
 
 export function sigmaBar(viewer, figure, scale) {
-  figure.querySelector(".pfv-bar").innerHTML = markup(gradient(viewer.palettes.sigma), sigmaTicks(scale, !viewer.settings.perFrame));
+  figure.querySelector(".pfv-bar").innerHTML = markup(
+    gradient(viewer.palettes.sigma),
+    sigmaTicks(scale, !viewer.settings.perFrame),
+  );
 }
 
 /** The bars of sigma alone, after the switch between the fixed scale and a frame's own. */
 export function sigmaBars(viewer) {
-  for (const figure of viewer.all("figure[data-panel=sigma], figure[data-panel=cond]")) sigmaBar(viewer, figure, viewer.palettes.sigmaRange);
+  for (const figure of viewer.all("figure[data-panel=sigma], figure[data-panel=cond]"))
+    sigmaBar(viewer, figure, viewer.palettes.sigmaRange);
 }

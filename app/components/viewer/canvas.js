@@ -42,8 +42,15 @@ export function theme(element) {
     const get = (name) => style.getPropertyValue(name).trim();
     const font = style.fontFamily;
     cache = {
-      dark, ink: get("--pfv-ink"), faint: get("--pfv-faint"), rule: get("--pfv-rule"), band: get("--pfv-band"), accent: get("--pfv-accent"),
-      paper: get("--pfv-paper"), small: `11px ${font}`, text: `12px ${font}`,
+      dark,
+      ink: get("--pfv-ink"),
+      faint: get("--pfv-faint"),
+      rule: get("--pfv-rule"),
+      band: get("--pfv-band"),
+      accent: get("--pfv-accent"),
+      paper: get("--pfv-paper"),
+      small: `11px ${font}`,
+      text: `12px ${font}`,
     };
   }
   return cache;

@@ -1,7 +1,7 @@
 // Charts beside the panels: histogram of sigma, a patch's series over the clock, and the schedule map.
 
 import { forget, prepare, theme } from "./canvas.js";
-import { css } from "./panels.js";
+import { colourAt, css, SIGMA_TICKS } from "./colours.js";
 import { sigmaText } from "./words.js";
 
 export const RUN_COLOURS = ["#4477aa", "#ee6677", "#228833", "#aa3377"];
@@ -21,13 +21,14 @@ export function drawHistogram(canvas, runs, indices, image, palettes) {
       context.fillStyle = RUN_COLOURS[r];
       context.fillRect(0, 4 + r * rowHeight, 3, rowHeight - 8);
     }
-    if (frame && image < run.shape.images) histogramRow(context, run, frame, image, x, 4 + r * rowHeight, rowHeight, palettes, ink, [low, high]);
+    if (frame && image < run.shape.images)
+      histogramRow(context, run, frame, image, x, 4 + r * rowHeight, rowHeight, palettes, ink, [low, high]);
   });
   context.font = ink.small;
   context.textAlign = "center";
-  for (const v of [0.05, 0.1, 0.2, 0.5, 1]) {
+  for (const v of SIGMA_TICKS) {
     context.fillStyle = ink.faint;
-    context.fillText(v === 0.05 ? "\u03c3 0.05" : String(v), Math.max(20, x(Math.log(v))), height - 2);
+    context.fillText(v === SIGMA_TICKS[0] ? `\u03c3 ${v}` : String(v), Math.max(20, x(Math.log(v))), height - 2);
   }
 }
 
@@ -44,7 +45,12 @@ function histogramRow(context, run, frame, image, x, top, tall, palettes, ink, [
   context.font = ink.text;
   context.textAlign = "left";
   context.fillStyle = ink.faint;
-  if (!known) return context.fillText(frame.phase === "final" ? "No pass looks at the result." : "This network predicts no difficulty.", 10, top + tall / 2);
+  if (!known)
+    return context.fillText(
+      frame.phase === "final" ? "No pass looks at the result." : "This network predicts no difficulty.",
+      10,
+      top + tall / 2,
+    );
   const most = Math.max(n / 4, ...bins);
   const bottom = top + tall - 4;
   const step = x(low + (high - low) / BINS) - x(low);
@@ -92,9 +98,21 @@ export function drawSeries(canvas, runs, clock, total, image, patches, palettes)
     const colour = runs.length > 1 ? RUN_COLOURS[r] : ink.accent;
     const patch = patches[r];
     if (patch === -1 || !run.shape || image >= run.shape.images) return;
-    const points = run.frames.map((frame, i) => [at.x(clock.tickOf(r, i)), value(frame.t, run, image, patch), value(frame.logvar, run, image, patch)]);
-    line(context, points.map(([x, t]) => [x, y(top, t)]), colour);
-    line(context, points.filter(([, , s]) => !Number.isNaN(s)).map(([x, , s]) => [x, y(under, (s / 2 - low) / (high - low))]), colour);
+    const points = run.frames.map((frame, i) => [
+      at.x(clock.tickOf(r, i)),
+      value(frame.t, run, image, patch),
+      value(frame.logvar, run, image, patch),
+    ]);
+    line(
+      context,
+      points.map(([x, t]) => [x, y(top, t)]),
+      colour,
+    );
+    line(
+      context,
+      points.filter(([, , s]) => !Number.isNaN(s)).map(([x, , s]) => [x, y(under, (s / 2 - low) / (high - low))]),
+      colour,
+    );
   });
 }
 
@@ -134,7 +152,8 @@ function grid(context, ink, width, top, under, y, [low, high]) {
   rule(y(top, 0), "0");
   rule(y(top, 0.5), "t");
   rule(y(top, 1), "1");
-  for (const v of [0.1, 0.3, 1]) rule(y(under, (Math.log(v) - low) / (high - low)), v === 0.3 ? "\u03c3 0.3" : String(v));
+  for (const v of [0.1, 0.3, 1])
+    rule(y(under, (Math.log(v) - low) / (high - low)), v === 0.3 ? "\u03c3 0.3" : String(v));
 }
 
 /** Step by patch, coloured by t (the paper's Fig. 6); time runs down. Returns the height of a row. */
@@ -151,8 +170,13 @@ export function drawSchedule(canvas, run, i, image, palettes) {
   const wide = (width - 4) / run.shape.n;
   run.frames.forEach((frame, k) => {
     for (let patch = 0; patch < run.shape.n; patch += 1) {
-      context.fillStyle = css(palettes.t[Math.max(0, Math.min(255, Math.floor(frame.t[image * run.shape.n + patch] * 256)))]);
-      context.fillRect(4 + patch * wide, k * tall, Math.max(1, wide - (wide > 5 ? 1 : 0)), Math.max(1, tall - (tall > 5 ? 1 : 0)));
+      context.fillStyle = css(colourAt(palettes.t, frame.t[image * run.shape.n + patch]));
+      context.fillRect(
+        4 + patch * wide,
+        k * tall,
+        Math.max(1, wide - (wide > 5 ? 1 : 0)),
+        Math.max(1, tall - (tall > 5 ? 1 : 0)),
+      );
     }
   });
   context.fillStyle = ink.accent;

@@ -9,18 +9,22 @@ const HINTS = {
 /** One link a format and run. They are fetched by script, so that a refusal is a sentence here and no broken file. */
 export function listExports(viewer) {
   const several = viewer.runs.length > 1;
-  viewer.find(".pfv-exports").replaceChildren(...viewer.runs.flatMap((run) => (run.status.exports || []).map((format, k) => {
-    const link = document.createElement("a");
-    link.href = run.address(`/export?format=${format}`);
-    link.textContent = (several && k === 0 ? `${run.label}: ` : "") + (NAMES[format] || format.toUpperCase());
-    link.title = HINTS[format] || `Download ${run.label} as .${format}, recipe inside`;
-    link.download = run.meta?.files[format] || "";
-    link.addEventListener("click", (event) => {
-      event.preventDefault();
-      save(viewer, link);
-    });
-    return link;
-  })));
+  viewer.find(".pfv-exports").replaceChildren(
+    ...viewer.runs.flatMap((run) =>
+      (run.status.exports || []).map((format, k) => {
+        const link = document.createElement("a");
+        link.href = run.address(`/export?format=${format}`);
+        link.textContent = (several && k === 0 ? `${run.label}: ` : "") + (NAMES[format] || format.toUpperCase());
+        link.title = HINTS[format] || `Download ${run.label} as .${format}, recipe inside`;
+        link.download = run.meta?.files[format] || "";
+        link.addEventListener("click", (event) => {
+          event.preventDefault();
+          save(viewer, link);
+        });
+        return link;
+      }),
+    ),
+  );
 }
 
 async function save(viewer, { href, download }) {
@@ -54,8 +58,13 @@ export async function copyCommand(viewer) {
 /** What the command needs beside it is named until the next press. */
 function say(viewer, text, files = []) {
   const place = viewer.find(".pfv-note");
-  const needs = files.length ? `It reads ${files.join(" and ")}: download ${files.length > 1 ? "them" : "it"} on the right first.` : "";
+  const needs = files.length
+    ? `It reads ${files.join(" and ")}: download ${files.length > 1 ? "them" : "it"} on the right first.`
+    : "";
   place.textContent = [text, needs].filter(Boolean).join(" ");
   clearTimeout(viewer.quiet);
-  if (text && !needs) viewer.quiet = setTimeout(() => { place.textContent = ""; }, 6000);
+  if (text && !needs)
+    viewer.quiet = setTimeout(() => {
+      place.textContent = "";
+    }, 6000);
 }

@@ -39,7 +39,9 @@ export function drawFilmBar(canvas, run, r, clock, total, image) {
   axis(context, y, width, ink);
   edits(context, run, places, ink);
   paths(context, run, places, y, image);
-  run.frames.forEach((frame, i) => mark(context, frame, places[i], at.step, y, range(frame.t, run.shape.n, image), bottom));
+  run.frames.forEach((frame, i) =>
+    mark(context, frame, places[i], at.step, y, range(frame.t, run.shape.n, image), bottom),
+  );
 }
 
 /** One shaded band an outer step, so that its passes are seen as a group; numbers where there is room. */
@@ -82,7 +84,10 @@ function axis(context, y, width, ink) {
 function paths(context, run, places, y, image) {
   const marks = run.frames.map((frame) => means(frame, run.shape.n, image));
   // At an outer pass all patches share one t, so both lines meet there.
-  for (const [who, colour, wide] of [["hard", "#6b7590", 1.5], ["easy", "#35b597", 1.75]]) {
+  for (const [who, colour, wide] of [
+    ["hard", "#6b7590", 1.5],
+    ["easy", "#35b597", 1.75],
+  ]) {
     context.beginPath();
     marks.forEach((m, i) => context[i ? "lineTo" : "moveTo"](places[i], y(m[who])));
     context.strokeStyle = colour;

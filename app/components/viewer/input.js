@@ -107,7 +107,10 @@ function drag(viewer, selector, onto) {
     onto(event, held);
   });
   viewer.root.addEventListener("pointermove", (event) => held && event.buttons && onto(event, held));
-  for (const end of ["pointerup", "pointercancel"]) viewer.root.addEventListener(end, () => { held = null; });
+  for (const end of ["pointerup", "pointercancel"])
+    viewer.root.addEventListener(end, () => {
+      held = null;
+    });
 }
 
 function dragFilm(viewer) {
@@ -129,15 +132,28 @@ function dragSeries(viewer) {
   });
 }
 
-const KEYS = { ArrowLeft: ["previous", "previousOuter"], ArrowRight: ["next", "nextOuter"], Home: ["first"], End: ["last"], " ": ["play"], "?": ["help"], Escape: ["unpin"] };
+const KEYS = {
+  ArrowLeft: ["previous", "previousOuter"],
+  ArrowRight: ["next", "nextOuter"],
+  Home: ["first"],
+  End: ["last"],
+  " ": ["play"],
+  "?": ["help"],
+  Escape: ["unpin"],
+};
 
 function pressed(viewer, event) {
   const { target } = event;
   if (event.ctrlKey || event.metaKey || event.altKey || viewer.root.offsetParent === null || !viewer.frames) return;
-  if (target.closest?.("input, textarea, select, [contenteditable=true], [role=listbox], [role=tab]") || viewer.find(".pfv-help").open) return;
+  if (
+    target.closest?.("input, textarea, select, [contenteditable=true], [role=listbox], [role=tab]") ||
+    viewer.find(".pfv-help").open
+  )
+    return;
   if (event.key === " " && target.closest?.("button, a")) return;
   const names = KEYS[event.key];
-  if (target.closest?.(".pfv-frame") && viewer.root.contains(target) && walk(viewer, target, event)) return event.preventDefault();
+  if (target.closest?.(".pfv-frame") && viewer.root.contains(target) && walk(viewer, target, event))
+    return event.preventDefault();
   if (!names) return;
   event.preventDefault();
   act(viewer, names[event.shiftKey && names.length > 1 ? 1 : 0]);

@@ -25,16 +25,20 @@ export class Inspector {
     this.codeRun = 0;
     chooser.hidden = viewer.runs.length < 2;
     chooser.replaceChildren(...viewer.runs.map((run, r) => new Option(run.label, r)));
-    viewer.find(".pfv-schedules").replaceChildren(...viewer.runs.map((run, r) => {
-      const canvas = document.createElement("canvas");
-      canvas.dataset.run = r;
-      canvas.setAttribute("role", "img");
-      canvas.setAttribute("aria-label", `Schedule of ${run.label}`);
-      return canvas;
-    }));
+    viewer.find(".pfv-schedules").replaceChildren(
+      ...viewer.runs.map((run, r) => {
+        const canvas = document.createElement("canvas");
+        canvas.dataset.run = r;
+        canvas.setAttribute("role", "img");
+        canvas.setAttribute("aria-label", `Schedule of ${run.label}`);
+        return canvas;
+      }),
+    );
     this.writeCode();
     listExports(viewer);
-    viewer.find(".pfv-histogram-title").textContent = viewer.guided ? "Difficulty now (extrapolated)" : "Difficulty of the patches now";
+    viewer.find(".pfv-histogram-title").textContent = viewer.guided
+      ? "Difficulty now (extrapolated)"
+      : "Difficulty of the patches now";
   }
 
   draw() {
@@ -55,7 +59,7 @@ export class Inspector {
     const shown = `${image} ${spot?.patch} ${spot?.u} ${spot?.v} ${Boolean(viewer.pin)}`;
     if (this.stale || this.shown !== shown) {
       [this.stale, this.shown] = [false, shown];
-      const patches = viewer.runs.map((run) => (spot ? viewer.local(run, spot)?.patch ?? -1 : null));
+      const patches = viewer.runs.map((run) => (spot ? (viewer.local(run, spot)?.patch ?? -1) : null));
       drawSeries(canvas, viewer.runs, viewer.clock, viewer.total, image, patches, viewer.palettes);
       viewer.find(".pfv-series-title").textContent = spot ? this.place(spot) : "t and \u03c3, mean of all patches";
       viewer.find("[data-act=unpin]").hidden = !viewer.pin;
@@ -90,11 +94,13 @@ export class Inspector {
   writeCode() {
     const { meta } = this.viewer.runs[this.codeRun];
     const box = this.viewer.find(".pfv-code");
-    box.replaceChildren(...meta.source.lines.map((text) => {
-      const line = document.createElement("span");
-      line.textContent = `${text.replace(/^ +/, (indent) => " ".repeat(indent.length / 2))}\n`;
-      return line;
-    }));
+    box.replaceChildren(
+      ...meta.source.lines.map((text) => {
+        const line = document.createElement("span");
+        line.textContent = `${text.replace(/^ +/, (indent) => " ".repeat(indent.length / 2))}\n`;
+        return line;
+      }),
+    );
     box.title = meta.sampler.help;
     this.lit = "";
   }
@@ -111,7 +117,8 @@ export class Inspector {
     this.lit = key;
     const box = this.viewer.find(".pfv-code");
     [...box.children].forEach((line, k) => {
-      line.className = !mark || k < mark.first || k > mark.line ? "" : k === mark.line || k === mark.first ? "pfv-lit" : "pfv-near";
+      line.className =
+        !mark || k < mark.first || k > mark.line ? "" : k === mark.line || k === mark.first ? "pfv-lit" : "pfv-near";
       line.dataset.phase = frame.phase;
     });
     if (mark) box.scrollTop = Math.max(0, Math.min(mark.first, Math.max(mark.first - 2, mark.line - SHOWN + 1)) * LINE); // both lit lines, if they fit

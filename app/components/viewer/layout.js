@@ -15,10 +15,13 @@ export function relayout(viewer) {
   if (!width) return;
   const shown = viewer.visiblePanels();
   const gap = width < 500 ? 10 : shown.length > 5 ? 12 : 16;
-  const layouts = viewer.runs.map((run) => (run.shape ? arrange(run.shape, viewer.imagesOf(run)) : null) || arrange(viewer.shape, [0]));
+  const layouts = viewer.runs.map(
+    (run) => (run.shape ? arrange(run.shape, viewer.imagesOf(run)) : null) || arrange(viewer.shape, [0]),
+  );
   const room = (count) => Math.min(LARGEST, (width - gap * (count - 1)) / count);
   const smallest = (layout) => Math.max(SMALLEST, Math.min(264, TILE * layout.cols));
-  const fits = (count) => layouts.every((layout) => scaled(layout, room(count)) >= smallest(layout) && room(count) >= layout.width);
+  const fits = (count) =>
+    layouts.every((layout) => scaled(layout, room(count)) >= smallest(layout) && room(count) >= layout.width);
   const counts = [1, 2, 3].map((rows) => Math.ceil(shown.length / rows)); // rows as full as can be
   const count = counts.find(fits) || Math.min(2, shown.length);
   viewer.all(".pfv-run").forEach((section, r) => {
@@ -56,8 +59,12 @@ export function buildImages(viewer) {
   const box = viewer.find(".pfv-images");
   const { images } = viewer.shape;
   const { seeds } = viewer.runs[0].meta;
-  box.innerHTML = Array.from({ length: images }, (_, k) =>
-    `<button type="button" data-image="${k}" aria-label="Image ${k + 1}, seed ${seeds[k]}" title="Image ${k + 1}, seed ${seeds[k]}"><canvas></canvas></button>`).join("") +
+  box.innerHTML =
+    Array.from(
+      { length: images },
+      (_, k) =>
+        `<button type="button" data-image="${k}" aria-label="Image ${k + 1}, seed ${seeds[k]}" title="Image ${k + 1}, seed ${seeds[k]}"><canvas></canvas></button>`,
+    ).join("") +
     (images > 1 ? '<button type="button" data-image="all" title="All images as a contact sheet">all</button>' : "");
   box.hidden = images < 2;
   markImage(viewer);
@@ -65,7 +72,10 @@ export function buildImages(viewer) {
 
 export function markImage(viewer) {
   viewer.all("[data-image]").forEach((button) => {
-    button.setAttribute("aria-pressed", viewer.sheet ? button.dataset.image === "all" : button.dataset.image === String(viewer.image));
+    button.setAttribute(
+      "aria-pressed",
+      viewer.sheet ? button.dataset.image === "all" : button.dataset.image === String(viewer.image),
+    );
   });
 }
 

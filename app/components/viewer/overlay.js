@@ -20,7 +20,10 @@ function cross(section, selector, layout, grid, spot) {
     each.hidden = !box;
     if (!box) continue;
     Object.assign(each.style, {
-      left: part(box.x, layout.width), top: part(box.y, layout.height), width: part(box.w, layout.width), height: part(box.h, layout.height),
+      left: part(box.x, layout.width),
+      top: part(box.y, layout.height),
+      width: part(box.w, layout.width),
+      height: part(box.h, layout.height),
     });
   }
 }
@@ -52,10 +55,12 @@ function outline(section, selector, layout, grid, patchesOf) {
 
 /** SVG path data: one closed box a patch, so that it can be filled; neighbours share their lines. */
 function rim(layout, grid, image, patches) {
-  return [...patches].map((patch) => {
-    const { x, y, w, h } = boxOf(layout, grid, { image, patch });
-    return `M${x} ${y}h${w}v${h}h${-w}z`;
-  }).join("");
+  return [...patches]
+    .map((patch) => {
+      const { x, y, w, h } = boxOf(layout, grid, { image, patch });
+      return `M${x} ${y}h${w}v${h}h${-w}z`;
+    })
+    .join("");
 }
 
 /** {image, patch, u, v} under a pointer's event, in the run whose panel it is over; null elsewhere. */

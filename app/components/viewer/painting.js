@@ -6,9 +6,10 @@
 //   viewer.brush.stop();
 //
 // While it is on, a press on a patch paints it (or, if it was painted, rubs it out), dragging goes on with that; keys:
-// arrows on a panel move, Space paints. The same news goes out as an event on the viewer's root, "pfv-paint", with
-// detail { phase: "start" | "move" | "end", run, image, patch, patches }. The patches are outlined in all panels.
+// arrows on a panel move, Space paints. The same news goes out on the page as "paint":
+// { phase: "start" | "move" | "end", run, image, patch, patches }. The patches are outlined in all panels.
 
+import { page } from "./shared.js";
 import { patchAt } from "./panels.js";
 import { spotUnder } from "./overlay.js";
 
@@ -94,8 +95,13 @@ export class Brush {
   }
 
   tell(phase, spot) {
-    const news = { phase, image: spot ? spot.image : this.image, patch: spot ? this.number(spot) : null, patches: this.patches };
+    const news = {
+      phase,
+      image: spot ? spot.image : this.image,
+      patch: spot ? this.number(spot) : null,
+      patches: this.patches,
+    };
     this.onchange({ patches: news.patches, image: this.image, done: phase === "end" });
-    this.viewer.root.dispatchEvent(new CustomEvent("pfv-paint", { detail: news, bubbles: true }));
+    page.say("paint", news);
   }
 }

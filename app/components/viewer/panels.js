@@ -1,5 +1,7 @@
 // Image and map panels: pixels into a canvas at its natural size, scaled up by CSS in whole pixels.
 
+import { colourAt, EASY, fromHex, HARD, sigmaPlace } from "./colours.js";
+
 export const PANELS = [
   { key: "x", title: "x<sub>t</sub>", note: "what the network sees", image: "x" },
   { key: "x1", title: "x&#770;<sub>1</sub>", note: "its guess of the result", image: "x1_hat" },
@@ -9,11 +11,8 @@ export const PANELS = [
   { key: "easy", title: "easy / hard", note: "who goes first", map: "easy" },
 ];
 
-const rgba = (hex) => 0xff000000 | (parseInt(hex.slice(5, 7), 16) << 16) | (parseInt(hex.slice(3, 5), 16) << 8) | parseInt(hex.slice(1, 3), 16);
-export const EASY = "#7fd1bd";
-export const HARD = "#2e3a59";
-const NOTHING = rgba("#9a9fa8");
-const EASY_HARD = [rgba(HARD), rgba(EASY), NOTHING];
+const NOTHING = fromHex("#9a9fa8");
+const EASY_HARD = [fromHex(HARD), fromHex(EASY), NOTHING];
 const GAP = 2; // pixels between the images of a contact sheet
 
 /** Where the chosen images stand on a panel: one, or a sheet of all. */
@@ -22,7 +21,10 @@ export function arrange(shape, images) {
   const rows = Math.ceil(images.length / cols);
   const { width, height } = shape;
   return {
-    images, cols, rows, shape,
+    images,
+    cols,
+    rows,
+    shape,
     width: cols * width + (cols - 1) * GAP,
     height: rows * height + (rows - 1) * GAP,
     place: (k) => [(k % cols) * (width + GAP), Math.floor(k / cols) * (height + GAP)],
@@ -44,7 +46,12 @@ export function patchAt(layout, grid, px, py) {
 
 /** A patch of a grid as a spot that runs of other grids know too: u, v in [0, 1], its middle within the image. */
 export function spotOf(grid, image, patch) {
-  return { image, patch, u: ((patch % grid.cols) + 0.5) / grid.cols, v: (Math.floor(patch / grid.cols) + 0.5) / grid.rows };
+  return {
+    image,
+    patch,
+    u: ((patch % grid.cols) + 0.5) / grid.cols,
+    v: (Math.floor(patch / grid.cols) + 0.5) / grid.rows,
+  };
 }
 
 /** The patch of a grid at a spot. */
@@ -73,11 +80,14 @@ export function sigmaScale(frame, map, layout, palettes, perFrame) {
       if (v > high) high = v;
     }
   }
-  return low <= high ? [Math.exp(low / 2), Math.max(Math.exp(high / 2), Math.exp(low / 2) * 1.001)] : palettes.sigmaRange;
+  return low <= high
+    ? [Math.exp(low / 2), Math.max(Math.exp(high / 2), Math.exp(low / 2) * 1.001)]
+    : palettes.sigmaRange;
 }
 
-/** Draw one panel of one run; `scale` is the range of sigma. */
+/** Draw one panel of one run; `scale` is the range of sigma. A picture that is not decoded yet leaves it as it is. */
 export function drawPanel(canvas, panel, frame, layout, grid, palettes, scale) {
+  if (panel.image && !frame[panel.image]) return;
   if (canvas.width !== layout.width || canvas.height !== layout.height) {
     canvas.width = layout.width;
     canvas.height = layout.height;
@@ -118,23 +128,8 @@ function drawMap(pixels, layout, x0, y0, grid, colour) {
 function colours(panel, frame, image, n, palettes, scale) {
   const values = frame[panel.map].subarray(image * n, (image + 1) * n);
   if (panel.map === "easy") return Uint32Array.from(values, (v) => EASY_HARD[v]);
-  if (panel.map === "t") return Uint32Array.from(values, (v) => palettes.t[level(v)]);
-  const low = Math.log(scale[0]);
-  const span = Math.log(scale[1]) - low;
-  return Uint32Array.from(values, (v) => (Number.isNaN(v) ? NOTHING : palettes.sigma[level((v / 2 - low) / span)]));
-}
-
-const level = (v) => Math.max(0, Math.min(255, Math.floor(v * 256)));
-
-export const css = (packed) => `rgb(${packed & 255},${(packed >> 8) & 255},${(packed >> 16) & 255})`;
-
-/** A CSS gradient of a palette. */
-export const gradient = (palette) =>
-  `linear-gradient(90deg, ${Array.from({ length: 17 }, (_, i) => css(palette[Math.min(255, i * 16)])).join(",")})`;
-
-/** Ticks of the logarithmic sigma bar: [[place 0..1, text]]. */
-export function sigmaTicks([low, high], fixed) {
-  const values = fixed ? [0.05, 0.1, 0.2, 0.5, 1] : [low, Math.sqrt(low * high), high];
-  const place = (v) => Math.log(v / low) / Math.log(high / low);
-  return values.map((v) => [place(v), String(Number(v.toPrecision(2))), fixed && (v === 0.1 || v === 0.5)]);
+  if (panel.map === "t") return Uint32Array.from(values, (v) => colourAt(palettes.t, v));
+  return Uint32Array.from(values, (v) =>
+    Number.isNaN(v) ? NOTHING : colourAt(palettes.sigma, sigmaPlace(Math.exp(v / 2), scale)),
+  );
 }

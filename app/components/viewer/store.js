@@ -1,28 +1,12 @@
 // A run in the browser: what it is (meta) and its frames, pulled from the server as they arrive.
 //
-// A reply of frames is: uint32 header length, JSON header, then `stride` bytes a frame; see app/server/frames.py.
+// A reply of frames is: uint32 header length, JSON header, then `bytes` of each frame; see app/server/frames.py.
+
+import { decodeAround, decodeFrame, tooMany } from "./pictures.js";
 
 const base = () => new URL("pf/", document.baseURI);
 const TYPES = { float32: Float32Array, uint8: Uint8Array };
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-
-let palettes = null;
-
-/** Colour maps as 256 packed RGBA values each, and the fixed range of sigma; fetched once. */
-export function loadPalettes() {
-  palettes ||= fetchPalettes().catch((error) => {
-    palettes = null;
-    throw error;
-  });
-  return palettes;
-}
-
-async function fetchPalettes() {
-  const raw = await (await fetch(new URL("palettes", base()))).json();
-  const pack = (rgb) => Uint32Array.from({ length: 256 }, (_, i) =>
-    (255 << 24) | (rgb[3 * i + 2] << 16) | (rgb[3 * i + 1] << 8) | rgb[3 * i]);
-  return { t: pack(raw.t), sigma: pack(raw.sigma), sigmaRange: raw.sigma_range };
-}
 
 export class RunData {
   constructor({ id, label }) {
@@ -83,9 +67,25 @@ export class RunData {
     const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
     const before = JSON.stringify(this.status);
     this.status = pick(head);
-    head.frames.forEach((info, i) => this.frames.push(restore(this.frames, unpack(buffer, 4 + length + i * head.stride, head.layout, info))));
-    if (head.frames.length) this.shape = shapeOf(head.layout);
+    if (head.frames.length) await this.take(buffer, 4 + length, head);
     return head.frames.length > 0 || JSON.stringify(this.status) !== before;
+  }
+
+  /** Add the frames of a reply; decode their pictures at once, if all of the run's can be kept. */
+  async take(buffer, offset, { frames, layout, shape: [images, height, width] }) {
+    this.shape = { images, height, width, n: layout[0][2][1] }; // B images of H x W pixels in N patches
+    const news = frames.map((info) => {
+      offset += info.bytes;
+      return unpack(buffer, offset - info.bytes, layout, info);
+    });
+    this.sparing = tooMany(this.shape, this.status.total);
+    if (!this.sparing) await Promise.all(news.map((frame) => decodeFrame(frame, this.shape)));
+    this.frames.push(...news);
+  }
+
+  /** Frame i is shown: have its pictures and its neighbours' ready; `later()` when they have come. */
+  shows(i, later) {
+    if (this.sparing) decodeAround(this.frames, this.shape, i, (k) => k === i && later());
   }
 
   /** Index of the frame that decided which patches are easy at frame i: the outer pass of its step. */
@@ -100,47 +100,35 @@ async function refusal(reply) {
   let text = `The server answered ${reply.status}.`;
   try {
     text = (await reply.json()).error || text;
-  } catch { /* not JSON: keep the number */ }
+  } catch {
+    /* not JSON: keep the number */
+  }
   return Object.assign(new Error(text), { final: reply.status < 500 });
 }
 
-const pick = ({ state, message, ready, total, seconds, forwards, updates, exports }) =>
-  ({ state, message, ready, total, seconds, forwards, updates, exports });
+const pick = ({ state, message, ready, total, seconds, forwards, updates, exports }) => ({
+  state,
+  message,
+  ready,
+  total,
+  seconds,
+  forwards,
+  updates,
+  exports,
+});
 
+/** A frame: its head, its maps as arrays, its pictures as they came. */
 function unpack(buffer, offset, layout, info) {
-  const frame = { ...info };
+  const frame = { ...info, x: null, x1_hat: null };
   for (const [name, type, shape] of layout) {
     const size = shape.reduce((a, b) => a * b, 1);
     frame[name] = new TYPES[type](buffer, offset, size);
     offset += frame[name].byteLength;
   }
-  return frame;
-}
-
-// [frames back, times what]: the same list as in app/server/residuals.py
-const PREDICTORS = [[[1, 1]], [[2, 1]], [[1, 2], [2, -1]], [[2, 2], [4, -1]]];
-
-/** The frame's two pictures, which came as differences from what the frames before foretell. */
-function restore(before, frame) {
-  ["x", "x1_hat"].forEach((name, which) => {
-    const [predictor, step] = frame.from[which];
-    const terms = PREDICTORS[predictor].filter(([back]) => back <= before.length).map(([back, times]) => [before.at(-back)[name], times]);
-    const codes = frame[name];
-    const picture = new Uint8ClampedArray(codes.length);
-    for (let i = 0; i < picture.length; i += 1) {
-      let guess = 0;
-      for (const [values, times] of terms) guess += times * values[i];
-      guess = Math.max(0, Math.min(255, guess));
-      picture[i] = step === 1 ? (guess + codes[i]) & 255 : guess + step * ((codes[i] << 24) >> 24);
-    }
-    frame[name] = picture;
+  frame.coded = info.pictures.map(([size, planes]) => {
+    const bytes = new Uint8Array(buffer, offset, size);
+    offset += size;
+    return { bytes, planes };
   });
   return frame;
-}
-
-/** B images of H x W pixels in N patches. */
-function shapeOf(layout) {
-  const found = Object.fromEntries(layout.map(([name, , shape]) => [name, shape]));
-  const [images, height, width] = found.x;
-  return { images, height, width, n: found.t[1] };
 }

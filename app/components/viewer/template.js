@@ -1,12 +1,14 @@
 // The viewer's markup, made once a mount.
 
 import { ALIGNMENTS } from "./clock.js";
-import { EASY, HARD, PANELS } from "./panels.js";
+import { EASY, HARD } from "./colours.js";
+import { PANELS } from "./panels.js";
 import { PHASES } from "./filmbar.js";
 
 const button = (act, label, body, extra = "") =>
   `<button type="button" data-act="${act}" aria-label="${label}" title="${label}" ${extra}>${body}</button>`;
-const icon = (path) => `<svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path d="${path}" fill="currentColor"/></svg>`;
+const icon = (path) =>
+  `<svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path d="${path}" fill="currentColor"/></svg>`;
 
 export const ICONS = {
   first: icon("M3 3h2v10H3zM13 3v10L6 8z"),
@@ -33,16 +35,20 @@ export const MARKUP = `
   <div class="pfv-top">
     <div class="pfv-images" role="group" aria-label="Image of the batch"></div>
     <div class="pfv-switches">
-      <div class="pfv-toggles" role="group" aria-label="Panels">${PANELS.map((p) =>
-        `<button type="button" data-panel="${p.key}" aria-pressed="true">${p.title}</button>`).join("")}</div>
+      <div class="pfv-toggles" role="group" aria-label="Panels">${PANELS.map(
+        (p) => `<button type="button" data-panel="${p.key}" aria-pressed="true">${p.title}</button>`,
+      ).join("")}</div>
       <label class="pfv-check"><input type="checkbox" data-set="perFrame"> &sigma; scale per frame</label>
-      <label class="pfv-align">align at <select data-set="align" aria-label="Align runs at">${Object.entries(ALIGNMENTS).map(([key, text]) =>
-        `<option value="${key}">${text}</option>`).join("")}</select></label>
+      <label class="pfv-align">align at <select data-set="align" aria-label="Align runs at">${Object.entries(ALIGNMENTS)
+        .map(([key, text]) => `<option value="${key}">${text}</option>`)
+        .join("")}</select></label>
     </div>
   </div>
   <div class="pfv-runs"></div>
-  <div class="pfv-legend">${Object.entries(PHASES).filter(([k]) => k !== "final").map(([name, colour]) =>
-    `<span data-phase="${name}"><i style="background:${colour}"></i>${name} pass</span>`).join("")}
+  <div class="pfv-legend">${Object.entries(PHASES)
+    .filter(([k]) => k !== "final")
+    .map(([name, colour]) => `<span data-phase="${name}"><i style="background:${colour}"></i>${name} pass</span>`)
+    .join("")}
     <span data-ranked><b style="background:#35b597"></b>easy patches</span><span data-ranked><b style="background:#6b7590"></b>hard patches</span>
     <span class="pfv-hint">height is flow time t; shaded groups are outer steps</span></div>
   <div class="pfv-transport" role="toolbar" aria-label="Playback">
@@ -90,10 +96,12 @@ export function runMarkup(r, several) {
   return `<section class="pfv-run" data-run="${r}">
     <header><h3>${several ? `<i class="pfv-dot" data-dot="${r}"></i>` : ""}<span class="pfv-name"></span></h3><span class="pfv-about"></span><span class="pfv-state" role="status"></span></header>
     <p class="pfv-edits" hidden></p>
-    <div class="pfv-panels">${PANELS.map((p) => `
+    <div class="pfv-panels">${PANELS.map(
+      (p) => `
       <figure data-panel="${p.key}"><figcaption><b>${p.title}</b> <span>${p.note}</span></figcaption>
       <div class="pfv-frame" role="group" aria-label="Patches of ${p.key}: arrow keys choose one"><canvas role="img" aria-label="${p.key}: ${p.note}"></canvas><svg class="pfv-marks" preserveAspectRatio="none" aria-hidden="true"><path class="pfv-edited"/><path class="pfv-painted"/></svg><div class="pfv-cross pfv-pin" hidden></div><div class="pfv-cross" hidden></div></div>
-      <div class="pfv-bar"></div></figure>`).join("")}</div>
+      <div class="pfv-bar"></div></figure>`,
+    ).join("")}</div>
     <p class="pfv-say" aria-live="polite"></p>
     <div class="pfv-film" role="slider" tabindex="0" aria-label="Forward pass" aria-valuemin="1"><canvas></canvas><div class="pfv-head"></div></div>
   </section>`;

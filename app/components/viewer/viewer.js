@@ -13,7 +13,9 @@ import { buildImages, drawThumbnails, markImage, relayout } from "./layout.js";
 import { drawOverlay } from "./overlay.js";
 import { Brush } from "./painting.js";
 import { Player } from "./player.js";
-import { loadPalettes, RunData } from "./store.js";
+import { page } from "./shared.js";
+import { loadPalettes } from "./colours.js";
+import { RunData } from "./store.js";
 import { ICONS, MARKUP, runMarkup } from "./template.js";
 import { aboutEdits, aboutPatch, aboutRun, aboutState, readout } from "./words.js";
 
@@ -21,9 +23,7 @@ const HINT = "Point at a patch to read its time, its difficulty and where it goe
 
 export function mount(element, props, watch) {
   const viewer = new Viewer(element.querySelector(".pf-viewer") || element);
-  window.__viewers = [...(window.__viewers || []).filter((v) => v.root.isConnected), viewer];
-  window.__viewer ||= viewer;
-  if (!window.__viewer.root.isConnected) window.__viewer = viewer;
+  page.add("viewer", viewer);
   watch("value", () => viewer.show(props.value));
   viewer.show(props.value);
 }
@@ -47,7 +47,7 @@ class Viewer {
     this.brush = new Brush(this);
     listen(this);
     new ResizeObserver(() => relayout(this)).observe(root);
-    new MutationObserver(() => this.redrawAll()).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+    page.on("theme", () => this.redrawAll());
   }
 
   find(selector) {
@@ -63,15 +63,19 @@ class Viewer {
   /** Show a manifest: see app/components/viewer/viewer.py. */
   async show(manifest) {
     if (!manifest) return;
-    if (manifest.query !== null && manifest.query !== undefined) history.replaceState(null, "", `?${manifest.query}${location.hash}`);
+    if (manifest.query !== null && manifest.query !== undefined)
+      history.replaceState(null, "", `?${manifest.query}${location.hash}`);
     const wanted = manifest.runs || [];
     if (wanted.length && wanted.map((r) => r.id).join() === this.runs.map((r) => r.id).join()) return;
-    this.runs.forEach((run) => { run.closed = true; });
+    this.runs.forEach((run) => {
+      run.closed = true;
+    });
     this.player.pause();
-    const turn = this.turn = (this.turn || 0) + 1;
+    const turn = (this.turn = (this.turn || 0) + 1);
     this.palettes = await loadPalettes();
     if (turn !== this.turn) return; // a later manifest came while this one waited
-    if (manifest.query && this.root.getBoundingClientRect().top > innerHeight * 0.6) this.root.scrollIntoView({ behavior: "smooth" });
+    if (manifest.query && this.root.getBoundingClientRect().top > innerHeight * 0.6)
+      this.root.scrollIntoView({ behavior: "smooth" });
     this.runs = wanted.slice(0, 4).map((r) => new RunData(r));
     this.settings.align = manifest.align || "nfe";
     this.find("[data-set=align]").value = this.settings.align;
@@ -80,7 +84,9 @@ class Viewer {
     [this.index, this.hover, this.pin, this.ready, this.held] = [0, null, null, false, 0];
     this.awaitFrames(wanted.length ? "" : manifest.empty || "");
     this.find(".pfv-runs").innerHTML = this.runs.map((_, r) => runMarkup(r, this.runs.length > 1)).join("");
-    this.all("[data-dot]").forEach((dot, r) => { dot.style.background = RUN_COLOURS[r]; });
+    this.all("[data-dot]").forEach((dot, r) => {
+      dot.style.background = RUN_COLOURS[r];
+    });
     this.find(".pfv-align").hidden = this.runs.length < 2;
     this.clock = new Clock([], "nfe");
     this.pressed = manifest.query && document.activeElement?.matches("button") ? document.activeElement : null;
@@ -100,7 +106,8 @@ class Viewer {
     this.find(".pfv-empty").hidden = false;
     this.find(".pfv-body").hidden = true;
     const said = sentence || this.runs.map((run) => run.status.message || run.status.state)[0] || "";
-    this.find(".pfv-empty p").textContent = said.slice(0, 1).toUpperCase() + said.slice(1) + (/[.!?]$|^$/.test(said) ? "" : "\u2026");
+    this.find(".pfv-empty p").textContent =
+      said.slice(0, 1).toUpperCase() + said.slice(1) + (/[.!?]$|^$/.test(said) ? "" : "\u2026");
   }
 
   /** News of a run: more frames, or another state. */
@@ -163,13 +170,17 @@ class Viewer {
 
   /** Ticks that the clock will have once all runs have ended. */
   get total() {
-    const expected = this.runs.map((run) => (run.active || run.status.state === "stopped" ? run.status.total : run.frames.length));
+    const expected = this.runs.map((run) =>
+      run.active || run.status.state === "stopped" ? run.status.total : run.frames.length,
+    );
     return Math.max(this.clock.length, this.settings.align === "nfe" ? Math.max(...expected) : 0);
   }
 
   /** The images of a run that are shown: one, or all of them. */
   imagesOf(run) {
-    return this.sheet ? Array.from({ length: run.shape.images }, (_, i) => i) : [Math.min(this.image, run.shape.images - 1)];
+    return this.sheet
+      ? Array.from({ length: run.shape.images }, (_, i) => i)
+      : [Math.min(this.image, run.shape.images - 1)];
   }
 
   /** A spot of the screen in a run of any grid: the patch at that place; null where the run lacks the image. */
@@ -180,6 +191,17 @@ class Viewer {
 
   frameIndex(r, tick = this.index) {
     return this.clock.length ? this.clock.frameAt(r, tick) : 0;
+  }
+
+  /** Where it stands, for the server: the image shown and each run's frame. */
+  get place() {
+    return { image: this.image, frames: this.runs.map((_, r) => this.frameIndex(r)) };
+  }
+
+  /** The first run's outer step, from 1; undefined where nothing is shown. */
+  get outerStep() {
+    const frame = this.ready && this.runs[0].frames[this.frameIndex(0)];
+    return frame ? frame.outer + 1 : undefined;
   }
 
   // moving on the clock
@@ -199,17 +221,27 @@ class Viewer {
 
   /** To the first pass of the next (+1) or of this or the previous (-1) outer step of the first run. */
   goOuter(direction) {
-    const r = Math.max(0, this.runs.findIndex((run) => run.frames.length));
+    const r = Math.max(
+      0,
+      this.runs.findIndex((run) => run.frames.length),
+    );
     const { frames } = this.runs[r];
     const now = this.frameIndex(r);
-    const firsts = frames.map((_, i) => i).filter((i) => i === 0 || frames[i].outer !== frames[i - 1].outer || frames[i].phase === "final");
-    const to = direction > 0 ? firsts.find((i) => i > now) ?? frames.length - 1 : firsts.findLast((i) => i < now) ?? 0;
+    const firsts = frames
+      .map((_, i) => i)
+      .filter((i) => i === 0 || frames[i].outer !== frames[i - 1].outer || frames[i].phase === "final");
+    const to =
+      direction > 0 ? (firsts.find((i) => i > now) ?? frames.length - 1) : (firsts.findLast((i) => i < now) ?? 0);
     return this.goFrame(r, to);
   }
 
-  play() { this.player.play(); }
+  play() {
+    this.player.play();
+  }
 
-  pause() { this.player.pause(); }
+  pause() {
+    this.player.pause();
+  }
 
   /** Another rule for the clock: the first run stays at its frame. */
   realign(align) {
@@ -225,11 +257,13 @@ class Viewer {
   schedule() {
     if (!this.waiting) {
       this.waiting = true;
-      this.drawn = new Promise((done) => requestAnimationFrame(() => {
-        this.waiting = false;
-        this.draw();
-        done();
-      }));
+      this.drawn = new Promise((done) =>
+        requestAnimationFrame(() => {
+          this.waiting = false;
+          this.draw();
+          done();
+        }),
+      );
     }
     return this.drawn;
   }
@@ -247,6 +281,7 @@ class Viewer {
     const i = this.frameIndex(r);
     const frame = run.frames[i];
     if (!frame || !run.shape) return;
+    run.shows(i, () => this.schedule());
     const layout = arrange(run.shape, this.imagesOf(run));
     const section = this.all(".pfv-run")[r];
     for (const panel of this.visiblePanels()) {
@@ -304,9 +339,13 @@ class Viewer {
       if (run.frames.length && canvas) drawFilmBar(canvas, run, r, this.clock, this.total, this.image);
     });
     const seen = new Set(this.runs.flatMap((run) => run.frames.map((frame) => frame.phase)));
-    this.all("[data-phase]").forEach((item) => { item.hidden = !seen.has(item.dataset.phase); });
+    this.all("[data-phase]").forEach((item) => {
+      item.hidden = !seen.has(item.dataset.phase);
+    });
     const ranked = this.runs.some((run) => run.frames.some((frame) => frame.ranked));
-    this.all("[data-ranked]").forEach((item) => { item.hidden = !ranked; });
+    this.all("[data-ranked]").forEach((item) => {
+      item.hidden = !ranked;
+    });
     this.inspector.stale = true;
     this.schedule();
   }

@@ -39,13 +39,19 @@ export function aboutPatch(run, i, { image, patch }) {
   const at = image * run.shape.n + patch;
   if (frame.phase === "final") return "t 1.00: done. No forward pass looks at the result.";
   const t = `t ${two(frame.t[at])}: `;
-  return t + [difficulty(run, i, image, at), movement(run, i, at)].filter(Boolean).join(", ") + touched(run, frame, image, patch);
+  return (
+    t +
+    [difficulty(run, i, image, at), movement(run, i, at)].filter(Boolean).join(", ") +
+    touched(run, frame, image, patch)
+  );
 }
 
 function difficulty(run, i, image, at) {
   const frame = run.frames[i];
   const known = !Number.isNaN(frame.logvar[at]);
-  const sigma = known ? `sigma ${sigmaText(frame.logvar[at])}${conditional(run, frame, at)}` : "this network predicts no difficulty";
+  const sigma = known
+    ? `sigma ${sigmaText(frame.logvar[at])}${conditional(run, frame, at)}`
+    : "this network predicts no difficulty";
   if (!frame.ranked) return known ? `${sigma}, nothing is ranked in this pass` : sigma;
   const word = frame.easy[at] === 1 ? "easy" : "hard";
   const threshold = frame.threshold[image];
@@ -53,18 +59,24 @@ function difficulty(run, i, image, at) {
   const decided = run.decider(i);
   const [value, limit] = apart(run.frames[decided].logvar[at], Math.log(threshold));
   const compare = `${value} ${word === "easy" ? "<" : "\u2265"} threshold ${limit}`;
-  return decided === i ? `sigma ${compare}${conditional(run, frame, at)}: ${word}` : `${sigma} now; ${word}, as it was ${compare}`;
+  return decided === i
+    ? `sigma ${compare}${conditional(run, frame, at)}: ${word}`
+    : `${sigma} now; ${word}, as it was ${compare}`;
 }
 
 /** Under guidance sigma is extrapolated: the network's own beside it. */
-const conditional = (run, frame, at) => (run.meta.guided && !Number.isNaN(frame.logvar_cond[at]) ? ` (extrapolated; conditional ${sigmaText(frame.logvar_cond[at])})` : "");
+const conditional = (run, frame, at) =>
+  run.meta.guided && !Number.isNaN(frame.logvar_cond[at])
+    ? ` (extrapolated; conditional ${sigmaText(frame.logvar_cond[at])})`
+    : "";
 
 function movement(run, i, at) {
   const frame = run.frames[i];
   const next = run.frames[i + 1];
   if (!next) return "";
   const here = frame.t[at];
-  if (frame.phase === "probe" && next.phase === "outer" && next.outer === frame.outer) return `asked for the run's own guess, then ${moves(here, next.t[at])}`;
+  if (frame.phase === "probe" && next.phase === "outer" && next.outer === frame.outer)
+    return `asked for the run's own guess, then ${moves(here, next.t[at])}`;
   if (next.phase === "probe" && next.outer === frame.outer) {
     const after = run.frames[i + 2];
     const peek = next.t[at] > here ? `looks ahead to ${two(next.t[at])}, then ` : "waits for the probe, then ";
@@ -72,18 +84,25 @@ function movement(run, i, at) {
   }
   if (frame.phase === "probe") {
     const from = run.frames[i - 1].t[at];
-    return (here > from ? `was lent to the future, returns and ` : "sees its neighbours ahead and ") + moves(from, next.t[at]);
+    return (
+      (here > from ? `was lent to the future, returns and ` : "sees its neighbours ahead and ") +
+      moves(from, next.t[at])
+    );
   }
   return moves(here, next.t[at]);
 }
 
 /** What edits have done to a patch by now. */
 function touched(run, frame, image, patch) {
-  const mine = run.meta.edits.filter((edit) => edit.outer <= frame.outer && (edit.image === null || edit.image === image) && edit.patches.includes(patch));
+  const mine = run.meta.edits.filter(
+    (edit) =>
+      edit.outer <= frame.outer && (edit.image === null || edit.image === image) && edit.patches.includes(patch),
+  );
   return mine.length ? `; edited (${mine.map((edit) => edit.words.split(":")[0]).join(", ")})` : "";
 }
 
-const moves = (from, to) => (from >= 1 ? "stays as it is" : to - from < 1e-6 ? `waits at ${two(from)}` : `moves ${two(from)} to ${two(to)}`);
+const moves = (from, to) =>
+  from >= 1 ? "stays as it is" : to - from < 1e-6 ? `waits at ${two(from)}` : `moves ${two(from)} to ${two(to)}`;
 
 /** The line under a run's name. */
 export function aboutRun(meta) {
@@ -93,18 +112,27 @@ export function aboutRun(meta) {
   const inOrder = meta.seeds.every((seed, k) => seed === first + k);
   const seeds = first === last ? `seed ${first}` : `seeds ${inOrder ? `${first}\u2013${last}` : meta.seeds.join(", ")}`;
   const guidance = meta.guided ? [`guidance ${meta.cfg_scale}`] : [];
-  return [meta.network, labels.length < 4 ? labels.join(", ") : "mixed classes", seeds, ...settings, ...guidance].join(" \u00b7 ");
+  return [meta.network, labels.length < 4 ? labels.join(", ") : "mixed classes", seeds, ...settings, ...guidance].join(
+    " \u00b7 ",
+  );
 }
 
 /** What was done to a run by hand: the first three edits, and how many more. */
 export function aboutEdits({ edits }) {
   const more = edits.length > 3 ? `; and ${edits.length - 3} more` : "";
-  return edits.length ? `Edited \u2014 ${edits.slice(0, 3).map((edit) => edit.words).join("; ")}${more}.` : "";
+  return edits.length
+    ? `Edited \u2014 ${edits
+        .slice(0, 3)
+        .map((edit) => edit.words)
+        .join("; ")}${more}.`
+    : "";
 }
 
 /** What a run is doing or has cost. */
 export function aboutState({ state, message, ready, seconds, forwards, updates }, meta) {
-  if (state === "done") return `${meta.nfe} NFE \u00b7 ${meta.steps} outer steps \u00b7 ${forwards} forwards \u00b7 ${updates} patch moves \u00b7 ${seconds.toFixed(2)} s`;
-  if (state === "running") return message || `running \u00b7 NFE ${ready} of ${meta.nfe} \u00b7 ${seconds.toFixed(1)} s`;
+  if (state === "done")
+    return `${meta.nfe} NFE \u00b7 ${meta.steps} outer steps \u00b7 ${forwards} forwards \u00b7 ${updates} patch moves \u00b7 ${seconds.toFixed(2)} s`;
+  if (state === "running")
+    return message || `running \u00b7 NFE ${ready} of ${meta.nfe} \u00b7 ${seconds.toFixed(1)} s`;
   return message;
 }

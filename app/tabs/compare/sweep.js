@@ -1,5 +1,7 @@
 // A sweep's tiles: pulled from the server as they come, by whoever has the address.
 
+import { page } from "./shared.js";
+
 const PAUSE = 300; // ms between two questions while it runs
 const base = () => new URL("pf/sweeps/", document.baseURI);
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -7,7 +9,7 @@ const ENDED = new Set(["done", "stopped", "failed"]);
 
 export function mount(element, props, watch) {
   const view = new SweepView(element.querySelector(".pf-sweep") || element);
-  window.__sweep = view;
+  page.add("sweep", view);
   watch("value", () => view.show(props.value));
   view.show(props.value);
 }
@@ -59,10 +61,11 @@ class SweepView {
       <p class="pfs-read" aria-live="polite">Point at a tile to read what it cost. The sheet holds the whole sweep: Load sweep takes it back, and so does
       <code>python -m pf_core sweep --recipe sweep.png --out again.png</code>.</p>`;
     this.find(".pfs-fixed").textContent = status.fixed;
-    for (const kind of ["pointerover", "focusin"]) this.root.addEventListener(kind, (event) => {
-      const about = event.target.closest?.("[data-about]")?.dataset.about;
-      if (about) this.find(".pfs-read").textContent = about;
-    });
+    for (const kind of ["pointerover", "focusin"])
+      this.root.addEventListener(kind, (event) => {
+        const about = event.target.closest?.("[data-about]")?.dataset.about;
+        if (about) this.find(".pfs-read").textContent = about;
+      });
   }
 
   put({ place, values, image, error, cost }) {
@@ -76,7 +79,9 @@ class SweepView {
     }
     const picture = new Image();
     picture.alt = values;
-    picture.onload = () => { picture.style.width = `${picture.naturalWidth * Math.max(1, Math.floor(128 / picture.naturalWidth))}px`; };
+    picture.onload = () => {
+      picture.style.width = `${picture.naturalWidth * Math.max(1, Math.floor(128 / picture.naturalWidth))}px`;
+    };
     picture.src = image;
     cell.replaceChildren(picture);
     cell.dataset.about = `${values}: ${cost}`;
@@ -84,7 +89,9 @@ class SweepView {
 
   tell(status) {
     this.status = status;
-    const words = { waiting: "Waiting", running: "Drawing", done: "Done", stopped: "Stopped", failed: "Failed" }[status.state];
+    const words = { waiting: "Waiting", running: "Drawing", done: "Done", stopped: "Stopped", failed: "Failed" }[
+      status.state
+    ];
     const state = this.find(".pfs-state");
     state.dataset.state = status.state;
     state.textContent = `${ENDED.has(status.state) && status.message ? status.message : words + "."} ${status.spent}.`;

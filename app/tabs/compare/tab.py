@@ -34,11 +34,7 @@ MOST, LETTERS = 4, "ABCD"
 END, HERE = "the end", "the current step"
 EMPTY = "Pick a comparison above, or set the columns yourself, and press Run: all of them start from the same noise."
 PENDING = '<p class="pfd-wait">The difference appears when all runs have ended.</p>'
-_FRAMES = """(...given) => {
-  const viewer = (window.__viewers || []).find((v) => v.root.closest("#compare-viewer"));
-  const place = viewer ? { image: viewer.image, frames: viewer.runs.map((_, r) => viewer.frameIndex(r)) } : {};
-  return [JSON.stringify(place), ...given.slice(1)];
-}"""
+_FRAMES = "(...given) => window.__pf.withPlace('#compare-viewer', given)"
 
 
 class Column:

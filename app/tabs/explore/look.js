@@ -1,8 +1,8 @@
 // One look at a picture: x_t, x1_hat, predicted and true error of every patch, and one against the other.
 
-import { css, gradient, sigmaTicks } from "./panels.js";
-import { loadPalettes } from "./store.js";
-import { PLOT, place, scatter } from "./scatter.js";
+import { colourAt, css, gradient, loadPalettes, sigmaPlace, sigmaTicks } from "./colours.js";
+import { page } from "./shared.js";
+import { PLOT, scatter } from "./scatter.js";
 
 const PANELS = [
   { key: "xt", title: "x<sub>t</sub>", note: "what the network sees" },
@@ -16,7 +16,7 @@ const HINT = "Point at a patch to read its numbers in all panels; arrow keys mov
 
 export function mount(element, props, watch, trigger) {
   const look = new Look(element.querySelector(".pf-look") || element);
-  window.__look = look;
+  page.add("look", look);
   watch("value", () => look.show(props.value));
   look.show(props.value);
   const seen = new ResizeObserver(() => {
@@ -48,8 +48,12 @@ class Look {
 
   async show(value) {
     if (!value?.grid) return;
-    const turn = this.turn += 1;
-    const [palettes, ...images] = await Promise.all([loadPalettes(), decoded(value.images.xt), decoded(value.images.x1_hat)]);
+    const turn = (this.turn += 1);
+    const [palettes, ...images] = await Promise.all([
+      loadPalettes(),
+      decoded(value.images.xt),
+      decoded(value.images.x1_hat),
+    ]);
     if (turn !== this.turn) return; // a later look came meanwhile
     Object.assign(this, { value, palettes, images: { xt: images[0], x1_hat: images[1] } });
     const [rows, cols] = value.grid;
@@ -81,8 +85,10 @@ class Look {
     figure.style.width = `${width * zoom}px`;
     canvas.style.aspectRatio = `${width} / ${height}`;
     if (map) figure.querySelector(".pfl-ramp").style.background = gradient(this.palettes.sigma);
-    if (map) figure.querySelector(".pfl-ticks").innerHTML = sigmaTicks(this.palettes.sigmaRange, true)
-      .map(([at, text]) => `<span style="left:${100 * at}%">${text}</span>`).join("");
+    if (map)
+      figure.querySelector(".pfl-ticks").innerHTML = sigmaTicks(this.palettes.sigmaRange, true)
+        .map(([at, text]) => `<span style="left:${100 * at}%">${text}</span>`)
+        .join("");
   }
 
   drawMap(canvas, values) {
@@ -90,8 +96,7 @@ class Look {
     [canvas.width, canvas.height] = [cols, rows];
     const pen = canvas.getContext("2d");
     values.forEach((v, p) => {
-      const at = place(v, this.palettes.sigmaRange);
-      pen.fillStyle = css(this.palettes.sigma[Math.max(0, Math.min(255, Math.floor(at * 256)))]);
+      pen.fillStyle = css(colourAt(this.palettes.sigma, sigmaPlace(v, this.palettes.sigmaRange)));
       pen.fillRect(p % cols, Math.floor(p / cols), 1, 1);
     });
   }
@@ -110,14 +115,19 @@ class Look {
   patchAt(event, frame) {
     const box = frame.getBoundingClientRect();
     const [rows, cols] = this.value.grid;
-    const at = (from, start, length, count) => Math.max(0, Math.min(count - 1, Math.floor(((from - start) / length) * count)));
+    const at = (from, start, length, count) =>
+      Math.max(0, Math.min(count - 1, Math.floor(((from - start) / length) * count)));
     return at(event.clientY, box.top, box.height, rows) * cols + at(event.clientX, box.left, box.width, cols);
   }
 
   nearest(event, svg) {
     const box = svg.getBoundingClientRect();
-    const [x, y] = [((event.clientX - box.left) / box.width) * PLOT.width, ((event.clientY - box.top) / box.height) * PLOT.height];
-    let found = null, least = 18 ** 2;
+    const [x, y] = [
+      ((event.clientX - box.left) / box.width) * PLOT.width,
+      ((event.clientY - box.top) / box.height) * PLOT.height,
+    ];
+    let found = null,
+      least = 18 ** 2;
     for (const dot of svg.querySelectorAll("circle[data-patch]")) {
       const far = (dot.cx.baseVal.value - x) ** 2 + (dot.cy.baseVal.value - y) ** 2;
       if (far < least) [found, least] = [Number(dot.dataset.patch), far];
@@ -133,8 +143,10 @@ class Look {
       mark.hidden = spot === null;
       if (spot === null) continue;
       Object.assign(mark.style, {
-        left: `${(100 * (spot % cols)) / cols}%`, top: `${(100 * Math.floor(spot / cols)) / rows}%`,
-        width: `${100 / cols}%`, height: `${100 / rows}%`,
+        left: `${(100 * (spot % cols)) / cols}%`,
+        top: `${(100 * Math.floor(spot / cols)) / rows}%`,
+        width: `${100 / cols}%`,
+        height: `${100 / rows}%`,
       });
     }
     for (const dot of this.root.querySelectorAll("circle.pfl-on")) dot.classList.remove("pfl-on");
@@ -143,11 +155,17 @@ class Look {
   }
 
   about(p) {
-    const { grid: [, cols], t, sigma, error } = this.value;
+    const {
+      grid: [, cols],
+      t,
+      sigma,
+      error,
+    } = this.value;
     const where = `Row ${Math.floor(p / cols) + 1}, column ${(p % cols) + 1}: t ${t[p].toFixed(2)}, `;
     if (!sigma) return `${where}true error ${error[p].toFixed(3)}.`;
     const times = error[p] / sigma[p];
-    const words = times > 1.5 ? "worse than it expected" : times < 1 / 1.5 ? "better than it expected" : "as it expected";
+    const words =
+      times > 1.5 ? "worse than it expected" : times < 1 / 1.5 ? "better than it expected" : "as it expected";
     return `${where}expected error σ ${sigma[p].toFixed(3)}, true error ${error[p].toFixed(3)}: ${words}.`;
   }
 
@@ -165,10 +183,19 @@ class Look {
 
   /** Every patch's numbers as a CSV file. */
   save() {
-    const { grid: [, cols], t, sigma, error } = this.value;
-    const lines = t.map((v, p) => [Math.floor(p / cols) + 1, (p % cols) + 1, v, sigma ? sigma[p] : "", error[p]].join(","));
+    const {
+      grid: [, cols],
+      t,
+      sigma,
+      error,
+    } = this.value;
+    const lines = t.map((v, p) =>
+      [Math.floor(p / cols) + 1, (p % cols) + 1, v, sigma ? sigma[p] : "", error[p]].join(","),
+    );
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([["row,column,t,sigma,true_error", ...lines, ""].join("\n")], { type: "text/csv" }));
+    link.href = URL.createObjectURL(
+      new Blob([["row,column,t,sigma,true_error", ...lines, ""].join("\n")], { type: "text/csv" }),
+    );
     link.download = "look.csv";
     link.click();
     URL.revokeObjectURL(link.href);
@@ -184,10 +211,12 @@ async function decoded(source) {
 
 function markup() {
   const bar = '<div class="pfl-bar"><div class="pfl-ramp"></div><div class="pfl-ticks"></div></div>';
-  const figures = PANELS.map(({ key, title, note, map }) => `<figure data-panel="${key}">
+  const figures = PANELS.map(
+    ({ key, title, note, map }) => `<figure data-panel="${key}">
     <figcaption><b>${title}</b> ${note}</figcaption>
     <div class="pfl-frame" tabindex="0" role="img" aria-label="${note}; arrow keys read patch after patch"><canvas></canvas><i class="pfl-mark" hidden></i></div>
-    ${map ? bar : ""}</figure>`).join("");
+    ${map ? bar : ""}</figure>`,
+  ).join("");
   return `<div class="pfl-body" hidden>
     <p class="pfl-said" role="status"></p>
     <div class="pfl-panels">${figures}</div>

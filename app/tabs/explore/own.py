@@ -21,9 +21,9 @@ from app.controls import network_choice
 from app.handlers import QUIET, StatusLine, on
 from app.limits import SEED_RANGE
 from app.state import AppState
-from pf_core.data.own import image_io as pictures
+from pf_core.data.own import image_io
 from pf_core.errors import InputError
-from pf_core.evaluation.look import Item, Look, data_count, data_picture, knows, look
+from pf_core.evaluation.inspect import Inspection, Item, data_count, data_picture, inspect_picture, knows
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import to_uint8
 from pf_core.registry import number, whole
@@ -184,14 +184,14 @@ class OwnPicture:
         label = bundle.conditioner.named(label)
         with self.turn:  # one at a time, whoever asks
             begin = time.perf_counter()
-            found = look(bundle, item.x1, t, label=label, seed=seed)
+            found = inspect_picture(bundle, item.x1, t, label=label, seed=seed)
             took = time.perf_counter() - begin
         about = f"{item.about} Class {label or 'none'}, noise seed {seed}; one forward pass, {1000 * took:.0f} ms."
         stranger = "" if knows(bundle, item.x1) else f" {bundle.name} knows only its own images: it takes the nearest."
         return described(bundle, found) | {"about": about + stranger}
 
 
-def described(bundle: Bundle, found: Look) -> dict[str, Any]:
+def described(bundle: Bundle, found: Inspection) -> dict[str, Any]:
     """A look for the browser."""
 
     def numbers(values: Tensor | None) -> list[float] | None:
@@ -216,4 +216,4 @@ def _picture(bundle: Bundle, x: Tensor) -> str:
 @lru_cache(maxsize=32)
 def _read(path: str, written: int, height: int, width: int) -> Tensor:
     """pictures.read, once a file and size: a slider's every move asks for it."""
-    return pictures.read(path, height, width)
+    return image_io.read(path, height, width)

@@ -1,6 +1,17 @@
 // Miniature: one step of a recorded look-ahead run in four beats, with the network's own words.
 
-import { beat, canvasOf, easyColour, figure, make, paintPatches, paintPicture, scales, sigmaColour, timeColour } from "./draw.js";
+import {
+  beat,
+  canvasOf,
+  easyColour,
+  figure,
+  make,
+  paintPatches,
+  paintPicture,
+  scales,
+  sigmaColour,
+  timeColour,
+} from "./draw.js";
 import { RunData } from "./store.js";
 
 const BEATS = ["Look", "Rank", "Glance ahead", "Step"];
@@ -25,8 +36,9 @@ class Miniature {
   constructor(box, run, palettes, steps) {
     Object.assign(this, { run, palettes, steps, n: run.shape.n, beat: 0, at: Math.floor(steps.length * 0.32) });
     this.root = make(`<div class="pfg-mini">
-      <div class="pfg-bar"><div class="pfg-beats" role="group" aria-label="Parts of a step">${BEATS.map((name, i) =>
-        `<button type="button" data-beat="${i}">${i + 1} ${name}</button>`).join("")}</div>
+      <div class="pfg-bar"><div class="pfg-beats" role="group" aria-label="Parts of a step">${BEATS.map(
+        (name, i) => `<button type="button" data-beat="${i}">${i + 1} ${name}</button>`,
+      ).join("")}</div>
         <label>outer step <input type="range" min="0" max="${steps.length - 1}" value="${this.at}" aria-label="Outer step"></label></div>
       <div class="pfg-row">${figure("x1", "x&#770;<sub>1</sub>", "its guess")}${figure("t", "time t", "")}${figure("sigma", "difficulty &sigma;", "")}${figure("easy", "easy / hard", "")}</div>
       ${scales(palettes)}<p class="pfg-said" aria-live="off"></p></div>`);
@@ -57,7 +69,9 @@ class Miniature {
     const { shape, meta } = this.run;
     paintPicture(canvasOf(this.root, "x1"), [shape.height, shape.width], frame.x1_hat, 0);
     paintPatches(canvasOf(this.root, "t"), meta.grid, (p) => timeColour(this.palettes, frame.t[p]));
-    paintPatches(canvasOf(this.root, "sigma"), meta.grid, (p) => sigmaColour(this.palettes, Math.exp(sigma.logvar[p] / 2)));
+    paintPatches(canvasOf(this.root, "sigma"), meta.grid, (p) =>
+      sigmaColour(this.palettes, Math.exp(sigma.logvar[p] / 2)),
+    );
     paintPatches(canvasOf(this.root, "easy"), meta.grid, (p) => easyColour(look.easy[p] === 1));
     this.root.querySelector("[data-at=easy]").style.opacity = which === 0 ? 0.15 : 1;
     this.root.querySelectorAll("[data-beat]").forEach((button, i) => button.setAttribute("aria-pressed", i === which));
@@ -70,9 +84,12 @@ class Miniature {
     const easy = patches.filter((p) => look.easy[p] === 1);
     const of = (frame) => mean(hard.map((p) => Math.exp(frame.logvar[p] / 2)));
     const t = (frame, set) => (set.length ? frame.t[set[0]].toFixed(2) : "");
-    if (which === 0) return `Every patch is at t ${t(look, patches)}. The network looks once: a velocity, and how sure it is of it.`;
-    if (which === 1) return `${easy.length} of ${this.n} patches have \u03c3 under ${Math.sqrt(look.threshold[0]).toFixed(2)}: easy. The other ${hard.length} are hard.`;
-    if (which === 2) return `Easy patches are lent to t ${t(probe, easy)}, hard ones stay at ${t(probe, hard)}. A second look: the hard patches' mean \u03c3 goes from ${of(look).toFixed(3)} to ${of(probe).toFixed(3)}.`;
+    if (which === 0)
+      return `Every patch is at t ${t(look, patches)}. The network looks once: a velocity, and how sure it is of it.`;
+    if (which === 1)
+      return `${easy.length} of ${this.n} patches have \u03c3 under ${Math.sqrt(look.threshold[0]).toFixed(2)}: easy. The other ${hard.length} are hard.`;
+    if (which === 2)
+      return `Easy patches are lent to t ${t(probe, easy)}, hard ones stay at ${t(probe, hard)}. A second look: the hard patches' mean \u03c3 goes from ${of(look).toFixed(3)} to ${of(probe).toFixed(3)}.`;
     return `Back to t ${t(look, patches)}, then one step for all to ${t(after, patches)}: easy patches by the first velocity, hard ones by the second.`;
   }
 }

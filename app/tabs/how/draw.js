@@ -1,6 +1,6 @@
 // What the miniatures share: unpacking numbers, painting pictures and maps, small charts.
 
-import { css, EASY, gradient, HARD, sigmaTicks } from "./panels.js";
+import { colourAt, css, EASY, fromHex, gradient, HARD, packed, sigmaPlace, sigmaTicks } from "./colours.js";
 
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 export const floats = (text) => new Float32Array(bytes(text).buffer);
@@ -23,22 +23,16 @@ export function paint(canvas, height, width, colour) {
   context.putImageData(image, 0, 0);
 }
 
-const level = (v) => Math.max(0, Math.min(255, Math.floor(v * 256)));
 const byte = (v) => Math.max(0, Math.min(255, Math.trunc(127.5 * v + 128)));
-const rgb = (r, g, b) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
-const hex = (text) => rgb(...[1, 3, 5].map((i) => parseInt(text.slice(i, i + 2), 16)));
 
 /** One value a patch, as a map: colour(value, patch). */
 export function paintPatches(canvas, { rows, cols }, colour) {
   paint(canvas, rows, cols, (y, x) => colour(y * cols + x));
 }
 
-export const timeColour = (palettes, t) => palettes.t[level(t)];
-export function sigmaColour(palettes, sigma) {
-  const [low, high] = palettes.sigmaRange.map(Math.log);
-  return palettes.sigma[level((Math.log(sigma) - low) / (high - low))];
-}
-export const easyColour = (easy) => hex(easy ? EASY : HARD);
+export const timeColour = (palettes, t) => colourAt(palettes.t, t);
+export const sigmaColour = (palettes, sigma) => colourAt(palettes.sigma, sigmaPlace(sigma, palettes.sigmaRange));
+export const easyColour = (easy) => fromHex(easy ? EASY : HARD);
 
 /** x_t = t x1 + (1 - t) x0 with a time a patch, into a canvas. t: value of a patch. */
 export function paintState(canvas, lesson, t) {
@@ -48,7 +42,7 @@ export function paintState(canvas, lesson, t) {
     const time = t(Math.floor((y * rows) / height) * cols + Math.floor((x * cols) / width));
     const at = (y * width + x) * 3;
     const mix = (c) => byte(time * lesson.x1[at + c] + (1 - time) * lesson.x0[at + c]);
-    return rgb(mix(0), mix(1), mix(2));
+    return packed(mix(0), mix(1), mix(2));
   });
 }
 
@@ -57,7 +51,7 @@ export function paintPicture(canvas, [height, width], raw, k) {
   const from = k * height * width * 3;
   paint(canvas, height, width, (y, x) => {
     const at = from + (y * width + x) * 3;
-    return rgb(raw[at], raw[at + 1], raw[at + 2]);
+    return packed(raw[at], raw[at + 1], raw[at + 2]);
   });
 }
 
@@ -77,14 +71,25 @@ export const figure = (key, title, note = "") =>
 export const canvasOf = (root, key) => root.querySelector(`[data-at="${key}"] canvas`);
 
 const scale = (title, colours, ticks) =>
-  `<div class="pfg-scale"><span>${title}</span><div><i style="background:${colours}"></i>${ticks.map(([place, text]) =>
-    `<b style="left:${100 * place}%">${text}</b>`).join("")}</div></div>`;
+  `<div class="pfg-scale"><span>${title}</span><div><i style="background:${colours}"></i>${ticks
+    .map(([place, text]) => `<b style="left:${100 * place}%">${text}</b>`)
+    .join("")}</div></div>`;
 
 /** The colour bars of t and sigma, or of one of them. */
 export function scales(palettes, of = ["t", "sigma"]) {
   const known = {
-    t: () => scale("t", gradient(palettes.t), [[0, "0"], [0.5, "0.5"], [1, "1"]]),
-    sigma: () => scale("&sigma;", gradient(palettes.sigma), sigmaTicks(palettes.sigmaRange, true).filter(([, , minor]) => !minor)),
+    t: () =>
+      scale("t", gradient(palettes.t), [
+        [0, "0"],
+        [0.5, "0.5"],
+        [1, "1"],
+      ]),
+    sigma: () =>
+      scale(
+        "&sigma;",
+        gradient(palettes.sigma),
+        sigmaTicks(palettes.sigmaRange, true).filter(([, , minor]) => !minor),
+      ),
   };
   return `<div class="pfg-scales">${of.map((name) => known[name]()).join("")}</div>`;
 }
@@ -92,7 +97,12 @@ export function scales(palettes, of = ["t", "sigma"]) {
 /** Call step() every `ms` while the element is on the screen, nobody rests on it and motion is welcome. */
 export function beat(element, ms, step) {
   let seen = false;
-  new IntersectionObserver(([entry]) => { seen = entry.isIntersecting; }, { threshold: 0.3 }).observe(element);
+  new IntersectionObserver(
+    ([entry]) => {
+      seen = entry.isIntersecting;
+    },
+    { threshold: 0.3 },
+  ).observe(element);
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
   const timer = setInterval(() => {
     if (!element.isConnected) clearInterval(timer);

@@ -3,7 +3,7 @@
 import { changes } from "./changes.js";
 import { context } from "./context.js";
 import { floats } from "./draw.js";
-import { loadPalettes } from "./store.js";
+import { loadPalettes } from "./colours.js";
 import { times } from "./times.js";
 
 const MINIATURES = { times, context, changes };
@@ -14,7 +14,9 @@ export async function mount(element) {
   const lesson = await reply.json();
   if (!reply.ok) throw new Error(lesson.error);
   if (!lesson.networks) {
-    boxes.forEach((box) => { box.textContent = "There is no network here yet, so this picture stays empty."; });
+    boxes.forEach((box) => {
+      box.textContent = "There is no network here yet, so this picture stays empty.";
+    });
     return;
   }
   Object.assign(lesson, { x0: floats(lesson.x0), x1: floats(lesson.x1) });

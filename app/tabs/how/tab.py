@@ -67,7 +67,7 @@ class Lesson:
     def _glimpses(self, bundle, seen: inspect.Picture) -> dict[str, Any]:
         """A network with a difficulty head sees a leaning map, the plain one, which knows one time only, a flat one."""
         t = inspect.leaning(bundle.grid) if bundle.predicts_difficulty else inspect.flat(bundle.grid)
-        found = inspect.glimpse(bundle, seen, t)
+        found = inspect.evaluate_maps(bundle, seen, t)
         return {
             "name": bundle.name,
             "t": packed(t.per_patch),

@@ -7,8 +7,9 @@ export function times(box, lesson, palettes) {
   const n = lesson.grid.rows * lesson.grid.cols;
   let [law, k] = [laws[laws.length - 1], 0];
   const root = make(`<div class="pfg-mini">
-    <div class="pfg-bar"><label>Times drawn by <select aria-label="Timestep sampler">${laws.map((each, i) =>
-      `<option value="${i}">${each.label}</option>`).join("")}</select></label><button type="button">Draw again</button></div>
+    <div class="pfg-bar"><label>Timestep sampler <select aria-label="Timestep sampler">${laws
+      .map((each, i) => `<option value="${i}">${each.label}</option>`)
+      .join("")}</select></label><button type="button">Draw again</button></div>
     <div class="pfg-row">${figure("x", "x<sub>t</sub>", "what training shows")}${figure("t", "time t", "0 noise, 1 image")}
       <div class="pfg-histograms"><div><b>mean t</b> of an image<svg viewBox="0 0 100 45" preserveAspectRatio="none" data-of="mean" role="img" aria-label="How the mean time of an image is spread"></svg></div>
       <div><b>largest t</b> of an image<svg viewBox="0 0 100 45" preserveAspectRatio="none" data-of="largest" role="img" aria-label="How the largest time of an image is spread"></svg></div>

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from app.state import AppState
-from pf_core.data.own import image_io as pictures
+from pf_core.data.own import image_io
 from pf_core.errors import InputError
 from pf_core.models.checkpoint import Bundle
 
@@ -30,7 +30,7 @@ class Picture:
 
 def bring(state: AppState, path: str, bundle: Bundle, height: int, width: int) -> str:
     """A picture file, made safe and of the network's size, as an id. Raises InputError."""
-    image = pictures.read(path, height, width, name=Path(path).name)
+    image = image_io.read(path, height, width, name=Path(path).name)
     return state.pictures.add(Picture(bundle.codec.encode(image[None].to(bundle.device))[0].float().cpu())).id
 
 

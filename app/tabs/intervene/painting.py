@@ -17,11 +17,7 @@ from pf_core.sampling.edits import EDITS, MAX_EDITS
 from pf_core.sampling.selections import SELECTIONS
 
 MOST_UNDO = 50
-_STEP = """(...given) => {
-  const viewer = (window.__viewers || []).find((v) => v.root.isConnected && v.root.closest("#intervene-viewer"));
-  const frame = viewer?.ready ? viewer.runs[0].frames[viewer.frameIndex(0)] : null;
-  return frame ? [frame.outer + 1, ...given.slice(1)] : given;
-}"""
+_STEP = "(...given) => window.__pf.withStep('#intervene-viewer', given)"
 
 
 class Painting:

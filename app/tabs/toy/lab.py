@@ -240,7 +240,7 @@ class Lab:
         far, floor = self.plots.kept("judged", (at.done, str(run)), lambda: self._distances(run))
         said += f"; energy distance to the data {far:.4f} (two true samples: {floor:.4f})."
         if look["view"] == RACE:
-            said += " " + verdict(self.plots.race(look["nfe"]))
+            said += " " + verdict(self.plots.benchmark(look["nfe"]))
         return said + self._twins()
 
     def _distances(self, run: tuple) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 from pf_core.figures import interactive as plots
 from pf_core.figures.static import limits
 from pf_core.timesteps import TIMESTEPS
-from pf_core.toy.benchmark import Race, race, short
+from pf_core.toy.benchmark import Benchmark, benchmark, short
 from pf_core.toy.experiment import Field, Paths, ToyState, fields, trajectories, visited
 from pf_core.toy.metrics import calibration
 
@@ -69,9 +69,9 @@ class LabPlots:
             self._kept[name] = (key, make())
         return self._kept[name][1]
 
-    def race(self, budget: int) -> Race:
+    def benchmark(self, budget: int) -> Benchmark:
         """Every sampler's distance from the data, of the network as it is."""
-        return self.kept("race", (self.state.done, budget), lambda: race(self.state, budget, RACERS))
+        return self.kept("benchmark", (self.state.done, budget), lambda: benchmark(self.state, budget, RACERS))
 
     def _paths(self, look: dict, picked) -> Paths:
         starts = np.concatenate([self.noise.numpy(), picked.numpy()])
@@ -100,7 +100,7 @@ class LabPlots:
         if view == RACE and playing and self.keys.get("view", ("",))[0] == RACE:
             return self.keys["view"], dict  # it costs as much as many steps: while these run, the last one stands
         if view == RACE:
-            return (view, done, look["nfe"]), lambda: self._race(look["nfe"])
+            return (view, done, look["nfe"]), lambda: self._benchmark(look["nfe"])
         if view == VELOCITY:
             return (view, done, t), lambda: self._arrows(t)
         moving = () if view == EXACT else (done,)
@@ -147,8 +147,8 @@ class LabPlots:
         name = TIMESTEPS[self.state.config.timesteps].label.split("(")[0].strip()
         return plots.times(f"Times drawn in training ({name})", self.state.times(600).numpy())
 
-    def _race(self, budget: int) -> dict:
-        found = self.race(budget)
+    def _benchmark(self, budget: int) -> dict:
+        found = self.benchmark(budget)
         names = [f"{short(n)} ({nfe})" for n, (nfe, _) in found.results.items()]
         values = np.array([far for _, far in found.results.values()])
         title = f"Distance from the data, at most {budget} NFE each"

@@ -5,8 +5,7 @@ from typing import Any
 import gradio as gr
 
 from app.handlers import PlainText
-from pf_core.data.own import importer as intake
-from pf_core.data.own import library as taken
+from pf_core.data.own import importer, library
 from pf_core.errors import InputError
 
 KINDS = [".zip", "image", ".txt", ".jsonl", ".csv"]
@@ -43,14 +42,14 @@ class OwnPictures:
         if not paths:
             return {}
         try:
-            report = intake.take([str(p) for p in paths])
+            report = importer.take([str(p) for p in paths])
         except InputError as e:
             return self.answer(str(e))
         return self.answer(sentence(report), report.id)
 
     def on_use(self, pending: str | None) -> dict:
         try:
-            name = intake.keep(str(pending))
+            name = importer.keep(str(pending))
         except InputError as e:
             return self.answer(str(e)) | {self.files: None}
         told = f"Kept as {name}: the next training with own pictures uses it."
@@ -58,7 +57,7 @@ class OwnPictures:
 
     def on_drop(self, pending: str | None) -> dict:
         try:
-            intake.drop(str(pending))
+            importer.drop(str(pending))
         except InputError as e:
             return self.answer(str(e)) | {self.files: None}
         return self.answer("Dropped: nothing was kept.") | {self.files: None}
@@ -66,7 +65,7 @@ class OwnPictures:
 
 def choices() -> list[tuple[str, str]]:
     """(what a list says, name) of the sets that were taken in."""
-    return [(f"{s.title} ({s.pictures:,})", s.name) for s in taken.sets()]
+    return [(f"{s.title} ({s.pictures:,})", s.name) for s in library.sets()]
 
 
 def sentence(report: Any) -> str:

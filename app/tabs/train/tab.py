@@ -68,7 +68,7 @@ class Train:
         self.dataset = gr.Dropdown(labelled(DATASETS), value=next(iter(DATASETS)), label="Data", elem_id="train-data")
         self.own = OwnPictures()
         self.model = gr.Dropdown(list(PRESETS), value=TrainRecipe.model, label="Network size", elem_id="train-model")
-        self.timesteps = gr.Dropdown(labelled(TIMESTEPS), value=TrainConfig.timesteps, label="Times drawn by")
+        self.timesteps = gr.Dropdown(labelled(TIMESTEPS), value=TrainConfig.timesteps, label="Timestep sampler")
         self.drawn = Drawn(self.draws_of(TrainRecipe.model, TrainConfig.timesteps), elem_id="train-drawn")
         self.config = {name: component(self.known[name]) for name in SIMPLE}
         self.name = gr.Textbox("", label="Name", info="of the run; empty: made from the set-up", max_length=64)

@@ -1,1 +1,1 @@
-"""People's own pictures: read safely, taken in as data sets, kept and decoded once."""
+"""Own pictures: read safely, imported as data sets, decoded once."""

@@ -18,8 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pf_core import files
-from pf_core.data.own import image_io as pictures
-from pf_core.data.own import paths as places
+from pf_core.data.own import image_io, paths
 from pf_core.data.own.names import printable
 from pf_core.data.own.scan import Item, Skipped
 from pf_core.errors import InputError
@@ -42,20 +41,20 @@ class Packed:
 
 def pack(items: Sequence[Item], classes: Sequence[str], size: int) -> Packed:
     """The items decoded at this size: read back if that was done before. Raises InputError if the disk is too full."""
-    folder = places.home() / ".packed"
+    folder = paths.home() / ".packed"
     path = folder / f"{_key(items, classes, size)}.u8"
-    found = _opened(path, size)
-    if found is None:
+    packed = _opened(path, size)
+    if packed is None:
         _make_room(folder, len(items) * size * size * 3, keep=path)
         about = _decode(items, classes, size, path)
         with files.replacing(path.with_suffix(".json")) as temporary:  # written last: it says that the pixels are whole
             temporary.write_text(json.dumps(about))
-        found = _opened(path, size)
-    if found is None:
+        packed = _opened(path, size)
+    if packed is None:
         raise InputError(f"{path} could not be read back: is something else writing there?")
     with suppress(OSError):
         os.utime(path)
-    return found
+    return packed
 
 
 def _key(items: Sequence[Item], classes: Sequence[str], size: int) -> str:
@@ -71,12 +70,12 @@ def _decode(items: Sequence[Item], classes: Sequence[str], size: int, path: Path
     digest = hashlib.sha256(json.dumps([size, list(classes)]).encode())
     with files.replacing(path) as temporary, open(temporary, "wb") as f, ThreadPoolExecutor(_WORKERS) as pool:
         done = pool.map(lambda item: _pixels(item, size), items)
-        for i, found in enumerate(tqdm(done, "reading pictures", len(items), unit="picture", disable=None)):
-            if isinstance(found, Skipped):
-                skipped.append(found)
+        for i, pixels in enumerate(tqdm(done, "reading pictures", len(items), unit="picture", disable=None)):
+            if isinstance(pixels, Skipped):
+                skipped.append(pixels)
                 continue
-            f.write(found)
-            digest.update(found)
+            f.write(pixels)
+            digest.update(pixels)
             digest.update(json.dumps([items[i].label, items[i].caption, *_held(items[i])]).encode())
             kept.append(i)
     bad = [[s.name, s.reason] for s in skipped]
@@ -90,7 +89,7 @@ def _held(item: Item) -> list[bool]:
 
 def _pixels(item: Item, size: int) -> bytes | Skipped:
     try:
-        pixels = pictures.square(item.entry.read(), size, name=printable(item.entry.name))
+        pixels = image_io.square(item.entry.read(), size, name=printable(item.entry.name))
         return pixels.transpose(2, 0, 1).tobytes()  # as networks want it: nothing is left to do a batch
     except InputError as e:
         return Skipped.of(item.entry.name, e)

@@ -29,12 +29,12 @@ def in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), plain.mode, "RGB")
         if _changes_nothing(transform, plain.mode):
             return picture
-        seen = ImageCms.applyTransform(plain, transform)
+        converted = ImageCms.applyTransform(plain, transform)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # a damaged profile: what viewers show then
         return picture
     if alpha is not None:
-        seen.putalpha(alpha)
-    return seen
+        converted.putalpha(alpha)
+    return converted
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
@@ -42,8 +42,8 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
         return False
     steps = np.arange(0, 256, 51 if mode == "RGB" else 5, dtype=np.uint8)
     values = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3) if mode == "RGB" else steps[None]
-    seen = np.asarray(ImageCms.applyTransform(Image.fromarray(values), transform), int)
-    return bool(np.abs(seen - (values if mode == "RGB" else values[..., None])).max() <= _SAME)
+    converted = np.asarray(ImageCms.applyTransform(Image.fromarray(values), transform), int)
+    return bool(np.abs(converted - (values if mode == "RGB" else values[..., None])).max() <= _SAME)
 
 
 def lab_to_rgb(picture: Image.Image) -> Image.Image:
@@ -73,10 +73,10 @@ def grey8(picture: Image.Image, name: str = "The picture") -> Image.Image:
 def _bits(picture: Image.Image, high: int) -> int:
     """Of how many bits a picture's whole numbers are: 16, but scanners and cameras put 12 of them there unscaled, and
     programs 8."""
-    told = getattr(picture, "tag_v2", {}).get(_MAX_SAMPLE)
-    told = max(told) if isinstance(told, tuple) else told
-    if isinstance(told, int) and high <= told <= 0xFFFF:
-        return max(8, told.bit_length())
+    maximum = getattr(picture, "tag_v2", {}).get(_MAX_SAMPLE)
+    maximum = max(maximum) if isinstance(maximum, tuple) else maximum
+    if isinstance(maximum, int) and high <= maximum <= 0xFFFF:
+        return max(8, maximum.bit_length())
     return 8 if high < 2**8 else 12 if high < 2**12 else 16
 
 

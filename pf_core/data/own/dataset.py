@@ -1,7 +1,7 @@
-"""`folder`: own pictures. A finite data set in epochs, with a held-out share; classes and captions as in `scan`.
+"""`Folder`: own pictures. A finite data set in epochs, with a held-out share; classes and captions as in `scan`.
 
-    data = folder(path="flowers-3fa9c1d2", size=32)      # a set that was taken in (`pf_core.data.own.importer`)
-    data = folder(path="/home/me/pictures", size=64)     # any folder: if allowed, see `pf_core.data.own.paths`
+    data = Folder(path="flowers-3fa9c1d2", size=32)      # an imported set (`pf_core.data.own.importer`)
+    data = Folder(path="/home/me/pictures", size=64)     # any folder: if allowed, see `pf_core.data.own.paths`
     data.names, data.facts                               # classes; pictures, held out, a digest of what is trained on
     data.batch(range(64)).images                         # (64, 3, size, size) in [-1, 1]
 
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pf_core.data.own import paths as places
+from pf_core.data.own import paths
 from pf_core.data.own.cache import Packed, pack
 from pf_core.data.own.library import listing_of
 from pf_core.data.own.scan import RULES, Listing, Skipped, arrange, of_folder
@@ -39,19 +39,20 @@ class Pictures:
     captions: list[str]
 
 
-class folder:  # noqa: N801 (a registry's names are its functions' and classes' names)
+class Folder:
     """Own pictures: classes from sub-folders.
 
     Centre-cropped and resized; captions (metadata.jsonl, or .txt beside a picture) are kept for what can read them.
     """
 
+    name = "folder"
     channels = 3
     rules = RULES  # by which files are read: a run keeps the version that it began under
 
     def __init__(
         self,
         *,
-        path: Annotated[str, Knob(help="folder of pictures, or the name of a set that was taken in")] = "",
+        path: Annotated[str, Knob(help="folder of pictures, or the name of an imported set")] = "",
         size: Annotated[int, Knob(8, 512, "side in pixels")] = 32,
         flip: Annotated[bool, Knob(help="show half of the pictures mirrored, chosen anew each time")] = True,
         held_out: Annotated[float, Knob(0.0, 0.5, "share of the pictures kept for validation")] = 0.1,
@@ -59,12 +60,12 @@ class folder:  # noqa: N801 (a registry's names are its functions' and classes' 
         skip_bad: Annotated[bool, Knob(help="go on without files that cannot be read")] = False,
     ):
         self.path, self.size, self.flip, self.series = path, size, flip, series
-        self._root = places.find(path)
+        self._root = paths.find(path)
         self._listing = _listing(self._root)
         self.names, self.skipped, self.notes = self._listing.classes, self._listing.skipped, self._listing.notes
         if not self._listing.items:
             raise InputError(_nothing(path, self.skipped))
-        if not places.is_set(path):  # nobody has looked at these files yet
+        if not paths.is_set(path):  # these files have not been checked yet
             self._refuse_bad(skip_bad)
         self.labels = np.array([self._listing.items[i].label for i in self._kept])
         apart = np.array([self._listing.items[i].held for i in self._kept])
@@ -96,8 +97,8 @@ class folder:  # noqa: N801 (a registry's names are its functions' and classes' 
         }
 
     def batch(self, indices: range | list[int]) -> Pictures:
-        found = [self._place(int(i)) for i in indices]
-        rows, flipped = np.array([row for row, _ in found], int), np.array([flip for _, flip in found], bool)
+        places = [self._place(int(i)) for i in indices]
+        rows, flipped = np.array([row for row, _ in places], int), np.array([flip for _, flip in places], bool)
         pixels = np.array(self._packed.pixels[rows])  # (B, 3, H, W)
         if self.flip:
             pixels[flipped] = pixels[flipped, :, :, ::-1]
@@ -116,14 +117,14 @@ class folder:  # noqa: N801 (a registry's names are its functions' and classes' 
 
     @cached_property
     def _packed(self) -> Packed:
-        found = pack(self._listing.items, self.names, self.size)
-        if found.skipped and places.is_set(self.path):
-            raise InputError(f"The data set {self.path} is damaged ({found.skipped[0]}) Take its pictures in again.")
-        return found
+        packed = pack(self._listing.items, self.names, self.size)
+        if packed.skipped and paths.is_set(self.path):
+            raise InputError(f"The data set {self.path} is damaged ({packed.skipped[0]}) Import its pictures again.")
+        return packed
 
     @property
     def _kept(self) -> range | list[int]:
-        return range(len(self._listing.items)) if places.is_set(self.path) else self._packed.kept
+        return range(len(self._listing.items)) if paths.is_set(self.path) else self._packed.kept
 
     def _refuse_bad(self, skip_bad: bool) -> None:
         bad, count = self._packed.skipped, len(self._listing.items)
@@ -138,9 +139,9 @@ class folder:  # noqa: N801 (a registry's names are its functions' and classes' 
 
 
 def _listing(root: Path) -> Listing:
-    if (root / places.MANIFEST).is_file() and root.parent == places.home():
+    if (root / paths.MANIFEST).is_file() and root.parent == paths.home():
         return listing_of(root)
-    return arrange(*of_folder(root, outside=places.anywhere()))
+    return arrange(*of_folder(root, outside=paths.anywhere()))
 
 
 def _given(held: np.ndarray, path: str) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Picture files of any kind, made safe and of one size. Everything that a person brings in passes through here.
+"""Picture files of any kind, decoded safely to one size. Every picture of a user passes through here.
 
 What a picture's values mean, `colours` says; what Pillow refuses though its pixels are whole, `mending` mends.
 """
@@ -91,7 +91,7 @@ def _read(file: str | Path | bytes, shape: Callable[[int, int], tuple[int, int]]
 
 
 def _whole(file: str | Path | bytes, shape: Callable[[int, int], tuple[int, int]], name: str) -> np.ndarray:
-    """As `_decoded`; of a file that Pillow refuses though its pixels are whole, once it is mended."""
+    """As `_decoded`; of a file that Pillow refuses though its pixels are whole, after repair."""
     try:
         return _decoded(io.BytesIO(file) if isinstance(file, bytes) else file, shape, name)
     except (InputError, Image.DecompressionBombError):
@@ -112,7 +112,7 @@ def _whole(file: str | Path | bytes, shape: Callable[[int, int], tuple[int, int]
 
 
 def _unknown(file: str | Path | bytes) -> str:
-    """Why a file is no picture here, by its first bytes."""
+    """Why a file cannot be read as a picture, by its first bytes."""
     if isinstance(file, bytes):
         start = file[:12]
     else:

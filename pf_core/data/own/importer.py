@@ -1,8 +1,8 @@
-"""Taking in what people bring: files or a zip -> a safe data set of their own, or sentences that say why not.
+"""Importing own pictures: files or a zip -> a safe data set, or sentences that say why not.
 
     report = take(paths)               # decoded, checked and written, but not yet a data set
     report.images, report.classes, report.captions, report.skipped, report.summary
-    name = keep(report.id)             # "use the good ones": now it is one, for folder(path=name, ...)
+    name = keep(report.id)             # "use the good ones": now it is one, for Folder(path=name, ...)
     drop(report.id)                    # or not
 
 Whatever the files say, only pictures that this program has encoded anew are written (the centre, at most SIDE pixels a
@@ -27,8 +27,7 @@ from pathlib import Path
 from PIL import Image
 
 from pf_core import files
-from pf_core.data.own import image_io as pictures
-from pf_core.data.own import paths as places
+from pf_core.data.own import image_io, paths
 from pf_core.data.own.library import FORMAT
 from pf_core.data.own.names import comparable, printable
 from pf_core.data.own.scan import Entry, Item, Listing, Skipped, arrange, of_files, of_folder, of_zip
@@ -42,7 +41,7 @@ _FORGOTTEN = 24 * 3600  # seconds after which a set that nobody decided on is re
 
 @dataclass(frozen=True)
 class Limits:
-    """In bytes: what comes in, what it may unpack to, one set, all sets together, and disk that is left to others."""
+    """In bytes: the files, their unpacked size, one set, all sets together, and disk space that stays free."""
 
     arriving: int = 2 * 2**30
     unpacked: int = 16 * 2**30
@@ -70,7 +69,7 @@ class Report:
 
     @property
     def summary(self) -> str:
-        """One paragraph for people."""
+        """A summary of one paragraph."""
         counts = describe(self.images, self.classes, self.captions, len(self.skipped), self.bytes)
         return " ".join([counts, *self.notes])
 
@@ -83,41 +82,41 @@ def describe(images: int, classes: dict[str, int], captions: int, skipped: int, 
 
     shown = ", ".join(f"{printable(name)} ({n:,})" for name, n in list(classes.items())[:12])
     more = f" and {len(classes) - 12:,} more" if len(classes) > 12 else ""
-    said = f"{some(images, 'picture')} in {some(len(classes), 'class')}: {shown}{more}."
-    said += f" {some(captions, 'caption')}." if captions else ""
-    said += f" {size / 2**20:.1f} MB." if size else ""
-    said += f" {some(skipped, 'file')} not used." if skipped else ""
+    text = f"{some(images, 'picture')} in {some(len(classes), 'class')}: {shown}{more}."
+    text += f" {some(captions, 'caption')}." if captions else ""
+    text += f" {size / 2**20:.1f} MB." if size else ""
+    text += f" {some(skipped, 'file')} not used." if skipped else ""
     if images == 1:
-        said += " A network trained on a single picture can only learn it by heart."
-    return said
+        text += " A network trained on a single picture can only learn it by heart."
+    return text
 
 
-def look(path: str | Path) -> Listing:
+def read_listing(path: str | Path) -> Listing:
     """What a folder or zip holds, by names alone: nothing is decoded. Raises InputError."""
     return _listed([Path(path)])
 
 
 def take(
-    paths: Sequence[str | Path],
+    sources: Sequence[str | Path],
     title: str = "",
     limits: Limits = LIMITS,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Decode and write what can be used, as a pending set. paths: pictures, texts, zips or folders, in any mixture.
+    """Decode and write the usable files as a pending set. sources: pictures, texts, zips or folders, in any mixture.
 
-    The paths are the caller's to vouch for (an upload's own temporary files). Raises InputError if there is nothing to
-    use, for a zip bomb, and where limits or the disk are too small; nothing stays behind then.
+    The caller makes sure that the sources may be read. Raises InputError, leaving nothing behind, if nothing can be
+    used, for a zip bomb, and if the files exceed the limits or the free disk.
     """
-    paths = [Path(p) for p in paths]
-    if not paths:
+    sources = [Path(p) for p in sources]
+    if not sources:
         raise InputError("There are no files: drop pictures or a zip of them.")
-    title = printable(title or (paths[0].stem if len(paths) == 1 else "pictures"), 60)
-    found = _listed(paths, limits)
+    title = printable(title or (sources[0].stem if len(sources) == 1 else "pictures"), 60)
+    listing = _listed(sources, limits)
     _forget()
     token = secrets.token_hex(8)
-    folder = places.home() / f"{PENDING}{token}"
+    folder = paths.home() / f"{PENDING}{token}"
     try:
-        return _write(found, folder, token, title, limits, progress)
+        return _write(listing, folder, token, title, limits, progress)
     except BaseException as e:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(e, OSError):
@@ -125,31 +124,31 @@ def take(
         raise
 
 
-def _listed(paths: list[Path], limits: Limits = LIMITS) -> Listing:
+def _listed(sources: list[Path], limits: Limits = LIMITS) -> Listing:
     entries: list[Entry] = []
     skipped: list[Skipped] = []
     notes: list[str] = []
-    zips = [p for p in paths if p.suffix.lower() == ".zip" or _is_zip(p)]
-    folders = [p for p in paths if p.is_dir()]
-    for path in paths:
+    zips = [p for p in sources if p.suffix.lower() == ".zip" or _is_zip(p)]
+    folders = [p for p in sources if p.is_dir()]
+    for path in sources:
         if not path.exists():
             raise InputError(f"There is no file {path}.")
         if path.is_file() and path.stat().st_size > limits.arriving:
             raise InputError(f"{printable(path.name)} is larger than {limits.arriving / 2**30:.0f} GB.")
-    plain = [p for p in paths if p not in zips and p not in folders]
-    for found, path in [
+    plain = [p for p in sources if p not in zips and p not in folders]
+    for scanned, path in [
         *((of_zip(p), p) for p in zips),
-        *((of_folder(p, places.anywhere()), p) for p in folders),
+        *((of_folder(p, paths.anywhere()), p) for p in folders),
         (of_files(plain), None),
     ]:
         several = path is not None and len(zips) + len(folders) > 1
-        entries += [_under(path.stem, e) for e in found[0]] if several else found[0]
-        skipped += found[1]
-        notes += found[2] if len(found) > 2 else []
-    total = sum(e.size for e in entries if e.size <= pictures.MAX_FILE)
+        entries += [_under(path.stem, e) for e in scanned[0]] if several else scanned[0]
+        skipped += scanned[1]
+        notes += scanned[2] if len(scanned) > 2 else []
+    total = sum(e.size for e in entries if e.size <= image_io.MAX_FILE)
     if total > limits.unpacked:
         raise InputError(
-            f"This unpacks to {total / 2**30:,.0f} GB, and at most {limits.unpacked / 2**30:.0f} GB are taken in: "
+            f"This unpacks to {total / 2**30:,.0f} GB, and at most {limits.unpacked / 2**30:.0f} GB are imported: "
             "refused. If these are your pictures, make them smaller first, or put them in a folder."
         )
     return arrange(entries, skipped, notes)
@@ -168,13 +167,13 @@ def _is_zip(path: Path) -> bool:
 
 
 def _write(
-    found: Listing, folder: Path, token: str, title: str, limits: Limits, progress: Callable[[int, int], None]
+    listing: Listing, folder: Path, token: str, title: str, limits: Limits, progress: Callable[[int, int], None]
 ) -> Report:
-    used, skipped, written, size = _used(places.home()), list(found.skipped), [], 0
+    used, skipped, written, size = _used(paths.home()), list(listing.skipped), [], 0
     folder.mkdir(parents=True)
     with ThreadPoolExecutor(WORKERS) as pool:
-        for i, done in enumerate(pool.map(lambda item: _store(item, folder), found.items)):
-            progress(i + 1, len(found.items))
+        for i, done in enumerate(pool.map(lambda item: _store(item, folder), listing.items)):
+            progress(i + 1, len(listing.items))
             if isinstance(done, Skipped):
                 skipped.append(done)
                 continue
@@ -186,20 +185,20 @@ def _write(
     present = sorted({p["label"] for p in written})
     for picture in written:
         picture["label"] = present.index(picture["label"])
-    classes = [found.classes[i] for i in present]
+    classes = [listing.classes[i] for i in present]
     manifest = {"format": FORMAT, "title": title, "classes": classes, "pictures": written}
-    with files.replacing(folder / places.MANIFEST) as temporary:
+    with files.replacing(folder / paths.MANIFEST) as temporary:
         temporary.write_text(json.dumps(manifest | {"skipped": [[s.name, s.reason] for s in skipped]}))
     counts = Counter(classes[p["label"]] for p in written)
     captions = sum(bool(p["caption"]) for p in written)
-    return Report(token, title, len(written), {c: counts[c] for c in classes}, captions, skipped, size, found.notes)
+    return Report(token, title, len(written), {c: counts[c] for c in classes}, captions, skipped, size, listing.notes)
 
 
 def _store(item: Item, folder: Path) -> tuple[dict, int] | Skipped:
     """Write one picture; its line of the manifest and the bytes it added."""
     name = printable(item.entry.name)
     try:
-        pixels = pictures.square(item.entry.read(), SIDE, name=name, enlarge=False)
+        pixels = image_io.square(item.entry.read(), SIDE, name=name, enlarge=False)
     except InputError as e:
         return Skipped.of(item.entry.name, e)
     encoded = io.BytesIO()
@@ -218,10 +217,10 @@ def _store(item: Item, folder: Path) -> tuple[dict, int] | Skipped:
 
 def _check_room(size: int, used: int, limits: Limits) -> None:
     if size > limits.one:
-        raise InputError(f"These pictures take more than {limits.one / 2**30:.0f} GB: take in fewer at a time.")
+        raise InputError(f"These pictures take more than {limits.one / 2**30:.0f} GB: import fewer at a time.")
     if used + size > limits.all:
         raise InputError(f"All data sets together would take more than {limits.all / 2**30:.0f} GB: remove one first.")
-    if shutil.disk_usage(places.home()).free < limits.spare:
+    if shutil.disk_usage(paths.home()).free < limits.spare:
         raise InputError("The disk is nearly full: make room first.")
 
 
@@ -231,49 +230,49 @@ def _used(folder: Path) -> int:
 
 
 def nothing(skipped: Iterable[Skipped]) -> str:
-    """Why there is nothing to train on, with the first reasons."""
+    """A sentence that no file can be used, with the first reasons."""
     reasons = [str(s) for s in skipped]
     more = f" And {len(reasons) - 3:,} more." if len(reasons) > 3 else ""
-    return " ".join(["There is no picture here that can be used.", *reasons[:3]]) + more
+    return " ".join(["There is no usable picture here.", *reasons[:3]]) + more
 
 
 def keep(token: str, title: str = "") -> str:
-    """Make a pending set a data set; its name. The same pictures taken in twice are one set. Raises InputError."""
+    """Make a pending set a data set; its name. The same pictures imported twice are one set. Raises InputError."""
     folder = _pending(token)
-    manifest = json.loads((folder / places.MANIFEST).read_text())
+    manifest = json.loads((folder / paths.MANIFEST).read_text())
     title = printable(title or manifest["title"], 60)
     words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40] or "pictures"
     kept = [[p["file"], p["label"], p["caption"], *[True] * p.get("held", False)] for p in manifest["pictures"]]
     content = json.dumps([manifest["classes"], kept])
     name = f"{words}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
-    if places.is_set(name):
+    if paths.is_set(name):
         shutil.rmtree(folder, ignore_errors=True)
         return name
     try:
-        with files.replacing(folder / places.MANIFEST) as temporary:
+        with files.replacing(folder / paths.MANIFEST) as temporary:
             temporary.write_text(json.dumps(manifest | {"title": title}))
-        shutil.rmtree(places.home() / name, ignore_errors=True)  # left over from a removal that was cut short
-        folder.rename(places.home() / name)
+        shutil.rmtree(paths.home() / name, ignore_errors=True)  # left over from a removal that was cut short
+        folder.rename(paths.home() / name)
     except OSError as e:
         raise InputError(f"The data set could not be kept: {e.strerror or e}.") from None
     return name
 
 
 def drop(token: str) -> None:
-    """Forget a pending set; one that is gone already is none."""
+    """Delete a pending set, if it is still there."""
     with suppress(InputError):
         shutil.rmtree(_pending(token), ignore_errors=True)
 
 
 def _pending(token: str) -> Path:
-    folder = places.home() / f"{PENDING}{token}"
-    if not re.fullmatch("[0-9a-f]{16}", str(token)) or not (folder / places.MANIFEST).is_file():
+    folder = paths.home() / f"{PENDING}{token}"
+    if not re.fullmatch("[0-9a-f]{16}", str(token)) or not (folder / paths.MANIFEST).is_file():
         raise InputError("These pictures are no longer waiting: drop the files again.")
     return folder
 
 
 def _forget() -> None:
-    for folder in places.home().glob(f"{PENDING}*"):
+    for folder in paths.home().glob(f"{PENDING}*"):
         with suppress(OSError):
             if time.time() - folder.stat().st_mtime > _FORGOTTEN:
                 shutil.rmtree(folder)

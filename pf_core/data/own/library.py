@@ -1,4 +1,4 @@
-"""Sets of pictures that were taken in: folders of home(), each with a manifest and re-encoded pictures.
+"""Imported sets of pictures: folders of home(), each with a manifest and re-encoded pictures.
 
 manifest.json: format, title, classes, skipped, and pictures: [{"file", "bytes", "name", "label", "caption"}, ...],
 with "held" true for those that are never trained on.
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pf_core.data.own import paths as places
+from pf_core.data.own import paths
 from pf_core.data.own.scan import Entry, Item, Listing
 from pf_core.errors import InputError
 
@@ -40,17 +40,17 @@ def listing_of(folder: Path) -> Listing:
         classes = [str(c) for c in manifest["classes"]]
         items = [_item(folder, p, len(classes)) for p in manifest["pictures"]]
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise InputError(f"The data set {folder.name} is damaged: take its pictures in again.") from None
+        raise InputError(f"The data set {folder.name} is damaged: import its pictures again.") from None
     return Listing(items, classes, [])
 
 
 def sets() -> list[Set]:
-    """All that were taken in, newest first; damaged ones are left out."""
-    found = []
-    for name in places.named():
-        if places.is_set(name):
+    """All imported sets, newest first, without damaged ones."""
+    known_sets = []
+    for name in paths.named():
+        if paths.is_set(name):
             try:
-                manifest, listing = _manifest(places.home() / name), listing_of(places.home() / name)
+                manifest, listing = _manifest(paths.home() / name), listing_of(paths.home() / name)
             except InputError:
                 continue
             counts = [0] * len(listing.classes)
@@ -58,32 +58,32 @@ def sets() -> list[Set]:
                 counts[item.label] += 1
             captions = sum(bool(i.caption) for i in listing.items)
             classes = dict(zip(listing.classes, counts, strict=True))
-            found.append(
+            known_sets.append(
                 Set(name, str(manifest.get("title", name)), len(listing.items), classes, captions,
                     sum({i.entry.mark: i.entry.size for i in listing.items}.values()))
             )  # fmt: skip
-    return found
+    return known_sets
 
 
 def remove(name: str) -> None:
     """Delete a set. Runs that were trained on it keep their networks, but cannot be resumed. Raises InputError."""
-    if not places.is_set(name):
+    if not paths.is_set(name):
         raise InputError(f"There is no data set {name!r:.80}.")
-    folder = places.home() / name
+    folder = paths.home() / name
     try:
-        (folder / places.MANIFEST).unlink()  # from here on it is no set any more, whatever happens
+        (folder / paths.MANIFEST).unlink()  # from here on it is no set any more, whatever happens
         shutil.rmtree(folder)
     except OSError as e:
-        raise InputError(f"{folder} could not be removed whole: {e.strerror or e}.") from None
+        raise InputError(f"{folder} could not be removed completely: {e.strerror or e}.") from None
 
 
 def _manifest(folder: Path) -> dict:
     try:
-        manifest = json.loads((folder / places.MANIFEST).read_text())
+        manifest = json.loads((folder / paths.MANIFEST).read_text())
     except (OSError, ValueError) as e:
-        raise InputError(f"The data set {folder.name} cannot be read ({e}): take its pictures in again.") from None
+        raise InputError(f"The data set {folder.name} cannot be read ({e}): import its pictures again.") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise InputError(f"The data set {folder.name} is of another version: take its pictures in again.")
+        raise InputError(f"The data set {folder.name} is of another version: import its pictures again.")
     return manifest
 
 

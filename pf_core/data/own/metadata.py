@@ -87,7 +87,7 @@ def is_metadata(name: str) -> bool:
 def read(files: Iterable[Any], pictures: Collection[str]) -> Metadata:
     """From `Entry`s whose names are comparable, as those of the pictures are. A later line counts more than one before;
     of a metadata.csv and a metadata.jsonl, the latter."""
-    found, room = Metadata(), MAX_BYTES
+    meta, room = Metadata(), MAX_BYTES
     for entry in sorted(files, key=lambda e: (e.name.rpartition(".")[0], e.name.lower().endswith("jsonl"), e.name)):
         folder = entry.name.rpartition("/")[0]
         rows = _csv if entry.name.lower().endswith(".csv") else _json
@@ -96,18 +96,18 @@ def read(files: Iterable[Any], pictures: Collection[str]) -> Metadata:
             if room < 0:
                 raise InputError(f"is not read: more than {MAX_BYTES // 2**20} MB of metadata")
             with entry.open() as stream:
-                _take(found, entry.name, folder, rows, stream, pictures)
+                _take(meta, entry.name, folder, rows, stream, pictures)
         except InputError as e:
-            found.bad.append((printable(entry.name), str(e).removeprefix(printable(entry.name)).strip().rstrip(".")))
+            meta.bad.append((printable(entry.name), str(e).removeprefix(printable(entry.name)).strip().rstrip(".")))
         except UnicodeError:
-            found.bad.append((printable(entry.name), "is not in the encoding that its mark says: save it as UTF-8"))
+            meta.bad.append((printable(entry.name), "is not in the encoding that its mark says: save it as UTF-8"))
         except _DAMAGE as e:
-            found.bad.append((printable(entry.name), f"is damaged or cannot be read ({str(e)[:80]})"))
-    return found
+            meta.bad.append((printable(entry.name), f"is damaged or cannot be read ({str(e)[:80]})"))
+    return meta
 
 
 def _take(
-    found: Metadata, name: str, folder: str, rows: Callable, stream: io.BufferedIOBase, pictures: Collection[str]
+    meta: Metadata, name: str, folder: str, rows: Callable, stream: io.BufferedIOBase, pictures: Collection[str]
 ) -> None:
     buffered = stream if hasattr(stream, "peek") else io.BufferedReader(stream)
     codec = encoding_of(buffered.peek(4)[:4])
@@ -116,16 +116,16 @@ def _take(
     text = io.TextIOWrapper(buffered, codec, errors, newline="" if rows is _csv else "\n")
     read_well = failed = 0
     for number, row in rows(text):
-        found.lines += 1
-        if _use(found, row, f"line {number} of {printable(name)}", folder, pictures):
+        meta.lines += 1
+        if _use(meta, row, f"line {number} of {printable(name)}", folder, pictures):
             read_well += 1
         else:
             failed += 1
-            if found.unreadable <= NAMED:
-                found.bad.append((f"{printable(name)} line {number}", _WHY[rows]))
-        if (failed > BAD and failed > read_well) or found.lines >= MAX_LINES:
+            if meta.unreadable <= NAMED:
+                meta.bad.append((f"{printable(name)} line {number}", _WHY[rows]))
+        if (failed > BAD and failed > read_well) or meta.lines >= MAX_LINES:
             rest = _rest(text)
-            found.lines, found.unread = found.lines + rest, found.unread + rest
+            meta.lines, meta.unread = meta.lines + rest, meta.unread + rest
             return
 
 

@@ -1,6 +1,6 @@
 """Where own data lie, and which folders may be named.
 
-Sets that were taken in live under `home()`: $PATCH_FORCING_DATA, or data/sets (not in runs/, which is kept small by
+Imported sets live under `home()`: $PATCH_FORCING_DATA, or data/sets (not in runs/, which is kept small by
 throwing away what runs can spare). Other folders may be named if they lie under one of `roots()`: those of
 $PATCH_FORCING_DATA_ROOTS (separated as in $PATH), or else the project's data/. The command line belongs to whoever runs
 it and may name any folder: it works inside `any_path()`.
@@ -44,18 +44,18 @@ def anywhere() -> bool:
 
 
 def is_set(name: str) -> bool:
-    """Is this the name of a set that was taken in?"""
+    """Whether this is the name of an imported set."""
     return bool(re.fullmatch(r"[a-z0-9][a-z0-9-]{0,80}", name)) and (home() / name / MANIFEST).is_file()
 
 
 def find(path: str) -> Path:
-    """The folder of a set that was taken in, by name, or a folder by its path: absolute, or from a root or from here.
+    """The folder of an imported set, by name, or a folder by its path: absolute, or from a root or from here.
 
     Raises InputError for a folder that may not be named or is not there.
     """
     path = str(path).strip()
     if not path:
-        raise InputError("Name a folder of pictures with path, or a set that was taken in (python -m pf_core data).")
+        raise InputError("Name a folder of pictures with path, or an imported set (python -m pf_core data).")
     if is_set(path):
         return home() / path
     try:
@@ -63,12 +63,12 @@ def find(path: str) -> Path:
         allowed = [p for p in tried if anywhere() or any(p.is_relative_to(root) for root in [home(), *roots()])]
         found = next((p for p in allowed if p.is_dir()), None)
     except (OSError, ValueError, RuntimeError):  # too long a name, a zero byte, an unknown ~user
-        raise InputError(f"{path[:80]!r} is no folder's name.") from None
+        raise InputError(f"{path[:80]!r} is not the name of a folder.") from None
     if not allowed:
         where = ", ".join(map(str, roots()))
         raise InputError(
             f"{path} lies outside of the folders whose pictures may be used here ({where}). "
-            "Whoever runs the server can allow more with PATCH_FORCING_DATA_ROOTS."
+            "The server's operator can allow more with PATCH_FORCING_DATA_ROOTS."
         )
     if found is None:
         raise InputError(f"There is no folder {path}, and no data set of that name.")
@@ -76,7 +76,7 @@ def find(path: str) -> Path:
 
 
 def named() -> list[str]:
-    """What can be chosen without typing a path: sets that were taken in, newest first, then the roots' sub-folders."""
+    """What can be chosen without typing a path: imported sets, newest first, then the roots' sub-folders."""
     sets = [p.parent for p in home().glob(f"*/{MANIFEST}") if is_set(p.parent.name)]
     sets.sort(key=lambda p: p.stat().st_mtime, reverse=True)
     under = [p for root in roots() if root.is_dir() for p in sorted(root.iterdir()) if p.is_dir() and p != home()]

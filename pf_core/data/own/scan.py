@@ -1,4 +1,4 @@
-"""What lies in a folder, a zip or a handful of files: which are pictures, and what class and caption each has.
+"""The pictures in a folder, a zip or single files, with the class and the caption of each.
 
 Nothing is decoded here and nothing is written; a name inside a zip is only ever read, never used as a path. All names
 are `comparable`.
@@ -41,7 +41,7 @@ PICTURES += (".avif",) * ("AVIF" in FORMATS) + _HEIC * ("HEIF" in FORMATS)
 SPLITS = ("train", "val", "valid", "validation", "test")
 _ELSEWHERE = (".avif", ".svg", ".psd", ".raw", ".dng", ".jxl", ".mp4", ".mov", ".pdf", ".parquet")
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".xz", ".bz2")
-_NOISE = ("__macosx", "thumbs.db", "desktop.ini", "manifest.json")  # nobody means these, so nobody is told of them
+_NOISE = ("__macosx", "thumbs.db", "desktop.ini", "manifest.json")  # written by systems and programs: skipped silently
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,13 @@ class Skipped:
 
     @classmethod
     def of(cls, name: str, error: InputError) -> "Skipped":
-        """From a sentence that may begin with the name."""
+        """From an error's sentence, which may begin with the name."""
         return cls(printable(name), str(error).removeprefix(printable(name)).strip().rstrip("."))
 
 
 @dataclass(frozen=True)
 class Item:
-    """A picture that is yet to be decoded; label is an index into the listing's classes; held: never trained on."""
+    """A picture, not decoded yet; label is an index into the listing's classes; held: never trained on."""
 
     entry: Entry
     label: int
@@ -114,7 +114,7 @@ def of_folder(root: Path, outside: bool = False) -> tuple[list[Entry], list[Skip
                 continue
             about = path.stat() if path.exists() else None
             if about is None or not stat.S_ISREG(about.st_mode):  # a pipe would wait for ever
-                skipped.append(Skipped(printable(name), "is no ordinary file"))
+                skipped.append(Skipped(printable(name), "is not an ordinary file"))
                 continue
             entries.append(_entry(path, name, about))
     except OSError as e:
@@ -135,7 +135,7 @@ def _files(root: Path, follow: bool) -> Iterator[Path]:
 
 
 def of_files(paths: Iterable[Path]) -> tuple[list[Entry], list[Skipped]]:
-    """Single files, by their bare names; of two with one name the second gets a number."""
+    """Single files, by name without folder; the second of two with one name gets a number."""
     entries, taken = [], set()
     for path in paths:
         name, n = comparable(path.name), 2
@@ -169,8 +169,8 @@ def _checked(content: bytes, name: str) -> bytes:
 
 
 class _Bounded:
-    """A file that refuses to be read by more than MAX_ZIP_NAMES at once: zipfile takes in a whole table of contents,
-    however long the archive says that it is."""
+    """A file of which at most MAX_ZIP_NAMES bytes can be read at once: zipfile reads a whole table of contents, of
+    whatever length the archive states."""
 
     def __init__(self, path: Path):
         self._file, self._size = open(path, "rb"), path.stat().st_size  # noqa: SIM115 (lives as long as the zip)
@@ -178,7 +178,7 @@ class _Bounded:
     def read(self, n: int = -1) -> bytes:
         rest = self._size - self._file.tell()
         if (rest if n is None or n < 0 else min(n, rest)) > MAX_ZIP_NAMES:
-            raise InputError("lists far more files than anyone's pictures")
+            raise InputError("lists too many files")
         return self._file.read(n)
 
     def __getattr__(self, name: str):
@@ -198,7 +198,7 @@ def of_zip(path: Path, shown: str = "") -> tuple[list[Entry], list[Skipped], lis
     except InputError as e:
         raise InputError(f"{shown} {e}: refused.") from None
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, LookupError, struct.error) as e:
-        raise InputError(f"{shown} is not a zip that can be read, or is cut off ({str(e)[:80]}).") from None
+        raise InputError(f"{shown} is not a readable zip, or is cut off ({str(e)[:80]}).") from None
     entries, skipped, taken = [], [], set()
     names, note = names_in(members)
     for member, written in zip(members, names, strict=True):
@@ -219,15 +219,15 @@ def of_zip(path: Path, shown: str = "") -> tuple[list[Entry], list[Skipped], lis
 def _unfit(member: zipfile.ZipInfo, name: str, taken: set[str]) -> str:
     """Why a zip's member is not used, or ''."""
     if leads_out(name):
-        return "points outside of the zip"
+        return "has a path outside the zip"
     if stat.S_ISLNK(member.external_attr >> 16):
         return "is a link, and links in a zip are not followed"
     if member.flag_bits & 0x1:
         return "is encrypted"
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return "is packed in a way that is not read here (zip it again with the usual method)"
+        return "is compressed by a method that cannot be read here (zip it again with the usual method)"
     if name in taken:
-        return "stands in the zip twice: the first is used"
+        return "is in the zip twice: the first one is used"
     return ""
 
 
@@ -245,7 +245,7 @@ def _unpacker(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> C
 
 
 def hidden(name: str) -> bool:
-    """Files that systems leave behind, and hidden ones."""
+    """Whether it is a hidden file or one that a system has written."""
     parts = PurePosixPath(name).parts
     return any((p.startswith(".") and p != "..") or p.lower() in _NOISE for p in parts)
 
@@ -256,10 +256,10 @@ def hidden(name: str) -> bool:
 def arrange(entries: list[Entry], skipped: Iterable[Skipped] = (), notes: Iterable[str] = ()) -> Listing:
     """Pictures with class and caption, in the order of their names. Raises InputError for too many classes."""
     pictures = sorted((e for e in entries if _suffix(e) in PICTURES), key=lambda e: e.name)
-    told = metadata.read((e for e in entries if metadata.is_metadata(e.name)), {e.name for e in pictures})
+    meta = metadata.read((e for e in entries if metadata.is_metadata(e.name)), {e.name for e in pictures})
     texts = {_stem(e): e for e in entries if _suffix(e) == ".txt" and e.size <= MAX_TEXT}
-    skipped = [*skipped, *(Skipped(*b) for b in told.bad), *_strangers(entries, {_stem(e) for e in pictures})]
-    labels = [about.label if (about := told.about.get(e.name)) else "" for e in pictures]
+    skipped = [*skipped, *(Skipped(*b) for b in meta.bad), *_strangers(entries, {_stem(e) for e in pictures})]
+    labels = [about.label if (about := meta.about.get(e.name)) else "" for e in pictures]
     names, held, note = _sorted_out([PurePosixPath(e.name).parts[:-1] for e in pictures], labels)
     classes = sorted(set(names), key=natural)
     if len(classes) > MAX_CLASSES:
@@ -267,11 +267,11 @@ def arrange(entries: list[Entry], skipped: Iterable[Skipped] = (), notes: Iterab
     index = {name: i for i, name in enumerate(classes)}
     items = []
     for entry, name, apart in zip(pictures, names, held, strict=True):
-        said = about.caption if (about := told.about.get(entry.name)) else ""
-        if not said and (text := texts.get(_stem(entry))):
-            said = _text(text, skipped)
-        items.append(Item(entry, index[name], said, apart))
-    return Listing(items, classes, skipped, [*notes, *filter(None, (told.sentence(len(pictures)), note))])
+        caption = about.caption if (about := meta.about.get(entry.name)) else ""
+        if not caption and (text := texts.get(_stem(entry))):
+            caption = _text(text, skipped)
+        items.append(Item(entry, index[name], caption, apart))
+    return Listing(items, classes, skipped, [*notes, *filter(None, (meta.sentence(len(pictures)), note))])
 
 
 def _suffix(entry: Entry) -> str:
@@ -297,7 +297,7 @@ def _sorted_out(folders: list[tuple[str, ...]], labels: list[str]) -> tuple[list
             folders = [f[:depth] + f[depth + 1 :] for f in folders]
         elif not all(labels):
             names = " and ".join(sorted(tops))
-            note = f"{names} are taken for classes, as they do not hold sub-folders of the same names for classes."
+            note = f"{names} are read as classes, because their sub-folders have different names."
     return [label or name for label, name in zip(labels, _classes(folders), strict=True)], held, note
 
 
@@ -315,7 +315,7 @@ def _share_classes(folders: list[tuple[str, ...]], labels: list[str], depth: int
 
 
 def _classes(folders: list[tuple[str, ...]]) -> list[str]:
-    """The class that each picture's place gives it."""
+    """The class of each picture by its folder."""
     depth = len(os.path.commonprefix(folders))
     if not any(len(f) > depth for f in folders):  # all in one folder: a class only if that is a sub-folder
         return [class_name(f[-1]) if f else "all" for f in folders]
@@ -323,20 +323,20 @@ def _classes(folders: list[tuple[str, ...]]) -> list[str]:
 
 
 def _strangers(entries: list[Entry], pictured: set[str]) -> Iterator[Skipped]:
-    """A reason for every file that is neither a picture nor says something of one. pictured: stems of pictures."""
+    """A reason for every file that is neither a picture nor its caption or metadata. pictured: stems of pictures."""
     for e in entries:
         suffix = _suffix(e)
         if suffix == ".txt" and _stem(e) in pictured:
             if e.size > MAX_TEXT:
                 yield Skipped(printable(e.name), f"is too long for a caption ({MAX_TEXT // 1024} kB are read)")
         elif suffix in _ARCHIVES:
-            yield Skipped(printable(e.name), "is an archive inside of another thing, and is not opened")
+            yield Skipped(printable(e.name), "is an archive inside a folder or zip, and is not opened")
         elif suffix in _HEIC and suffix not in PICTURES:
-            yield Skipped(printable(e.name), f"is of a kind that is not read here ({HEIC_NEEDS})")
+            yield Skipped(printable(e.name), f"is of a kind that cannot be read here ({HEIC_NEEDS})")
         elif suffix in _ELSEWHERE and suffix not in PICTURES:
-            yield Skipped(printable(e.name), f"is of a kind that is not read here (known: {', '.join(FORMATS)})")
+            yield Skipped(printable(e.name), f"is of a kind that cannot be read here (known: {', '.join(FORMATS)})")
         elif suffix not in PICTURES and not metadata.is_metadata(e.name):
-            yield Skipped(printable(e.name), "is no picture")
+            yield Skipped(printable(e.name), "is not a picture")
 
 
 def _text(entry: Entry, skipped: list[Skipped]) -> str:

@@ -1,6 +1,6 @@
 """`toybox`: an endless ray-traced world of twelve toys, in which the scene tells the toy.
 
-    data = toybox(size=64, dependence=0.9, variety=0.3)
+    data = Toybox(size=64, dependence=0.9, variety=0.3)
     sample = data.batch(range(8))
     sample.images, sample.labels, sample.captions, sample.regions, sample.boxes
 
@@ -89,13 +89,14 @@ class Sample:
         return self._picture
 
 
-class toybox:  # noqa: N801 (a registry's names are its functions' and classes' names)
+class Toybox:
     """Ray-traced toys, twelve classes.
 
     A toy (or three) on a ground under a sky, with shadows and mirror images; how surely the scene tells which toy it is
     can be set. Item i depends on (series, i) alone.
     """
 
+    name = "toybox"
     names = list(CLASSES)
     channels = 3
     # what a judge names: the class, and fields of Attributes

@@ -39,11 +39,11 @@ def difficulty(
         raise InputError(f"{bundle.name} was trained on pictures of which none, or only one, was held out.")
     sample, x0, x1, y = looked_at(bundle, images, split)
     easy, hard = _kinds(sample, data, bundle.grid)
-    found = {"images": len(x0), "split": split, "t": {}}
+    result = {"images": len(x0), "split": split, "t": {}}
     for t in TIMES:
         predicted, true = _errors(bundle, x0, x1, y, t)
-        found["t"][str(t)] = _numbers(predicted, true, easy, hard)
-    return found
+        result["t"][str(t)] = _numbers(predicted, true, easy, hard)
+    return result
 
 
 def _kinds(sample: Any, data: Any, grid: PatchGrid) -> tuple[np.ndarray | None, np.ndarray | None]:

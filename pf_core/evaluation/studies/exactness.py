@@ -43,16 +43,16 @@ def exactness(
         oracle = from_dataset(data, count, grid, bundle.source)
         exact = flow.evaluate_at(oracle, x0, sample.images, t, sample.labels, grid)
         there = t.map(lambda v: v.to(bundle.device))
-        seen = bundle.model(exact.xt.to(bundle.device), there, y.to(bundle.device))
-    return {"states": states, "images": count} | _numbers(seen, exact.prediction, grid)
+        prediction = bundle.model(exact.xt.to(bundle.device), there, y.to(bundle.device))
+    return {"states": states, "images": count} | _numbers(prediction, exact.prediction, grid)
 
 
-def _numbers(seen, exact, grid) -> dict[str, Any]:
-    error = grid.to_patches((seen.v.cpu() - exact.v) ** 2).numpy()
+def _numbers(prediction, exact, grid) -> dict[str, Any]:
+    error = grid.to_patches((prediction.v.cpu() - exact.v) ** 2).numpy()
     power = grid.to_patches(exact.v**2).numpy()
     statistics = {"velocity_error_share": lambda i: error[i].sum() / power[i].sum()}
-    if seen.logvar is not None:
-        predicted = flow.difficulty(seen.logvar.cpu(), grid).numpy()
+    if prediction.logvar is not None:
+        predicted = flow.difficulty(prediction.logvar.cpu(), grid).numpy()
         true = flow.difficulty(exact.logvar, grid).numpy()
         target = true + error
         statistics |= {

@@ -68,13 +68,13 @@ def measure(bundle: Bundle, times: Sequence[float], images: int, p: float, split
     """The gain at these times; see probe_gain. Raises InputError for a network that predicts no difficulty."""
     if not bundle.predicts_difficulty:
         raise InputError(f"{bundle.name} predicts no difficulty: it cannot say which patches are easy.")
-    _, *seen = looked_at(bundle, images, split)
-    parts = list(zip(*(part.split(100) for part in seen), strict=True))
-    found = {}
+    _, *tensors = looked_at(bundle, images, split)
+    parts = list(zip(*(part.split(100) for part in tensors), strict=True))
+    gains = {}
     for t in times:
         errors = [_errors(bundle, *part, t, p) for part in parts]
-        found[str(t)] = _changes({name: np.concatenate([e[name] for e in errors]) for name in errors[0]})
-    return {"images": len(seen[0]), "p": p, "split": split, "t": found}
+        gains[str(t)] = _changes({name: np.concatenate([e[name] for e in errors]) for name in errors[0]})
+    return {"images": len(tensors[0]), "p": p, "split": split, "t": gains}
 
 
 @torch.inference_mode()
@@ -89,15 +89,15 @@ def _errors(bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float, p: floa
     def error(look: flow.Look) -> np.ndarray:
         return (look.error * ~easy).sum(1).cpu().numpy()
 
-    found = {"plain": error(plain)}
+    errors = {"plain": error(plain)}
     for ratio in RATIOS:
         ahead = torch.where(easy, min(1.0, ratio * t), t)
-        seen = PatchTime.grouped(ahead, easy, 2)
+        context = PatchTime.grouped(ahead, easy, 2)
         jumped, _ = advance(plain.xt, times, plain.prediction.v, ahead - times, grid)
-        own = plain._replace(xt=jumped, t=seen, prediction=bundle.model(jumped, seen, y))
-        found[f"own {ratio:g}"] = error(own)
-        found[f"true {ratio:g}"] = error(flow.evaluate_at(bundle.model, x0, x1, seen, y, grid))
-    return found
+        own = plain._replace(xt=jumped, t=context, prediction=bundle.model(jumped, context, y))
+        errors[f"own {ratio:g}"] = error(own)
+        errors[f"true {ratio:g}"] = error(flow.evaluate_at(bundle.model, x0, x1, context, y, grid))
+    return errors
 
 
 def _changes(errors: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -52,12 +52,12 @@ def when_it_pays(
     if not folders:
         raise InputError(f"There is no training run in {', '.join(map(str, runs))}: name folders of runs.")
     options = {"images": images, "nfe": nfe, "probed": probed, "split": split}
-    found = []
+    results = []
     for folder in folders:
         kept = _spread(_networks(folder), snapshots)
         points = [_point(path, options, guided, keep) for path in kept]
-        found.append({"run": folder.name} | _about(folder) | {"along": _along(folder), "points": points})
-    return options | {"runs": found}
+        results.append({"run": folder.name} | _about(folder) | {"along": _along(folder), "points": points})
+    return options | {"runs": results}
 
 
 when_it_pays.reads = "runs"  # it looks at runs, where other studies look at one network

@@ -10,7 +10,7 @@ from PIL import Image
 from pf_core import flow
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
-from pf_core.evaluation.look import compared, data_count, data_picture, knows, look
+from pf_core.evaluation.inspect import compared, data_count, data_picture, inspect_picture, knows
 from pf_core.models import checkpoint
 from pf_core.types import PatchTime
 
@@ -23,7 +23,7 @@ def oracle():
 def test_everything_is_what_its_name_says():
     net = bundle()
     x1, t = data_picture(net, 3).x1, torch.linspace(0, 1, net.grid.n)
-    found = look(net, x1, t, label="star", seed=5)
+    found = inspect_picture(net, x1, t, label="star", seed=5)
     x0 = net.source.draw([5], net.shape)
     xt = flow.interpolate(x0, x1[None], t[None], net.grid)
     seen = net.model(xt, PatchTime.dense(t[None]), net.conditioner.encode(["star"]))
@@ -33,33 +33,33 @@ def test_everything_is_what_its_name_says():
     assert torch.allclose(found.error, net.grid.to_patches(wrong[None])[0].sqrt())
     assert torch.allclose(found.sigma, flow.difficulty(seen.logvar, net.grid)[0].sqrt())
     assert found.ratio == pytest.approx((found.sigma**2).mean().item() / wrong.mean().item(), rel=1e-5)
-    other = look(net, x1, t, label="ring", seed=5)
+    other = inspect_picture(net, x1, t, label="ring", seed=5)
     assert torch.equal(other.xt, found.xt) and not torch.equal(other.x1_hat, found.x1_hat)
 
 
 def test_at_the_ends_of_time():
     net = bundle()
     x1 = data_picture(net, 0).x1
-    at = {t: look(net, x1, torch.full((net.grid.n,), t)) for t in (0.0, 1.0)}
+    at = {t: inspect_picture(net, x1, torch.full((net.grid.n,), t)) for t in (0.0, 1.0)}
     assert torch.equal(at[0.0].xt, at[0.0].x0) and torch.allclose(at[1.0].xt, x1)
     assert torch.equal(at[1.0].x1_hat, at[1.0].xt)  # nothing is left to guess
 
 
 def test_the_oracle_is_right_about_its_own_pictures_and_sure_of_strangers(oracle):
     t = torch.full((oracle.grid.n,), 0.2)
-    shares = [look(oracle, data_picture(oracle, i).x1, t, seed=i) for i in range(12)]
+    shares = [inspect_picture(oracle, data_picture(oracle, i).x1, t, seed=i) for i in range(12)]
     truth = torch.stack([f.error.square() for f in shares]).mean().item()
     said = torch.stack([f.sigma.square() for f in shares]).mean().item()
     assert 0.5 < said / truth < 2  # calibrated on average: it is the posterior itself
     stranger = -data_picture(oracle, 0).x1.flip(-1)
-    found = look(oracle, stranger, torch.full((oracle.grid.n,), 0.6))
+    found = inspect_picture(oracle, stranger, torch.full((oracle.grid.n,), 0.6))
     assert knows(oracle, data_picture(oracle, 7).x1) and not knows(oracle, stranger)
     assert found.ratio < 0.1 and "too sure" in found.sentence()
 
 
 def test_without_a_difficulty_head_there_is_only_the_error():
     net = bundle(predict_uncertainty=False)
-    found = look(net, data_picture(net, 0).x1, torch.full((net.grid.n,), 0.5))
+    found = inspect_picture(net, data_picture(net, 0).x1, torch.full((net.grid.n,), 0.5))
     assert found.sigma is None and found.rank is None and "no difficulty" in found.sentence()
     assert found.error.shape == (net.grid.n,)
 
@@ -97,7 +97,7 @@ def test_data_pictures_are_not_those_of_the_training(oracle):
 )
 def test_what_does_not_fit_is_a_sentence(x1, t):
     with pytest.raises(InputError, match=r"The picture must hold|Give a time in"):
-        look(bundle(), x1, t)
+        inspect_picture(bundle(), x1, t)
 
 
 def test_of_own_pictures_the_held_out_ones_are_looked_at(tmp_path, monkeypatch):
