@@ -1,6 +1,6 @@
 """The controls of one run: network, class, sampler, seed, images, budget, guidance, knobs.
 
-Every tab that makes runs has one.
+Tabs that make one run at a time have one.
 """
 
 import secrets
@@ -27,7 +27,7 @@ MAX_CFG = 8
 class RunForm:
     """`inputs`: name -> control, as a handler gets them; `outputs`: all that may change. `spec` makes a recipe of the
     values, `updates` sets the controls from one; `link` and `from_link` go by way of an address. `name` begins the
-    elements' ids. `main` holds what stands first, the rest is under Advanced."""
+    elements' ids. What stands first is built at once, the rest by `advanced`."""
 
     def __init__(self, state: AppState, name: str, *, nfe: int, images: int):
         self.state, self.nfe, self.images_shown = state, nfe, images
@@ -44,7 +44,6 @@ class RunForm:
             )
             self.dice = gr.Button("Another seed", elem_classes="pf-dice", min_width=100)
         self.images = gr.Slider(1, MAX_IMAGES, value=images, step=1, label="Images")
-        self.main = [self.network, self.label, self.sampler, self.seed, self.images]
 
     def advanced(self) -> None:
         """The other controls, where the tab wants them; to be called once."""

@@ -1,4 +1,4 @@
-"""The page: a heading and one tab a file. A new tab is one file with TITLE and build(state), and its name in TABS."""
+"""The page: a heading and the tabs. A new tab is a folder whose tab.py has TITLE and build(state), named in TABS."""
 
 from typing import Any
 

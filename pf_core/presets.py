@@ -1,4 +1,4 @@
-"""Named comparisons. The only room outside the samplers that names some."""
+"""Named comparisons of particular samplers and networks: the app takes them from here, and names none itself."""
 
 from dataclasses import dataclass, fields
 from typing import Any

@@ -10,7 +10,7 @@ from pf_core.models.codecs import CODECS
 from pf_core.samplers import SAMPLERS
 from pf_core.timesteps import TIMESTEPS
 
-REGISTRIES = {r.kind.replace(" ", "-") + "s": r for r in (SAMPLERS, TIMESTEPS, DATASETS, CODECS, STUDIES)}
+REGISTRIES = {r.kind.replace(" ", "-") + "s": r for r in (SAMPLERS, TIMESTEPS, DATASETS, CODECS)} | {"studies": STUDIES}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
