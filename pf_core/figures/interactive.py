@@ -114,14 +114,16 @@ def uncertainty(
     }  # fmt: skip
     hover = "t_x %{customdata[0]:.2f}, t_y %{customdata[1]:.2f}<br>%{marker.color:.2f}<extra></extra>"
     flat = chosen.transpose(1, 0, 2).reshape(-1, 2)
-    told = packed(times.transpose(1, 0, 2).reshape(-1, 2))
+    at_pointer = packed(times.transpose(1, 0, 2).reshape(-1, 2))
     under = [dots(noise, NOISE, 0.3), dots(truth, TRUTH, 0.35), ways(chosen, "#777777", 1.0, 1.2)]
     traces = [_key("noise", NOISE, 0.4), _key("ground truth", TRUTH, 0.5)]
     if probes is not None and len(probes):
         hollow = {"symbol": "diamond-open", "size": 6, "color": "#3b82c4"}
-        traces.append(_trace(probes.reshape(-1, 2), "looked at", mode="markers", marker=hollow, hoverinfo="skip"))
+        traces.append(_trace(probes.reshape(-1, 2), "probes", mode="markers", marker=hollow, hoverinfo="skip"))
     traces += [
-        _trace(flat, "passes", mode="markers", marker=marker, customdata=told, hovertemplate=hover, showlegend=False),
+        _trace(
+            flat, "passes", mode="markers", marker=marker, customdata=at_pointer, hovertemplate=hover, showlegend=False
+        ),
         _ends(chosen[0], "trajectory start", "x-thin-open", 11),
         _ends(chosen[-1], "trajectory end", "star", 12),
     ]

@@ -184,8 +184,8 @@ def ask(model: nn.Module, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """x, t (B, 2) -> velocity and log-variance, (B, 2) each, on the CPU."""
     device = next(model.parameters(), x).device
     with torch.inference_mode():
-        seen = model(x.view(-1, 1, 1, 2).to(device), PatchTime.dense(t.to(device)), None)
-    return seen.v.reshape(-1, 2).cpu(), seen.logvar.reshape(-1, 2).cpu()
+        prediction = model(x.view(-1, 1, 1, 2).to(device), PatchTime.dense(t.to(device)), None)
+    return prediction.v.reshape(-1, 2).cpu(), prediction.logvar.reshape(-1, 2).cpu()
 
 
 def trajectories(
@@ -291,10 +291,10 @@ def fields(state: ToyState, t: tuple[float, float], low, high, k: int = 40, exac
     def shaped(v: Tensor, logvar: Tensor) -> tuple[np.ndarray, np.ndarray]:
         return v.view(k, k, 2).numpy(), logvar.exp().view(k, k, 2).numpy()
 
-    found = shaped(*ask(state.model, x, times))
+    predicted = shaped(*ask(state.model, x, times))
     nothing = (np.full((k, k, 2), np.nan),) * 2
     true = shaped(*ask(state.exact, x, times)) if exact else nothing
-    return Field(xs, ys, found[0], true[0], found[1], true[1])
+    return Field(xs, ys, predicted[0], true[0], predicted[1], true[1])
 
 
 def visited(state: ToyState, count: int = 2000, steps: int = 50) -> Paths:

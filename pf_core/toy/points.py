@@ -24,7 +24,7 @@ def check_points(array) -> Tensor:
     """(M, 2) float32. Raises InputError unless there are 2 to MAX_POINTS points, finite, in range, not all the same."""
     points = _checked(array).float()
     if (points == points[0]).all():
-        raise InputError("The points differ by less than 32 bits can tell apart: move them to 0 and scale them.")
+        raise InputError("The points differ by less than the precision of 32 bits: move them to 0 and scale them.")
     return points
 
 
@@ -49,7 +49,7 @@ def _checked(array) -> Tensor:
     if (points == points[0]).all():
         raise InputError("All points are the same: draw or give at least two different ones.")
     if (points.amax(0) - points.amin(0)).max() < TOO_CLOSE:
-        raise InputError("The points differ by less than numbers can be scaled up: give larger ones.")
+        raise InputError("The points differ too little to be scaled up: give larger ones.")
     return points
 
 
@@ -79,8 +79,8 @@ def _rows(text: str) -> list[list[float]]:
         raise InputError(_too_many(text.count("\n") or text.count("\r")))
     numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith("#")]
     mark = ""
-    if numbered and (said := re.fullmatch(r"\s*\"?sep=(.)\"?\s*", numbered[0][1], re.IGNORECASE)):
-        mark = said[1]
+    if numbered and (declared := re.fullmatch(r"\s*\"?sep=(.)\"?\s*", numbered[0][1], re.IGNORECASE)):
+        mark = declared[1]
         numbered = numbered[1:]
     mark = mark or _mark([line for _, line in numbered])
     rows = [(i, _cells(line, mark)) for i, line in numbered]
@@ -148,7 +148,7 @@ def _is_number(cell: str) -> bool:
 
 def _point(line: int, cells: list[str], mark: str) -> list[float]:
     if len(cells) != 2:
-        hint = ": part them by semicolons if commas are decimal marks" if mark == "," and len(cells) == 4 else ""
+        hint = ": separate them by semicolons if commas are decimal marks" if mark == "," and len(cells) == 4 else ""
         raise InputError(f"Line {line} has {len(cells)} columns where two, x and y, are needed{hint}.")
     for cell in cells:
         if not _is_number(cell):

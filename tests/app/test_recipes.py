@@ -104,7 +104,7 @@ def test_a_stopped_run_loads_back_as_what_ran(session, tab, tmp_path):  # noqa: 
     [
         ("x.png", b"rubbish", "x.png holds no recipe"),
         ("x.safetensors", b"rubbish", "x.safetensors is not a recorded run"),
-        ("x.exe", b"MZ", "x.exe is no export"),
+        ("x.exe", b"MZ", "x.exe is not an export"),
         ("x.json", b"{}", "not a recipe"),
         ("x.json", b"[" * 100_000, "holds no recipe"),
         ("x.json", b'{"checkpoint": "nano", "seeds": "all"}', "seeds"),

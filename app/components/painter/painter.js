@@ -6,7 +6,7 @@ import { colourAt, gradient, loadPalettes } from "./colours.js";
 import { page } from "./shared.js";
 
 const HELP =
-  "Arrow keys move, Space paints, Shift with arrows paints along; E paint or erase, R rectangle, Escape drops it; " +
+  "Arrow keys move, Space paints, Shift with arrows paints while moving; E paint or erase, R rectangle, Escape cancels it; " +
   "[ and ] brush size, A all, N none, I invert; Ctrl+Z undo, Ctrl+Shift+Z redo.";
 
 export function mount(element, props, watch, trigger) {
@@ -108,7 +108,7 @@ class Painter {
   travel(back) {
     const moved = back ? this.painting.undo() : this.painting.redo();
     if (moved) this.tell();
-    this.redraw(moved ? (back ? "Undone" : "Done again") : back ? "Nothing to undo" : "Nothing to do again");
+    this.redraw(moved ? (back ? "Undone" : "Redone") : back ? "Nothing to undo" : "Nothing to redo");
   }
 
   // painting
@@ -253,7 +253,7 @@ class Painter {
     const spot = this.spot || [0, 0];
     if (this.rectangle && !this.anchor) {
       this.anchor = spot;
-      return this.redraw("First corner; move, then Space fills, Escape drops it");
+      return this.redraw("First corner; move, then Space fills, Escape cancels it");
     }
     const patches = this.patchesFrom(this.anchor || spot, spot);
     this.anchor = null;

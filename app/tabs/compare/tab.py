@@ -302,10 +302,10 @@ class Compare:
         label = asked.get("label", classes[0])
         if label not in classes:
             raise InputError(f"there is no class {label[:40]!r}.")
-        found = {self.count: len(parts), self.label: gr.update(choices=classes, value=label)}
+        updates = {self.count: len(parts), self.label: gr.update(choices=classes, value=label)}
         limits = {"seed": (0, SEED_RANGE), "images": (1, MAX_IMAGES), "nfe": (1, MAX_NFE)}
-        found |= {self.shared[k]: whole(k, asked[k], *limits[k]) for k in limits if k in asked}
-        return found | ({self.cfg: number("cfg", asked["cfg"], 0, MAX_CFG)} if "cfg" in asked else {})
+        updates |= {self.shared[k]: whole(k, asked[k], *limits[k]) for k in limits if k in asked}
+        return updates | ({self.cfg: number("cfg", asked["cfg"], 0, MAX_CFG)} if "cfg" in asked else {})
 
 
 def build(state: AppState) -> Compare:
@@ -315,9 +315,9 @@ def build(state: AppState) -> Compare:
 def _place(text: str, count: int) -> tuple[int, list[int | None]]:
     """The viewer's image and frames, from the browser. Raises InputError if that is no such thing."""
     try:
-        found = json.loads(text or "{}")
-        frames = [None if k is None else int(k) for k in found.get("frames", [])][:count]
-        image = int(found.get("image", 0))
+        place = json.loads(text or "{}")
+        frames = [None if k is None else int(k) for k in place.get("frames", [])][:count]
+        image = int(place.get("image", 0))
     except (ValueError, TypeError, AttributeError):
         raise InputError("The viewer's place could not be read: press Compare now again.") from None
     if image < 0 or any(k is not None and k < 0 for k in frames):

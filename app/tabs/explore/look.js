@@ -59,7 +59,7 @@ class Look {
     const [rows, cols] = value.grid;
     if (this.spot !== null && this.spot >= rows * cols) this.spot = null;
     this.find(".pfl-body").hidden = false;
-    this.find(".pfl-said").textContent = value.said;
+    this.find(".pfl-said").textContent = value.sentence;
     this.find(".pfl-about").textContent = value.about;
     for (const panel of PANELS) this.draw(panel);
     const plot = this.find(".pfl-plot");

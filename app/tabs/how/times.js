@@ -10,7 +10,7 @@ export function times(box, lesson, palettes) {
     <div class="pfg-bar"><label>Timestep sampler <select aria-label="Timestep sampler">${laws
       .map((each, i) => `<option value="${i}">${each.label}</option>`)
       .join("")}</select></label><button type="button">Draw again</button></div>
-    <div class="pfg-row">${figure("x", "x<sub>t</sub>", "what training shows")}${figure("t", "time t", "0 noise, 1 image")}
+    <div class="pfg-row">${figure("x", "x<sub>t</sub>", "what the network sees")}${figure("t", "time t", "0 noise, 1 image")}
       <div class="pfg-histograms"><div><b>mean t</b> of an image<svg viewBox="0 0 100 45" preserveAspectRatio="none" data-of="mean" role="img" aria-label="How the mean time of an image is spread"></svg></div>
       <div><b>largest t</b> of an image<svg viewBox="0 0 100 45" preserveAspectRatio="none" data-of="largest" role="img" aria-label="How the largest time of an image is spread"></svg></div>
       <div class="pfg-axis"><span>0</span><span>&#9650; this draw</span><span>1</span></div></div></div>

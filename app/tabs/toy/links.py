@@ -22,21 +22,21 @@ PLAIN = parameters(ToyConfig)  # steps, seed, ...: what has a knob
 def query_of(lab: Lab) -> str:
     """The address's query of a laboratory; what stands at its default is left out."""
     config, look, default = lab.state.config, lab.look, ToyConfig()
-    found: dict[str, Any] = {"tab": "toy", "data": config.data, "timesteps": config.timesteps}
-    found |= {k: getattr(config, k) for k in PLAIN if getattr(config, k) != getattr(default, k)}
-    found |= {k: look[k] for k in ("sampler", "nfe", "view", "coordinate") if look[k] != LOOK[k]}
+    parts: dict[str, Any] = {"tab": "toy", "data": config.data, "timesteps": config.timesteps}
+    parts |= {k: getattr(config, k) for k in PLAIN if getattr(config, k) != getattr(default, k)}
+    parts |= {k: look[k] for k in ("sampler", "nfe", "view", "coordinate") if look[k] != LOOK[k]}
     if look["t"] != LOOK["t"]:
-        found |= {"tx": look["t"][0], "ty": look["t"][1]}
+        parts |= {"tx": look["t"][0], "ty": look["t"][1]}
     for prefix, settings in (
         ("data", config.data_settings),
         ("times", config.timestep_settings),
         ("by", look["settings"]),
     ):
-        found |= {f"{prefix}.{k}": v for k, v in settings.items()}
+        parts |= {f"{prefix}.{k}": v for k, v in settings.items()}
     picked = lab.picked
     if picked.tolist() != lab.state.forks().tolist():
-        found["starts"] = ";".join(f"{x:.3f},{y:.3f}" for x, y in picked.tolist())
-    return urlencode({**found, "lab": lab.id})
+        parts["starts"] = ";".join(f"{x:.3f},{y:.3f}" for x, y in picked.tolist())
+    return urlencode({**parts, "lab": lab.id})
 
 
 def command_of(lab: Lab) -> str:

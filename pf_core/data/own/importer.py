@@ -87,7 +87,7 @@ def describe(images: int, classes: dict[str, int], captions: int, skipped: int, 
     text += f" {size / 2**20:.1f} MB." if size else ""
     text += f" {some(skipped, 'file')} not used." if skipped else ""
     if images == 1:
-        text += " A network trained on a single picture can only learn it by heart."
+        text += " A network trained on a single picture can only memorise it."
     return text
 
 
