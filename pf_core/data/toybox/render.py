@@ -113,7 +113,7 @@ class _Hits:
 
 
 def _first_hits(v: View, frames: Tensor, mirrored: bool, open_pixels: Tensor | None = None) -> _Hits:
-    """The first hit of every ray that hits a part above the ground. mirrored: rays of the mirror image in the ground."""
+    """The first hit of every ray that hits a part above the ground. mirrored: of the ground's mirror image."""
     origin, toward = (v.mirror_origin, v.mirror_toward) if mirrored else (v.origin, v.toward)
     pixels = v.n * v.size * v.size
     nothing = torch.iinfo(torch.int64).max

@@ -50,7 +50,7 @@ class Field:
         self, split: Split, skip: int, count: int, seed: int, corners: int = 0
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(images (count, 3, H, W) in [-1, 1], head -> true choices (count,)): images `skip` ... of a split, in MIXED
-        parts with their own settings, drawn uniformly from (seed, skip) alone; `corners` of them at the ranges' ends."""
+        parts with their own settings, drawn uniformly from (seed, skip); `corners` of them at the ranges' ends."""
         rng = np.random.default_rng([seed, skip])
         parts = np.array_split(np.array(split.first(count, skip)), MIXED if self.ranges else 1)
         drawn = []
