@@ -57,19 +57,14 @@ def _too_many(count: int) -> str:
     return f"There are {count:,} points, more than the limit of {MAX_POINTS:,}: give fewer."
 
 
-def read_points(text: str) -> Tensor:
-    """CSV text -> (M, 2) float32: two columns parted by comma, semicolon, tab or blanks; one header line may lead.
-
-    As spreadsheets and programs write it: decimal commas where columns are parted otherwise, a first line `sep=;`,
-    lines of marks alone, comments (#), columns beside `x` and `y` that the header names, a column of row numbers.
-    Raises InputError, one sentence, for text that does not hold 2 to MAX_POINTS finite points.
-    """
-    return check_points(_rows(text))
-
-
 def fitted_points(content: bytes, name: str = "The file") -> tuple[Tensor, str]:
     """A CSV file's content -> (M, 2) float32 that fit the plane, and a sentence on how they were fitted, if they were.
-    Raises InputError."""
+
+    Two columns, separated by comma, semicolon, tab or blanks; a header line may come first. As spreadsheets and
+    programs write it: decimal commas where columns are separated otherwise, a first line `sep=;`, empty cells,
+    comments (#), columns beside `x` and `y` that the header names, a column of row numbers. Raises InputError for
+    content without 2 to MAX_POINTS finite points.
+    """
     return fit_points(_checked(_rows(decoded(content, name))))
 
 

@@ -11,7 +11,6 @@ import { arrange, drawPanel, PANELS, patchIn, sigmaScale } from "./panels.js";
 import { columns, drawFilmBar } from "./filmbar.js";
 import { buildImages, drawThumbnails, markImage, relayout } from "./layout.js";
 import { drawOverlay } from "./overlay.js";
-import { Brush } from "./painting.js";
 import { Player } from "./player.js";
 import { page } from "./shared.js";
 import { loadPalettes } from "./colours.js";
@@ -44,7 +43,6 @@ class Viewer {
     this.drawn = Promise.resolve();
     this.player = new Player(this);
     this.inspector = new Inspector(this);
-    this.brush = new Brush(this);
     listen(this);
     new ResizeObserver(() => relayout(this)).observe(root);
     page.on("theme", () => this.redrawAll());
