@@ -97,4 +97,4 @@ def _partings(a: StoredRun, b: StoredRun, threshold: float) -> str:
         + "</tr>"
         for i, p in enumerate(partings)
     )
-    return f'<div class="pfd-part"><p>First apart by more than {threshold:g} RMS</p><table>{rows}</table></div>'
+    return f'<div class="pfd-part"><p>First difference of more than {threshold:g} RMS</p><table>{rows}</table></div>'

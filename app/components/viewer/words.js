@@ -84,10 +84,7 @@ function movement(run, i, at) {
   }
   if (frame.phase === "probe") {
     const from = run.frames[i - 1].t[at];
-    return (
-      (here > from ? `was moved ahead, returns and ` : "sees its neighbours ahead and ") +
-      moves(from, next.t[at])
-    );
+    return (here > from ? `was moved ahead, returns and ` : "sees its neighbours ahead and ") + moves(from, next.t[at]);
   }
   return moves(here, next.t[at]);
 }

@@ -116,7 +116,7 @@ class Compare:
                 self.other = gr.Dropdown(letters, value="B", label="To", min_width=80)
                 self.at = gr.Radio([END, HERE], value=END, label="At", min_width=220)
                 self.threshold = gr.Slider(
-                    0.01, 0.5, value=THRESHOLD, step=0.01, label="Apart above, RMS", min_width=160
+                    0.01, 0.5, value=THRESHOLD, step=0.01, label="Differ by more than, RMS", min_width=160
                 )
                 self.look = gr.Button("Compare now", elem_id="compare-look", size="sm", min_width=110)
             self.shown = gr.HTML("", elem_id="compare-difference", padding=False)

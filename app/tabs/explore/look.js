@@ -221,7 +221,7 @@ function markup() {
     <p class="pfl-said" role="status"></p>
     <div class="pfl-panels">${figures}</div>
     <p class="pfl-read" aria-live="polite">${HINT}</p>
-    <figure class="pfl-plot"><figcaption><b>Expected against true</b> one dot a patch, coloured by its time; on the line it is right</figcaption>
+    <figure class="pfl-plot"><figcaption><b>Expected against true</b> one dot per patch, coloured by its time; on the line the prediction is right</figcaption>
       <svg viewBox="0 0 ${PLOT.width} ${PLOT.height}" role="img" aria-label="Scatter of predicted sigma and true error, both logarithmic"></svg></figure>
     <p class="pfl-about"></p>
     <button type="button" class="pfl-csv">Numbers as CSV</button>

@@ -17,12 +17,12 @@ import { RunData } from "./store.js";
 const BEATS = ["Look", "Rank", "Look ahead", "Step"];
 const mean = (values) => values.reduce((sum, v) => sum + v, 0) / Math.max(1, values.length);
 
-export async function context(box, lesson, palettes) {
-  if (!lesson.recording) {
+export async function context(box, content, palettes) {
+  if (!content.recording) {
     box.textContent = "No recorded run is shipped here: press Run in Explore and step through one.";
     return;
   }
-  const run = new RunData({ id: lesson.recording, label: "" });
+  const run = new RunData({ id: content.recording, label: "" });
   await run.follow(() => {});
   const steps = run.frames.flatMap((frame, i) => (frame.phase === "probe" ? [i] : []));
   if (!steps.length) {

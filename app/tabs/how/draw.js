@@ -35,13 +35,13 @@ export const sigmaColour = (palettes, sigma) => colourAt(palettes.sigma, sigmaPl
 export const easyColour = (easy) => fromHex(easy ? EASY : HARD);
 
 /** x_t = t x1 + (1 - t) x0 with a time a patch, into a canvas. t: value of a patch. */
-export function paintState(canvas, lesson, t) {
-  const [height, width] = lesson.size;
-  const { rows, cols } = lesson.grid;
+export function paintState(canvas, content, t) {
+  const [height, width] = content.size;
+  const { rows, cols } = content.grid;
   paint(canvas, height, width, (y, x) => {
     const time = t(Math.floor((y * rows) / height) * cols + Math.floor((x * cols) / width));
     const at = (y * width + x) * 3;
-    const mix = (c) => byte(time * lesson.x1[at + c] + (1 - time) * lesson.x0[at + c]);
+    const mix = (c) => byte(time * content.x1[at + c] + (1 - time) * content.x0[at + c]);
     return packed(mix(0), mix(1), mix(2));
   });
 }

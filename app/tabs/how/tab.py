@@ -23,7 +23,7 @@ ARTICLE = Path(__file__).with_name("how.html").read_text(encoding="utf-8")
 SHOWN = 24  # maps a timestep sampler
 
 
-class Lesson:
+class Miniatures:
     """The miniatures' numbers, computed when first asked for and then kept."""
 
     def __init__(self, state: AppState):
@@ -78,10 +78,10 @@ class Lesson:
 
 
 def routes(state: AppState) -> list[Route]:
-    lesson = Lesson(state)
+    miniatures = Miniatures(state)
 
     def content(request: Request) -> Response:
-        return JSONResponse(lesson.content())
+        return JSONResponse(miniatures.content())
 
     return [Route("/pf/how", guarded(content))]
 

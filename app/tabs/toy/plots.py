@@ -135,7 +135,7 @@ class LabPlots:
             "exact": curves.exact,
             "exact + the velocity's error": curves.exact + curves.error,
         }
-        return plots.curves("Variance along Euler's way, by t", curves.t, values, "t", "mean variance")
+        return plots.curves("Variance along Euler's trajectories, by t", curves.t, values, "t", "mean variance")
 
     def _clocks(self, chosen: Paths, look: dict) -> dict:
         t = chosen.t[:, -1].numpy()
