@@ -2,7 +2,7 @@
 
 import gradio as gr
 import pytest
-from app_world import answered, networks, session  # noqa: F401
+from app_world import answered, networks, state  # noqa: F401
 from PIL import Image
 from test_browser import browser, page, pytestmark, served  # noqa: F401
 
@@ -14,9 +14,9 @@ HALF = [0.5] * 16  # the nano network has 4 x 4 patches, the oracle 8 x 8
 
 
 @pytest.fixture
-def own(session):  # noqa: F811
+def own(state):  # noqa: F811
     with gr.Blocks():
-        return OwnPicture(session)
+        return OwnPicture(state)
 
 
 @pytest.fixture

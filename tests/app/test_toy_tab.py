@@ -28,9 +28,9 @@ IN_BROWSER = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), r
 def served(tmp_path_factory):
     from app.ui import launch
 
-    session = AppState(recordings=tmp_path_factory.mktemp("recordings"))
-    demo, _, session.address = launch(session)
-    yield session
+    state = AppState(recordings=tmp_path_factory.mktemp("recordings"))
+    demo, _, state.address = launch(state)
+    yield state
     demo.close()
 
 

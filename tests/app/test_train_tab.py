@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
-from app_world import answered, networks, session  # noqa: F401
+from app_world import answered, networks, state  # noqa: F401
 from jobs_world import ENDLESS, QUICK, recipe, until
 from PIL import Image
 from starlette.applications import Starlette
@@ -43,9 +43,9 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture
-def tab(session):  # noqa: F811
+def tab(state):  # noqa: F811
     with gr.Blocks():
-        made = Train(session)
+        made = Train(state)
     yield made
     made.jobs.close()
 
@@ -134,8 +134,8 @@ def test_curves_follow_the_metrics(trained):
     assert curves.reply(["gone", "done"], 0)["version"] == curves.reply(["done"], 0)["version"]
 
 
-def test_routes_give_what_a_run_holds_and_nothing_else(session, trained):  # noqa: F811
-    client = TestClient(Starlette(routes=routes.routes(session)), raise_server_exceptions=False)
+def test_routes_give_what_a_run_holds_and_nothing_else(state, trained):  # noqa: F811
+    client = TestClient(Starlette(routes=routes.routes(state)), raise_server_exceptions=False)
     listed = client.get("/pf/train/runs").json()
     row = next(r for r in listed["runs"] if r["name"] == "done")
     assert row["state"] == "finished" and row["strips"] and "of 10 GB" in listed["disk"]
@@ -152,7 +152,7 @@ def test_routes_give_what_a_run_holds_and_nothing_else(session, trained):  # noq
     ):
         reply = client.get(f"/pf/train/{wrong}")
         assert reply.status_code in (400, 404) and b"Traceback" not in reply.content, wrong
-    session.training.close()
+    state.training.close()
 
 
 def test_own_pictures_are_taken_in_and_trained_on(tab, tmp_path, monkeypatch):
