@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from app_world import client, ended, make_networks, networks, state, slow, spec, unpack  # noqa: F401
+from app_world import client, ended, make_networks, networks, slow, spec, state, unpack  # noqa: F401
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import gradio as gr
 import pytest
-from app_world import client, ended, networks, state, spec  # noqa: F401
+from app_world import client, ended, networks, spec, state  # noqa: F401
 
 from app.private import forget_page
 from app.server import exports as module
@@ -116,7 +116,7 @@ def test_waits_hold_no_thread(state):  # noqa: F811
 
 
 def test_a_page_that_is_closed_is_given_back(networks, tmp_path):  # noqa: F811
-    state = AppState(recordings=tmp_path)
+    state = AppState(recordings=tmp_path)  # noqa: F811
     demo, app, _ = launch(state)
     try:
         held = demo.state_holder

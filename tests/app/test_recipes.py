@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import gradio as gr
 import pytest
 import torch
-from app_world import CLASSES, answers, client, ended, networks, state, spec  # noqa: F401
+from app_world import CLASSES, answers, client, ended, networks, spec, state  # noqa: F401
 
 from app import controls
 from app import links as recipes

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 import pytest
-from app_world import CLASSES, answers, networks, state, slow, spec  # noqa: F401
+from app_world import CLASSES, answers, networks, slow, spec, state  # noqa: F401
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -229,8 +229,8 @@ def test_a_sweep_in_the_browser(page, served, slowed, tmp_path):  # noqa: F811
     assert page.url == address and "sweep=" in address
     page.click("#sweep-stop")
     page.wait_for_function("window.__pf.sweep.status.state !== 'running'")
-    state, ready = page.evaluate("[window.__pf.sweep.status.state, window.__pf.sweep.status.ready]")
-    assert state == "stopped" and 3 <= ready < 9 and page.locator("#sweep-view [data-about]").count() == ready
+    ended, ready = page.evaluate("[window.__pf.sweep.status.state, window.__pf.sweep.status.ready]")
+    assert ended == "stopped" and 3 <= ready < 9 and page.locator("#sweep-view [data-about]").count() == ready
     with page.expect_download() as download:
         page.click(".pfs-sheet")
     path = tmp_path / "sheet.png"

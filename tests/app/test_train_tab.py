@@ -102,9 +102,9 @@ def test_a_plan_sets_the_controls(tab):
 
 
 def test_every_state_offers_what_can_be_done(tmp_path):
-    for state in STATES:
-        found = [what for what, _ in rows.actions(Info("x", state, saved_step=3))]
-        assert found, state
+    for each in STATES:
+        found = [what for what, _ in rows.actions(Info("x", each, saved_step=3))]
+        assert found, each
         assert set(found) <= {*rows.COMMANDS, "fork", "ask"}
         assert all(hasattr(Jobs, what) for what in found if what not in ("fork", "ask"))
     assert "resume" in dict(rows.actions(Info("x", "interrupted"))) and "ask" in dict(rows.actions(Info("x", "failed")))
