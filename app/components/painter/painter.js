@@ -99,10 +99,10 @@ class Painter {
   }
 
   /** Cells that are to stand from now on, as one step. */
-  commit(cells, said) {
+  commit(cells, words) {
     const changed = this.painting.commit(cells);
     if (changed) this.tell();
-    this.redraw(said || this.aboutSpot());
+    this.redraw(words || this.aboutSpot());
   }
 
   travel(back) {
@@ -284,7 +284,7 @@ class Painter {
     return Math.max(1, Math.min(8, this.painting.rows, this.painting.cols));
   }
 
-  redraw(said) {
+  redraw(words) {
     const { painting } = this;
     this.shown = this.held ? this.held.cells : painting.cells;
     this.root.toggleAttribute("data-empty", !painting.n);
@@ -309,7 +309,7 @@ class Painter {
     this.find(".pfp-size").textContent = `${this.size} × ${this.size}`;
     if (painting.mode === "values") this.find(".pfp-value").textContent = this.value.toFixed(2);
     this.find(".pfp-summary").textContent = this.summary();
-    if (typeof said === "string") this.find(".pfp-live").textContent = said;
+    if (typeof words === "string") this.find(".pfp-live").textContent = words;
   }
 }
 

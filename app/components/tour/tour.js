@@ -33,12 +33,12 @@ async function start(button, place) {
   const before = viewerIn(place)
     ?.runs.map((run) => run.id)
     .join();
-  const saying = () => find(`${button.replace(/run$/, "said")} p`)?.textContent.trim() || "";
-  const said = saying();
+  const status = () => find(`${button.replace(/run$/, "said")} p`)?.textContent.trim() || "";
+  const shown = status();
   find(button).click();
   await until(() => {
     const viewer = viewerIn(place);
-    if (saying() && saying() !== said) throw new Error(saying());
+    if (status() && status() !== shown) throw new Error(status());
     return viewer && viewer.runs.map((run) => run.id).join() !== before && ended(viewer);
   });
 }
@@ -97,8 +97,8 @@ const STEPS = [
       const viewer = viewerIn("#explore-viewer");
       const { frames, shape } = viewer.runs[0];
       const now = viewer.frameIndex(0);
-      const seen = frames[Math.max(0, frames[now].phase === "final" ? now - 1 : now)];
-      const sigma = Array.from(seen.logvar.subarray(viewer.image * shape.n, (viewer.image + 1) * shape.n), (v) =>
+      const pass = frames[Math.max(0, frames[now].phase === "final" ? now - 1 : now)];
+      const sigma = Array.from(pass.logvar.subarray(viewer.image * shape.n, (viewer.image + 1) * shape.n), (v) =>
         Number.isNaN(v) ? -Infinity : v,
       );
       viewer.hold({ image: viewer.image, patch: sigma.indexOf(Math.max(...sigma)) });

@@ -20,17 +20,17 @@ async function decode({ bytes, planes }, shape) {
 /** The pictures of a sheet one after the other. Channel c stands c * shift pixels to the right, c * step bytes on. */
 function untile({ data, width }, { images, height: h, width: w }, shift, step) {
   const cols = Math.ceil(Math.sqrt(images));
-  const found = new Uint8ClampedArray(images * h * w * 3);
+  const pixels = new Uint8ClampedArray(images * h * w * 3);
   let to = 0;
   for (let k = 0; k < images; k += 1) {
     for (let y = 0; y < h; y += 1) {
       let from = 4 * ((Math.floor(k / cols) * h + y) * width + (k % cols) * w);
       for (let x = 0; x < w; x += 1, from += 4, to += 3) {
-        for (let c = 0; c < 3; c += 1) found[to + c] = data[from + c * (4 * shift + step)];
+        for (let c = 0; c < 3; c += 1) pixels[to + c] = data[from + c * (4 * shift + step)];
       }
     }
   }
-  return found;
+  return pixels;
 }
 
 /** Decode both pictures of a frame into frame.x and frame.x1_hat. */

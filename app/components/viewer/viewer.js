@@ -103,9 +103,9 @@ class Viewer {
     if (this.ready) return;
     this.find(".pfv-empty").hidden = false;
     this.find(".pfv-body").hidden = true;
-    const said = sentence || this.runs.map((run) => run.status.message || run.status.state)[0] || "";
+    const text = sentence || this.runs.map((run) => run.status.message || run.status.state)[0] || "";
     this.find(".pfv-empty p").textContent =
-      said.slice(0, 1).toUpperCase() + said.slice(1) + (/[.!?]$|^$/.test(said) ? "" : "\u2026");
+      text.slice(0, 1).toUpperCase() + text.slice(1) + (/[.!?]$|^$/.test(text) ? "" : "\u2026");
   }
 
   /** News of a run: more frames, or another state. */
@@ -336,9 +336,9 @@ class Viewer {
       const canvas = this.all(".pfv-film canvas")[r];
       if (run.frames.length && canvas) drawFilmBar(canvas, run, r, this.clock, this.total, this.image);
     });
-    const seen = new Set(this.runs.flatMap((run) => run.frames.map((frame) => frame.phase)));
+    const phases = new Set(this.runs.flatMap((run) => run.frames.map((frame) => frame.phase)));
     this.all("[data-phase]").forEach((item) => {
-      item.hidden = !seen.has(item.dataset.phase);
+      item.hidden = !phases.has(item.dataset.phase);
     });
     const ranked = this.runs.some((run) => run.frames.some((frame) => frame.ranked));
     this.all("[data-ranked]").forEach((item) => {

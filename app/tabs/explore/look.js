@@ -19,12 +19,12 @@ export function mount(element, props, watch, trigger) {
   page.add("look", look);
   watch("value", () => look.show(props.value));
   look.show(props.value);
-  const seen = new ResizeObserver(() => {
+  const opening = new ResizeObserver(() => {
     if (!look.root.clientWidth) return; // in a tab that is not open yet
-    seen.disconnect();
+    opening.disconnect();
     if (!look.value) trigger("opened", {});
   });
-  seen.observe(look.root);
+  opening.observe(look.root);
   let wide = 0;
   new ResizeObserver(() => {
     if (look.value && look.root.clientWidth !== wide) PANELS.forEach((panel) => look.draw(panel));
@@ -126,13 +126,13 @@ class Look {
       ((event.clientX - box.left) / box.width) * PLOT.width,
       ((event.clientY - box.top) / box.height) * PLOT.height,
     ];
-    let found = null,
+    let nearest = null,
       least = 18 ** 2;
     for (const dot of svg.querySelectorAll("circle[data-patch]")) {
       const far = (dot.cx.baseVal.value - x) ** 2 + (dot.cy.baseVal.value - y) ** 2;
-      if (far < least) [found, least] = [Number(dot.dataset.patch), far];
+      if (far < least) [nearest, least] = [Number(dot.dataset.patch), far];
     }
-    return found;
+    return nearest;
   }
 
   point(spot) {

@@ -96,16 +96,16 @@ export function scales(palettes, of = ["t", "sigma"]) {
 
 /** Call step() every `ms` while the element is on the screen, nobody rests on it and motion is welcome. */
 export function beat(element, ms, step) {
-  let seen = false;
+  let visible = false;
   new IntersectionObserver(
     ([entry]) => {
-      seen = entry.isIntersecting;
+      visible = entry.isIntersecting;
     },
     { threshold: 0.3 },
   ).observe(element);
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
   const timer = setInterval(() => {
     if (!element.isConnected) clearInterval(timer);
-    else if (seen && !document.hidden && !element.matches(":hover, :focus-within")) step();
+    else if (visible && !document.hidden && !element.matches(":hover, :focus-within")) step();
   }, ms);
 }
