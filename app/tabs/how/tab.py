@@ -24,7 +24,7 @@ SHOWN = 24  # maps a timestep sampler
 
 
 class Miniatures:
-    """The miniatures' numbers, computed when first asked for and then kept."""
+    """The miniatures' numbers, computed at the first request and kept."""
 
     def __init__(self, state: AppState):
         self.state, self._lock = state, threading.Lock()
@@ -65,7 +65,7 @@ class Miniatures:
         }
 
     def _evaluations(self, bundle, picture: inspect.Picture) -> dict[str, Any]:
-        """A network with a difficulty head sees a leaning map, the plain one, which knows one time only, a flat one."""
+        """Real forward passes: a network with a difficulty head gets leaning maps, one without gets flat maps."""
         t = inspect.leaning(bundle.grid) if bundle.predicts_difficulty else inspect.flat(bundle.grid)
         evaluated = inspect.evaluate_maps(bundle, picture, t)
         return {

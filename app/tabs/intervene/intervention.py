@@ -76,7 +76,7 @@ class Place(NamedTuple):
 
 
 class Intervention:
-    """Of one server: its state, and the pictures that people brought."""
+    """The tab's logic, one for a server."""
 
     def __init__(self, state: AppState):
         self.state = state
@@ -114,7 +114,7 @@ class Intervention:
         return Scene(place.frame, place.image, place.run.trajectory.grid, shown)
 
     def image_shown(self, now: Now) -> str:
-        """What lies under the brush, as a data address."""
+        """The picture under the brush, as a data address."""
         place = self.place(now)
         x = (place.frame.x if now.show == STATE else place.frame.x1_hat)[place.image].float()
         if now.show == CLEAN and now.source != RUNS_OWN:

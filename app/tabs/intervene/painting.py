@@ -93,7 +93,7 @@ class Painting:
     # painting and looking
 
     def refreshed(self, now: Now, chosen: list[int] | None = None) -> dict[Component, Any]:
-        """What lies under the brush, the probe, what running on would do."""
+        """The picture under the brush, the probe, and the next run in words."""
         page = self.page
         try:
             grid = self.logic.base(now.ids).trajectory.grid

@@ -42,7 +42,7 @@ log = logging.getLogger("patch_forcing.app")
 
 
 class Lab:
-    """One person's training. All but what stands under "the lab's own thread" is for other threads."""
+    """One person's training. Methods are called by other threads, except those under "the lab's own thread"."""
 
     pinned, bytes = False, 0
 
@@ -287,7 +287,7 @@ def _warm_up() -> None:
 def open_lab(
     labs: Store[Lab], config: ToyConfig, look: dict[str, Any] = {}, picked: list[tuple[float, float]] = []
 ) -> Lab:
-    """A new one; the oldest that nobody looks at gives way. Raises InputError for a wrong config, or when all are in
+    """A new laboratory; the oldest idle one is closed for it. Raises InputError for a wrong config, or when all are in
     use."""
     if len(labs) >= labs.most and all(lab.busy for lab in labs.all()):
         raise InputError(f"{labs.most} laboratories are in use already: try again in a minute.")

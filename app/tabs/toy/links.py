@@ -20,7 +20,7 @@ PLAIN = parameters(ToyConfig)  # steps, seed, ...: what has a knob
 
 
 def query_of(lab: Lab) -> str:
-    """The address's query of a laboratory; what stands at its default is left out."""
+    """The query of a laboratory's address; default values are left out."""
     config, look, default = lab.state.config, lab.look, ToyConfig()
     parts: dict[str, Any] = {"tab": "toy", "data": config.data, "timesteps": config.timesteps}
     parts |= {k: getattr(config, k) for k in PLAIN if getattr(config, k) != getattr(default, k)}

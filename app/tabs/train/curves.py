@@ -33,8 +33,8 @@ class Curves:
             return entries, token
 
     def reply(self, names: list[str], after: int) -> dict[str, Any]:
-        """StreamingPlot's answer; the plots only if they differ from those of version `after`. A run that was deleted
-        is left out: whoever looks at it will hear of that from the board."""
+        """StreamingPlot's answer; the plots only if they differ from those of version `after`. Deleted runs are left
+        out."""
         here = set(self.jobs.names())
         runs = {name: self.entries(name) for name in names[:MOST_RUNS] if name in here}
         version = zlib.crc32(repr([(name, token) for name, (_, token) in runs.items()]).encode()) or 1

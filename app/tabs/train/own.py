@@ -1,4 +1,4 @@
-"""Own pictures in the Train tab: drop files or a zip, read what was found, decide whether the good ones are used."""
+"""Own pictures in the Train tab: drop files or a zip, read the report, decide whether the good ones are used."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ class OwnPictures:
     # handlers: each returns {component: update}
 
     def answer(self, sentence: str, pending: str | None = None) -> dict:
-        """What was found, and whether the question of what to do with it stands."""
+        """The report, and whether the question what to do with the files is shown."""
         question = gr.update(visible=pending is not None)
         return {self.report: sentence, self.pending: pending, self.question: question}
 
@@ -69,7 +69,7 @@ def choices() -> list[tuple[str, str]]:
 
 
 def sentence(report: Any) -> str:
-    """What was found, a line each."""
+    """The report, one line for each finding."""
     more = len(report.skipped) - NAMED
     lines = [report.summary, *map(str, report.skipped[:NAMED]), f"and {more:,} more" if more > 0 else ""]
     return "\n".join(filter(None, lines))
