@@ -61,29 +61,29 @@ def answering_tab(tab):
     here, painting = tab.page, tab.painting
     runs = [here.viewer, here.ids, here.status, here.which, here.box]
     noted = [here.viewer, here.ids, here.note, here.which, here.box]
-    seen, listed, form = painting.preview, [here.note, *painting.listing], list(here.form.inputs.values())
+    preview, listed, form = painting.preview, [here.note, *painting.listing], list(here.form.inputs.values())
     groups = list(here.form.knobs.groups.values())
     everything = [*runs, *form, *painting.listing, here.uploads]
     hidden = lambda fn: lambda *a, **v: {k: u for k, u in answered(fn, here.status, *a, **v).items() if k not in groups}  # noqa: E731
-    asked = [*runs, *tab.places, *painting.draft, *seen]
+    asked = [*runs, *tab.places, *painting.draft, *preview]
     orders = {
-        "on_look": seen,
-        "on_here": [here.step, *seen],
-        "on_painted": seen[1:],
-        "on_source": [here.index, here.of_data, here.file, here.show, *seen],
-        "on_another": [here.note, here.index, *seen],
-        "on_file": [here.note, here.uploads, *seen],
-        "on_select": [here.note, *seen],
-        "on_inpaint": [here.note, *painting.draft, *seen],
-        "on_keep": [*listed, *seen],
-        "on_undo": [*listed, *seen],
-        "on_remove": [*listed, *seen],
+        "on_look": preview,
+        "on_here": [here.step, *preview],
+        "on_painted": preview[1:],
+        "on_source": [here.index, here.of_data, here.file, here.show, *preview],
+        "on_another": [here.note, here.index, *preview],
+        "on_file": [here.note, here.uploads, *preview],
+        "on_select": [here.note, *preview],
+        "on_inpaint": [here.note, *painting.draft, *preview],
+        "on_keep": [*listed, *preview],
+        "on_undo": [*listed, *preview],
+        "on_remove": [*listed, *preview],
     }
     return SimpleNamespace(
         **{name: answers(getattr(painting, name), here.note, order) for name, order in orders.items()},
         on_run=answers(tab.on_run, here.status, runs),
         on_go=answers(tab.on_go, here.note, noted),
-        when_base=once(tab.base_ended, answers(tab.when_base, here.status, [*tab.places, *seen])),
+        when_base=once(tab.base_ended, answers(tab.when_base, here.status, [*tab.places, *preview])),
         when_edited=once(tab.edited_ended, lambda **values: tab.when_edited(**values)[here.shown]),
         on_experiment=answers(tab.on_experiment, here.status, [*runs, here.caption, here.asked]),
         when_asked=once(tab.base_ended, answers(tab.when_asked, here.status, asked)),
@@ -93,7 +93,7 @@ def answering_tab(tab):
         runs=runs,
         places=tab.places,
         draft=painting.draft,
-        seen=seen,
+        preview=preview,
         listing=painting.listing,
         form=here.form,
     )

@@ -109,7 +109,7 @@ def test_a_stopped_run_loads_back_as_what_ran(state, tab, tmp_path):  # noqa: F8
         ("x.json", b"[" * 100_000, "holds no recipe"),
         ("x.json", b'{"checkpoint": "nano", "seeds": "all"}', "seeds"),
         ("x.json", b'{"checkpoint": "/etc/passwd", "nfe": 4}', "no network"),
-        ("x.json", b'{"checkpoint": "nano", "nfe": 4, "seeds": [1], "noise": {"file": "/etc/passwd"}}', "half"),
+        ("x.json", b'{"checkpoint": "nano", "nfe": 4, "seeds": [1], "noise": {"file": "/etc/passwd"}}', "only part"),
         ("x.json", b'{"checkpoint": "nano", "nfe": 4, "checkpoint_hash": "0123"}', "another nano"),
         ("x.json", json.dumps({"checkpoint": "nano", "nfe": 4, "seeds": list(range(99))}).encode(), "at most 16"),
     ],
