@@ -27,7 +27,7 @@ from pf_core.types import PatchTime
 
 DRAWN = "points"  # the data set's name if the points themselves are given
 SOURCES = {"own": None, "shifted": SHIFTED, "normal": NORMAL}
-WAYS = 20  # evaluations of a picture's chosen ways: one dot each
+MOST_DOTS = 20  # evaluations of a chosen trajectory: one dot each
 FORKS = ((0.15, 0.5), (-0.05, 0.15), (-0.1, -0.1), (0.05, -0.9))  # Fig. 5's four starts, from the source's mean
 
 
@@ -231,14 +231,14 @@ def figure5_data(
     state: "ToyState", sampler: str, nfe: int, settings: dict[str, Any], picked: Tensor | None = None, count: int = 2000
 ) -> Fig5:
     """What the paper's Fig. 5 shows of this network: `count` points, and the chosen starts (the four forks if None)
-    followed with at most WAYS evaluations, one dot each, as in the paper."""
+    followed with at most MOST_DOTS evaluations, one dot each, as in the paper."""
     noise, starts = state.starts(count), state.forks() if picked is None else picked
     all_ = trajectories(state.model, noise, sampler, nfe, settings)
-    chosen = trajectories(state.model, starts, sampler, min(nfe, WAYS), settings)
+    chosen = trajectories(state.model, starts, sampler, min(nfe, MOST_DOTS), settings)
     on = chosen.on_path
-    ways = (all_.x[all_.on_path], chosen.x[on], chosen.uncertainty[on])
+    drawn = (all_.x[all_.on_path], chosen.x[on], chosen.uncertainty[on])
     label = SAMPLERS[sampler].label.split("(")[0].strip()
-    return Fig5(*(a.numpy() for a in (noise, state.truth(count), *ways)), label)
+    return Fig5(*(a.numpy() for a in (noise, state.truth(count), *drawn)), label)
 
 
 class _Generators:

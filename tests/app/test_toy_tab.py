@@ -13,9 +13,9 @@ from test_browser import CHROMIUM, browser, page  # noqa: F401 (fixtures)
 
 from app.state import AppState
 from app.tabs.toy import tab as toy
-from app.tabs.toy.lab import WAYS, Lab, open_lab
+from app.tabs.toy.lab import MOST_STARTS, Lab, open_lab
 from app.tabs.toy.links import command_of, query_of
-from app.tabs.toy.plots import PLOTS, RACE, VIEWS
+from app.tabs.toy.plots import BENCHMARK, PLOTS, VIEWS
 from pf_core.errors import InputError
 from pf_core.samplers import SAMPLERS
 from pf_core.toy.experiment import ToyConfig
@@ -80,7 +80,7 @@ def test_every_view_and_sampler_is_drawn(lab):
         lab.set(sampler=sampler, settings=SAMPLERS[sampler].settings({}), nfe=8)
     for k in range(20):
         lab.add_start(0.1 * k, 0.0)
-    until(lambda: len(lab.picked) == WAYS and lab._commands.empty())
+    until(lambda: len(lab.picked) == MOST_STARTS and lab._commands.empty())
     assert float(lab.picked[-1, 0]) == pytest.approx(1.9)
 
 
@@ -255,7 +255,7 @@ def test_without_the_stop_gradient_a_sentence_and_dotted_losses(lab):
 
 
 def test_samplers_at_equal_nfe_are_compared_in_a_sentence(lab):
-    lab.set(view=RACE, nfe=8)
+    lab.set(view=BENCHMARK, nfe=8)
     until(lambda: "At 8 NFE Euler ends" in lab.status)
     until(lambda: plots(lab)["view"]["layout"]["title"]["text"].startswith("Distance from the data"))
     assert len(plots(lab)["view"]["data"][0]["x"]) == len(SAMPLERS)

@@ -42,7 +42,7 @@ function themed(layout) {
   };
 }
 
-// In dark mode what is nearly black (starts and ends of ways) would vanish.
+// In dark mode what is nearly black (starts and ends of trajectories) would vanish.
 function inked(data) {
   if (!document.body.classList.contains("dark")) return data;
   return JSON.parse(JSON.stringify(data).replaceAll("#222", "#f2f4f8"));

@@ -1,19 +1,19 @@
 // Pictures of a frame: WebP sheets, laid out as app/server/pictures.py says, decoded to plain RGB.
 
 const OPTIONS = { colorSpaceConversion: "none", premultiplyAlpha: "none" }; // the numbers as they were sent
-let desk = null;
+let scratch = null;
 
 /** Decode one sheet of B pictures, `planes` 1 or 3: (B, H, W, 3) values. */
 async function decode({ bytes, planes }, shape) {
   const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/webp" }), OPTIONS);
   const { width, height } = bitmap;
-  if (!desk || desk.canvas.width < width || desk.canvas.height < height) {
-    const [w, h] = [Math.max(width, desk?.canvas.width ?? 0), Math.max(height, desk?.canvas.height ?? 0)];
-    desk = new OffscreenCanvas(w, h).getContext("2d", { willReadFrequently: true });
+  if (!scratch || scratch.canvas.width < width || scratch.canvas.height < height) {
+    const [w, h] = [Math.max(width, scratch?.canvas.width ?? 0), Math.max(height, scratch?.canvas.height ?? 0)];
+    scratch = new OffscreenCanvas(w, h).getContext("2d", { willReadFrequently: true });
   }
-  desk.drawImage(bitmap, 0, 0);
+  scratch.drawImage(bitmap, 0, 0);
   bitmap.close();
-  const pixels = desk.getImageData(0, 0, width, height);
+  const pixels = scratch.getImageData(0, 0, width, height);
   return planes === 3 ? untile(pixels, shape, width / 3, 0) : untile(pixels, shape, 0, 1);
 }
 

@@ -1,4 +1,4 @@
-"""Laboratories of the plane: each a training in a thread of its own, which draws its plots and obeys between steps."""
+"""Laboratories of the plane: each trains in its own thread, which also draws its plots and runs commands."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from app.store import Store
-from app.tabs.toy.plots import PLANES, PREDICTED, RACE, LabPlots
+from app.tabs.toy.plots import BENCHMARK, PLANES, PREDICTED, LabPlots
 from pf_core.errors import InputError
 from pf_core.samplers import SAMPLERS
 from pf_core.toy.benchmark import removal, verdict
@@ -28,7 +28,7 @@ from pf_core.toy.metrics import distances, measure
 IDLE = 60.0  # seconds without a question after which a laboratory may be closed for a new one
 UNSEEN = 15.0  # seconds without a question after which it stops training until somebody looks again
 FRAME = 0.065  # seconds of training between two pictures
-WAYS = 8  # chosen starts at most
+MOST_STARTS = 8
 JUDGED = 2000  # points generated for the energy distance
 LOOK = {
     "sampler": next(iter(SAMPLERS)),
@@ -55,7 +55,7 @@ class Lab:
         self._commands: queue.Queue[Callable[[], None]] = queue.Queue()
         self._adopt(ToyState(config))
         if picked:
-            self.picked = torch.tensor(picked, dtype=torch.float32)[-WAYS:]
+            self.picked = torch.tensor(picked, dtype=torch.float32)[-MOST_STARTS:]
         threading.Thread(target=self._work, name="toy", daemon=True).start()
 
     @property
@@ -129,10 +129,10 @@ class Lab:
         self.tell(command)
 
     def add_start(self, x: float, y: float) -> None:
-        """One more trajectory, from (x, y); the oldest goes when there are more than WAYS."""
+        """One more trajectory, from (x, y); the oldest goes when there are more than MOST_STARTS."""
         self.touched = True
         point = torch.tensor([[x, y]], dtype=torch.float32)
-        self.tell(lambda: setattr(self, "picked", torch.cat([self.picked, point])[-WAYS:]))
+        self.tell(lambda: setattr(self, "picked", torch.cat([self.picked, point])[-MOST_STARTS:]))
 
     def forget_starts(self) -> None:
         self.tell(lambda: setattr(self, "picked", self.state.forks()))
@@ -239,7 +239,7 @@ class Lab:
         run = (look["sampler"], look["nfe"], look["settings"])
         far, floor = self.plots.kept("judged", (at.done, str(run)), lambda: self._distances(run))
         sentence += f"; energy distance to the data {far:.4f} (two true samples: {floor:.4f})."
-        if look["view"] == RACE:
+        if look["view"] == BENCHMARK:
             sentence += " " + verdict(self.plots.benchmark(look["nfe"]))
         return sentence + self._ablation()
 

@@ -7,7 +7,7 @@ Nothing of an address is trusted: every value is checked like any other.
 from typing import Any
 from urllib.parse import urlencode
 
-from app.tabs.toy.lab import LOOK, WAYS, Lab
+from app.tabs.toy.lab import LOOK, MOST_STARTS, Lab
 from app.tabs.toy.plots import VIEWS
 from pf_core.errors import InputError
 from pf_core.registry import number, parameters
@@ -85,7 +85,7 @@ def look_from(asked: dict[str, str], most_nfe: int) -> dict[str, Any]:
 
 def starts_from(asked: dict[str, str]) -> list[tuple[float, float]]:
     """The chosen starts; none if the link names none. Raises InputError."""
-    pairs = [pair.split(",") for pair in asked.get("starts", "").split(";")[:WAYS] if pair]
+    pairs = [pair.split(",") for pair in asked.get("starts", "").split(";")[:MOST_STARTS] if pair]
     if any(len(pair) != 2 for pair in pairs):
         raise InputError("starts are pairs such as -2.1,0.3;-2,-0.5")
     return [tuple(number("a start", c, -1e4, 1e4) for c in pair) for pair in pairs]

@@ -13,9 +13,9 @@ from pf_core.toy.benchmark import Benchmark, benchmark, short
 from pf_core.toy.experiment import Field, Paths, ToyState, fields, trajectories, visited
 from pf_core.toy.metrics import calibration
 
-POINTS, LATTICE, ARROWS, RACERS = 300, 32, 16, 2000
+POINTS, LATTICE, ARROWS, MEASURED = 300, 32, 16, 2000
 PLOTS = ["data", "generated", "uncertainty", "view", "losses"]
-PREDICTED, EXACT, DIFFERENCE, VELOCITY, CALIBRATION, CLOCKS, TIMES, RACE = VIEWS = [
+PREDICTED, EXACT, DIFFERENCE, VELOCITY, CALIBRATION, CLOCKS, TIMES, BENCHMARK = VIEWS = [
     "predicted uncertainty",
     "exact uncertainty",
     "predicted minus exact",
@@ -53,7 +53,7 @@ class LabPlots:
         wanted = {
             "data": ((), lambda: plots.data(self.noise.numpy(), self.truth.numpy())),
             "generated": ((done, run), lambda: self._generated(every, look)),
-            "uncertainty": ((done, run, starts), lambda: self._ways(chosen)),
+            "uncertainty": ((done, run, starts), lambda: self._chosen(chosen)),
             "view": self._view(view, done, run, starts, chosen, look, playing),
             "losses": ((done,), self._losses),
         }
@@ -71,7 +71,7 @@ class LabPlots:
 
     def benchmark(self, budget: int) -> Benchmark:
         """Every sampler's distance from the data, of the network as it is."""
-        return self.kept("benchmark", (self.state.done, budget), lambda: benchmark(self.state, budget, RACERS))
+        return self.kept("benchmark", (self.state.done, budget), lambda: benchmark(self.state, budget, MEASURED))
 
     def _paths(self, look: dict, picked) -> Paths:
         starts = np.concatenate([self.noise.numpy(), picked.numpy()])
@@ -81,12 +81,12 @@ class LabPlots:
     def _generated(self, paths: Paths, look: dict) -> dict:
         return plots.generated(paths.x[paths.on_path].numpy(), short(look["sampler"]), self.low, self.high)
 
-    def _ways(self, ways: Paths) -> dict:
-        on = ways.on_path
-        off = [i for i in range(len(ways.phase)) if i not in on]
-        shade, times = ways.uncertainty[on].numpy(), ways.t[on].numpy()
-        arrays = (self.noise.numpy(), self.truth.numpy(), ways.x[on].numpy(), shade, times, self.low, self.high)
-        return plots.uncertainty(*arrays, probes=ways.x[off].numpy())
+    def _chosen(self, paths: Paths) -> dict:
+        on = paths.on_path
+        off = [i for i in range(len(paths.phase)) if i not in on]
+        shade, times = paths.uncertainty[on].numpy(), paths.t[on].numpy()
+        arrays = (self.noise.numpy(), self.truth.numpy(), paths.x[on].numpy(), shade, times, self.low, self.high)
+        return plots.uncertainty(*arrays, probes=paths.x[off].numpy())
 
     def _view(self, asked, done, run, starts, chosen, look, playing) -> tuple[Any, Callable[[], dict]]:
         """What the view is made of, and how."""
@@ -97,9 +97,9 @@ class LabPlots:
             return (view, done, run, starts), lambda: self._clocks(chosen, look)
         if view == TIMES:
             return (view,), self._times
-        if view == RACE and playing and self.keys.get("view", ("",))[0] == RACE:
+        if view == BENCHMARK and playing and self.keys.get("view", ("",))[0] == BENCHMARK:
             return self.keys["view"], dict  # it costs as much as many steps: while these run, the last one stands
-        if view == RACE:
+        if view == BENCHMARK:
             return (view, done, look["nfe"]), lambda: self._benchmark(look["nfe"])
         if view == VELOCITY:
             return (view, done, t), lambda: self._arrows(t)

@@ -1,6 +1,6 @@
 """What the Toy tab says about its switches and views."""
 
-from app.tabs.toy.plots import CALIBRATION, CLOCKS, DIFFERENCE, EXACT, PREDICTED, RACE, TIMES, VELOCITY
+from app.tabs.toy.plots import BENCHMARK, CALIBRATION, CLOCKS, DIFFERENCE, EXACT, PREDICTED, TIMES, VELOCITY
 
 STOP_GRADIENT = (
     "The paper keeps the NLL's direct gradient out of the velocity. Without the stop-gradient the velocity is also "
@@ -18,6 +18,6 @@ VIEW_HELP = {
     CLOCKS: "The times of the two coordinates at every forward pass: samplers that move easy patches ahead separate "
     "them within a step. Hollow diamonds among the trajectories are probes: states that the sampler leaves again.",
     TIMES: "What the network is trained on: pairs of times. It has learnt nothing of pairs that are not here.",
-    RACE: "All samplers with their default settings from the same starts, with at most this many evaluations; the "
+    BENCHMARK: "All samplers with their default settings from the same starts, with at most this many evaluations; the "
     "number used is in brackets. Measured when the training pauses.",
 }
