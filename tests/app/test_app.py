@@ -60,7 +60,7 @@ def test_runs_queue_and_say_how_many_come_before(state, slow, client):
 
 def test_an_error_inside_becomes_a_sentence(state, monkeypatch):
     bundle = state.bundle("nano")
-    monkeypatch.setattr(bundle.codec, "decode", lambda x: 1 / 0)
+    monkeypatch.setattr(type(bundle.codec), "decode", lambda self, x: 1 / 0)
     run = ended(state.start(spec()))
     assert run.state == "failed" and "ZeroDivision" not in run.message and run.message.endswith(".")
     monkeypatch.undo()
