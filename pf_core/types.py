@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
 from pf_core.patches import PatchGrid
@@ -99,15 +98,6 @@ class Model(Protocol):
     channels: int
 
     def __call__(self, x: Tensor, t: PatchTime, cond: Any) -> Prediction: ...
-
-
-class Conditioner(Protocol):
-    """Turns what a person asks for into what a network takes."""
-
-    names: list[str]
-
-    def encode(self, asked: list, device: torch.device) -> Any: ...
-    def null(self, batch: int, device: torch.device) -> Any: ...
 
 
 class Dataset(Protocol):

@@ -37,20 +37,20 @@ def look_ahead(
     nfe, past = count(1), Past.of(order, past)
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
-        seen = denoise(x, time_of(t0, x, grid))
+        prediction = denoise(x, time_of(t0, x, grid))
         warm = warming_up(t0)
         if warm.all():
-            yield Step("outer", k, x, t, seen, None, last := next(nfe))
-            x, _ = advance(x, t, seen.v_cond, dt, grid, past)
+            yield Step("outer", k, x, t, prediction, None, last := next(nfe))
+            x, _ = advance(x, t, prediction.v_cond, dt, grid, past)
             continue
-        easy, threshold = easiest(difficulty(seen, grid), p, grid, t)
-        yield Step("outer", k, x, t, seen, easy, last := next(nfe), threshold)
+        easy, threshold = easiest(difficulty(prediction, grid), p, grid, t)
+        yield Step("outer", k, x, t, prediction, easy, last := next(nfe), threshold)
         jump = torch.where(easy, (ratio * t).clamp(max=1) - t, 0)
-        x_ahead, t_ahead = advance(x, t, seen.v_cond, jump, grid)
+        x_ahead, t_ahead = advance(x, t, prediction.v_cond, jump, grid)
         ahead = denoise(x_ahead, mixed(t_ahead, easy, ts))
         yield Step("probe", k, x_ahead, t_ahead, ahead, easy, last := next(nfe), threshold)
-        v = torch.where(grid.to_pixels(easy), seen.v, ahead.v)
+        v = torch.where(grid.to_pixels(easy), prediction.v, ahead.v)
         if warm.any():  # on grids per patch, where images differ
-            v[warm] = seen.v_cond[warm]
+            v[warm] = prediction.v_cond[warm]
         x, _ = advance(x, t, v, dt, grid, past)
     yield Step("final", k, x, at(ts[-1], x, grid), None, None, last)

@@ -129,7 +129,7 @@ def _grid(spec: SampleSpec, settings: dict) -> tuple[int, list[float] | None]:
             raise InputError(f"A time grid has at most {MAX_NFE + 1:,} times, not {len(spec.ts):,}.")
         ts = [number("ts", t, 0, 1) for t in spec.ts]
         if len(ts) < 2 or ts[0] != 0 or ts[-1] != 1 or any(b <= a for a, b in zip(ts, ts[1:], strict=False)):
-            raise InputError("A time grid must rise from 0 to 1 without a pause.")
+            raise InputError("A time grid must rise strictly from 0 to 1.")
         return len(ts) - 1, ts
     if spec.steps is not None:
         steps = NUMBERS["steps"].check(spec.steps)
@@ -191,8 +191,8 @@ class autocast:  # noqa: N801
 
     def __call__(self, x: Tensor, t: PatchTime, cond: Any) -> Prediction:
         with torch.autocast(x.device.type, torch.bfloat16):
-            seen = self.model(x, t, cond)
-        return Prediction(*(None if part is None else part.to(x.dtype) for part in seen))
+            prediction = self.model(x, t, cond)
+        return Prediction(*(None if part is None else part.to(x.dtype) for part in prediction))
 
 
 _ORDER = 0x5EED_0DE2  # a sampler's own draws come from another stream than the image's noise
@@ -204,7 +204,7 @@ def check_noise(x0: Tensor, spec: SampleSpec, bundle: Bundle) -> Tensor:
     if tuple(x0.shape) != want:
         raise InputError(f"The noise has shape {tuple(x0.shape)}; this run of {bundle.name} needs {want}.")
     if not x0.is_floating_point():
-        raise InputError(f"The noise must be of floating-point numbers, not {x0.dtype}.")
+        raise InputError(f"The noise must consist of floating-point numbers, not {x0.dtype}.")
     if not torch.isfinite(x0).all():
         raise InputError("The noise holds values that are not finite numbers.")
     return x0.float()

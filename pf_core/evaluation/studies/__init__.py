@@ -1,5 +1,5 @@
-"""Studies: one file a finding, `name(bundle, *, knobs) -> dict` of numbers with intervals; those whose `reads` is
-"runs" look at folders of training runs instead, `name(paths, *, keep, knobs)`."""
+"""Studies: one file for each question, `name(bundle, *, knobs) -> dict` of numbers with intervals; those whose `reads`
+is "runs" read folders of training runs instead, `name(paths, *, keep, knobs)`."""
 
 from pf_core.evaluation.studies.difficulty import difficulty
 from pf_core.evaluation.studies.equal_cost import equal_cost
