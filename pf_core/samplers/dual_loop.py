@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
-from pf_core.samplers.common import Order, Past, advance, at, difficulty, easiest, mixed, sampler, time_of
+from pf_core.samplers.common import Order, Past, advance, at, difficulty, easiest, mixed, ranking, sampler, time_of
 from pf_core.types import Denoise, Prediction, Step
 
 Choose = Callable[[Prediction, Tensor], tuple[Tensor, Tensor | None]]  # prediction, t -> easy (B, N), threshold (B,)
@@ -34,20 +34,28 @@ def dual_loop(
     def rank(prediction, t):
         return easiest(difficulty(prediction, grid), p, grid, t)
 
-    return two_speeds(denoise, x, grid, ts, rank, n_inner, Past.of(order, past))
+    return two_speeds(denoise, x, grid, ts, rank, n_inner, Past.of(order, past), ranking(denoise))
 
 
 def two_speeds(
-    denoise: Denoise, x: Tensor, grid: PatchGrid, ts: Tensor, choose: Choose, n_inner: int, past: Past | None
+    denoise: Denoise,
+    x: Tensor,
+    grid: PatchGrid,
+    ts: Tensor,
+    choose: Choose,
+    n_inner: int,
+    past: Past | None,
+    first: Denoise | None = None,
 ) -> Iterator[Step]:
     """The dual loop, for any rule that chooses which patches go first; of second order where it has a past.
 
-    An easy patch's last step is its whole one, a hard patch's its last inner one.
+    An easy patch's last step is its whole one, a hard patch's its last inner one. first: of an outer step's first pass,
+    if another network than `denoise`.
     """
-    nfe = count(1)
+    nfe, first = count(1), first or denoise
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
-        prediction = denoise(x, time_of(t0, x, grid))
+        prediction = first(x, time_of(t0, x, grid))
         easy, threshold = choose(prediction, t)
         yield Step("outer", k, x, t, prediction, easy, last := next(nfe), threshold)
         x, t = advance(x, t, prediction.v, torch.where(easy, dt, dt / n_inner), grid, past)

@@ -7,16 +7,28 @@ from torch import Tensor
 
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
-from pf_core.samplers.common import Order, Past, advance, at, difficulty, easiest, mixed, sampler, time_of, warming_up
+from pf_core.samplers.common import (
+    Order,
+    Past,
+    advance,
+    at,
+    difficulty,
+    easiest,
+    mixed,
+    ranking,
+    sampler,
+    time_of,
+    warming_up,
+)
 from pf_core.types import Denoise, Step
 
 
-def _nfe(ts: Tensor, **_) -> int:
+def _probes(ts: Tensor, **_) -> int:
     one = warming_up(ts[:-1]).reshape(len(ts) - 1, -1).all(1)
-    return 2 * len(one) - int(one.sum())
+    return int((~one).sum())
 
 
-@sampler(nfe=_nfe, needs_difficulty=True)
+@sampler(nfe=lambda ts, **_: len(ts) - 1 + _probes(ts), needs_difficulty=True, ranks=_probes)
 def look_ahead(
     denoise: Denoise,
     x: Tensor,
@@ -37,8 +49,8 @@ def look_ahead(
     nfe, past = count(1), Past.of(order, past)
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
-        prediction = denoise(x, time_of(t0, x, grid))
         warm = warming_up(t0)
+        prediction = (denoise if warm.all() else ranking(denoise))(x, time_of(t0, x, grid))
         if warm.all():
             yield Step("outer", k, x, t, prediction, None, last := next(nfe))
             x, _ = advance(x, t, prediction.v_cond, dt, grid, past)

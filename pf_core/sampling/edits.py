@@ -230,9 +230,10 @@ def stretches(edits: list[Edit], ts: Tensor, batch: int, n: int) -> list[Stretch
     return parts
 
 
-def nfe(sampler: str, settings: dict, parts: list[Stretch]) -> int:
-    """Network evaluations of an edited run: its stretches', and one for each that looks at its own prediction."""
-    return sum(nfe_of(sampler, part.ts, settings) + part.looks for part in parts)
+def nfe(sampler: str, settings: dict, parts: list[Stretch], ranking: int = 1) -> int:
+    """Network evaluations of an edited run: its stretches', and one for each that looks at its own prediction.
+    ranking: those of a pass that ranks patches."""
+    return sum(nfe_of(sampler, part.ts, settings, ranking) + part.looks for part in parts)
 
 
 def run(
