@@ -46,7 +46,7 @@ class AppState:
         self.worker, self.exports, self.panels = SamplingWorker(), Exports(), Once(16 * 2**20)
         self.recordings_folder = recordings
         self._bundles: dict[str, tuple[float, Bundle]] = {}
-        self._loading = threading.Lock()
+        self._loading, self._loading_recordings = threading.Lock(), threading.Lock()
 
     @cached_property
     def training(self) -> Jobs:
@@ -191,16 +191,15 @@ class AppState:
         run.message = "" if trajectory.x1 is not None else stopped_after(run)
         return self.runs.add(run)
 
-    def recordings(self) -> list[StoredRun]:
-        """The shipped runs, loaded once, in the order of their file names."""
-        for path in sorted(self.recordings_folder.glob("*.safetensors")):
-            if f"recording-{path.stem}" not in self.runs:
-                self._load_recording(path)
-        return [
-            self.runs.get(f"recording-{p.stem}")
-            for p in sorted(self.recordings_folder.glob("*.safetensors"))
-            if f"recording-{p.stem}" in self.runs
-        ]
+    def recordings(self, most: int | None = None) -> list[StoredRun]:
+        """The shipped runs in the order of their file names, or the first `most` of them; each is loaded once."""
+        paths = sorted(self.recordings_folder.glob("*.safetensors"))[:most]
+        with self._loading_recordings:
+            for path in paths:
+                if f"recording-{path.stem}" not in self.runs:
+                    self._load_recording(path)
+        known = (f"recording-{path.stem}" for path in paths)
+        return [self.runs.get(name) for name in known if name in self.runs]
 
     def _load_recording(self, path: Path) -> None:
         try:

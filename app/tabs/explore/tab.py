@@ -29,7 +29,7 @@ class Explore:
             with gr.Column(scale=0, min_width=296, elem_classes="pf-controls"):
                 self.build_controls()
             with gr.Column(elem_classes="pf-stage", min_width=320):
-                self.viewer = FrameViewer(elem_id="explore-viewer")
+                self.viewer = FrameViewer(self.recording(unasked=True), elem_id="explore-viewer")
         self.run_id = gr.State("")  # of the run that is shown
         self.mine = gr.State("")  # of the last one that was started from this page: the next one replaces it
         self.wire()
@@ -127,9 +127,17 @@ class Explore:
         elif run_id and not sentence:
             return updates | self.not_kept(asked)
         else:
-            recordings = [] if asked.get("network") else self.state.recordings()[:1]
-            shown = {self.viewer: manifest(recordings, autoplay=True, empty=EMPTY), self.run_id: "", self.mine: ""}
+            value = manifest(empty=EMPTY) if asked.get("network") else self.recording()
+            shown = {self.viewer: value, self.run_id: "", self.mine: ""}
         return updates | shown | {self.status: sentence}
+
+    def recording(self, unasked: bool = False) -> dict:
+        """The viewer's value where nothing was asked for. With `unasked` it is there before the page has said what its
+        address asks for: who asked for nothing sees the first frame that much sooner."""
+        found = self.state.recordings(1)
+        if unasked:
+            return manifest(found, autoplay=True) | {"unasked": True} if found else manifest()
+        return manifest(found, autoplay=True, empty=EMPTY)
 
     def not_kept(self, asked: dict[str, str]) -> dict:
         """For a link whose run is not here (any more)."""

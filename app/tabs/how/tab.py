@@ -37,7 +37,7 @@ class Lesson:
     def _content(self) -> dict[str, Any]:
         names = [name for name in (PFT, SIT) if name in self.state.networks()]
         found = names or self.state.networks()[:1]
-        recordings = [run.id for run in self.state.recordings()[:1]]
+        recordings = [run.id for run in self.state.recordings(1)]
         return {"recording": recordings[0] if recordings else None} | (self._pictures(found) if found else {})
 
     def _pictures(self, names: list[str]) -> dict[str, Any]:
