@@ -81,6 +81,12 @@ def theme() -> gr.themes.Base:
     )
 
 
+def own_parts(state: AppState, rules: Rules) -> dict[str, Any]:
+    """What stands in the server beside Gradio: our routes, and who may speak to any of them."""
+    tabs = (route for tab in TABS if hasattr(tab, "routes") for route in tab.routes(state))
+    return {"routes": [*routes(state), *tabs], "middleware": [Middleware(Access, rules=rules)]}
+
+
 def launch(state: AppState, rules: Rules | None = None, **options: Any) -> tuple:
     """Serve the app, own routes included, without blocking: (demo, FastAPI app, local address)."""
     demo = build(state)
@@ -89,10 +95,7 @@ def launch(state: AppState, rules: Rules | None = None, **options: Any) -> tuple
         "theme": theme(),
         "head": head(),
         "footer_links": [],
-        "app_kwargs": {
-            "routes": [*routes(state), *(r for tab in TABS if hasattr(tab, "routes") for r in tab.routes(state))],
-            "middleware": [Middleware(Access, rules=rules or Rules())],
-        },
+        "app_kwargs": own_parts(state, rules or Rules()),
         "prevent_thread_lock": True,
         "quiet": True,
         "show_error": True,
