@@ -112,6 +112,13 @@ def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[...
     return answer
 
 
+def uploaded(path: Any) -> str:
+    """The place of the file that an upload brought. Raises InputError where it brought none."""
+    if not isinstance(path, str) or not path:
+        raise InputError("No file came with that: choose it again.")
+    return path
+
+
 def warn(text: str) -> None:
     """A passing note in the corner of the page; Gradio would show HTML in it."""
     gr.Warning(html.escape(text))

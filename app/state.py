@@ -72,10 +72,12 @@ class AppState:
     def bundle(self, name: str) -> Bundle:
         """A shipped network or a training run's ("runs/NAME", "runs/NAME@STEP"), loaded once, and again when its file
         changes. Raises InputError for any other name: no path comes in here."""
-        if reason := checkpoint.unreadable().get(name):
+        text = isinstance(name, str)
+        if text and (reason := checkpoint.unreadable().get(name)):
             raise InputError(reason)
-        if name not in checkpoint.names() and not checkpoint.is_run(name):
-            raise InputError(f"There is no network {name!r} here. Known: {', '.join(self.networks()) or 'none yet'}.")
+        if not text or (name not in checkpoint.names() and not checkpoint.is_run(name)):
+            known = ", ".join(self.networks()) or "none yet"
+            raise InputError(f"There is no network {name!r:.80} here. Known: {known}.")
         with self._loading:
             written = 0.0 if name in checkpoint.ORACLES else checkpoint.find(name).stat().st_mtime
             if name not in self._bundles or self._bundles[name][0] != written:

@@ -4,8 +4,8 @@
 
 A call is one of: an event of the page through Gradio, with values that no page would send; a request to a route of
 ours; a file, a link or a text for a parser. Call k depends on the seed and k alone, and is made again by `--only k`
-(what the calls before it left behind aside). A refusal is an InputError's sentence, an answer below 500, or Gradio's own
-error before any code of ours was reached. Prints each kind of failure once; the exit status is 1 if there is any.
+(what the calls before it left behind aside). A refusal is an InputError's sentence, an answer below 500, or Gradio's
+own error before any code of ours was reached. Prints each kind of failure once; the exit status is 1 if there is any.
 """
 
 import argparse
@@ -14,11 +14,11 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 
 
 def main() -> int:
-    from world import World, fuzz
+    from fuzz.world import World, fuzz
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, default=10_000)

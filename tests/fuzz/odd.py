@@ -20,6 +20,24 @@ def deep(depth: int) -> Any:
     return found
 
 
+LISTS = (
+    deep(60),
+    deep(3),
+    list(range(2000)),
+    [[]],
+    [[0, 0], [1]],
+    {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}},
+    {"__type__": "update", "value": 3},
+    {"values": [0.5] * 16},
+    {"chosen": [0, 99]},
+    {"grid": [4, 4], "chosen": [1.5]},
+    {"points": [[1e30, 0], [0, None]]},
+    {"runs": "abc"},
+    {"run": {}, "what": []},
+    {"plot": [], "x": 0, "y": 0},
+)
+
+
 def value(rng: random.Random) -> Any:
     """Something odd, as JSON or a link could say it."""
     kind = rng.random()
@@ -30,11 +48,7 @@ def value(rng: random.Random) -> Any:
     if kind < 0.85:
         keys = ("values", "chosen", "grid", "runs", "run", "what", "points", "path", "__type__", "value", "x", "y", "")
         return {rng.choice(keys): value(rng) for _ in range(rng.choice((0, 1, 2, 4)))}
-    return rng.choice((
-        deep(60), deep(3), list(range(2000)), [[]], [[0, 0], [1]], {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}},
-        {"__type__": "update", "value": 3}, {"values": [0.5] * 16}, {"chosen": [0, 99]}, {"grid": [4, 4], "chosen": [1.5]},
-        {"points": [[1e30, 0], [0, None]]}, {"runs": "abc"}, {"run": {}, "what": []}, {"plot": [], "x": 0, "y": 0},
-    ))  # fmt: skip
+    return rng.choice(LISTS)
 
 
 def text(rng: random.Random) -> str:
@@ -77,6 +91,9 @@ def _changed(found: Any, rng: random.Random) -> Any:
     return value(rng)
 
 
+PIECES = (b"\0", b"\xff" * 4, b"{}", b"[" * 3000, b"\xef\xbb\xbf", b",", b"\r\n", b"9" * 5000)
+
+
 def damaged(content: bytes, rng: random.Random) -> bytes:
     """A file's bytes, some of them changed, cut off, doubled or put in."""
     found = bytearray(content)
@@ -88,7 +105,7 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
         elif what < 0.65:
             del found[at : at + rng.choice((1, 4, 100, 10_000))]
         elif what < 0.8:
-            found[at:at] = rng.choice((b"\0", b"\xff" * 4, b"{}", b"[" * 3000, b"\xef\xbb\xbf", b",", b"\r\n", b"9" * 5000))
+            found[at:at] = rng.choice(PIECES)
         elif what < 0.9:
             found = found[:at]
         else:

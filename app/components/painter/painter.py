@@ -88,4 +88,7 @@ def chosen_of(painted: Any, grid: PatchGrid) -> list[int]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and (
+        isinstance(value, int) or math.isfinite(value)
+    )  # of an int that no float can hold, isfinite raises

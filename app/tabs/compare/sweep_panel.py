@@ -19,11 +19,12 @@ from starlette.routing import Route
 from app import controls
 from app.components.difference import data_address
 from app.components.scripted import Scripted
-from app.handlers import PlainText, StatusLine, on
+from app.handlers import PlainText, StatusLine, on, uploaded
 from app.server.routes import guarded
 from app.state import AppState
 from app.tabs.compare.sweep_jobs import SweepJob, Sweeps
 from app.worker import lane_of
+from pf_core.bounded import parse_json
 from pf_core.errors import InputError
 from pf_core.presets import SWEEP_SAMPLERS
 from pf_core.sampling.contact_sheet import heading, read_sweep, title, write_sheet
@@ -212,7 +213,7 @@ class SweepPanel:
 
     def on_sheet(self, path: str) -> dict:
         """A sheet's sweep into the controls."""
-        sweep = read_sweep(path)
+        sweep = read_sweep(uploaded(path))
         return self.filled(sweep) | {self.status: f"Loaded: {title(sweep)}. Run sweep repeats it."}
 
     def filled(self, sweep: Sweep) -> dict[Component, Any]:
@@ -244,7 +245,7 @@ class SweepPanel:
         sentence = "" if kept else "That sweep is not kept any more; its settings are here: Run sweep draws it again."
         updates: dict[Component, Any] = {}
         try:
-            updates = self.filled(Sweep.from_dict(json.loads(asked.get("axes", "")[:MAX_LINK])))
+            updates = self.filled(Sweep.from_dict(parse_json(asked.get("axes", "")[:MAX_LINK])))
         except (ValueError, TypeError, KeyError, InputError):
             sentence = sentence if kept else "That sweep is not kept any more."
         updates |= {self.view: {"id": asked["sweep"], "query": None}} if kept else {}

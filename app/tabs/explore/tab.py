@@ -8,7 +8,7 @@ import gradio as gr
 
 from app import links
 from app.components.viewer.viewer import FrameViewer, manifest
-from app.handlers import StatusLine, on
+from app.handlers import StatusLine, on, uploaded
 from app.runform import RunForm
 from app.state import AppState
 from app.store import StoredRun
@@ -77,7 +77,7 @@ class Explore:
     def on_recipe(self, before: str, path: str) -> dict:
         """A file that a person brought: its run, and the controls as near to its recipe as they can come."""
         self.state.halt(before)
-        run, sentence = links.load(self.state, path)
+        run, sentence = links.load(self.state, uploaded(path))
         asked, updates = self.form.described(run.spec), {}
         try:
             updates = self.form.from_link(asked)
