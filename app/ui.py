@@ -8,7 +8,7 @@ from starlette.middleware import Middleware
 from app.components.tour.tour import Heading
 from app.controls import NETWORKS
 from app.handlers import StatusLine, on
-from app.private import forget_page
+from app.private import forget_page, page_opened, patient_start
 from app.server.access import Access, Rules
 from app.server.routes import routes
 from app.server.static import head
@@ -40,7 +40,8 @@ def build(state: AppState) -> gr.Blocks:
                     built.on_load(demo)
         lists = [b for b in demo.blocks.values() if NETWORKS in (getattr(b, "elem_classes", None) or [])]
 
-        def renewed() -> dict:
+        def renewed(request: gr.Request) -> dict:
+            page_opened(demo, request)
             found = dict.fromkeys(lists, gr.update(choices=state.network_choices()))
             return found | {notice: state.notice()}
 
@@ -105,5 +106,6 @@ def launch(state: AppState, rules: Rules | None = None, **options: Any) -> tuple
         "max_file_size": "500mb",
         "state_session_capacity": MOST_PAGES,
     }
-    app, address, _ = demo.launch(**{**defaults, **options})
+    with patient_start():
+        app, address, _ = demo.launch(**{**defaults, **options})
     return demo, app, address

@@ -43,7 +43,7 @@ def serve() -> None:
         checkpoint.RUNS = Path(folder) / "runs"
         noisy(Path(folder))
         give_memory_back()
-        state = AppState(recordings=Path(folder))
+        state = AppState(recordings=Path(folder) / "none")
         demo, _, address = launch(state, quiet=True)
         known = {}
         for fn in demo.fns.values():

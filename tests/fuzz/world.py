@@ -469,6 +469,8 @@ def outcome(make, what: str, report: Report) -> str:
     try:
         make()
         return "answered"
+    except gr.Error as e:
+        return "refused by Gradio (Error)" if not place(e)[1] or not e.print_exception else "FAILED"
     except InputError as e:
         str(e).encode("utf-8", "backslashreplace")
         return "refused"
