@@ -18,7 +18,6 @@ from app.worker import SamplingWorker
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
-from pf_core.models.codecs import CODECS
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import Run, SampleSpec, resolve
 from pf_core.sampling.sweep import in_words
@@ -179,7 +178,7 @@ class AppState:
         spec = SampleSpec.from_dict(trajectory.recipe)
         shown(len(trajectory), tuple(trajectory.x0.shape))
         images, channels = trajectory.x0.shape[:2]
-        codec = CODECS[_codec_of(spec.checkpoint)].fn()
+        codec = checkpoint.codec_of(spec.checkpoint)
         if codec.channels != channels or len(spec.seeds) != images or len(spec.labels) not in (1, images):
             raise InputError("The recording does not fit its recipe: it is damaged, or of a network unknown here.")
         spec = replace(spec, settings=SAMPLERS[spec.sampler].settings(spec.settings), labels=_each(spec.labels, images))
@@ -236,9 +235,3 @@ def _each(labels: list, images: int) -> list:
 def title(spec: SampleSpec) -> str:
     """How a run is called in the viewer: its sampler's label, up to the bracket, and its cost."""
     return SAMPLERS[spec.sampler].label.split("(")[0].strip()
-
-
-def _codec_of(name: str) -> str:
-    """The codec of a shipped network; pixels for those without a file."""
-    has_file = name in checkpoint.files_here()
-    return checkpoint.read_header(checkpoint.find(name))["codec"] if has_file else next(iter(CODECS))

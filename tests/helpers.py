@@ -5,7 +5,7 @@ import torch
 from pf_core.data.shapes import SHAPES
 from pf_core.models import build, checkpoint, preset
 from pf_core.models.checkpoint import Bundle
-from pf_core.models.codecs import pixels
+from pf_core.models.codecs import Pixels
 from pf_core.models.conditioning import ClassLabels
 
 
@@ -20,7 +20,7 @@ def lively(name="nano", **changes):
 
 
 def bundle(**changes):
-    return Bundle("nano", lively(**changes), pixels(), ClassLabels(10, list(SHAPES)))
+    return Bundle("nano", lively(**changes), Pixels(), ClassLabels(10, list(SHAPES)))
 
 
 def write_checkpoint(folder, name="nano", **changes):

@@ -19,6 +19,7 @@ from pf_core.cli.common import add_knobs, add_registry_knobs, checked, given, gi
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.models import PRESETS, checkpoint, preset
+from pf_core.models.codecs import CODECS
 from pf_core.registry import Knob, Parameter, parameters
 from pf_core.timesteps import TIMESTEPS
 from pf_core.training import plans
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_knobs(parser, parameters(TrainConfig).values())
     add_registry_knobs(parser, TIMESTEPS)
     add_registry_knobs(parser, DATASETS)
+    add_registry_knobs(parser, CODECS)
     add_knobs(parser, NETWORK_SETTINGS)
 
 
@@ -112,14 +114,21 @@ def _follow(steps: Iterator[TrainStep], folder: RunFolder, recipe: TrainRecipe) 
 def _begun(folder: RunFolder, args: argparse.Namespace) -> TrainRecipe:
     """The recipe of the run to resume. Raises InputError for a flag that would change it."""
     recipe = folder.recipe()
-    config, chosen = recipe.config, ((DATASETS, recipe.dataset), (TIMESTEPS, recipe.config.timesteps))
+    config, chosen = (
+        recipe.config,
+        (
+            (DATASETS, recipe.dataset, recipe.data_settings),
+            (TIMESTEPS, recipe.config.timesteps, recipe.config.timestep_settings),
+            (CODECS, recipe.codec, recipe.codec_settings),
+        ),
+    )
     begun = {name: getattr(config, name) for name in parameters(TrainConfig)} | asdict(PRESETS[recipe.model])
     begun |= recipe.model_settings | {"dataset": recipe.dataset, "model": recipe.model, "timesteps": config.timesteps}
     begun |= {"init": recipe.init, "no_difficulty": not recipe.difficulty}
     asked = _config(args) | _model_settings(args)
     asked |= {name: v for name in (*NAMES, "init") if (v := getattr(args, name)) is not None}
     asked |= {"no_difficulty": True} if args.no_difficulty else {}
-    for (registry, name), settings in zip(chosen, (recipe.data_settings, config.timestep_settings), strict=True):
+    for registry, name, settings in chosen:
         begun |= registry[name].settings(settings)
         asked |= {k: registry[name].settings(given_of(args, registry))[k] for k in given_of(args, registry)}
     for name, value in asked.items():
@@ -166,4 +175,5 @@ def _recipe(args: argparse.Namespace) -> TrainRecipe:
     return TrainRecipe(
         dataset, data, model, shape, not args.no_difficulty, args.init,
         TrainConfig(**config, timesteps=times, timestep_settings=timesteps),
+        codec_settings=given_of(args, CODECS) and CODECS["pixels"].settings(given_of(args, CODECS)),
     )  # fmt: skip

@@ -20,7 +20,7 @@ from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.flow import STANDARD_NORMAL, Source
 from pf_core.models import SiT, SiTConfig, config_dict
-from pf_core.models.codecs import CODECS, pixels
+from pf_core.models.codecs import Pixels, made
 from pf_core.models.conditioning import ClassLabels
 from pf_core.models.layers import position_embedding
 from pf_core.models.oracle import from_dataset
@@ -211,6 +211,7 @@ def save(
     training: dict[str, Any],
     source: Source = STANDARD_NORMAL,
     codec: str = "pixels",
+    codec_settings: dict[str, Any] | None = None,
 ) -> None:
     """Write weights in bf16 (position table too: it is rebuilt on loading) and the header, atomically."""
     header = {
@@ -219,6 +220,7 @@ def save(
         "model": config_dict(model.config),
         "classes": classes,
         "codec": codec,
+        "codec_settings": codec_settings or {},
         "source": {"mean": source.mean, "std": source.std},
         "training": training,
     }
@@ -230,6 +232,12 @@ def save(
 def read_header(path: str | Path) -> dict[str, Any]:
     """The JSON header. Raises InputError for a missing, cut or foreign file."""
     return _open(Path(path))[0]
+
+
+def codec_of(name: str) -> Codec:
+    """The codec of a network, read from its header; pixels as they are for one that is not here or has no file."""
+    header = read_header(find(name)) if name in files_here() else {}
+    return _codec(header) if header else Pixels()
 
 
 def load(name: str, device: str | torch.device = "cpu") -> Bundle:
@@ -259,7 +267,11 @@ def _fitting(path: Path) -> Iterator[None]:
 def _parts(header: dict[str, Any], model: SiT) -> tuple[Source, Codec, ClassLabels, dict[str, Any]]:
     """All of a Bundle but its network. What it raises is for `_fitting`."""
     conditioner = ClassLabels(model.config.num_classes, list(header["classes"]))
-    return _source(header["source"], model), CODECS[header["codec"]].fn(), conditioner, dict(header["training"])
+    return _source(header["source"], model), _codec(header), conditioner, dict(header["training"])
+
+
+def _codec(header: dict[str, Any]) -> Codec:
+    return made(header["codec"], header.get("codec_settings", {}))
 
 
 def _network(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> SiT:
@@ -291,7 +303,7 @@ def _oracle(name: str, device: str | torch.device) -> Bundle:
     model = from_dataset(data, of["images"], PatchGrid(data.size, data.size, of["patch_size"]))
     recipe = {"dataset": of["dataset"], "data_settings": settings}
     record = {"command": "none: exact, no network", "images": of["images"], "recipe": recipe}
-    return Bundle(name, model.to(device), pixels(), ClassLabels(len(data.names), data.names), training=record)
+    return Bundle(name, model.to(device), Pixels(), ClassLabels(len(data.names), data.names), training=record)
 
 
 def data_settings(bundle: Bundle) -> tuple[str, dict[str, Any]]:

@@ -34,6 +34,8 @@ class TrainRecipe:
     init: str | None = None
     config: TrainConfig = field(default_factory=TrainConfig)
     rules: int | None = None
+    codec: str = "pixels"
+    codec_settings: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))

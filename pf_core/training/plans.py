@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
+from pf_core.models.codecs import CODECS
 from pf_core.registry import parameters
 from pf_core.timesteps import TIMESTEPS
 from pf_core.training.config import NETWORK_SETTINGS, Intervals, TrainRecipe
@@ -90,10 +91,11 @@ def command(recipe: TrainRecipe, out: str, intervals: Intervals | None = None) -
     argv = ["--dataset", recipe.dataset, "--timesteps", recipe.config.timesteps, "--model", recipe.model]
     argv += [] if recipe.difficulty else ["--no-difficulty"]
     argv += ["--init", recipe.init] if recipe.init else []
-    data, times = DATASETS[recipe.dataset], TIMESTEPS[recipe.config.timesteps]
+    data, times, codec = DATASETS[recipe.dataset], TIMESTEPS[recipe.config.timesteps], CODECS[recipe.codec]
     for knobs, values in (
         (data.knobs.values(), data.settings(recipe.data_settings)),
         (times.knobs.values(), times.settings(recipe.config.timestep_settings)),
+        (codec.knobs.values(), codec.settings(recipe.codec_settings)),
         (NETWORK_SETTINGS, recipe.model_settings),
         (parameters(TrainConfig).values(), vars(recipe.config)),
     ):

@@ -13,6 +13,7 @@ from pf_core import files
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.models import SiTConfig, build, checkpoint, preset
+from pf_core.models.codecs import Encoded, made
 from pf_core.registry import parameters
 from pf_core.sampling.run import versions
 from pf_core.timesteps import TIMESTEPS
@@ -109,10 +110,10 @@ def checked_device(name: str) -> str:
 
 
 def prepare(recipe: TrainRecipe) -> tuple[Any, torch.nn.Module]:
-    """(data set, network). Raises InputError if they do not fit together."""
+    """(data set of states, network). Raises InputError if they do not fit together."""
     check_compiler(recipe.config)
     data = DATASETS[recipe.dataset].fn(**recipe.data_settings)
-    return data, network(recipe, data)
+    return Encoded(data, made(recipe.codec, recipe.codec_settings)), network(recipe, data)
 
 
 @dataclass
@@ -271,7 +272,8 @@ class TrainingSession:
         about["distinct_images"] = min(len(self.data), about["images"])
         if facts := getattr(self.data, "facts", None):
             about["data"] = facts
-        checkpoint.save(path, ema, list(self.data.names), about, self.recipe.config.source)
+        codec = (self.recipe.codec, self.recipe.codec_settings)
+        checkpoint.save(path, ema, list(self.data.names), about, self.recipe.config.source, *codec)
 
 
 def pin(folder: RunFolder, data, step: int, rules: int | None) -> None:
@@ -303,6 +305,7 @@ def check(recipe: TrainRecipe) -> SiTConfig:
         knob.check(getattr(recipe.config, name))
     TIMESTEPS[recipe.config.timesteps].settings(recipe.config.timestep_settings)
     DATASETS[recipe.dataset].settings(recipe.data_settings)
+    made(recipe.codec, recipe.codec_settings)
     known = {knob.name: knob for knob in NETWORK_SETTINGS}
     for name, value in recipe.model_settings.items():
         if name not in known:
@@ -317,9 +320,13 @@ def network_config(recipe: TrainRecipe, data) -> SiTConfig:
     config = preset(recipe.model, **fixed, predict_uncertainty=recipe.difficulty, **recipe.model_settings)
     _ = config.grid  # raises InputError if the side is not a multiple of the patch size
     if recipe.init:
-        start = SiTConfig(**checkpoint.read_header(checkpoint.find(recipe.init))["model"])
+        header = checkpoint.read_header(checkpoint.find(recipe.init))
+        start = SiTConfig(**header["model"])
         if start != config:
             raise InputError(f"{recipe.init} is a network of another architecture than the recipe's: {start}.")
+        codec = made(header["codec"], header.get("codec_settings", {}))
+        if codec != made(recipe.codec, recipe.codec_settings):
+            raise InputError(f"{recipe.init} works on {codec}: give the recipe the same --scale.")
     return config
 
 

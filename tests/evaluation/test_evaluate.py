@@ -18,7 +18,7 @@ from pf_core.evaluation import evaluate, judges
 from pf_core.evaluation.evaluate import compare, draw, real_against_real, references, shards, summarise
 from pf_core.evaluation.studies import STUDIES
 from pf_core.models import checkpoint
-from pf_core.models.codecs import pixels
+from pf_core.models.codecs import Pixels
 from pf_core.models.conditioning import ClassLabels
 from pf_core.sampling.run import SampleSpec
 from pf_core.types import Prediction
@@ -150,7 +150,7 @@ class Truthful(torch.nn.Module):
 def study(model):
     net = SimpleNamespace(
         model=model, grid=model.grid, shape=(3, 32, 32), source=flow.Source(), training={}, name="truth",
-        predicts_difficulty=True, device=torch.device("cpu"), codec=pixels(), conditioner=ClassLabels(10, SHAPES),
+        predicts_difficulty=True, device=torch.device("cpu"), codec=Pixels(), conditioner=ClassLabels(10, SHAPES),
     )  # fmt: skip
     return STUDIES["difficulty"].fn(net, images=40)
 

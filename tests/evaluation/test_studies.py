@@ -13,7 +13,7 @@ from pf_core.evaluation import judges, metrics
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.studies.equal_cost import CAPPED, _Capped
 from pf_core.models.checkpoint import Bundle
-from pf_core.models.codecs import pixels
+from pf_core.models.codecs import Pixels
 from pf_core.models.conditioning import ClassLabels
 from pf_core.models.oracle import from_dataset
 from pf_core.patches import PatchGrid
@@ -26,7 +26,7 @@ def exact(count=40, model=None, **recipe):
     """The oracle of the first images, as a bundle that says so in its record."""
     model = model or from_dataset(Shapes(), count, PatchGrid(32, 32, 8))
     recipe |= {"dataset": "shapes", "data_settings": {"count": count}}
-    return Bundle("exact", model, pixels(), ClassLabels(10, list(SHAPES)), training={"recipe": recipe})
+    return Bundle("exact", model, Pixels(), ClassLabels(10, list(SHAPES)), training={"recipe": recipe})
 
 
 class Bold(torch.nn.Module):

@@ -12,7 +12,7 @@ from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
-from pf_core.models.codecs import pixels
+from pf_core.models.codecs import Pixels
 from pf_core.models.conditioning import ClassLabels
 from pf_core.models.oracle import from_dataset
 from pf_core.patches import PatchGrid
@@ -236,7 +236,7 @@ class TestRecipes:
         net = str(write_checkpoint(tmp_path))
         run = record(Run(checkpoint.load(net), dataclasses.replace(self.spec, checkpoint=net), edit_images=self.given))
         for suffix in (".safetensors", ".png"):
-            export(run, pixels(), tmp_path / f"run{suffix}")
+            export(run, Pixels(), tmp_path / f"run{suffix}")
         out = tmp_path / "again.safetensors"
         assert main(["sample", "--recipe", str(tmp_path / "run.safetensors"), "--out", str(out)]) == 0
         assert torch.equal(Trajectory.load(out).x1, run.x1)
@@ -318,7 +318,7 @@ class TestContextProbe:
 
     def test_context_makes_the_oracle_surer(self):
         data, grid = DATASETS["shapes"].fn(), PatchGrid(32, 32, 4)
-        net = Bundle("oracle", from_dataset(data, 60, grid), pixels(), ClassLabels(10, data.names))
+        net = Bundle("oracle", from_dataset(data, 60, grid), Pixels(), ClassLabels(10, data.names))
         frame = record(Run(net, SampleSpec("oracle", steps=12, seeds=[0]))).frames[3]
         found = context_probe(net, frame, 0, list(range(32)), {"dataset": "shapes", "index": 3})
         assert found.change_others < -1 and found.change_hard < -1

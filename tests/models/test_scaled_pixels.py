@@ -1,0 +1,67 @@
+"""A network on scaled pixels: trained, saved, loaded, shown; from the command to the picture."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from pf_core.cli import main
+from pf_core.data import DATASETS
+from pf_core.errors import InputError
+from pf_core.models import checkpoint
+from pf_core.models.codecs import CODECS, Encoded, Pixels, made
+from pf_core.sampling.run import Run, SampleSpec
+from pf_core.training import plans
+from pf_core.training.config import TrainRecipe
+from pf_core.training.loop import held_out
+from pf_core.training.run_dir import RunFolder
+from tests.helpers import lively
+
+SCALED = {"scale": 0.25}
+
+
+def test_pixels_come_back_from_what_a_network_works_in():
+    images = torch.rand(2, 3, 8, 8) * 2 - 1
+    codec = made("pixels", SCALED)
+    assert codec.encode(images).equal(images * 0.25) and codec.decode(codec.encode(images)).equal(images)
+    assert Pixels().encode(images) is images and Pixels().decode(images) is images  # the bits of older networks stay
+
+
+@pytest.mark.parametrize("settings, says", [({"scale": 0}, "scale must lie"), ({"zoom": 2}, "no setting 'zoom'")])
+def test_settings_that_make_no_sense_are_a_sentence(settings, says):
+    with pytest.raises(InputError, match=says):
+        made("pixels", settings)
+
+
+@pytest.mark.parametrize("name", ["shapes", "toybox"])
+def test_a_data_set_of_states_is_the_data_set_in_all_else(name):
+    plain = DATASETS[name].fn(size=32)
+    data = Encoded(plain, made("pixels", SCALED))
+    assert data.batch([3]).images.equal(plain.batch([3]).images * 0.25)
+    assert data.batch([3]).labels.equal(plain.batch([3]).labels) and len(data) == len(plain) and data.size == plain.size
+    seen = next(look for _, look in held_out(lively(num_classes=12), data, 2))
+    assert (seen.u - next(look for _, look in held_out(lively(num_classes=12), plain, 2)).u).abs().max() > 0.1
+
+
+def test_a_training_on_scaled_pixels_from_the_command_to_the_picture(tmp_path, capsys):
+    out = tmp_path / "small"
+    argv = ["--model", "nano", "--steps", "2", "--batch-size", "4", "--samples-every", "2", "--compass-every", "2"]
+    assert main(["train", *argv, "--scale", "0.25", "--out", str(out)]) == 0
+    bundle = checkpoint.load(str(out / "network.safetensors"))
+    assert bundle.codec == Pixels(0.25)
+    recipe = RunFolder(out).recipe()
+    assert recipe.codec_settings == SCALED and "--scale 0.25" in " ".join(plans.command(recipe, "x"))
+    *_, final = Run(bundle, SampleSpec("x", "euler", nfe=2, labels=[0], seeds=[0]))
+    assert bundle.codec.decode(final.x).equal(final.x / 0.25)
+    assert main(["train", "--resume", "--scale", "0.5", "--out", str(out)]) == 2
+    assert "another --scale" in capsys.readouterr().err
+    assert main(["train", *argv, "--init", str(out / "network.safetensors"), "--out", str(tmp_path / "on")]) == 2
+    assert "works on pixels times 0.25" in capsys.readouterr().err
+
+
+def test_headers_and_recipes_of_the_first_versions_mean_pixels_as_they_are(tmp_path):
+    old = {k: v for k, v in TrainRecipe().to_dict().items() if not k.startswith("codec")}
+    assert TrainRecipe.from_dict(old) == TrainRecipe()
+    assert checkpoint.load("shapes-pft").codec == Pixels() and checkpoint.codec_of("shapes-pft") == Pixels()
+    assert checkpoint.codec_of("nobody's") == Pixels()
+    assert [f.name for f in dataclasses.fields(Pixels)] == list(CODECS["pixels"].knobs)
