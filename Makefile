@@ -71,7 +71,7 @@ lint-js:
 bench: install
 	$(PY) -m pf_core bench
 
-bench-people: install
+bench-people: install browser
 	$(PY) tests/bench_people.py
 
 bench-ui: install browser
