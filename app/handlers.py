@@ -18,10 +18,7 @@ from gradio.events import Dependency
 from app.private import page_forgotten, unheard
 from pf_core.errors import InputError
 
-FORGOTTEN = (
-    "The server does not remember this page any more, for many others were opened since. Reload it: its address brings "
-    "your run back."
-)
+FORGOTTEN = "The server does not remember this page any more. Reload it: its address brings your run back."
 QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
 
 
@@ -101,7 +98,7 @@ def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[...
 
         @functools.wraps(fn)
         def generating(*args: Any, **values: Any) -> Iterator[Any]:
-            known()
+            check_page()
             try:
                 for updates in fn(*args, **values):
                     yield updates or gr.skip()
@@ -112,7 +109,7 @@ def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[...
 
     @functools.wraps(fn)
     def answer(*args: Any, **values: Any) -> Any:
-        known()
+        check_page()
         try:
             return fn(*args, **values) or gr.skip()
         except InputError as e:
@@ -121,8 +118,8 @@ def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[...
     return answer
 
 
-def known() -> None:
-    """Raises what Gradio shows on a page whose values are not kept any more."""
+def check_page() -> None:
+    """Raises what Gradio shows on a page, once, where its values are not kept any more."""
     if page_forgotten():
         raise gr.Error(FORGOTTEN, print_exception=False)
 

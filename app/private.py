@@ -54,8 +54,8 @@ def page_opened(demo: gr.Blocks, request: gr.Request) -> None:
 
 
 def page_forgotten() -> bool:
-    """Within an event: whether Gradio has thrown out this page's values (for other pages') since it was opened, so that
-    they are what they were at first. True once only."""
+    """Within an event: whether Gradio has thrown out this page's values since it was opened (for other pages', or as it
+    seemed closed), so that they are what they were at first. True once only."""
     demo, request = LocalContext.blocks.get(None), LocalContext.request.get(None)
     page = getattr(request, "session_hash", None)
     if demo is None or page is None or not hasattr(demo, "state_holder"):

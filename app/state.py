@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from app.limits import MAX_IMAGES, MAX_NFE, MAX_SIDE, allowed
+from app.memory import trim
 from app.server.exports import Exports
 from app.server.frames import pack_final, pack_frame
 from app.store import DONE, STOPPED, WAITING, Once, Store, StoredRun
@@ -35,7 +36,9 @@ class AppState:
     """One a server: what it keeps for people, and the worker that draws everybody's runs and sweeps in turn."""
 
     def __init__(self, recordings: Path = RECORDINGS):
-        self.runs: Store[StoredRun] = Store(32, 512 * 2**20, _GONE.format("run", "press Run to make it again"))
+        self.runs: Store[StoredRun] = Store(
+            32, 512 * 2**20, _GONE.format("run", "press Run to make it again"), lambda run: trim()
+        )
         self.sweeps: Store = Store(12, 128 * 2**20, _GONE.format("sweep", "load its sheet, or run it again"))
         self.pictures: Store = Store(256, 64 * 2**20, _GONE.format("picture", "bring it again"))
         closed = "This laboratory is closed: reload the page for a new one."
@@ -71,10 +74,10 @@ class AppState:
     def bundle(self, name: str) -> Bundle:
         """A shipped network or a training run's ("runs/NAME", "runs/NAME@STEP"), loaded once, and again when its file
         changes. Raises InputError for any other name: no path comes in here."""
-        text = isinstance(name, str)
-        if text and (reason := checkpoint.unreadable().get(name)):
+        named = isinstance(name, str)
+        if named and (reason := checkpoint.unreadable().get(name)):
             raise InputError(reason)
-        if not text or (name not in checkpoint.names() and not checkpoint.is_run(name)):
+        if not named or (name not in checkpoint.names() and not checkpoint.is_run(name)):
             known = ", ".join(self.networks()) or "none yet"
             raise InputError(f"There is no network {name!r:.80} here. Known: {known}.")
         with self._loading:

@@ -10,6 +10,7 @@ from app_world import client, ended, networks, session, spec  # noqa: F401
 from gradio import networking
 from gradio.state_holder import StateHolder
 
+from app import memory
 from app.private import forget_page, patient_start
 from app.server import exports as module
 from app.server.exports import Exports
@@ -184,3 +185,14 @@ def test_a_server_that_answers_itself_late_starts_all_the_same(monkeypatch):
     monkeypatch.setattr(networking, "url_ok", lambda url: False)
     with patient_start():
         assert not networking.url_ok("http://127.0.0.1:1/")
+
+
+def test_memory_of_runs_that_are_thrown_out_is_given_back_but_not_all_the_time(monkeypatch, session):  # noqa: F811
+    monkeypatch.setattr(memory, "_last", float("-inf"))
+    assert memory.trim() and not memory.trim()
+    trims = []
+    monkeypatch.setattr("app.state.trim", lambda: trims.append(True))
+    session.runs.most = 2
+    for k in range(4):
+        ended(session.start(spec(nfe=2, sampler="euler", seeds=[k])))
+    assert trims

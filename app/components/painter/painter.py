@@ -88,7 +88,6 @@ def chosen_of(painted: Any, grid: PatchGrid) -> list[int]:
 
 
 def _is_number(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and (
-        isinstance(value, int) or math.isfinite(value)
-    )  # of an int that no float can hold, isfinite raises
+    if isinstance(value, int):  # however long: isfinite raises where no float can hold it
+        return not isinstance(value, bool)
+    return isinstance(value, float) and math.isfinite(value)
