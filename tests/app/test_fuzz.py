@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 from app_world import networks, session, spec  # noqa: F401
-from fuzz.world import World, fuzz
+from fuzz.judge import fuzz
+from fuzz.world import World
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 

@@ -18,7 +18,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 
 
 def main() -> int:
-    from fuzz.world import World, fuzz
+    from fuzz.judge import fuzz
+    from fuzz.world import World
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, default=10_000)

@@ -48,7 +48,7 @@ def value(rng: random.Random) -> Any:
     if kind < 0.85:
         keys = ("values", "chosen", "grid", "runs", "run", "what", "points", "path", "__type__", "value", "x", "y", "")
         return {rng.choice(keys): value(rng) for _ in range(rng.choice((0, 1, 2, 4)))}
-    return rng.choice(LISTS)
+    return copy.deepcopy(rng.choice(LISTS))  # what is made of it must not change it
 
 
 def text(rng: random.Random) -> str:
