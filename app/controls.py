@@ -34,7 +34,7 @@ def settled(control: Component) -> Any:
 
 
 def classes(state: Any, network: str | None) -> list[str]:
-    """The names of a network's classes, and what the null class is called beside them."""
+    """The names of a network's classes, and the name of the null class."""
     if network is None:
         return [NO_CLASS]
     y = state.bundle(network).conditioner
@@ -42,12 +42,12 @@ def classes(state: Any, network: str | None) -> list[str]:
 
 
 def chosen_class(state: Any, network: str | None, chosen: Any) -> str | None:
-    """What a recipe asks for where the list of classes says this. Raises InputError."""
+    """The class in a recipe for an entry in the list of classes. Raises InputError."""
     return None if network is None else state.bundle(network).conditioner.named(chosen)
 
 
 def class_word(state: Any, network: str | None, asked: str | int | None) -> str:
-    """What the list of classes says where a recipe asks for this."""
+    """The entry in the list of classes for what a recipe asks for."""
     if asked is not None:
         return str(asked)
     try:

@@ -52,7 +52,7 @@ class RunForm:
                 self.budget = gr.Number(self.nfe, label="Budget", precision=0, minimum=1, maximum=MAX_NFE, min_width=90)
                 self.unit = gr.Dropdown([NFE, STEPS], value=NFE, label="counted in", min_width=120)
             self.cfg = gr.Slider(
-                0, MAX_CFG, value=1, step=0.1, label="Guidance scale", info="1 is off; any other doubles the cost"
+                0, MAX_CFG, value=1, step=0.1, label="Guidance scale", info="1 is off; other values double the cost"
             )
             with gr.Row(elem_classes="pf-pair"):
                 self.low = gr.Number(0, minimum=0, maximum=1, step=0.05, label="Guide from t", min_width=90)
@@ -169,15 +169,15 @@ class RunForm:
             raise InputError(f"{network} has no class {label!r:.80}.")
         if sampler not in [name for _, name in samplers]:
             raise InputError(f"{network} predicts no difficulty, which {sampler} needs.")
-        found = {
+        updates = {
             self.network: gr.update(choices=self.state.network_choices(), value=network),
             self.label: gr.update(choices=classes, value=label),
             self.sampler: gr.update(choices=samplers, value=sampler),
         }
         limits = {"seed": (0, SEED_RANGE), "images": (1, MAX_IMAGES), "budget": (1, MAX_NFE)}
-        found |= {self.named[k]: gr.update(value=whole(k, asked[k], *limits[k])) for k in limits if k in asked}
+        updates |= {self.named[k]: gr.update(value=whole(k, asked[k], *limits[k])) for k in limits if k in asked}
         if asked.get("unit") in (NFE, STEPS):
-            found[self.unit] = gr.update(value=asked["unit"])
+            updates[self.unit] = gr.update(value=asked["unit"])
         numbers = {"cfg": (0, MAX_CFG), "from": (0, 1), "to": (0, 1)}
-        found |= {self.named[k]: gr.update(value=number(k, asked[k], *numbers[k])) for k in numbers if k in asked}
-        return found | self.knobs.updates(sampler, {k: v for k, v in asked.items() if k in SAMPLERS[sampler].knobs})
+        updates |= {self.named[k]: gr.update(value=number(k, asked[k], *numbers[k])) for k in numbers if k in asked}
+        return updates | self.knobs.updates(sampler, {k: v for k, v in asked.items() if k in SAMPLERS[sampler].knobs})

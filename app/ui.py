@@ -42,8 +42,8 @@ def build(state: AppState) -> gr.Blocks:
 
         def renewed(request: gr.Request) -> dict:
             page_opened(demo, request)
-            found = dict.fromkeys(lists, gr.update(choices=state.network_choices()))
-            return found | {notice: state.notice()}
+            updates = dict.fromkeys(lists, gr.update(choices=state.network_choices()))
+            return updates | {notice: state.notice()}
 
         on(demo.load, renewed, {}, [notice, *lists])
         on(demo.load, asked_tab(tabs), {}, [tabs])

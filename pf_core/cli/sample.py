@@ -35,6 +35,10 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance-interval", metavar="LO,HI", help="guide only patches with t in [LO, HI]")
     parser.add_argument("--seeds", help="one an image: 0-15, or 1,4,9; default 0")
     parser.add_argument("--precision", help="fp32 (default) or bf16")
+    parser.add_argument(
+        "--difficulty", help="what ranks patches: head (default), or divergence, for any flow network, at a cost"
+    )
+    parser.add_argument("--probes", help="draws of signs a ranking pass, with --difficulty divergence; default 4")
     add_registry_knobs(parser, SAMPLERS)
 
 
@@ -90,6 +94,8 @@ def from_flags(args: argparse.Namespace) -> SampleSpec:
         guidance_interval=interval(args.guidance_interval),
         seeds=seeds("0" if args.seeds is None else args.seeds),
         precision="fp32" if args.precision is None else args.precision,
+        difficulty="head" if args.difficulty is None else args.difficulty,
+        probes=args.probes,
         noise=None if (noise := getattr(args, "noise", None)) is None else {"file": noise, "sha256": _digest(noise)},
     )
 

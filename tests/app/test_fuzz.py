@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from app_world import networks, session, spec  # noqa: F401
+from app_world import networks, spec, state  # noqa: F401
 from fuzz.judge import fuzz
 from fuzz.world import World
 from safetensors import safe_open
@@ -35,9 +35,9 @@ def test_some_hundred_crafted_calls_end_in_sentences(tmp_path):
 
 
 @pytest.mark.parametrize("name", [[], {}, None, 3])
-def test_a_network_that_is_no_text_is_not_there(session, name):  # noqa: F811
+def test_a_network_that_is_no_text_is_not_there(state, name):  # noqa: F811
     with pytest.raises(InputError, match="There is no network"):
-        session.bundle(name)
+        state.bundle(name)
     with pytest.raises(InputError, match="There is no network size"):
         preset(name)
 
@@ -52,8 +52,8 @@ def test_an_upload_without_a_file_is_a_sentence(path):
         uploaded(path)
 
 
-def test_every_upload_of_the_page_without_a_file_is_a_sentence(session):  # noqa: F811
-    demo, asked = build(session), set()
+def test_every_upload_of_the_page_without_a_file_is_a_sentence(state):  # noqa: F811
+    demo, asked = build(state), set()
     for event in demo.fns.values():
         inputs = dict(zip(event.input_keyword_names or [], event.inputs, strict=False))
         if isinstance(inputs.get("path"), gr.UploadButton | gr.File | gr.Image):
@@ -63,9 +63,9 @@ def test_every_upload_of_the_page_without_a_file_is_a_sentence(session):  # noqa
     assert len(asked) == 5, asked  # Explore, Intervene twice, Toy, the sweep
 
 
-def test_a_recording_whose_seconds_no_float_can_hold_is_a_sentence(session, tmp_path):  # noqa: F811
+def test_a_recording_whose_seconds_no_float_can_hold_is_a_sentence(state, tmp_path):  # noqa: F811
     path = tmp_path / "x.safetensors"
-    record(Run(session.bundle("nano"), spec())).save(path)
+    record(Run(state.bundle("nano"), spec())).save(path)
     with safe_open(path, "pt") as f:
         header = f.metadata()
     seconds = json.loads(header["seconds"])
@@ -81,9 +81,9 @@ def test_a_place_of_the_viewer_that_makes_no_sense_is_a_sentence(text):
         _place(text, 2)
 
 
-def test_a_link_whose_columns_or_sweep_are_nested_too_deeply_is_a_sentence(session):  # noqa: F811
+def test_a_link_whose_columns_or_sweep_are_nested_too_deeply_is_a_sentence(state):  # noqa: F811
     with gr.Blocks():
-        compare = Compare(session)
+        compare = Compare(state)
     asked = SimpleNamespace(query_params={"tab": "compare", "c1": DEEP, "c2": DEEP}, session_hash="x")
     with pytest.raises(InputError, match="could not be read"):
         compare.from_link(asked)
@@ -99,8 +99,8 @@ def test_painted_numbers_that_no_float_can_hold_are_a_sentence():
         chosen_of({"chosen": [HUGE]}, grid)
 
 
-def test_a_network_size_that_is_a_list_draws_nothing(session):  # noqa: F811
+def test_a_network_size_that_is_a_list_draws_nothing(state):  # noqa: F811
     with gr.Blocks():
-        train = Train(session)
+        train = Train(state)
     assert train.draws_of([], "ltg") == gr.skip()
-    session.training.close()
+    state.training.close()

@@ -117,7 +117,7 @@ class Compare:
                 self.other = gr.Dropdown(letters, value="B", label="To", min_width=80)
                 self.at = gr.Radio([END, HERE], value=END, label="At", min_width=220)
                 self.threshold = gr.Slider(
-                    0.01, 0.5, value=THRESHOLD, step=0.01, label="Apart above, RMS", min_width=160
+                    0.01, 0.5, value=THRESHOLD, step=0.01, label="Differ by more than, RMS", min_width=160
                 )
                 self.look = gr.Button("Compare now", elem_id="compare-look", size="sm", min_width=110)
             self.shown = gr.HTML("", elem_id="compare-difference", padding=False)
@@ -303,10 +303,10 @@ class Compare:
         label = asked.get("label", classes[0])
         if label not in classes:
             raise InputError(f"there is no class {label[:40]!r}.")
-        found = {self.count: len(parts), self.label: gr.update(choices=classes, value=label)}
+        updates = {self.count: len(parts), self.label: gr.update(choices=classes, value=label)}
         limits = {"seed": (0, SEED_RANGE), "images": (1, MAX_IMAGES), "nfe": (1, MAX_NFE)}
-        found |= {self.shared[k]: whole(k, asked[k], *limits[k]) for k in limits if k in asked}
-        return found | ({self.cfg: number("cfg", asked["cfg"], 0, MAX_CFG)} if "cfg" in asked else {})
+        updates |= {self.shared[k]: whole(k, asked[k], *limits[k]) for k in limits if k in asked}
+        return updates | ({self.cfg: number("cfg", asked["cfg"], 0, MAX_CFG)} if "cfg" in asked else {})
 
 
 def build(state: AppState) -> Compare:
@@ -316,9 +316,9 @@ def build(state: AppState) -> Compare:
 def _place(text: str, count: int) -> tuple[int, list[int | None]]:
     """The viewer's image and frames, from the browser. Raises InputError if that is no such thing."""
     try:
-        found = parse_json(text or "{}")
-        frames = [None if k is None else int(k) for k in found.get("frames", [])][:count]
-        image = int(found.get("image", 0))
+        place = parse_json(text or "{}")
+        frames = [None if k is None else int(k) for k in place.get("frames", [])][:count]
+        image = int(place.get("image", 0))
     except (ValueError, TypeError, AttributeError, OverflowError):
         raise InputError("The viewer's place could not be read: press Compare now again.") from None
     if image < 0 or any(k is not None and k < 0 for k in frames):
