@@ -104,3 +104,11 @@ def test_a_network_size_that_is_a_list_draws_nothing(state):  # noqa: F811
         train = Train(state)
     assert train.draws_of([], "ltg") == gr.skip()
     state.training.close()
+
+
+def test_an_axis_of_a_sweep_that_is_a_list_varies_nothing(state):  # noqa: F811
+    with gr.Blocks():
+        panel = Compare(state).sweep
+    at = panel.axes[0]
+    assert panel.on_axis(at, [], "nano")[at.text]["visible"] is False
+    assert at.asked({f"{at.key}.axis": [], f"{at.key}.text": "1", f"{at.key}.names": None}) == (None, "1")

@@ -162,6 +162,7 @@ class SweepPanel:
 
     def on_axis(self, at: SweepAxis, axis: str, network: str | None) -> dict:
         """A place's two boxes of values, for what is to vary there."""
+        axis = axis if isinstance(axis, str) else NOTHING
         if axis in NAMED:
             choices = self.choices(axis, network)
             shown = gr.update(visible=True, choices=choices, value=_start(choices))
@@ -272,6 +273,7 @@ class SweepAxis:
     def asked(self, values: Mapping[str, Any]) -> tuple[str | None, Any]:
         """(what varies, its values as text or names), from a handler's values."""
         axis, text, names = (values[f"{self.key}.{part}"] for part in PARTS)
+        axis = axis if isinstance(axis, str) else None
         return axis, names if axis in NAMED else str(text or "")
 
 
