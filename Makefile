@@ -4,7 +4,7 @@ PY := .venv/bin/python
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: run test test-slow torture lint lint-js format install bench bench-ui bench-people train-demo assets browser clean
+.PHONY: run test test-slow torture fuzz lint lint-js format install bench bench-ui bench-people train-demo assets browser clean
 
 run: .venv/.installed
 	$(PY) -m app --host $(HOST) --port $(PORT)
@@ -35,6 +35,10 @@ test-slow: install browser
 # The trainer killed at 50 random moments, many of them in the middle of a write: the weights must not know.
 torture: install
 	$(PY) tests/torture.py --kills 50
+
+# Ten thousand crafted calls to all that a stranger can reach: any traceback of ours, or any 500, is a failure.
+fuzz: install
+	$(PY) tests/fuzz --calls 10000
 
 lint: install lint-js
 	.venv/bin/ruff check .
@@ -67,7 +71,7 @@ lint-js:
 bench: install
 	$(PY) -m pf_core bench
 
-bench-people: install
+bench-people: install browser
 	$(PY) tests/bench_people.py
 
 bench-ui: install browser

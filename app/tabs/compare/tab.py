@@ -21,6 +21,7 @@ from app.state import AppState, title
 from app.store import StoredRun
 from app.tabs.compare import sweep_panel as sweep
 from app.worker import lane_of
+from pf_core.bounded import parse_json
 from pf_core.errors import InputError
 from pf_core.presets import EQUAL_NFE, PRESETS, Preset
 from pf_core.registry import number, whole
@@ -290,7 +291,7 @@ class Compare:
         parts = []
         for key in (f"c{i + 1}" for i in range(MOST)):
             if key in asked:
-                network, sampler, settings = json.loads(asked[key])
+                network, sampler, settings = parse_json(asked[key])
                 self.state.bundle(network)
                 parts.append({"checkpoint": network, "sampler": SAMPLERS[sampler].name, "settings": settings})
         if len(parts) < 2:
@@ -315,10 +316,10 @@ def build(state: AppState) -> Compare:
 def _place(text: str, count: int) -> tuple[int, list[int | None]]:
     """The viewer's image and frames, from the browser. Raises InputError if that is no such thing."""
     try:
-        place = json.loads(text or "{}")
+        place = parse_json(text or "{}")
         frames = [None if k is None else int(k) for k in place.get("frames", [])][:count]
         image = int(place.get("image", 0))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         raise InputError("The viewer's place could not be read: press Compare now again.") from None
     if image < 0 or any(k is not None and k < 0 for k in frames):
         raise InputError("There is no such image or frame.")
