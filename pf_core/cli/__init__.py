@@ -15,6 +15,7 @@ MODULES = (
     "sample",
     "sweep",
     "train",
+    "convert",
     "runs",
     "data",
     "evaluate",

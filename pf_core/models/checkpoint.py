@@ -212,8 +212,11 @@ def save(
     source: Source = STANDARD_NORMAL,
     codec: str = "pixels",
     codec_settings: dict[str, Any] | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+    **more: Any,
 ) -> None:
-    """Write weights in bf16 (position table too: it is rebuilt on loading) and the header, atomically."""
+    """Write weights and header, atomically. The table of positions is rebuilt on loading, unless `more`, further
+    entries of the header, says positions="kept"; predicts="noise" marks weights that can only be trained on."""
     header = {
         "format": FORMAT,
         "kind": "sit",
@@ -223,8 +226,8 @@ def save(
         "codec_settings": codec_settings or {},
         "source": {"mean": source.mean, "std": source.std},
         "training": training,
-    }
-    weights = {k: v.detach().to("cpu", torch.bfloat16).contiguous() for k, v in model.state_dict().items()}
+    } | more
+    weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
     with files.replacing(path) as temporary:
         save_file(weights, temporary, metadata={HEADER: json.dumps(header)})
 
@@ -240,14 +243,19 @@ def codec_of(name: str) -> Codec:
     return _codec(header) if header else Pixels()
 
 
-def load(name: str, device: str | torch.device = "cpu") -> Bundle:
-    """A Bundle from a shipped name, an oracle's, or a path: in fp32, ready to sample. Raises InputError."""
+def load(name: str, device: str | torch.device = "cpu", to_train: bool = False) -> Bundle:
+    """A Bundle from a shipped name, an oracle's, or a path: in fp32, ready to sample, or `to_train` on. Raises
+    InputError."""
     if name in ORACLES:
         return _oracle(name, device)
     path = find(name)
     header, weights = _open(path, with_weights=True)
+    if header.get("predicts", "velocity") != "velocity" and not to_train:
+        raise InputError(
+            f"{path} predicts {header['predicts']} on another schedule: it can start a training (--init), not sample."
+        )
     with _fitting(path):
-        model = _network(header["model"], weights)
+        model = _network(header["model"], weights, header.get("positions") == "kept")
         source, codec, conditioner, training = _parts(header, model)
     model.eval().requires_grad_(False)
     known_as = path.stem if path.name != NETWORK else path.absolute().parent.name
@@ -274,13 +282,15 @@ def _codec(header: dict[str, Any]) -> Codec:
     return made(header["codec"], header.get("codec_settings", {}))
 
 
-def _network(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> SiT:
-    """In fp32. What is raised for weights that do not fit, before memory is taken for the network, is a sentence."""
+def _network(config: dict[str, Any], weights: dict[str, torch.Tensor], kept: bool = False) -> SiT:
+    """In fp32; kept: with the file's own table of positions. What is raised for weights that do not fit, before memory
+    is taken for the network, is a sentence."""
     with torch.device("meta"):
         model = SiT(SiTConfig(**config))
     _check_finite(weights)
     model.load_state_dict({k: v.float() for k, v in weights.items()}, assign=True)
-    model.pos_embed.data = position_embedding(model.grid, model.config.hidden_size)  # exact, not the rounded copy
+    if not kept:  # exact, not the rounded copy
+        model.pos_embed.data = position_embedding(model.grid, model.config.hidden_size)
     return model
 
 
