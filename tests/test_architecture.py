@@ -133,6 +133,20 @@ def test_the_app_names_no_sampler():
     assert not wrong
 
 
+def test_the_app_names_no_network_and_no_data_set():
+    """They stand in pf_core/presets.py, so that one line there changes what the page opens with."""
+    checkpoint = pytest.importorskip("pf_core.models.checkpoint", exc_type=ImportError)
+    from pf_core.data import DATASETS
+
+    word = re.compile(rf"\b({'|'.join([*DATASETS, *checkpoint.names()])})(?![\w-])")
+    wrong = []
+    for path, text in sources("app"):
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and word.search(node.value):
+                wrong.append(f"{path}:{node.lineno} {node.value[:60]!r}")
+    assert not wrong
+
+
 def unpickles(path, text):
     if any(part in PICKLES for name in imports(path, text) for part in name.split(".")[:1]):
         yield f"{path} imports a pickle"

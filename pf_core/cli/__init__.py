@@ -20,6 +20,8 @@ MODULES = (
     "evaluate",
     "report",
     "study",
+    "recommend",
+    "record",
     "toy",
     "judge",
     "info",
