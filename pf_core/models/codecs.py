@@ -1,7 +1,8 @@
 """Codecs: between images, (B, 3, H, W) in [-1, 1], and the space a network works in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from torch import Tensor
@@ -50,8 +51,9 @@ class Encoded:
     codec: Codec
 
     def batch(self, indices: Sequence[int]) -> Any:
-        sample = self.data.batch(indices)
-        return replace(sample, images=self.codec.encode(sample.images))
+        sample = copy(self.data.batch(indices))
+        object.__setattr__(sample, "images", self.codec.encode(sample.images))  # a data set's samples may be frozen
+        return sample
 
     def __len__(self) -> int:
         return len(self.data)
