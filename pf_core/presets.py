@@ -135,7 +135,7 @@ def rule(opening: Opening, shown: Shown) -> str:
     which = "the median" if shown == opening.typical else "the largest"
     before, after = shown.confidence
     return (
-        f"Seed {shown.seed}: of seeds 0 to {opening.among - 1}, each asked for its own class, at {at}, the one with "
-        f"{which} difference of the judge's confidence, {other} minus {one}: {after:.3f} against {before:.3f}. "
-        f"{other} is surer on {opening.surer[1]} of {opening.among}, {one} on {opening.surer[0]}."
+        f"Rule: of seeds 0 to {opening.among - 1}, each asked for its own class at {at}, seed {shown.seed} has {which} "
+        f"rise of the judge's confidence from {one} ({before:.3f}) to {other} ({after:.3f}). {other} is the surer one "
+        f"on {opening.surer[1]} of {opening.among}, {one} on {opening.surer[0]}."
     )

@@ -116,7 +116,7 @@ def test_a_comparison_opens_on_its_seed_and_a_button_shows_a_typical_one(advised
     assert (found[tab.seed], found[tab.images], found[tab.cfg], found[tab.nfe]) == (4, 1, 1.0, 64)
     assert found[tab.label]["value"] == "class 4" and found[tab.typical]["visible"]
     caption, rule = found[tab.caption].split("\n")
-    assert caption == comparison.caption and "Seed 4: of seeds 0 to 199" in rule and "largest difference" in rule
+    assert caption == comparison.caption and "of seeds 0 to 199" in rule and "seed 4 has the largest" in rule
     assert value_of(tab.columns[1].knobs.inputs["B.look_ahead.ratio"], found) == 2.0
     typical = tab.on_typical(found[tab.opened])
     assert typical[tab.seed] == 17 and typical[tab.label]["value"] == "class 7" and "median" in typical[tab.caption]

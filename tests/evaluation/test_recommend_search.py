@@ -95,7 +95,8 @@ def test_the_seed_of_the_largest_difference_and_a_typical_one(confidence):
     net.recommended = Recommended(openings={preset.name: asdict(found)})
     assert opening_of(preset, net) == found and opening_of(PRESETS["three-samplers"], net) is None
     said = rule(found, found.largest)
-    assert "Seed 4: of seeds 0 to 10" in said and "0.900 against 0.300" in said and "the largest" in said
+    assert "of seeds 0 to 10," in said and "seed 4 has the largest rise" in said
+    assert "from Euler (0.300) to Look-ahead (0.900)" in said and "on 5 of 11" in said
     assert "the median" in rule(found, found.typical)
     net.recommended = Recommended({"look_ahead": {"ratio": 2.0}}, None, net.recommended.openings)
     assert opening_of(preset, net) is None  # of other settings than the comparison has by now
