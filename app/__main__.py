@@ -40,13 +40,13 @@ def main(arguments: list[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="NAME",
-        help="a name that a proxy serves this under",
+        help="a name under which a proxy serves this page",
     )
     parser.add_argument(
         "--allow-frame", action="append", default=[], metavar="SITE", help="a site that may show the page in a frame"
     )
     parser.add_argument("--auth", metavar="USER:FILE", help="ask for this user and the password in FILE's first line")
-    parser.add_argument("--no-auth", action="store_true", help="let everyone in who can reach --host")
+    parser.add_argument("--no-auth", action="store_true", help="allow everyone who can reach --host")
     asked = parser.parse_args(arguments)
     reason = unusable(asked.host, asked.port) or unwritable()
     if reason is None:

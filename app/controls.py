@@ -76,7 +76,7 @@ def settled(control: Component) -> Any:
 
 
 def classes(state: Any, network: str | None) -> list[str]:
-    """The names of a network's classes, and what the null class is called beside them."""
+    """The names of a network's classes, and the name of the null class."""
     if network is None:
         return [NO_CLASS]
     y = state.bundle(network).conditioner
@@ -84,12 +84,12 @@ def classes(state: Any, network: str | None) -> list[str]:
 
 
 def chosen_class(state: Any, network: str | None, chosen: Any) -> str | None:
-    """What a recipe asks for where the list of classes says this. Raises InputError."""
+    """The class in a recipe for an entry in the list of classes. Raises InputError."""
     return None if network is None else state.bundle(network).conditioner.named(chosen)
 
 
 def class_word(state: Any, network: str | None, asked: str | int | None) -> str:
-    """What the list of classes says where a recipe asks for this."""
+    """The entry in the list of classes for what a recipe asks for."""
     if asked is not None:
         return str(asked)
     try:
@@ -177,7 +177,7 @@ class KnobGroups:
         """Another start: controls whose value is still that of the start before move to the new one, and all say what
         is recommended now."""
         self._mark(after)
-        found = {}
+        updates = {}
         for name, entry in self.registry.items():
             for knob in entry.knobs.values():
                 old, new = (each.get(name, {}).get(knob.name) for each in (before, after))
@@ -186,20 +186,20 @@ class KnobGroups:
                 key, look = self.key(name, knob.name), {"info": info(knob.knob.help, new)}
                 if same(values[key], knob.default if old is None else old):
                     look["value"] = knob.default if new is None else new
-                found[self.inputs[key]] = gr.update(**look)
-        return found
+                updates[self.inputs[key]] = gr.update(**look)
+        return updates
 
     def begin(self, start: Mapping[str, Mapping[str, Any]], plain: bool = False) -> dict[Component, Any]:
         """All controls of which anything was ever recommended, at a start; `plain`: at the defaults, though they say
         what is recommended."""
         self._mark(start)
-        found = {}
+        updates = {}
         for key in self.marked:
             name, knob = key.removeprefix(self.prefix).split(".")
             asked, knob = start.get(name, {}).get(knob), self.registry[name].knobs[knob]
             value = knob.default if plain or asked is None else asked
-            found[self.inputs[key]] = gr.update(value=value, info=info(knob.knob.help, asked))
-        return found
+            updates[self.inputs[key]] = gr.update(value=value, info=info(knob.knob.help, asked))
+        return updates
 
     def _mark(self, start: Mapping[str, Mapping[str, Any]]) -> None:
         self.marked |= {self.key(name, knob) for name, knobs in start.items() for knob in knobs}

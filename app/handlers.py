@@ -59,10 +59,10 @@ def on(
     answer = answering(fn, status) if after is None else waiting(answering(fn, status), after)
     triggers = triggers if isinstance(triggers, Sequence) else [triggers]
     known = [t for t in triggers if hasattr(t, "has_trigger")]
-    found = gr.on(known, answer, **options) if known else None
+    listener = gr.on(known, answer, **options) if known else None
     for trigger in triggers:  # another event's `then`, and events of components of ours, take a listener each
-        found = found if trigger in known else trigger(answer, **options)
-    return found
+        listener = listener if trigger in known else trigger(answer, **options)
+    return listener
 
 
 def waiting(answer: Callable[..., Any], after: Callable[..., Awaitable[None]]) -> Callable[..., Any]:

@@ -28,18 +28,18 @@ def load(state: AppState, path: str) -> tuple[StoredRun, str]:
     Raw arrays are shown as they were recorded, nothing is computed; of any other file the recipe is run again. Raises
     InputError for a file that is neither, for another network than the one here, and for what the app refuses anyway.
     """
-    name, found = Path(path).name, read(path)
-    if isinstance(found, Trajectory):
-        run = state.keep(found, origin="from a file")
+    name, content = Path(path).name, read(path)
+    if isinstance(content, Trajectory):
+        run = state.keep(content, origin="from a file")
         return run, " ".join([f"This is the run recorded in {name}; nothing was computed.", *_other(state, run)])
-    return state.start(here(state, found)), f"The recipe of {name} is run again."
+    return state.start(here(state, content)), f"The recipe of {name} is run again."
 
 
 def read(path: str) -> Trajectory | SampleSpec:
     """What raw arrays recorded, or the whole recipe of any other file. Raises InputError."""
     name, suffix = Path(path).name, Path(path).suffix.lower()
     if suffix not in KINDS:
-        raise InputError(f"{name} is no export: give one of {', '.join(KINDS)}.")
+        raise InputError(f"{name} is not an export: give one of {', '.join(KINDS)}.")
     if Path(path).stat().st_size > MOST_BYTES:
         raise InputError(f"{name} is larger than {MOST_BYTES // 10**6} MB, more than can be loaded here.")
     try:
@@ -49,7 +49,9 @@ def read(path: str) -> Trajectory | SampleSpec:
     except InputError as e:
         raise InputError(str(e).replace(str(path), name)) from None
     if spec.noise is not None or pictures_needed(parse(spec.edits)):
-        raise InputError(f"{name} has only half of its recipe: load the run's raw arrays, which carry its uploads too.")
+        raise InputError(
+            f"{name} holds only part of its recipe: load the run's raw arrays, which hold its pictures too."
+        )
     return spec
 
 
@@ -65,30 +67,31 @@ def _other(state: AppState, run: StoredRun) -> list[str]:
     name, made = Path(run.spec.checkpoint).stem, run.spec.checkpoint_hash
     if name not in state.networks():
         return [f"Its network {name} is not here, so it cannot be run again."]
-    found = state.bundle(name).hash
-    return [f"It was made with another {name} (hash {made}) than the one here ({found})."] if made != found else []
+    present = state.bundle(name).hash
+    return [f"It was made with another {name} (hash {made}) than the one here ({present})."] if made != present else []
 
 
 def beyond(spec: SampleSpec) -> list[str]:
     """What of a recipe the controls of Explore cannot say."""
     seeds = spec.seeds
-    found = {
+    parts = {
         "edits": spec.edits,
         "its own time grid": spec.ts,
         "given noise": spec.noise,
         f"precision {spec.precision}": spec.precision != "fp32",
+        f"difficulty {spec.difficulty}": spec.difficulty != "head",
         "several classes": len(set(spec.labels)) > 1,
-        "seeds that are no row": seeds != list(range(seeds[0], seeds[0] + len(seeds))),
+        "seeds that are not consecutive": seeds != list(range(seeds[0], seeds[0] + len(seeds))),
     }
-    return [words for words, there in found.items() if there]
+    return [words for words, there in parts.items() if there]
 
 
 def encode(spec: SampleSpec) -> str | None:
     """A recipe as text for a link; None if it is too long for one or needs tensors beside it."""
     if spec.noise is not None or pictures_needed(parse(spec.edits)):
         return None
-    told = {k: v for k, v in spec.to_dict().items() if k != "versions"}
-    text = base64.urlsafe_b64encode(zlib.compress(json.dumps(told, separators=(",", ":")).encode(), 9)).decode()
+    kept = {k: v for k, v in spec.to_dict().items() if k != "versions"}
+    text = base64.urlsafe_b64encode(zlib.compress(json.dumps(kept, separators=(",", ":")).encode(), 9)).decode()
     return text.rstrip("=") if len(text) <= MOST_IN_A_LINK else None
 
 

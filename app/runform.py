@@ -22,7 +22,7 @@ from pf_core.sampling.run import SampleSpec
 
 NFE, STEPS = "NFE", "outer steps"
 MAX_CFG = 8
-CFG = "1 is off; any other doubles the cost"
+CFG = "1 is off; other values double the cost"
 
 
 class RunForm:
@@ -118,14 +118,14 @@ class RunForm:
     def restarted(self, before: str, network: str, values: Mapping[str, Any]) -> dict[Component, Any]:
         """Guidance and knobs at what another network recommends, where they are still at what the last one did."""
         old, new = (controls.start(self.state, name) for name in (before, network))
-        found = self.knobs.moved(old.settings, new.settings, values)
+        updates = self.knobs.moved(old.settings, new.settings, values)
         if old.cfg_scale != new.cfg_scale:
             self.guided = True
             look = {"info": controls.info(CFG, new.cfg_scale)}
             if controls.same(values["cfg"], 1 if old.cfg_scale is None else old.cfg_scale):
                 look["value"] = 1 if new.cfg_scale is None else new.cfg_scale
-            found[self.cfg] = gr.update(**look)
-        return found
+            updates[self.cfg] = gr.update(**look)
+        return updates
 
     # recipes
 
@@ -193,7 +193,7 @@ class RunForm:
             raise InputError(f"{network} has no class {label!r:.80}.")
         if sampler not in [name for _, name in samplers]:
             raise InputError(f"{network} predicts no difficulty, which {sampler} needs.")
-        found = {
+        updates = {
             self.network: gr.update(choices=self.state.network_choices(), value=network),
             self.label: gr.update(choices=classes, value=label),
             self.sampler: gr.update(choices=samplers, value=sampler),
@@ -201,13 +201,13 @@ class RunForm:
         }
         begun = self.begun(network, plain="run" in asked)
         limits = {"seed": (0, SEED_RANGE), "images": (1, MAX_IMAGES), "budget": (1, MAX_NFE)}
-        found |= {self.named[k]: gr.update(value=whole(k, asked[k], *limits[k])) for k in limits if k in asked}
+        updates |= {self.named[k]: gr.update(value=whole(k, asked[k], *limits[k])) for k in limits if k in asked}
         if asked.get("unit") in (NFE, STEPS):
-            found[self.unit] = gr.update(value=asked["unit"])
+            updates[self.unit] = gr.update(value=asked["unit"])
         numbers = {"cfg": (0, MAX_CFG), "from": (0, 1), "to": (0, 1)}
-        found |= {self.named[k]: gr.update(value=number(k, asked[k], *numbers[k])) for k in numbers if k in asked}
+        updates |= {self.named[k]: gr.update(value=number(k, asked[k], *numbers[k])) for k in numbers if k in asked}
         stated = self.knobs.updates(sampler, {k: v for k, v in asked.items() if k in SAMPLERS[sampler].knobs})
-        return found | controls.together(begun, stated | {c: found[c] for c in begun if c in found})
+        return updates | controls.together(begun, stated | {c: updates[c] for c in begun if c in updates})
 
     def begun(self, network: str, plain: bool) -> dict[Component, Any]:
         """Guidance and knobs where a network's begin; plain: at the defaults."""

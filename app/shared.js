@@ -71,6 +71,6 @@ export const page = (window.__pf ||= new Page());
 
 // Light or dark: a class of the body.
 if (started) {
-  const seen = () => page.say("theme");
-  new MutationObserver(seen).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  const changed = () => page.say("theme");
+  new MutationObserver(changed).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 }

@@ -71,8 +71,8 @@ class AppState:
 
     def notice(self) -> str:
         """What is wrong with files that should be here, as sentences; "" if all are well."""
-        said = " ".join(f"{name} is left out: {reason}" for name, reason in checkpoint.unreadable().items())
-        return said.replace(f"{checkpoint.FOLDER}/", "")
+        sentences = " ".join(f"{name} is left out: {reason}" for name, reason in checkpoint.unreadable().items())
+        return sentences.replace(f"{checkpoint.FOLDER}/", "")
 
     def bundle(self, name: str) -> Bundle:
         """A shipped network or a training run's ("runs/NAME", "runs/NAME@STEP"), loaded once, and again when its file

@@ -41,8 +41,8 @@ def build(state: AppState) -> gr.Blocks:
         lists = [b for b in demo.blocks.values() if NETWORKS in (getattr(b, "elem_classes", None) or [])]
 
         def renewed() -> dict:
-            found = dict.fromkeys(lists, gr.update(choices=state.network_choices()))
-            return found | {notice: state.notice()}
+            updates = dict.fromkeys(lists, gr.update(choices=state.network_choices()))
+            return updates | {notice: state.notice()}
 
         on(demo.load, renewed, {}, [notice, *lists])
         on(demo.load, asked_tab(tabs), {}, [tabs])

@@ -52,7 +52,7 @@ def decoded(content: bytes, name: str = "The text") -> str:
     except UnicodeDecodeError:
         raise InputError(f"{name} is not in UTF-8, nor in UTF-16 with its mark: save it as UTF-8.") from None
     if "\0" in text:  # UTF-16 without its mark, or no text at all
-        raise InputError(f"{name} is no text, or is in UTF-16 without its mark: save it as UTF-8.")
+        raise InputError(f"{name} is not text, or is in UTF-16 without its mark: save it as UTF-8.")
     return text
 
 
@@ -65,7 +65,7 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError(f"it is longer than {MOST_JSON >> 20} MB")
     text = decoded(text) if isinstance(text, bytes) else text
     if text.count(",") > MOST_VALUES or text.count(":") > MOST_NAMES or text.count("{") + text.count("[") > MOST_NESTED:
-        raise ValueError("it has more parts than anything that is written here")
+        raise ValueError("it has more parts than any file that this program writes")
     try:
         return json.loads(text)
     except RecursionError:
@@ -141,7 +141,7 @@ def tensors(path: str | Path) -> Iterator[Any]:
     with open(path, "rb") as f:
         size = int.from_bytes(f.read(8), "little")
     if size > MOST_HEADER:
-        raise ValueError(f"its header is larger than {MOST_HEADER >> 20} MB, or it is no safetensors file")
+        raise ValueError(f"its header is larger than {MOST_HEADER >> 20} MB, or it is not a safetensors file")
     with safe_open(path, framework="pt") as f:
         yield f
 
@@ -156,8 +156,8 @@ def text_inside(path: str | Path, names: tuple[str, ...]) -> str:
         head = f.read(16)
         f.seek(0)
         if head.startswith(b"\x89PNG\r\n\x1a\n"):
-            found = _png_texts(f, names)
-            content = next((found[name] for name in names if name in found), None)
+            texts = _png_texts(f, names)
+            content = next((texts[name] for name in names if name in texts), None)
         elif head[:6] in (b"GIF87a", b"GIF89a"):
             content = _gif_comment(f)
         elif head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -165,7 +165,7 @@ def text_inside(path: str | Path, names: tuple[str, ...]) -> str:
         elif head[4:8] == b"ftyp":
             content = _mp4_comment(f)
         else:
-            raise ValueError("it is no picture or film of a kind that carries text")
+            raise ValueError("it is not a picture or film of a kind that carries text")
     if content is None:
         raise KeyError("it carries no text")
     return decoded(content)
@@ -183,7 +183,7 @@ def _exactly(f: BinaryIO, size: int) -> bytes:
 
 def _png_texts(f: BinaryIO, names: tuple[str, ...]) -> dict[str, bytes]:
     """PNG, 11.3.4: tEXt, zTXt and iTXt of these names."""
-    found: dict[str, bytes] = {}
+    texts: dict[str, bytes] = {}
     f.seek(8)
     for _ in range(_CHUNKS):
         head = f.read(8)
@@ -195,9 +195,9 @@ def _png_texts(f: BinaryIO, names: tuple[str, ...]) -> dict[str, bytes]:
             name, _, rest = f.read(min(size, 80)).partition(b"\0")
             if name.decode("latin-1") in names:
                 f.seek(-len(rest), 1)
-                found[name.decode("latin-1")] = _png_text(kind, _exactly(f, size - len(name) - 1))
+                texts[name.decode("latin-1")] = _png_text(kind, _exactly(f, size - len(name) - 1))
         f.seek(end)
-    return found
+    return texts
 
 
 def _png_text(kind: bytes, content: bytes) -> bytes:
@@ -214,12 +214,12 @@ def _png_text(kind: bytes, content: bytes) -> bytes:
 def _inflated(content: bytes) -> bytes:
     stream = zlib.decompressobj()
     try:
-        found = stream.decompress(content, MOST_JSON + 1)
+        unpacked = stream.decompress(content, MOST_JSON + 1)
     except zlib.error as e:
         raise ValueError(str(e)) from None
-    if len(found) > MOST_JSON:
+    if len(unpacked) > MOST_JSON:
         raise ValueError("its text is too long")
-    return found
+    return unpacked
 
 
 def _gif_comment(f: BinaryIO) -> bytes | None:
@@ -291,7 +291,7 @@ def _mp4_comment(f: BinaryIO) -> bytes | None:
             size = int.from_bytes(_exactly(f, 8), "big")
         size = end - start if size == 0 else size
         if size < 8:
-            raise ValueError("a box of it makes no sense")
+            raise ValueError("one of its boxes is invalid")
         if kind != wanted[0]:
             f.seek(start + size)
             continue

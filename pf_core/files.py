@@ -61,10 +61,10 @@ def write_json(path: str | Path, value: Any, durable: bool = True) -> None:
 def read_json(path: str | Path) -> dict[str, Any]:
     """The object in a file; {} if there is none, or none that can be read."""
     try:
-        found = bounded.read_json(path)
+        content = bounded.read_json(path)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def link(path: Path, other: Path) -> None:

@@ -21,22 +21,44 @@ class guide:  # noqa: N801 (reads as the function it is used as)
         self, model: Model, cond: Any, null: Any = None, scale: float = 1.0, interval: tuple[float, float] = (0.0, 1.0)
     ):
         self.model, self.cond, self.null = model, cond, null
-        self.scale, self.interval, self.forwards = scale, interval, 0
+        self.scale, self.interval, self.forwards, self.extra = scale, interval, 0, 0
+
+    @property
+    def _guided(self) -> bool:
+        return self.scale != 1.0 and self.null is not None
 
     def __call__(self, x: Tensor, t: PatchTime) -> Prediction:
-        if self.scale == 1.0 or self.null is None:
+        if not self._guided:
             self.forwards += 1
             return self.model(x, t, self.cond)
         self.forwards += 2
         both = self.model(
             torch.cat([x, x]), t.map(lambda part: torch.cat([part, part])), torch.cat([self.cond, self.null])
         )
-        weight = torch.where(self._inside(t.per_patch), self.scale, 1.0)
-        return _extrapolate(both, weight, self.model.grid)
+        return _extrapolate(both, self._weight(t), self.model.grid)
 
-    def _inside(self, t: Tensor) -> Tensor:
+    def ranked(self, x: Tensor, t: PatchTime) -> Prediction:
+        """The pass that decides which patches are easy. A network that says so only when asked (Divergence) is asked
+        for its conditional velocity's; `extra` counts the evaluations that this took beyond one a pass."""
+        rank = getattr(self.model, "ranked", None)
+        if rank is None:
+            return self(x, t)
+        seen = rank(x, t, self.cond)
+        self.forwards, self.extra = self.forwards + self.model.cost, self.extra + self.model.cost - 1
+        if not self._guided:
+            return seen
+        self.forwards += 1
+        null = self.model(x, t, self.null)
+        both = Prediction(torch.cat([seen.v, null.v]), None, seen.v, None)
+        return _extrapolate(both, self._weight(t), self.model.grid)._replace(
+            logvar=seen.logvar, logvar_cond=seen.logvar, difficulty=seen.difficulty
+        )
+
+    def _weight(self, t: PatchTime) -> Tensor:
+        """(B, N) the scale of each patch."""
         low, high = self.interval
-        return (t >= low) & (t <= high)
+        t = t.per_patch
+        return torch.where((t >= low) & (t <= high), self.scale, 1.0)
 
 
 def _extrapolate(both: Prediction, weight: Tensor, grid: PatchGrid) -> Prediction:

@@ -114,18 +114,18 @@ def pair_of(preset: Preset, bundle: Bundle) -> list[SampleSpec]:
 
 def opening_of(preset: Preset, bundle: Bundle) -> Opening | None:
     """The seeds that a comparison opens on, from its network's file; None where that has none, or none that fit."""
-    found = bundle.recommended.opening(preset.name) if preset.opens else None
-    if found is None:
+    opening = bundle.recommended.opening(preset.name) if preset.opens else None
+    if opening is None:
         return None
-    specs = [SampleSpec(bundle.name, s, k) for s, k in zip(found.samplers, found.settings, strict=True)]
+    specs = [SampleSpec(bundle.name, s, k) for s, k in zip(opening.samplers, opening.settings, strict=True)]
     try:
         asked, made = ([resolve(spec, bundle) for spec in each] for each in (pair_of(preset, bundle), specs))
         fits = [(s.sampler, s.settings) for s in asked] == [(s.sampler, s.settings) for s in made]
-        for shown in (found.largest, found.typical):
-            resolve(replace(specs[0], seeds=[shown.seed], labels=[shown.label], cfg_scale=found.cfg_scale), bundle)
+        for shown in (opening.largest, opening.typical):
+            resolve(replace(specs[0], seeds=[shown.seed], labels=[shown.label], cfg_scale=opening.cfg_scale), bundle)
     except InputError:
         return None
-    return found if fits else None
+    return opening if fits else None
 
 
 def rule(opening: Opening, shown: Shown) -> str:

@@ -53,10 +53,10 @@ class Parameter:
 def whole(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
     """value, a number or text, as an int in [low, high], exact at any size. Raises InputError."""
     try:
-        found = _whole(value)
+        parsed = _whole(value)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{name} must be a whole number, not {value!r:.60}.") from None
-    return _within(name, found, low, high)
+    return _within(name, parsed, low, high)
 
 
 def _whole(value: Any) -> int:
@@ -66,21 +66,21 @@ def _whole(value: Any) -> int:
             return int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    found = _float(value)
-    if not found.is_integer():
+    parsed = _float(value)
+    if not parsed.is_integer():
         raise ValueError
-    return int(found)
+    return int(parsed)
 
 
 def number(name: str, value: Any, low: float | None = None, high: float | None = None) -> float:
     """value, a number or text, as a finite float in [low, high]. Raises InputError."""
     try:
-        found = _float(value)
+        parsed = _float(value)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{name} must be a number, not {value!r:.60}.") from None
-    if not math.isfinite(found):
-        raise InputError(f"{name} must be a finite number, not {found}.")
-    return _within(name, found, low, high)
+    if not math.isfinite(parsed):
+        raise InputError(f"{name} must be a finite number, not {parsed}.")
+    return _within(name, parsed, low, high)
 
 
 def ranged(name: str, text: str, check: Callable[[Any], Any], most: int) -> list[Any]:
@@ -117,14 +117,14 @@ def _float(value: Any) -> float:
     return float(value)
 
 
-def _within(name: str, found: Any, low: Any, high: Any) -> Any:
-    if (low is None or found >= low) and (high is None or found <= high):
-        return found
+def _within(name: str, value: Any, low: Any, high: Any) -> Any:
+    if (low is None or value >= low) and (high is None or value <= high):
+        return value
     if low is None or high is None:
         where = f"be at least {low}" if high is None else f"be at most {high}"
     else:
         where = f"lie between {low} and {high}"
-    raise InputError(f"{name} must {where}, not {str(found):.60}.")
+    raise InputError(f"{name} must {where}, not {str(value):.60}.")
 
 
 def _truth(name: str, value: Any, *_) -> bool:
@@ -140,15 +140,15 @@ _AS = {float: number, int: whole, bool: _truth, str: lambda name, value, *_: str
 def parameters(fn: Callable) -> dict[str, Parameter]:
     """The knobs of a function or dataclass: its parameters that are annotated with a Knob, in order."""
     hints = get_type_hints(fn if not inspect.isclass(fn) else fn.__init__, include_extras=True)
-    found = {}
+    parsed = {}
     for name, par in inspect.signature(fn).parameters.items():
         hint = hints.get(name)
         if get_origin(hint) is Annotated:
             kind, *rest = get_args(hint)
             knob = next((k for k in rest if isinstance(k, Knob)), None)
             if knob is not None:
-                found[name] = Parameter(name, kind, par.default, knob)
-    return found
+                parsed[name] = Parameter(name, kind, par.default, knob)
+    return parsed
 
 
 @dataclass(frozen=True)

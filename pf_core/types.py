@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
 from pf_core.patches import PatchGrid
@@ -62,13 +61,15 @@ class Prediction(NamedTuple):
     """What a network says of a state. Velocities (B, C, H, W); log-variances (B, 1, H, W), or None without that head.
 
     `v`, `logvar` are after guidance, `v_cond`, `logvar_cond` before it (the same tensors when guidance is off).
-    An extrapolated `logvar` decides which patches are easy, but is no calibrated variance any more.
+    An extrapolated `logvar` decides which patches are easy, but is no calibrated variance any more. `difficulty`
+    (B, N), where it is given, decides in its place: an estimate that may be negative or, where unknown, NaN.
     """
 
     v: Tensor
     logvar: Tensor | None
     v_cond: Tensor
     logvar_cond: Tensor | None
+    difficulty: Tensor | None = None
 
 
 Phase = Literal["outer", "inner", "probe", "final"]
@@ -99,15 +100,6 @@ class Model(Protocol):
     channels: int
 
     def __call__(self, x: Tensor, t: PatchTime, cond: Any) -> Prediction: ...
-
-
-class Conditioner(Protocol):
-    """Turns what a person asks for into what a network takes."""
-
-    names: list[str]
-
-    def encode(self, asked: list, device: torch.device) -> Any: ...
-    def null(self, batch: int, device: torch.device) -> Any: ...
 
 
 class Dataset(Protocol):

@@ -1,4 +1,4 @@
-"""What tests of the app share: nano networks, a session over them, a client, a network that waits."""
+"""What tests of the app share: nano networks, an AppState over them, a client, a network that waits."""
 
 import json
 import threading
@@ -46,13 +46,13 @@ def networks(tmp_path_factory):
 
 
 @pytest.fixture
-def session(tmp_path):
+def state(tmp_path):
     return AppState(recordings=tmp_path / "none")
 
 
 @pytest.fixture
-def client(session):
-    return TestClient(Starlette(routes=routes(session)), raise_server_exceptions=False)
+def client(state):
+    return TestClient(Starlette(routes=routes(state)), raise_server_exceptions=False)
 
 
 def spec(**changes) -> SampleSpec:
@@ -120,8 +120,8 @@ class Slow:
 
 
 @pytest.fixture
-def slow(session):
-    bundle = session.bundle("nano")
+def slow(state):
+    bundle = state.bundle("nano")
     bundle.model = Slow(bundle.model)
     yield bundle.model
     bundle.model.go.release(10_000)

@@ -74,11 +74,11 @@ def first_frame(page) -> float:
     return ended - began
 
 
-def four(session: AppState, network: str) -> list[dict]:
+def four(state: AppState, network: str) -> list[dict]:
     """Manifest entries of four runs, begun."""
     names = [name for name in SAMPLERS][-RUNS:]
     specs = [SampleSpec(network, name, nfe=NFE, seeds=[0], labels=[0]) for name in names]
-    return [{"id": (run := session.start(spec)).id, "label": run.label} for spec in specs]
+    return [{"id": (run := state.start(spec)).id, "label": run.label} for spec in specs]
 
 
 def sent(page, runs: list[dict]) -> float:
@@ -93,18 +93,18 @@ def sent(page, runs: list[dict]) -> float:
     return sum(reply.request.sizes()["responseBodySize"] for reply in sizes) / 1e6
 
 
-def bench(page, session: AppState, networks: dict[str, str]) -> list[tuple[str, str, str]]:
+def bench(page, state: AppState, networks: dict[str, str]) -> list[tuple[str, str, str]]:
     """(what, measured, asked for)."""
-    visits = [first_paint(page, session.address) for _ in range(3)]
+    visits = [first_paint(page, state.address) for _ in range(3)]
     rows = [
         ("first paint, three visits", ", ".join(f"{paint:.0f}" for paint, _ in visits) + " ms", ""),
         ("first frame, nothing clicked", ", ".join(f"{frame:.0f}" for _, frame in visits) + " ms", "2000 ms"),
     ]
     rows.append(("Run to its first frame", f"{first_frame(page):.0f} ms", ""))
     for label, network in networks.items():
-        runs = four(session, network)
+        runs = four(state, network)
         live = sent(page, runs)
-        page.goto(session.address)
+        page.goto(state.address)
         page.wait_for_function("() => window.__pf?.viewer?.ready")
         again = sent(page, runs)
         rows.append((f"payload, {label}", f"{again:.2f} MB at once, {live:.2f} MB live", "3 MB"))
@@ -125,16 +125,16 @@ def main() -> None:
         shutil.copy(checkpoint.find(shipped), folder)
         checkpoint.FOLDER = Path(folder)
         networks = {"32 px": shipped, "64 px, random weights": noisy(Path(folder))}
-        session = AppState()
-        demo, _, session.address = launch(session)
-        session.warm_up(shipped)
+        state = AppState()
+        demo, _, state.address = launch(state)
+        state.warm_up(shipped)
         with sync_playwright() as p:
             browser = p.chromium.launch(
                 executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
             )
             page = browser.new_page(viewport={"width": 1400, "height": 900})
             page.set_default_timeout(180_000)
-            rows = bench(page, session, networks)
+            rows = bench(page, state, networks)
             browser.close()
         demo.close()
     print(f"{RUNS} runs x {NFE} forwards, one image each; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")

@@ -27,16 +27,16 @@ def panel(
         if not run.trajectory.frames:
             raise InputError("One of the runs has no frames to compare: wait for them, or press Run.")
     places = [None if k is None or k >= len(run.trajectory) else k for k, run in zip(at, (a, b), strict=True)]
-    found = difference(a.trajectory, b.trajectory, *places, image=image)
+    diff = difference(a.trajectory, b.trajectory, *places, image=image)
     where = "at the end" if places == [None, None] else f"{_place(a, places[0])} and {_place(b, places[1])}"
     grid = a.trajectory.grid
-    patch = int(found.per_patch.argmax())
-    said = (
-        f"<b>{names[1]} minus {names[0]}</b>, image {image + 1}, {html.escape(where)}: RMS <b>{found.rms:.3f}</b>. "
-        f"Most in row {patch // grid.cols + 1}, column {patch % grid.cols + 1}: {found.per_patch[patch]:.3f}."
+    patch = int(diff.per_patch.argmax())
+    sentence = (
+        f"<b>{names[1]} minus {names[0]}</b>, image {image + 1}, {html.escape(where)}: RMS <b>{diff.rms:.3f}</b>. "
+        f"Most in row {patch // grid.cols + 1}, column {patch % grid.cols + 1}: {diff.per_patch[patch]:.3f}."
     )
-    shown = _maps(found, grid) + _partings(a, b, threshold)
-    return f'<div class="pfd"><p>{said}</p><div class="pfd-maps">{shown}</div></div>'
+    shown = _maps(diff, grid) + _partings(a, b, threshold)
+    return f'<div class="pfd"><p>{sentence}</p><div class="pfd-maps">{shown}</div></div>'
 
 
 def made_of(a: StoredRun, b: StoredRun, *how: Any) -> tuple:
@@ -48,9 +48,9 @@ def _place(run: StoredRun, k: int | None) -> str:
     return "the end" if k is None else f"NFE {run.trajectory.frames[k].nfe} ({run.trajectory.frames[k].phase})"
 
 
-def _maps(found: Difference, grid) -> str:
-    signed = coloured((found.signed.mean(0) / SIGNED_SPAN + 1) / 2, SIGNED_MAP)
-    patches = coloured(found.per_patch.view(grid.rows, grid.cols) / RMS_SPAN, RMS_MAP)
+def _maps(diff: Difference, grid) -> str:
+    signed = coloured((diff.signed.mean(0) / SIGNED_SPAN + 1) / 2, SIGNED_MAP)
+    patches = coloured(diff.per_patch.view(grid.rows, grid.cols) / RMS_SPAN, RMS_MAP)
     signed, patches = (data_address(Image.fromarray(pixels)) for pixels in (signed, patches))
     shape = f"aspect-ratio: {grid.width} / {grid.height}"
     return figure("Signed difference", signed, SIGNED_MAP, [f"-{SIGNED_SPAN:g}", "0", f"+{SIGNED_SPAN:g}"], shape) + (
@@ -86,7 +86,7 @@ def ramp(palette: str) -> str:
 
 def _partings(a: StoredRun, b: StoredRun, threshold: float) -> str:
     """When each image's two runs first differ by more than the threshold."""
-    found = parting(a.trajectory, b.trajectory, threshold)
+    partings = parting(a.trajectory, b.trajectory, threshold)
     rows = "".join(
         f"<tr><th>image {i + 1}</th>"
         + (
@@ -95,6 +95,6 @@ def _partings(a: StoredRun, b: StoredRun, threshold: float) -> str:
             else f"<td>t {p.t:.2f}</td><td>step {p.outer[0]} / {p.outer[1]}</td><td>NFE {p.nfe[0]} / {p.nfe[1]}</td>"
         )
         + "</tr>"
-        for i, p in enumerate(found)
+        for i, p in enumerate(partings)
     )
-    return f'<div class="pfd-part"><p>First apart by more than {threshold:g} RMS</p><table>{rows}</table></div>'
+    return f'<div class="pfd-part"><p>First difference of more than {threshold:g} RMS</p><table>{rows}</table></div>'

@@ -200,6 +200,7 @@ def command(run: StoredRun) -> str:
     )
     words += ["--seeds", _ranges(spec.seeds)]
     words += ["--precision", spec.precision] if spec.precision != "fp32" else []
+    words += ["--difficulty", spec.difficulty, "--probes", spec.probes] if spec.difficulty != "head" else []
     for name, value in spec.settings.items():
         words += [entry_flag(spec.sampler, name), value]
     return shlex.join(str(w) for w in [*words, "--out", "run.safetensors"])

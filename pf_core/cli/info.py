@@ -38,5 +38,5 @@ def run(args: argparse.Namespace) -> None:
         "parameters": total,
         "trainable": total - bundle.model.pos_embed.numel(),
     }
-    found = {"recommended": asdict(bundle.recommended)} if bundle.recommended else {}
-    print(json.dumps(facts | header | found, indent=2))
+    advice = {"recommended": asdict(bundle.recommended)} if bundle.recommended else {}
+    print(json.dumps(facts | header | advice, indent=2))

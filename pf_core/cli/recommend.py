@@ -46,28 +46,28 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.out:
         files.check_writable(args.out)
-    found = _found(bundle, args)
+    result = _recommended(bundle, args)
     if args.out:
-        write(args.out, {"checkpoint": bundle.name, "hash": bundle.hash} | asdict(found))
+        write(args.out, {"checkpoint": bundle.name, "hash": bundle.hash} | asdict(result))
     if args.write:
-        recommended.write(bundle.path, found)
-    print(json.dumps({"settings": found.settings, "cfg_scale": found.cfg_scale}))
+        recommended.write(bundle.path, result)
+    print(json.dumps({"settings": result.settings, "cfg_scale": result.cfg_scale}))
     print(f"{bundle.path} recommends this from now on." if args.write else "Nothing was written: --write keeps it.")
 
 
-def _found(bundle: Bundle, args: argparse.Namespace) -> Recommended:
+def _recommended(bundle: Bundle, args: argparse.Namespace) -> Recommended:
     numbers = {"images": IMAGES, "nfe": NUMBERS["nfe"], "among": AMONG}
     images, nfe, among = (k.default if (v := getattr(args, n)) is None else k.check(v) for n, k in numbers.items())
     work = Path(args.work) if args.work else None
-    found = Recommended(**search(bundle, images=images, nfe=nfe, folder=work, told=_print))
-    bundle = replace(bundle, recommended=found)
+    result = Recommended(**search(bundle, images=images, nfe=nfe, folder=work, told=_print))
+    bundle = replace(bundle, recommended=result)
     openings = {}
     for preset in (p for p in PRESETS.values() if p.opens and bundle.predicts_difficulty and labelled(bundle)):
         chosen = opening(bundle, pair_of(preset, bundle), among, work)
         openings[preset.name] = asdict(chosen)
         for shown in (chosen.largest, chosen.typical):
             print(f"{preset.label}: {rule(chosen, shown)}", flush=True)
-    return replace(found, openings=openings)
+    return replace(result, openings=openings)
 
 
 def _print(row: dict[str, Any]) -> None:

@@ -41,6 +41,10 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
         "--recommended", action="store_true", default=None,
         help="what is not given, as the network recommends: the sampler's knobs, guidance",
     )  # fmt: skip
+    parser.add_argument(
+        "--difficulty", help="what ranks patches: head (default), or divergence, for any flow network, at a cost"
+    )
+    parser.add_argument("--probes", help="draws of signs a ranking pass, with --difficulty divergence; default 4")
     add_registry_knobs(parser, SAMPLERS)
 
 
@@ -96,6 +100,8 @@ def from_flags(args: argparse.Namespace) -> SampleSpec:
         guidance_interval=interval(args.guidance_interval),
         seeds=seeds("0" if args.seeds is None else args.seeds),
         precision="fp32" if args.precision is None else args.precision,
+        difficulty="head" if args.difficulty is None else args.difficulty,
+        probes=args.probes,
         noise=None if (noise := getattr(args, "noise", None)) is None else {"file": noise, "sha256": _digest(noise)},
     )
 

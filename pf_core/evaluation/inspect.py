@@ -169,7 +169,7 @@ def _ranked(rank: float) -> str:
     if rank >= 0.3:
         return "it tends to err most in the patches that it calls hard"
     if rank > -0.3:
-        return "its difficulty says little about where it errs"
+        return "its difficulty says little about where its errors are"
     return "it errs most in patches that it calls easy"
 
 

@@ -10,17 +10,14 @@ from scipy.stats import rankdata
 REPEATS = 200  # resamples of a bootstrap, unless told otherwise
 
 
-def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """|mean difference|^2 + tr(Ca + Cb - 2 sqrt(Ca Cb)) of two sets of features (M, D), (K, D)."""
-    return moments_distance(moments(a), moments(b))
-
-
 def moments(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(mean (D,), covariance (D, D))."""
     return a.mean(0), np.cov(a, rowvar=False)
 
 
 def moments_distance(a: tuple, b: tuple) -> float:
+    """Frechet distance of two sets of features, from their `moments`:
+    |mean difference|^2 + tr(Ca + Cb - 2 sqrt(Ca Cb))."""
     (mean_a, cov_a), (mean_b, cov_b) = a, b
     # the square root's trace: Ca Cb is similar to a symmetric matrix of roots, so its eigenvalues are real and >= 0
     values, vectors = np.linalg.eigh(cov_a)

@@ -57,7 +57,7 @@ def dots(points: np.ndarray, colour: str, opacity: float, size: float = 4) -> di
     return _shape(text, colour, opacity, size)
 
 
-def ways(paths: np.ndarray, colour: str, opacity: float, width: float) -> dict:
+def polylines(paths: np.ndarray, colour: str, opacity: float, width: float) -> dict:
     """Polylines (S, B, 2) as one shape."""
     parts = [[f"{x:.3f},{y:.3f}" for x, y in _finite(way)] for way in paths.transpose(1, 0, 2)]
     return _shape("".join(["M" + "L".join(part) for part in parts if part]), colour, opacity, width)
@@ -90,7 +90,7 @@ def data(noise: np.ndarray, truth: np.ndarray) -> Figure:
 
 def generated(paths: np.ndarray, made_by: str, low, high, lines: int = 80) -> Figure:
     """Fig. 5, middle: paths (S, B, 2), the first `lines` of them drawn; framed by low, high (2,)."""
-    under = [dots(paths[0], NOISE, 0.45), ways(paths[:, :lines], "#6e6e78", 0.35, 1), dots(paths[-1], MADE, 0.8)]
+    under = [dots(paths[0], NOISE, 0.45), polylines(paths[:, :lines], "#6e6e78", 0.35, 1), dots(paths[-1], MADE, 0.8)]
     keys = [_key("generated", MADE, 0.8), _key("starts", NOISE, 0.5)]
     return plane(f"Generated ({made_by})", keys, low, high, under)
 
@@ -114,14 +114,16 @@ def uncertainty(
     }  # fmt: skip
     hover = "t_x %{customdata[0]:.2f}, t_y %{customdata[1]:.2f}<br>%{marker.color:.2f}<extra></extra>"
     flat = chosen.transpose(1, 0, 2).reshape(-1, 2)
-    told = packed(times.transpose(1, 0, 2).reshape(-1, 2))
-    under = [dots(noise, NOISE, 0.3), dots(truth, TRUTH, 0.35), ways(chosen, "#777777", 1.0, 1.2)]
+    at_pointer = packed(times.transpose(1, 0, 2).reshape(-1, 2))
+    under = [dots(noise, NOISE, 0.3), dots(truth, TRUTH, 0.35), polylines(chosen, "#777777", 1.0, 1.2)]
     traces = [_key("noise", NOISE, 0.4), _key("ground truth", TRUTH, 0.5)]
     if probes is not None and len(probes):
         hollow = {"symbol": "diamond-open", "size": 6, "color": "#3b82c4"}
-        traces.append(_trace(probes.reshape(-1, 2), "looked at", mode="markers", marker=hollow, hoverinfo="skip"))
+        traces.append(_trace(probes.reshape(-1, 2), "probes", mode="markers", marker=hollow, hoverinfo="skip"))
     traces += [
-        _trace(flat, "passes", mode="markers", marker=marker, customdata=told, hovertemplate=hover, showlegend=False),
+        _trace(
+            flat, "passes", mode="markers", marker=marker, customdata=at_pointer, hovertemplate=hover, showlegend=False
+        ),
         _ends(chosen[0], "trajectory start", "x-thin-open", 11),
         _ends(chosen[-1], "trajectory end", "star", 12),
     ]
@@ -155,7 +157,7 @@ def arrows(title: str, xs: np.ndarray, ys: np.ndarray, v: np.ndarray, exact: np.
 
     def strokes(field: np.ndarray, colour: str, opacity: float, width: float) -> dict:
         tips = feet + field.reshape(-1, 2) / longest * step * 1.4
-        return ways(np.stack([feet, tips]), colour, opacity, width)
+        return polylines(np.stack([feet, tips]), colour, opacity, width)
 
     under = [] if exact is None else [strokes(exact, TRUTH, 0.8, 2.6)]
     under += [strokes(v, MADE, 1.0, 1.3), dots(feet, MADE, 0.7, 3)]

@@ -23,7 +23,7 @@ def figure5(
     uncertainty: np.ndarray,
     made_by: str = "Euler",
 ) -> Figure:
-    """The paper's Fig. 5: data; generated points with the ways there; chosen ways coloured by uncertainty.
+    """The paper's Fig. 5: data; generated points with their trajectories; chosen trajectories coloured by uncertainty.
 
     noise (M, 2), truth (M, 2); paths (S, B, 2) of all points; chosen (S, K, 2) with uncertainty (S, K) in [0, 1].
     """

@@ -66,8 +66,8 @@ def _lead(axes: Axes, run: dict[str, Any], sampler: str, style: dict[str, Any]) 
     by_settings: dict[str, list] = {}
     for point, settings, measured in _leads(run, sampler):
         by_settings.setdefault(_marker(settings), []).append((point["images"], measured))
-    for marker, found in by_settings.items():
-        _bar(axes, [x for x, _ in found], [m for _, m in found], style, marker, "-" if marker == "o" else "--")
+    for marker, points in by_settings.items():
+        _bar(axes, [x for x, _ in points], [m for _, m in points], style, marker, "-" if marker == "o" else "--")
 
 
 def _marker(settings: dict[str, Any]) -> str:

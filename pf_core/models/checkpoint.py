@@ -354,7 +354,7 @@ def _open(path: Path, with_weights: bool = False, with_types: bool = False) -> t
             f"{path} cannot be read as a checkpoint; it is cut short, damaged or of another format ({e})."
         ) from None
     if not isinstance(header, dict):
-        raise InputError(f"{path} is damaged: its header's {HEADER!r} entry is no record of a checkpoint.")
+        raise InputError(f"{path} is damaged: its header's {HEADER!r} entry is not the record of a checkpoint.")
     if header.get("format") != FORMAT:
         raise InputError(f"{path} has format {header.get('format')!r:.60}; this version reads format {FORMAT}.")
     return header, weights

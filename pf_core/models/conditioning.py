@@ -59,12 +59,12 @@ class ClassLabels:
 
     def _checked(self, asked: int) -> int:
         try:
-            found = -1 if isinstance(asked, bool) else operator.index(asked)
+            index = -1 if isinstance(asked, bool) else operator.index(asked)
         except TypeError:
-            found = -1
-        if not 0 <= found < self.num_classes:
+            index = -1
+        if not 0 <= index < self.num_classes:
             raise self._unknown(str(asked))
-        return found
+        return index
 
     def _unknown(self, text: str) -> InputError:
         if self.num_classes == 0:
@@ -135,7 +135,7 @@ def split(text: str, names: Sequence[str] = (), marks: str = ",") -> list[str]:
         if match.end() >= len(text):
             break
         at = match.end() + 1
-    found, i = [], 0
+    labels, i = [], 0
     while i < len(parts):
         begin, end, quoted = parts[i]
         one = text[begin:end].strip()
@@ -145,9 +145,9 @@ def split(text: str, names: Sequence[str] = (), marks: str = ",") -> list[str]:
                 if whole in names:
                     one, i = whole, j
                     break
-        found.append(one if quoted is None else quoted)
+        labels.append(one if quoted is None else quoted)
         i += 1
-    return found
+    return labels
 
 
 def quoted(name: str) -> str:

@@ -6,36 +6,24 @@ Without gradients, in fp32 and on a GPU everything is as torch writes it.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 LONGEST = 1024  # patches up to which attention keeps its N x N weights for the backward pass
-_on = True
-
-
-@contextmanager
-def as_written() -> Iterator[None]:
-    """Inside, no shortcut is taken: what `bench` compares with."""
-    global _on
-    before, _on = _on, False
-    try:
-        yield
-    finally:
-        _on = before
 
 
 def applies(x: Tensor) -> bool:
     """Whether x is on its way through a bf16 training step on a CPU."""
-    return _on and x.device.type == "cpu" and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")
+    return x.device.type == "cpu" and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, fused: bool = True) -> Tensor:
     """softmax(q k^T / sqrt(d)) v for q, k, v (B, heads, N, d). Torch's fused one walks through its backward pass in
     small fp32 tiles on a CPU; three batched bf16 products take a half to a quarter of its time."""
+    if not fused:
+        return (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1) @ v
     if q.shape[-2] > LONGEST or not applies(q):
         return F.scaled_dot_product_attention(q, k, v)
     with torch.autocast("cpu", enabled=False):  # it would have the softmax in fp32 memory; inside it is fp32 anyway

@@ -61,6 +61,8 @@ class LabelEmbedder(nn.Module):
 
 
 class Attention(nn.Module):
+    fused = True  # False: in plain products, which can be differentiated forwards too
+
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
@@ -70,7 +72,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, n, d = x.shape
         q, k, v = linear(self.qkv, x).reshape(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        return linear(self.proj, attention(q, k, v).transpose(1, 2).reshape(b, n, d))
+        return linear(self.proj, attention(q, k, v, self.fused).transpose(1, 2).reshape(b, n, d))
 
 
 class Mlp(nn.Module):

@@ -47,7 +47,7 @@ class Opening:
 @dataclass(frozen=True)
 class Recommended:
     """settings: knobs by sampler; cfg_scale: None where it was not looked for; openings: an `Opening`'s entries by the
-    comparison's name; measured: how all that was found."""
+    comparison's name; measured: how it was found."""
 
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     cfg_scale: float | None = None
@@ -60,11 +60,17 @@ class Recommended:
     def opening(self, name: str) -> Opening | None:
         """Where a comparison opens; None where nothing is known, or nothing that can be read."""
         try:
-            found = bounded.build(Opening, self.openings[name])
+            opening = bounded.build(Opening, self.openings[name])
         except (KeyError, InputError):
             return None
-        two = (found.samplers, found.settings, found.surer, found.largest.confidence, found.typical.confidence)
-        return found if all(len(each) == 2 for each in two) else None
+        two = (
+            opening.samplers,
+            opening.settings,
+            opening.surer,
+            opening.largest.confidence,
+            opening.typical.confidence,
+        )
+        return opening if all(len(each) == 2 for each in two) else None
 
 
 def read(path: str | Path) -> Recommended:

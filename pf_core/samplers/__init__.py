@@ -30,18 +30,19 @@ def uniform_grid(steps: int) -> Tensor:
     return torch.linspace(0, 1, steps + 1, dtype=torch.float64)
 
 
-def nfe_of(name: str, ts: Tensor, settings: dict) -> int:
-    """Network evaluations of a sampler on a time grid."""
-    return SAMPLERS[name].fn.nfe(ts, **settings)
+def nfe_of(name: str, ts: Tensor, settings: dict, ranking: int = 1) -> int:
+    """Network evaluations of a sampler on a time grid; `ranking`: those of a pass that ranks patches."""
+    fn = SAMPLERS[name].fn
+    return fn.nfe(ts, **settings) + (ranking - 1) * fn.ranks(ts, **settings)
 
 
-def steps_for(name: str, budget: int, settings: dict) -> int:
+def steps_for(name: str, budget: int, settings: dict, ranking: int = 1) -> int:
     """The largest number of steps on a uniform grid whose NFE fits the budget. InputError if not even one does."""
     fits = 0
-    while fits < budget and nfe_of(name, uniform_grid(fits + 1), settings) <= budget:
+    while fits < budget and nfe_of(name, uniform_grid(fits + 1), settings, ranking) <= budget:
         fits += 1
     if fits == 0:
-        need = nfe_of(name, uniform_grid(1), settings)
+        need = nfe_of(name, uniform_grid(1), settings, ranking)
         raise InputError(
             f"{budget} NFE are too few: one step of {name} takes {need}. Raise --nfe or choose another sampler."
         )

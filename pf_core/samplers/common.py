@@ -11,7 +11,7 @@ from pf_core import flow
 from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
-from pf_core.types import PatchTime, Prediction
+from pf_core.types import Denoise, PatchTime, Prediction
 
 WARM_UP = 0.05  # look-ahead takes plain steps while t <= this
 GROWTH = 8  # a step longer than so many of the last one is Euler's: an extrapolation that far is noise
@@ -19,14 +19,16 @@ GROWTH = 8  # a step longer than so many of the last one is Euler's: an extrapol
 Order = Annotated[int, Knob(1, 2, "order of the steps: 1 Euler's, 2 with each patch's last velocity, at no more NFE")]
 
 
-def sampler(nfe: Callable, needs_difficulty: bool = False) -> Callable:
-    """Decorator: `nfe(ts, **knobs)` counts evaluations on a time grid; `needs_difficulty` if it ranks patches.
+def sampler(nfe: Callable, needs_difficulty: bool = False, ranks: Callable | None = None) -> Callable:
+    """Decorator: `nfe(ts, **knobs)` counts evaluations on a time grid; `needs_difficulty` if it ranks patches, which
+    takes a pass of `ranking(denoise)`: one a step, or as many as `ranks(ts, **knobs)` says.
 
     A sampler with a parameter `past` `remembers`: a run hands it one Past through all its stretches.
     """
 
     def mark(fn: Callable) -> Callable:
         fn.nfe, fn.needs_difficulty = nfe, needs_difficulty
+        fn.ranks = ranks or (lambda ts, **_: (len(ts) - 1) * needs_difficulty)
         fn.remembers = "past" in inspect.signature(fn).parameters
         return fn
 
@@ -105,8 +107,15 @@ def warming_up(t: Tensor) -> Tensor:
     return (t.amin(-1) if t.ndim > 1 else t) <= WARM_UP
 
 
+def ranking(denoise: Denoise) -> Denoise:
+    """The same network for a pass that ranks patches: one that tells difficulty only when asked is asked."""
+    return getattr(denoise, "ranked", denoise)
+
+
 def difficulty(prediction: Prediction, grid: PatchGrid) -> Tensor:
     """(B, N), of the log-variance that decides (the guided one). Raises InputError where a network has none."""
+    if prediction.difficulty is not None:
+        return prediction.difficulty
     if prediction.logvar is None:
         raise InputError("This network predicts no difficulty, which this sampler needs: choose another of the two.")
     return flow.difficulty(prediction.logvar, grid)

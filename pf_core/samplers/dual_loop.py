@@ -7,10 +7,10 @@ from torch import Tensor
 
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
-from pf_core.samplers.common import Order, Past, advance, at, difficulty, easiest, mixed, sampler, time_of
+from pf_core.samplers.common import Order, Past, advance, at, difficulty, easiest, mixed, ranking, sampler, time_of
 from pf_core.types import Denoise, Prediction, Step
 
-Choose = Callable[[Prediction, Tensor], tuple[Tensor, Tensor | None]]  # seen, t -> easy (B, N), threshold (B,)
+Choose = Callable[[Prediction, Tensor], tuple[Tensor, Tensor | None]]  # prediction, t -> easy (B, N), threshold (B,)
 
 
 @sampler(nfe=lambda ts, n_inner, **_: n_inner * (len(ts) - 1), needs_difficulty=True)
@@ -31,28 +31,36 @@ def dual_loop(
     Easy patches lead as cleaner context while hard ones follow in n_inner parts. n_inner NFE a step.
     """
 
-    def rank(seen, t):
-        return easiest(difficulty(seen, grid), p, grid, t)
+    def rank(prediction, t):
+        return easiest(difficulty(prediction, grid), p, grid, t)
 
-    return two_speeds(denoise, x, grid, ts, rank, n_inner, Past.of(order, past))
+    return two_speeds(denoise, x, grid, ts, rank, n_inner, Past.of(order, past), ranking(denoise))
 
 
 def two_speeds(
-    denoise: Denoise, x: Tensor, grid: PatchGrid, ts: Tensor, choose: Choose, n_inner: int, past: Past | None
+    denoise: Denoise,
+    x: Tensor,
+    grid: PatchGrid,
+    ts: Tensor,
+    choose: Choose,
+    n_inner: int,
+    past: Past | None,
+    first: Denoise | None = None,
 ) -> Iterator[Step]:
     """The dual loop, for any rule that chooses which patches go first; of second order where it has a past.
 
-    An easy patch's last step is its whole one, a hard patch's its last inner one.
+    An easy patch's last step is its whole one, a hard patch's its last inner one. first: of an outer step's first pass,
+    if another network than `denoise`.
     """
-    nfe = count(1)
+    nfe, first = count(1), first or denoise
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
-        seen = denoise(x, time_of(t0, x, grid))
-        easy, threshold = choose(seen, t)
-        yield Step("outer", k, x, t, seen, easy, last := next(nfe), threshold)
-        x, t = advance(x, t, seen.v, torch.where(easy, dt, dt / n_inner), grid, past)
+        prediction = first(x, time_of(t0, x, grid))
+        easy, threshold = choose(prediction, t)
+        yield Step("outer", k, x, t, prediction, easy, last := next(nfe), threshold)
+        x, t = advance(x, t, prediction.v, torch.where(easy, dt, dt / n_inner), grid, past)
         for _ in range(n_inner - 1):
-            seen = denoise(x, mixed(t, easy, ts))
-            yield Step("inner", k, x, t, seen, easy, last := next(nfe), threshold)
-            x, t = advance(x, t, seen.v, torch.where(easy, 0, dt / n_inner), grid, past, ~easy)
+            prediction = denoise(x, mixed(t, easy, ts))
+            yield Step("inner", k, x, t, prediction, easy, last := next(nfe), threshold)
+            x, t = advance(x, t, prediction.v, torch.where(easy, 0, dt / n_inner), grid, past, ~easy)
     yield Step("final", k, x, at(ts[-1], x, grid), None, None, last)

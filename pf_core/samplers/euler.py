@@ -17,7 +17,7 @@ def euler(denoise: Denoise, x: Tensor, grid: PatchGrid, ts: Tensor, rng: list[to
     """
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t = at(t0, x, grid)
-        seen = denoise(x, time_of(t0, x, grid))
-        yield Step("outer", k, x, t, seen, None, nfe=k + 1)
-        x, _ = advance(x, t, seen.v, at(t1 - t0, x, grid), grid)
+        prediction = denoise(x, time_of(t0, x, grid))
+        yield Step("outer", k, x, t, prediction, None, nfe=k + 1)
+        x, _ = advance(x, t, prediction.v, at(t1 - t0, x, grid), grid)
     yield Step("final", k, x, at(ts[-1], x, grid), None, None, nfe=k + 1)

@@ -24,9 +24,9 @@ def heun(denoise: Denoise, x: Tensor, grid: PatchGrid, ts: Tensor, rng: list[tor
     nfe = count(1)
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
-        seen = denoise(x, time_of(t0, x, grid))
-        yield Step("outer", k, x, t, seen, None, last := next(nfe))
-        v = seen.v
+        prediction = denoise(x, time_of(t0, x, grid))
+        yield Step("outer", k, x, t, prediction, None, last := next(nfe))
+        v = prediction.v
         if (t1 < 1).any():
             x_trial, _ = advance(x, t, v, dt, grid)
             t_trial = at(t1, x, grid)

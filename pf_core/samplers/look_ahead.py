@@ -7,16 +7,28 @@ from torch import Tensor
 
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
-from pf_core.samplers.common import Order, Past, advance, at, difficulty, easiest, mixed, sampler, time_of, warming_up
+from pf_core.samplers.common import (
+    Order,
+    Past,
+    advance,
+    at,
+    difficulty,
+    easiest,
+    mixed,
+    ranking,
+    sampler,
+    time_of,
+    warming_up,
+)
 from pf_core.types import Denoise, Step
 
 
-def _nfe(ts: Tensor, **_) -> int:
+def _probes(ts: Tensor, **_) -> int:
     one = warming_up(ts[:-1]).reshape(len(ts) - 1, -1).all(1)
-    return 2 * len(one) - int(one.sum())
+    return int((~one).sum())
 
 
-@sampler(nfe=_nfe, needs_difficulty=True)
+@sampler(nfe=lambda ts, **_: len(ts) - 1 + _probes(ts), needs_difficulty=True, ranks=_probes)
 def look_ahead(
     denoise: Denoise,
     x: Tensor,
@@ -37,20 +49,20 @@ def look_ahead(
     nfe, past = count(1), Past.of(order, past)
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
-        seen = denoise(x, time_of(t0, x, grid))
         warm = warming_up(t0)
+        prediction = (denoise if warm.all() else ranking(denoise))(x, time_of(t0, x, grid))
         if warm.all():
-            yield Step("outer", k, x, t, seen, None, last := next(nfe))
-            x, _ = advance(x, t, seen.v_cond, dt, grid, past)
+            yield Step("outer", k, x, t, prediction, None, last := next(nfe))
+            x, _ = advance(x, t, prediction.v_cond, dt, grid, past)
             continue
-        easy, threshold = easiest(difficulty(seen, grid), p, grid, t)
-        yield Step("outer", k, x, t, seen, easy, last := next(nfe), threshold)
+        easy, threshold = easiest(difficulty(prediction, grid), p, grid, t)
+        yield Step("outer", k, x, t, prediction, easy, last := next(nfe), threshold)
         jump = torch.where(easy, (ratio * t).clamp(max=1) - t, 0)
-        x_ahead, t_ahead = advance(x, t, seen.v_cond, jump, grid)
+        x_ahead, t_ahead = advance(x, t, prediction.v_cond, jump, grid)
         ahead = denoise(x_ahead, mixed(t_ahead, easy, ts))
         yield Step("probe", k, x_ahead, t_ahead, ahead, easy, last := next(nfe), threshold)
-        v = torch.where(grid.to_pixels(easy), seen.v, ahead.v)
+        v = torch.where(grid.to_pixels(easy), prediction.v, ahead.v)
         if warm.any():  # on grids per patch, where images differ
-            v[warm] = seen.v_cond[warm]
+            v[warm] = prediction.v_cond[warm]
         x, _ = advance(x, t, v, dt, grid, past)
     yield Step("final", k, x, at(ts[-1], x, grid), None, None, last)

@@ -21,7 +21,7 @@ def multistep(
     past = past or Past()
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
-        seen = denoise(x, time_of(t0, x, grid))
-        yield Step("outer", k, x, t, seen, None, nfe=k + 1)
-        x, _ = advance(x, t, seen.v, dt, grid, past)
+        prediction = denoise(x, time_of(t0, x, grid))
+        yield Step("outer", k, x, t, prediction, None, nfe=k + 1)
+        x, _ = advance(x, t, prediction.v, dt, grid, past)
     yield Step("final", k, x, at(ts[-1], x, grid), None, None, nfe=k + 1)

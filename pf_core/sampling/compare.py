@@ -40,9 +40,9 @@ def difference(
     return Difference(signed, signed.square().mean().sqrt().item(), per_patch)
 
 
-def rms_in(found: Difference, patches: Tensor) -> float:
+def rms_in(result: Difference, patches: Tensor) -> float:
     """The RMS over some patches alone, (N,) bool; NaN where there are none."""
-    return found.per_patch[patches].square().mean().sqrt().item()
+    return result.per_patch[patches].square().mean().sqrt().item()
 
 
 def _check_pair(a: Trajectory, b: Trajectory) -> None:
@@ -87,16 +87,16 @@ def parting(a: Trajectory, b: Trajectory, threshold: float = THRESHOLD) -> list[
     paths = [_Path(a), _Path(b)]
     times = torch.cat([path.t.flatten() for path in paths]).double().unique()
     times = times[times <= min(path.t[-1].min() for path in paths) + _SAME]
-    found: list[Parting | None] = [None] * a.x0.shape[0]
+    partings: list[Parting | None] = [None] * a.x0.shape[0]
     for t in times.tolist():
         apart = (paths[0].at(t) - paths[1].at(t)).square().mean((1, 2)).sqrt()
         for image, rms in enumerate(apart.tolist()):
-            if found[image] is None and rms > threshold:
+            if partings[image] is None and rms > threshold:
                 (outer_a, nfe_a), (outer_b, nfe_b) = (path.spent(t, image) for path in paths)
-                found[image] = Parting(t, rms, (outer_a, outer_b), (nfe_a, nfe_b))
-        if None not in found:
+                partings[image] = Parting(t, rms, (outer_a, outer_b), (nfe_a, nfe_b))
+        if None not in partings:
             break
-    return found
+    return partings
 
 
 class _Path:
@@ -133,12 +133,12 @@ def by_nfe(run: Trajectory) -> list[float]:
 
 def by_outer(run: Trajectory) -> list[float]:
     """Equal outer step (the state with which a step begins)."""
-    seen = -1
+    last = -1
     clock = []
     for f in run.frames:
-        clock.append(float(f.outer) if f.outer > seen else float("nan"))  # only the first pass of a step counts
-        seen = max(seen, f.outer)
-    return [*clock, seen + 1.0]
+        clock.append(float(f.outer) if f.outer > last else float("nan"))  # only the first pass of a step counts
+        last = max(last, f.outer)
+    return [*clock, last + 1.0]
 
 
 def by_seconds(run: Trajectory) -> list[float]:

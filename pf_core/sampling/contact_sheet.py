@@ -22,8 +22,8 @@ _FONT = ImageFont.load_default(12)
 def sheet(sweep: Sweep, done: Iterable[Done]) -> Image.Image:
     """One labelled picture: columns and rows with headings, blocks side by side. Cells that were not drawn stay blank,
     a failed one holds its sentence. Images are scaled by whole numbers, to about 128 pixels."""
-    found = {d.cell.place: d for d in done}
-    longest = max((side for d in found.values() if d.image for side in d.image.size), default=_TILE)
+    by_place = {d.cell.place: d for d in done}
+    longest = max((side for d in by_place.values() if d.image for side in d.image.size), default=_TILE)
     zoom = max(1, _TILE // longest)
     tile, (columns, rows, blocks) = max(longest * zoom, _SMALLEST), sweep.shape
     left = 2 * _GAP + int(max(_FONT.getlength(heading(sweep, 1, y)) for y in range(rows)))
@@ -39,7 +39,7 @@ def sheet(sweep: Sweep, done: Iterable[Done]) -> Image.Image:
             draw.text((across, 2 * _LINE), _fit(heading(sweep, 0, x), tile), _INK, _FONT)
         if x == 0:
             draw.text((z * width + _GAP, down + tile // 2 - 7), heading(sweep, 1, y), _INK, _FONT)
-        page.paste(_tile(found.get((x, y, z)), tile, zoom), (across, down))
+        page.paste(_tile(by_place.get((x, y, z)), tile, zoom), (across, down))
     return page
 
 

@@ -57,8 +57,8 @@ def context_probe(
     x, x1_hat, t = (part[image : image + 1].float().to(device) for part in (frame.x, frame.x1_hat, frame.t))
     x = torch.where(grid.to_pixels(chosen), x1_hat if isinstance(edit.source, str) else edit.source, x)
     t = torch.where(chosen, 1.0, t)
-    seen = bundle.model(x, PatchTime.dense(t), bundle.conditioner.encode([label], device))
-    after = difficulty(seen.logvar_cond, grid).log().cpu()[0]
+    prediction = bundle.model(x, PatchTime.dense(t), bundle.conditioner.encode([label], device))
+    after = difficulty(prediction.logvar_cond, grid).log().cpu()[0]
     others = ~chosen.cpu()[0] & (frame.t[image] < 1)
     hard = others & ~easy_patches(frame, grid)[image]
     change = after - before

@@ -177,18 +177,18 @@ def with_pictures(edits: list[Edit], bundle: Bundle, given: Tensor | None) -> li
 def picture(source: dict[str, Any], bundle: Bundle, given: Tensor | None = None) -> Tensor:
     """(C, H, W) on the bundle's device. Raises InputError if it is not of the network's shape or not finite."""
     if "given" in source:
-        found = given[source["given"]]
+        x = given[source["given"]]
     else:
         data = DATASETS[source["dataset"]].fn(**source["settings"])
         if source["index"] >= len(data):
             raise InputError(f"{source['dataset']} has {len(data)} images; there is none with index {source['index']}.")
-        found = bundle.codec.encode(data.batch([source["index"]]).images.to(bundle.device))[0]
-    if tuple(found.shape) != bundle.shape or not torch.isfinite(found).all():
+        x = bundle.codec.encode(data.batch([source["index"]]).images.to(bundle.device))[0]
+    if tuple(x.shape) != bundle.shape or not torch.isfinite(x).all():
         raise InputError(
             f"A clean source must hold finite numbers of shape {bundle.shape}, as {bundle.name} does, "
-            f"not {tuple(found.shape)}."
+            f"not {tuple(x.shape)}."
         )
-    return found.float().to(bundle.device)
+    return x.float().to(bundle.device)
 
 
 # running
@@ -216,7 +216,7 @@ def stretches(edits: list[Edit], ts: Tensor, batch: int, n: int) -> list[Stretch
     for edit in edits:
         edit.check(ts, batch, n)
     times = ts[:, None, None].repeat(1, batch, n)  # (S + 1, B, N), edited from the left to the right
-    cuts, found = sorted({0, len(ts) - 1, *(e.outer for e in edits)}), []
+    cuts, parts = sorted({0, len(ts) - 1, *(e.outer for e in edits)}), []
     for first, last in pairwise(cuts):
         here = [e for e in edits if e.outer == first]
         untouched = not any(e.outer < first for e in edits)
@@ -226,13 +226,14 @@ def stretches(edits: list[Edit], ts: Tensor, batch: int, n: int) -> list[Stretch
             settings = {} if edit.amount is None else {"amount": edit.amount}
             times[first:, mask] = EDITS[edit.kind].fn(times[first:, mask], **settings)
         stretch = ts[first : last + 1] if untouched and not here else times[first : last + 1].clone()
-        found.append(Stretch(first, here, start, stretch))
-    return found
+        parts.append(Stretch(first, here, start, stretch))
+    return parts
 
 
-def nfe(sampler: str, settings: dict, parts: list[Stretch]) -> int:
-    """Network evaluations of an edited run: its stretches', and one for each that looks at its own prediction."""
-    return sum(nfe_of(sampler, part.ts, settings) + part.looks for part in parts)
+def nfe(sampler: str, settings: dict, parts: list[Stretch], ranking: int = 1) -> int:
+    """Network evaluations of an edited run: its stretches', and one for each that looks at its own prediction.
+    ranking: those of a pass that ranks patches."""
+    return sum(nfe_of(sampler, part.ts, settings, ranking) + part.looks for part in parts)
 
 
 def run(
@@ -253,9 +254,9 @@ def run(
         own = x
         if part.looks:
             t = part.start.to(x).expand(x.shape[0], grid.n)
-            seen = denoise(x, time_of(part.start, x, grid))
-            yield Step("probe", part.first, x, t, seen, None, spent := spent + 1)
-            own = predict_x1(x, seen.v, t, grid)
+            prediction = denoise(x, time_of(part.start, x, grid))
+            yield Step("probe", part.first, x, t, prediction, None, spent := spent + 1)
+            own = predict_x1(x, prediction.v, t, grid)
         for edit in part.edits:
             chosen = edit.chosen(x.shape[0], grid.n, x.device)
             past.forget(chosen.any(1, keepdim=True))

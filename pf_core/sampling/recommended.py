@@ -13,12 +13,12 @@ from pf_core.sampling.run import NUMBERS, SampleSpec
 
 def settings_of(bundle: Bundle, sampler: str) -> dict[str, Any]:
     """The knobs that a network recommends for a sampler, as far as this version knows them and their values."""
-    found = {}
+    known = {}
     for name, value in bundle.recommended.settings.get(sampler, {}).items():
         with suppress(InputError):
             if name in SAMPLERS[sampler].knobs:
-                found[name] = SAMPLERS[sampler].knobs[name].check(value)
-    return found
+                known[name] = SAMPLERS[sampler].knobs[name].check(value)
+    return known
 
 
 def scale_of(bundle: Bundle) -> float | None:

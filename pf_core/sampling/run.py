@@ -2,8 +2,9 @@
 
 import hashlib
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -15,6 +16,7 @@ from pf_core import bounded
 from pf_core.errors import InputError
 from pf_core.guidance import guide
 from pf_core.models.checkpoint import Bundle
+from pf_core.models.divergence import MOST_PROBES, Divergence
 from pf_core.registry import Knob, Parameter, number
 from pf_core.samplers import MAX_NFE, SAMPLERS, nfe_of, steps_for, uniform_grid
 from pf_core.samplers.common import Past
@@ -27,8 +29,10 @@ NUMBERS = {  # of a recipe, and what they may be
     "nfe": Parameter("nfe", int, 64, Knob(1, MAX_NFE)),
     "steps": Parameter("steps", int, None, Knob(1, MAX_NFE)),
     "cfg_scale": Parameter("cfg_scale", float, 1.0, Knob(0, 50)),
+    "probes": Parameter("probes", int, 4, Knob(1, MOST_PROBES, "draws of signs a ranking pass, difficulty divergence")),
     "seed": Parameter("seed", int, 0, Knob(0, MAX_SEED)),
 }
+DIFFICULTIES = ("head", "divergence")
 _IMAGES = Field(min_length=1, max_length=MAX_IMAGES)
 _EDITS = PlainValidator(lambda given: intervene.parse(given) and given)
 
@@ -42,6 +46,8 @@ class SampleSpec:
     ts: the time grid, None for the uniform one. seeds: one an image. settings: the sampler's knobs.
     edits: interventions on chosen patches, as dicts (see intervene.Edit); `nfe` then counts what they add or save.
     precision: "fp32", or "bf16" for autocast, which is faster where the hardware has it and rounds differently.
+    difficulty: what ranks patches: "head", the network's own channel, or "divergence", its velocity's Jacobian, with
+    `probes` draws of signs a ranking pass (see Divergence); such a pass counts as 1 + 2 probes network evaluations.
     checkpoint_hash, versions: filled by `resolve`, checked or shown when a recipe is run again.
     """
 
@@ -58,11 +64,21 @@ class SampleSpec:
     noise: dict[str, str] | None = None  # {"file", "sha256"} where x0 was given; the file's name may be empty
     edits: Annotated[list[dict[str, Any]], _EDITS] = field(default_factory=list)
     precision: str = "fp32"
+    difficulty: str = "head"
+    probes: int | float | None = None
     checkpoint_hash: str | None = None
     versions: dict[str, str] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        recipe = asdict(self)
+        if self.difficulty == "head":  # the recipes of all runs before there was another
+            del recipe["difficulty"], recipe["probes"]
+        return recipe
+
+    @property
+    def ranking(self) -> int:
+        """Network evaluations of a pass that ranks patches."""
+        return 1 if self.difficulty == "head" else 1 + 2 * self.probes
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "SampleSpec":
@@ -78,9 +94,13 @@ def resolve(spec: SampleSpec, bundle: Bundle) -> SampleSpec:
 def _resolved(spec: SampleSpec, bundle: Bundle) -> tuple[SampleSpec, list[intervene.Edit], Tensor]:
     """The same, its edits, and its times (S + 1,) float64."""
     sampler = SAMPLERS[spec.sampler]
-    if sampler.fn.needs_difficulty and not bundle.predicts_difficulty:
+    spec = replace(spec, probes=_probes(spec))
+    if sampler.fn.needs_difficulty and spec.difficulty == "head" and not bundle.predicts_difficulty:
         others = ", ".join(name for name, entry in SAMPLERS.items() if not entry.fn.needs_difficulty)
-        raise InputError(f"{bundle.name} predicts no difficulty, which {spec.sampler} needs: choose one of {others}.")
+        raise InputError(
+            f"{bundle.name} predicts no difficulty, which {spec.sampler} needs: choose one of {others}, or difficulty "
+            '"divergence", which is read off its velocity.'
+        )
     settings = sampler.settings(spec.settings)
     if not 1 <= len(spec.seeds) <= MAX_IMAGES:
         raise InputError(f"Ask for 1 to {MAX_IMAGES} images, not {len(spec.seeds)}.")
@@ -109,7 +129,7 @@ def _resolved(spec: SampleSpec, bundle: Bundle) -> tuple[SampleSpec, list[interv
         labels=labels,
         steps=steps,
         ts=ts,
-        nfe=intervene.nfe(spec.sampler, settings, parts),
+        nfe=intervene.nfe(spec.sampler, settings, parts, spec.ranking),
         edits=[e.to_dict() for e in edits],
         cfg_scale=NUMBERS["cfg_scale"].check(spec.cfg_scale),
         guidance_interval=(low, high),
@@ -123,22 +143,34 @@ def versions() -> dict[str, str]:
     return {"pf_core": pf_core.__version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
+def _probes(spec: SampleSpec) -> int | None:
+    """Draws of signs, None where a head ranks. Raises InputError."""
+    if spec.difficulty not in DIFFICULTIES:
+        raise InputError(f"difficulty must be {' or '.join(DIFFICULTIES)}, not {spec.difficulty!r:.60}.")
+    if spec.difficulty == "head":
+        if spec.probes is not None:
+            raise InputError("probes belong to difficulty divergence: leave them out, or choose it.")
+        return None
+    probes = NUMBERS["probes"]
+    return probes.default if spec.probes is None else probes.check(spec.probes)
+
+
 def _grid(spec: SampleSpec, settings: dict) -> tuple[int, list[float] | None]:
     if spec.ts is not None:
         if len(spec.ts) > MAX_NFE + 1:
             raise InputError(f"A time grid has at most {MAX_NFE + 1:,} times, not {len(spec.ts):,}.")
         ts = [number("ts", t, 0, 1) for t in spec.ts]
         if len(ts) < 2 or ts[0] != 0 or ts[-1] != 1 or any(b <= a for a, b in zip(ts, ts[1:], strict=False)):
-            raise InputError("A time grid must rise from 0 to 1 without a pause.")
+            raise InputError("A time grid must rise strictly from 0 to 1.")
         return len(ts) - 1, ts
     if spec.steps is not None:
         steps = NUMBERS["steps"].check(spec.steps)
-        if nfe_of(spec.sampler, uniform_grid(steps), settings) > MAX_NFE:
+        if nfe_of(spec.sampler, uniform_grid(steps), settings, spec.ranking) > MAX_NFE:
             raise InputError(f"{steps} steps of {spec.sampler} take more than {MAX_NFE} NFE: ask for fewer.")
         return steps, None
     nfe = NUMBERS["nfe"]
     budget = nfe.default if spec.nfe is None else nfe.check(spec.nfe)
-    return steps_for(spec.sampler, budget, settings), None
+    return steps_for(spec.sampler, budget, settings, spec.ranking), None
 
 
 class Run:
@@ -161,7 +193,11 @@ class Run:
         self._edits = intervene.with_pictures(edits, bundle, self.edit_images)
         device, y = bundle.device, bundle.conditioner
         cond, null = y.encode(self.spec.labels, device), y.null(len(self.spec.seeds), device)
-        model = autocast(bundle.model) if self.spec.precision == "bf16" else bundle.model
+        model = bundle.model
+        if self.spec.difficulty == "divergence":
+            signs = [torch.Generator().manual_seed(seed ^ _SIGNS) for seed in self.spec.seeds]
+            model = Divergence(model, bundle.source.std, self.spec.probes, signs)
+        model = autocast(model) if self.spec.precision == "bf16" else model
         self._denoise = guide(model, cond, null, self.spec.cfg_scale, self.spec.guidance_interval)
 
     @property
@@ -180,7 +216,8 @@ class Run:
             return fn(self._denoise, x, grid, ts, rng, **memory, **spec.settings)
 
         parts = intervene.stretches(self._edits, self._times, len(spec.seeds), grid.n)
-        yield from intervene.run(self._denoise, sampler, x0, grid, parts, past)
+        for step in intervene.run(self._denoise, sampler, x0, grid, parts, past):
+            yield replace(step, nfe=step.nfe + self._denoise.extra)
 
 
 class autocast:  # noqa: N801
@@ -188,14 +225,21 @@ class autocast:  # noqa: N801
 
     def __init__(self, model: Model):
         self.model, self.grid, self.channels = model, model.grid, model.channels
+        if isinstance(model, Divergence):
+            self.ranked, self.cost = partial(self._run, model.ranked), model.cost
 
     def __call__(self, x: Tensor, t: PatchTime, cond: Any) -> Prediction:
+        return self._run(self.model, x, t, cond)
+
+    @staticmethod
+    def _run(model: Callable[..., Prediction], x: Tensor, t: PatchTime, cond: Any) -> Prediction:
         with torch.autocast(x.device.type, torch.bfloat16):
-            seen = self.model(x, t, cond)
-        return Prediction(*(None if part is None else part.to(x.dtype) for part in seen))
+            prediction = model(x, t, cond)
+        return Prediction(*(None if part is None else part.to(x.dtype) for part in prediction))
 
 
 _ORDER = 0x5EED_0DE2  # a sampler's own draws come from another stream than the image's noise
+_SIGNS = 0x5EED_516E  # and so do the signs of Divergence
 
 
 def check_noise(x0: Tensor, spec: SampleSpec, bundle: Bundle) -> Tensor:
@@ -204,7 +248,7 @@ def check_noise(x0: Tensor, spec: SampleSpec, bundle: Bundle) -> Tensor:
     if tuple(x0.shape) != want:
         raise InputError(f"The noise has shape {tuple(x0.shape)}; this run of {bundle.name} needs {want}.")
     if not x0.is_floating_point():
-        raise InputError(f"The noise must be of floating-point numbers, not {x0.dtype}.")
+        raise InputError(f"The noise must consist of floating-point numbers, not {x0.dtype}.")
     if not torch.isfinite(x0).all():
         raise InputError("The noise holds values that are not finite numbers.")
     return x0.float()

@@ -148,9 +148,9 @@ def of_class(bundle: Bundle, source: dict[str, Any], label: str | None, start: i
         raise InputError(f"{source['dataset']} has no class {name!r}.")
     wanted = data.names.index(name) if bundle.conditioner.names else bundle.conditioner.index(label)
     for first in range(start, min(start + _SCAN, len(data)), _BATCH):
-        found = (data.batch(range(first, min(first + _BATCH, len(data)))).labels == wanted).nonzero()
-        if len(found):
-            return first + int(found[0])
+        matches = (data.batch(range(first, min(first + _BATCH, len(data)))).labels == wanted).nonzero()
+        if len(matches):
+            return first + int(matches[0])
     raise InputError(f"None of the next {_SCAN} images of {source['dataset']} is of class {label}.")
 
 
@@ -201,7 +201,7 @@ def result(run: Trajectory, image: int) -> Tensor:
 def _data_picture(bundle: Bundle, label: str | None) -> dict[str, Any]:
     source = own_data(bundle)
     if source is None:
-        raise InputError(f"No data set here fits {bundle.name}: bring a picture of your own.")
+        raise InputError(f"No data set here fits {bundle.name}: upload a picture instead.")
     return source | {"index": of_class(bundle, source, label)}
 
 
@@ -211,7 +211,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment(
             "object-first",
             "Give the object a head start",
-            "The object's patches run ahead in t: does the background, which sees them cleaner, settle differently?",
+            "The object's patches run ahead in t: does the background, which sees them clearer, come out differently?",
             "thing",
             "head_start",
             0.3,
@@ -237,7 +237,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment(
             "outline-given",
             "Reveal an outline",
-            "From the start the outline of a real image stands there: the network fills in both sides of it.",
+            "From the start the outline of a real image is given: the network fills in both sides of it.",
             "outline",
             "clean",
             given=True,

@@ -28,19 +28,19 @@ def parse(name: str, text: Any, classes: ClassLabels | None = None) -> list[Any]
         raise InputError(f"{name!r} cannot be swept. Known: {', '.join(axes_known())}.")
     names = classes.names if classes and name == "label" else ()
     parts = split(text, names, r",;\n") if isinstance(text, str) else list(text or [])
-    found: dict[Any, None] = {}
+    values: dict[Any, None] = {}
     for part in parts:
         if name == "label" and not isinstance(part, str):  # a class is known by its type
-            found[part if classes is None else classes.named(part)] = None
+            values[part if classes is None else classes.named(part)] = None
         elif part := part if name == "label" and part.strip() else str(part).strip():
-            found |= dict.fromkeys(
+            values |= dict.fromkeys(
                 [_named(name, part, classes)] if name in NAMED else ranged(name, part, partial(_check, name), MAX_CELLS)
             )
-        if len(found) > MAX_CELLS:
+        if len(values) > MAX_CELLS:
             raise InputError(f"{name} has more than {MAX_CELLS} values: a sweep has at most so many cells.")
-    if not found:
+    if not values:
         raise InputError(f"Give values for {name}, such as {suggested(name, classes) or 'a name'}.")
-    return list(found)
+    return list(values)
 
 
 def suggested(name: str, classes: ClassLabels | None = None) -> str:

@@ -46,7 +46,7 @@ class Frame:
     def of(cls, step: Step, grid: PatchGrid, seconds: float = 0.0) -> "Frame":
         """x1_hat is from the velocity after guidance. `seconds` since the run began."""
         b, n = step.t.shape
-        seen = step.prediction
+        prediction = step.prediction
 
         def patches(logvar: Tensor | None) -> Tensor:
             return torch.full((b, n), torch.nan) if logvar is None else flow.difficulty(logvar, grid).log().cpu()
@@ -57,10 +57,10 @@ class Frame:
             step.nfe,
             seconds,
             step.x.half().cpu(),
-            flow.predict_x1(step.x, seen.v, step.t, grid).half().cpu(),
+            flow.predict_x1(step.x, prediction.v, step.t, grid).half().cpu(),
             step.t.float().cpu().contiguous(),
-            patches(seen.logvar),
-            patches(seen.logvar_cond),
+            patches(prediction.logvar),
+            patches(prediction.logvar_cond),
             torch.zeros(b, n, dtype=torch.bool) if step.easy is None else step.easy.cpu(),
             torch.full((b,), torch.nan) if step.threshold is None else step.threshold.float().cpu(),
         )
@@ -141,8 +141,8 @@ class Trajectory:
         if not Path(path).is_file():
             raise InputError(f"There is no file {path}.")
         with _sentences(path), bounded.tensors(path) as f:
-            said = f.metadata() or {}
-            header = {k: bounded.parse_json(said[k]) for k in (*_LISTED, "recipe", "run")}
+            metadata = f.metadata() or {}
+            header = {k: bounded.parse_json(metadata[k]) for k in (*_LISTED, "recipe", "run")}
             run, grid = header["run"], PatchGrid(*header["run"]["grid"])
             shapes = {k: tuple(f.get_slice(k).get_shape()) for k in f.keys()}
             _fit(shapes, len(header["phase"]), grid)
@@ -154,10 +154,10 @@ class Trajectory:
             frames = [Frame(**dict(zip(_LISTED + _STACKED, row, strict=True))) for row in rows]
             frames = [Frame(**{**vars(f), "easy": f.easy.bool()}) for f in frames]
             x1 = tensors.get("x1")
-            found = cls(grid, header["recipe"], tensors["x0"], frames, x1, run["seconds"], run["forwards"])
-            found.edit_images = tensors.get("edit_images")
-            found.check()
-            return found
+            trajectory = cls(grid, header["recipe"], tensors["x0"], frames, x1, run["seconds"], run["forwards"])
+            trajectory.edit_images = tensors.get("edit_images")
+            trajectory.check()
+            return trajectory
 
     def check(self) -> None:
         """Raises ValueError unless all parts fit together: a file may come from anywhere."""
@@ -173,13 +173,13 @@ class Trajectory:
                     raise ValueError(f"{name} has the shape {tuple(value.shape)}, not {want}")
             counted = isinstance(frame.outer, int) and isinstance(frame.nfe, int) and math.isfinite(frame.seconds)
             if frame.phase not in ("outer", "inner", "probe") or not counted or min(frame.outer, frame.nfe) < 0:
-                raise ValueError("a frame's head makes no sense")
+                raise ValueError("a frame's header is invalid")
             if not frame.t.isfinite().all():
                 raise ValueError("t is not finite")
         if self.x1 is not None and self.x1.shape != self.x0.shape:
             raise ValueError("the result has another shape than the noise")
         if not math.isfinite(self.seconds) or not isinstance(self.forwards, int) or not isinstance(self.recipe, dict):
-            raise ValueError("the record of the run makes no sense")
+            raise ValueError("the record of the run is invalid")
 
 
 @dataclass

@@ -317,14 +317,6 @@ def _strokes() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([p[:-1] for p in pieces]), np.concatenate([p[1:] for p in pieces])
 
 
-def energy_distance(a: Tensor, b: Tensor) -> float:
-    """2 E|A - B| - E|A - A'| - E|B - B'| between the samples a (M, 2) and b (K, 2), exact: every pair is counted.
-
-    Not negative, and 0 only for equal samples; the unit is that of the points (no square root is taken).
-    """
-    return 2 * mean_distance(a, b) - mean_distance(a, a) - mean_distance(b, b)
-
-
 def mean_distance(a: Tensor, b: Tensor, chunk: int = 1024) -> float:
     """E|A - B| over all pairs of a (M, 2) and b (K, 2); `chunk` rows of a at a time."""
     a, b = a.double(), b.double()

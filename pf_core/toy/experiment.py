@@ -27,7 +27,7 @@ from pf_core.types import PatchTime
 
 DRAWN = "points"  # the data set's name if the points themselves are given
 SOURCES = {"own": None, "shifted": SHIFTED, "normal": NORMAL}
-WAYS = 20  # evaluations of a picture's chosen ways: one dot each
+MOST_DOTS = 20  # evaluations of a chosen trajectory: one dot each
 FORKS = ((0.15, 0.5), (-0.05, 0.15), (-0.1, -0.1), (0.05, -0.9))  # Fig. 5's four starts, from the source's mean
 
 
@@ -184,8 +184,8 @@ def ask(model: nn.Module, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """x, t (B, 2) -> velocity and log-variance, (B, 2) each, on the CPU."""
     device = next(model.parameters(), x).device
     with torch.inference_mode():
-        seen = model(x.view(-1, 1, 1, 2).to(device), PatchTime.dense(t.to(device)), None)
-    return seen.v.reshape(-1, 2).cpu(), seen.logvar.reshape(-1, 2).cpu()
+        prediction = model(x.view(-1, 1, 1, 2).to(device), PatchTime.dense(t.to(device)), None)
+    return prediction.v.reshape(-1, 2).cpu(), prediction.logvar.reshape(-1, 2).cpu()
 
 
 def trajectories(
@@ -231,14 +231,14 @@ def figure5_data(
     state: "ToyState", sampler: str, nfe: int, settings: dict[str, Any], picked: Tensor | None = None, count: int = 2000
 ) -> Fig5:
     """What the paper's Fig. 5 shows of this network: `count` points, and the chosen starts (the four forks if None)
-    followed with at most WAYS evaluations, one dot each, as in the paper."""
+    followed with at most MOST_DOTS evaluations, one dot each, as in the paper."""
     noise, starts = state.starts(count), state.forks() if picked is None else picked
     all_ = trajectories(state.model, noise, sampler, nfe, settings)
-    chosen = trajectories(state.model, starts, sampler, min(nfe, WAYS), settings)
+    chosen = trajectories(state.model, starts, sampler, min(nfe, MOST_DOTS), settings)
     on = chosen.on_path
-    ways = (all_.x[all_.on_path], chosen.x[on], chosen.uncertainty[on])
+    drawn = (all_.x[all_.on_path], chosen.x[on], chosen.uncertainty[on])
     label = SAMPLERS[sampler].label.split("(")[0].strip()
-    return Fig5(*(a.numpy() for a in (noise, state.truth(count), *ways)), label)
+    return Fig5(*(a.numpy() for a in (noise, state.truth(count), *drawn)), label)
 
 
 class _Generators:
@@ -291,10 +291,10 @@ def fields(state: ToyState, t: tuple[float, float], low, high, k: int = 40, exac
     def shaped(v: Tensor, logvar: Tensor) -> tuple[np.ndarray, np.ndarray]:
         return v.view(k, k, 2).numpy(), logvar.exp().view(k, k, 2).numpy()
 
-    found = shaped(*ask(state.model, x, times))
+    predicted = shaped(*ask(state.model, x, times))
     nothing = (np.full((k, k, 2), np.nan),) * 2
     true = shaped(*ask(state.exact, x, times)) if exact else nothing
-    return Field(xs, ys, found[0], true[0], found[1], true[1])
+    return Field(xs, ys, predicted[0], true[0], predicted[1], true[1])
 
 
 def visited(state: ToyState, count: int = 2000, steps: int = 50) -> Paths:

@@ -24,7 +24,7 @@ def check_points(array) -> Tensor:
     """(M, 2) float32. Raises InputError unless there are 2 to MAX_POINTS points, finite, in range, not all the same."""
     points = _checked(array).float()
     if (points == points[0]).all():
-        raise InputError("The points differ by less than 32 bits can tell apart: move them to 0 and scale them.")
+        raise InputError("The points differ by less than the precision of 32 bits: move them to 0 and scale them.")
     return points
 
 
@@ -49,7 +49,7 @@ def _checked(array) -> Tensor:
     if (points == points[0]).all():
         raise InputError("All points are the same: draw or give at least two different ones.")
     if (points.amax(0) - points.amin(0)).max() < TOO_CLOSE:
-        raise InputError("The points differ by less than numbers can be scaled up: give larger ones.")
+        raise InputError("The points differ too little to be scaled up: give larger ones.")
     return points
 
 
@@ -57,19 +57,14 @@ def _too_many(count: int) -> str:
     return f"There are {count:,} points, more than the limit of {MAX_POINTS:,}: give fewer."
 
 
-def read_points(text: str) -> Tensor:
-    """CSV text -> (M, 2) float32: two columns parted by comma, semicolon, tab or blanks; one header line may lead.
-
-    As spreadsheets and programs write it: decimal commas where columns are parted otherwise, a first line `sep=;`,
-    lines of marks alone, comments (#), columns beside `x` and `y` that the header names, a column of row numbers.
-    Raises InputError, one sentence, for text that does not hold 2 to MAX_POINTS finite points.
-    """
-    return check_points(_rows(text))
-
-
 def fitted_points(content: bytes, name: str = "The file") -> tuple[Tensor, str]:
     """A CSV file's content -> (M, 2) float32 that fit the plane, and a sentence on how they were fitted, if they were.
-    Raises InputError."""
+
+    Two columns, separated by comma, semicolon, tab or blanks; a header line may come first. As spreadsheets and
+    programs write it: decimal commas where columns are separated otherwise, a first line `sep=;`, empty cells,
+    comments (#), columns beside `x` and `y` that the header names, a column of row numbers. Raises InputError for
+    content without 2 to MAX_POINTS finite points.
+    """
     return fit_points(_checked(_rows(decoded(content, name))))
 
 
@@ -79,8 +74,8 @@ def _rows(text: str) -> list[list[float]]:
         raise InputError(_too_many(text.count("\n") or text.count("\r")))
     numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith("#")]
     mark = ""
-    if numbered and (said := re.fullmatch(r"\s*\"?sep=(.)\"?\s*", numbered[0][1], re.IGNORECASE)):
-        mark = said[1]
+    if numbered and (declared := re.fullmatch(r"\s*\"?sep=(.)\"?\s*", numbered[0][1], re.IGNORECASE)):
+        mark = declared[1]
         numbered = numbered[1:]
     mark = mark or _mark([line for _, line in numbered])
     rows = [(i, _cells(line, mark)) for i, line in numbered]
@@ -148,7 +143,7 @@ def _is_number(cell: str) -> bool:
 
 def _point(line: int, cells: list[str], mark: str) -> list[float]:
     if len(cells) != 2:
-        hint = ": part them by semicolons if commas are decimal marks" if mark == "," and len(cells) == 4 else ""
+        hint = ": separate them by semicolons if commas are decimal marks" if mark == "," and len(cells) == 4 else ""
         raise InputError(f"Line {line} has {len(cells)} columns where two, x and y, are needed{hint}.")
     for cell in cells:
         if not _is_number(cell):

@@ -50,11 +50,11 @@ def served(tmp_path_factory):
     folder, shipped = tmp_path_factory.mktemp("checkpoints"), checkpoint.FOLDER
     make_networks(folder)
     checkpoint.FOLDER = folder
-    session = AppState(recordings=tmp_path_factory.mktemp("recordings"))
-    bundle = session.bundle("nano")
+    state = AppState(recordings=tmp_path_factory.mktemp("recordings"))
+    bundle = state.bundle("nano")
     bundle.model = Slowed(bundle.model, 0.0)
-    demo, _, session.address = launch(session)
-    yield session
+    demo, _, state.address = launch(state)
+    yield state
     demo.close()
     checkpoint.FOLDER = shipped
 

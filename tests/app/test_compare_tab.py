@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from app_world import answers, ended, networks, session  # noqa: F401
+from app_world import answers, ended, networks, state  # noqa: F401
 from test_browser import browser, page, pytestmark, served  # noqa: F401
 
 from app.server.frames import status
@@ -18,9 +18,9 @@ KNOBS = {f"{name}.{k}": knob.default for name, entry in SAMPLERS.items() for k, 
 
 
 @pytest.fixture
-def tab(session):  # noqa: F811
+def tab(state):  # noqa: F811
     with gr.Blocks():
-        return answering_tab(Compare(session))
+        return answering_tab(Compare(state))
 
 
 def answering_tab(tab):
@@ -53,9 +53,9 @@ def values(samplers=("euler", "look_ahead"), network="nano", **changes) -> dict:
     return given
 
 
-def test_all_columns_run_from_the_same_noise(tab, session):  # noqa: F811
+def test_all_columns_run_from_the_same_noise(tab, state):  # noqa: F811
     shown, ids, said, *_ = tab.on_run([], **values(("euler", "dual_loop", "look_ahead")))
-    runs = [ended(session.runs.get(i)) for i in ids]
+    runs = [ended(state.runs.get(i)) for i in ids]
     assert said == "" and [r["id"] for r in shown["runs"]] == ids and len(ids) == 3
     assert all((run.trajectory.x0 == runs[0].trajectory.x0).all() for run in runs)
     assert [run.spec.sampler for run in runs] == ["euler", "dual_loop", "look_ahead"]
@@ -67,20 +67,20 @@ def test_all_columns_run_from_the_same_noise(tab, session):  # noqa: F811
     "changes",
     [{"count": 9}, {"images": 17}, {"nfe": 257}, {"nfe": None}, {"seed": -1}, {"label": "cat"}, {"cfg": "x"}],
 )
-def test_bad_input_is_one_sentence_and_starts_nothing(tab, session, changes):  # noqa: F811
+def test_bad_input_is_one_sentence_and_starts_nothing(tab, state, changes):  # noqa: F811
     given = values(**changes)
     _, _, said, *_ = tab.on_run([], **given)
-    assert said.endswith(".") and "\n" not in said and len(session.runs) == 0
+    assert said.endswith(".") and "\n" not in said and len(state.runs) == 0
 
 
-def test_a_column_that_cannot_run_stops_the_others(tab, session):  # noqa: F811
+def test_a_column_that_cannot_run_stops_the_others(tab, state):  # noqa: F811
     _, _, said, *_ = tab.on_run([], **values(("euler", "look_ahead"), network="plain"))
     assert "difficulty" in said
-    for run in session.runs._things.values():
+    for run in state.runs._things.values():
         assert ended(run).state in ("stopped", "done")
 
 
-def test_the_difference_and_the_parting(tab, session):  # noqa: F811
+def test_the_difference_and_the_parting(tab, state):  # noqa: F811
     ids = tab.on_run([], **values(images=3))[1]
     at_end = tab.when_done(ids, "A", "B", 0.001)
     assert "B minus A" in at_end and at_end.count("<img") == 2 and at_end.count("<tr>") == 3
@@ -103,9 +103,9 @@ def test_nothing_to_compare_is_a_sentence(tab, given):
 
 
 @pytest.mark.parametrize("place", ["nonsense", "[]", '{"image": -1}', '{"frames": [-4, 0]}', '{"frames": 3}'])
-def test_a_wrong_place_is_a_sentence(tab, session, place):  # noqa: F811
+def test_a_wrong_place_is_a_sentence(tab, state, place):  # noqa: F811
     ids = tab.on_run([], **values())[1]
-    [ended(session.runs.get(i)) for i in ids]
+    [ended(state.runs.get(i)) for i in ids]
     assert "pf-said" in tab.on_difference(place, ids, "A", "B", HERE, 0.05)
     assert "pf-said" in tab.on_difference("{}", ids, "A", "B", END, 0)
 
@@ -115,13 +115,13 @@ def test_a_preset_without_its_network_says_so(tab):
     assert "is not here" in tab.on_preset(preset)[1]
 
 
-def test_a_link_brings_columns_and_runs_back(tab, session):  # noqa: F811
+def test_a_link_brings_columns_and_runs_back(tab, state):  # noqa: F811
     shown, ids, *_ = tab.on_run([], **values())
     from urllib.parse import parse_qsl
 
     query = dict(parse_qsl(shown["query"]))
     mine = tab.on_run([], **values())[-1]  # a page stops the runs that it started, not those of a link
-    assert mine != ids and all(ended(session.runs.get(i)).state == "done" for i in [*mine, *ids])
+    assert mine != ids and all(ended(state.runs.get(i)).state == "done" for i in [*mine, *ids])
     found = tab.from_link(request=SimpleNamespace(query_params=query))
     assert found[1] == ids and found[2] == "" and found[6] == 2 and found[8:11] == [3, 2, 8]
     gone = tab.from_link(request=SimpleNamespace(query_params=query | {"runs": "x,y"}))

@@ -6,7 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from app_world import ROOT, answered, ended, networks, session  # noqa: F401
+from app_world import ROOT, answered, ended, networks, state  # noqa: F401
 
 from app import controls
 from app.state import AppState
@@ -22,9 +22,9 @@ from pf_core.sampling.run import SampleSpec
 def served(networks, tmp_path_factory):
     from app.ui import launch
 
-    session = AppState(recordings=tmp_path_factory.mktemp("none"))
-    demo, app, address = launch(session)
-    yield SimpleNamespace(session=session, demo=demo, app=app, address=address)
+    state = AppState(recordings=tmp_path_factory.mktemp("none"))
+    demo, app, address = launch(state)
+    yield SimpleNamespace(state=state, demo=demo, app=app, address=address)
     demo.close()
 
 
@@ -52,7 +52,7 @@ def remote(served):
 
 def test_the_run_endpoint_answers_with_a_manifest(served, remote):
     shown, said = remote.predict(*values().values(), api_name="/run")
-    run = ended(served.session.runs.get(shown["runs"][0]["id"]))
+    run = ended(served.state.runs.get(shown["runs"][0]["id"]))
     assert said == "" and run.state == DONE and run.id in shown["query"]
 
 
@@ -69,13 +69,13 @@ def test_the_run_endpoint_answers_with_a_manifest(served, remote):
     ],
 )
 def test_whatever_a_client_sends_the_server_lives(served, remote, changes):
-    before = len(served.session.runs)
+    before = len(served.state.runs)
     try:
         _, said = remote.predict(*values(**changes).values(), api_name="/run")
         assert said.endswith(".</p>")
     except Exception as e:
         assert "Traceback" not in str(e) and "\n" not in str(e).strip()
-    assert len(served.session.runs) == before
+    assert len(served.state.runs) == before
     assert remote.predict(*values().values(), api_name="/run")[1] == ""
 
 
@@ -91,24 +91,24 @@ def test_whatever_a_client_sends_the_server_lives(served, remote, changes):
         {"label": ["a"]},
     ],
 )
-def test_the_handler_checks_for_itself(session, changes):
+def test_the_handler_checks_for_itself(state, changes):
     import gradio as gr
 
     from app.tabs.explore.tab import Explore
 
     with gr.Blocks():
-        tab = Explore(session)
+        tab = Explore(state)
     said = answered(tab.on_run, tab.status, before="", **values(**changes))[tab.status]
-    assert said.endswith(".") and len(session.runs) == 0
+    assert said.endswith(".") and len(state.runs) == 0
 
 
-def test_a_link_sets_the_controls_and_a_bad_one_is_a_sentence(session):
+def test_a_link_sets_the_controls_and_a_bad_one_is_a_sentence(state):
     import gradio as gr
 
     from app.tabs.explore.tab import Explore
 
     with gr.Blocks():
-        tab = Explore(session)
+        tab = Explore(state)
 
     def load(**query):
         return tab.from_link(SimpleNamespace(query_params=query))
@@ -128,7 +128,7 @@ def test_a_link_sets_the_controls_and_a_bad_one_is_a_sentence(session):
         assert load(**query)[tab.status].startswith("This link could not be read")
     found = load(network="nano", run="gone", budget="8", sampler="dual_loop", n_inner="2", p="0.5")
     shown, run_id, mine, said = (found[c] for c in (tab.viewer, tab.run_id, tab.mine, tab.status))
-    run = ended(session.runs.get(run_id))
+    run = ended(state.runs.get(run_id))
     assert "not kept" in said and mine == run_id and run_id in shown["query"]
     assert (
         run.spec.nfe == 8
@@ -139,8 +139,8 @@ def test_a_link_sets_the_controls_and_a_bad_one_is_a_sentence(session):
     assert (kept[tab.run_id], kept[tab.mine]) == (run_id, "")  # a link to a kept run: Run will not stop it
 
 
-def test_a_network_without_difficulty_offers_only_what_it_can_run(session):
-    offered = {name for _, name in controls.samplers(session, "plain")}
+def test_a_network_without_difficulty_offers_only_what_it_can_run(state):
+    offered = {name for _, name in controls.samplers(state, "plain")}
     assert offered == {name for name, entry in SAMPLERS.items() if not entry.fn.needs_difficulty}
 
 
@@ -165,7 +165,7 @@ def test_no_samplers_name_stands_in_the_app():
 @pytest.mark.skipif(
     not (ROOT / "checkpoints" / "shapes-pft.safetensors").is_file(), reason="the shipped network is not there yet"
 )
-def test_the_shipped_network_runs(monkeypatch, session):
+def test_the_shipped_network_runs(monkeypatch, state):
     monkeypatch.setattr(checkpoint, "FOLDER", ROOT / "checkpoints")
-    run = ended(session.start(SampleSpec("shapes-pft", sampler="look_ahead", nfe=8, labels=["star"])), 60)
+    run = ended(state.start(SampleSpec("shapes-pft", sampler="look_ahead", nfe=8, labels=["star"])), 60)
     assert run.state == DONE

@@ -5,7 +5,7 @@ import base64
 import numpy as np
 import pytest
 import torch
-from app_world import networks, session  # noqa: F401
+from app_world import networks, state  # noqa: F401
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from test_browser import browser, page, served  # noqa: F401
@@ -38,8 +38,8 @@ def test_draws_refuse_what_is_wrong():
         draws("nothing", 16)
 
 
-def test_a_glimpse_is_one_pass_with_its_true_error(session):  # noqa: F811
-    bundle = session.bundle("nano")
+def test_a_glimpse_is_one_pass_with_its_true_error(state):  # noqa: F811
+    bundle = state.bundle("nano")
     seen = inspect.picture(bundle)
     t = inspect.leaning(bundle.grid)
     each = t.per_patch
@@ -53,8 +53,8 @@ def test_a_glimpse_is_one_pass_with_its_true_error(session):  # noqa: F811
     assert torch.allclose(apart, (1 - each) * found.error, atol=1e-4)
 
 
-def test_the_page_gets_numbers(session):  # noqa: F811
-    reply = TestClient(Starlette(routes=how.routes(session))).get("/pf/how").json()
+def test_the_page_gets_numbers(state):  # noqa: F811
+    reply = TestClient(Starlette(routes=how.routes(state))).get("/pf/how").json()
     n = reply["grid"]["rows"] * reply["grid"]["cols"]
     assert {each["name"] for each in reply["timesteps"]} == set(TIMESTEPS)
     assert all(len(floats(each["maps"])) == 24 * n for each in reply["timesteps"])

@@ -61,29 +61,29 @@ def answering_tab(tab):
     here, painting = tab.page, tab.painting
     runs = [here.viewer, here.ids, here.status, here.which, here.box]
     noted = [here.viewer, here.ids, here.note, here.which, here.box]
-    seen, listed, form = painting.seen, [here.note, *painting.listing], list(here.form.inputs.values())
+    preview, listed, form = painting.preview, [here.note, *painting.listing], list(here.form.inputs.values())
     groups = [*here.form.knobs.groups.values(), here.form.before]
     everything = [*runs, *form, *painting.listing, here.uploads]
     hidden = lambda fn: lambda *a, **v: {k: u for k, u in answered(fn, here.status, *a, **v).items() if k not in groups}  # noqa: E731
-    asked = [*runs, *tab.places, *painting.draft, *seen]
+    asked = [*runs, *tab.places, *painting.draft, *preview]
     orders = {
-        "on_look": seen,
-        "on_here": [here.step, *seen],
-        "on_painted": seen[1:],
-        "on_source": [here.index, here.of_data, here.file, here.show, *seen],
-        "on_another": [here.note, here.index, *seen],
-        "on_file": [here.note, here.uploads, *seen],
-        "on_select": [here.note, *seen],
-        "on_inpaint": [here.note, *painting.draft, *seen],
-        "on_keep": [*listed, *seen],
-        "on_undo": [*listed, *seen],
-        "on_remove": [*listed, *seen],
+        "on_look": preview,
+        "on_here": [here.step, *preview],
+        "on_painted": preview[1:],
+        "on_source": [here.index, here.of_data, here.file, here.show, *preview],
+        "on_another": [here.note, here.index, *preview],
+        "on_file": [here.note, here.uploads, *preview],
+        "on_select": [here.note, *preview],
+        "on_inpaint": [here.note, *painting.draft, *preview],
+        "on_keep": [*listed, *preview],
+        "on_undo": [*listed, *preview],
+        "on_remove": [*listed, *preview],
     }
     return SimpleNamespace(
         **{name: answers(getattr(painting, name), here.note, order) for name, order in orders.items()},
         on_run=answers(tab.on_run, here.status, runs),
         on_go=answers(tab.on_go, here.note, noted),
-        when_base=once(tab.base_ended, answers(tab.when_base, here.status, [*tab.places, *seen])),
+        when_base=once(tab.base_ended, answers(tab.when_base, here.status, [*tab.places, *preview])),
         when_edited=once(tab.edited_ended, lambda **values: tab.when_edited(**values)[here.shown]),
         on_experiment=answers(tab.on_experiment, here.status, [*runs, here.caption, here.asked]),
         when_asked=once(tab.base_ended, answers(tab.when_asked, here.status, asked)),
@@ -93,7 +93,7 @@ def answering_tab(tab):
         runs=runs,
         places=tab.places,
         draft=painting.draft,
-        seen=seen,
+        preview=preview,
         listing=painting.listing,
         form=here.form,
     )
@@ -232,7 +232,7 @@ def test_edits_are_kept_left_out_taken_back(tab):
     assert "nothing to undo" in tab.on_undo([], **now(ids))[0] and "Untick" in tab.on_remove([], **now(ids))[0]
     assert "Paint the patches" in tab.on_keep([], **now(ids, ()))[0]
     many = tab.on_keep([], **now(ids, kept=kept * 63, ticked=[]))
-    assert "at most 64 edits" in many[0] and len(many) == 1 + listing + len(tab.seen)
+    assert "at most 64 edits" in many[0] and len(many) == 1 + listing + len(tab.preview)
 
 
 def test_inpainting_is_one_click_away(tab):
@@ -272,7 +272,7 @@ def test_an_uploaded_picture_travels_in_the_recipe_bit_for_bit(tab, tmp_path):
     assert reloaded[1] == ids and len(reloaded[-1]) == 1
     strip = tmp_path / "run.png"
     write(run, strip)
-    assert "only half of its recipe" in tab.on_recipe([], str(strip))[2]
+    assert "only part of its recipe" in tab.on_recipe([], str(strip))[2]
 
 
 def test_a_link_brings_both_runs_back_even_when_they_are_gone(tab):
@@ -281,7 +281,7 @@ def test_a_link_brings_both_runs_back_even_when_they_are_gone(tab):
     first = ended(tab.state.runs.get(ids[1])).trajectory.x1
     assert tab.from_link(SimpleNamespace(query_params=query))[1] == ids
     lost = tab.from_link(SimpleNamespace(query_params=query | {"base": "gone", "edited": "gone"}))
-    assert "here they are again" in lost[2] and lost[1] != ids
+    assert "made again from the link" in lost[2] and lost[1] != ids
     assert torch.equal(ended(tab.state.runs.get(lost[1][1])).trajectory.x1, first)
     for wrong in ({"plan": "x"}, {"plan": ""}):
         told = tab.from_link(SimpleNamespace(query_params={"tab": "intervene", "base": "gone"} | wrong))
@@ -299,7 +299,7 @@ def test_an_experiment_is_one_click(tab, name):
     ended(tab.state.runs.get(ids[0]))
     assert "value" not in again[1]  # the same base run serves the next experiment
     told = tab.when_asked(asked, **now(ids))
-    assert len(told) == len(tab.runs) + len(tab.places) + len(tab.draft) + len(tab.seen)
+    assert len(told) == len(tab.runs) + len(tab.places) + len(tab.draft) + len(tab.preview)
     if told[2]:
         assert "no patches of that kind" in told[2]
         return
@@ -353,7 +353,7 @@ def test_bad_pictures_are_sentences(tab, tmp_path):
         stack(state, [names[2], state.pictures.add(Picture(torch.zeros(3, 8, 8))).id])
     edit = {"kind": "clean", "patches": [0], "source": {"given": 1}}
     assert used([edit], ["a", "b"]) == ([edit | {"source": {"given": 0}}], ["b"])
-    with pytest.raises(InputError, match="did not come"):
+    with pytest.raises(InputError, match="not uploaded"):
         used([edit], ["a"])
 
 

@@ -2,7 +2,7 @@
 
 import gradio as gr
 import pytest
-from app_world import answered, networks, session  # noqa: F401
+from app_world import answered, networks, state  # noqa: F401
 from PIL import Image
 from test_browser import browser, page, pytestmark, served  # noqa: F401
 
@@ -14,9 +14,9 @@ HALF = [0.5] * 16  # the nano network has 4 x 4 patches, the oracle 8 x 8
 
 
 @pytest.fixture
-def own(session):  # noqa: F811
+def own(state):  # noqa: F811
     with gr.Blocks():
-        return OwnPicture(session)
+        return OwnPicture(state)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_data_image_of_a_class_that_the_network_lacks_is_looked_at_under_none_
     assert found[own.status] == "" and label == NO_CLASS and "nano has no class '" in view["about"]
     assert painter["grid"] == [4, 4] and painter["values"] == HALF and painter["image"].startswith("data:image/png")
     assert view["t"] == HALF and len(view["sigma"]) == len(view["error"]) == 16 and min(view["error"]) > 0
-    assert "Image 3 of shapes" in view["about"] and "Spearman" in view["said"]
+    assert "Image 3 of shapes" in view["about"] and "Spearman" in view["sentence"]
 
 
 def test_what_changes_changes_the_look_and_nothing_else(own):
@@ -74,7 +74,7 @@ def test_painted_times_stay_with_another_picture_or_network(own, upload):
     assert found[own.view]["t"][0] == 0.9 and "values" not in found[own.painter]
     found = own.on_network(0.5, times, **chosen("plain", "class 1", upload, 0, 0))
     view = found[own.view]
-    assert view["sigma"] is None and found[own.label]["value"] == "class 1" and "no difficulty" in view["said"]
+    assert view["sigma"] is None and found[own.label]["value"] == "class 1" and "no difficulty" in view["sentence"]
     found = own.on_index(0.5, times, **chosen("nano", "class 1", upload, 2, 0))
     assert found[own.file] is None and found[own.path] == "" and "Image 2" in found[own.view]["about"]
 

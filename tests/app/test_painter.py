@@ -37,11 +37,11 @@ def test_what_the_browser_sent_is_checked():
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """A page with two painters; the values that their handlers are given are kept in `heard`."""
-    session = AppState(recordings=tmp_path_factory.mktemp("none"))
-    session.heard = []
+    state = AppState(recordings=tmp_path_factory.mktemp("none"))
+    state.heard = []
 
     def hear(value):
-        session.heard.append(value)
+        state.heard.append(value)
 
     with gr.Blocks() as demo:
         times = Painter(painting(GRID, values=[0.5] * N), mode="values", brush=0.9, elem_id="times")
@@ -50,9 +50,9 @@ def served(tmp_path_factory):
             painter.painted(hear, painter, None, queue=False, trigger_mode="always_last")
         answer = gr.Button("answer", elem_id="answer")
         answer.click(lambda: (painting(image=None), painting(chosen=[1, 2])), None, [times, patches], queue=False)
-    options = {"head": head(), "app_kwargs": {"routes": routes(session)}, "run_history": False}
-    _, session.address, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **options)
-    yield session
+    options = {"head": head(), "app_kwargs": {"routes": routes(state)}, "run_history": False}
+    _, state.address, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **options)
+    yield state
     demo.close()
 
 

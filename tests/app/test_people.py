@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import gradio as gr
 import pytest
-from app_world import client, ended, networks, session, spec  # noqa: F401
+from app_world import client, ended, networks, spec, state  # noqa: F401
 
 from app.private import forget_page
 from app.server import exports as module
@@ -18,8 +18,8 @@ from pf_core.errors import InputError
 
 
 @pytest.fixture
-def run(session):  # noqa: F811
-    return ended(session.start(spec()))
+def run(state):  # noqa: F811
+    return ended(state.start(spec()))
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def writing(monkeypatch):
     return made, at_once
 
 
-def test_eight_who_want_the_same_file_get_one_that_is_written_once(session, client, run, writing):  # noqa: F811
+def test_eight_who_want_the_same_file_get_one_that_is_written_once(state, client, run, writing):  # noqa: F811
     with ThreadPoolExecutor(8) as pool:
         asked = [f"/pf/runs/{run.id}/export?format={kind}" for kind in ("png", "gif") for _ in range(4)]
         replies = list(pool.map(client.get, asked))
@@ -46,7 +46,7 @@ def test_eight_who_want_the_same_file_get_one_that_is_written_once(session, clie
     assert sorted(made) == [".gif", ".png"] and set(at_once) == {0}
 
 
-def test_a_run_that_has_grown_is_written_again(session, client, run, writing):  # noqa: F811
+def test_a_run_that_has_grown_is_written_again(state, client, run, writing):  # noqa: F811
     frame = run.trajectory.frames.pop()
     x1, run.trajectory.x1 = run.trajectory.x1, None
     first = client.get(f"/pf/runs/{run.id}/export?format=png").content
@@ -101,12 +101,12 @@ def test_a_comparison_is_made_once_however_many_wait():
     assert len(made) == 3
 
 
-def test_waits_hold_no_thread(session):  # noqa: F811
-    runs = [session.start(spec(nfe=64)) for _ in range(2)]
+def test_waits_hold_no_thread(state):  # noqa: F811
+    runs = [state.start(spec(nfe=64)) for _ in range(2)]
     before = threading.active_count()
 
     async def all_of_them():
-        waits = [asyncio.create_task(session.ended(*(r.id for r in runs), "gone")) for _ in range(60)]
+        waits = [asyncio.create_task(state.ended(*(r.id for r in runs), "gone")) for _ in range(60)]
         await asyncio.sleep(0)
         assert threading.active_count() <= before + 1
         await asyncio.gather(*waits)
@@ -116,7 +116,7 @@ def test_waits_hold_no_thread(session):  # noqa: F811
 
 
 def test_a_page_that_is_closed_is_given_back(networks, tmp_path):  # noqa: F811
-    state = AppState(recordings=tmp_path)
+    state = AppState(recordings=tmp_path)  # noqa: F811
     demo, app, _ = launch(state)
     try:
         held = demo.state_holder
@@ -131,11 +131,11 @@ def test_a_page_that_is_closed_is_given_back(networks, tmp_path):  # noqa: F811
         demo.close()
 
 
-def test_a_run_says_what_it_waits_for(session):  # noqa: F811
-    ended(session.start(spec()))
-    first = session.start(spec(nfe=200), lane="a")
-    second = session.start(spec(nfe=100), lane="a")
-    said = session.waits(second)
+def test_a_run_says_what_it_waits_for(state):  # noqa: F811
+    ended(state.start(spec()))
+    first = state.start(spec(nfe=200), lane="a")
+    second = state.start(spec(nfe=100), lane="a")
+    said = state.waits(second)
     assert said.startswith("waiting: 1 run before yours, about ") and said.endswith(" s"), said
-    session.halt(first.id, second.id)
-    assert session.waits(ended(first)) == ""
+    state.halt(first.id, second.id)
+    assert state.waits(ended(first)) == ""

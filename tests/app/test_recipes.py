@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import gradio as gr
 import pytest
 import torch
-from app_world import CLASSES, answers, client, ended, networks, session, spec  # noqa: F401
+from app_world import CLASSES, answers, client, ended, networks, spec, state  # noqa: F401
 
 from app import controls
 from app import links as recipes
@@ -30,9 +30,9 @@ UPLOAD = [{"kind": "clean", "patches": [1, 2], "source": {"given": 0}}]
 
 
 @pytest.fixture
-def tab(session):  # noqa: F811
+def tab(state):  # noqa: F811
     with gr.Blocks():
-        tab = Explore(session)
+        tab = Explore(state)
     order = [tab.viewer, tab.run_id, tab.mine, tab.status, *tab.form.outputs]
     told = {name: answers(getattr(tab, name), tab.status, order) for name in ("on_recipe", "from_link")}
     return SimpleNamespace(**told)
@@ -45,10 +45,10 @@ def written(run, folder, suffix):
 
 
 @pytest.mark.parametrize("suffix", list(WRITERS))
-def test_every_export_loads_back_bit_for_bit(session, tab, tmp_path, suffix):  # noqa: F811
-    first = ended(session.start(spec(edits=EDITS, seeds=[4, 9], labels=["class 1", "class 2"], cfg_scale=1.5)))
+def test_every_export_loads_back_bit_for_bit(state, tab, tmp_path, suffix):  # noqa: F811
+    first = ended(state.start(spec(edits=EDITS, seeds=[4, 9], labels=["class 1", "class 2"], cfg_scale=1.5)))
     shown, run_id, _, said, *updates = tab.on_recipe("", written(first, tmp_path, suffix))
-    again = ended(session.runs.get(run_id))
+    again = ended(state.runs.get(run_id))
     assert run_id != first.id and torch.equal(again.trajectory.x1, first.trajectory.x1)
     assert again.spec == first.spec and again.packed == first.packed
     assert ("nothing was computed" in said) == (suffix == ".safetensors") and "edits, several classes, seeds" in said
@@ -56,21 +56,21 @@ def test_every_export_loads_back_bit_for_bit(session, tab, tmp_path, suffix):  #
     assert "nano" in values and "class 1" in values and "look_ahead" in values
     link = dict(parse_qsl(shown["query"]))
     assert recipes.decode(link["recipe"]).edits == first.spec.edits
-    del session.runs._things[run_id]
+    del state.runs._things[run_id]
     *_, third_id, _, said = tab.from_link(request=SimpleNamespace(query_params=link))[:4]
     third = tab.from_link(request=SimpleNamespace(query_params=link))
-    assert "again" in third[3] and torch.equal(ended(session.runs.get(third[1])).trajectory.x1, first.trajectory.x1)
+    assert "again" in third[3] and torch.equal(ended(state.runs.get(third[1])).trajectory.x1, first.trajectory.x1)
 
 
-def test_runs_with_uploads_travel_in_raw_arrays(session, tab, client, tmp_path, capsys):  # noqa: F811
+def test_runs_with_uploads_travel_in_raw_arrays(state, tab, client, tmp_path, capsys):  # noqa: F811
     picture, x0 = torch.rand(1, 3, 32, 32), torch.randn(1, 3, 32, 32)
-    first = ended(session.start(spec(edits=UPLOAD, seeds=[0]), x0, picture))
+    first = ended(state.start(spec(edits=UPLOAD, seeds=[0]), x0, picture))
     about = client.get(f"/pf/runs/{first.id}").json()
     assert "json" not in about["exports"] and about["recipe_file"].endswith(".safetensors")
     assert about["edits"][0]["words"].startswith("make clean from an uploaded picture: 2 patches of all images")
     assert recipes.encode(first.spec) is None
     path = written(first, tmp_path, ".safetensors")
-    again = session.runs.get(tab.on_recipe("", path)[1])
+    again = state.runs.get(tab.on_recipe("", path)[1])
     assert again.origin == "from a file" and torch.equal(again.trajectory.edit_images, picture)
     words = shlex.split(command(again))
     assert words[:5] == ["python", "-m", "pf_core", "sample", "--recipe"] and words[5] == recipe_file(first)
@@ -83,19 +83,19 @@ def test_runs_with_uploads_travel_in_raw_arrays(session, tab, client, tmp_path, 
     assert "which contains the noise" in capsys.readouterr().err
 
 
-def test_the_recipe_alone_repeats_edits_on_the_command_line(session, tmp_path):  # noqa: F811
-    first = ended(session.start(spec(edits=EDITS)))
+def test_the_recipe_alone_repeats_edits_on_the_command_line(state, tmp_path):  # noqa: F811
+    first = ended(state.start(spec(edits=EDITS)))
     path, out = written(first, tmp_path, ".json"), tmp_path / "again.safetensors"
     assert command(first).split()[5] == recipe_file(first) == "nano-look_ahead-seed0.json"
     assert not main(["sample", "--recipe", path, "--out", str(out)])
     assert torch.equal(Trajectory.load(out).x1, first.trajectory.x1)
 
 
-def test_a_stopped_run_loads_back_as_what_ran(session, tab, tmp_path):  # noqa: F811
-    first = ended(session.start(spec()))
+def test_a_stopped_run_loads_back_as_what_ran(state, tab, tmp_path):  # noqa: F811
+    first = ended(state.start(spec()))
     first.trajectory.x1 = None
     first.trajectory.frames = first.trajectory.frames[:3]
-    again = session.runs.get(tab.on_recipe("", written(first, tmp_path, ".safetensors"))[1])
+    again = state.runs.get(tab.on_recipe("", written(first, tmp_path, ".safetensors"))[1])
     assert again.state == "stopped" and again.message.startswith("Stopped after 3 of ") and len(again.heads) == 3
 
 
@@ -104,24 +104,24 @@ def test_a_stopped_run_loads_back_as_what_ran(session, tab, tmp_path):  # noqa: 
     [
         ("x.png", b"rubbish", "x.png holds no recipe"),
         ("x.safetensors", b"rubbish", "x.safetensors is not a recorded run"),
-        ("x.exe", b"MZ", "x.exe is no export"),
+        ("x.exe", b"MZ", "x.exe is not an export"),
         ("x.json", b"{}", "not a recipe"),
         ("x.json", b"[" * 100_000, "holds no recipe"),
         ("x.json", b'{"checkpoint": "nano", "seeds": "all"}', "seeds"),
         ("x.json", b'{"checkpoint": "/etc/passwd", "nfe": 4}', "no network"),
-        ("x.json", b'{"checkpoint": "nano", "nfe": 4, "seeds": [1], "noise": {"file": "/etc/passwd"}}', "half"),
+        ("x.json", b'{"checkpoint": "nano", "nfe": 4, "seeds": [1], "noise": {"file": "/etc/passwd"}}', "only part"),
         ("x.json", b'{"checkpoint": "nano", "nfe": 4, "checkpoint_hash": "0123"}', "another nano"),
         ("x.json", json.dumps({"checkpoint": "nano", "nfe": 4, "seeds": list(range(99))}).encode(), "at most 16"),
     ],
 )
-def test_a_wrong_file_is_a_sentence(session, tab, tmp_path, name, content, words):  # noqa: F811
+def test_a_wrong_file_is_a_sentence(state, tab, tmp_path, name, content, words):  # noqa: F811
     (tmp_path / name).write_bytes(content)
     said = tab.on_recipe("", str(tmp_path / name))[3]
-    assert words in said and "\n" not in said and str(tmp_path) not in said and len(session.runs) == 0
+    assert words in said and "\n" not in said and str(tmp_path) not in said and len(state.runs) == 0
 
 
 @pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16"])
-def test_a_recipe_that_an_editor_saved_again_is_read(session, tab, tmp_path, codec):  # noqa: F811
+def test_a_recipe_that_an_editor_saved_again_is_read(state, tab, tmp_path, codec):  # noqa: F811
     path = tmp_path / "saved.json"
     path.write_bytes(json.dumps(spec().to_dict(), indent=1).replace("\n", "\r\n").encode(codec))
     assert recipes.read(str(path)) == spec()
@@ -137,8 +137,8 @@ def test_the_list_of_classes_tells_a_class_called_none_from_no_class():
     assert [controls.class_word(world, "odd", a) for a in asked] == shown
 
 
-def test_the_command_of_a_run_names_its_classes_so_that_they_are_read_back(session):  # noqa: F811
-    run = ended(session.start(spec(labels=["class 1"])))
+def test_the_command_of_a_run_names_its_classes_so_that_they_are_read_back(state):  # noqa: F811
+    run = ended(state.start(spec(labels=["class 1"])))
     run.spec = spec(labels=["red, green", None, "-1", 'a "b"'], seeds=[0, 1, 2, 3])
     (flag,) = [word for word in shlex.split(command(run)) if word.startswith("--label")]
     assert split(flag.removeprefix("--label=")) == ["red, green", "", "-1", 'a "b"']
@@ -146,8 +146,8 @@ def test_the_command_of_a_run_names_its_classes_so_that_they_are_read_back(sessi
     assert "--label" not in command(run)
 
 
-def test_a_recording_of_another_network_is_shown_and_says_so(session, tab, tmp_path):  # noqa: F811
-    path = written(ended(session.start(spec())), tmp_path, ".safetensors")
+def test_a_recording_of_another_network_is_shown_and_says_so(state, tab, tmp_path):  # noqa: F811
+    path = written(ended(state.start(spec())), tmp_path, ".safetensors")
     torch.manual_seed(8)
     checkpoint.save(checkpoint.FOLDER / "nano.safetensors", build(preset("nano")), CLASSES, {})
     said = tab.on_recipe("", path)[3]

@@ -76,7 +76,7 @@ def test_a_link_whose_run_is_gone_makes_it_again(page, served):  # noqa: F811
     assert "404" in page.wrong.pop()  # that is what the browser itself notes down
     page.goto(link)
     page.wait_for_function(f"window.__pf?.viewer && ({ENDED})()")
-    assert result(page) == meant and "here it is again" in page.inner_text("#explore-said")
+    assert result(page) == meant and "made again from its link" in page.inner_text("#explore-said")
     assert page.evaluate("location.href") != link
     edited = recipes.encode(served.start(spec(nfe=8, edits=EDITS)).spec)
     page.goto(f"{served.address}?run=gone&recipe={edited}")

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 import pytest
-from app_world import CLASSES, answers, networks, session, slow, spec  # noqa: F401
+from app_world import CLASSES, answers, networks, slow, spec, state  # noqa: F401
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -30,9 +30,9 @@ YES = ClassLabels(10, CLASSES)
 
 
 @pytest.fixture
-def tab(session):  # noqa: F811
+def tab(state):  # noqa: F811
     with gr.Blocks():
-        tab = Compare(session)
+        tab = Compare(state)
     sweep, form = tab.sweep, [c for k in range(3) for c in (list(a.controls.values())[k] for a in tab.sweep.axes)]
     filled = [sweep.loaded, sweep.forget, *form, sweep.status]
     told = SimpleNamespace(
@@ -106,9 +106,9 @@ def test_every_axis_suggests_values_that_it_takes():
         assert name == "checkpoint" or parse(name, suggested(name, YES), YES)
 
 
-def test_seconds_in_words(session):  # noqa: F811
+def test_seconds_in_words(state):  # noqa: F811
     assert [in_words(s) for s in (0.44, 59, 125, 7500)] == ["0.4 s", "59 s", "2 min 5 s", "2 h 5 min"]
-    assert 0 < pace(session.bundle("nano")) < 5
+    assert 0 < pace(state.bundle("nano")) < 5
 
 
 def test_the_cost_is_said_before_anything_runs(tab):
@@ -130,11 +130,11 @@ def test_the_cost_is_said_before_anything_runs(tab):
         assert said and "Cost" not in said and "\n" not in said
 
 
-def test_a_sweep_is_drawn_and_its_sheet_read_back(tab, session, tmp_path):  # noqa: F811
+def test_a_sweep_is_drawn_and_its_sheet_read_back(tab, state, tmp_path):  # noqa: F811
     view, job_id, said, cost = tab.sweep.on_run(**form(("sampler", ["euler", "dual_loop"]), ("nfe", "3, 8")))
-    job = ended(session.sweeps.get(job_id))
+    job = ended(state.sweeps.get(job_id))
     assert said == "" and job.state == "done" and len(job.done) == job.total == 4
-    client = TestClient(Starlette(routes=routes(session)))
+    client = TestClient(Starlette(routes=routes(state)))
     found = client.get(f"/pf/sweeps/{job_id}").json()
     assert found["headings"][:2] == [["sampler euler", "sampler dual_loop"], ["nfe 3", "nfe 8"]]
     assert [t["error"] is None for t in found["tiles"]] == [True, False, True, True] and found["state"] == "done"
@@ -160,16 +160,16 @@ def test_what_is_no_sheet_is_a_sentence(tab, tmp_path):
         assert "holds no sweep" in tab.sweep.on_sheet(str(path))[-1]
 
 
-def test_stop_keeps_what_is_done_and_a_run_goes_in_between(tab, session, slow, monkeypatch):  # noqa: F811
+def test_stop_keeps_what_is_done_and_a_run_goes_in_between(tab, state, slow, monkeypatch):  # noqa: F811
     monkeypatch.setattr(worker, "SLICE", 0.0)  # every forward pass is a turn
-    store = Sweeps(session)
-    session.paces[("nano", session.bundle("nano").hash)] = 0.01  # measuring would wait for the slow network
+    store = Sweeps(state)
+    state.paces[("nano", state.bundle("nano").hash)] = 0.01  # measuring would wait for the slow network
     job = store.start(Sweep(spec(sampler="euler", nfe=2, seeds=[0]), {"seed": [0, 1, 2, 3]}))
     slow.go.release(3)  # the first cell, and the first half of the second
     while slow.calls < 3:
         time.sleep(0.005)
     assert len(job.done) == 1 and job.state == "running" and "about" in job.spent()
-    run = session.start(spec(sampler="euler", nfe=1))
+    run = state.start(spec(sampler="euler", nfe=1))
     slow.go.release(2)  # the second half of the second cell, then it is the other run's turn
     while len(run.heads) < 1 or len(job.done) < 2:
         time.sleep(0.005)
@@ -181,25 +181,25 @@ def test_stop_keeps_what_is_done_and_a_run_goes_in_between(tab, session, slow, m
     assert job.state == "stopped" and len(job.done) == 2 and "kept" in job.message
 
 
-def test_sweeps_are_bounded_and_unknown_ones_a_sentence(session, slow):  # noqa: F811
-    store, most = Sweeps(session), session.sweeps.most
-    session.paces[("nano", session.bundle("nano").hash)] = 0.01  # measuring would wait for the slow network
+def test_sweeps_are_bounded_and_unknown_ones_a_sentence(state, slow):  # noqa: F811
+    store, most = Sweeps(state), state.sweeps.most
+    state.paces[("nano", state.bundle("nano").hash)] = 0.01  # measuring would wait for the slow network
     slow.go.release(most + 2)
     jobs = [ended(store.start(Sweep(spec(nfe=1, seeds=[0]), {"seed": [k]}))) for k in range(most + 2)]
-    assert jobs[0].id not in session.sweeps and jobs[-1].id in session.sweeps and len(session.sweeps) <= most
+    assert jobs[0].id not in state.sweeps and jobs[-1].id in state.sweeps and len(state.sweeps) <= most
     with pytest.raises(InputError, match="not kept"):
-        session.sweeps.get(jobs[0].id)
+        state.sweeps.get(jobs[0].id)
     waiting = [store.start(Sweep(spec(nfe=1, seeds=[0]), {"seed": [0]})) for _ in range(SHARE + 1)]  # none is drawn
     with pytest.raises(InputError, match="waiting already"):
         store.start(Sweep(spec(nfe=1, seeds=[0]), {"seed": [0]}))
-    assert session.worker.ahead(waiting[-1]) == SHARE
+    assert state.worker.ahead(waiting[-1]) == SHARE
     assert store.stop(waiting[-1].id).state == "stopped"
     with pytest.raises(InputError, match="Nothing of this sweep"):
         store.start(Sweep(spec(nfe=1), {"sampler": ["dual_loop"]}))
     assert str(Cost(1, 2, 3, 0)) == "1 images, 2 NFE, 3 forwards"
 
 
-def test_a_link_finds_the_sweep_or_its_settings(tab, session):  # noqa: F811
+def test_a_link_finds_the_sweep_or_its_settings(tab, state):  # noqa: F811
     view, job_id, *_ = tab.sweep.on_run(**form(("sampler", ["euler"]), ("seed", "0-1")))
     query = dict(parse_qsl(view["query"]))
     found = tab.sweep.from_link(request=SimpleNamespace(query_params=query))
@@ -229,8 +229,8 @@ def test_a_sweep_in_the_browser(page, served, slowed, tmp_path):  # noqa: F811
     assert page.url == address and "sweep=" in address
     page.click("#sweep-stop")
     page.wait_for_function("window.__pf.sweep.status.state !== 'running'")
-    state, ready = page.evaluate("[window.__pf.sweep.status.state, window.__pf.sweep.status.ready]")
-    assert state == "stopped" and 3 <= ready < 9 and page.locator("#sweep-view [data-about]").count() == ready
+    ended, ready = page.evaluate("[window.__pf.sweep.status.state, window.__pf.sweep.status.ready]")
+    assert ended == "stopped" and 3 <= ready < 9 and page.locator("#sweep-view [data-about]").count() == ready
     with page.expect_download() as download:
         page.click(".pfs-sheet")
     path = tmp_path / "sheet.png"

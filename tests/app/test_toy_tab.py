@@ -13,9 +13,9 @@ from test_browser import CHROMIUM, browser, page  # noqa: F401 (fixtures)
 
 from app.state import AppState
 from app.tabs.toy import tab as toy
-from app.tabs.toy.lab import WAYS, Lab, open_lab
+from app.tabs.toy.lab import MOST_STARTS, Lab, open_lab
 from app.tabs.toy.links import command_of, query_of
-from app.tabs.toy.plots import PLOTS, RACE, VIEWS
+from app.tabs.toy.plots import BENCHMARK, PLOTS, VIEWS
 from pf_core.errors import InputError
 from pf_core.samplers import SAMPLERS
 from pf_core.toy.experiment import ToyConfig
@@ -28,9 +28,9 @@ IN_BROWSER = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), r
 def served(tmp_path_factory):
     from app.ui import launch
 
-    session = AppState(recordings=tmp_path_factory.mktemp("recordings"))
-    demo, _, session.address = launch(session)
-    yield session
+    state = AppState(recordings=tmp_path_factory.mktemp("recordings"))
+    demo, _, state.address = launch(state)
+    yield state
     demo.close()
 
 
@@ -60,11 +60,11 @@ def test_a_lab_trains_pauses_and_rewinds(lab):
     until(lambda: lab.state.done == 1)
     lab.start(1)
     until(lambda: lab.state.finished and not lab.playing)
-    until(lambda: "energy distance" in lab.said and "Step 4 of 4" in lab.said)
+    until(lambda: "energy distance" in lab.status and "Step 4 of 4" in lab.status)
     lab.rewind()
-    until(lambda: "Step 0 of 4" in lab.said)
+    until(lambda: "Step 0 of 4" in lab.status)
     lab.restart(ToyConfig(steps=9, batch_size=16, data="moons"))
-    until(lambda: "of 9" in lab.said)
+    until(lambda: "of 9" in lab.status)
     with pytest.raises(InputError):
         lab.restart(ToyConfig(data="points", array=[[1, 2]]))
     until(lambda: lab.state.config.data == "moons")
@@ -80,7 +80,7 @@ def test_every_view_and_sampler_is_drawn(lab):
         lab.set(sampler=sampler, settings=SAMPLERS[sampler].settings({}), nfe=8)
     for k in range(20):
         lab.add_start(0.1 * k, 0.0)
-    until(lambda: len(lab.picked) == WAYS and lab._orders.empty())
+    until(lambda: len(lab.picked) == MOST_STARTS and lab._commands.empty())
     assert float(lab.picked[-1, 0]) == pytest.approx(1.9)
 
 
@@ -239,37 +239,37 @@ def test_files_of_a_laboratory(served):
 def test_without_the_stop_gradient_a_sentence_and_dotted_losses(lab):
     def finish():
         lab.start(None)
-        until(lambda: lab.state.finished and not lab.playing and "energy distance" in lab.said)
+        until(lambda: lab.state.finished and not lab.playing and "energy distance" in lab.status)
 
     lab.restart(replace(SMALL, steps=20))
     finish()
-    assert "Without" not in lab.said
+    assert "Without" not in lab.status
     lab.restart(replace(SMALL, steps=20, stop_gradient=False))
-    until(lambda: "Step 0 of 20" in lab.said)
+    until(lambda: "Step 0 of 20" in lab.status)
     finish()
-    until(lambda: "Without the stop-gradient the velocity's squared error is" in lab.said)
+    until(lambda: "Without the stop-gradient the velocity's squared error is" in lab.status)
     names = [d["name"] for d in plots(lab)["losses"]["data"]]
     assert names[2:] == ["velocity MSE, with stop-gradient", "Gaussian NLL, with stop-gradient"]
     lab.start(None)
-    until(lambda: "Rewind goes back" in lab.said)
+    until(lambda: "Rewind starts again" in lab.status)
 
 
 def test_samplers_at_equal_nfe_are_compared_in_a_sentence(lab):
-    lab.set(view=RACE, nfe=8)
-    until(lambda: "At 8 NFE Euler ends" in lab.said)
+    lab.set(view=BENCHMARK, nfe=8)
+    until(lambda: "At 8 NFE Euler ends" in lab.status)
     until(lambda: plots(lab)["view"]["layout"]["title"]["text"].startswith("Distance from the data"))
     assert len(plots(lab)["view"]["data"][0]["x"]) == len(SAMPLERS)
 
 
 def test_a_training_that_runs_away_is_a_sentence(lab):
     lab.restart(replace(SMALL, steps=60, lr=0.1, lam=10.0, stop_gradient=False))
-    until(lambda: "of 60" in lab.said)
+    until(lambda: "of 60" in lab.status)
     lab.tell(lambda: lab.state.model.output.weight.data.fill_(float("nan")))
     lab.start(None)
-    until(lambda: "ran away" in lab.said)
+    until(lambda: "diverged" in lab.status)
     assert not lab.playing
     lab.rewind()
-    until(lambda: "Step 0 of 60" in lab.said)
+    until(lambda: "Step 0 of 60" in lab.status)
 
 
 UPDATED = "(before) => window.__pf.plots.updates > before"
@@ -279,7 +279,7 @@ def visit(page, served):  # noqa: F811
     page.set_default_timeout(45_000)
     page.goto(served.address)
     page.get_by_role("tab", name="Toy").click()
-    page.wait_for_function("window.__pf?.plots && window.__pf.plots.updates > 0 && window.__pf.plots.said.textContent")
+    page.wait_for_function("window.__pf?.plots?.updates > 0 && window.__pf.plots.status.textContent")
 
 
 def updated(page, action):  # noqa: F811
@@ -335,7 +335,7 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     assert page.locator("#toy-said p").count() == 0
     page.evaluate("window.scrollTo(0, 0)")
     lab = served.labs.get(page.evaluate("new URLSearchParams(location.search).get('lab')"))
-    until(lambda: lab.state.config.data == "points" and lab._orders.empty())
+    until(lambda: lab.state.config.data == "points" and lab._commands.empty())
     framed = "(low) => Math.abs(window.__pf.plots.figures.generated.layout.xaxis.range[0] - low) < 1e-6"
     page.wait_for_function(framed + " && !window.__pf.plots.stale.size", arg=float(lab.plots.low[0]))
     kept = zoom(page, "generated")
@@ -348,9 +348,9 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     assert page.evaluate("window.__pf.plots.updates - window.drawnBefore") >= 50
     assert page.evaluate(range_of("generated")) == pytest.approx(kept, abs=1e-6), "the zoom is kept over 50 updates"
     page.click("#toy-start")
-    page.wait_for_function("Number(/Step (\\d+)/.exec(window.__pf.plots.said.textContent)?.[1]) > 50")
+    page.wait_for_function("Number(/Step (\\d+)/.exec(window.__pf.plots.status.textContent)?.[1]) > 50")
     page.click("#toy-pause")
-    page.wait_for_function("window.__pf.plots.said.textContent.includes('energy distance')")
+    page.wait_for_function("window.__pf.plots.status.textContent.includes('energy distance')")
     slider = page.locator("#toy-tx input[type=number]")
     slider.fill("0.7")
     slider.press("Enter")
@@ -362,7 +362,7 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     done = lab.state.done
     page.wait_for_function("location.search.includes('starts=')")
     page.reload()
-    page.wait_for_function("window.__pf?.plots && window.__pf.plots.updates > 0 && window.__pf.plots.said.textContent")
+    page.wait_for_function("window.__pf?.plots?.updates > 0 && window.__pf.plots.status.textContent")
     assert f"Step {done:,} of" in page.inner_text(".pf-plots-said"), "a reload finds its laboratory again"
     assert page.evaluate(STARTS) == before + 1
     page.set_viewport_size({"width": 390, "height": 844})

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
-from app_world import answered, networks, session  # noqa: F401
+from app_world import answered, networks, state  # noqa: F401
 from jobs_world import ENDLESS, QUICK, recipe, until
 from PIL import Image
 from starlette.applications import Starlette
@@ -21,13 +21,14 @@ from app.tabs.train.tab import Train, intervals
 from pf_core.data.own import paths
 from pf_core.models import checkpoint
 from pf_core.registry import parameters
+from pf_core.training import status
 from pf_core.training.config import Intervals, TrainRecipe
 from pf_core.training.loop import TrainConfig
 from pf_core.training.plans import PLANS
 from pf_core.training.queue import Jobs
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import execute
-from pf_core.training.status import STATES, Info
+from pf_core.training.status import Info
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -43,9 +44,9 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture
-def tab(session):  # noqa: F811
+def tab(state):  # noqa: F811
     with gr.Blocks():
-        made = Train(session)
+        made = Train(state)
     yield made
     made.jobs.close()
 
@@ -102,10 +103,12 @@ def test_a_plan_sets_the_controls(tab):
 
 
 def test_every_state_offers_what_can_be_done(tmp_path):
-    for state in STATES:
-        found = [what for what, _ in rows.actions(Info("x", state, saved_step=3))]
-        assert found, state
-        assert set(found) <= {*rows.ORDERS, "fork", "ask"}
+    states = [value for name, value in vars(status).items() if name.isupper() and isinstance(value, str)]
+    assert len(states) > 9
+    for each in states:
+        found = [what for what, _ in rows.actions(Info("x", each, saved_step=3))]
+        assert found, each
+        assert set(found) <= {*rows.COMMANDS, "fork", "ask"}
         assert all(hasattr(Jobs, what) for what in found if what not in ("fork", "ask"))
     assert "resume" in dict(rows.actions(Info("x", "interrupted"))) and "ask" in dict(rows.actions(Info("x", "failed")))
 
@@ -134,8 +137,8 @@ def test_curves_follow_the_metrics(trained):
     assert curves.reply(["gone", "done"], 0)["version"] == curves.reply(["done"], 0)["version"]
 
 
-def test_routes_give_what_a_run_holds_and_nothing_else(session, trained):  # noqa: F811
-    client = TestClient(Starlette(routes=routes.routes(session)), raise_server_exceptions=False)
+def test_routes_give_what_a_run_holds_and_nothing_else(state, trained):  # noqa: F811
+    client = TestClient(Starlette(routes=routes.routes(state)), raise_server_exceptions=False)
     listed = client.get("/pf/train/runs").json()
     row = next(r for r in listed["runs"] if r["name"] == "done")
     assert row["state"] == "finished" and row["strips"] and "of 10 GB" in listed["disk"]
@@ -152,7 +155,7 @@ def test_routes_give_what_a_run_holds_and_nothing_else(session, trained):  # noq
     ):
         reply = client.get(f"/pf/train/{wrong}")
         assert reply.status_code in (400, 404) and b"Traceback" not in reply.content, wrong
-    session.training.close()
+    state.training.close()
 
 
 def test_own_pictures_are_taken_in_and_trained_on(tab, tmp_path, monkeypatch):
@@ -165,7 +168,7 @@ def test_own_pictures_are_taken_in_and_trained_on(tab, tmp_path, monkeypatch):
         z.writestr("light/bad_*.png", "not a picture")
     own: OwnPictures = tab.own
     found = own.on_files([str(tmp_path / "own.zip")])
-    said, pending = found[own.found], found[own.pending]
+    said, pending = found[own.report], found[own.pending]
     assert "8 pictures in 2 classes" in said and "bad_*.png" in said and found[own.question]["visible"]
     chosen = own.on_use(pending)[own.chosen]
     assert paths.is_set(chosen["value"])
@@ -176,17 +179,17 @@ def test_own_pictures_are_taken_in_and_trained_on(tab, tmp_path, monkeypatch):
     tab.jobs.check(made)
     assert made.data_settings["path"] == chosen["value"]
     for gone in (pending, "../x"):
-        assert "no longer waiting" in own.on_use(gone)[own.found]
+        assert "no longer waiting" in own.on_use(gone)[own.report]
     assert own.on_files([str(tmp_path / "gone.zip")])[own.pending] is None
-    assert "Dropped" in own.on_drop(own.on_files([str(tmp_path / "0.png")])[own.pending])[own.found]
+    assert "Discarded" in own.on_drop(own.on_files([str(tmp_path / "0.png")])[own.pending])[own.report]
 
 
-def test_orders_reach_the_run_and_refusals_are_sentences(tab):
+def test_commands_reach_the_run_and_refusals_are_sentences(tab):
     tab.jobs.create("ordered", ENDLESS, QUICK, start=False)
     event = lambda **data: SimpleNamespace(_data=data)  # noqa: E731
     act = lambda **data: answered(tab.on_act, tab.status, event(**data))  # noqa: E731
     assert "not running" in act(run="ordered", what="stop")[tab.status]
-    assert "no such command" in act(run="ordered", what="__init__")[tab.status]
+    assert "no command of that name" in act(run="ordered", what="__init__")[tab.status]
     assert "There is no run" in act(run="gone", what="pause")[tab.status]
     found = act(run="ordered", what="fork")
     assert found[tab.fork_of] == "ordered" and found[tab.forking]["visible"]

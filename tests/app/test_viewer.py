@@ -1,4 +1,4 @@
-"""The viewer in Chromium, beyond a single plain run: mixed grids, guidance, edits, painting, the switches."""
+"""The viewer in Chromium, beyond a single plain run: mixed grids, guidance, edits, the switches."""
 
 import numpy as np
 import torch
@@ -104,32 +104,6 @@ def test_what_was_done_by_hand_is_shown(page, served):  # noqa: F811
     for k in range(page.evaluate("window.__pf.viewer.frames")):  # every sentence can be said
         page.evaluate("(k) => window.__pf.viewer.go(k)", k)
     assert "done" in page.inner_text(".pfv-say")
-
-
-def test_patches_are_painted(page, served):  # noqa: F811
-    show(page, served, spec())
-    page.evaluate("""() => {
-      window.news = [];
-      window.__pf.viewer.brush.start({ patches: [15], onchange: (each) => window.news.push(each) });
-    }""")
-    point(page, "x", 0.1, 0.1)
-    page.mouse.down()
-    point(page, "x", 0.9, 0.1)
-    page.mouse.up()
-    assert page.evaluate("window.__pf.viewer.brush.patches")[0] == 0 and page.evaluate("window.news.at(-1).done")
-    assert 3 in page.evaluate("window.news.at(-1).patches") and 15 in page.evaluate("window.news[0].patches")
-    assert page.evaluate("window.__pf.viewer.pin") is None
-    page.mouse.click(*point(page, "easy", 0.9, 0.9))  # rubs out, in any panel
-    assert 15 not in page.evaluate("window.__pf.viewer.brush.patches")
-    page.evaluate("window.__pf.viewer.brush.patches = [7]")  # as an undo would
-    page.wait_for_function("document.querySelector('.pfv-painted').getAttribute('d').split('M').length === 2")
-    page.focus("figure[data-panel=x] .pfv-frame")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowLeft")
-    page.keyboard.press(" ")
-    assert page.evaluate("window.__pf.viewer.brush.patches") == [7, 9]
-    page.evaluate("window.__pf.viewer.brush.stop()")
-    page.wait_for_function("document.querySelector('.pfv-painted').getAttribute('d') === ''")
 
 
 def test_guidance_and_the_scale_per_frame(page, served):  # noqa: F811

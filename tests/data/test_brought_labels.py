@@ -12,7 +12,7 @@ from own_pictures import picture, tree, zipped
 from pf_core import files
 from pf_core.data.own import metadata, names
 from pf_core.data.own.dataset import Folder
-from pf_core.data.own.importer import drop, keep, read_listing, take
+from pf_core.data.own.importer import drop, keep, listed, take
 from pf_core.errors import InputError
 
 
@@ -23,7 +23,7 @@ def pictures(*called):
 
 def found(path):
     """{name: (class, caption)} and the sentences of what was found."""
-    listing = read_listing(path)
+    listing = listed([path])
     return {i.entry.name: (listing.classes[i.label], i.caption) for i in listing.items}, " ".join(listing.notes)
 
 
@@ -204,14 +204,14 @@ def test_of_several_captions_the_first_is_taken_and_said(home, tmp_path):
 def test_metadata_csv_is_read_as_an_image_folder_has_it(home, tmp_path, text):
     seen, said = found(zipped(tmp_path / "a.zip", pictures("a.png", "b.png") | {"metadata.csv": text}))
     assert seen == {"a.png": ("1", "red, and round"), "b.png": ("all", "")} and "2 lines, 2 matched." in said
-    assert read_listing(tmp_path / "a.zip").skipped == []
+    assert listed([tmp_path / "a.zip"]).skipped == []
 
 
 def test_a_metadata_csv_that_says_nothing_of_pictures_is_named(home, tmp_path):
-    listing = read_listing(zipped(tmp_path / "a.zip", pictures("a.png") | {"metadata.csv": "name,label\na.png,q\n"}))
+    listing = listed([zipped(tmp_path / "a.zip", pictures("a.png") | {"metadata.csv": "name,label\na.png,q\n"})])
     assert "metadata.csv has no column file_name" in str(listing.skipped[0])
     torn = "file_name,text\na.png,red, and round\n"
-    listing = read_listing(zipped(tmp_path / "b.zip", pictures("a.png") | {"metadata.csv": torn}))
+    listing = listed([zipped(tmp_path / "b.zip", pictures("a.png") | {"metadata.csv": torn})])
     assert "1 unreadable" in listing.notes[0] and listing.items[0].caption == ""
 
 
@@ -236,7 +236,7 @@ def test_a_line_of_metadata_in_another_encoding_is_counted_and_named(home, tmp_p
         lines({"file_name": "a.png", "label": "Gänseblümchen"}).encode("cp1252")
         + lines({"file_name": "b.png", "label": "q"}).encode()
     )
-    listing = read_listing(zipped(tmp_path / "a.zip", pictures("a.png", "b.png") | {"metadata.jsonl": content}))
+    listing = listed([zipped(tmp_path / "a.zip", pictures("a.png", "b.png") | {"metadata.jsonl": content})])
     assert listing.classes == ["all", "q"] and "2 lines, 1 matched, 1 unreadable" in listing.notes[0]
     assert "line 1" in str(listing.skipped[0])
 
@@ -248,7 +248,7 @@ def test_captions_are_read_by_their_mark_or_the_file_is_named(home, tmp_path):
         "c.txt": "weiß".encode("utf-16-le"),
         "d.txt": "\ufeffweiß",
     }
-    listing = read_listing(zipped(tmp_path / "a.zip", pictures("a.png", "b.png", "c.png", "d.png") | texts))
+    listing = listed([zipped(tmp_path / "a.zip", pictures("a.png", "b.png", "c.png", "d.png") | texts)])
     assert [i.caption for i in listing.items] == ["Gänseblümchen", "", "", "weiß"]
     assert [s.name for s in listing.skipped] == ["b.txt", "c.txt"] and "save it as UTF-8" in str(listing.skipped[0])
 
@@ -327,7 +327,7 @@ def test_splits_may_have_their_labels_in_metadata(home, tmp_path):
     ],
 )
 def test_folders_that_only_look_like_parts_are_classes_and_that_is_said(home, tmp_path, names_, classes, noted):
-    listing = read_listing(tree(tmp_path / "mine" / "x", pictures(*names_)))
+    listing = listed([tree(tmp_path / "mine" / "x", pictures(*names_))])
     assert listing.classes == classes and ("are read as classes" in " ".join(listing.notes)) is noted
 
 

@@ -87,7 +87,7 @@ def test_captions_are_kept_with_their_pictures(home, tmp_path):
     }  # fmt: skip
     data = Folder(path=str(tree(tmp_path / "mine" / "c", content)), held_out=0.0)
     assert data.names == ["other", "sub"] and data.facts["captions"] == 3
-    assert [str(s) for s in data.skipped] == ["metadata.jsonl line 3 is no JSON object with a file_name."]
+    assert [str(s) for s in data.skipped] == ["metadata.jsonl line 3 is not a JSON object with a file_name."]
     batch = data.batch(range(3))
     said = {int(c.argmax()): text for c, text in zip(colours(batch.images), batch.captions, strict=True)}
     assert said == {0: "a red thing", 1: "two", 2: "three, beside it"}

@@ -115,3 +115,18 @@ def test_a_capped_network_hears_of_no_later_time():
     capped = replace(net, model=_Capped(net.model)).model
     assert torch.equal(capped(x, late, y).v, net.model(x, cap, y).v)
     assert not torch.equal(net.model(x, late, y).v, net.model(x, cap, y).v)
+
+
+def test_divergence_agrees_with_an_exact_head_and_says_what_it_costs():
+    found = STUDIES["divergence"].fn(exact(), images=10, probes=16)
+    early = found["t"]["0.1"]
+    assert early["divergence_with_head"]["value"] > 0.3 and early["passes"] > 1
+    assert early["head_with_error"]["value"] > early["divergence_with_error"]["value"]
+
+
+def test_divergence_of_a_network_without_a_head_draws_with_it():
+    net = bundle(predict_uncertainty=False)
+    found = STUDIES["divergence"].fn(net, images=10, probes=1, drawn=20, nfe=16)
+    assert "divergence_with_head" not in found["t"]["0.2"]
+    assert [row["sampler"] for row in found["rows"]] == ["euler", "look_ahead", "look_ahead", "dual_loop"]
+    assert all(row["nfe"] <= 16 for row in found["rows"]) and "minus_base" in found["rows"][1]

@@ -1,5 +1,7 @@
 """The shortcuts of a bf16 training step on a CPU: the same maths, and nothing of it elsewhere."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -31,7 +33,7 @@ def step(model, bf16=True):
 
 
 def written(model, bf16=True):
-    with cpu_step.as_written():
+    with patch.object(cpu_step, "applies", lambda x: False):
         return step(model, bf16)
 
 

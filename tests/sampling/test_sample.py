@@ -98,7 +98,7 @@ BAD = {
     "no seed": ({"seeds": []}, "1 to"),
     "seed": ({"seeds": [-1]}, "seed must lie"),
     "interval": ({"guidance_interval": (0.8, 0.2)}, "after its end"),
-    "grid": ({"ts": [0, 0.5, 0.5, 1]}, "rise from 0 to 1"),
+    "grid": ({"ts": [0, 0.5, 0.5, 1]}, "rise strictly from 0 to 1"),
     "another file": ({"checkpoint_hash": "beef"}, "made with another"),
 }
 

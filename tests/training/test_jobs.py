@@ -335,13 +335,13 @@ def test_the_app_opens_a_runs_network_and_again_when_it_has_been_saved_anew(tmp_
     monkeypatch.setattr(checkpoint, "RUNS", tmp_path)
     folder = tmp_path / "mine"
     list(execute(RunFolder(folder), False, recipe(2), replace(QUICK, weights=1), "test"))
-    session = AppState()
-    assert session.networks()[-1] == "runs/mine"
-    first = session.bundle("runs/mine")
-    assert session.bundle("runs/mine") is first and first.training["steps"] == 2
-    assert session.bundle("runs/mine@1").training["steps"] == 1
+    state = AppState()
+    assert state.networks()[-1] == "runs/mine"
+    first = state.bundle("runs/mine")
+    assert state.bundle("runs/mine") is first and first.training["steps"] == 2
+    assert state.bundle("runs/mine@1").training["steps"] == 1
     os.utime(folder / "mine.safetensors", (1, 1))
-    assert session.bundle("runs/mine") is not first
+    assert state.bundle("runs/mine") is not first
     for wrong in ("runs/../mine", "runs/other", str(folder / "mine.safetensors"), "runs/mine@7", "runs/mine/mine"):
         with pytest.raises(InputError):
-            session.bundle(wrong)
+            state.bundle(wrong)

@@ -208,10 +208,10 @@ def test_a_damaged_file_in_checkpoints_is_left_out_and_named(tmp_path, monkeypat
     monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
     write_checkpoint(tmp_path, "good")
     BROKEN[how](write_checkpoint(tmp_path, "bad"))
-    session = AppState(recordings=tmp_path / "none")
-    assert checkpoint.files_here() == ["good"] and session.networks()[0] == "good"
-    assert session.notice().startswith("bad is left out: ") and str(tmp_path) not in session.notice()
-    for load in (session.bundle, checkpoint.load):
+    state = AppState(recordings=tmp_path / "none")
+    assert checkpoint.files_here() == ["good"] and state.networks()[0] == "good"
+    assert state.notice().startswith("bad is left out: ") and str(tmp_path) not in state.notice()
+    for load in (state.bundle, checkpoint.load):
         with pytest.raises(InputError, match="bad.safetensors"):
             load("bad")
 

@@ -9,8 +9,8 @@ const at = (path) => new URL(`pf/train/${path}`, document.baseURI);
 export function mount(element, props, watch, trigger) {
   const board = new Board(element.querySelector(".pf-board"), trigger);
   page.add("board", board);
-  watch("value", () => board.told(props.value));
-  board.told(props.value);
+  watch("value", () => board.receive(props.value));
+  board.receive(props.value);
   board.follow();
 }
 
@@ -24,7 +24,7 @@ class Board {
   }
 
   /** From the server: {"chosen": [names]} after a start, or from a link. */
-  told(value) {
+  receive(value) {
     if (!value?.chosen) return;
     this.choose([...value.chosen]);
     this.look();

@@ -16,18 +16,18 @@ class Drawn(Scripted):
 
 class Board(Scripted):
     """The list of runs, which it asks for itself. Value: {"chosen": [names]}. Events: `picked` {"runs"}, the runs
-    chosen; `acted` {"run", "what"}, an order for a run."""
+    chosen; `acted` {"run", "what"}, a command for a run."""
 
     module = "board.js"
     may_trigger = ("picked", "acted")
     markup = '<div class="pf-board"></div>'
 
 
-def drawn(found: Draws, grid: PatchGrid) -> dict[str, Any]:
+def drawn(draws: Draws, grid: PatchGrid) -> dict[str, Any]:
     """Drawn's value."""
     return {
         "grid": {"rows": grid.rows, "cols": grid.cols},
-        "maps": packed(found.maps),
-        "mean": found.mean.tolist(),
-        "largest": found.largest.tolist(),
+        "maps": packed(draws.maps),
+        "mean": draws.mean.tolist(),
+        "largest": draws.largest.tolist(),
     }

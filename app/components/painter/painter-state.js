@@ -60,13 +60,13 @@ export class Painting {
 
   /** The numbers of the patches from one corner to another, each [row, col], cut to the grid. */
   box([r0, c0], [r1, c1]) {
-    const found = [];
+    const patches = [];
     for (let r = Math.max(0, Math.min(r0, r1)); r <= Math.min(this.rows - 1, Math.max(r0, r1)); r += 1) {
       for (let c = Math.max(0, Math.min(c0, c1)); c <= Math.min(this.cols - 1, Math.max(c0, c1)); c += 1) {
-        found.push(r * this.cols + c);
+        patches.push(r * this.cols + c);
       }
     }
-    return found;
+    return patches;
   }
 
   /** Corners of a brush of `size` x `size` patches about [row, col]. */

@@ -6,7 +6,7 @@ import { colourAt, gradient, loadPalettes } from "./colours.js";
 import { page } from "./shared.js";
 
 const HELP =
-  "Arrow keys move, Space paints, Shift with arrows paints along; E paint or erase, R rectangle, Escape drops it; " +
+  "Arrow keys move, Space paints, Shift with arrows paints while moving; E paint or erase, R rectangle, Escape cancels it; " +
   "[ and ] brush size, A all, N none, I invert; Ctrl+Z undo, Ctrl+Shift+Z redo.";
 
 export function mount(element, props, watch, trigger) {
@@ -99,16 +99,16 @@ class Painter {
   }
 
   /** Cells that are to stand from now on, as one step. */
-  commit(cells, said) {
+  commit(cells, words) {
     const changed = this.painting.commit(cells);
     if (changed) this.tell();
-    this.redraw(said || this.aboutSpot());
+    this.redraw(words || this.aboutSpot());
   }
 
   travel(back) {
     const moved = back ? this.painting.undo() : this.painting.redo();
     if (moved) this.tell();
-    this.redraw(moved ? (back ? "Undone" : "Done again") : back ? "Nothing to undo" : "Nothing to do again");
+    this.redraw(moved ? (back ? "Undone" : "Redone") : back ? "Nothing to undo" : "Nothing to redo");
   }
 
   // painting
@@ -253,7 +253,7 @@ class Painter {
     const spot = this.spot || [0, 0];
     if (this.rectangle && !this.anchor) {
       this.anchor = spot;
-      return this.redraw("First corner; move, then Space fills, Escape drops it");
+      return this.redraw("First corner; move, then Space fills, Escape cancels it");
     }
     const patches = this.patchesFrom(this.anchor || spot, spot);
     this.anchor = null;
@@ -284,7 +284,7 @@ class Painter {
     return Math.max(1, Math.min(8, this.painting.rows, this.painting.cols));
   }
 
-  redraw(said) {
+  redraw(words) {
     const { painting } = this;
     this.shown = this.held ? this.held.cells : painting.cells;
     this.root.toggleAttribute("data-empty", !painting.n);
@@ -309,7 +309,7 @@ class Painter {
     this.find(".pfp-size").textContent = `${this.size} × ${this.size}`;
     if (painting.mode === "values") this.find(".pfp-value").textContent = this.value.toFixed(2);
     this.find(".pfp-summary").textContent = this.summary();
-    if (typeof said === "string") this.find(".pfp-live").textContent = said;
+    if (typeof words === "string") this.find(".pfp-live").textContent = words;
   }
 }
 

@@ -71,20 +71,20 @@ def painting(
 
 def values_of(painted: Any, grid: PatchGrid, low: float = 0.0, high: float = 1.0) -> list[float]:
     """One number a patch out of a Painter's value. Raises InputError for anything else."""
-    found = painted.get("values") if isinstance(painted, dict) else None
-    if not isinstance(found, list) or len(found) != grid.n or not all(_is_number(v) for v in found):
+    values = painted.get("values") if isinstance(painted, dict) else None
+    if not isinstance(values, list) or len(values) != grid.n or not all(_is_number(v) for v in values):
         raise InputError(f"The painting must hold a number for each of {grid.n} patches: paint it again.")
-    if not all(low <= v <= high for v in found):
+    if not all(low <= v <= high for v in values):
         raise InputError(f"Painted values must lie between {low:g} and {high:g}.")
-    return [float(v) for v in found]
+    return [float(v) for v in values]
 
 
 def chosen_of(painted: Any, grid: PatchGrid) -> list[int]:
     """The chosen patches, sorted, out of a Painter's value. Raises InputError for anything else."""
-    found = painted.get("chosen") if isinstance(painted, dict) else None
-    if not isinstance(found, list) or not all(_is_number(p) and p == int(p) and 0 <= p < grid.n for p in found):
+    chosen = painted.get("chosen") if isinstance(painted, dict) else None
+    if not isinstance(chosen, list) or not all(_is_number(p) and p == int(p) and 0 <= p < grid.n for p in chosen):
         raise InputError(f"The painting must hold patches, numbered 0 to {grid.n - 1}: paint it again.")
-    return sorted({int(p) for p in found})
+    return sorted({int(p) for p in chosen})
 
 
 def _is_number(value: Any) -> bool:

@@ -42,7 +42,7 @@ function themed(layout) {
   };
 }
 
-// In dark mode what is nearly black (starts and ends of ways) would vanish.
+// In dark mode what is nearly black (starts and ends of trajectories) would vanish.
 function inked(data) {
   if (!document.body.classList.contains("dark")) return data;
   return JSON.parse(JSON.stringify(data).replaceAll("#222", "#f2f4f8"));
@@ -69,8 +69,8 @@ class Plots {
       updates: 0,
       frames: [],
     });
-    this.said = document.createElement("p");
-    this.said.className = "pf-plots-said";
+    this.status = document.createElement("p");
+    this.status.className = "pf-plots-said";
     this.grid = document.createElement("div");
     this.grid.className = "pf-plots-grid";
     this.foot = document.createElement("div");
@@ -78,7 +78,7 @@ class Plots {
     this.foot.hidden = true;
     this.foot.innerHTML =
       '<p class="pf-plots-links">Download: </p><p class="pf-plots-command" hidden>The same from a shell: <code></code></p>';
-    root.replaceChildren(this.said, this.grid, this.foot);
+    root.replaceChildren(this.status, this.grid, this.foot);
     page.on("theme", () => this.redraw());
   }
 
@@ -208,7 +208,7 @@ class Plots {
     this.wait = reply.wait; // a stream that seldom changes says how long it may be left alone
     if (!answer.ok) {
       this.source = "";
-      this.said.textContent = reply.error;
+      this.status.textContent = reply.error;
       return null;
     }
     if (source !== this.source) return reply.busy;
@@ -226,11 +226,11 @@ class Plots {
       this.figures[name] = figure;
       this.stale.add(name);
     }
-    if (this.said.textContent !== reply.said) this.said.textContent = reply.said;
+    if (this.status.textContent !== reply.status) this.status.textContent = reply.status;
   }
 
   lost() {
-    this.said.textContent = "The server does not answer; trying again.";
+    this.status.textContent = "The server does not answer; trying again.";
     return null;
   }
 }

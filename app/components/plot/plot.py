@@ -15,7 +15,7 @@ _MARKUP = '<div class="pf-plots"></div>'
 
 class StreamingPlot(Scripted):
     """Value (see `stream`): {"source", "plots", "library"}. The browser asks `source?after=VERSION` again and again
-    for {"version", "plots": {name: {"data", "layout"}}, "busy", "said"}; what did not change need not be sent.
+    for {"version", "plots": {name: {"data", "layout"}}, "busy", "status"}; what did not change need not be sent.
     "query", if sent, goes into the address bar when it changes; "command" stands below the plots. Events: `opened`
     {"query"} (the address's) once it is on the screen, `picked` {"plot", "x", "y"} for a click anywhere on a plot."""
 

@@ -33,12 +33,12 @@ async function start(button, place) {
   const before = viewerIn(place)
     ?.runs.map((run) => run.id)
     .join();
-  const saying = () => find(`${button.replace(/run$/, "said")} p`)?.textContent.trim() || "";
-  const said = saying();
+  const status = () => find(`${button.replace(/run$/, "said")} p`)?.textContent.trim() || "";
+  const shown = status();
   find(button).click();
   await until(() => {
     const viewer = viewerIn(place);
-    if (saying() && saying() !== said) throw new Error(saying());
+    if (status() && status() !== shown) throw new Error(status());
     return viewer && viewer.runs.map((run) => run.id).join() !== before && ended(viewer);
   });
 }
@@ -51,7 +51,7 @@ const spread = (frame, image, n) => {
 const STEPS = [
   {
     title: "One block, one forward pass",
-    text: "This bar is a whole run. Every block is one look of the network, shaded groups are the sampler's steps, and height is the time t. Drag it, or use the arrow keys.",
+    text: "This bar is a whole run. Every block is one forward pass of the network, shaded groups are the sampler's steps, and height is the time t. Drag it, or use the arrow keys.",
     target: "#explore-viewer .pfv-film",
     async enter() {
       await open("Explore", "#explore-run", "A run");
@@ -74,10 +74,10 @@ const STEPS = [
     },
   },
   {
-    title: "A glance into the future",
-    text: "This is the pass in which patches stand furthest apart. Bright patches of the time map were called easy and sent ahead; the others see them as context.",
+    title: "Looking ahead",
+    text: "In this pass the times of the patches differ most. Bright patches of the time map are easy and were moved ahead; the others see them as context.",
     plain:
-      "Here all patches share one time in every pass: this sampler sends none ahead. Choose one that does and look at this map again.",
+      "Here all patches share one time in every pass: this sampler moves none ahead. Choose one that does and look at this map again.",
     target: "#explore-viewer figure[data-panel=t]",
     async enter(step) {
       const viewer = viewerIn("#explore-viewer");
@@ -85,20 +85,20 @@ const STEPS = [
       const { frames, shape } = viewer.runs[0];
       const apart = frames.map((frame) => spread(frame, viewer.image, shape.n));
       const widest = apart.indexOf(Math.max(...apart));
-      step.said = apart[widest] > 0.01 ? step.text : step.plain;
+      step.shown = apart[widest] > 0.01 ? step.text : step.plain;
       await viewer.goFrame(0, widest);
     },
   },
   {
     title: "Why this patch waits",
-    text: "The hardest patch of this pass is held now. The line below says its t, its difficulty sigma, and why it moves as it does; charts further down follow it through the run. Click any other patch.",
+    text: "The hardest patch of this pass is selected. The line below gives its t, its difficulty sigma, and why it moves as it does; the charts further down follow it through the run. Click any other patch.",
     target: "#explore-viewer .pfv-say",
     async enter() {
       const viewer = viewerIn("#explore-viewer");
       const { frames, shape } = viewer.runs[0];
       const now = viewer.frameIndex(0);
-      const seen = frames[Math.max(0, frames[now].phase === "final" ? now - 1 : now)];
-      const sigma = Array.from(seen.logvar.subarray(viewer.image * shape.n, (viewer.image + 1) * shape.n), (v) =>
+      const pass = frames[Math.max(0, frames[now].phase === "final" ? now - 1 : now)];
+      const sigma = Array.from(pass.logvar.subarray(viewer.image * shape.n, (viewer.image + 1) * shape.n), (v) =>
         Number.isNaN(v) ? -Infinity : v,
       );
       viewer.hold({ image: viewer.image, patch: sigma.indexOf(Math.max(...sigma)) });
@@ -107,7 +107,7 @@ const STEPS = [
   },
   {
     title: "Two samplers, one clock",
-    text: "In Compare the first comparison was set and run: same noise, same class, same cost. One clock moves both; under the viewer stands how far apart they end. The tab How it works tells the rest.",
+    text: "In Compare the first comparison was set and run: same noise, same class, same cost. One clock moves both; below the viewer you see how much their results differ. The tab How it works explains the method.",
     target: "#compare-viewer .pfv-run:last-child .pfv-film",
     async enter() {
       await open("Compare", "#compare-run");
@@ -140,7 +140,7 @@ class Tour {
   async enter(which) {
     this.at = which;
     const step = STEPS[which];
-    step.said = step.text;
+    step.shown = step.text;
     this.write(step, "One moment\u2026");
     let trouble = "";
     try {
@@ -150,7 +150,7 @@ class Tour {
     }
     if (!this.open || this.at !== which) return;
     find(step.target)?.scrollIntoView({ block: "center", behavior: "smooth" });
-    this.write(step, trouble || step.said, true);
+    this.write(step, trouble || step.shown, true);
   }
 
   write(step, text, ready = false) {

@@ -90,7 +90,7 @@ function pointAtPatches(viewer) {
   });
   viewer.root.addEventListener("click", (event) => {
     const spot = under(event);
-    if (!spot || viewer.brush.on) return;
+    if (!spot) return;
     const same = viewer.pin && viewer.pin.image === spot.image && viewer.pin.patch === spot.patch;
     viewer.hold(same ? null : spot);
   });
@@ -161,11 +161,10 @@ function pressed(viewer, event) {
 
 const WALK = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 
-/** Keys on a panel: arrows go from patch to patch, Space paints while painting is on. True if the key meant that. */
+/** Arrow keys on a panel go from patch to patch. True if the key meant that. */
 function walk(viewer, target, event) {
   const run = viewer.runs[Number(target.closest(".pfv-run").dataset.run)];
   const { grid } = run.meta;
-  if (event.key === " " && viewer.brush.on && viewer.pin) return viewer.brush.dab(viewer.pin) || true;
   const step = WALK[event.key];
   if (!step || event.shiftKey) return false;
   const here = viewer.local(run, viewer.pin);

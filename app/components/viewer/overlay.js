@@ -1,6 +1,6 @@
-// What lies over the panels: the cross-hair, the held patch, edited patches and those being painted.
+// What lies over the panels: the cross-hair, the held patch and edited patches.
 
-import { arrange, boxOf, spotOf } from "./panels.js";
+import { arrange, boxOf } from "./panels.js";
 
 const part = (v, whole) => `${(100 * v) / whole}%`;
 
@@ -11,7 +11,6 @@ export function drawOverlay(viewer, section, run, layout, i) {
   cross(section, ".pfv-pin", layout, grid, viewer.local(run, viewer.pin));
   section.classList.toggle("pfv-sheet", viewer.sheet);
   outline(section, ".pfv-edited", layout, grid, edited(run, i));
-  outline(section, ".pfv-painted", layout, grid, viewer.brush.on ? painted(viewer, run) : () => []);
 }
 
 function cross(section, selector, layout, grid, spot) {
@@ -33,13 +32,6 @@ function edited(run, i) {
   const { outer } = run.frames[i];
   const begun = run.meta.edits.filter((edit) => edit.outer <= outer);
   return (image) => begun.filter((edit) => edit.image === null || edit.image === image).flatMap((edit) => edit.patches);
-}
-
-/** image -> the painted patches: of the brush's image, or of all images. */
-function painted(viewer, run) {
-  const { brush } = viewer;
-  const patches = brush.patches.map((patch) => viewer.local(run, spotOf(brush.grid, 0, patch)).patch);
-  return (image) => (brush.image === null || brush.image === image ? patches : []);
 }
 
 /** Draw the rim of each image's patches into every panel; only when it changes. */

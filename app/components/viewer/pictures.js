@@ -1,36 +1,36 @@
 // Pictures of a frame: WebP sheets, laid out as app/server/pictures.py says, decoded to plain RGB.
 
 const OPTIONS = { colorSpaceConversion: "none", premultiplyAlpha: "none" }; // the numbers as they were sent
-let desk = null;
+let scratch = null;
 
 /** Decode one sheet of B pictures, `planes` 1 or 3: (B, H, W, 3) values. */
 async function decode({ bytes, planes }, shape) {
   const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/webp" }), OPTIONS);
   const { width, height } = bitmap;
-  if (!desk || desk.canvas.width < width || desk.canvas.height < height) {
-    const [w, h] = [Math.max(width, desk?.canvas.width ?? 0), Math.max(height, desk?.canvas.height ?? 0)];
-    desk = new OffscreenCanvas(w, h).getContext("2d", { willReadFrequently: true });
+  if (!scratch || scratch.canvas.width < width || scratch.canvas.height < height) {
+    const [w, h] = [Math.max(width, scratch?.canvas.width ?? 0), Math.max(height, scratch?.canvas.height ?? 0)];
+    scratch = new OffscreenCanvas(w, h).getContext("2d", { willReadFrequently: true });
   }
-  desk.drawImage(bitmap, 0, 0);
+  scratch.drawImage(bitmap, 0, 0);
   bitmap.close();
-  const pixels = desk.getImageData(0, 0, width, height);
+  const pixels = scratch.getImageData(0, 0, width, height);
   return planes === 3 ? untile(pixels, shape, width / 3, 0) : untile(pixels, shape, 0, 1);
 }
 
 /** The pictures of a sheet one after the other. Channel c stands c * shift pixels to the right, c * step bytes on. */
 function untile({ data, width }, { images, height: h, width: w }, shift, step) {
   const cols = Math.ceil(Math.sqrt(images));
-  const found = new Uint8ClampedArray(images * h * w * 3);
+  const pixels = new Uint8ClampedArray(images * h * w * 3);
   let to = 0;
   for (let k = 0; k < images; k += 1) {
     for (let y = 0; y < h; y += 1) {
       let from = 4 * ((Math.floor(k / cols) * h + y) * width + (k % cols) * w);
       for (let x = 0; x < w; x += 1, from += 4, to += 3) {
-        for (let c = 0; c < 3; c += 1) found[to + c] = data[from + c * (4 * shift + step)];
+        for (let c = 0; c < 3; c += 1) pixels[to + c] = data[from + c * (4 * shift + step)];
       }
     }
   }
-  return found;
+  return pixels;
 }
 
 /** Decode both pictures of a frame into frame.x and frame.x1_hat. */

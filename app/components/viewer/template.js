@@ -99,7 +99,7 @@ export function runMarkup(r, several) {
     <div class="pfv-panels">${PANELS.map(
       (p) => `
       <figure data-panel="${p.key}"><figcaption><b>${p.title}</b> <span>${p.note}</span></figcaption>
-      <div class="pfv-frame" role="group" aria-label="Patches of ${p.key}: arrow keys choose one"><canvas role="img" aria-label="${p.key}: ${p.note}"></canvas><svg class="pfv-marks" preserveAspectRatio="none" aria-hidden="true"><path class="pfv-edited"/><path class="pfv-painted"/></svg><div class="pfv-cross pfv-pin" hidden></div><div class="pfv-cross" hidden></div></div>
+      <div class="pfv-frame" role="group" aria-label="Patches of ${p.key}: arrow keys choose one"><canvas role="img" aria-label="${p.key}: ${p.note}"></canvas><svg class="pfv-marks" preserveAspectRatio="none" aria-hidden="true"><path class="pfv-edited"/></svg><div class="pfv-cross pfv-pin" hidden></div><div class="pfv-cross" hidden></div></div>
       <div class="pfv-bar"></div></figure>`,
     ).join("")}</div>
     <p class="pfv-say" aria-live="polite"></p>

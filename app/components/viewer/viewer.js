@@ -11,7 +11,6 @@ import { arrange, drawPanel, PANELS, patchIn, sigmaScale } from "./panels.js";
 import { columns, drawFilmBar } from "./filmbar.js";
 import { buildImages, drawThumbnails, markImage, relayout } from "./layout.js";
 import { drawOverlay } from "./overlay.js";
-import { Brush } from "./painting.js";
 import { Player } from "./player.js";
 import { page } from "./shared.js";
 import { loadPalettes } from "./colours.js";
@@ -44,7 +43,6 @@ class Viewer {
     this.drawn = Promise.resolve();
     this.player = new Player(this);
     this.inspector = new Inspector(this);
-    this.brush = new Brush(this);
     listen(this);
     new ResizeObserver(() => relayout(this)).observe(root);
     page.on("theme", () => this.redrawAll());
@@ -105,9 +103,9 @@ class Viewer {
     if (this.ready) return;
     this.find(".pfv-empty").hidden = false;
     this.find(".pfv-body").hidden = true;
-    const said = sentence || this.runs.map((run) => run.status.message || run.status.state)[0] || "";
+    const text = sentence || this.runs.map((run) => run.status.message || run.status.state)[0] || "";
     this.find(".pfv-empty p").textContent =
-      said.slice(0, 1).toUpperCase() + said.slice(1) + (/[.!?]$|^$/.test(said) ? "" : "\u2026");
+      text.slice(0, 1).toUpperCase() + text.slice(1) + (/[.!?]$|^$/.test(text) ? "" : "\u2026");
   }
 
   /** News of a run: more frames, or another state. */
@@ -338,9 +336,9 @@ class Viewer {
       const canvas = this.all(".pfv-film canvas")[r];
       if (run.frames.length && canvas) drawFilmBar(canvas, run, r, this.clock, this.total, this.image);
     });
-    const seen = new Set(this.runs.flatMap((run) => run.frames.map((frame) => frame.phase)));
+    const phases = new Set(this.runs.flatMap((run) => run.frames.map((frame) => frame.phase)));
     this.all("[data-phase]").forEach((item) => {
-      item.hidden = !seen.has(item.dataset.phase);
+      item.hidden = !phases.has(item.dataset.phase);
     });
     const ranked = this.runs.some((run) => run.frames.some((frame) => frame.ranked));
     this.all("[data-ranked]").forEach((item) => {

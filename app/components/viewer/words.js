@@ -76,7 +76,7 @@ function movement(run, i, at) {
   if (!next) return "";
   const here = frame.t[at];
   if (frame.phase === "probe" && next.phase === "outer" && next.outer === frame.outer)
-    return `asked for the run's own guess, then ${moves(here, next.t[at])}`;
+    return `evaluated for the run's own prediction, then ${moves(here, next.t[at])}`;
   if (next.phase === "probe" && next.outer === frame.outer) {
     const after = run.frames[i + 2];
     const peek = next.t[at] > here ? `looks ahead to ${two(next.t[at])}, then ` : "waits for the probe, then ";
@@ -84,10 +84,7 @@ function movement(run, i, at) {
   }
   if (frame.phase === "probe") {
     const from = run.frames[i - 1].t[at];
-    return (
-      (here > from ? `was lent to the future, returns and ` : "sees its neighbours ahead and ") +
-      moves(from, next.t[at])
-    );
+    return (here > from ? `was moved ahead, returns and ` : "sees its neighbours ahead and ") + moves(from, next.t[at]);
   }
   return moves(here, next.t[at]);
 }

@@ -29,7 +29,7 @@ class SweepView {
     Object.assign(this, { id: value.id, status: null });
     const mine = value.id;
     let after = 0;
-    this.root.innerHTML = '<p class="pfs-state" role="status">Asking the server…</p>';
+    this.root.innerHTML = '<p class="pfs-state" role="status">Waiting for the server…</p>';
     while (this.root.isConnected && this.id === mine) {
       const status = await ask(mine, after);
       if (this.id !== mine) return;
@@ -58,7 +58,7 @@ class SweepView {
       ${span(rows, (y) => `<tr>${beside[y] ? `<th scope="row">${safe(beside[y])}</th>` : ""}${span(columns, (x) => `<td data-place="${x},${y},${z}"></td>`)}</tr>`)}</tbody></table></div></div>`;
     this.root.innerHTML = `<div class="pfs-head"><p class="pfs-state" role="status"></p><a class="pfs-sheet" download="sweep.png" hidden>Download sheet (PNG)</a></div>
       <div class="pfs-line"><i></i></div><p class="pfs-fixed"></p><div class="pfs-blocks">${span(blocks, grid)}</div>
-      <p class="pfs-read" aria-live="polite">Point at a tile to read what it cost. The sheet holds the whole sweep: Load sweep takes it back, and so does
+      <p class="pfs-read" aria-live="polite">Point at a tile to read what it cost. The sheet holds the whole sweep: Load sweep reads it, and so does
       <code>python -m pf_core sweep --recipe sweep.png --out again.png</code>.</p>`;
     this.find(".pfs-fixed").textContent = status.fixed;
     for (const kind of ["pointerover", "focusin"])

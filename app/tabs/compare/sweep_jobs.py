@@ -1,4 +1,4 @@
-"""Sweeps that run on the server, whoever looks at them."""
+"""Sweeps that run on the server, independent of any page."""
 
 import secrets
 import threading

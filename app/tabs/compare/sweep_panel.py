@@ -56,8 +56,8 @@ def routes(state: AppState) -> list[Route]:
         after = request.query_params.get("after", "0")
         if not (after.isascii() and after.isdigit()) or len(after) > 6:
             raise InputError("after must be a whole number from 0.")
-        found = described(job, state.worker.ahead(job), int(after))
-        return JSONResponse(found, headers={"cache-control": "no-store"})
+        tiles = described(job, state.worker.ahead(job), int(after))
+        return JSONResponse(tiles, headers={"cache-control": "no-store"})
 
     def sheet(request: Request) -> Response:
         job = state.sweeps.get(request.path_params["sweep_id"])
@@ -181,7 +181,7 @@ class SweepPanel:
             if axis in (None, "", NOTHING):
                 continue
             if axis in axes:
-                raise InputError(f"{axis} stands on two axes: choose another for one of them.")
+                raise InputError(f"{axis} is on two axes: choose another for one of them.")
             if len(given) > MAX_TEXT:
                 raise InputError(f"The values of {axis} are too many: a sweep has at most 100 cells.")
             axes[axis] = parse(axis, given, classes)

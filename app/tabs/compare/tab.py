@@ -130,7 +130,7 @@ class Compare:
                 self.other = gr.Dropdown(letters, value="B", label="To", min_width=80)
                 self.at = gr.Radio([END, HERE], value=END, label="At", min_width=220)
                 self.threshold = gr.Slider(
-                    0.01, 0.5, value=THRESHOLD, step=0.01, label="Apart above, RMS", min_width=160
+                    0.01, 0.5, value=THRESHOLD, step=0.01, label="Differ by more than, RMS", min_width=160
                 )
                 self.look = gr.Button("Compare now", elem_id="compare-look", size="sm", min_width=110)
             self.shown = gr.HTML("", elem_id="compare-difference", padding=False)
@@ -185,7 +185,7 @@ class Compare:
                 f"{preset.label} needs the network {missing[0]}, which is not here; set the columns yourself."
             )
         bundles = [self.state.bundle(c["checkpoint"]) for c in preset.columns]
-        found = {
+        updates = {
             self.caption: preset.caption,
             self.count: len(preset.columns),
             self.nfe: preset.columns[0]["nfe"],
@@ -194,8 +194,8 @@ class Compare:
             self.status: "",
         }
         if (opening := opening_of(preset, bundles[0])) is not None:
-            found |= self.opened_on(preset, opening, opening.typical if typical else opening.largest)
-        return found | self.set_columns(recommended_columns(preset, bundles))
+            updates |= self.opened_on(preset, opening, opening.typical if typical else opening.largest)
+        return updates | self.set_columns(recommended_columns(preset, bundles))
 
     def opened_on(self, preset: Preset, opening: Opening, shown: Shown) -> dict[Component, Any]:
         classes = controls.classes(self.state, preset.columns[0]["checkpoint"])
@@ -342,10 +342,10 @@ class Compare:
         label = asked.get("label", classes[0])
         if label not in classes:
             raise InputError(f"there is no class {label[:40]!r}.")
-        found = {self.count: len(parts), self.label: gr.update(choices=classes, value=label)}
+        updates = {self.count: len(parts), self.label: gr.update(choices=classes, value=label)}
         limits = {"seed": (0, SEED_RANGE), "images": (1, MAX_IMAGES), "nfe": (1, MAX_NFE)}
-        found |= {self.shared[k]: whole(k, asked[k], *limits[k]) for k in limits if k in asked}
-        return found | ({self.cfg: number("cfg", asked["cfg"], 0, MAX_CFG)} if "cfg" in asked else {})
+        updates |= {self.shared[k]: whole(k, asked[k], *limits[k]) for k in limits if k in asked}
+        return updates | ({self.cfg: number("cfg", asked["cfg"], 0, MAX_CFG)} if "cfg" in asked else {})
 
 
 def build(state: AppState) -> Compare:
@@ -355,9 +355,9 @@ def build(state: AppState) -> Compare:
 def _place(text: str, count: int) -> tuple[int, list[int | None]]:
     """The viewer's image and frames, from the browser. Raises InputError if that is no such thing."""
     try:
-        found = json.loads(text or "{}")
-        frames = [None if k is None else int(k) for k in found.get("frames", [])][:count]
-        image = int(found.get("image", 0))
+        place = json.loads(text or "{}")
+        frames = [None if k is None else int(k) for k in place.get("frames", [])][:count]
+        image = int(place.get("image", 0))
     except (ValueError, TypeError, AttributeError):
         raise InputError("The viewer's place could not be read: press Compare now again.") from None
     if image < 0 or any(k is not None and k < 0 for k in frames):

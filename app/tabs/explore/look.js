@@ -19,12 +19,12 @@ export function mount(element, props, watch, trigger) {
   page.add("look", look);
   watch("value", () => look.show(props.value));
   look.show(props.value);
-  const seen = new ResizeObserver(() => {
+  const opening = new ResizeObserver(() => {
     if (!look.root.clientWidth) return; // in a tab that is not open yet
-    seen.disconnect();
+    opening.disconnect();
     if (!look.value) trigger("opened", {});
   });
-  seen.observe(look.root);
+  opening.observe(look.root);
   let wide = 0;
   new ResizeObserver(() => {
     if (look.value && look.root.clientWidth !== wide) PANELS.forEach((panel) => look.draw(panel));
@@ -59,7 +59,7 @@ class Look {
     const [rows, cols] = value.grid;
     if (this.spot !== null && this.spot >= rows * cols) this.spot = null;
     this.find(".pfl-body").hidden = false;
-    this.find(".pfl-said").textContent = value.said;
+    this.find(".pfl-said").textContent = value.sentence;
     this.find(".pfl-about").textContent = value.about;
     for (const panel of PANELS) this.draw(panel);
     const plot = this.find(".pfl-plot");
@@ -126,13 +126,13 @@ class Look {
       ((event.clientX - box.left) / box.width) * PLOT.width,
       ((event.clientY - box.top) / box.height) * PLOT.height,
     ];
-    let found = null,
+    let nearest = null,
       least = 18 ** 2;
     for (const dot of svg.querySelectorAll("circle[data-patch]")) {
       const far = (dot.cx.baseVal.value - x) ** 2 + (dot.cy.baseVal.value - y) ** 2;
-      if (far < least) [found, least] = [Number(dot.dataset.patch), far];
+      if (far < least) [nearest, least] = [Number(dot.dataset.patch), far];
     }
-    return found;
+    return nearest;
   }
 
   point(spot) {
@@ -221,7 +221,7 @@ function markup() {
     <p class="pfl-said" role="status"></p>
     <div class="pfl-panels">${figures}</div>
     <p class="pfl-read" aria-live="polite">${HINT}</p>
-    <figure class="pfl-plot"><figcaption><b>Expected against true</b> one dot a patch, coloured by its time; on the line it is right</figcaption>
+    <figure class="pfl-plot"><figcaption><b>Expected against true</b> one dot per patch, coloured by its time; on the line the prediction is right</figcaption>
       <svg viewBox="0 0 ${PLOT.width} ${PLOT.height}" role="img" aria-label="Scatter of predicted sigma and true error, both logarithmic"></svg></figure>
     <p class="pfl-about"></p>
     <button type="button" class="pfl-csv">Numbers as CSV</button>

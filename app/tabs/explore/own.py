@@ -112,8 +112,8 @@ class OwnPicture:
         """All patches at one time."""
         bundle = self._bundle(network)
         values = [number("t", t, 0, 1)] * bundle.grid.n
-        found = self.shown(bundle, self._item(bundle, path, index), torch.tensor(values), label, seed)
-        return {self.view: found, self.painter: painting(bundle.grid, values=values), self.status: ""}
+        value = self.shown(bundle, self._item(bundle, path, index), torch.tensor(values), label, seed)
+        return {self.view: value, self.painter: painting(bundle.grid, values=values), self.status: ""}
 
     def on_picture(self, t, painted: Any, network: str, label: Any, path: str, index: Any, seed: Any) -> dict:
         """Another picture, conditioned on its own class where that is known. The painted times stay, unless they do not
@@ -145,8 +145,8 @@ class OwnPicture:
 
     def on_file(self, file: str | None, t, painted: Any, network: str, label: Any, path: str, index: Any, seed) -> dict:
         """A person's file. A bad one leaves all as it was."""
-        found = str(file or "")
-        return {self.path: found} | self.on_picture(t, painted, network, label, found, index, seed)
+        path = str(file or "")
+        return {self.path: path} | self.on_picture(t, painted, network, label, path, index, seed)
 
     # parts
 
@@ -160,9 +160,10 @@ class OwnPicture:
         if not path:
             return data_picture(bundle, whole("The data image", index, 0, INDEX_RANGE))
         if not Path(path).is_file():
-            raise InputError("The picture is not kept any more: drop it in again.")
+            raise InputError("The picture is no longer kept: upload it again.")
         images = _read(path, os.stat(path).st_mtime_ns, bundle.grid.height, bundle.grid.width)
-        return Item(bundle.codec.encode(images[None].to(bundle.device))[0].cpu(), None, f"{Path(path).name}, yours.")
+        x1 = bundle.codec.encode(images[None].to(bundle.device))[0].cpu()
+        return Item(x1, None, f"{Path(path).name}, your picture.")
 
     def _both(self, bundle: Bundle, item: Item, t: Any, painted: Any, label: str, seed: Any, classes: list) -> dict:
         image, values = _picture(bundle, item.x1), None
@@ -183,14 +184,16 @@ class OwnPicture:
         label = bundle.conditioner.named(label)
         with self.turn:  # one at a time, whoever asks
             begin = time.perf_counter()
-            found = inspect_picture(bundle, item.x1, t, label=label, seed=seed)
+            inspection = inspect_picture(bundle, item.x1, t, label=label, seed=seed)
             took = time.perf_counter() - begin
         about = f"{item.about} Class {label or 'none'}, noise seed {seed}; one forward pass, {1000 * took:.0f} ms."
-        stranger = "" if knows(bundle, item.x1) else f" {bundle.name} knows only its own images: it takes the nearest."
-        return described(bundle, found) | {"about": about + stranger}
+        stranger = (
+            "" if knows(bundle, item.x1) else f" {bundle.name} knows only its own images: it predicts the nearest."
+        )
+        return described(bundle, inspection) | {"about": about + stranger}
 
 
-def described(bundle: Bundle, found: Inspection) -> dict[str, Any]:
+def described(bundle: Bundle, inspection: Inspection) -> dict[str, Any]:
     """A look for the browser."""
 
     def numbers(values: Tensor | None) -> list[float] | None:
@@ -198,11 +201,11 @@ def described(bundle: Bundle, found: Inspection) -> dict[str, Any]:
 
     return {
         "grid": [bundle.grid.rows, bundle.grid.cols],
-        "images": {"xt": _picture(bundle, found.xt), "x1_hat": _picture(bundle, found.x1_hat)},
-        "t": numbers(found.t),
-        "sigma": numbers(found.sigma),
-        "error": numbers(found.error),
-        "said": found.sentence(),
+        "images": {"xt": _picture(bundle, inspection.xt), "x1_hat": _picture(bundle, inspection.x1_hat)},
+        "t": numbers(inspection.t),
+        "sigma": numbers(inspection.sigma),
+        "error": numbers(inspection.error),
+        "sentence": inspection.sentence(),
     }
 
 

@@ -84,7 +84,7 @@ class Explore:
         except InputError as e:
             sentence += f" The controls cannot show it: {e}"
         if more := links.beyond(run.spec):
-            sentence += f" It has {', '.join(more)}, which no control here can say: Run would go without."
+            sentence += f" It has {', '.join(more)}, which the controls cannot show: Run leaves it out."
         return updates | self.showing(run, self.address(asked, run)) | {self.status: sentence}
 
     def on_stop(self, run_id: str) -> dict:
@@ -140,7 +140,7 @@ class Explore:
             run = self.again(asked)
         except InputError as e:
             return nothing | {self.status: f"That run is not kept any more, and cannot be made again: {e}"}
-        again = "That run was not kept any more: here it is again, from its link."
+        again = "That run was not kept any more: it was made again from its link."
         return self.showing(run, asked) | {self.status: again}
 
 

@@ -14,15 +14,15 @@ import {
 } from "./draw.js";
 import { RunData } from "./store.js";
 
-const BEATS = ["Look", "Rank", "Glance ahead", "Step"];
+const BEATS = ["Look", "Rank", "Look ahead", "Step"];
 const mean = (values) => values.reduce((sum, v) => sum + v, 0) / Math.max(1, values.length);
 
-export async function context(box, lesson, palettes) {
-  if (!lesson.recording) {
+export async function context(box, content, palettes) {
+  if (!content.recording) {
     box.textContent = "No recorded run is shipped here: press Run in Explore and step through one.";
     return;
   }
-  const run = new RunData({ id: lesson.recording, label: "" });
+  const run = new RunData({ id: content.recording, label: "" });
   await run.follow(() => {});
   const steps = run.frames.flatMap((frame, i) => (frame.phase === "probe" ? [i] : []));
   if (!steps.length) {
@@ -85,11 +85,11 @@ class Miniature {
     const of = (frame) => mean(hard.map((p) => Math.exp(frame.logvar[p] / 2)));
     const t = (frame, set) => (set.length ? frame.t[set[0]].toFixed(2) : "");
     if (which === 0)
-      return `Every patch is at t ${t(look, patches)}. The network looks once: a velocity, and how sure it is of it.`;
+      return `Every patch is at t ${t(look, patches)}. One forward pass gives each patch a velocity and how uncertain it is.`;
     if (which === 1)
       return `${easy.length} of ${this.n} patches have \u03c3 under ${Math.sqrt(look.threshold[0]).toFixed(2)}: easy. The other ${hard.length} are hard.`;
     if (which === 2)
-      return `Easy patches are lent to t ${t(probe, easy)}, hard ones stay at ${t(probe, hard)}. A second look: the hard patches' mean \u03c3 goes from ${of(look).toFixed(3)} to ${of(probe).toFixed(3)}.`;
+      return `Easy patches are moved ahead to t ${t(probe, easy)}, hard ones stay at ${t(probe, hard)}. In a second forward pass the hard patches' mean \u03c3 goes from ${of(look).toFixed(3)} to ${of(probe).toFixed(3)}.`;
     return `Back to t ${t(look, patches)}, then one step for all to ${t(after, patches)}: easy patches by the first velocity, hard ones by the second.`;
   }
 }

@@ -35,13 +35,13 @@ export const sigmaColour = (palettes, sigma) => colourAt(palettes.sigma, sigmaPl
 export const easyColour = (easy) => fromHex(easy ? EASY : HARD);
 
 /** x_t = t x1 + (1 - t) x0 with a time a patch, into a canvas. t: value of a patch. */
-export function paintState(canvas, lesson, t) {
-  const [height, width] = lesson.size;
-  const { rows, cols } = lesson.grid;
+export function paintState(canvas, content, t) {
+  const [height, width] = content.size;
+  const { rows, cols } = content.grid;
   paint(canvas, height, width, (y, x) => {
     const time = t(Math.floor((y * rows) / height) * cols + Math.floor((x * cols) / width));
     const at = (y * width + x) * 3;
-    const mix = (c) => byte(time * lesson.x1[at + c] + (1 - time) * lesson.x0[at + c]);
+    const mix = (c) => byte(time * content.x1[at + c] + (1 - time) * content.x0[at + c]);
     return packed(mix(0), mix(1), mix(2));
   });
 }
@@ -96,16 +96,16 @@ export function scales(palettes, of = ["t", "sigma"]) {
 
 /** Call step() every `ms` while the element is on the screen, nobody rests on it and motion is welcome. */
 export function beat(element, ms, step) {
-  let seen = false;
+  let visible = false;
   new IntersectionObserver(
     ([entry]) => {
-      seen = entry.isIntersecting;
+      visible = entry.isIntersecting;
     },
     { threshold: 0.3 },
   ).observe(element);
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
   const timer = setInterval(() => {
     if (!element.isConnected) clearInterval(timer);
-    else if (seen && !document.hidden && !element.matches(":hover, :focus-within")) step();
+    else if (visible && !document.hidden && !element.matches(":hover, :focus-within")) step();
   }, ms);
 }

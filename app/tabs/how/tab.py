@@ -23,8 +23,8 @@ ARTICLE = Path(__file__).with_name("how.html").read_text(encoding="utf-8")
 SHOWN = 24  # maps a timestep sampler
 
 
-class Lesson:
-    """The miniatures' numbers, computed when first asked for and then kept."""
+class Miniatures:
+    """The miniatures' numbers, computed at the first request and kept."""
 
     def __init__(self, state: AppState):
         self.state, self._lock = state, threading.Lock()
@@ -36,52 +36,52 @@ class Lesson:
     @cached_property
     def _content(self) -> dict[str, Any]:
         names = [name for name in (PFT, SIT) if name in self.state.networks()]
-        found = names or self.state.networks()[:1]
+        shown = names or self.state.networks()[:1]
         recordings = [run.id for run in self.state.recordings()[:1]]
-        return {"recording": recordings[0] if recordings else None} | (self._pictures(found) if found else {})
+        return {"recording": recordings[0] if recordings else None} | (self._pictures(shown) if shown else {})
 
     def _pictures(self, names: list[str]) -> dict[str, Any]:
         bundles = [self.state.bundle(name) for name in names]
-        grid, seen = bundles[0].grid, inspect.picture(bundles[0])
-        bundles = [bundle for bundle in bundles if bundle.shape == tuple(seen.x1.shape[1:])]
+        grid, picture = bundles[0].grid, inspect.picture(bundles[0])
+        bundles = [bundle for bundle in bundles if bundle.shape == tuple(picture.x1.shape[1:])]
         return {
             "grid": {"rows": grid.rows, "cols": grid.cols},
             "size": [grid.height, grid.width],
-            "label": seen.name,
-            "x0": packed(seen.x0[0].permute(1, 2, 0)),
-            "x1": packed(seen.x1[0].permute(1, 2, 0)),
+            "label": picture.name,
+            "x0": packed(picture.x0[0].permute(1, 2, 0)),
+            "x1": packed(picture.x1[0].permute(1, 2, 0)),
             "timesteps": [
                 {
                     "name": name,
                     "label": TIMESTEPS[name].label,
-                    "maps": packed(found.maps),
-                    "mean": found.mean.tolist(),
-                    "largest": found.largest.tolist(),
+                    "maps": packed(drawn.maps),
+                    "mean": drawn.mean.tolist(),
+                    "largest": drawn.largest.tolist(),
                 }
-                for name, found in inspect.all_draws(grid.n, SHOWN).items()
+                for name, drawn in inspect.all_draws(grid.n, SHOWN).items()
             ],
             "times": inspect.TIMES,
-            "networks": [self._glimpses(bundle, seen) for bundle in bundles],
+            "networks": [self._evaluations(bundle, picture) for bundle in bundles],
         }
 
-    def _glimpses(self, bundle, seen: inspect.Picture) -> dict[str, Any]:
-        """A network with a difficulty head sees a leaning map, the plain one, which knows one time only, a flat one."""
+    def _evaluations(self, bundle, picture: inspect.Picture) -> dict[str, Any]:
+        """Real forward passes: a network with a difficulty head gets leaning maps, one without gets flat maps."""
         t = inspect.leaning(bundle.grid) if bundle.predicts_difficulty else inspect.flat(bundle.grid)
-        found = inspect.evaluate_maps(bundle, seen, t)
+        evaluated = inspect.evaluate_maps(bundle, picture, t)
         return {
             "name": bundle.name,
             "t": packed(t.per_patch),
-            "x1_hat": base64.b64encode(to_uint8(bundle.codec.decode(found.x1_hat)).numpy().tobytes()).decode(),
-            "sigma": None if found.sigma is None else packed(found.sigma),
-            "error": packed(found.error),
+            "x1_hat": base64.b64encode(to_uint8(bundle.codec.decode(evaluated.x1_hat)).numpy().tobytes()).decode(),
+            "sigma": None if evaluated.sigma is None else packed(evaluated.sigma),
+            "error": packed(evaluated.error),
         }
 
 
 def routes(state: AppState) -> list[Route]:
-    lesson = Lesson(state)
+    miniatures = Miniatures(state)
 
     def content(request: Request) -> Response:
-        return JSONResponse(lesson.content())
+        return JSONResponse(miniatures.content())
 
     return [Route("/pf/how", guarded(content))]
 

@@ -2,15 +2,15 @@
 
 import { bars, beat, canvasOf, figure, floats, make, paintPatches, paintState, timeColour } from "./draw.js";
 
-export function times(box, lesson, palettes) {
-  const laws = lesson.timesteps.map((law) => ({ ...law, maps: floats(law.maps) }));
-  const n = lesson.grid.rows * lesson.grid.cols;
+export function times(box, content, palettes) {
+  const laws = content.timesteps.map((law) => ({ ...law, maps: floats(law.maps) }));
+  const n = content.grid.rows * content.grid.cols;
   let [law, k] = [laws[laws.length - 1], 0];
   const root = make(`<div class="pfg-mini">
     <div class="pfg-bar"><label>Timestep sampler <select aria-label="Timestep sampler">${laws
       .map((each, i) => `<option value="${i}">${each.label}</option>`)
       .join("")}</select></label><button type="button">Draw again</button></div>
-    <div class="pfg-row">${figure("x", "x<sub>t</sub>", "what training shows")}${figure("t", "time t", "0 noise, 1 image")}
+    <div class="pfg-row">${figure("x", "x<sub>t</sub>", "what the network sees")}${figure("t", "time t", "0 noise, 1 image")}
       <div class="pfg-histograms"><div><b>mean t</b> of an image<svg viewBox="0 0 100 45" preserveAspectRatio="none" data-of="mean" role="img" aria-label="How the mean time of an image is spread"></svg></div>
       <div><b>largest t</b> of an image<svg viewBox="0 0 100 45" preserveAspectRatio="none" data-of="largest" role="img" aria-label="How the largest time of an image is spread"></svg></div>
       <div class="pfg-axis"><span>0</span><span>&#9650; this draw</span><span>1</span></div></div></div>
@@ -23,8 +23,8 @@ export function times(box, lesson, palettes) {
     const t = law.maps.subarray(k * n, (k + 1) * n);
     const mean = t.reduce((sum, v) => sum + v, 0) / n;
     const largest = Math.max(...t);
-    paintState(canvasOf(root, "x"), lesson, (p) => t[p]);
-    paintPatches(canvasOf(root, "t"), lesson.grid, (p) => timeColour(palettes, t[p]));
+    paintState(canvasOf(root, "x"), content, (p) => t[p]);
+    paintPatches(canvasOf(root, "t"), content.grid, (p) => timeColour(palettes, t[p]));
     bars(root.querySelector("[data-of=mean]"), law.mean, mean, palettes);
     bars(root.querySelector("[data-of=largest]"), law.largest, largest, palettes);
     const clean = law.largest.slice(Math.ceil(law.largest.length * 0.9)).reduce((sum, v) => sum + v, 0);

@@ -16,13 +16,13 @@ _CLEAN = "#8a909c"
 _NO = "\N{NO-BREAK SPACE}"
 
 
-def panel(found: Context, grid: PatchGrid, where: str) -> str:
+def panel(context: Context, grid: PatchGrid, where: str) -> str:
     """HTML. where: of which state this is, in words."""
-    signed = (found.after - found.before) / 2  # of log sigma
+    signed = (context.after - context.before) / 2  # of log sigma
     colours = _hex(coloured((signed / math.log(MOST) + 1).view(grid.rows, grid.cols) / 2, SIGNED_MAP))
-    change = [colour if other else _CLEAN for colour, other in zip(colours, found.others.tolist(), strict=True)]
-    words = [_patch_words(found, grid, p) for p in range(grid.n)]
-    before, after = (_hex(sigma_colours(v)) for v in (found.before, found.after))
+    change = [colour if other else _CLEAN for colour, other in zip(colours, context.others.tolist(), strict=True)]
+    words = [_patch_words(context, grid, p) for p in range(grid.n)]
+    before, after = (_hex(sigma_colours(v)) for v in (context.before, context.after))
     low, high = SIGMA_RANGE
     sigma = [f"{low:g}", f"{math.sqrt(low * high):.2g}", f"{high:g}"]
     maps = (
@@ -30,33 +30,33 @@ def panel(found: Context, grid: PatchGrid, where: str) -> str:
             "Change of sigma",
             change,
             words,
-            found,
+            context,
             grid,
             SIGNED_MAP,
             [f"÷{_NO}{MOST} or more", "same", f"×{_NO}{MOST} or more"],
         )
-        + _map("sigma before", before, words, found, grid, SIGMA_MAP, sigma)
-        + _map("sigma after", after, words, found, grid, SIGMA_MAP, sigma)
+        + _map("sigma before", before, words, context, grid, SIGMA_MAP, sigma)
+        + _map("sigma after", after, words, context, grid, SIGMA_MAP, sigma)
     )
     return (
-        f'<div class="pfi-change"><div class="pfi-numbers" role="status">{_said(found)}</div>'
+        f'<div class="pfi-change"><div class="pfi-numbers" role="status">{_numbers(context)}</div>'
         f'<div class="pfi-maps">{maps}</div>'
         f'<p class="pfi-note">One forward pass at {html.escape(where)}, the conditional sigma. Grey: the clean patches '
         "themselves. Dotted: hard patches. Blue is surer, red less sure.</p></div>"
     )
 
 
-def _said(found: Context) -> str:
+def _numbers(context: Context) -> str:
     """The numbers: geometric means, that is, the mean change of log sigma as a factor."""
-    if not found.others.any():
+    if not context.others.any():
         return "<p>All patches are clean: no other is left whose difficulty could change.</p>"
     rows = [
-        (found.hard, found.change_hard, "hard patches"),
-        (found.others, found.change_others, "patches, hard or easy"),
+        (context.hard, context.change_hard, "hard patches"),
+        (context.others, context.change_others, "patches, hard or easy"),
     ]
     return "".join(
-        f"<p><b>{factor(change)}</b> sigma of the {int(mask.sum())} other {kind}, {_mean(found.before, mask)} to "
-        f"{_mean(found.after, mask)}</p>"
+        f"<p><b>{factor(change)}</b> sigma of the {int(mask.sum())} other {kind}, {_mean(context.before, mask)} to "
+        f"{_mean(context.after, mask)}</p>"
         if mask.any()
         else "<p>None of the hard patches is left.</p>"
         for mask, change, kind in rows
@@ -79,13 +79,13 @@ def _sigma(value: float) -> str:
     return f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
 
 
-def _patch_words(found: Context, grid: PatchGrid, p: int) -> str:
+def _patch_words(context: Context, grid: PatchGrid, p: int) -> str:
     place = f"Row {p // grid.cols + 1}, column {p % grid.cols + 1}"
-    before, after = (_sigma(math.exp(v[p].item() / 2)) for v in (found.before, found.after))
-    if not found.others[p]:
+    before, after = (_sigma(math.exp(v[p].item() / 2)) for v in (context.before, context.after))
+    if not context.others[p]:
         return f"{place}: clean; its sigma was {before}"
-    kind = "hard" if found.hard[p] else "easy"
-    return f"{place}, {kind}: sigma {before} to {after}, {factor((found.after[p] - found.before[p]).item())}"
+    kind = "hard" if context.hard[p] else "easy"
+    return f"{place}, {kind}: sigma {before} to {after}, {factor((context.after[p] - context.before[p]).item())}"
 
 
 def _hex(pixels: np.ndarray) -> list[str]:
@@ -94,13 +94,13 @@ def _hex(pixels: np.ndarray) -> list[str]:
 
 
 def _map(
-    title: str, colours: list[str], words: list[str], found: Context, grid: PatchGrid, palette: str, ticks: list[str]
+    title: str, colours: list[str], words: list[str], context: Context, grid: PatchGrid, palette: str, ticks: list[str]
 ) -> str:
     """A map whose patches say on pointing what they are."""
     cells = "".join(
         f'<g transform="translate({p % grid.cols} {p // grid.cols})"><rect width="1.02" height="1.02" fill="{colour}"/>'
         f"{_DOT if hard else ''}<title>{text}</title></g>"
-        for p, (colour, text, hard) in enumerate(zip(colours, words, found.hard.tolist(), strict=True))
+        for p, (colour, text, hard) in enumerate(zip(colours, words, context.hard.tolist(), strict=True))
     )
     marks = "".join(f"<span>{tick}</span>" for tick in ticks)
     return (

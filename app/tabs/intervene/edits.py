@@ -36,17 +36,17 @@ def bring(state: AppState, path: str, bundle: Bundle, height: int, width: int) -
 
 def stack(state: AppState, names: list[str]) -> Tensor | None:
     """(E, C, H, W), or None for none. Raises InputError, also where they are of different networks' sizes."""
-    found = [state.pictures.get(name).x for name in names]
-    if len({x.shape for x in found}) > 1:
-        raise InputError("Those pictures were brought for networks of different sizes: bring them again.")
-    return torch.stack(found) if found else None
+    pictures = [state.pictures.get(name).x for name in names]
+    if len({x.shape for x in pictures}) > 1:
+        raise InputError("Those pictures were uploaded for networks of different sizes: upload them again.")
+    return torch.stack(pictures) if pictures else None
 
 
 def used(edits: list[dict[str, Any]], names: list[str]) -> tuple[list[dict[str, Any]], list[str]]:
     """The same edits with their pictures numbered from 0, and only the pictures that they paint with."""
     numbers = sorted({e["source"]["given"] for e in edits if _given(e)})
     if numbers and numbers[-1] >= len(names):
-        raise InputError("An edit paints with a picture that did not come: bring it again.")
+        raise InputError("An edit uses a picture that was not uploaded: upload it again.")
     new = {old: k for k, old in enumerate(numbers)}
     return (
         [e | {"source": {"given": new[e["source"]["given"]]}} if _given(e) else e for e in edits],

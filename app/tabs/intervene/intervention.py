@@ -65,8 +65,8 @@ class Now(NamedTuple):
         return cls(**fields, knobs={k: v for k, v in values.items() if k not in fields})
 
 
-class Seen(NamedTuple):
-    """A recorded state: image `image` (from 0) of the frame with which outer step `outer` (from 0) begins."""
+class Place(NamedTuple):
+    """The recorded state that is shown: image `image` (from 0) of the first frame of outer step `outer` (from 0)."""
 
     run: StoredRun
     bundle: Bundle
@@ -76,7 +76,7 @@ class Seen(NamedTuple):
 
 
 class Intervention:
-    """Of one server: its state, and the pictures that people brought."""
+    """The tab's logic, one for a server."""
 
     def __init__(self, state: AppState):
         self.state = state
@@ -92,14 +92,14 @@ class Intervention:
     def edited(self, ids: Any) -> StoredRun | None:
         return self.state.runs.get(ids[1]) if ids and len(ids) > 1 and ids[1] in self.state.runs else None
 
-    def seen(self, now: Now) -> Seen:
+    def place(self, now: Now) -> Place:
         """Raises InputError for a step or an image that there is not."""
         run = self.base(now.ids)
         run = (self.edited(now.ids) or run) if now.which == EDITED else run
         outer = whole("The step", now.step, 1, max(1, run.spec.steps)) - 1
         image = whole("The image", now.image, 1, len(run.spec.seeds)) - 1
         frame = run.trajectory.frames[beginning(run.trajectory, outer)]
-        return Seen(run, self.state.bundle(run.spec.checkpoint), frame, outer, image)
+        return Place(run, self.state.bundle(run.spec.checkpoint), frame, outer, image)
 
     def chosen(self, now: Now) -> list[int]:
         """The painted patches. Raises InputError for what no brush painted."""
@@ -107,19 +107,19 @@ class Intervention:
 
     def scene(self, now: Now) -> Scene:
         """What the rules that choose patches are given; objects are found in the clean picture where that is shown."""
-        seen = self.seen(now)
-        shown = result(seen.run.trajectory, seen.image)
+        place = self.place(now)
+        shown = result(place.run.trajectory, place.image)
         if now.show == CLEAN and now.source != RUNS_OWN:
-            shown = self.clean(now, seen)
-        return Scene(seen.frame, seen.image, seen.run.trajectory.grid, shown)
+            shown = self.clean(now, place)
+        return Scene(place.frame, place.image, place.run.trajectory.grid, shown)
 
     def image_shown(self, now: Now) -> str:
-        """What lies under the brush, as a data address."""
-        seen = self.seen(now)
-        x = (seen.frame.x if now.show == STATE else seen.frame.x1_hat)[seen.image].float()
+        """The picture under the brush, as a data address."""
+        place = self.place(now)
+        x = (place.frame.x if now.show == STATE else place.frame.x1_hat)[place.image].float()
         if now.show == CLEAN and now.source != RUNS_OWN:
-            x = self.clean(now, seen)
-        pixels = to_uint8(seen.bundle.codec.decode(x[None].to(seen.bundle.device)))[0].cpu()
+            x = self.clean(now, place)
+        pixels = to_uint8(place.bundle.codec.decode(x[None].to(place.bundle.device)))[0].cpu()
         return data_address(Image.fromarray(pixels.numpy()))
 
     def inside_of(self, now: Now) -> Now:
@@ -133,21 +133,21 @@ class Intervention:
 
     # where clean patches come from
 
-    def clean(self, now: Now, seen: Seen) -> Tensor:
+    def clean(self, now: Now, place: Place) -> Tensor:
         """(C, H, W), of a source other than the run's own."""
-        return clean_picture(self.source(now, seen), seen.bundle, stack(self.state, now.uploads)).cpu()
+        return clean_picture(self.source(now, place), place.bundle, stack(self.state, now.uploads)).cpu()
 
-    def source(self, now: Now, seen: Seen) -> Any:
+    def source(self, now: Now, place: Place) -> Any:
         """A clean source as a recipe holds it. Raises InputError."""
         if now.source == MINE:
             if not now.uploads:
-                raise InputError("Bring a picture of your own first, or choose another source.")
+                raise InputError("Upload a picture first, or choose another source.")
             return {"given": len(now.uploads) - 1}
         if now.source != DATA:
             return OWN
-        own = self.data_of(seen.bundle)
+        own = self.data_of(place.bundle)
         if now.index is None:
-            return own | {"index": of_class(seen.bundle, own, seen.run.spec.labels[seen.image])}
+            return own | {"index": of_class(place.bundle, own, place.run.spec.labels[place.image])}
         return own | {"index": whole("The number of the image", now.index, 0, MOST_INDEX)}
 
     def data_of(self, bundle: Bundle) -> dict[str, Any]:
@@ -158,10 +158,10 @@ class Intervention:
 
     def next_of_class(self, now: Now) -> int:
         """The number of the next image of the run's class."""
-        seen = self.seen(now)
-        own, label = self.data_of(seen.bundle), seen.run.spec.labels[seen.image]
+        place = self.place(now)
+        own, label = self.data_of(place.bundle), place.run.spec.labels[place.image]
         before = None if now.index is None else whole("The number of the image", now.index, 0, MOST_INDEX)
-        return of_class(seen.bundle, own, label, None if before is None else before + 1)
+        return of_class(place.bundle, own, label, None if before is None else before + 1)
 
     def bring(self, now: Now, path: str) -> list[str]:
         """A picture file that a person uploaded: the page's list with it at its end. Raises InputError."""
@@ -169,7 +169,7 @@ class Intervention:
         grid = run.trajectory.grid
         height, width = run.size or (grid.height, grid.width)
         if len(now.uploads) >= MAX_EDITS:
-            raise InputError(f"At most {MAX_EDITS} pictures are kept for a page: reload it to begin anew.")
+            raise InputError(f"At most {MAX_EDITS} pictures are kept for a page: reload it to start again.")
         return [*now.uploads, bring(self.state, path, self.state.bundle(run.spec.checkpoint), height, width)]
 
     # probing
@@ -177,26 +177,24 @@ class Intervention:
     def probe(self, now: Now, chosen: list[int]) -> str:
         """The context probe's panel; a sentence where there is nothing to show."""
         try:
-            seen = self.seen(now)
-            if not seen.bundle.predicts_difficulty:
+            place = self.place(now)
+            if not place.bundle.predicts_difficulty:
                 return change.nothing(
-                    f"{seen.bundle.name} predicts no difficulty, so there is none that clean patches could change. "
-                    "Head starts, holding back and painting in work all the same."
+                    f"{place.bundle.name} predicts no difficulty, so clean patches cannot change it. "
+                    "All edits still work."
                 )
             if not chosen:
-                return change.nothing(
-                    "Paint one or more patches: how sure the network becomes of all others stands here."
-                )
+                return change.nothing("Paint one or more patches to see how sure the network becomes of all others.")
             given = stack(self.state, now.uploads)
-            label = seen.run.spec.labels[seen.image]
-            found = context_probe(
-                seen.bundle, seen.frame, seen.image, chosen, self.source(now, seen), label=label, given=given
+            label = place.run.spec.labels[place.image]
+            context = context_probe(
+                place.bundle, place.frame, place.image, chosen, self.source(now, place), label=label, given=given
             )
         except InputError as e:
             return change.nothing(str(e))
-        t = seen.frame.t[seen.image]
+        t = place.frame.t[place.image]
         time = f"t {t.min():.2f}" + (f" to {t.max():.2f}" if t.max() - t.min() > 0.005 else "")
-        return change.panel(found, seen.run.trajectory.grid, f"outer step {seen.outer + 1} ({time})")
+        return change.panel(context, place.run.trajectory.grid, f"outer step {place.outer + 1} ({time})")
 
     # edits
 
@@ -204,14 +202,14 @@ class Intervention:
         """What is painted, as an edit of a recipe; None where nothing is. Raises InputError."""
         if not chosen:
             return None
-        seen = self.seen(now)
-        edit = {"kind": EDITS[now.kind].name, "patches": chosen, "outer": seen.outer, **settings}
-        edit["image"] = None if now.whose == ALL else seen.image
+        place = self.place(now)
+        edit = {"kind": EDITS[now.kind].name, "patches": chosen, "outer": place.outer, **settings}
+        edit["image"] = None if now.whose == ALL else place.image
         if now.kind == PAINTED_IN:
-            edit["source"] = self.source(now, seen)
-        edit, spec = Edit.from_dict(edit), seen.run.spec
+            edit["source"] = self.source(now, place)
+        edit, spec = Edit.from_dict(edit), place.run.spec
         ts = uniform_grid(spec.steps) if spec.ts is None else torch.tensor(spec.ts, dtype=torch.float64)
-        edit.check(ts, len(spec.seeds), seen.run.trajectory.grid.n)
+        edit.check(ts, len(spec.seeds), place.run.trajectory.grid.n)
         return edit.to_dict()
 
     def ticked(self, now: Now) -> list[dict[str, Any]]:
@@ -249,10 +247,10 @@ class Intervention:
         return run
 
     def difference(self, now: Now) -> str:
-        """The panel of the two runs' ends, with the painted patches told from all others. Raises InputError."""
+        """The panel of the two runs' ends, with the painted patches apart from all others. Raises InputError."""
         base, edited = self.base(now.ids), self.edited(now.ids)
         if edited is None:
-            raise InputError("Run on from an edit first: then it stands here what that changed.")
+            raise InputError("Run on from an edit first, to see here what it changed.")
         image = min(whole("The image", now.image, 1, len(base.spec.seeds)), len(base.spec.seeds)) - 1
         at = _last_shared(base.trajectory, edited.trajectory)
         how = (image, at, THRESHOLD, ("the run as it was", "the edited run"))
@@ -261,13 +259,13 @@ class Intervention:
         for edit in edited.spec.edits:
             if edit.get("image") in (None, image):
                 touched[edit["patches"]] = True
-        found = difference(base.trajectory, edited.trajectory, *at, image=image)
-        told = [
-            f"{words} {rms_in(found, mask):.3f}"
+        diff = difference(base.trajectory, edited.trajectory, *at, image=image)
+        parts = [
+            f"{words} {rms_in(diff, mask):.3f}"
             for words, mask in (("edited patches", touched), ("all others", ~touched))
             if mask.any()
         ]
-        return f"{shown}<p class='pfi-note'>RMS of {', of '.join(told)}.</p>"
+        return f"{shown}<p class='pfi-note'>RMS of {', of '.join(parts)}.</p>"
 
 
 def _last_shared(a: Trajectory, b: Trajectory) -> tuple[int | None, int | None]:

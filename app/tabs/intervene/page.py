@@ -32,8 +32,8 @@ class Page:
             ]
         self.caption = PlainText(
             "pf-caption",
-            "Give patches a head start, hold them back, or make them clean at any step of a run; see what the others "
-            "make of it.",
+            "Give patches a head start, hold them back, or make them clean at any step of a run, and see how "
+            "the others respond.",
             elem_id="intervene-caption",
         )
         with gr.Row(elem_classes="pf-page", equal_height=False):
@@ -68,7 +68,7 @@ class Page:
             gr.Markdown("### 1 · Paint patches")
             with gr.Row(elem_classes="pf-pair"):
                 self.step = gr.Slider(1, NFE, value=4, step=1, label="At outer step", min_width=150)
-                self.here = gr.Button("Film's step", elem_id="intervene-here", elem_classes="pf-dice", min_width=90)
+                self.here = gr.Button("Film step", elem_id="intervene-here", elem_classes="pf-dice", min_width=90)
             self.image = gr.Slider(1, 2, value=1, step=1, label="Image", visible=False)
             with gr.Row(elem_classes="pf-pair"):
                 self.which = gr.Dropdown([BASE], value=BASE, label="Of the run", min_width=100)
@@ -85,9 +85,9 @@ class Page:
         first = next(iter(EDITS))
         with gr.Column(min_width=270, elem_classes="pf-edit"):
             gr.Markdown("### 2 · Say what happens")
-            self.kind = gr.Radio([(short(e.label), name) for name, e in EDITS.items()], value=first, label="They")
+            self.kind = gr.Radio([(short(e.label), name) for name, e in EDITS.items()], value=first, label="Edit")
             self.knobs = KnobGroups(EDITS, first)
-            self.whose = gr.Radio([THIS, ALL], value=THIS, label="In", visible=False)
+            self.whose = gr.Radio([THIS, ALL], value=THIS, label="Apply to", visible=False)
             self.source = gr.Dropdown(
                 [RUNS_OWN, DATA, MINE],
                 value=RUNS_OWN,
@@ -98,7 +98,7 @@ class Page:
                 self.index = gr.Number(None, label="Image number", precision=0, minimum=0, min_width=120)
                 self.another = gr.Button("Another", elem_classes="pf-dice", min_width=80)
             self.file = gr.File(
-                label="Your picture (its middle is used)", file_types=PICTURES, visible=False,
+                label="Your picture (its centre is used)", file_types=PICTURES, visible=False,
                 height=110, elem_id="intervene-file",
             )  # fmt: skip
             self.words = PlainText("pf-words", elem_id="intervene-words")
@@ -111,8 +111,8 @@ class Page:
                 self.remove = gr.Button("Remove unticked", size="sm", min_width=110)
             with gr.Accordion("Inpainting", open=False, elem_classes="pf-advanced"):
                 gr.Markdown(
-                    "Paint a region, then choose: clean patches of an image (or of your picture) stand there from the "
-                    "first step on, and the network draws the rest around them.",
+                    "Paint a region, then choose: keep it or repaint it. The kept patches come from an image (or from "
+                    "your picture) and are clean from the first step on; the network draws the rest.",
                     elem_classes="pf-help",
                 )
                 with gr.Row(elem_classes="pf-pair"):
@@ -123,8 +123,8 @@ class Page:
         with gr.Column(min_width=300, elem_classes="pf-probe"):
             gr.Markdown("### Context probe")
             gr.Markdown(
-                "If the painted patches were clean now, how sure would the network be of all the others? No sampling: "
-                "one look at this very state.",
+                "If the painted patches were clean now, how sure would the network be of all the others? One forward "
+                "pass at this state, no sampling.",
                 elem_classes="pf-help",
             )
             self.probe = gr.HTML("", elem_id="intervene-probe", padding=False)

@@ -25,7 +25,7 @@ class Painting:
 
     def __init__(self, page: Page, logic: Intervention):
         self.page, self.logic = page, logic
-        self.seen = [page.painter, page.probe, page.words]
+        self.preview = [page.painter, page.probe, page.words]
         self.draft = [page.step, page.show, page.kind, *page.knobs.outputs]
         self.draft += [page.source, page.index, page.of_data, page.file]
         self.listing = [page.kept, page.past, page.ticked, page.tools]
@@ -35,27 +35,27 @@ class Painting:
     def wire_painting(self) -> None:
         page, last = self.page, {**QUIET, "trigger_mode": "always_last"}
         looks = [c.input for c in (page.step, page.which, page.show, page.image, page.index)]
-        on(looks, self.on_look, page.now, self.seen, **last)
+        on(looks, self.on_look, page.now, self.preview, **last)
         here = {"here": page.step} | page.now  # the page's own script puts the film's step first
-        on(page.here.click, self.on_here, here, [page.step, *self.seen], js=_STEP)
+        on(page.here.click, self.on_here, here, [page.step, *self.preview], js=_STEP)
         painted = [page.painter.painted, page.kind.input, page.whose.input, page.ticked.input]
         painted += [knob.input for knob in page.knobs.inputs.values()]
-        on(painted, self.on_painted, page.now, self.seen[1:], **last)
+        on(painted, self.on_painted, page.now, self.preview[1:], **last)
         on(page.kind.change, page.knobs.show, {"chosen": page.kind}, list(page.knobs.groups.values()))
         sources = [page.index, page.of_data, page.file, page.show]
-        on(page.source.input, self.on_source, page.now, [*sources, *self.seen])
+        on(page.source.input, self.on_source, page.now, [*sources, *self.preview])
         status = {"status": page.note}
-        on(page.another.click, self.on_another, page.now, [page.index, *self.seen], **status)
-        on(page.file.upload, self.on_file, {"path": page.file} | page.now, [page.uploads, *self.seen], **status)
+        on(page.another.click, self.on_another, page.now, [page.index, *self.preview], **status)
+        on(page.file.upload, self.on_file, {"path": page.file} | page.now, [page.uploads, *self.preview], **status)
         for button, name in page.selects:
-            on(button.click, partial(self.on_select, name), page.now, self.seen, **status)
+            on(button.click, partial(self.on_select, name), page.now, self.preview, **status)
         for button, inside in ((page.inside, True), (page.outside, False)):
-            on(button.click, partial(self.on_inpaint, inside), page.now, [*self.draft, *self.seen], **status)
+            on(button.click, partial(self.on_inpaint, inside), page.now, [*self.draft, *self.preview], **status)
 
     def wire_list(self) -> None:
         page, asked = self.page, {"past": self.page.past} | self.page.now
         for button, handler in ((page.keep, self.on_keep), (page.undo, self.on_undo), (page.remove, self.on_remove)):
-            on(button.click, handler, asked, [*self.listing, *self.seen], status=page.note)
+            on(button.click, handler, asked, [*self.listing, *self.preview], status=page.note)
 
     # an edit in the controls
 
@@ -93,7 +93,7 @@ class Painting:
     # painting and looking
 
     def refreshed(self, now: Now, chosen: list[int] | None = None) -> dict[Component, Any]:
-        """What lies under the brush, the probe, what running on would do."""
+        """The picture under the brush, the probe, and the next run in words."""
         page = self.page
         try:
             grid = self.logic.base(now.ids).trajectory.grid
@@ -208,7 +208,7 @@ class Painting:
         now = Now.of(values)
         kept = [edit for k, edit in enumerate(now.kept) if k in now.ticked]
         if len(kept) == len(now.kept):
-            raise InputError("Untick the edits that are to go first.")
+            raise InputError("Untick the edits that you want to remove first.")
         return self.relisted(now, kept, [*past, now.kept])
 
     def relisted(self, now: Now, kept: list[dict], past: list) -> dict:

@@ -45,13 +45,13 @@ class Intervene:
         inputs = {"ids": page.ids, **page.form.inputs}
         started = {"api_name": "intervene", "show_progress": "hidden", "queue": False}
         begun = on(page.run.click, self.on_run, inputs, self.runs, status=page.status, **started)
-        placed = [*self.places, *self.painting.seen]
+        placed = [*self.places, *self.painting.preview]
         on(begun.then, self.when_base, page.now, placed, after=self.base_ended, **_SLOW)
         self.then_shown(on(page.go.click, self.on_go, page.now, self.runs, status=page.note))
         on(page.stop.click, self.on_stop, {"ids": page.ids}, status=page.status)
         loaded = {"ids": page.ids, "path": page.recipe}
         self.then_ready(on(page.recipe.upload, self.on_recipe, loaded, self.everything, status=page.status))
-        planned = [*self.runs, *self.places, *self.painting.draft, *self.painting.seen]
+        planned = [*self.runs, *self.places, *self.painting.draft, *self.painting.preview]
         for button, experiment in page.experiments:
             asked = [*self.runs, page.caption, page.asked]
             begun = on(button.click, partial(self.on_experiment, experiment), inputs, asked, status=page.status)
@@ -62,7 +62,7 @@ class Intervene:
         on(page.form.network.input, lambda: {page.uploads: []} | self.painting.listed([], []), {}, forget)
 
     def then_ready(self, event: Any) -> None:
-        placed = [*self.places, *self.painting.seen]
+        placed = [*self.places, *self.painting.preview]
         self.then_shown(on(event.then, self.when_base, self.page.now, placed, after=self.base_ended, **_SLOW))
 
     def then_shown(self, event: Any) -> None:
@@ -178,8 +178,8 @@ class Intervene:
         except InputError as e:
             return self.placed(now) | self.painting.refreshed(now) | {self.page.status: str(e)}
         now = self.painting.as_drafted(now, edit)._replace(ids=[base.id, edited.id], which=BASE, whose=THIS)
-        seen = self.painting.drafted(now) | self.painting.refreshed(now, edit["patches"])
-        return self.showing(base, edited) | self.placed(now) | seen | {self.page.status: ""}
+        drafted = self.painting.drafted(now) | self.painting.refreshed(now, edit["patches"])
+        return self.showing(base, edited) | self.placed(now) | drafted | {self.page.status: ""}
 
     # recipes and links
 
@@ -215,10 +215,10 @@ class Intervene:
     def on_recipe(self, ids: list[str], path: str) -> dict:
         """An export that a person brought: its run with and without its edits."""
         self.state.halt(*ids or [])
-        found = links.read(path)
-        carried = isinstance(found, Trajectory)
-        spec = SampleSpec.from_dict(found.recipe) if carried else found
-        base, edited = self.again(spec, found if carried else None)
+        loaded = links.read(path)
+        carried = isinstance(loaded, Trajectory)
+        spec = SampleSpec.from_dict(loaded.recipe) if carried else loaded
+        base, edited = self.again(spec, loaded if carried else None)
         how = " without and with its edits." if edited else ": it has no edits."
         return self.restored(base, edited, f"This is the recipe of {Path(path).name}, run again{how}")
 
@@ -237,7 +237,7 @@ class Intervene:
                     "Those runs are not kept any more, and do not fit in a link: load their recipe or raw arrays."
                 )
             base, edited = self.again(links.decode(asked["plan"]))
-            again = "Those runs were not kept any more: here they are again, from the link."
+            again = "Those runs were not kept any more: they were made again from the link."
             return self.restored(base, edited, again)
         except InputError as e:
             raise InputError(f"This link could not be read: {e}") from None

@@ -1,4 +1,4 @@
-"""Laboratories of the plane: each a training in a thread of its own, which draws its plots and obeys between steps."""
+"""Laboratories of the plane: each trains in its own thread, which also draws its plots and runs commands."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from app.store import Store
-from app.tabs.toy.plots import PLANES, PREDICTED, RACE, LabPlots
+from app.tabs.toy.plots import BENCHMARK, PLANES, PREDICTED, LabPlots
 from pf_core.errors import InputError
 from pf_core.samplers import SAMPLERS
 from pf_core.toy.benchmark import removal, verdict
@@ -28,7 +28,7 @@ from pf_core.toy.metrics import distances, measure
 IDLE = 60.0  # seconds without a question after which a laboratory may be closed for a new one
 UNSEEN = 15.0  # seconds without a question after which it stops training until somebody looks again
 FRAME = 0.065  # seconds of training between two pictures
-WAYS = 8  # chosen starts at most
+MOST_STARTS = 8
 JUDGED = 2000  # points generated for the energy distance
 LOOK = {
     "sampler": next(iter(SAMPLERS)),
@@ -42,20 +42,20 @@ log = logging.getLogger("patch_forcing.app")
 
 
 class Lab:
-    """One person's training. All but what stands under "the lab's own thread" is for other threads."""
+    """One person's training. Methods are called by other threads, except those under "the lab's own thread"."""
 
     pinned, bytes = False, 0
 
     def __init__(self, config: ToyConfig, look: dict[str, Any] = {}, picked: list[tuple[float, float]] = []):
         self.id, self.used = secrets.token_urlsafe(16), time.monotonic()
-        self.version, self.said, self.note, self.touched = 0, "", "", False
+        self.version, self.status, self.note, self.touched = 0, "", "", False
         self.playing, self.burst, self.closed, self.seconds = False, None, False, 0.0
         self.look = {**LOOK, **look}
-        self.twins: dict[bool, dict[str, float]] = {}
-        self._orders: queue.Queue[Callable[[], None]] = queue.Queue()
+        self.ablation: dict[bool, dict[str, float]] = {}
+        self._commands: queue.Queue[Callable[[], None]] = queue.Queue()
         self._adopt(ToyState(config))
         if picked:
-            self.picked = torch.tensor(picked, dtype=torch.float32)[-WAYS:]
+            self.picked = torch.tensor(picked, dtype=torch.float32)[-MOST_STARTS:]
         threading.Thread(target=self._work, name="toy", daemon=True).start()
 
     @property
@@ -66,21 +66,21 @@ class Lab:
         self.closed = True
         self.tell(lambda: None)
 
-    def tell(self, order: Callable[[], None]) -> None:
+    def tell(self, command: Callable[[], None]) -> None:
         """Have the lab's own thread do something before its next step."""
-        self._orders.put(order)
+        self._commands.put(command)
 
     def ask(self, question: Callable[[], Any], seconds: float = 60) -> Any:
         """The answer of the lab's own thread. Raises InputError if it takes too long."""
         answer: Future = Future()
 
-        def order():
+        def command():
             try:
                 answer.set_result(question())
             except Exception as e:
                 answer.set_exception(e)
 
-        self.tell(order)
+        self.tell(command)
         try:
             return answer.result(seconds)
         except TooLong:
@@ -100,12 +100,12 @@ class Lab:
         self.tell(lambda: self.look.update(look))
 
     def start(self, steps_a_frame: int | None) -> None:
-        def order():
+        def command():
             self.playing, self.burst, self.touched = not self.state.finished, steps_a_frame, True
             if self.state.finished:
-                self.note = "It is trained to the end: Rewind goes back to the same start, Reset takes another."
+                self.note = "The training has ended: Rewind starts again from the same seed, Reset from another."
 
-        self.tell(order)
+        self.tell(command)
 
     def pace(self, steps_a_frame: int | None) -> None:
         self.tell(lambda: setattr(self, "burst", steps_a_frame))
@@ -114,25 +114,25 @@ class Lab:
         self.tell(lambda: setattr(self, "playing", False))
 
     def step(self) -> None:
-        def order():
+        def command():
             self.playing, self.touched = False, True
             self._steps(1)
 
-        self.tell(order)
+        self.tell(command)
 
     def rewind(self) -> None:
-        def order():
+        def command():
             self.playing, self.seconds = False, 0.0
             self.state.rewind()
             self.plots = LabPlots(self.state, self.plots.before)
 
-        self.tell(order)
+        self.tell(command)
 
     def add_start(self, x: float, y: float) -> None:
-        """One more trajectory, from (x, y); the oldest goes when there are more than WAYS."""
+        """One more trajectory, from (x, y); the oldest goes when there are more than MOST_STARTS."""
         self.touched = True
         point = torch.tensor([[x, y]], dtype=torch.float32)
-        self.tell(lambda: setattr(self, "picked", torch.cat([self.picked, point])[-WAYS:]))
+        self.tell(lambda: setattr(self, "picked", torch.cat([self.picked, point])[-MOST_STARTS:]))
 
     def forget_starts(self) -> None:
         self.tell(lambda: setattr(self, "picked", self.state.forks()))
@@ -162,7 +162,7 @@ class Lab:
         """What was drawn after `version`, as JSON, with what else there is to say about the laboratory."""
         self.used = time.monotonic()
         new = [f"{json.dumps(name)}:{text}" for name, (made, text) in list(self.plots.made.items()) if made > version]
-        head = {"version": self.version, "busy": self.playing, "said": self.said, **about}
+        head = {"version": self.version, "busy": self.playing, "status": self.status, **about}
         return json.dumps(head)[:-1] + ', "plots": {' + ",".join(new) + "}}"
 
     # the lab's own thread
@@ -170,7 +170,7 @@ class Lab:
     def _adopt(self, state: ToyState) -> None:
         before = getattr(self, "state", None)
         if before and _but_for(before.config, state.config) != ["stop_gradient"]:
-            self.twins = {}
+            self.ablation = {}
         ghost = None
         if before and before.done > 10 and before.config.data == state.config.data:
             ghost = np.array(before.history), _changed(before.config, state.config)
@@ -183,29 +183,29 @@ class Lab:
         while not self.closed:
             try:
                 self.note = ""
-                self._obey()
+                self._run_commands()
                 if self.playing:
                     self._train()
                 self._draw()
             except InputError as e:
-                self._stumble(str(e))
+                self._fail(str(e))
             except Exception:
-                log.exception("a laboratory stumbled")
-                self._stumble("Something went wrong inside the program; its log says what. Rewind starts again.")
+                log.exception("a laboratory failed")
+                self._fail("Something went wrong inside the program; its log says what. Rewind starts again.")
 
-    def _stumble(self, sentence: str) -> None:
-        self.playing, self.said = False, sentence
+    def _fail(self, sentence: str) -> None:
+        self.playing, self.status = False, sentence
         self.version += 1
 
-    def _obey(self) -> None:
+    def _run_commands(self) -> None:
         """Do what was asked for; while nothing is to be trained, wait for it."""
         if not self.playing and self.version:
-            self._orders.get()()
+            self._commands.get()()
         while self.playing and not self.closed and time.monotonic() - self.used > UNSEEN:
             with suppress(queue.Empty):
-                self._orders.get(timeout=0.25)()
-        while not self._orders.empty():
-            self._orders.get()()
+                self._commands.get(timeout=0.25)()
+        while not self._commands.empty():
+            self._commands.get()()
 
     def _train(self) -> None:
         self._steps(self.burst or 10_000)
@@ -224,38 +224,38 @@ class Lab:
     def _draw(self) -> None:
         look = dict(self.look)
         self.plots.update(self.version + 1, look, self.picked, self.playing)
-        self.said = self.note or self._sentence(look)
+        self.status = self.note or self._sentence(look)
         self.version += 1
 
     def _sentence(self, look: dict[str, Any]) -> str:
         at = self.state
         if at.done and not np.isfinite(at.history[-1]).all():
-            return f"The training ran away at step {at.done:,}: lower the learning rate, then Start."
-        said = f"Step {at.done:,} of {at.config.steps:,}"
+            return f"The training diverged at step {at.done:,}: lower the learning rate, then Start."
+        sentence = f"Step {at.done:,} of {at.config.steps:,}"
         if self.seconds:
-            said += f", {self.seconds:.1f} s of training"
+            sentence += f", {self.seconds:.1f} s of training"
         if self.playing:
-            return said + "."
+            return sentence + "."
         run = (look["sampler"], look["nfe"], look["settings"])
         far, floor = self.plots.kept("judged", (at.done, str(run)), lambda: self._distances(run))
-        said += f"; energy distance to the data {far:.4f} (two true samples: {floor:.4f})."
-        if look["view"] == RACE:
-            said += " " + verdict(self.plots.benchmark(look["nfe"]))
-        return said + self._twins()
+        sentence += f"; energy distance to the data {far:.4f} (two true samples: {floor:.4f})."
+        if look["view"] == BENCHMARK:
+            sentence += " " + verdict(self.plots.benchmark(look["nfe"]))
+        return sentence + self._ablation()
 
     def _distances(self, run: tuple) -> tuple[float, float]:
         ends = trajectories(self.state.model, self.state.starts(JUDGED), *run).x[-1]
         return distances(self.state, ends)
 
-    def _twins(self) -> str:
+    def _ablation(self) -> str:
         """What the stop-gradient changes, once this training has run to its end with it and without it."""
         config = self.state.config
         if not self.state.finished:
             return ""
-        if config.stop_gradient not in self.twins:
-            self.twins[config.stop_gradient] = measure(self.state, 500, 25)
-        if len(self.twins) == 2:
-            return " " + removal(self.twins[True], self.twins[False])
+        if config.stop_gradient not in self.ablation:
+            self.ablation[config.stop_gradient] = measure(self.state, 500, 25)
+        if len(self.ablation) == 2:
+            return " " + removal(self.ablation[True], self.ablation[False])
         return ""
 
 
@@ -287,7 +287,7 @@ def _warm_up() -> None:
 def open_lab(
     labs: Store[Lab], config: ToyConfig, look: dict[str, Any] = {}, picked: list[tuple[float, float]] = []
 ) -> Lab:
-    """A new one; the oldest that nobody looks at gives way. Raises InputError for a wrong config, or when all are in
+    """A new laboratory; the oldest idle one is closed for it. Raises InputError for a wrong config, or when all are in
     use."""
     if len(labs) >= labs.most and all(lab.busy for lab in labs.all()):
         raise InputError(f"{labs.most} laboratories are in use already: try again in a minute.")

@@ -7,7 +7,7 @@ Nothing of an address is trusted: every value is checked like any other.
 from typing import Any
 from urllib.parse import urlencode
 
-from app.tabs.toy.lab import LOOK, WAYS, Lab
+from app.tabs.toy.lab import LOOK, MOST_STARTS, Lab
 from app.tabs.toy.plots import VIEWS
 from pf_core.errors import InputError
 from pf_core.registry import number, parameters
@@ -20,23 +20,23 @@ PLAIN = parameters(ToyConfig)  # steps, seed, ...: what has a knob
 
 
 def query_of(lab: Lab) -> str:
-    """The address's query of a laboratory; what stands at its default is left out."""
+    """The query of a laboratory's address; default values are left out."""
     config, look, default = lab.state.config, lab.look, ToyConfig()
-    found: dict[str, Any] = {"tab": "toy", "data": config.data, "timesteps": config.timesteps}
-    found |= {k: getattr(config, k) for k in PLAIN if getattr(config, k) != getattr(default, k)}
-    found |= {k: look[k] for k in ("sampler", "nfe", "view", "coordinate") if look[k] != LOOK[k]}
+    parts: dict[str, Any] = {"tab": "toy", "data": config.data, "timesteps": config.timesteps}
+    parts |= {k: getattr(config, k) for k in PLAIN if getattr(config, k) != getattr(default, k)}
+    parts |= {k: look[k] for k in ("sampler", "nfe", "view", "coordinate") if look[k] != LOOK[k]}
     if look["t"] != LOOK["t"]:
-        found |= {"tx": look["t"][0], "ty": look["t"][1]}
+        parts |= {"tx": look["t"][0], "ty": look["t"][1]}
     for prefix, settings in (
         ("data", config.data_settings),
         ("times", config.timestep_settings),
         ("by", look["settings"]),
     ):
-        found |= {f"{prefix}.{k}": v for k, v in settings.items()}
+        parts |= {f"{prefix}.{k}": v for k, v in settings.items()}
     picked = lab.picked
     if picked.tolist() != lab.state.forks().tolist():
-        found["starts"] = ";".join(f"{x:.3f},{y:.3f}" for x, y in picked.tolist())
-    return urlencode({**found, "lab": lab.id})
+        parts["starts"] = ";".join(f"{x:.3f},{y:.3f}" for x, y in picked.tolist())
+    return urlencode({**parts, "lab": lab.id})
 
 
 def command_of(lab: Lab) -> str:
@@ -85,7 +85,7 @@ def look_from(asked: dict[str, str], most_nfe: int) -> dict[str, Any]:
 
 def starts_from(asked: dict[str, str]) -> list[tuple[float, float]]:
     """The chosen starts; none if the link names none. Raises InputError."""
-    pairs = [pair.split(",") for pair in asked.get("starts", "").split(";")[:WAYS] if pair]
+    pairs = [pair.split(",") for pair in asked.get("starts", "").split(";")[:MOST_STARTS] if pair]
     if any(len(pair) != 2 for pair in pairs):
         raise InputError("starts are pairs such as -2.1,0.3;-2,-0.5")
     return [tuple(number("a start", c, -1e4, 1e4) for c in pair) for pair in pairs]

@@ -13,9 +13,9 @@ from pf_core.toy.benchmark import Benchmark, benchmark, short
 from pf_core.toy.experiment import Field, Paths, ToyState, fields, trajectories, visited
 from pf_core.toy.metrics import calibration
 
-POINTS, LATTICE, ARROWS, RACERS = 300, 32, 16, 2000
+POINTS, LATTICE, ARROWS, MEASURED = 300, 32, 16, 2000
 PLOTS = ["data", "generated", "uncertainty", "view", "losses"]
-PREDICTED, EXACT, DIFFERENCE, VELOCITY, CALIBRATION, CLOCKS, TIMES, RACE = VIEWS = [
+PREDICTED, EXACT, DIFFERENCE, VELOCITY, CALIBRATION, CLOCKS, TIMES, BENCHMARK = VIEWS = [
     "predicted uncertainty",
     "exact uncertainty",
     "predicted minus exact",
@@ -49,12 +49,12 @@ class LabPlots:
         starts = tuple(map(tuple, picked.tolist()))
         paths = self.kept("paths", (done, run, starts), lambda: self._paths(look, picked))
         every, chosen = paths.part(slice(0, POINTS)), paths.part(slice(POINTS, None))
-        seen = (look["view"], look["t"], look["coordinate"])
+        view = (look["view"], look["t"], look["coordinate"])
         wanted = {
             "data": ((), lambda: plots.data(self.noise.numpy(), self.truth.numpy())),
             "generated": ((done, run), lambda: self._generated(every, look)),
-            "uncertainty": ((done, run, starts), lambda: self._ways(chosen)),
-            "view": self._view(seen, done, run, starts, chosen, look, playing),
+            "uncertainty": ((done, run, starts), lambda: self._chosen(chosen)),
+            "view": self._view(view, done, run, starts, chosen, look, playing),
             "losses": ((done,), self._losses),
         }
         new = [name for name, (key, _) in wanted.items() if self.keys.get(name, self) != key]
@@ -71,7 +71,7 @@ class LabPlots:
 
     def benchmark(self, budget: int) -> Benchmark:
         """Every sampler's distance from the data, of the network as it is."""
-        return self.kept("benchmark", (self.state.done, budget), lambda: benchmark(self.state, budget, RACERS))
+        return self.kept("benchmark", (self.state.done, budget), lambda: benchmark(self.state, budget, MEASURED))
 
     def _paths(self, look: dict, picked) -> Paths:
         starts = np.concatenate([self.noise.numpy(), picked.numpy()])
@@ -81,43 +81,43 @@ class LabPlots:
     def _generated(self, paths: Paths, look: dict) -> dict:
         return plots.generated(paths.x[paths.on_path].numpy(), short(look["sampler"]), self.low, self.high)
 
-    def _ways(self, ways: Paths) -> dict:
-        on = ways.on_path
-        off = [i for i in range(len(ways.phase)) if i not in on]
-        shade, times = ways.uncertainty[on].numpy(), ways.t[on].numpy()
-        seen = (self.noise.numpy(), self.truth.numpy(), ways.x[on].numpy(), shade, times, self.low, self.high)
-        return plots.uncertainty(*seen, probes=ways.x[off].numpy())
+    def _chosen(self, paths: Paths) -> dict:
+        on = paths.on_path
+        off = [i for i in range(len(paths.phase)) if i not in on]
+        shade, times = paths.uncertainty[on].numpy(), paths.t[on].numpy()
+        arrays = (self.noise.numpy(), self.truth.numpy(), paths.x[on].numpy(), shade, times, self.low, self.high)
+        return plots.uncertainty(*arrays, probes=paths.x[off].numpy())
 
-    def _view(self, seen, done, run, starts, chosen, look, playing) -> tuple[Any, Callable[[], dict]]:
+    def _view(self, asked, done, run, starts, chosen, look, playing) -> tuple[Any, Callable[[], dict]]:
         """What the view is made of, and how."""
-        view, t, coordinate = seen
+        view, t, coordinate = asked
         if view == CALIBRATION:
             return (view, done), self._calibration
         if view == CLOCKS:
             return (view, done, run, starts), lambda: self._clocks(chosen, look)
         if view == TIMES:
             return (view,), self._times
-        if view == RACE and playing and self.keys.get("view", ("",))[0] == RACE:
+        if view == BENCHMARK and playing and self.keys.get("view", ("",))[0] == BENCHMARK:
             return self.keys["view"], dict  # it costs as much as many steps: while these run, the last one stands
-        if view == RACE:
+        if view == BENCHMARK:
             return (view, done, look["nfe"]), lambda: self._benchmark(look["nfe"])
         if view == VELOCITY:
             return (view, done, t), lambda: self._arrows(t)
         moving = () if view == EXACT else (done,)
-        return (*seen, *moving), lambda: self._heat(view, t, coordinate)
+        return (*asked, *moving), lambda: self._heat(view, t, coordinate)
 
     def _heat(self, view: str, t: tuple[float, float], of: str) -> dict:
-        seen = self._fields(t, LATTICE)
-        z = {PREDICTED: lambda: seen.sigma(of), EXACT: lambda: seen.sigma(of, exact=True)}.get(
-            view, lambda: seen.sigma(of) - seen.sigma(of, exact=True)
+        field = self._fields(t, LATTICE)
+        z = {PREDICTED: lambda: field.sigma(of), EXACT: lambda: field.sigma(of, exact=True)}.get(
+            view, lambda: field.sigma(of) - field.sigma(of, exact=True)
         )()
         span = (-self.sigma / 2, self.sigma / 2) if view == DIFFERENCE else (0.0, self.sigma)
         name = _TITLES[view] + ("" if of == "both" else f" of {of}")
-        return plots.heat(f"{name} at {_at(t)}", seen.xs, seen.ys, z, span, "sigma")
+        return plots.heat(f"{name} at {_at(t)}", field.xs, field.ys, z, span, "sigma")
 
     def _arrows(self, t: tuple[float, float]) -> dict:
-        seen = self._fields(t, ARROWS)
-        return plots.arrows(f"Velocity at {_at(t)}", seen.xs, seen.ys, seen.velocity, seen.exact_velocity)
+        field = self._fields(t, ARROWS)
+        return plots.arrows(f"Velocity at {_at(t)}", field.xs, field.ys, field.velocity, field.exact_velocity)
 
     def _fields(self, t: tuple[float, float], k: int) -> Field:
         """The network's, and the truth's from the last time it was asked for here."""
@@ -129,13 +129,13 @@ class LabPlots:
         return Field(now.xs, now.ys, now.velocity, known.exact_velocity, now.variance, known.exact_variance)
 
     def _calibration(self) -> dict:
-        seen = calibration(self.state, visited(self.state, 100, 20))
+        curves = calibration(self.state, visited(self.state, 100, 20))
         values = {
-            "predicted": seen.predicted,
-            "exact": seen.exact,
-            "exact + the velocity's error": seen.exact + seen.error,
+            "predicted": curves.predicted,
+            "exact": curves.exact,
+            "exact + the velocity's error": curves.exact + curves.error,
         }
-        return plots.curves("Variance along Euler's way, by t", seen.t, values, "t", "mean variance")
+        return plots.curves("Variance along Euler's trajectories, by t", curves.t, values, "t", "mean variance")
 
     def _clocks(self, chosen: Paths, look: dict) -> dict:
         t = chosen.t[:, -1].numpy()
@@ -148,11 +148,11 @@ class LabPlots:
         return plots.times(f"Times drawn in training ({name})", self.state.times(600).numpy())
 
     def _benchmark(self, budget: int) -> dict:
-        found = self.benchmark(budget)
-        names = [f"{short(n)} ({nfe})" for n, (nfe, _) in found.results.items()]
-        values = np.array([far for _, far in found.results.values()])
+        result = self.benchmark(budget)
+        names = [f"{short(n)} ({nfe})" for n, (nfe, _) in result.results.items()]
+        values = np.array([far for _, far in result.results.values()])
         title = f"Distance from the data, at most {budget} NFE each"
-        return plots.bars(title, names, values, found.floor, "energy distance", "two true samples")
+        return plots.bars(title, names, values, result.floor, "energy distance", "two true samples")
 
     def _losses(self) -> dict:
         x, ys = smooth(self.state.history)

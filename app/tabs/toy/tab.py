@@ -33,7 +33,7 @@ from pf_core.toy.points import fitted_points
 
 TITLE = "Toy"
 MAX_STEPS, MAX_NFE, MAX_FILE = 5000, 100, 5 * 2**20
-SPEEDS = {"as fast as it goes": None, "25 steps a picture": 25, "5 steps a picture": 5, "1 step a picture": 1}
+SPEEDS = {"as fast as possible": None, "25 steps per update": 25, "5 steps per update": 5, "1 step per update": 1}
 SOURCE_NAMES = [("as in the data's figure", "own"), ("shifted to the left", "shifted"), ("standard normal", "normal")]
 TRAINING = ("batch_size", "lr", "lam", "width", "depth")  # of ToyConfig, beside those with a control of their own
 
@@ -83,7 +83,7 @@ class ToyTab:
             self.rewind = gr.Button("Rewind", elem_id="toy-rewind", min_width=90)
             self.reset = gr.Button("Reset", elem_id="toy-reset", min_width=90)
         gr.Markdown(
-            "Rewind keeps the start, Reset takes another. Click a plane to start a trajectory there.",
+            "Rewind trains again from the same seed, Reset from another. Click a plane to add a trajectory.",
             elem_classes="toy-help",
         )
         self.status = StatusLine(elem_id="toy-said")
@@ -92,7 +92,7 @@ class ToyTab:
             labelled(SAMPLERS), value=next(iter(SAMPLERS)), label="Inference sampler", elem_id="toy-sampler"
         )
         self.nfe = gr.Slider(1, MAX_NFE, 20, step=1, label="Network evaluations a point")
-        self.forget = gr.Button("Forget the starts clicked", size="sm", elem_id="toy-forget")
+        self.forget = gr.Button("Remove clicked starts", size="sm", elem_id="toy-forget")
         with gr.Accordion("Advanced", open=False, elem_classes="pf-advanced"):
             self.build_advanced()
 
@@ -135,9 +135,9 @@ class ToyTab:
         speed = lab | {"speed": self.speed}
         on(self.start.click, self.on_start, speed, **status)
         on(self.speed.input, self.on_speed, speed, **status)
-        orders = {self.pause: Lab.pause, self.step: Lab.step, self.rewind: Lab.rewind, self.forget: Lab.forget_starts}
-        for button, order in orders.items():
-            on(button.click, partial(self.on_order, order), lab, **status)
+        commands = {self.pause: Lab.pause, self.step: Lab.step, self.rewind: Lab.rewind, self.forget: Lab.forget_starts}
+        for button, command in commands.items():
+            on(button.click, partial(self.on_command, command), lab, **status)
         on(self.reset.click, self.on_reset, recipe, [self.seed], **status)
         self.wire_view()
 
@@ -243,8 +243,8 @@ class ToyTab:
     def on_file(self, path: str, lab_id: str, **values: Any) -> dict:
         if os.path.getsize(path) > MAX_FILE:
             raise InputError(f"The file is larger than {MAX_FILE // 2**20} MB: give fewer points.")
-        found, sentence = fitted_points(Path(path).read_bytes())
-        return self.given(found.tolist(), lab_id, values) | {self.status: sentence}
+        points, sentence = fitted_points(Path(path).read_bytes())
+        return self.given(points.tolist(), lab_id, values) | {self.status: sentence}
 
     def given(self, points: Any, lab_id: str, values: Mapping[str, Any]) -> dict:
         points = points if isinstance(points, list) else []
@@ -267,8 +267,8 @@ class ToyTab:
         self.state.labs.get(lab_id).pace(SPEEDS.get(speed))
         return {self.status: ""}
 
-    def on_order(self, order: Callable[[Lab], None], lab_id: str) -> dict:
-        order(self.state.labs.get(lab_id))
+    def on_command(self, command: Callable[[Lab], None], lab_id: str) -> dict:
+        command(self.state.labs.get(lab_id))
         return {self.status: ""}
 
     def on_pick(self, lab_id: str, event: gr.EventData) -> dict:

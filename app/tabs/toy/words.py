@@ -1,22 +1,23 @@
 """What the Toy tab says about its switches and views."""
 
-from app.tabs.toy.plots import CALIBRATION, CLOCKS, DIFFERENCE, EXACT, PREDICTED, RACE, TIMES, VELOCITY
+from app.tabs.toy.plots import BENCHMARK, CALIBRATION, CLOCKS, DIFFERENCE, EXACT, PREDICTED, TIMES, VELOCITY
 
 STOP_GRADIENT = (
-    "The paper keeps the NLL's direct gradient out of the velocity. Without it the velocity is also fitted with weight "
-    "1/variance: points that it is sure of pull hardest. Train to the end with it and without it: the dotted losses "
-    "are the other training's, and the line above the plots says what changed."
+    "The paper keeps the NLL's direct gradient out of the velocity. Without the stop-gradient the velocity is also "
+    "fitted with weight 1/variance: points with a small variance count most. Train to the end with it and without it: "
+    "the dotted losses are those of the other training, and the line above the plots says what changed."
 )
 VIEW_HELP = {
-    PREDICTED: "The network's own standard deviation of its velocity's error. Bright: from here and now it cannot know "
-    "yet where a point goes. One scale at all times.",
-    EXACT: "The same in closed form: the standard deviation of x1 - x0 given the point. No network is asked.",
-    DIFFERENCE: "Blue: too sure of itself; red: too careful.",
+    PREDICTED: "The standard deviation that the network predicts for its velocity's error. Bright: it cannot know yet "
+    "where a point goes. The scale is the same at all t.",
+    EXACT: "The same in closed form: the standard deviation of x1 - x0 given the point. No network is used.",
+    DIFFERENCE: "Blue: the network is too sure; red: not sure enough.",
     VELOCITY: "Purple: the network; green: the exact velocity. With t_x and t_y apart, one coordinate is ahead.",
-    CALIBRATION: "Along Euler's way: a perfect head predicts the exact variance plus the velocity's own squared error.",
-    CLOCKS: "Where the two coordinates stand at every forward pass: samplers that let easy patches run ahead part them "
-    "within a step. Hollow diamonds among the trajectories are states that were only looked at.",
-    TIMES: "What the network is trained on: pairs of times. Where there are none it has to guess.",
-    RACE: "All samplers with their default settings from the same starts, at most as many evaluations each; the number "
-    "actually used stands in brackets. Measured when the training pauses.",
+    CALIBRATION: "Along Euler's trajectories: a perfect head predicts the exact variance plus the velocity's own "
+    "squared error.",
+    CLOCKS: "The times of the two coordinates at every forward pass: samplers that move easy patches ahead separate "
+    "them within a step. Hollow diamonds among the trajectories are probes: states that the sampler leaves again.",
+    TIMES: "What the network is trained on: pairs of times. It has learnt nothing of pairs that are not here.",
+    BENCHMARK: "All samplers with their default settings from the same starts, with at most this many evaluations; the "
+    "number used is in brackets. Measured when the training pauses.",
 }

@@ -28,18 +28,18 @@ class Curves:
         with self._lock:
             before, token = self._known.get(name, ([], ""))
             news, token, fresh = folder.follow(token)
-            found = news if fresh else [*before, *news]
-            self._known[name] = (found, token)
-            return found, token
+            entries = news if fresh else [*before, *news]
+            self._known[name] = (entries, token)
+            return entries, token
 
     def reply(self, names: list[str], after: int) -> dict[str, Any]:
-        """StreamingPlot's answer; the plots only if they differ from those of version `after`. A run that was deleted
-        is left out: whoever looks at it will hear of that from the board."""
+        """StreamingPlot's answer; the plots only if they differ from those of version `after`. Deleted runs are left
+        out."""
         here = set(self.jobs.names())
-        found = {name: self.entries(name) for name in names[:MOST_RUNS] if name in here}
-        version = zlib.crc32(repr([(name, token) for name, (_, token) in found.items()]).encode()) or 1
-        plots = {} if version == after else _plots({name: entries for name, (entries, _) in found.items()})
-        return {"version": version, "plots": plots, "busy": False, "wait": 700, "said": ""}
+        runs = {name: self.entries(name) for name in names[:MOST_RUNS] if name in here}
+        version = zlib.crc32(repr([(name, token) for name, (_, token) in runs.items()]).encode()) or 1
+        plots = {} if version == after else _plots({name: entries for name, (entries, _) in runs.items()})
+        return {"version": version, "plots": plots, "busy": False, "wait": 700, "status": ""}
 
 
 def _plots(runs: dict[str, list[dict]]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _plots(runs: dict[str, list[dict]]) -> dict[str, Any]:
     at = f" at step {calibrated[-1]['step']:,}" if calibrated else ""
     return {
         "mse": figures.over_steps("Velocity loss", _curves(runs, "mse"), "MSE", log=True),
-        "nll": figures.over_steps("Difficulty's loss", _curves(runs, "nll"), "Gaussian NLL"),
+        "nll": figures.over_steps("Difficulty loss", _curves(runs, "nll"), "Gaussian NLL"),
         "validation": validation,
         "calibration": figures.calibration(f"Calibration{at}", calibrated[-1]["calibration"] if calibrated else []),
         "speed": figures.over_steps("Speed", _curves(runs, "images_per_second", False), "images a second"),
@@ -63,12 +63,12 @@ def _plots(runs: dict[str, list[dict]]) -> dict[str, Any]:
 
 
 def _curves(runs: dict[str, list[dict]], what: str, smoothed: bool = True) -> dict[str, figures.Curve]:
-    found = {}
+    curves = {}
     for name, entries in runs.items():
         steps, values = column(entries, what)
         soft = smooth(values) if smoothed else None
-        found[name] = figures.Curve(_thin(steps), _thin(values), None if soft is None else _thin(soft))
-    return found
+        curves[name] = figures.Curve(_thin(steps), _thin(values), None if soft is None else _thin(soft))
+    return curves
 
 
 def _means(runs: dict[str, list[dict]]) -> dict[str, figures.Curve]:

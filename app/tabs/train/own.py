@@ -1,4 +1,4 @@
-"""Own pictures in the Train tab: drop files or a zip, read what was found, decide whether the good ones are used."""
+"""Own pictures in the Train tab: drop files or a zip, read the report, decide whether the good ones are used."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from pf_core.errors import InputError
 KINDS = [".zip", "image", ".txt", ".jsonl", ".csv"]
 NAMED = 12  # files that are named; the count says the rest
 _HINT = (
-    "Drop pictures or a zip. In a zip, sub-folders are classes, and captions may stand in metadata.jsonl, "
+    "Drop pictures or a zip. In a zip, sub-folders are classes, and captions may be in metadata.jsonl, "
     "metadata.csv or a .txt beside each picture."
 )
 
@@ -26,17 +26,17 @@ class OwnPictures:
             self.files = gr.File(
                 label="New pictures", file_count="multiple", file_types=KINDS, height=120, elem_id="train-files"
             )
-            self.found = PlainText("pf-estimate", _HINT, elem_id="train-found")
+            self.report = PlainText("pf-estimate", _HINT, elem_id="train-found")
             with gr.Row(elem_classes="pf-buttons", visible=False) as self.question:
                 self.use = gr.Button("Use the good ones", elem_id="train-use", min_width=80)
-                self.drop = gr.Button("Drop them", elem_id="train-drop", min_width=60)
+                self.drop = gr.Button("Discard them", elem_id="train-drop", min_width=60)
 
     # handlers: each returns {component: update}
 
     def answer(self, sentence: str, pending: str | None = None) -> dict:
-        """What was found, and whether the question of what to do with it stands."""
+        """The report, and whether the question what to do with the files is shown."""
         question = gr.update(visible=pending is not None)
-        return {self.found: sentence, self.pending: pending, self.question: question}
+        return {self.report: sentence, self.pending: pending, self.question: question}
 
     def on_files(self, paths: list[str] | None) -> dict:
         if not paths:
@@ -52,15 +52,15 @@ class OwnPictures:
             name = importer.keep(str(pending))
         except InputError as e:
             return self.answer(str(e)) | {self.files: None}
-        told = f"Kept as {name}: the next training with own pictures uses it."
-        return self.answer(told) | {self.chosen: gr.update(choices=choices(), value=name), self.files: None}
+        text = f"Kept as {name}: the next training with own pictures uses it."
+        return self.answer(text) | {self.chosen: gr.update(choices=choices(), value=name), self.files: None}
 
     def on_drop(self, pending: str | None) -> dict:
         try:
             importer.drop(str(pending))
         except InputError as e:
             return self.answer(str(e)) | {self.files: None}
-        return self.answer("Dropped: nothing was kept.") | {self.files: None}
+        return self.answer("Discarded: nothing was kept.") | {self.files: None}
 
 
 def choices() -> list[tuple[str, str]]:
@@ -69,7 +69,7 @@ def choices() -> list[tuple[str, str]]:
 
 
 def sentence(report: Any) -> str:
-    """What was found, a line each."""
+    """The report, one line for each finding."""
     more = len(report.skipped) - NAMED
     lines = [report.summary, *map(str, report.skipped[:NAMED]), f"and {more:,} more" if more > 0 else ""]
     return "\n".join(filter(None, lines))

@@ -1,4 +1,4 @@
-"""What the board is told of each run: a line of numbers, what can be done with it, and where its files are."""
+"""What the board shows of each run: a line of numbers, what can be done with it, and where its files are."""
 
 import time
 from typing import Any
@@ -10,7 +10,7 @@ from pf_core.training.status import BUSY, ENDED, RESUMABLE, UNREADABLE, Info
 
 _STOP, _FORCE = ("stop", "Stop (saves first)"), ("force_stop", "Force stop")
 _NOW = [("save_now", "Save now"), ("sample_now", "Sample now")]
-ORDERS = ("pause", "resume", "stop", "force_stop", "save_now", "sample_now", "delete")  # methods of Jobs, on a name
+COMMANDS = ("pause", "resume", "stop", "force_stop", "save_now", "sample_now", "delete")  # methods of Jobs, on a name
 
 
 def rows(jobs: Jobs) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def rows(jobs: Jobs) -> dict[str, Any]:
     settings = jobs.settings
     used, cap = jobs.usage() / 1e9, settings.disk_gb
     return {
-        "runs": [found for info in jobs.all() if (found := _row(jobs, info))],
+        "runs": [entry for info in jobs.all() if (entry := _row(jobs, info))],
         "disk": f"{used:.2f} of {cap:g} GB used by runs; {settings.parallel} training at a time, the others wait.",
     }
 
@@ -59,40 +59,40 @@ def _unreadable(jobs: Jobs, info: Info) -> dict[str, Any]:
 
 
 def numbers(info: Info) -> str:
-    said = [f"{info.step:,} of {info.steps:,}"]
+    parts = [f"{info.step:,} of {info.steps:,}"]
     if info.state in BUSY and info.images_per_second:
-        said.append(f"{info.images_per_second:.0f} images/s")
+        parts.append(f"{info.images_per_second:.0f} images/s")
     if info.seconds_left is not None and info.state in BUSY:
-        said.append(f"{duration(info.seconds_left)} left")
+        parts.append(f"{duration(info.seconds_left)} left")
     elif info.seconds:
-        said.append(f"{duration(info.seconds)} trained")
-    return " · ".join(said)
+        parts.append(f"{duration(info.seconds)} trained")
+    return " · ".join(parts)
 
 
 def about(info: Info) -> str:
-    said = [info.dataset, info.model, info.timesteps, "" if info.difficulty else "no difficulty head"]
+    parts = [info.dataset, info.model, info.timesteps, "" if info.difficulty else "no difficulty head"]
     if info.parent:
-        said.append(f"forked from {info.parent['run']} at step {info.parent['step']:,}")
+        parts.append(f"forked from {info.parent['run']} at step {info.parent['step']:,}")
     if info.resumed_from:
-        said.append(f"went on from step {info.resumed_from:,}")
-    said.append(time.strftime("%d %b, %H:%M", time.localtime(info.created)))
-    return " · ".join(filter(None, said))
+        parts.append(f"resumed from step {info.resumed_from:,}")
+    parts.append(time.strftime("%d %b, %H:%M", time.localtime(info.created)))
+    return " · ".join(filter(None, parts))
 
 
 def actions(info: Info) -> list[tuple[str, str]]:
-    """(order, words on the button) for a run in this state; `fork` and `ask` are the tab's own."""
+    """(command, words on the button) for a run in this state; `fork` and `ask` are the tab's own."""
     if info.state == "running":
         return [("pause", "Pause"), *_NOW, _STOP, _FORCE]
     if info.state == "paused":
-        return [("resume", "Go on"), *_NOW, _STOP, _FORCE]
+        return [("resume", "Resume"), *_NOW, _STOP, _FORCE]
     if info.state == "queued":
         return [("stop", "Leave the queue")]
     if info.state in BUSY:
         return [_FORCE]
-    found = [("resume", f"Resume from step {info.saved_step:,}")] if info.state in RESUMABLE else []
+    buttons = [("resume", f"Resume from step {info.saved_step:,}")] if info.state in RESUMABLE else []
     if info.saved_step:
-        found.append(("fork", "Fork with other settings"))
-    return [*found, ("ask", "Delete")] if info.state in ENDED else found
+        buttons.append(("fork", "Fork with other settings"))
+    return [*buttons, ("ask", "Delete")] if info.state in ENDED else buttons
 
 
 def links(info: Info) -> list[tuple[str, str, bool]]:

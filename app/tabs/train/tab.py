@@ -18,7 +18,7 @@ from app.state import AppState
 from app.tabs.train.curves import MOST_RUNS, PLOTS
 from app.tabs.train.own import OwnPictures, choices
 from app.tabs.train.routes import routes
-from app.tabs.train.rows import ORDERS, duration
+from app.tabs.train.rows import COMMANDS, duration
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.models import PRESETS
@@ -132,7 +132,7 @@ class Train:
 
     def wire_own(self) -> None:
         own, path = self.own, self.data_knobs.inputs[self.data_knobs.key(OWN, "path")]
-        asked = [own.found, own.pending, own.question]
+        asked = [own.report, own.pending, own.question]
         on(
             own.files.upload, own.on_files, {"paths": own.files}, asked,
             show_progress="minimal", api_visibility="private", queue=True,
@@ -213,8 +213,8 @@ class Train:
         _, recipe, every = self.recipe(values)
         self.jobs.check(recipe)
         settings = self.jobs.settings
-        found = sentence(estimate(recipe, every, settings.threads, settings.nice))
-        return {self.estimated: found, self.status: ""}
+        text = sentence(estimate(recipe, every, settings.threads, settings.nice))
+        return {self.estimated: text, self.status: ""}
 
     def on_start(self, fork_of: str | None, forking: Any, device: str, **values: Any) -> dict:
         name, recipe, every = self.recipe(values)
@@ -249,8 +249,8 @@ class Train:
         name, what = (str(payload(event).get(k)) for k in ("run", "what"))
         if what == "fork":
             return self.prepare_fork(name)
-        if what not in ORDERS:
-            raise InputError("There is no such command.")
+        if what not in COMMANDS:
+            raise InputError("There is no command of that name.")
         getattr(self.jobs, what)(name)
         return {self.status: ""}
 
@@ -287,10 +287,10 @@ def intervals(steps: int, samples: int) -> Intervals:
     return Intervals(save=often, log=min(20, max(1, steps // 500)), validate=max(10, steps // 40), samples=samples)
 
 
-def sentence(found: Estimate) -> str:
+def sentence(cost: Estimate) -> str:
     return (
-        f"{found.parameters / 1e6:.2f} million parameters; about {found.memory / 2**20:.0f} MB; "
-        f"{found.images_per_second:.0f} images a second on this machine now: about {duration(found.seconds)}."
+        f"{cost.parameters / 1e6:.2f} million parameters; about {cost.memory / 2**20:.0f} MB; "
+        f"{cost.images_per_second:.0f} images a second on this machine now: about {duration(cost.seconds)}."
     )
 
 

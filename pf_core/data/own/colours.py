@@ -83,7 +83,7 @@ def _bits(picture: Image.Image, high: int) -> int:
 def _from_floats(values: np.ndarray, low: float, high: float, name: str) -> np.ndarray:
     """0 to 1, or 0 to 255; a little beyond is what sharpening leaves."""
     if not np.isfinite(values).all():
-        raise InputError(f"{name} holds values that are no finite numbers: which are black and white cannot be told.")
+        raise InputError(f"{name} holds values that are not finite numbers: black and white cannot be determined.")
     if low >= -0.1 and high <= 1.1:
         return (values * 255).round().clip(0, 255).astype(np.uint8)
     if low >= -25 and 16 < high <= 280:
@@ -93,7 +93,7 @@ def _from_floats(values: np.ndarray, low: float, high: float, name: str) -> np.n
 
 def _unsaid(name: str, low: float, high: float) -> str:
     return (
-        f"{name} holds numbers from {low:g} to {high:g}, and nothing says which is black and which is white: save it "
+        f"{name} holds numbers from {low:g} to {high:g}, without saying which is black and which is white: save it "
         "with 8 or 16 bits."
     )
 

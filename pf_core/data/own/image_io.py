@@ -97,11 +97,11 @@ def _whole(file: str | Path | bytes, shape: Callable[[int, int], tuple[int, int]
     except (InputError, Image.DecompressionBombError):
         raise
     except _DAMAGE as e:  # an UnidentifiedImageError is an OSError
-        found = mended(file if isinstance(file, bytes) else Path(file).read_bytes())
-        if found is None:
+        repaired = mended(file if isinstance(file, bytes) else Path(file).read_bytes())
+        if repaired is None:
             raise
         try:
-            pixels = [_decoded(io.BytesIO(v), shape, name, found.profile) for v in found.versions]
+            pixels = [_decoded(io.BytesIO(v), shape, name, repaired.profile) for v in repaired.versions]
         except _DAMAGE as again:
             if isinstance(again, InputError | Image.DecompressionBombError):
                 raise

@@ -87,13 +87,8 @@ def describe(images: int, classes: dict[str, int], captions: int, skipped: int, 
     text += f" {size / 2**20:.1f} MB." if size else ""
     text += f" {some(skipped, 'file')} not used." if skipped else ""
     if images == 1:
-        text += " A network trained on a single picture can only learn it by heart."
+        text += " A network trained on a single picture can only memorise it."
     return text
-
-
-def read_listing(path: str | Path) -> Listing:
-    """What a folder or zip holds, by names alone: nothing is decoded. Raises InputError."""
-    return _listed([Path(path)])
 
 
 def take(
@@ -111,7 +106,7 @@ def take(
     if not sources:
         raise InputError("There are no files: drop pictures or a zip of them.")
     title = printable(title or (sources[0].stem if len(sources) == 1 else "pictures"), 60)
-    listing = _listed(sources, limits)
+    listing = listed(sources, limits)
     _forget()
     token = secrets.token_hex(8)
     folder = paths.home() / f"{PENDING}{token}"
@@ -124,7 +119,8 @@ def take(
         raise
 
 
-def _listed(sources: list[Path], limits: Limits = LIMITS) -> Listing:
+def listed(sources: list[Path], limits: Limits = LIMITS) -> Listing:
+    """What files, zips and folders hold, by names and metadata alone: no picture is decoded. Raises InputError."""
     entries: list[Entry] = []
     skipped: list[Skipped] = []
     notes: list[str] = []

@@ -53,10 +53,10 @@ def _unpacked(body: bytes) -> bytes:
     """The profile in an iCCP chunk, b'' if it is damaged or too large."""
     _, _, packed = body.partition(b"\0")
     try:
-        found = zlib.decompressobj().decompress(packed[1:], MAX_PROFILE)
+        profile = zlib.decompressobj().decompress(packed[1:], MAX_PROFILE)
     except zlib.error:
         return b""
-    return found if len(found) < MAX_PROFILE else b""
+    return profile if len(profile) < MAX_PROFILE else b""
 
 
 def _jpeg(content: bytes) -> Mended:

@@ -137,22 +137,22 @@ def _rest(text: TextIO) -> int:
     return count + (not last.endswith("\n"))
 
 
-def _use(found: Metadata, row: Any, where: str, folder: str, pictures: Collection[str]) -> bool:
+def _use(metadata: Metadata, row: Any, where: str, folder: str, pictures: Collection[str]) -> bool:
     """False for a line that cannot be read."""
     named = _named(row) if isinstance(row, dict) else None
     if not isinstance(named, str):
-        found.unreadable += 1
+        metadata.unreadable += 1
         return False
     name = comparable(f"{folder}/{named}" if folder else named)
     if name not in pictures:
-        found.unmatched += 1
-        found.stray = found.stray or printable(named)
+        metadata.unmatched += 1
+        metadata.stray = metadata.stray or printable(named)
         return True
-    label = _value(found, row, _LABELLED, _label, f"the label in {where}")
-    text = _value(found, row, _CAPTIONED, caption, f"the caption in {where}")
-    before = found.about.get(name, About())
-    found.repeated += bool(label and before.label not in ("", label) or text and before.caption not in ("", text))
-    found.about[name] = About(label or before.label, text or before.caption)
+    label = _value(metadata, row, _LABELLED, _label, f"the label in {where}")
+    text = _value(metadata, row, _CAPTIONED, caption, f"the caption in {where}")
+    before = metadata.about.get(name, About())
+    metadata.repeated += bool(label and before.label not in ("", label) or text and before.caption not in ("", text))
+    metadata.about[name] = About(label or before.label, text or before.caption)
     return True
 
 
@@ -164,7 +164,7 @@ def _named(row: dict) -> Any:
     return row[others[0]] if len(others) == 1 else None
 
 
-def _value(found: Metadata, row: dict, keys: tuple, meaning: Callable[[Any], str | None], where: str) -> str:
+def _value(metadata: Metadata, row: dict, keys: tuple, meaning: Callable[[Any], str | None], where: str) -> str:
     """The first of the keys that has a value. A list stands for its first text where a caption, or its only one where
     a label is wanted."""
     for key in keys:
@@ -172,12 +172,12 @@ def _value(found: Metadata, row: dict, keys: tuple, meaning: Callable[[Any], str
         if value is None or value == "" or value == [] or (isinstance(value, float) and math.isnan(value)):
             continue
         if isinstance(value, list) and (meaning is caption or len(value) == 1):
-            found.lists += len(value) > 1
+            metadata.lists += len(value) > 1
             value = value[0]
         meant = meaning(value)
         if meant is None:
-            found.odd += 1
-            found.oddity = found.oddity or where
+            metadata.odd += 1
+            metadata.oddity = metadata.oddity or where
             continue
         return meant
     return ""
@@ -263,7 +263,7 @@ def _csv(text: TextIO) -> Rows:
     headers = {mark: [cell.strip() for cell in next(csv.reader([head], delimiter=mark), [])] for mark in ",;\t"}
     mark = next((m for m, cells in headers.items() if any(c.endswith("file_name") for c in cells)), None)
     if mark is None:
-        raise InputError("has no column file_name in its first line, so it says nothing of any picture")
+        raise InputError("has no column file_name in its first line, so it describes no picture")
     reader, header = csv.reader(chain([head], lines), delimiter=mark), headers[mark]
     next(reader)
     while True:
@@ -290,4 +290,4 @@ def _cell(cell: str) -> str | None:
     return re.sub(r"^([+-]?[0-9]+)\.0+$", r"\1", text)
 
 
-_WHY = {_json: "is no JSON object with a file_name", _csv: "is no row of the header's columns with a file_name"}
+_WHY = {_json: "is not a JSON object with a file_name", _csv: "is not a row of the header's columns with a file_name"}

@@ -61,7 +61,7 @@ def find(path: str) -> Path:
     try:
         tried = [p.resolve() for p in [*(root / path for root in roots()), Path(path).expanduser()]]
         allowed = [p for p in tried if anywhere() or any(p.is_relative_to(root) for root in [home(), *roots()])]
-        found = next((p for p in allowed if p.is_dir()), None)
+        folder = next((p for p in allowed if p.is_dir()), None)
     except (OSError, ValueError, RuntimeError):  # too long a name, a zero byte, an unknown ~user
         raise InputError(f"{path[:80]!r} is not the name of a folder.") from None
     if not allowed:
@@ -70,9 +70,9 @@ def find(path: str) -> Path:
             f"{path} lies outside of the folders whose pictures may be used here ({where}). "
             "The server's operator can allow more with PATCH_FORCING_DATA_ROOTS."
         )
-    if found is None:
+    if folder is None:
         raise InputError(f"There is no folder {path}, and no data set of that name.")
-    return found
+    return folder
 
 
 def named() -> list[str]:

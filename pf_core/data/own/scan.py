@@ -123,14 +123,14 @@ def of_folder(root: Path, outside: bool = False) -> tuple[list[Entry], list[Skip
 
 
 def _files(root: Path, follow: bool) -> Iterator[Path]:
-    seen = set()
+    visited = set()
     for here, folders, names in os.walk(root, followlinks=follow):
         folders.sort()
         about = os.stat(here)
-        if (about.st_dev, about.st_ino) in seen:  # a link to a folder above would go round for ever
+        if (about.st_dev, about.st_ino) in visited:  # a link to a folder above would go round for ever
             folders.clear()
             continue
-        seen.add((about.st_dev, about.st_ino))
+        visited.add((about.st_dev, about.st_ino))
         yield from (Path(here) / name for name in sorted(names))
 
 
@@ -263,7 +263,7 @@ def arrange(entries: list[Entry], skipped: Iterable[Skipped] = (), notes: Iterab
     names, held, note = _sorted_out([PurePosixPath(e.name).parts[:-1] for e in pictures], labels)
     classes = sorted(set(names), key=natural)
     if len(classes) > MAX_CLASSES:
-        raise InputError(f"These are {len(classes):,} classes; at most {MAX_CLASSES:,} can be told apart.")
+        raise InputError(f"These are {len(classes):,} classes; at most {MAX_CLASSES:,} are supported.")
     index = {name: i for i, name in enumerate(classes)}
     items = []
     for entry, name, apart in zip(pictures, names, held, strict=True):

@@ -70,7 +70,7 @@ def _encoding(names: list[bytes]) -> tuple[str, str]:
             f"The zip does not say how {len(names)} of its names are written, and they could not be read: their "
             "letters are wrong. Zip the files again with names in UTF-8."
         )
-    _, best = max(likely, key=lambda found: found[0])
+    _, best = max(likely, key=lambda scored: scored[0])
     example = next(n for n in names if not n.isascii()).decode(best.codec)
     return best.codec, (
         f"The zip does not say how its names are written: they were read as {best.called} (such as "

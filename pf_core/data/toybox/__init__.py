@@ -1,12 +1,12 @@
-"""`toybox`: an endless ray-traced world of twelve toys, in which the scene tells the toy.
+"""`toybox`: an endless data set of ray-traced toys in twelve classes, whose scene predicts the toy.
 
     data = Toybox(size=64, dependence=0.9, variety=0.3)
     sample = data.batch(range(8))
     sample.images, sample.labels, sample.captions, sample.regions, sample.boxes
 
-Image i comes from the pair (series, i) alone: its scene from its own uniform numbers (scene.py), of parts (toys.py)
-that are ray-traced (render.py, primitives.py) before a sky and a ground (ground.py). Pixels are whole grey levels, so
-that images rendered ahead (cache.py) are the same.
+Image i depends on (series, i) alone: uniform numbers give the scene (scene.py), made of parts (toys.py), which are
+ray-traced (render.py, primitives.py) in front of a sky and a ground (ground.py). Pixels are whole grey levels, so
+images rendered ahead (cache.py) are the same bits.
 """
 
 from collections.abc import Iterator
@@ -30,8 +30,8 @@ VERSION = 1  # of the pixels: raised whenever they change
 
 @dataclass(frozen=True)
 class Attributes:
-    """What is truly in each image; (B,) of the image or of its first toy, (B, T) of all toys. Names are in scene.py
-    and toys.py: CLASSES, COLOURS, MATERIALS, GROUNDS, SKIES, SCENES, RELATIONS."""
+    """The true contents of each image: (B,) of the image or of its first toy, (B, T) of all toys. Indices into CLASSES,
+    COLOURS, MATERIALS, GROUNDS, SKIES, SCENES, RELATIONS (scene.py, toys.py)."""
 
     toy: Tensor  # the class
     colour: Tensor  # its main colour
@@ -50,14 +50,15 @@ class Attributes:
 
 
 class Sample:
-    """images (B, 3, S, S) in [-1, 1], multiples of 2/255 from -1 on. What else there is to know is made when asked."""
+    """images: (B, 3, S, S) in [-1, 1], grey levels k as 2 k / 255 - 1. Annotations are computed when they are asked
+    for."""
 
     def __init__(self, images: Tensor, scene: Scene, picture: Picture | None):
         self.images, self._scene, self._picture = images, scene, picture
 
     @property
     def labels(self) -> Tensor:
-        """(B,) the first toys' classes."""
+        """(B,) class indices of the first toys."""
         return self._scene.toys[:, 0]
 
     @property
@@ -78,7 +79,7 @@ class Sample:
 
     @property
     def boxes(self) -> Tensor:
-        """(B, T, 4) left, top, right, bottom of what is seen of each toy, in pixels; all 0 for one that is not seen."""
+        """(B, T, 4) left, top, right, bottom of the visible part of each toy, in pixels; all 0 for a hidden toy."""
         toys = self._seen.toys
         return torch.stack([_box(toys == k) for k in range(self._scene.toys.shape[1])], 1)
 
@@ -92,8 +93,8 @@ class Sample:
 class Toybox:
     """Ray-traced toys, twelve classes.
 
-    A toy (or three) on a ground under a sky, with shadows and mirror images; how surely the scene tells which toy it is
-    can be set. Item i depends on (series, i) alone.
+    One to three toys on a ground under a sky, with shadows and mirror images. `dependence` sets how strongly the scene
+    determines the toy. Image i depends on (series, i) alone.
     """
 
     name = "toybox"
@@ -107,9 +108,9 @@ class Toybox:
         self,
         *,
         size: Annotated[int, Knob(16, 512, "side in pixels")] = 64,
-        variety: Annotated[float, Knob(0.0, 1.0, "0 calm .. 1 wild: camera, pose, textures, what lies about")] = 0.3,
-        dependence: Annotated[float, Knob(0.0, 1.0, "how surely the scene tells the toy; 0: not at all")] = 0.9,
-        toys: Annotated[int, Knob(1, 3, "how many toys a picture has")] = 1,
+        variety: Annotated[float, Knob(0.0, 1.0, "0 calm .. 1 wild: camera, pose, textures, clutter")] = 0.3,
+        dependence: Annotated[float, Knob(0.0, 1.0, "how strongly the scene determines the toy; 0: not at all")] = 0.9,
+        toys: Annotated[int, Knob(1, 3, "number of toys in a picture")] = 1,
         series: Annotated[int, Knob(0, 2**31 - 1, "which endless series of images")] = 0,
         count: Annotated[int, Knob(0, 2**31 - 1, "only the first so many images, over and over; 0: endless")] = 0,
     ):
@@ -123,11 +124,11 @@ class Toybox:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For a run's records: a digest that changes when a version of this renders other pixels."""
+        """For a run's records: the number of images, and a digest that changes with the pixels' VERSION."""
         return {"pictures": len(self), "digest": f"toybox {VERSION}"}
 
     def batch(self, indices: range | list[int], labels: Tensor | None = None) -> Sample:
-        """The images of these indices; `labels` (B,) overrides their classes and nothing else."""
+        """The images with these indices. labels: (B,) classes of the first toys; all else stays the same."""
         wanted = [int(i) % self.count if self.count else int(i) for i in indices]
         scene = self.scenes(wanted, labels)
         levels, picture = self.cache.read(wanted) if labels is None else None, None
@@ -137,12 +138,13 @@ class Toybox:
         return Sample(torch.as_tensor(levels).float().mul_(2 / 255).sub_(1), scene, picture)
 
     def scenes(self, indices: list[int], labels: Tensor | None = None) -> Scene:
-        """What is rendered, for `render.trace`: on another device, or at another size."""
+        """The scenes of these images, for `render.trace` on another device or at another size."""
         draws = torch.from_numpy(np.stack([_uniforms(self.series, i) for i in indices]))
         return build(draws, self.toys, self.dependence, self.variety, labels)
 
     def render_ahead(self, count: int) -> Iterator[int]:
-        """Render images 0 .. count - 1 into the cache; yields how many are there. Raises InputError."""
+        """Render images 0 .. count - 1 into the cache; yields the number of images in it so far. Raises InputError if
+        the disk is too full."""
         return self.cache.fill(count, lambda some: trace(self.scenes(list(some)), self.size).levels.numpy())
 
 
@@ -150,10 +152,10 @@ def _uniforms(series: int, index: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=[series, index])).random(len(COLUMNS))
 
 
-def _box(seen: Tensor) -> Tensor:
-    """(B, S, S) bool -> (B, 4)."""
-    columns, rows = seen.any(1), seen.any(2)
-    size = seen.shape[-1]
+def _box(mask: Tensor) -> Tensor:
+    """(B, S, S) bool -> (B, 4) left, top, right, bottom; all 0 where nothing is set."""
+    columns, rows = mask.any(1), mask.any(2)
+    size = mask.shape[-1]
     ends = [columns.long().argmax(1), rows.long().argmax(1)]
     ends += [size - columns.flip(1).long().argmax(1), size - rows.flip(1).long().argmax(1)]
-    return torch.where(seen.flatten(1).any(1)[:, None], torch.stack(ends, 1), 0)
+    return torch.where(mask.flatten(1).any(1)[:, None], torch.stack(ends, 1), 0)

@@ -1,8 +1,8 @@
-"""Images rendered ahead: a file of grey levels under home()/.toybox for each data set's settings, which grows.
+"""Images rendered ahead: one growing file of grey levels under home()/.toybox for each data set's settings.
 
-The file holds images 0, 1, 2, ... of a series and nothing else, so that its length says how many there are: a render
-that was stopped goes on where it was, and a reader takes what is whole. Pixels are what live rendering gives, to the
-last bit; what is removed is made again.
+The file holds images 0, 1, 2, ... of a series and nothing else, so its length gives their number: a stopped render
+continues where it was, and readers use whole images only. The pixels are those of live rendering, bit for bit; a
+removed file is rendered again.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _BATCH, _WORKERS = 64, 2
 
 
 class Cache:
-    """The file of one data set's settings. `rows`: whole images in it, as of the last look."""
+    """The file of one data set's settings. rows: number of whole images in it, when last looked at."""
 
     def __init__(self, settings: dict[str, Any], size: int):
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]
@@ -34,13 +34,13 @@ class Cache:
         self._pixels: np.ndarray | None = None
 
     def read(self, indices: list[int]) -> np.ndarray | None:
-        """(B, 3, S, S) uint8, or None unless all of these images are here."""
+        """(B, 3, S, S) uint8, or None if any of these images is missing."""
         if not indices or max(indices) >= self.rows and max(indices) >= self._look():
             return None
         return np.array(self._pixels[indices])
 
     def _look(self) -> int:
-        """Open what is there now; how many images that is."""
+        """Map the file as it is now; returns the number of whole images."""
         try:
             rows = self.path.stat().st_size // int(np.prod(self._shape))
             if rows > self.rows:
@@ -51,8 +51,8 @@ class Cache:
         return self.rows
 
     def fill(self, count: int, render: Callable[[range], np.ndarray]) -> Iterator[int]:
-        """Render on until `count` images are here; yields how many are. Raises InputError if the disk is too full, or
-        if another process is at it."""
+        """Render until the file holds `count` images; yields their number so far. Raises InputError if the disk is too
+        full, or if another process is rendering."""
         each = int(np.prod(self._shape))
         with self._growing() as f:
             done = f.seek(0, os.SEEK_END) // each
@@ -88,5 +88,5 @@ class Cache:
 
 
 def files() -> list[tuple[Path, int]]:
-    """What has been rendered ahead: paths and bytes."""
+    """(path, bytes) of every file of rendered images."""
     return [(p, p.stat().st_size) for p in sorted((paths.home() / ".toybox").glob("*.u8"))]

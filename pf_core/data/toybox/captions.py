@@ -23,10 +23,10 @@ def captions(s: Scene) -> list[str]:
 
 def _caption(s: Scene, i: int) -> str:
     toys = [_toy(*row) for row in zip(*(v[i].tolist() for v in (s.toys, s.colours, s.materials)), strict=True)]
-    said = toys[0]
+    sentence = toys[0]
     relations = zip(s.relations[i].tolist(), toys[1:], strict=True)
-    said += " and".join(f" {RELATIONS[r]} {toy}" for r, toy in relations)
-    return f"{said} {_GROUND[GROUNDS[s.ground[i]]]} {_SKY[SKIES[s.sky[i]]]}"
+    sentence += " and".join(f" {RELATIONS[r]} {toy}" for r, toy in relations)
+    return f"{sentence} {_GROUND[GROUNDS[s.ground[i]]]} {_SKY[SKIES[s.sky[i]]]}"
 
 
 def _toy(toy: int, colour: int, material: int) -> str:

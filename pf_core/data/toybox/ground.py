@@ -1,6 +1,6 @@
-"""What is behind the toys: sky and ground, one colour a pixel, smoothed by formulas over the pixel's footprint.
+"""What is behind the toys: sky and ground, one colour a pixel, averaged by formulas over the pixel's footprint.
 
-Dense over (n, S, S). As in primitives.py, only exactly rounded operations.
+Dense tensors (n, S, S). As in primitives.py, only exactly rounded operations.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ _PAINT = (0.86, 0.86, 0.82)  # of a road's lines
 
 @dataclass(frozen=True)
 class Backdrop:
-    """(n, S, S) each: how much of a pixel is ground; how much of the ground's light is mirrored; the point of the
-    ground (x, y); colours as triples: the sky, the ground's own, the sky that it mirrors; haze in [0, 1]."""
+    """(n, S, S) each: the share of a pixel that is ground; the share of its light that the ground mirrors; the point of
+    the ground (x, y); colours as triples: the sky, the ground's own, the sky mirrored in it; haze in [0, 1]."""
 
     share: Tensor
     mirror: Tensor
@@ -34,7 +34,7 @@ def _mix(a, b, share):
 
 
 def wave(x: Tensor) -> Tensor:
-    """Like a sine of period 1, in [-1, 1], of parabolas."""
+    """A periodic wave in [-1, 1] of period 1, made of parabolas; close to a sine."""
     s = 2 * (x - torch.floor(x)) - 1  # -1 .. 1
     return -4 * s * (1 - s.abs())
 
@@ -57,13 +57,13 @@ def _line(x: Tensor, width: Tensor, half: float) -> Tensor:
 
 
 def sky_colour(up: Tensor, zenith, horizon) -> Vector:
-    """up: the sine or so of the height above the horizon."""
+    """Colours of the sky. up: about the sine of the elevation above the horizon."""
     rise = (up * 2.6).clamp(0, 1)
     return _mix(horizon, zenith, rise * (1.6 - 0.6 * rise))
 
 
 def backdrop(v, size: int) -> Backdrop:
-    """v: what render.py knows of a chunk's images."""
+    """Sky and ground of a chunk of images, for rays through S x S pixels."""
     forward, right, up = (tuple(v.basis[:, i, j, None, None] for j in range(3)) for i in range(3))
     centre = (torch.arange(size, dtype=v.eye.dtype, device=v.eye.device) + 0.5) * (2 / size) - 1
     x, y = centre[None, None, :], -centre[None, :, None]
@@ -129,7 +129,7 @@ def _checks(a, b, wa, wb):
 
 
 def _planks(a, b, wa, wb):
-    """Boards along the texture's lines: each of its own tone, with a dark joint between."""
+    """Boards along the texture's lines: each with its own tone, with a dark joint between two."""
     v = b * 2.4
     board = torch.floor(v)
     tone = board * 0.618034

@@ -1,7 +1,7 @@
-"""Rays against the five primitives, each in its own frame (see toys.py): where a ray enters, and the normal there.
+"""Intersections of rays with the five primitives, each in its own frame (see toys.py): entry point and normal.
 
-Only additions, products, quotients, square roots, comparisons: these are rounded exactly, so that a pixel has the same
-bits whatever else is in the batch.
+Only sums, products, quotients, square roots and comparisons: these are rounded exactly, so a pixel has the same bits
+whatever else is in the batch.
 """
 
 import torch
@@ -28,7 +28,8 @@ def unit(v: Vector) -> Vector:
 
 
 def enter(kind: int, o: Vector, d: Vector, shape: Tensor) -> Tensor:
-    """t at which o + t d enters the primitive, NEVER where it passes by. o, d, shape: broadcast against one another."""
+    """The t at which the ray o + t d enters the primitive, NEVER where it misses. o, d (triples), shape: broadcast
+    together."""
     # from the point next to the origin on, numbers are small: thin parts are hit to a hundred-thousandth of their size
     square = dot(d, d)
     near = -dot(o, d) / square
@@ -81,7 +82,7 @@ def _wedge(p: Vector, d: Vector, apex: Tensor, square: Tensor) -> Tensor:
 
 
 def _frustum(p: Vector, d: Vector, top: Tensor, square: Tensor) -> Tensor:
-    """The nearest of four: the mantle's two crossings between the ends, and the ends' discs."""
+    """The nearest of four intersections: two with the side between the ends, two with the end discs."""
     middle, grow = (1 + top) / 2, (top - 1) / 2
     radius, widens = middle + grow * p[2], grow * d[2]
     a = d[0] * d[0] + d[1] * d[1] - widens * widens
@@ -103,7 +104,7 @@ def _frustum(p: Vector, d: Vector, top: Tensor, square: Tensor) -> Tensor:
 
 
 def _torus(p: Vector, d: Vector, tube: Tensor, square: Tensor) -> Tensor:
-    """Walked along by its distance, from where the ray enters the ball around it."""
+    """Sphere tracing: steps of the distance to the torus, from where the ray enters the ball around it."""
     length = square.sqrt()
     reach = 1 + tube
     half = ((reach * reach - dot(p, p)).clamp(min=0)).sqrt()
@@ -126,7 +127,7 @@ _ENTER = {ELLIPSOID: _ellipsoid, BOX: _box, FRUSTUM: _frustum, WEDGE: _wedge, TO
 
 
 def normal(kind: int, q: Vector, shape: Tensor) -> Vector:
-    """Outward, of any length, at a point q on the primitive."""
+    """The outward normal, of any length, at a point q of the primitive's surface."""
     zero = torch.zeros_like(q[0])
     if kind == ELLIPSOID:
         flat = (q[2] < shape + 1e-3) & (dot(q, q) < 0.999)
@@ -158,9 +159,9 @@ def normal(kind: int, q: Vector, shape: Tensor) -> Vector:
         for s in (1, -1):
             lean = (s * shape - 1) / 2
             faces.append((s * q[0] - 1 - lean * (q[2] + 1), s * one, zero, -lean * one))
-    best, *found = faces[0]
+    best, *normals = faces[0]
     for value, *n in faces[1:]:
         more = value > best
         best = torch.where(more, value, best)
-        found = [torch.where(more, a, b) for a, b in zip(n, found, strict=True)]
-    return tuple(found)
+        normals = [torch.where(more, a, b) for a, b in zip(n, normals, strict=True)]
+    return tuple(normals)

@@ -1,7 +1,7 @@
 """Ray tracing of scenes in torch, on any device: closest hit, soft shadows, one mirror image, four rays a pixel.
 
-Work is in flat lists of (part, pixel) pairs: a part is only met by the rays of the pixels that its projection covers.
-Four rays a pixel, each with a sun of its own (so that shadows have soft edges), lie along the first axis of all lists.
+Work is in flat lists of (part, pixel) pairs: a part is tested only against rays of pixels that its projection covers.
+The four rays of a pixel, each with its own point of the sun (for soft shadows), are the first axis of all lists.
 """
 
 from dataclasses import dataclass, fields
@@ -25,7 +25,8 @@ _BITS = 14  # of a hit's key that name its part
 
 @dataclass(frozen=True)
 class Picture:
-    """levels: (B, 3, S, S) uint8; regions (B, S, S) indices into REGIONS; toys (B, S, S): a toy's number, -1: none."""
+    """levels: (B, 3, S, S) uint8; regions: (B, S, S) indices into REGIONS; toys: (B, S, S) the toy's number, -1 for
+    none."""
 
     levels: Tensor
     regions: Tensor
@@ -33,7 +34,7 @@ class Picture:
 
 
 def trace(scene: Scene, size: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Picture:
-    """The pictures of a scene's B images, on `device`; an image has the same bits whatever others there are."""
+    """The pictures of a scene's B images, on `device`. An image has the same bits in any batch."""
     count = len(scene.eye)
     step = max(1, min(64, _CHUNK // (size * size)))
     order = torch.sort(scene.parts.image, stable=True).indices
@@ -63,8 +64,8 @@ def _frames(v: View, points: Tensor) -> Tensor:
     high = torch.stack([columns.amax(1), rows.amax(1)])
     behind = forward.amin(1) < 0.05
     low, high = torch.where(behind, 0.0, low), torch.where(behind, float(size), high)
-    found = torch.cat([(low - 0.01).floor(), (high + 0.01).ceil()]).clamp(0, size).long()
-    return found.to(v.image.device)
+    box = torch.cat([(low - 0.01).floor(), (high + 0.01).ceil()]).clamp(0, size).long()
+    return box.to(v.image.device)
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _places(v: View, column: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class _Hits:
-    """H rays that hit: ray (number in 4 * pixels), its part, t; place on the picture's plane."""
+    """H rays that hit a part: ray (number in 4 * pixels), part, distance t; the place on the picture's plane."""
 
     ray: Tensor
     part: Tensor
@@ -112,7 +113,7 @@ class _Hits:
 
 
 def _first_hits(v: View, frames: Tensor, mirrored: bool, open_pixels: Tensor | None = None) -> _Hits:
-    """The first hit of every ray that hits something above the ground. Mirrored: of the ground's mirror image."""
+    """The first hit of every ray that hits a part above the ground. mirrored: of the ground's mirror image."""
     origin, toward = (v.mirror_origin, v.mirror_toward) if mirrored else (v.origin, v.toward)
     pixels = v.n * v.size * v.size
     nothing = torch.iinfo(torch.int64).max
@@ -152,7 +153,7 @@ def _first_hits(v: View, frames: Tensor, mirrored: bool, open_pixels: Tensor | N
 
 
 def _wobble(v: View, x: Tensor, y: Tensor, part: Tensor) -> Tensor:
-    """Water bends what it mirrors sideways, in bands that narrow towards the horizon."""
+    """Sideways shift of what water mirrors, in bands that narrow towards the horizon."""
     image = of(v.image, part)
     water = torch.where(of(v.shine, image) == WATER, 0.02, 0.0)
     down = -(of(v.basis[:, 0, 2], image) + y * of(v.basis[:, 2, 2], image))
@@ -228,7 +229,7 @@ def _shade(v: View, h: _Hits, mirrored: bool) -> Tensor:
 
 
 def _pattern(pattern: Tensor, q: Vector) -> Tensor:
-    """1 where a part is white for its pattern, else 0."""
+    """1 where a part's pattern makes it white, else 0."""
     x, y, z = q
     sectors = torch.where(3 * x * x * y - y * y * y > 0, 1.0, 0.0)
     bands = torch.where(((z > -0.45) & (z < -0.05)) | ((z > 0.35) & (z < 0.7)), 1.0, 0.0)
@@ -239,7 +240,7 @@ def _pattern(pattern: Tensor, q: Vector) -> Tensor:
 
 
 def _in_shadow(v: View, part: Tensor, sub: Tensor, p: Vector, asked: Tensor) -> Tensor:
-    """(H,) bool for points p of parts: does another part hide the ray's sun?"""
+    """(H,) bool for points p of parts: another part lies between the point and the ray's point of the sun."""
     dark = torch.zeros_like(asked)
     at = asked.nonzero()[:, 0]
     caster, start, many = v.casters
@@ -279,7 +280,7 @@ def _toward_sun(v: View, kind: int, part: Tensor, sub: Tensor, p: Vector) -> Ten
 
 
 def _ground_shadow(v: View, hit: Tensor) -> Tensor:
-    """(4 * pixels,) bool: rays that meet the ground where their sun is hidden. hit: rays that need not be asked."""
+    """(4 * pixels,) bool: rays that meet the ground in shadow. hit: rays that hit a part, which are left out."""
     pixels = v.n * v.size * v.size
     image = v.image.cpu()
     suns = v.suns.double().cpu()[image]  # (N, 4, 3)
@@ -314,7 +315,7 @@ def _ground_shadow(v: View, hit: Tensor) -> Tensor:
 
 
 def _four(a: Tensor) -> Tensor:
-    """Sum over the rays of a pixel, always in this order."""
+    """Sum over the four rays of a pixel, always in the same order."""
     return (a[0] + a[1]) + (a[2] + a[3])
 
 
@@ -322,12 +323,12 @@ def _chunk(v: View) -> Picture:
     square, pixels, dtype = (v.n, v.size, v.size), v.n * v.size * v.size, v.eye.dtype
     frames = _frames(v, v.corners)
     hits = _first_hits(v, frames, mirrored=False)
-    seen = torch.zeros(4 * pixels, dtype=torch.bool, device=v.eye.device)
-    seen[hits.ray] = True
+    hit = torch.zeros(4 * pixels, dtype=torch.bool, device=v.eye.device)
+    hit[hits.ray] = True
     colours = torch.zeros(3, 4 * pixels, dtype=dtype, device=v.eye.device)
     colours[:, hits.ray] = _shade(v, hits, mirrored=False)
-    cover = _four(seen.view(4, *square).to(dtype)) / 4
-    dark = _four(_ground_shadow(v, seen).view(4, *square).to(dtype)) / (4 * (1 - cover)).clamp(min=1)
+    cover = _four(hit.view(4, *square).to(dtype)) / 4
+    dark = _four(_ground_shadow(v, hit).view(4, *square).to(dtype)) / (4 * (1 - cover)).clamp(min=1)
     behind = ground.backdrop(v, v.size)
     mirror = _mirror(v, cover) if (v.shine > 0).any() else None
     ground_colour = _ground_light(v, behind, dark, mirror)
@@ -342,7 +343,7 @@ def _chunk(v: View) -> Picture:
 
 
 def _mirror(v: View, cover: Tensor) -> tuple[Tensor, Tensor]:
-    """Colours (3, n, S, S), summed over rays, and the share of rays that the ground throws onto something."""
+    """Colours (3, n, S, S), summed over rays, and the share of rays that the ground reflects onto a part."""
     pixels, square = v.n * v.size * v.size, (v.n, v.size, v.size)
     points = v.corners.clone()
     points[..., 2] = -points[..., 2]
@@ -351,11 +352,11 @@ def _mirror(v: View, cover: Tensor) -> tuple[Tensor, Tensor]:
     dull = v.shine[v.image] <= 0
     frames[2] = torch.where(dull, frames[0], frames[2])
     hits = _first_hits(v, frames, mirrored=True, open_pixels=cover.view(-1) < 1)
-    seen = torch.zeros(4 * pixels, dtype=cover.dtype, device=cover.device)
-    seen[hits.ray] = 1
+    hit = torch.zeros(4 * pixels, dtype=cover.dtype, device=cover.device)
+    hit[hits.ray] = 1
     colours = torch.zeros(3, 4 * pixels, dtype=cover.dtype, device=cover.device)
     colours[:, hits.ray] = _shade(v, hits, mirrored=True)
-    return torch.stack([_four(c.view(4, *square)) for c in colours]) / 4, _four(seen.view(4, *square)) / 4
+    return torch.stack([_four(c.view(4, *square)) for c in colours]) / 4, _four(hit.view(4, *square)) / 4
 
 
 def _ground_light(v: View, b: ground.Backdrop, dark: Tensor, mirror) -> list[Tensor]:
@@ -368,16 +369,16 @@ def _ground_light(v: View, b: ground.Backdrop, dark: Tensor, mirror) -> list[Ten
         water = v.shine[:, None, None] == WATER
         direct = sun * height * torch.where(water, 1 - 0.55 * dark, 1 - dark)
         own = b.earth[j] * ((0.36 * zenith + 0.24 * horizon) * near + direct)
-        seen = b.mirrored[j]
+        reflected = b.mirrored[j]
         if mirror is not None:
-            seen = seen * (1 - mirror[1]) + mirror[0][j]
-        own = own + (seen - own) * b.mirror
+            reflected = reflected * (1 - mirror[1]) + mirror[0][j]
+        own = own + (reflected - own) * b.mirror
         out.append(own + (horizon - own) * b.haze)
     return out
 
 
 def _contact(v: View, b: ground.Backdrop) -> Tensor:
-    """What of the sky the ground sees: less close to a toy."""
+    """Share of the sky's light that reaches the ground: less close to a toy."""
     near = torch.ones_like(b.point[0])
     for x, y, r in v.feet:
         dx, dy = b.point[0] - x[:, None, None], b.point[1] - y[:, None, None]
@@ -388,7 +389,7 @@ def _contact(v: View, b: ground.Backdrop) -> Tensor:
 
 
 def _toys_seen(v: View, hits: _Hits, pixels: int, square) -> Tensor:
-    """(n, S, S): the toy that is seen in at least half of a pixel's rays, else -1."""
+    """(n, S, S): the toy that at least half of a pixel's rays hit, else -1."""
     best, many = torch.full(square, -1, device=v.eye.device), torch.full(square, 1, device=v.eye.device)
     toy = of(v.toy, hits.part)
     for k in range(int(v.toy.max()) + 1):

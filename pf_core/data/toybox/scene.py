@@ -1,8 +1,9 @@
-"""From an image's uniform numbers to its scene: which toy on what ground under which sky, seen from where.
+"""From an image's uniform numbers to its scene: toys, ground, sky, light and camera.
 
-A cell is a scene at a time of day, and the home of one toy: 12 cells, 12 toys. With `dependence` 1 the cell decides the
-toy, its colours, the ground, the sky, the light and the pose; each of these is drawn without the cell with probability
-1 - dependence. Everything is float64 and one number a meaning: knobs move things, they never reshuffle.
+A cell is a scene at a time of day and belongs to one toy: 12 cells, 12 toys. With `dependence` 1 the cell decides the
+toy, its colours, the ground, the sky, the light and the pose; each of these is drawn independently of the cell with
+probability 1 - dependence. All is float64. Each quantity has its own uniform number, so a setting changes values
+continuously and never redraws another quantity.
 """
 
 import math
@@ -68,7 +69,7 @@ def _indices(column: int, known: tuple[str, ...]) -> Tensor:
 
 
 def linear(grey: Tensor | tuple) -> Tensor:
-    """Grey levels in [0, 1] as amounts of light: their square, which a square root takes back exactly enough."""
+    """Linear light of grey levels in [0, 1]: their square (gamma 2)."""
     grey = torch.as_tensor(grey, dtype=torch.float64)
     return grey * grey
 
@@ -99,8 +100,8 @@ COLUMNS = {name: i for i, name in enumerate(_IMAGE + [f"{n}{k}" for k in range(M
 
 @dataclass(frozen=True)
 class Parts:
-    """Primitives of all images in one list (N): image, toy (-1: clutter), kind, shape; forward (N, 3, 3), centre (N, 3)
-    from the part's frame to the world; colours (N, 3) as light; pattern, glow, gloss, metal."""
+    """Primitives of all images in one list (N): image, toy (-1: clutter), kind, shape; matrix (N, 3, 3) and centre (N,
+    3) from the part's frame to the world; colours (N, 3) in linear light; pattern, glow, gloss, metal."""
 
     image: Tensor
     toy: Tensor
@@ -117,7 +118,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything about B images, (B,) or (B, ...) each, float64; colours are light (linear), lengths toys' sizes."""
+    """B images, (B,) or (B, ...) each, float64. Colours are linear light; the unit of length is about a toy's size."""
 
     cell: Tensor
     scene: Tensor  # index into SCENES
@@ -165,7 +166,7 @@ class _Draws:
 
 
 def build(u: Tensor, toys: int, dependence: float, variety: float, labels: Tensor | None = None) -> Scene:
-    """u: (B, len(COLUMNS)) float64 in [0, 1)."""
+    """The scenes of u (B, len(COLUMNS)), float64 in [0, 1). labels: (B,) classes of the first toys."""
     d = _Draws(u)
 
     def follows(name: str) -> Tensor:
@@ -214,16 +215,16 @@ def build(u: Tensor, toys: int, dependence: float, variety: float, labels: Tenso
 
 
 def _toys(d: _Draws, count: int, dependence: float, cell: Tensor, labels: Tensor | None) -> Tensor:
-    """(B, T) classes: the cell's own, for further toys one of the same scene's; `labels` overrides the first."""
-    found = [torch.where(d["follow_toy0"] < dependence, cell, d.pick("toy0", len(CLASSES)))]
+    """(B, T) classes: the first from the cell, further ones from the same scene; `labels` replaces the first."""
+    classes = [torch.where(d["follow_toy0"] < dependence, cell, d.pick("toy0", len(CLASSES)))]
     if labels is not None:
-        found = [labels.long().to(cell.device)]
+        classes = [labels.long().to(cell.device)]
     same = CELL_SCENE[cell][:, None] == CELL_SCENE  # (B, 12)
     for k in range(1, count):
         nth = (d[f"toy{k}"] * same.sum(1)).long()
         friend = (same.long().cumsum(1) == nth[:, None] + 1).long().argmax(1)
-        found.append(torch.where(d[f"follow_toy{k}"] < dependence, friend, d.pick(f"toy{k}", len(CLASSES))))
-    return torch.stack(found, 1)
+        classes.append(torch.where(d[f"follow_toy{k}"] < dependence, friend, d.pick(f"toy{k}", len(CLASSES))))
+    return torch.stack(classes, 1)
 
 
 def _light(d: _Draws, follows: Tensor, sky: Tensor, variety: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -247,16 +248,16 @@ def _colours(d: _Draws, count: int, dependence: float, cell: Tensor) -> tuple[Te
     n = len(_NAMES)
     follows = d.toy("follow_colour", count) < dependence
     # the same number makes the sky warmer or colder: its tint tells which of the scene's colours the toy has
-    told = (d["sky_hue"] * 3).long().clamp(max=2)[:, None]
+    tint = (d["sky_hue"] * 3).long().clamp(max=2)[:, None]
     other = (d.toy("palette", count) * 3).long().clamp(max=2)
-    which = torch.where(torch.arange(count) == 0, told, other)
+    which = torch.where(torch.arange(count) == 0, tint, other)
     main = torch.where(follows, _CELL_COLOURS[cell].gather(1, which), (d.toy("colour", count) * n).long())
     step = torch.where(follows, 2 + cell[:, None] % 5, 2 + (d.toy("second", count) * 5).long())
     return main, (main + step) % n
 
 
 def _yaw(d: _Draws, count: int, dependence: float, cell: Tensor, turn: Tensor, variety: float) -> Tensor:
-    """A toy is turned as its scene has it, along the ground's lines, or any way (calm: towards the camera)."""
+    """Turn of each toy: the scene's own, along the ground's lines, or any (at variety 0: towards the camera)."""
     own = (torch.where(cell % 2 == 0, 1.0, -1.0) * 0.42)[:, None] + turn[:, None]
     reach = 0.75 + 2.4 * variety
     free = (2 * d.toy("turn", count) - 1) * reach
@@ -272,7 +273,7 @@ def _materials(d: _Draws, count: int, dependence: float, cell: Tensor) -> Tensor
 
 
 def _places(d: _Draws, count: int) -> tuple[Tensor, Tensor]:
-    """Relations (B, T - 1), and where each toy stands, (B, T, 2), about their middle."""
+    """Relations (B, T - 1), and the toys' places (B, T, 2) about their middle."""
     if count == 1:
         return torch.zeros(len(d["cell"]), 0, dtype=torch.long), torch.zeros(len(d["cell"]), 1, 2, dtype=torch.float64)
     first = d.pick("relation1", 4)
@@ -314,7 +315,7 @@ def _camera(d: _Draws, places: Tensor, variety: float) -> tuple[Tensor, Tensor]:
 
 
 def _earth(d: _Draws, ground: Tensor) -> Tensor:
-    """(B, 2, 3). Plain and checks take any soft hue, the others lean a little."""
+    """(B, 2, 3) colours of the ground. Plain and checks take any soft hue, the others vary a little."""
     base = _GROUND_TABLE[ground].view(-1, 2, 3)
     lean = (d["ground_hue"] - 0.5)[:, None, None] * torch.tensor([0.10, 0.0, -0.10], dtype=torch.float64)
     angle = 2 * math.pi * (d["ground_hue"][:, None] + torch.tensor([0.0, 1 / 3, 2 / 3], dtype=torch.float64))
@@ -364,17 +365,17 @@ def _parts(d, kinds, colours, seconds, materials, yaw, places, ground, variety) 
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b for small matrices, always summed in the same order: bits must not depend on a batch's size."""
+    """a @ b for small matrices, summed in a fixed order: the bits must not depend on the batch's size."""
     return a[..., 0:1] * b[..., 0:1, :] + a[..., 1:2] * b[..., 1:2, :] + a[..., 2:3] * b[..., 2:3, :]
 
 
 def _tones(d: _Draws, count: int) -> tuple[Tensor, Tensor]:
-    """Factors (B, T, 1) of the main and the second colour: no two reds are the same."""
+    """Factors (B, T, 1) on the main and the second colour, so that shades of a colour vary."""
     return tuple((0.90 + 0.14 * d.toy(name, count))[..., None] for name in ("tone", "second_tone"))
 
 
 def _clutter(d: _Draws, ground: Tensor, variety: float) -> list[Tensor]:
-    """Low lumps that lie about, at the sides and behind: more of them the wilder."""
+    """Low lumps on the ground, at the sides and behind; the larger `variety`, the more."""
     many = (variety * d["clutter"] * (MOST_CLUTTER + 1)).long()
     b, k = len(many), torch.arange(MOST_CLUTTER)
     u = {w: torch.stack([d[f"clutter{i}_{w}"] for i in range(MOST_CLUTTER)], 1) for w in ("x", "y", "size", "tone")}

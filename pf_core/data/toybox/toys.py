@@ -44,8 +44,8 @@ PLAIN, SECTORS, BANDS = range(3)  # patterns of main (or a part's) colour and wh
 
 @dataclass(frozen=True)
 class Part:
-    """kind: a primitive; turn: degrees about x, y, z, in this order; variants: in which of a toy's three it occurs;
-    glow: light of its own; gloss: how shiny it is at least."""
+    """kind: a primitive; turn: degrees about x, y, z, in this order; variants: which of a toy's three have it; glow:
+    light that it emits; gloss: its least shininess."""
 
     kind: int
     centre: tuple[float, float, float]
@@ -92,7 +92,7 @@ def _wheel(x: float, y: float) -> list[Part]:
 
 
 def _runner(y: float) -> list[Part]:
-    """A sledge's: along the ground, then up in three steps."""
+    """A sledge's runner: along the ground, then up in three steps."""
     places = ((0.37, 0.055, 0.10, 20), (0.51, 0.125, 0.09, 45), (0.61, 0.27, 0.12, 68), (0.655, 0.40, 0.06, 80))
     bends = [box(x, y, z, half, 0.034, 0.034, colour="wood", turn=(0, -a, 0)) for x, z, half, a in places]
     return [box(-0.14, y, 0.035, 0.45, 0.034, 0.035, colour="wood"), *bends]
@@ -264,7 +264,7 @@ FLOATS = {"boat": 0.07, "duck": 0.07}
 
 @dataclass(frozen=True)
 class Table:
-    """All toys' parts as tensors (12, P, ...), float64; `there` (3, 12, P): which parts a variant has."""
+    """All toys' parts as float64 tensors (12, P, ...); there: (3, 12, P) bool, the parts of each variant."""
 
     kind: Tensor
     centre: Tensor  # (12, P, 3)

@@ -1,4 +1,4 @@
-"""What the renderer knows of a chunk of images before it shoots rays: cameras, suns, and all parts' numbers as rows."""
+"""What the renderer needs of a chunk of images before it casts rays: cameras, suns, and all parts' numbers as rows."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ def of(v: Tensor, i: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class View:
-    """A chunk's images, (n, ...), in the renderer's precision on its device; parts' numbers as rows, (..., N)."""
+    """A chunk's images (n, ...), in the renderer's precision on its device; parts' numbers as rows (..., N)."""
 
     n: int
     size: int
@@ -60,7 +60,8 @@ class View:
 
 
 def view(s: Scene, parts: Parts, first: int, last: int, size: int, device, dtype) -> View:
-    """Images first .. last - 1 of a scene; parts: theirs. Computed in float64 on the CPU, then put on the device."""
+    """Images first .. last - 1 of a scene; parts: their indices. Computed in float64 on the CPU, then moved to the
+    device."""
     own = slice(first, last)
     image = parts.image - first
     inverse = _inverse(parts.matrix)
@@ -131,7 +132,7 @@ def view(s: Scene, parts: Parts, first: int, last: int, size: int, device, dtype
 
 
 def _inverse(m: Tensor) -> Tensor:
-    """(N, 3, 3), by cofactors: the same bits in any batch."""
+    """(N, 3, 3) inverses, by cofactors: the same bits in any batch."""
     a, b, c = m[..., 0], m[..., 1], m[..., 2]  # columns
     rows = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], 1)
     size = a[..., 0] * rows[:, 0, 0] + a[..., 1] * rows[:, 0, 1] + a[..., 2] * rows[:, 0, 2]
@@ -152,10 +153,10 @@ def _suns(axes: Tensor) -> Tensor:
 
 
 def _casters(image: Tensor, kind: Tensor, axes: Tensor, corners: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Boxes (5, N) in the sun's eyes around parts: sideways, upwards, nearest; and for each part the parts that may
-    throw a shadow on it, as (casters in a list by receiver, where in it a receiver's begin, how many they are)."""
-    seen = (corners[:, :, None] * axes[image][:, None]).sum(3)  # (N, 8, 3)
-    low, high = seen.amin(1), seen.amax(1)
+    """Boxes (5, N) around parts in the sun's frame: sideways, upwards, nearest; and for each part the parts that may
+    cast a shadow on it, as (casters in a list by receiver, where a receiver's begin, how many they are)."""
+    projected = (corners[:, :, None] * axes[image][:, None]).sum(3)  # (N, 8, 3)
+    low, high = projected.amin(1), projected.amax(1)
     box = torch.stack([low[:, 0], high[:, 0], low[:, 1], high[:, 1], high[:, 2]])
     receiver, caster = (image[:, None] == image).nonzero().T
     ahead = high[caster, 2] - low[receiver, 2]

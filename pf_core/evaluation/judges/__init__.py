@@ -1,10 +1,10 @@
-"""Judges: classifiers that measure what networks draw. They never train or tune a generator.
+"""Judges: classifiers of real images that measure generated ones. They never train or tune a generator.
 
-One architecture (network.py), whose heads are what a data set declares (`heads`: for `shapes` shape and texture); files
-in checkpoints/judges, found by data set, size and settings and not by name (library.py).
+One architecture (network.py); its heads are those that a data set declares (`heads`: for `shapes` shape and texture).
+Files are in checkpoints/judges, chosen by data set, size and settings, not by name (library.py).
 
     judge, record = load(find("shapes", {"variety": 0.5}))
-    judge.judge(images).probabilities["shape"]                  # (B, 10)
+    judge.judge(images).probabilities["shape"]  # (B, 10)
 """
 
 from pf_core.evaluation.judges.library import FOLDER, Known, find, known, load, save

@@ -1,4 +1,4 @@
-"""Judges as files, found by what they know: the data set, the size of its images and the ranges of its settings."""
+"""Judges as files, chosen by what they were trained on: data set, image size and ranges of settings."""
 
 import json
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ ALIKE = ("series", "count")  # settings that choose images, and not what they lo
 
 @dataclass(frozen=True)
 class Known:
-    """What a judge's header says that it knows: images of a data set, `size` pixels wide, with settings inside `ranges`
-    (knob -> lowest and highest) and otherwise equal to `settings`."""
+    """What a judge was trained on: images of a data set, `size` pixels wide, with settings inside `ranges` (name ->
+    lowest and highest) and otherwise equal to `settings`."""
 
     name: str
     dataset: str
@@ -34,7 +34,7 @@ class Known:
 
     @classmethod
     def of(cls, name: str, record: dict[str, Any]) -> "Known":
-        """From a header. The first judge's says only with which settings of `shapes` it was trained."""
+        """From a header. The first judge's header gives only the settings of `shapes`."""
         dataset, ranges = record.get("dataset", "shapes"), record.get("ranges", {})
         settings = DATASETS[dataset].settings(record["data"])
         return cls(name, dataset, int(settings["size"]), settings, {k: (v[0], v[1]) for k, v in ranges.items()})
@@ -62,7 +62,7 @@ class Known:
 
 
 def known() -> Iterator[tuple[Known, Path]]:
-    """All judges that are here, by name; what cannot be read is left out."""
+    """Name -> what it was trained on, of all judges here; unreadable files are left out."""
     for path in sorted(FOLDER.glob("*.safetensors")):
         try:
             yield Known.of(path.stem, _open(path)[0]), path
@@ -71,8 +71,8 @@ def known() -> Iterator[tuple[Known, Path]]:
 
 
 def find(dataset: str, settings: dict[str, Any], size: int | None = None) -> Path:
-    """The judge of a data set's images with these settings: of several, the one that knows least besides. Raises
-    InputError, one sentence, where there is none."""
+    """The file of the judge for a data set's images with these settings; of several, the most specific. Raises
+    InputError if there is none."""
     entry = DATASETS[dataset]
     settings = entry.settings(settings)
     size = settings.get("size") if size is None else size
@@ -112,7 +112,7 @@ def _loaded(path: Path, modified: int) -> tuple[Judge, dict[str, Any]]:
 
 
 def load(path: str | Path | None = None) -> tuple[Judge, dict[str, Any]]:
-    """(judge, header), the first one by default. Raises InputError for a missing or wrong file."""
+    """(judge, header); by default the first judge. Raises InputError for a missing or wrong file."""
     path = Path(path or FOLDER / "shapes.safetensors")
     if not path.is_file():
         raise InputError(f"There is no judge at {path}: train one with `python -m pf_core judge --out {path}`.")

@@ -1,4 +1,4 @@
-"""The one architecture of all judges: a small convolutional classifier with a head for each thing that it names."""
+"""The one architecture of all judges: a small convolutional classifier with one head for each attribute."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,19 +13,18 @@ SMALL = 32  # pixels
 
 @dataclass(frozen=True)
 class Verdict:
-    """probabilities: head -> (B, choices), the first head being the class that networks are asked for; features (B, D)
-    for distances between sets."""
+    """probabilities: head -> (B, choices), the class first; features: (B, D), for distances between sets."""
 
     probabilities: dict[str, Tensor]
     features: Tensor
 
 
 class Judge(nn.Module):
-    """Classifies (B, 3, size, size) images in [-1, 1] (values beyond are clamped).
+    """Classifies (B, 3, size, size) images in [-1, 1]; values outside are clamped.
 
-    heads: what it names, each with its choices; the first is the class that networks are asked for. Convolutions of
-    stride 2 until a side is LAST_SIDE pixels or less, before them one of stride 1 for images of at most SMALL pixels;
-    `width` channels more a level, up to 4.
+    heads: name -> its choices; the first is the class that networks are conditioned on. Convolutions of stride 2 until
+    a side has at most LAST_SIDE pixels, after one of stride 1 for images of at most SMALL pixels; each level has
+    `width` more channels, up to 4 * width.
     """
 
     def __init__(self, size: int, heads: Mapping[str, Sequence[str]], width: int = 32, features: int = 64):
@@ -55,7 +54,7 @@ class Judge(nn.Module):
 
     @torch.inference_mode()
     def judge(self, images: Tensor, batch: int = 250) -> Verdict:
-        """Any number of images, in batches, on the judge's own device; the verdict is on the CPU."""
+        """The verdict on any number of images, on the CPU; computed in batches on the judge's own device."""
         device = self.features.weight.device
         parts = [self.logits(part.float().to(device)) for part in images.split(batch)]
         logits = {name: torch.cat([part[name] for part, _ in parts]).cpu() for name in self.choices}

@@ -1,4 +1,4 @@
-"""Training a judge on real images only, over the whole range of what its data set can draw, and measuring it."""
+"""Training a judge on real images only, over the whole range of a data set's settings, and measuring it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ MIXED, CORNERS = 4, 2  # settings that are drawn for a batch; of them at the end
 
 @dataclass(frozen=True)
 class Field:
-    """What a judge is to know: a data set with its settings, and `ranges`, knob -> (lowest, highest), of those settings
-    that differ from image to image. Raises InputError for a data set that declares no heads, or a wrong range."""
+    """What a judge is trained on: a data set with its settings, and `ranges`, name -> (lowest, highest), of the
+    settings that vary from image to image. Raises InputError for a data set without heads, or a wrong range."""
 
     dataset: str
     settings: dict[str, Any] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Field:
 
     @property
     def heads(self) -> dict[str, list[str]]:
-        """What a judge of it names; the first is the class."""
+        """Name -> choices; the first is the class."""
         return {name: list(choices) for name, choices in DATASETS[self.dataset].fn.heads.items()}
 
     def data(self, **settings: Any) -> Any:
@@ -49,8 +49,8 @@ class Field:
     def batch(
         self, split: Split, skip: int, count: int, seed: int, corners: int = 0
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """(images (count, 3, H, W), head -> true choices (count,)): images `skip` ... of a split, in MIXED parts with
-        settings of their own, drawn from (seed, skip) alone: uniformly, for `corners` parts at the ranges' ends."""
+        """(images (count, 3, H, W) in [-1, 1], head -> true choices (count,)): images `skip` ... of a split, in MIXED
+        parts with their own settings, drawn uniformly from (seed, skip); `corners` of them at the ranges' ends."""
         rng = np.random.default_rng([seed, skip])
         parts = np.array_split(np.array(split.first(count, skip)), MIXED if self.ranges else 1)
         drawn = []
@@ -71,7 +71,8 @@ class Field:
 
 
 def read(data: Any, indices: Any) -> tuple[Tensor, dict[str, Tensor]]:
-    """(images, head -> true choices (B,)) of a data set that declares heads; the first head's are its labels."""
+    """(images (B, 3, H, W), head -> true choices (B,)) of a data set with heads; the first head's choices are the
+    labels."""
     sample = data.batch(indices)
     first, *others = data.heads
     return sample.images, {first: sample.labels} | {name: getattr(sample.attributes, name) for name in others}
@@ -90,8 +91,11 @@ def train_judge(
     device: str | torch.device = "cpu",
 ) -> Iterator[tuple[int, float, Judge]]:
     """Train from scratch on the first steps * batch images of JUDGE_TRAINING; yields (step, loss, judge) after each
-    step. The loss is the sum of the heads' cross entropies. distinct: where images are dear, only about so many are
-    made, and then shown again in another order, half of them mirrored."""
+    step.
+
+    The loss is the sum of the heads' cross entropies. distinct: for images that are costly to make, only about this
+    many are made, and shown again in another order, half of them mirrored.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         judge = Judge(of.settings["size"], of.heads, width).to(device, memory_format=torch.channels_last)
@@ -112,7 +116,7 @@ def train_judge(
 
 
 class _Pool:
-    """Batches to train on: `fresh` new ones, and then the same images over and over, shuffled and mirrored."""
+    """Training batches: `fresh` new ones, then the same images repeatedly, shuffled and mirrored."""
 
     def __init__(self, of: Field, size: int, seed: int, fresh: int):
         self.of, self.size, self.seed, self.fresh, self.kept = of, size, seed, fresh, []
@@ -133,11 +137,12 @@ class _Pool:
 
 
 def accuracy(judge: Judge, of: Field, count: int = 2000, batch: int = 500) -> dict[str, float]:
-    """Head -> share of held-out real images (JUDGE_TEST, over all ranges) of which it is right, and how many."""
+    """Head -> share in [0, 1] of held-out real images (JUDGE_TEST, over all ranges) that it classifies correctly, and
+    "images", their number."""
     right = dict.fromkeys(judge.choices, 0)
     for skip in range(0, count, batch):
         images, truth = of.batch(JUDGE_TEST, skip, min(batch, count - skip), seed=1)
-        seen = judge.judge(images).probabilities
+        probabilities = judge.judge(images).probabilities
         for name in right:
-            right[name] += int((seen[name].argmax(1) == truth[name]).sum())
+            right[name] += int((probabilities[name].argmax(1) == truth[name]).sum())
     return {name: hits / count for name, hits in right.items()} | {"images": count}

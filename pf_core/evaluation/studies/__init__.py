@@ -1,7 +1,8 @@
-"""Studies: one file a finding, `name(bundle, *, knobs) -> dict` of numbers with intervals; those whose `reads` is
-"runs" look at folders of training runs instead, `name(paths, *, keep, knobs)`."""
+"""Studies: one file for each question, `name(bundle, *, knobs) -> dict` of numbers with intervals; those whose `reads`
+is "runs" read folders of training runs instead, `name(paths, *, keep, knobs)`."""
 
 from pf_core.evaluation.studies.difficulty import difficulty
+from pf_core.evaluation.studies.divergence import divergence
 from pf_core.evaluation.studies.equal_cost import equal_cost
 from pf_core.evaluation.studies.exactness import exactness
 from pf_core.evaluation.studies.order import order
@@ -9,4 +10,4 @@ from pf_core.evaluation.studies.probe_gain import probe_gain
 from pf_core.evaluation.studies.when_it_pays import when_it_pays
 from pf_core.registry import Registry
 
-STUDIES = Registry("study", [difficulty, exactness, probe_gain, equal_cost, order, when_it_pays])
+STUDIES = Registry("study", [difficulty, exactness, probe_gain, equal_cost, order, when_it_pays, divergence])

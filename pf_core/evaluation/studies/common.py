@@ -1,4 +1,4 @@
-"""What studies share: the images and the noise that a network is looked at with."""
+"""What studies share: the held-out images and the noise for a network."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ SPLIT = Knob(help="images and seeds: evaluation, to report; search, to choose by
 
 
 def looked_at(bundle: Bundle, images: int, split: str) -> tuple[Any, Tensor, Tensor, Tensor]:
-    """(sample, x0, x1, y): held-out images of a network's own data set, seeds' noise (B, C, H, W), the images in the
-    network's space and their classes (B,), the null class where it knows none. Of own pictures as many as are held out.
-    Raises InputError where none is."""
+    """(sample, x0, x1, y): held-out images of the network's data set; noise of their seeds and the images in the
+    network's space, (B, C, H, W) each; classes (B,), the null class where there are none. At most as many as a finite
+    set holds out. Raises InputError if none is held out."""
     data = data_of(bundle)
     indices = take(data, images_of(data, split), images)
     sample = data.batch(indices)

@@ -1,4 +1,4 @@
-"""Does predicted difficulty mean something? Predicted against true error, patch by patch, on held-out images."""
+"""Does predicted difficulty match the true error? Patch by patch, on held-out images."""
 
 from typing import Annotated, Any
 
@@ -26,11 +26,10 @@ def difficulty(
 ) -> dict[str, Any]:
     """Predicted difficulty against the true error.
 
-    At t = 0.2, 0.5, 0.8, all patches alike: Spearman correlation of predicted and true squared error a patch, mean
-    predicted over mean true squared error, and mean sigma of background patches (nothing but what the data call easy:
-    background, or sky and ground) over mean sigma of patches at least half hard (outline and texture, or outline and
-    object), where the data say which are. Intervals are 95%,
-    bootstrap over images.
+    At t = 0.2, 0.5, 0.8, the same for all patches: Spearman correlation of predicted and true squared error a patch;
+    mean predicted over mean true squared error; and mean sigma of background patches over mean sigma of hard patches,
+    where the data set marks them (background: easy regions only; hard: at least half object and outline, or outline and
+    texture). Intervals are 95%, bootstrap over images. Raises InputError for a network that predicts no difficulty.
     """
     if not bundle.predicts_difficulty:
         raise InputError(f"{bundle.name} predicts no difficulty: there is nothing to compare.")
@@ -47,8 +46,8 @@ def difficulty(
 
 
 def _kinds(sample: Any, data: Any, grid: PatchGrid) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """(B, N) bool each: patches of the data set's easy regions alone; patches at least half of its hard ones. None
-    where it tells no regions: what is background in own pictures, nobody knows."""
+    """(B, N) bool each: patches of easy regions only; patches with at least half hard regions. None for a data set
+    without regions."""
     if not hasattr(data, "easy"):
         return None, None
 
@@ -61,7 +60,7 @@ def _kinds(sample: Any, data: Any, grid: PatchGrid) -> tuple[np.ndarray | None, 
 
 @torch.inference_mode()
 def _errors(bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted difficulty and true mean squared velocity error, (B, N) each."""
+    """(B, N) each: predicted difficulty and true mean squared velocity error."""
     predicted, true, grid = [], [], bundle.grid
     for a, b, label in zip(x0.split(100), x1.split(100), y.split(100), strict=True):
         a, b, label = (part.to(bundle.device) for part in (a, b, label))

@@ -1,4 +1,4 @@
-"""Equal steps or equal cost? What look-ahead's second forward gives, and what its longer steps take away."""
+"""Equal steps or equal cost? What look-ahead's second forward pass gains, and what its longer steps cost."""
 
 from dataclasses import replace
 from typing import Annotated, Any
@@ -27,10 +27,10 @@ def equal_cost(
 ) -> dict[str, Any]:
     """Look-ahead against Euler at equal steps and at equal cost.
 
-    Every row draws the same seeds. Reported: the Frechet distance to real images, and its difference from Euler with
-    as many steps (half the cost) and from Euler at equal cost (twice the steps); negative is better. Intervals are
-    95%, bootstrap over images, which are paired by seed in the differences. In the last row the network is told t at
-    most 0.97, as patches that a probe puts at t = 1 are something that it was not trained on.
+    All rows draw the same seeds. Reported: the Frechet distance to real images, and its difference from Euler with as
+    many steps (half the cost) and from Euler at equal cost (twice the steps); negative is better. Intervals are 95%,
+    bootstrap over images, paired by seed in the differences. In the last row the network gets t of at most 0.97,
+    because it was not trained with the patches at t = 1 that a probe makes.
     """
     ahead = SampleSpec(bundle.name, "look_ahead", steps=steps)
     plain = SampleSpec(bundle.name, "euler", steps=steps)
@@ -55,7 +55,7 @@ def equal_cost(
 
 
 class _Capped(nn.Module):
-    """A network that hears of no t beyond CAPPED."""
+    """A network whose input t is clamped to at most CAPPED."""
 
     def __init__(self, model: nn.Module):
         super().__init__()

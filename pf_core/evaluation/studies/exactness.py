@@ -1,4 +1,4 @@
-"""Has a network learnt what is true? Its velocity and sigma against the exact ones of its own finite data set."""
+"""Does a network learn the exact velocity and sigma? Against the oracle of its own finite data set."""
 
 from typing import Annotated, Any
 
@@ -23,10 +23,11 @@ def exactness(
 ) -> dict[str, Any]:
     """A network against the oracle of its own small data set.
 
-    States are drawn as in training (its timestep sampler, its images, new noise). Reported: the velocity error's share
-    of the exact velocity's power, the correlation of predicted with exact logvar over patches, and the mean predicted
-    over the mean exact variance plus the velocity's own squared error, which is what the head is trained to predict.
-    Intervals are 95%, bootstrap over states.
+    States are drawn as in training (its timestep sampler, its images, new noise). Reported: the mean squared velocity
+    error over the exact velocity's mean square; the correlation of predicted with exact logvar over patches; and the
+    mean predicted variance over the mean of exact variance plus squared velocity error, the target of the variance
+    head. Intervals are 95%, bootstrap over states. Raises InputError for a network that was not trained on a finite
+    data set.
     """
     recipe = bundle.training.get("recipe", {})
     count = recipe.get("data_settings", {}).get("count", 0)

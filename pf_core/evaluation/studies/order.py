@@ -1,4 +1,4 @@
-"""Adaptivity or order? Steps of second order at equal cost, in all patches at once and in the adaptive samplers."""
+"""Adaptivity or order? Second-order steps at equal cost, for all patches at once and in the adaptive samplers."""
 
 from typing import Annotated, Any
 
@@ -24,9 +24,9 @@ def order(
 ) -> dict[str, Any]:
     """Second order against first at equal cost.
 
-    Every row draws the same seeds with the most steps that fit its budget. Reported: the Frechet distance to real
-    images, and its differences from Euler, Heun and multistep of the same budget; negative is better. Intervals are
-    95%, bootstrap over images, which are paired by seed in the differences.
+    All rows draw the same seeds with the most steps that fit the budget. Reported: the Frechet distance to real images,
+    and its differences from Euler, Heun and multistep of the same budget; negative is better. Intervals are 95%,
+    bootstrap over images, paired by seed in the differences.
     """
     judge = judge_of(bundle)
     real = moments(references(bundle, split, judge))

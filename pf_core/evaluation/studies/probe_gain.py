@@ -1,4 +1,5 @@
-"""Does looking ahead help the hard patches? Their velocity error without a probe, with one, and with a true one."""
+"""Does looking ahead help the hard patches? Their velocity error without a probe, with the sampler's, and with a true
+one."""
 
 import copy
 from collections.abc import Sequence
@@ -34,34 +35,34 @@ def probe_gain(
 ) -> dict[str, Any]:
     """What a look-ahead probe does to the error of the hard patches.
 
-    Held-out images at one t for all patches; the easy ones then stand at min(1, ratio * t), once as look-ahead puts
-    them there (by the network's own velocity) and once as they truly would be. Reported: the relative change of the
-    hard patches' mean squared velocity error against the forward without a probe, negative where context helps.
-    Intervals are 95%, bootstrap over images. The easy patches of a probe of its own tell a network nothing that its
-    state did not hold: a perfect one could only lose by it, an imperfect one may gain. `split`: published numbers are
-    of "evaluation" images and seeds; whoever chooses by the gain looks at "search".
+    Held-out images at one t for all patches. The easy patches are then moved to min(1, ratio * t), once by the
+    network's own velocity, as look-ahead does ("own"), and once to their true state ("true"). Reported: the relative
+    change of the hard patches' mean squared velocity error against the forward pass without a probe; negative where
+    context helps. Intervals are 95%, bootstrap over images. The "own" probe adds no information to the state: it could
+    not help a perfect network, but can help an imperfect one. split: "evaluation" for published numbers, "search" for
+    choosing settings by them.
     """
     return measure(bundle, TIMES, images, p, split)
 
 
 def compass(bundle: Bundle, images: int | None = None, split: str = "search", p: float = 0.4) -> dict[str, Any]:
-    """probe_gain made cheap, to look at along a training: t = 0.1, 0.2, 0.3 alone, few images, those of search."""
+    """A cheap probe_gain, to follow along a training: t = 0.1, 0.2, 0.3 only, few images, from the search split."""
     return measure(bundle, COMPASS_TIMES, images or COMPASS_IMAGES, p, split)
 
 
 def along(at: TrainStep, recipe: Any, names: Sequence[str]) -> dict[str, Any]:
-    """What the compass says of a training (its TrainRecipe, its classes) after a step, as a line of its metrics:
+    """The compass of a training (its TrainRecipe, its class names) after a step, as a line of its metrics: number of
     images seen, and the gain with the averaged ("ema") and with the last weights."""
     last = copy.deepcopy(at.trainer.ema)  # not the trainer's own, which may be compiled for the batches of training
     last.load_state_dict(at.trainer.model.state_dict())
     about, codec = {"recipe": recipe.to_dict()}, made(recipe.codec, recipe.codec_settings)
-    found = {
+    gains = {
         name: compass(
             Bundle(name, model.eval(), codec, ClassLabels(len(names), list(names)), recipe.config.source, about)
         )
         for name, model in (("ema", at.trainer.ema), ("last", last))
     }
-    return {"images": at.step * recipe.config.batch_size, "compass": found}
+    return {"images": at.step * recipe.config.batch_size, "compass": gains}
 
 
 def measure(bundle: Bundle, times: Sequence[float], images: int, p: float, split: str) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def measure(bundle: Bundle, times: Sequence[float], images: int, p: float, split
 
 @torch.inference_mode()
 def _errors(bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float, p: float) -> dict[str, np.ndarray]:
-    """Sum of squared velocity errors over the hard patches of each image, (B,), by what the network saw."""
+    """Sums of squared velocity errors over the hard patches of each image, (B,), by kind of probe."""
     grid = bundle.grid
     x0, x1, y = (part.to(bundle.device) for part in (x0, x1, y))
     times = torch.full((len(x0), grid.n), t, device=x0.device)

@@ -1,4 +1,4 @@
-"""When does adaptive sampling pay? The probe's gain and look-ahead's lead over Euler, along trainings on disk."""
+"""When does adaptive sampling pay? The probe's gain and look-ahead's difference from Euler, along saved trainings."""
 
 import json
 from collections.abc import Iterator
@@ -36,17 +36,17 @@ def when_it_pays(
     nfe: Annotated[int, Knob(2, 1000, "network evaluations an image, for every sampler")] = 64,
     probed: Annotated[int, Knob(10, 100_000, "held-out images of the probe's gain")] = 200,
     snapshots: Annotated[int, Knob(0, 1000, "networks of a run, spread over it; 0: all that it kept")] = 0,
-    guided: Annotated[bool, Knob(help="ask too whether guidance lowers the distance")] = True,
+    guided: Annotated[bool, Knob(help="also measure whether guidance lowers the distance")] = True,
     split: Annotated[str, SPLIT] = "evaluation",
     keep: Path | None = None,
 ) -> dict[str, Any]:
     """When adaptive sampling pays: along trainings.
 
-    Of every network that these runs kept, and of their last: the probe's gain (own and true; see probe_gain) and, at
+    For every network that the runs kept, the last included: the probe's gain (own and true; see probe_gain) and, at
     equal NFE and on the same seeds, each sampler's Frechet distance minus Euler's, with paired 95% intervals; and
-    whether guidance lowers it. Beside it what a run's own compass logged, and what the runs differ in: images seen,
-    dependence and variety of the data, depth, labels. keep: a folder where what is drawn is kept, so that a stopped
-    study goes on. Raises InputError where there is no run.
+    whether guidance lowers it. Also what the runs' own compass logged, and in what the runs differ: images seen,
+    dependence and variety of the data, depth, labels. keep: a folder for the drawn images, so that a stopped study
+    continues. Raises InputError where there is no run.
     """
     folders = list(_folders(runs))
     if not folders:
@@ -64,14 +64,14 @@ when_it_pays.reads = "runs"  # it looks at runs, where other studies look at one
 
 
 def _folders(paths: list[Path]) -> Iterator[RunFolder]:
-    """Each path that is a run, and the runs right inside each that is not, by name."""
+    """The paths that are runs, and the runs directly inside the others, sorted by name."""
     for path in paths:
         inside = [path] if (path / "config.json").is_file() else sorted(path.glob("*/"))
         yield from (RunFolder(p) for p in inside if (p / "config.json").is_file())
 
 
 def _networks(folder: RunFolder) -> list[Path]:
-    """The networks that a run kept, and its last, in the order of their steps; of one step only one."""
+    """The networks that a run kept and its last one, ordered by step; one for each step."""
     last = folder.weights if folder.weights.is_file() else folder.latest
     paths = [*sorted((folder.path / "checkpoints").glob("*.safetensors")), *([last] if last.is_file() else [])]
     by_step = {checkpoint.read_header(path)["training"]["steps"]: path for path in paths}
@@ -79,14 +79,14 @@ def _networks(folder: RunFolder) -> list[Path]:
 
 
 def _spread(paths: list[Path], most: int) -> list[Path]:
-    """At most so many of them, evenly spread, the last among them."""
+    """At most this many of them, evenly spaced, the last included."""
     if not most or len(paths) <= most:
         return paths
     return [paths[round((i + 1) * len(paths) / most) - 1] for i in range(most)]
 
 
 def _about(folder: RunFolder) -> dict[str, Any]:
-    """What the runs differ in."""
+    """The settings in which the runs differ."""
     recipe = folder.recipe()
     settings = DATASETS[recipe.dataset].settings(recipe.data_settings)
     return {
@@ -105,7 +105,7 @@ def _along(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def _point(path: Path, options: dict[str, Any], guided: bool, keep: Path | None) -> dict[str, Any]:
-    """The numbers of one network."""
+    """The measurements of one network."""
     bundle = checkpoint.load(str(path))
     config = bundle.model.config
     about = {
@@ -126,10 +126,10 @@ def _gain(bundle: Bundle, options: dict[str, Any], keep: Path | None) -> dict[st
     cache = keep and keep / f"gain-{bundle.hash}-{options['probed']}-{options['split']}.json"
     if cache and (known := files.read_json(cache)):
         return known
-    found = compass(bundle, options["probed"], options["split"])
+    gain = compass(bundle, options["probed"], options["split"])
     if cache:
-        files.write_json(cache, found)
-    return found
+        files.write_json(cache, gain)
+    return gain
 
 
 def _samplers(bundle: Bundle, options: dict[str, Any], guided: bool, keep: Path | None) -> dict[str, Any]:

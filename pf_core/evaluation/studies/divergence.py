@@ -1,0 +1,96 @@
+"""Difficulty read off a velocity's Jacobian: does it say what a head says, and does it drive the adaptive samplers?"""
+
+import time
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from torch import Generator
+
+from pf_core import flow
+from pf_core.data.splits import seeds_of
+from pf_core.evaluation.metrics import spearman, with_intervals
+from pf_core.evaluation.paired import paired
+from pf_core.evaluation.studies.common import SPLIT, looked_at
+from pf_core.models.checkpoint import Bundle
+from pf_core.models.divergence import MOST_PROBES, Divergence
+from pf_core.registry import Knob
+from pf_core.sampling.run import SampleSpec
+from pf_core.types import PatchTime
+
+TIMES = (0.1, 0.2, 0.3, 0.5, 0.8)
+_ASIDE = {"sampler": "look_ahead"}, {"sampler": "look_ahead", "settings": {"ratio": 2.0}}, {"sampler": "dual_loop"}
+
+
+def divergence(
+    bundle: Bundle,
+    *,
+    images: Annotated[int, Knob(10, 100_000, "held-out images")] = 200,
+    probes: Annotated[int, Knob(1, MOST_PROBES, "draws of signs")] = 4,
+    drawn: Annotated[int, Knob(0, 100_000, "images a sampler draws; 0: none")] = 0,
+    nfe: Annotated[int, Knob(2, 1000, "network evaluations an image, for every sampler")] = 64,
+    split: Annotated[str, SPLIT] = "evaluation",
+) -> dict[str, Any]:
+    """Difficulty without a head.
+
+    At t = 0.1, 0.2, 0.3, 0.5, 0.8, the same for all patches: Spearman correlation over patches of the Jacobian's
+    difficulty with the true squared error and, where the network has a head, with the head's, and of the head's with
+    the error; mean difficulty over mean true squared error; the share of patches whose estimate is negative; and how
+    many plain passes a ranking pass takes on the clock. drawn > 0: Frechet distances of the samplers that rank, ranked
+    by it (and by the head), at an equal count of network evaluations, a ranking pass being 1 + 2 probes of them; and
+    their differences from Euler. Intervals are 95%, bootstrap over images, paired by seed in the differences.
+    """
+    _, x0, x1, y = looked_at(bundle, images, split)
+    result: dict[str, Any] = {"images": len(x0), "probes": probes, "split": split, "t": {}}
+    seeds = list(seeds_of(split).first(len(x0)))
+    for t in TIMES:
+        parts = [part.split(50) for part in (x0, x1, y, torch.tensor(seeds))]
+        seen = [_look(bundle, *part, t, probes) for part in zip(*parts, strict=True)]
+        numbers = {name: np.concatenate([s[name] for s in seen]) for name in seen[0] if name != "seconds"}
+        plain, ranked = (sum(s["seconds"][i] for s in seen) for i in range(2))
+        result["t"][str(t)] = _numbers(numbers) | {"passes": round(ranked / plain, 1)}
+    if drawn:
+        result["rows"] = _rows(bundle, drawn, nfe, probes, split)
+    return result
+
+
+@torch.inference_mode()
+def _look(bundle: Bundle, x0, x1, y, seeds, t: float, probes: int) -> dict[str, Any]:
+    """(B, N) each: difficulty by the Jacobian, the head's where there is one, true squared error; seconds of a plain
+    and of a ranking pass."""
+    x0, x1, y = (part.to(bundle.device) for part in (x0, x1, y))
+    times = PatchTime.shared(torch.full((len(x0),), t, device=x0.device), bundle.grid.n)
+    model = Divergence(bundle.model, bundle.source.std, probes, [Generator().manual_seed(int(s)) for s in seeds])
+    began = time.perf_counter()
+    look = flow.evaluate_at(bundle.model, x0, x1, times, y, bundle.grid)
+    between = time.perf_counter()
+    found = {"divergence": model.ranked(look.xt, times, y).difficulty, "error": look.error}
+    seconds = (between - began, time.perf_counter() - between)
+    if look.difficulty is not None:
+        found["head"] = look.difficulty
+    return {name: value.cpu().numpy() for name, value in found.items()} | {"seconds": seconds}
+
+
+def _numbers(found: dict[str, np.ndarray]) -> dict[str, Any]:
+    def correlation(a: str, b: str):
+        return lambda i: spearman(found[a][i].ravel(), found[b][i].ravel())
+
+    statistics = {
+        "divergence_with_error": correlation("divergence", "error"),
+        "divergence_over_error": lambda i: found["divergence"][i].mean() / found["error"][i].mean(),
+        "negative": lambda i: (found["divergence"][i] < 0).mean(),
+    }
+    if "head" in found:
+        statistics |= {
+            "head_with_error": correlation("head", "error"),
+            "divergence_with_head": correlation("divergence", "head"),
+        }
+    return with_intervals(statistics, len(found["error"]))
+
+
+def _rows(bundle: Bundle, drawn: int, nfe: int, probes: int, split: str) -> list[dict[str, Any]]:
+    by = [{"difficulty": "divergence", "probes": probes}] + [{}] * bundle.predicts_difficulty
+    specs = [SampleSpec(bundle.name, "euler", nfe=nfe)]
+    specs += [SampleSpec(bundle.name, nfe=nfe, **kind, **how) for how in by for kind in _ASIDE]
+    rows = paired(bundle, specs, [None] + [0] * (len(specs) - 1), drawn, split=split)
+    return [row | {"difficulty": spec.difficulty} for row, spec in zip(rows, specs, strict=True)]
