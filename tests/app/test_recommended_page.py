@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from app_world import answered, networks, session  # noqa: F401
+from app_world import answered, networks, state  # noqa: F401
 
 from app.tabs.compare.tab import Compare
 from app.tabs.explore.tab import Explore
@@ -33,9 +33,9 @@ def advised(networks):  # noqa: F811
     recommended.write(networks / "nano.safetensors", None)
 
 
-def built(kind, session):  # noqa: F811
+def built(kind, state):  # noqa: F811
     with gr.Blocks():
-        return kind(session)
+        return kind(state)
 
 
 def value_of(control, answer):
@@ -43,25 +43,25 @@ def value_of(control, answer):
     return update["value"] if isinstance(update, dict) and "value" in update else control.value
 
 
-def test_controls_begin_with_what_the_network_recommends_and_say_so(advised, session):  # noqa: F811
-    form = built(Explore, session).form
+def test_controls_begin_with_what_the_network_recommends_and_say_so(advised, state):  # noqa: F811
+    form = built(Explore, state).form
     ratio, p = (form.knobs.inputs[f"look_ahead.{name}"] for name in ("ratio", "p"))
     assert (form.network.value, ratio.value, p.value, form.cfg.value) == ("nano", 2.0, 0.6, 1.5)
     assert f"{WORDS}: 2" in ratio.info and f"{WORDS}: 1.5" in form.cfg.info
     other = form.knobs.inputs["dual_loop.p"]
     assert other.value == 0.4 and WORDS not in other.info
-    column = built(Compare, session).columns[1]
+    column = built(Compare, state).columns[1]
     assert column.knobs.inputs["B.look_ahead.ratio"].value == 2.0
 
 
-def test_controls_of_a_network_that_recommends_nothing_are_as_ever(session):  # noqa: F811
-    form = built(Explore, session).form
+def test_controls_of_a_network_that_recommends_nothing_are_as_ever(state):  # noqa: F811
+    form = built(Explore, state).form
     assert {key: control.value for key, control in form.knobs.inputs.items()} == KNOBS and form.cfg.value == 1
     assert all(WORDS not in (control.info or "") for control in form.inputs.values() if hasattr(control, "info"))
 
 
-def test_another_network_moves_the_knobs_that_nobody_touched(advised, session):  # noqa: F811
-    form = built(Explore, session).form
+def test_another_network_moves_the_knobs_that_nobody_touched(advised, state):  # noqa: F811
+    form = built(Explore, state).form
     ratio, p = (form.knobs.inputs[f"look_ahead.{name}"] for name in ("ratio", "p"))
     values = {**KNOBS, "look_ahead.ratio": 2.0, "look_ahead.p": 0.25, "cfg": 1.5}  # p was moved by hand
     away = form.on_network("plain", "class 1", "euler", "nano", **values)
@@ -74,16 +74,16 @@ def test_another_network_moves_the_knobs_that_nobody_touched(advised, session): 
     assert "value" not in back[p] and "value" not in back[form.cfg] and WORDS in back[form.cfg]["info"]
 
 
-def test_a_column_moves_its_knobs_alone(advised, session):  # noqa: F811
-    column = built(Compare, session).columns[1]
+def test_a_column_moves_its_knobs_alone(advised, state):  # noqa: F811
+    column = built(Compare, state).columns[1]
     values = {f"B.{key}": value for key, value in KNOBS.items()} | {"B.look_ahead.ratio": 2.0, "B.look_ahead.p": 0.1}
     found = column.on_network("plain", "nano", **values)
     ratio, p = (column.knobs.inputs[f"B.look_ahead.{name}"] for name in ("ratio", "p"))
     assert found[ratio]["value"] == 1.4 and "value" not in found[p] and found[column.before] == "plain"
 
 
-def test_links_keep_what_they_state_and_a_run_keeps_the_defaults_it_had(advised, session):  # noqa: F811
-    tab = built(Explore, session)
+def test_links_keep_what_they_state_and_a_run_keeps_the_defaults_it_had(advised, state):  # noqa: F811
+    tab = built(Explore, state)
     form = tab.form
     ratio, p = (form.knobs.inputs[f"look_ahead.{name}"] for name in ("ratio", "p"))
 
@@ -95,7 +95,7 @@ def test_links_keep_what_they_state_and_a_run_keeps_the_defaults_it_had(advised,
     assert f"{WORDS}: 2" in stated[ratio]["info"]
     again = load(run="gone", budget="4", images="1")  # of the time before anything was recommended
     assert [value_of(c, again) for c in (ratio, p, form.cfg)] == [1.4, 0.4, 1]
-    spec = session.runs.get(again[tab.run_id]).spec
+    spec = state.runs.get(again[tab.run_id]).spec
     assert (spec.settings["ratio"], spec.cfg_scale) == (1.4, 1.0)
     other = tab.from_link(SimpleNamespace(query_params={"network": "plain"}))
     assert value_of(ratio, other) == 1.4 and value_of(form.cfg, other) == 1
@@ -110,8 +110,8 @@ def comparison(monkeypatch):
     return here
 
 
-def test_a_comparison_opens_on_its_seed_and_a_button_shows_a_typical_one(advised, comparison, session):  # noqa: F811
-    tab = built(Compare, session)
+def test_a_comparison_opens_on_its_seed_and_a_button_shows_a_typical_one(advised, comparison, state):  # noqa: F811
+    tab = built(Compare, state)
     found = tab.on_preset(comparison)
     assert (found[tab.seed], found[tab.images], found[tab.cfg], found[tab.nfe]) == (4, 1, 1.0, 64)
     assert found[tab.label]["value"] == "class 4" and found[tab.typical]["visible"]
@@ -124,8 +124,8 @@ def test_a_comparison_opens_on_its_seed_and_a_button_shows_a_typical_one(advised
     assert "Pick a comparison" in answered(tab.on_typical, tab.status, opened="")[tab.status]
 
 
-def test_a_comparison_whose_network_names_no_seed_is_as_ever(comparison, session):  # noqa: F811
-    tab = built(Compare, session)
+def test_a_comparison_whose_network_names_no_seed_is_as_ever(comparison, state):  # noqa: F811
+    tab = built(Compare, state)
     found = tab.on_preset(comparison)
     assert found[tab.caption] == comparison.caption and not found[tab.typical]["visible"]
     assert not {tab.seed, tab.label, tab.images, tab.cfg} & set(found)
