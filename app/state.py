@@ -19,6 +19,7 @@ from app.worker import SamplingWorker
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
+from pf_core.presets import PFT
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import Run, SampleSpec, resolve
 from pf_core.sampling.sweep import in_words
@@ -60,6 +61,11 @@ class AppState:
     def networks(self) -> list[str]:
         """The shipped ones, then those of training runs, the newest first."""
         return checkpoint.names() + checkpoint.run_names()
+
+    def first_network(self) -> str | None:
+        """The one that the page opens with; None if there is none at all."""
+        names = self.networks()
+        return PFT if PFT in names else next(iter(names), None)
 
     def network_choices(self) -> list[tuple[str, str]]:
         """(what a list says, name)."""

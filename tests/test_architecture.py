@@ -133,6 +133,15 @@ def test_the_app_names_no_sampler():
     assert not wrong
 
 
+def test_the_app_names_no_network():
+    """Which one the page opens with is one line of pf_core/presets.py."""
+    checkpoint = pytest.importorskip("pf_core.models.checkpoint", exc_type=ImportError)
+    names = checkpoint.names()
+    assert [
+        path for path, text in sources("app", suffixes=(".py", ".js", ".html")) if any(n in text for n in names)
+    ] == []
+
+
 def unpickles(path, text):
     if any(part in PICKLES for name in imports(path, text) for part in name.split(".")[:1]):
         yield f"{path} imports a pickle"

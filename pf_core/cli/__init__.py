@@ -21,6 +21,8 @@ MODULES = (
     "evaluate",
     "report",
     "study",
+    "recommend",
+    "record",
     "toy",
     "judge",
     "info",

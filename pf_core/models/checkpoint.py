@@ -19,11 +19,12 @@ from pf_core import bounded, files
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.flow import STANDARD_NORMAL, Source
-from pf_core.models import SiT, SiTConfig, config_dict
+from pf_core.models import SiT, SiTConfig, config_dict, recommended
 from pf_core.models.codecs import Pixels, made
 from pf_core.models.conditioning import ClassLabels
 from pf_core.models.layers import position_embedding
 from pf_core.models.oracle import from_dataset
+from pf_core.models.recommended import Recommended
 from pf_core.patches import PatchGrid
 from pf_core.types import Codec, Model
 
@@ -49,6 +50,7 @@ class Bundle:
     source: Source = STANDARD_NORMAL
     training: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    recommended: Recommended = Recommended()
 
     @property
     def grid(self) -> PatchGrid:
@@ -71,8 +73,9 @@ class Bundle:
 
     @cached_property
     def hash(self) -> str:
-        """First 16 hex digits of the file's SHA-256; for a network without a file, of its name."""
-        content = self.path.read_bytes() if self.path else self.name.encode()
+        """First 16 hex digits of the SHA-256 of the file without what it recommends, so that recipes which name it
+        hold whatever is recommended later; for a network without a file, of its name."""
+        content = recommended.without(self.path.read_bytes()) if self.path else self.name.encode()
         return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -259,7 +262,8 @@ def load(name: str, device: str | torch.device = "cpu", to_train: bool = False) 
         source, codec, conditioner, training = _parts(header, model)
     model.eval().requires_grad_(False)
     known_as = path.stem if path.name != NETWORK else path.absolute().parent.name
-    return Bundle(name if is_run(name) else known_as, model.to(device), codec, conditioner, source, training, path)
+    name = name if is_run(name) else known_as
+    return Bundle(name, model.to(device), codec, conditioner, source, training, path, recommended.read(path))
 
 
 @contextmanager
