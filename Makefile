@@ -87,7 +87,7 @@ train-demo: install
 # The networks of toybox, one after the other, equal but for what is compared: the same images in the same order, size,
 # steps, seed. On a GPU where there is one. Made again, it goes on from the last save, and leaves alone what has ended.
 # INIT_PFT, INIT_SIT: weights to start from; MORE: other flags, such as MORE="--nice 10 --threads 1".
-TOYBOX := $(PY) -m pf_core train --dataset toybox --variety 0.5 --patch-size 4 --depth 3 --hidden-size 192 --num-heads 2 \
+TOYBOX := $(PY) -m pf_core train --dataset toybox --variety 0.5 --patch-size 4 --depth 4 --hidden-size 128 --num-heads 2 --scale 0.5 \
 	--precision bf16 --compile --steps 9375 --ema 0.9995 --decay 0.15
 INIT_PFT ?=
 INIT_SIT ?=
