@@ -10,17 +10,19 @@ import threading
 import time
 
 EVERY = 5.0  # seconds between two trims: one looks through all that is free
-_lock = threading.Lock()
-_last = float("-inf")
 
 
-def trim() -> bool:
-    """Give back what is free now, unless that was done a moment ago; whether it was done."""
-    global _last
-    with _lock:
-        if time.monotonic() - _last < EVERY:
-            return False
-        _last = time.monotonic()
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
-    return True
+class Trimmer:
+    """Call it where much was freed: it gives back what is free, unless it did a moment ago, and says whether it did."""
+
+    def __init__(self):
+        self._lock, self._last = threading.Lock(), float("-inf")
+
+    def __call__(self) -> bool:
+        with self._lock:
+            if time.monotonic() - self._last < EVERY:
+                return False
+            self._last = time.monotonic()
+        with contextlib.suppress(OSError, AttributeError, TypeError):
+            ctypes.CDLL(None).malloc_trim(0)
+        return True

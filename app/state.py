@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from app.limits import MAX_IMAGES, MAX_NFE, MAX_SIDE, allowed
-from app.memory import trim
+from app.memory import Trimmer
 from app.server.exports import Exports
 from app.server.frames import pack_final, pack_frame
 from app.store import DONE, STOPPED, WAITING, Once, Store, StoredRun
@@ -37,9 +37,9 @@ class AppState:
     """One a server: what it keeps for people, and the worker that draws everybody's runs and sweeps in turn."""
 
     def __init__(self, recordings: Path = RECORDINGS):
-        self.runs: Store[StoredRun] = Store(
-            32, 512 * 2**20, _GONE.format("run", "press Run to make it again"), lambda run: trim()
-        )
+        self.give_back = Trimmer()
+        again = _GONE.format("run", "press Run to make it again")
+        self.runs: Store[StoredRun] = Store(32, 512 * 2**20, again, lambda run: self.give_back())
         self.sweeps: Store = Store(12, 128 * 2**20, _GONE.format("sweep", "load its sheet, or run it again"))
         self.pictures: Store = Store(256, 64 * 2**20, _GONE.format("picture", "bring it again"))
         closed = "This laboratory is closed: reload the page for a new one."

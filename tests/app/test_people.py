@@ -10,7 +10,6 @@ from app_world import client, ended, networks, spec, state  # noqa: F401
 from gradio import networking
 from gradio.state_holder import StateHolder
 
-from app import memory
 from app.private import forget_page, patient_start
 from app.server import exports as module
 from app.server.exports import Exports
@@ -186,11 +185,10 @@ def test_a_server_that_answers_itself_late_starts_all_the_same(monkeypatch):
         assert not networking.url_ok("http://127.0.0.1:1/")
 
 
-def test_memory_of_runs_that_are_thrown_out_is_given_back_but_not_all_the_time(monkeypatch, state):  # noqa: F811
-    monkeypatch.setattr(memory, "_last", float("-inf"))
-    assert memory.trim() and not memory.trim()
+def test_memory_of_runs_that_are_thrown_out_is_given_back_but_not_all_the_time(state):  # noqa: F811
+    assert state.give_back() and not state.give_back()
     trims = []
-    monkeypatch.setattr("app.state.trim", lambda: trims.append(True))
+    state.give_back = lambda: trims.append(True)
     state.runs.most = 2
     for k in range(4):
         ended(state.start(spec(nfe=2, sampler="euler", seeds=[k])))
