@@ -10,6 +10,7 @@ And the one place where bytes that a person brings become text: `decoded`.
 
 import codecs
 import json
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -67,9 +68,24 @@ def parse_json(text: str | bytes) -> Any:
     if text.count(",") > MOST_VALUES or text.count(":") > MOST_NAMES or text.count("{") + text.count("[") > MOST_NESTED:
         raise ValueError("it has more parts than any file that this program writes")
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    if _HALF.search(text) and not _encodes(value):
+        raise ValueError("it holds half a character (a surrogate without its pair), which no text can hold")
+    return value
+
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")  # how JSON may hold a surrogate
+
+
+def _encodes(value: Any) -> bool:
+    """Whether all text in a JSON value can be written as UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_json(path: str | Path) -> Any:

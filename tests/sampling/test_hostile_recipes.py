@@ -164,6 +164,14 @@ def test_a_time_grid_longer_than_any_run_is_refused_wherever_it_comes_from():
 
 
 def test_a_long_number_or_a_lone_half_of_a_sign_is_no_json(tmp_path):
-    for text in ("1" * 5000, '"\ud800"'.encode("utf-16", "surrogatepass"), b"\xff\xfe\x00"):
+    for text in (
+        "1" * 5000,
+        r'{"checkpoint": "\ud800"}',
+        r'["\uDFFF x"]',
+        '"\ud800"'.encode("utf-16", "surrogatepass"),
+        b"\xff\xfe\x00",
+    ):
         with pytest.raises(ValueError):
             bounded.parse_json(text)
+    for whole in (r'"\ud83d\ude00"', '"\U0001f600"', r'"\\ud800"'):  # a pair, a sign, and a backslash before letters
+        assert bounded.parse_json(whole)
