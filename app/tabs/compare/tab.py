@@ -11,6 +11,7 @@ import gradio as gr
 from gradio.components import Component
 
 from app import controls
+from app.changed import Changed
 from app.components.difference import made_of, panel
 from app.components.viewer.viewer import FrameViewer, manifest
 from app.controls import KnobGroups, network_choice
@@ -25,7 +26,7 @@ from pf_core.errors import InputError
 from pf_core.presets import EQUAL_NFE, PRESETS, Preset
 from pf_core.registry import number, whole
 from pf_core.samplers import SAMPLERS
-from pf_core.sampling.compare import THRESHOLD
+from pf_core.sampling.compare import THRESHOLD, measured
 from pf_core.sampling.run import SampleSpec
 
 TITLE = "Compare"
@@ -76,7 +77,7 @@ class Compare:
         self.state = state
         networks = state.networks()
         first = networks[0] if networks else None
-        with gr.Row(elem_classes="pf-presets"):
+        with gr.Row(elem_classes="pf-presets", elem_id="compare-presets"):
             self.presets = [
                 (gr.Button(p.label, size="sm", min_width=120, elem_classes="pf-preset"), p) for p in PRESETS.values()
             ]
@@ -90,7 +91,9 @@ class Compare:
         with gr.Row(elem_classes="pf-buttons"):
             self.run = gr.Button("Run all", variant="primary", elem_id="compare-run", min_width=100, scale=0)
             self.stop = gr.Button("Stop", variant="stop", elem_id="compare-stop", min_width=80, scale=0)
+            self.changed = Changed("compare-changed")
         self.status = StatusLine(elem_id="compare-said")
+        self.measured = PlainText("pf-caption", elem_id="compare-measured")
         self.viewer = FrameViewer(manifest(empty=EMPTY), elem_id="compare-viewer")
         self.build_difference()
         self.ids = gr.State([])  # of the runs that are shown
@@ -135,20 +138,19 @@ class Compare:
         self.settable = [c for column in self.columns for c in column.outputs]
         for button, preset in self.presets:
             outputs = [self.caption, self.count, self.nfe, *self.settable]
-            on(button.click, partial(self.on_preset, preset), {}, outputs, status=self.status)
+            chosen = on(button.click, partial(self.on_preset, preset), {}, outputs, status=self.status)
+            chosen.then(None, js="() => window.__pf.say('columns set')")  # the tour waits for it
         on(self.count.change, self.on_count, {"count": self.count}, [column.box for column in self.columns])
         network = {"network": self.columns[0].network, "label": self.label}
         on(self.columns[0].network.input, self.on_network, network, [self.label])
-        shown = [self.viewer, self.ids, self.box, self.one, self.other, self.mine, self.shown]
+        self.changed.watch(self.state, self.viewer, self.inputs, self.specs)
+        shown = [self.viewer, self.ids, self.box, self.one, self.other, self.mine, self.shown, self.measured]
         pair = {"ids": self.ids, "one": self.one, "other": self.other}
         started = on(
             self.run.click, self.on_run, {"before": self.mine, **self.inputs}, shown, status=self.status,
             api_name="compare", show_progress="hidden", queue=False,
         )  # fmt: skip
-        on(
-            started.then, self.when_done, pair | {"threshold": self.threshold}, [self.shown], after=self.all_ended,
-            show_progress="hidden", concurrency_limit=None, api_visibility="private",
-        )  # fmt: skip
+        self.then_measured(started)
         on(self.stop.click, self.on_stop, {"ids": self.ids}, status=self.status)
         measured = {"place": self.place, **pair, "at": self.at, "threshold": self.threshold}
         looks = [self.look.click, self.one.input, self.other.input, self.at.input, self.threshold.release]
@@ -157,8 +159,16 @@ class Compare:
     def on_load(self, demo: gr.Blocks) -> None:
         """To be called in the Blocks' context: a link's columns and runs."""
         outputs = [self.viewer, self.ids, self.box, self.one, self.other, *self.shared.values(), *self.settable]
-        on(demo.load, self.from_link, {}, outputs, status=self.status)
+        self.then_measured(on(demo.load, self.from_link, {}, outputs, status=self.status))
         self.sweep.on_load(demo)
+
+    def then_measured(self, event: Any) -> None:
+        """After an event that shows runs: once they have ended, how they differ."""
+        asked = {"ids": self.ids, "one": self.one, "other": self.other, "threshold": self.threshold}
+        on(
+            event.then, self.when_done, asked, [self.shown, self.measured], after=self.all_ended,
+            show_progress="hidden", concurrency_limit=None, api_visibility="private",
+        )  # fmt: skip
 
     # handlers: each returns {component: update}
 
@@ -217,7 +227,7 @@ class Compare:
         ids = [run.id for run in started]
         query = urlencode(self.link(ids, specs, values))
         shown = {self.viewer: manifest(started, query=query), self.mine: ids, self.status: "", self.shown: PENDING}
-        return shown | self.pair(ids)
+        return shown | self.pair(ids) | {self.measured: ""}
 
     def pair(self, ids: list[str]) -> dict[Component, Any]:
         """The runs that are shown, and the box that compares two of them."""
@@ -237,8 +247,21 @@ class Compare:
         await self.state.ended(*ids or [])
 
     def when_done(self, ids: list[str], one: str, other: str, threshold: float) -> dict:
-        """Once the runs have ended: their difference at the end."""
-        return self.on_difference("{}", ids, one, other, END, threshold)
+        """Once the runs have ended: what was measured between them, in words, and two of them as maps."""
+        if not ids:
+            return {}
+        sentences = {self.measured: self.sentences(ids, threshold)}
+        return self.on_difference("{}", ids, one, other, END, threshold) | sentences
+
+    def sentences(self, ids: list[str], threshold: float) -> str:
+        """A line for every column beside the first; where one cannot be compared, why."""
+        try:
+            threshold = number("The threshold", threshold, 0.001, 10)
+            first, *others = [self.state.runs.get(i).trajectory for i in ids]
+            named = zip(others, LETTERS[1:], strict=False)
+            return "\n".join(measured(first, run, (LETTERS[0], name), threshold) for run, name in named)
+        except InputError as e:
+            return str(e)
 
     def on_difference(self, place: str, ids: list[str], one: str, other: str, at: str, threshold: float) -> dict:
         """The panel of two columns, as HTML; a sentence where there is nothing to compare."""
