@@ -1,7 +1,7 @@
 """The chip beside Run: the controls say something else than what the viewer shows."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from gradio.components import Component
@@ -51,7 +51,18 @@ def differs(state: AppState, shown: Any, specs: Callable[[], list[SampleSpec]], 
         asked = [resolve(spec, state.bundle(spec.checkpoint)) for spec in specs()]
     except InputError:
         return True
-    return [sayable(spec) for spec in asked] != [sayable(run.spec) for run in runs]
+    return len(asked) != len(runs) or not all(
+        sayable(spec) in alike(run.spec) for spec, run in zip(asked, runs, strict=True)
+    )
+
+
+def alike(spec: SampleSpec) -> list[dict[str, Any]]:
+    """What a form may say while this run is shown: the run; where no form can say it, its first image alone, or as many
+    from the first one's class and seed on, as a form is set from a file."""
+    first, n = spec.seeds[0], len(spec.seeds)
+    nearest = [replace(spec, labels=spec.labels[:1], seeds=list(range(first, first + k))) for k in {1, n}]
+    mixed = len(set(spec.labels)) > 1 or spec.seeds != nearest[-1].seeds
+    return [sayable(each) for each in (nearest if mixed else [spec])]
 
 
 def sayable(spec: SampleSpec) -> dict[str, Any]:

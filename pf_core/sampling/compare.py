@@ -120,8 +120,11 @@ def measured(a: Trajectory, b: Trajectory, names: tuple[str, str], threshold: fl
     if not met:
         return f"{ends}; at no t are they more than {threshold:g} apart."
     t, k, first = min(met, key=lambda each: each[:2])
+    where = f" in image {k + 1}" * several
+    if t > 1 - _SAME:
+        return f"{ends}; only at the end are they more than {threshold:g} apart{where}."
     steps = f"outer step {first.outer[0]} of {names[0]} and {first.outer[1]} of {names[1]}"
-    return f"{ends}; first more than {threshold:g} apart at t {t:.2f}{f' in image {k + 1}' * several}, after {steps}."
+    return f"{ends}; first more than {threshold:g} apart at t {t:.2f}{where}, after {steps}."
 
 
 class _Path:

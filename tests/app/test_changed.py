@@ -22,18 +22,29 @@ def tab(state):  # noqa: F811
 
 def test_it_says_so_while_run_would_make_another_run(tab, state):  # noqa: F811
     shown = tab.on_run(before="", **values())[tab.viewer]
-    ended(state.runs.get(shown["runs"][0]["id"]))
+    run = ended(state.runs.get(shown["runs"][0]["id"]))
 
     def changed(**changes):
         return differs(state, shown, lambda: [tab.form.spec(values(**changes))])
 
-    assert not changed() and not changed(budget=9)  # 9 NFE are the same four steps of two
+    assert not changed() and not changed(budget=run.spec.steps, unit="outer steps")  # said in another way
     assert not changed(**{"from": 0.2})  # of guidance, which is off
     for change in ({"label": "class 2"}, {"seed": 1}, {"images": 3}, {"sampler": "euler"}, {"budget": 12}, {"cfg": 2}):
         assert changed(**change), change
     assert changed(seed=None)  # no recipe at all
     for nothing in ({}, None, {"runs": [{"id": "gone"}]}):
         assert not differs(state, nothing, list)
+
+
+def test_of_a_mixed_batch_the_form_says_the_first_image(state):  # noqa: F811
+    run = ended(state.start(spec(labels=["class 1", "class 2", "class 3"], seeds=[5, 9, 2])))
+    shown = {"runs": [{"id": run.id}]}
+
+    def changed(**what):
+        return differs(state, shown, lambda: [spec(**what)])
+
+    assert not changed(seeds=[5]) and not changed(seeds=[5, 6, 7])
+    assert changed(seeds=[5, 6]) and changed(seeds=[9]) and changed(seeds=[5], labels=["class 2"])
 
 
 def test_at_first_paint_the_form_says_what_the_recording_shows(tmp_path):

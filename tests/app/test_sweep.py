@@ -159,8 +159,11 @@ def test_a_sweep_is_drawn_and_its_sheet_read_back(tab, state, tmp_path):  # noqa
     assert [t["error"] is None for t in found["tiles"]] == [True, False, True, True] and found["state"] == "done"
     assert found["tiles"][0]["image"].startswith("data:image/png") and "3 NFE, 3 forwards" in found["tiles"][0]["cost"]
     assert found["fixed"] == "nano, class 1, seed 3, guidance 1" and found["tiles"][1]["explore"] is None
-    opened = Explore(state).from_link(SimpleNamespace(query_params=dict(parse_qsl(found["tiles"][2]["explore"]))))
-    run = next(state.runs.get(value["runs"][0]["id"]) for value in opened.values() if "runs" in value)
+    with gr.Blocks():
+        explore = Explore(state)
+    opened = explore.from_link(SimpleNamespace(query_params=dict(parse_qsl(found["tiles"][2]["explore"]))))
+    run = state.runs.get(opened[explore.run_id])
+    assert opened[explore.status] == ""
     assert (run.spec.sampler, run.spec.nfe, run.spec.seeds, run.spec.labels) == ("euler", 8, [3], ["class 1"])
     assert torch.equal(run_ended(run).trajectory.x1, record(Run(state.bundle("nano"), job.done[2].cell.spec)).x1)
     assert client.get(f"/pf/sweeps/{job_id}?after=3").json()["tiles"] == found["tiles"][3:]

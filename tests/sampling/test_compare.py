@@ -183,6 +183,11 @@ def test_what_was_measured_is_a_sentence():
     assert said.startswith("B ends 0.354 RMS from A over 2 images, most in row 1, column 1 of image 2 (1.000); ")
     assert said.endswith("first more than 0.3 apart at t 0.62 in image 2, after outer step 5 of A and 5 of B.")
     assert measured(straight(8), bent(8, 5), ("A", "B"), 2.0).endswith("at no t are they more than 2 apart.")
+    late = straight(4)
+    late.x1[1] += 1
+    assert measured(straight(4), late, ("A", "B"), 0.3).endswith(
+        "only at the end are they more than 0.3 apart in image 2."
+    )
     one = measured(straight(4, b=1), straight(8, b=1), ("A", "C"))
     assert one == "C ends in the same image as A; at no t are they more than 0.05 apart."
     stopped = dataclasses.replace(straight(4), x1=None)

@@ -51,6 +51,8 @@ export function mount(element, props, watch, trigger) {
     const style = getComputedStyle(canvas);
     drawAxes(pen, side, at, style);
     if (!points.length) {
+      pen.fillStyle = style.backgroundColor;
+      pen.fillRect(20, at(-1.5) - 14, side - 40, 28);
       pen.fillStyle = style.color;
       pen.font = "600 15px ui-sans-serif, system-ui, sans-serif";
       [pen.textAlign, pen.textBaseline] = ["center", "middle"];

@@ -227,7 +227,7 @@ class Tour {
     document.removeEventListener("keydown", this.keys);
     this.ring.remove();
     this.card.remove();
-    find(".pft-start")?.focus();
+    find(".pft-start")?.focus({ preventScroll: true }); // the page stays at what was shown last
   }
 }
 

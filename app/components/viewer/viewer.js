@@ -294,7 +294,7 @@ class Viewer {
       const words = mapNote(run, i, panel, layout.images[0]);
       if (note.textContent !== words) {
         note.textContent = words;
-        note.classList.toggle("pfv-told", words !== panel.note);
+        note.title = words;
       }
     }
     drawOverlay(this, section, run, layout, i);

@@ -1,6 +1,7 @@
 """Explore: one run, stepped through."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -136,9 +137,14 @@ class Explore:
         return updates | shown | {self.status: sentence}
 
     def form_of(self, recordings: list[StoredRun]) -> dict:
-        """The controls as the recording's recipe has them: at first paint they say what is seen."""
+        """The controls as the recording's recipe has them: at first paint they say what is seen, of a mixed batch its
+        first image."""
         try:
-            return self.form.updates(recordings[0].spec) if recordings else {}
+            if not recordings:
+                return {}
+            spec = recordings[0].spec
+            mixed = links.beyond(spec)
+            return self.form.updates(replace(spec, seeds=spec.seeds[:1], labels=spec.labels[:1]) if mixed else spec)
         except InputError:  # its network need not be here
             return {}
 
