@@ -263,10 +263,3 @@ def held_out(
     for t in SEGMENTS:
         times = PatchTime.shared(torch.full((images,), t, device=device), grid.n)
         yield t, flow.evaluate_at(model, x0, x1, times, y, grid)
-
-
-def validation_loss(
-    model: nn.Module, data, images: int = 64, source: flow.Source = flow.STANDARD_NORMAL
-) -> list[float]:
-    """Velocity MSE at each of the times of `held_out`."""
-    return [flow.loss(look.prediction, look.u).mse.item() for _, look in held_out(model, data, images, source)]

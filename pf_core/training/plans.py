@@ -13,7 +13,7 @@ from pf_core.models.codecs import CODECS
 from pf_core.registry import parameters
 from pf_core.timesteps import TIMESTEPS
 from pf_core.training.config import NETWORK_SETTINGS, Intervals, TrainRecipe
-from pf_core.training.estimate import Estimate, expected
+from pf_core.training.estimate import Estimate
 from pf_core.training.loop import TrainConfig
 from pf_core.training.runner import check
 
@@ -24,7 +24,7 @@ PATIENCE = 120.0  # seconds, longest measurement
 @dataclass(frozen=True)
 class Plan:
     """A ready-made training. seconds: its duration with one thread on the machine it was written for (130, 65 and 25
-    images a second); `fitted` adapts the number of steps to another machine."""
+    images a second)."""
 
     name: str
     label: str
@@ -32,12 +32,6 @@ class Plan:
     seconds: float
     recipe: TrainRecipe
     intervals: Intervals
-
-    def fitted(self, images_per_second: float) -> TrainRecipe:
-        """The recipe with the number of steps that takes `seconds` at this speed."""
-        once = expected(self.recipe, self.intervals, images_per_second)
-        steps = max(10, round(self.recipe.config.steps * self.seconds / once))
-        return replace(self.recipe, config=replace(self.recipe.config, steps=steps))
 
 
 PLANS = {

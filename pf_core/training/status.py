@@ -14,7 +14,6 @@ from pf_core.training.run_dir import RunFolder, Status, from_file
 QUEUED, STARTING, RUNNING, PAUSING, PAUSED = "queued", "starting", "running", "pausing", "paused"
 STOPPING, STOPPED, FINISHED, FAILED, INTERRUPTED = "stopping", "stopped", "finished", "failed", "interrupted"
 UNREADABLE = "unreadable"  # the folder is damaged, half-written or from another version; `message` says which
-STATES = (UNREADABLE, QUEUED, STARTING, RUNNING, PAUSING, PAUSED, STOPPING, STOPPED, FINISHED, FAILED, INTERRUPTED)
 BUSY = (
     STARTING,
     RUNNING,

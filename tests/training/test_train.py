@@ -11,7 +11,8 @@ from pf_core.errors import InputError
 from pf_core.flow import Source
 from pf_core.models import build, preset
 from pf_core.models.conditioning import ClassLabels
-from pf_core.training.loop import SEGMENTS, TrainConfig, Trainer, draw, generator, train, validation_loss
+from pf_core.training.loop import SEGMENTS, TrainConfig, Trainer, draw, generator, train
+from pf_core.training.validation import validate
 from pf_core.types import Prediction
 
 NANO = preset("nano")
@@ -51,16 +52,20 @@ def randomised(seed=0):
     return model
 
 
+def means_of(model, images):
+    return validate(model, DATA, Source(), images)["validation"]
+
+
 # the run
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_the_loss_falls(optimizer):
     model, cfg = build(NANO), TrainConfig(steps=40, batch_size=16, warmup=5, ema=0.8, optimizer=optimizer)
-    before = validation_loss(model, DATA, 16)
+    before = means_of(model, 16)
     *_, last = train(model, DATA, cfg)
-    assert sum(validation_loss(model, DATA, 16)) < 0.97 * sum(before)
-    assert sum(validation_loss(last.trainer.ema, DATA, 16)) < 0.97 * sum(before)
+    assert sum(means_of(model, 16)) < 0.97 * sum(before)
+    assert sum(means_of(last.trainer.ema, 16)) < 0.97 * sum(before)
     assert last.losses.nll.item() < 1.6 and last.grad_norm.isfinite()
 
 
@@ -300,7 +305,7 @@ class Recorder(nn.Module):
 
 def test_validation_has_eight_segments_with_the_same_images_and_noise():
     model = Recorder()
-    means = validation_loss(model, DATA, 6)
+    means = means_of(model, 6)
     assert len(means) == len(model.seen) == 8
     assert SEGMENTS == [1 / 16, 3 / 16, 5 / 16, 7 / 16, 9 / 16, 11 / 16, 13 / 16, 15 / 16]
     held_out = DATA.batch(VALIDATION.first(6))
@@ -317,6 +322,6 @@ def test_validation_is_the_same_each_time_and_draws_nothing():
     model = randomised()
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    first = validation_loss(model, DATA, 4)
+    first = means_of(model, 4)
     assert torch.equal(before, torch.get_rng_state())
-    assert first == validation_loss(model, DATA, 4) and len(set(first)) == 8
+    assert first == means_of(model, 4) and len(set(first)) == 8

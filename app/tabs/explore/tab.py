@@ -10,7 +10,7 @@ import gradio as gr
 from app import links
 from app.changed import Changed
 from app.components.viewer.viewer import FrameViewer, manifest
-from app.handlers import StatusLine, on
+from app.handlers import StatusLine, on, uploaded
 from app.runform import RunForm
 from app.state import AppState
 from app.store import StoredRun
@@ -31,7 +31,7 @@ class Explore:
             with gr.Column(scale=0, min_width=296, elem_classes="pf-controls"):
                 self.build_controls()
             with gr.Column(elem_classes="pf-stage", min_width=320):
-                self.viewer = FrameViewer(elem_id="explore-viewer")
+                self.viewer = FrameViewer(self.recording(unasked=True), elem_id="explore-viewer")
         self.run_id = gr.State("")  # of the run that is shown
         self.mine = gr.State("")  # of the last one that was started from this page: the next one replaces it
         self.wire()
@@ -81,7 +81,7 @@ class Explore:
     def on_recipe(self, before: str, path: str) -> dict:
         """A file that a person brought: its run, and the controls as near to its recipe as they can come."""
         self.state.halt(before)
-        run, sentence = links.load(self.state, path)
+        run, sentence = links.load(self.state, uploaded(path))
         asked, updates = self.form.described(run.spec), {}
         try:
             updates = self.form.from_link(asked)
@@ -131,10 +131,18 @@ class Explore:
         elif run_id and not sentence:
             return updates | self.not_kept(asked)
         else:
-            recordings = [] if asked.get("network") else self.state.recordings()[:1]
-            updates = updates | self.form_of(recordings)
-            shown = {self.viewer: manifest(recordings, autoplay=True, empty=EMPTY), self.run_id: "", self.mine: ""}
+            updates = updates | ({} if asked.get("network") else self.form_of(self.state.recordings(1)))
+            value = manifest(empty=EMPTY) if asked.get("network") else self.recording()
+            shown = {self.viewer: value, self.run_id: "", self.mine: ""}
         return updates | shown | {self.status: sentence}
+
+    def recording(self, unasked: bool = False) -> dict:
+        """The viewer's value where nothing was asked for. With `unasked` it is there before the page has said what its
+        address asks for: who asked for nothing sees the first frame that much sooner."""
+        found = self.state.recordings(1)
+        if unasked:
+            return manifest(found, autoplay=True) | {"unasked": True} if found else manifest()
+        return manifest(found, autoplay=True, empty=EMPTY)
 
     def form_of(self, recordings: list[StoredRun]) -> dict:
         """The controls as the recording's recipe has them: at first paint they say what is seen, of a mixed batch its
