@@ -19,6 +19,7 @@ from pf_core.sampling.trajectory import Trajectory
 KINDS = list(WRITERS)
 MOST_IN_A_LINK = 6000  # characters: longer recipes travel by file alone
 MOST_BYTES = 500 * 10**6  # of an export: what an upload may have; of all but a recording the recipe alone is read
+NOW = "now"  # in a link, instead of a run's id: start it when the page opens
 _MOST_TEXT = 2**20
 
 

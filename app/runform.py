@@ -43,7 +43,7 @@ class RunForm:
             self.seed = gr.Number(
                 0, label="Seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90, elem_id=f"{name}-seed"
             )
-            self.dice = gr.Button("Another seed", elem_classes="pf-dice", min_width=100)
+            self.dice = gr.Button("Another seed", elem_classes="pf-dice", min_width=100, elem_id=f"{name}-dice")
         self.images = gr.Slider(1, MAX_IMAGES, value=images, step=1, label="Images")
 
     def advanced(self) -> None:
@@ -70,7 +70,8 @@ class RunForm:
         changed = [self.label, self.sampler, self.before, self.cfg, *self.knobs.outputs]
         on(self.network.input, self.on_network, chosen, changed)
         on(self.sampler.change, self.knobs.show, {"chosen": self.sampler}, list(self.knobs.groups.values()))
-        self.dice.click(lambda: secrets.randbelow(100_000), None, self.seed, **QUIET)
+        drawn = self.dice.click(lambda: secrets.randbelow(100_000), None, self.seed, **QUIET)
+        drawn.then(None, js="() => window.__pf.say('seed set')")  # the tour waits for it
 
     @property
     def named(self) -> dict[str, Component]:

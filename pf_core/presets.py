@@ -57,36 +57,37 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "euler-look-ahead",
             "Euler and look-ahead",
-            "Same noise, same cost: watch the outline and the texture, where look-ahead's second look corrects what "
-            "Euler commits to at once.",
+            "Same noise, same cost. Euler moves all patches alike; look-ahead also moves the easy ones ahead, looks "
+            "again at the hard ones beside them, and takes the move back.",
             _columns((PFT, "euler"), (PFT, "look_ahead")),
             opens=True,
         ),
         Preset(
             "three-samplers",
             "Euler, dual-loop and look-ahead",
-            "Watch the timestep maps: flat, two speeds within a step, and a jump ahead that is taken back; then "
-            "compare the hard patches at the end.",
+            "Same noise, same cost. Look at the maps of t: one time for all patches, two speeds within a step, and a "
+            "move ahead that is taken back.",
             _columns((PFT, "euler"), (PFT, "dual_loop"), (PFT, "look_ahead")),
         ),
         Preset(
             "sit-pft",
             "SiT and Patch Forcing",
-            "The plain network knows no difficulty and steps all patches alike; the same sampler on the Patch Forcing "
-            "network shows what training did, look-ahead what its difficulty is good for.",
+            "Same noise, same cost. A predicts no difficulty and moves all patches alike; B is the Patch Forcing "
+            "network with the same sampler, so A and B differ by training; B and C differ by the sampler.",
             _columns((SIT, "euler"), (PFT, "euler"), (PFT, "look_ahead")),
         ),
         Preset(
             "random-difficulty",
             "Random order and difficulty order",
-            "As many patches go first in both: watch whether the outline settles better when the easy ones lead.",
+            "Same noise, same cost, and the same share of the patches goes first in both: drawn at random in A, the "
+            "easiest in B.",
             _columns((PFT, "random_order", _SAME_SHARE), (PFT, "dual_loop", _SAME_SHARE)),
         ),
         Preset(
             "euler-multistep",
             "Euler and multistep, 8 NFE",
-            "Eight evaluations each: Euler leaves colours pale, textures faint; multistep bends each step by what it "
-            "saw at the last one, and comes near a run of 64.",
+            "Same noise, eight evaluations each. Euler takes a straight step; multistep bends each step by the "
+            "velocity of the one before.",
             _columns((PFT, "euler"), (PFT, "multistep"), nfe=8),
         ),
     )

@@ -18,7 +18,14 @@ MAP = [
     [0.75, "#fc8961"],
     [1.0, "#fcfdbf"],
 ]  # magma, as in the static figure
-DIVERGING = "RdBu"
+# Blue below 0, red above. Written out: the name RdBu runs from blue to red in plotly.js, the other way in plotly.py.
+DIVERGING = [
+    [0.0, "#2166ac"],
+    [0.25, "#92c5de"],
+    [0.5, "#f7f7f7"],
+    [0.75, "#f4a582"],
+    [1.0, "#b2182b"],
+]
 _THIN = {"thickness": 9, "len": 0.96, "outlinewidth": 0, "xpad": 6}
 Figure = dict[str, Any]
 
@@ -136,17 +143,33 @@ def _ends(points: np.ndarray, name: str, symbol: str, size: int) -> dict:
     return _trace(points, name, mode="markers", marker=marker, hoverinfo="skip")
 
 
-def heat(title: str, xs: np.ndarray, ys: np.ndarray, z: np.ndarray, span: tuple[float, float], unit: str) -> Figure:
+def heat(
+    title: str,
+    xs: np.ndarray,
+    ys: np.ndarray,
+    z: np.ndarray,
+    span: tuple[float, float],
+    unit: str,
+    ends: tuple[str, str] = ("", ""),
+) -> Figure:
     """A field z (K, K) on the lattice xs, ys (K,); one colour scale, `span`, whatever the time. A span around 0 is
-    drawn in two hues."""
+    drawn in two hues, blue below it and red above. ends: words beside the colour bar's lower and upper end."""
     low, high = (xs[0], ys[0]), (xs[-1], ys[-1])
     trace = {
         "type": "heatmap", "x": packed(xs), "y": packed(ys), "z": packed(z), "zmin": span[0], "zmax": span[1],
-        "colorscale": DIVERGING if span[0] < 0 else MAP, "reversescale": span[0] < 0,
-        "colorbar": {"title": {"text": unit, "side": "right"}, **_THIN},
+        "colorscale": DIVERGING if span[0] < 0 else MAP,
+        "colorbar": {"title": {"text": unit, "side": "right"}, **_THIN} | (_worded(span, ends) if any(ends) else {}),
         "hovertemplate": "x %{x:.2f}, y %{y:.2f}<br>%{z:.3f}<extra></extra>",
     }  # fmt: skip
     return plane(title, [trace], low, high, legend=False)
+
+
+def _worded(span: tuple[float, float], ends: tuple[str, str]) -> dict[str, Any]:
+    """A colour bar's ticks with a word at either end."""
+    values = [float(v) for v in np.linspace(*span, 5)]
+    texts = [f"{v:+.2g}" if v else "0" for v in values]
+    texts[0], texts[-1] = (f"{text}<br>{word}" for text, word in zip((texts[0], texts[-1]), ends, strict=True))
+    return {"tickmode": "array", "tickvals": values, "ticktext": texts}
 
 
 def arrows(title: str, xs: np.ndarray, ys: np.ndarray, v: np.ndarray, exact: np.ndarray | None) -> Figure:

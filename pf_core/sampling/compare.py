@@ -99,6 +99,34 @@ def parting(a: Trajectory, b: Trajectory, threshold: float = THRESHOLD) -> list[
     return partings
 
 
+def measured(a: Trajectory, b: Trajectory, names: tuple[str, str], threshold: float = THRESHOLD) -> str:
+    """One sentence about two runs that have ended, over all their images: how far apart they end, where most, and since
+    when they have been further apart than `threshold` (see `parting`). RMS in the network's space.
+
+    Raises InputError as `difference` and `parting` do.
+    """
+    images = [difference(a, b, image=k) for k in range(a.x0.shape[0])]
+    rms = torch.tensor([each.rms for each in images]).square().mean().sqrt().item()
+    patches = torch.stack([each.per_patch for each in images])  # (B, N)
+    image, patch = divmod(int(patches.argmax()), a.grid.n)
+    met = [(p.t, k, p) for k, p in enumerate(parting(a, b, threshold)) if p is not None]
+    several = len(images) > 1
+    ends = f"{names[1]} ends {rms:.3f} RMS from {names[0]}" + (f" over {len(images)} images" if several else "")
+    if rms < _SAME:
+        ends = f"{names[1]} ends in the same image{'s' * several} as {names[0]}"
+    else:
+        place = f"row {patch // a.grid.cols + 1}, column {patch % a.grid.cols + 1}"
+        ends += f", most in {place}{f' of image {image + 1}' * several} ({patches.max():.3f})"
+    if not met:
+        return f"{ends}; at no t are they more than {threshold:g} apart."
+    t, k, first = min(met, key=lambda each: each[:2])
+    where = f" in image {k + 1}" * several
+    if t > 1 - _SAME:
+        return f"{ends}; only at the end are they more than {threshold:g} apart{where}."
+    steps = f"outer step {first.outer[0]} of {names[0]} and {first.outer[1]} of {names[1]}"
+    return f"{ends}; first more than {threshold:g} apart at t {t:.2f}{where}, after {steps}."
+
+
 class _Path:
     """A run's states at the beginning of its outer steps, and its end. t: (K, B, N); x: (K, B, N, D)."""
 

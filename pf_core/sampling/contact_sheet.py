@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from pf_core import bounded, files
 from pf_core.errors import InputError
 from pf_core.sampling.sweep import Done, Sweep
+from pf_core.sampling.sweep_axes import value_words
 
 _INK, _FAINT, _PAPER, _BLANK = (30, 30, 30), (110, 110, 110), (255, 255, 255), (236, 236, 236)
 _TILE, _SMALLEST, _GAP, _LINE = 128, 96, 6, 18
@@ -71,7 +72,7 @@ def heading(sweep: Sweep, axis: int, i: int) -> str:
     if axis >= len(sweep.axes):
         return ""
     name, values = list(sweep.axes.items())[axis]
-    return f"{name} {values[i]:g}" if isinstance(values[i], float) else f"{name} {values[i]}"
+    return value_words(name, values[i])
 
 
 def _fit(text: str, width: int) -> str:
@@ -92,7 +93,7 @@ def title(sweep: Sweep) -> str:
         fixed.pop("steps")
     if "steps" in sweep.axes:
         fixed.pop("nfe")
-    return ", ".join(f"{k} {v}" for k, v in fixed.items() if k not in sweep.axes and v is not None)
+    return ", ".join(value_words(k, v) for k, v in fixed.items() if k not in sweep.axes and v is not None)
 
 
 def _tile(done: Done | None, side: int, zoom: int) -> Image.Image:

@@ -12,11 +12,29 @@ from pf_core.sampling.run import NUMBERS
 SPEC_AXES = ("checkpoint", "sampler", "nfe", "steps", "cfg_scale", "label", "seed")
 NAMED = ("checkpoint", "sampler", "label")  # axes whose values are names
 MAX_CELLS = 100
+WORDS = {"checkpoint": "network", "nfe": "NFE", "steps": "outer steps", "cfg_scale": "guidance", "label": "class"}
 
 
 def axes_known() -> list[str]:
     """Everything that can be swept: fields of a recipe, then the samplers' knobs."""
     return list(dict.fromkeys([*SPEC_AXES, *(knob for entry in SAMPLERS.values() for knob in entry.knobs)]))
+
+
+def axis_words(name: str) -> str:
+    """What an axis is called on a page."""
+    return WORDS.get(name, name.replace("_", " "))
+
+
+def value_words(name: str, value: Any) -> str:
+    """A value as a heading says it: 'Look-ahead', '64 NFE', 'star', 'seed 3', 'n inner 4'."""
+    if name == "sampler":
+        return SAMPLERS[value].label.split("(")[0].strip() if value in SAMPLERS else str(value)
+    if name == "checkpoint" or (name == "label" and isinstance(value, str)):
+        return str(value)
+    if name == "label" and value is None:
+        return "no class"
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{text} {axis_words(name)}" if name in ("nfe", "steps") else f"{axis_words(name)} {text}"
 
 
 def parse(name: str, text: Any, classes: ClassLabels | None = None) -> list[Any]:

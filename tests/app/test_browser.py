@@ -121,6 +121,15 @@ def test_a_run_is_stepped_through(page, served):
     page.wait_for_function(
         "document.querySelector('.pfv-readout').textContent.startsWith('result, after 8 outer steps')"
     )
+    # no pass looked at the result: the maps of the last one stand there, and say so
+    assert page.inner_text("figure[data-panel=sigma] figcaption span").startswith("last pass, t 0.")
+    grey = """(key) => {
+      const canvas = document.querySelector(`figure[data-panel=${key}] canvas`);
+      const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+      return pixels.some((v, i) => i % 4 === 0 && v === 154 && pixels[i + 1] === 159 && pixels[i + 2] === 168);
+    }"""
+    assert not page.evaluate(grey, "sigma") and not page.evaluate(grey, "easy")
+    assert "last pass" in page.inner_text(".pfv-histogram-title")
     keys = {
         "Home": 0,
         "ArrowRight": 1,
@@ -132,8 +141,14 @@ def test_a_run_is_stepped_through(page, served):
     for key, index in keys.items():
         page.keyboard.press(key)
         assert page.evaluate("window.__pf.viewer.index") == index, key
+    assert page.locator("#explore-changed p").count() == 0
+    page.fill("#explore-seed input", "7")  # the form says another run than the viewer shows
+    page.wait_for_selector("#explore-changed >> text=press Run")
+    page.fill("#explore-seed input", "0")
+    page.wait_for_function("!document.querySelector('#explore-changed p')")
     page.evaluate("window.__pf.viewer.go(2)")
     page.wait_for_function("document.querySelector('.pfv-readout').textContent.includes('probe')")
+    assert page.inner_text("figure[data-panel=sigma] figcaption span") == "expected error"
     assert page.inner_text(".pfv-readout").startswith("outer step 2 of 8, probe, NFE 3 of 15, t 0.1")
     assert page.locator(".pfv-lit").count() == 2 and "ahead" in page.locator(".pfv-lit").first.inner_text()
 

@@ -34,12 +34,13 @@ def answering_tab(tab):
     linked = [*shown, *tab.shared.values(), *tab.settable]
     preset = [tab.caption, tab.status, tab.count, tab.nfe, *tab.settable]
     return SimpleNamespace(
-        on_run=answers(tab.on_run, tab.status, [*shown, tab.shown, tab.mine]),
+        on_run=answers(tab.on_run, tab.status, [*shown, tab.shown, tab.measured, tab.mine]),
         from_link=answers(tab.from_link, tab.status, linked),
         on_preset=answers(tab.on_preset, tab.status, preset),
         on_difference=lambda *given: tab.on_difference(*given)[tab.shown],
         when_done=when_done,
         presets=tab.presets,
+        sentences=tab.sentences,
         sweep=tab.sweep,
     )
 
@@ -84,6 +85,8 @@ def test_the_difference_and_the_parting(tab, state):  # noqa: F811
     ids = tab.on_run([], **values(images=3))[1]
     at_end = tab.when_done(ids, "A", "B", 0.001)
     assert "B minus A" in at_end and at_end.count("<img") == 2 and at_end.count("<tr>") == 3
+    said = tab.sentences(ids, 0.001)
+    assert said.startswith("B ends 0.0") and "over 3 images" in said and "after outer step" in said
     start = json.dumps({"image": 1, "frames": [0, 0]})
     begin = tab.on_difference(start, ids, "A", "B", HERE, 0.05)
     assert "RMS <b>0.000</b>" in begin and "image 2" in begin
@@ -138,9 +141,14 @@ def test_two_columns_in_the_browser(page, served):  # noqa: F811
     page.wait_for_function(f"() => {{ const v = {viewer}; return v && v.runs.length === 2 && v.ready }}")
     page.wait_for_selector("#compare-difference img")
     assert "B minus A" in page.inner_text("#compare-difference")
+    assert page.inner_text("#compare-measured").startswith("B ends 0.0")
     page.evaluate(f"{viewer}.go(0)")
     page.click("text=the current step")
     page.wait_for_function("document.querySelector('#compare-difference').textContent.includes('RMS 0.000')")
     assert page.locator("#compare-viewer .pfv-state >> text=patch moves").count() == 2
+    assert page.locator("#compare-changed p").count() == 0
+    page.fill("input[aria-label='Seed'] >> visible=true", "7")
+    page.wait_for_selector("#compare-changed p")
     page.reload()
     page.wait_for_function(f"() => {{ const v = {viewer}; return v && v.runs.length === 2 && v.ready }}")
+    page.wait_for_selector("#compare-measured p")  # a link's runs are measured as well

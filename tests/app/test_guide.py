@@ -87,6 +87,9 @@ def test_the_tour_goes_step_by_step(page, served):  # noqa: F811
         page.wait_for_selector(f".pft-card[data-step='{step}'][data-ready=true]")
         if step == 2:
             assert page.evaluate("window.__pf.viewer.runs[0].status.state") == "done"
+            first = page.evaluate("window.__pf.viewer.runs[0].meta.seeds[0]")
+            assert f"Seed {first} was drawn" in page.inner_text(".pft-card p")
+            assert page.input_value("#explore-seed input") == str(first) != "0"
         if step == 3:
             seen = page.evaluate(
                 "(() => { const v = window.__pf.viewer; return [...v.runs[0].frames[v.frameIndex(0)].t] })()"
@@ -98,6 +101,7 @@ def test_the_tour_goes_step_by_step(page, served):  # noqa: F811
             )
         if step == 5:
             assert page.locator("#compare-viewer .pfv-run").count() == 2
+            assert page.inner_text("#compare-measured p") in page.inner_text(".pft-card p")
             break
         page.click(".pft-card [data-go=next]")
     page.keyboard.press("Escape")

@@ -6,7 +6,9 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 import pytest
+import torch
 from app_world import CLASSES, answers, networks, slow, spec, state  # noqa: F401
+from app_world import ended as run_ended
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -18,13 +20,17 @@ from app import worker
 from app.tabs.compare.sweep_jobs import SweepJob, Sweeps
 from app.tabs.compare.sweep_panel import NOTHING, PARTS, PLACES, routes
 from app.tabs.compare.tab import Compare
+from app.tabs.explore.tab import Explore
 from app.worker import SHARE
 from pf_core.errors import InputError
 from pf_core.models.conditioning import ClassLabels
+from pf_core.presets import SWEEP_SAMPLERS
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.contact_sheet import read_sweep
+from pf_core.sampling.run import Run
 from pf_core.sampling.sweep import Cost, Sweep, in_words, pace
-from pf_core.sampling.sweep_axes import axes_known, parse, suggested, text_of
+from pf_core.sampling.sweep_axes import axes_known, axis_words, parse, suggested, text_of, value_words
+from pf_core.sampling.trajectory import record
 
 YES = ClassLabels(10, CLASSES)
 
@@ -42,7 +48,7 @@ def tab(state):  # noqa: F811
         from_link=answers(sweep.from_link, sweep.status, [sweep.view, sweep.job_id, sweep.box, *filled]),
         sweep=sweep.sweep,
     )
-    return SimpleNamespace(sweep=told, from_link=answering_tab(tab).from_link)
+    return SimpleNamespace(sweep=told, from_link=answering_tab(tab).from_link, samplers=sweep.axes[0].names)
 
 
 def form(*axes, loaded=None, **changes) -> dict:
@@ -106,6 +112,19 @@ def test_every_axis_suggests_values_that_it_takes():
         assert name == "checkpoint" or parse(name, suggested(name, YES), YES)
 
 
+def test_a_sweep_of_samplers_starts_with_three_worth_seeing(tab):
+    names = [v for v in tab.samplers.value if v in SWEEP_SAMPLERS]
+    assert tuple(names) == SWEEP_SAMPLERS and len(tab.samplers.value) == 3
+
+
+def test_headings_are_words():
+    said = [
+        value_words(*given) for given in (("nfe", 64), ("steps", 8), ("cfg_scale", 1.5), ("label", None), ("p", 0.4))
+    ]
+    assert said == ["64 NFE", "8 outer steps", "guidance 1.5", "no class", "p 0.4"]
+    assert value_words("sampler", "look_ahead") == "Look-ahead" and axis_words("cfg_scale") == "guidance"
+
+
 def test_seconds_in_words(state):  # noqa: F811
     assert [in_words(s) for s in (0.44, 59, 125, 7500)] == ["0.4 s", "59 s", "2 min 5 s", "2 h 5 min"]
     assert 0 < pace(state.bundle("nano")) < 5
@@ -136,9 +155,17 @@ def test_a_sweep_is_drawn_and_its_sheet_read_back(tab, state, tmp_path):  # noqa
     assert said == "" and job.state == "done" and len(job.done) == job.total == 4
     client = TestClient(Starlette(routes=routes(state)))
     found = client.get(f"/pf/sweeps/{job_id}").json()
-    assert found["headings"][:2] == [["sampler euler", "sampler dual_loop"], ["nfe 3", "nfe 8"]]
+    assert found["headings"][:2] == [["Euler", "Dual-loop"], ["3 NFE", "8 NFE"]]
     assert [t["error"] is None for t in found["tiles"]] == [True, False, True, True] and found["state"] == "done"
     assert found["tiles"][0]["image"].startswith("data:image/png") and "3 NFE, 3 forwards" in found["tiles"][0]["cost"]
+    assert found["fixed"] == "nano, class 1, seed 3, guidance 1" and found["tiles"][1]["explore"] is None
+    with gr.Blocks():
+        explore = Explore(state)
+    opened = explore.from_link(SimpleNamespace(query_params=dict(parse_qsl(found["tiles"][2]["explore"]))))
+    run = state.runs.get(opened[explore.run_id])
+    assert opened[explore.status] == ""
+    assert (run.spec.sampler, run.spec.nfe, run.spec.seeds, run.spec.labels) == ("euler", 8, [3], ["class 1"])
+    assert torch.equal(run_ended(run).trajectory.x1, record(Run(state.bundle("nano"), job.done[2].cell.spec)).x1)
     assert client.get(f"/pf/sweeps/{job_id}?after=3").json()["tiles"] == found["tiles"][3:]
     path = tmp_path / "sheet.png"
     path.write_bytes(client.get(f"/pf/sweeps/{job_id}/sheet.png").content)
@@ -243,7 +270,10 @@ def test_a_sweep_in_the_browser(page, served, slowed, tmp_path):  # noqa: F811
     page.wait_for_selector("#sweep-said >> text=Loaded")
     page.click("#sweep-run")
     page.wait_for_function("window.__pf.sweep.status?.state === 'done'")
-    assert page.locator("#sweep-view td img").count() == 8
+    assert page.locator("#sweep-view td img").count() == 8 == page.locator("#sweep-view td a").count()
     assert "too few" in page.inner_text("#sweep-view .pfs-error")  # the one cell that cannot run says why
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.click("#sweep-view td a")
+    page.wait_for_function("window.__pf?.viewer?.ready && window.__pf.viewer.root.closest('#explore-viewer')")
+    assert page.locator("#explore-said p").count() == 0 and "sampler=euler" in page.url

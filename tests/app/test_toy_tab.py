@@ -4,6 +4,8 @@ import json
 import os
 import time
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from app_world import answered
@@ -68,6 +70,24 @@ def test_a_lab_trains_pauses_and_rewinds(lab):
     with pytest.raises(InputError):
         lab.restart(ToyConfig(data="points", array=[[1, 2]]))
     until(lambda: lab.state.config.data == "moons")
+
+
+def test_a_plot_that_is_made_while_the_page_asks_is_not_missed(lab):
+    """The data are drawn once: whoever misses that answer has an empty panel for good."""
+    until(lambda: lab.version)
+
+    class MadeMeanwhile(dict):
+        def items(self):
+            listed = list(super().items())
+            if not self:
+                self["data"] = (lab.version + 1, '{"data": []}')
+                lab.version += 1
+            return listed
+
+    kept, lab.plots = lab.plots, SimpleNamespace(made=MadeMeanwhile())
+    answer = json.loads(lab.since(lab.version))
+    assert answer["plots"] == {} and "data" in json.loads(lab.since(answer["version"]))["plots"]
+    lab.plots = kept
 
 
 def test_every_view_and_sampler_is_drawn(lab):
@@ -177,7 +197,26 @@ def test_limits_hold_on_the_server(tab, tmp_path):
     assert "save it as UTF-8" in loaded(path)
     assert "t must" in viewed(VIEWS[0], "both", 3, 0, False)
     assert "no view" in viewed("x", "both", 0, 0, 0)
-    assert "closed" in answered(tab.on_start, tab.status, "nobody", "")[tab.status]
+    assert "closed" in answered(tab.on_start, tab.status, "nobody", "", "moons", None)[tab.status]
+    closing(lab)
+
+
+def test_nothing_is_trained_before_points_are_drawn(tab):
+    _, lab = opened(tab)
+
+    def interactive(found):
+        return [found[button]["interactive"] for button in (tab.start, tab.step)]
+
+    assert interactive(tab.on_data("points", None)) == [False, False]
+    assert interactive(tab.on_data("moons", None)) == [True, True]
+    for train in (partial(tab.on_start, speed=""), tab.on_step):  # whatever the page sends
+        assert "Draw points" in answered(train, tab.status, lab_id=lab.id, data="points", drawn=None)[tab.status]
+    drawn = tab.given([[0, 1], [1, 0], [1, 1]], lab.id, recipe_of(tab))
+    assert interactive(drawn) == [True, True]
+    until(lambda: lab.state.config.data == "points")
+    assert lab.state.done == 0 and tab.controls_of(lab)[tab.brush]["points"] == [[0, 1], [1, 0], [1, 1]]
+    cleared = tab.given([], lab.id, recipe_of(tab))
+    assert interactive(cleared) == [False, False] and cleared[tab.drawn] is None
     closing(lab)
 
 
@@ -324,6 +363,7 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     page.locator("#toy-data input").click()
     page.get_by_role("option", name="Drawn by hand").click()
     page.wait_for_selector(".pf-brush")
+    page.wait_for_selector("#toy-start:disabled")  # nothing is drawn yet
     page.locator(".pf-brush").scroll_into_view_if_needed()
     box = page.locator(".pf-brush").bounding_box()
     page.mouse.move(box["x"] + 60, box["y"] + 60)
@@ -332,6 +372,7 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
         page.mouse.move(box["x"] + 60 + 10 * k, box["y"] + 60 + 9 * k)
     updated(page, page.mouse.up)
     page.wait_for_function("window.__pf.plots.query?.includes('data=points')")
+    page.wait_for_selector("#toy-start:enabled")
     assert page.locator("#toy-said p").count() == 0
     page.evaluate("window.scrollTo(0, 0)")
     lab = served.labs.get(page.evaluate("new URLSearchParams(location.search).get('lab')"))

@@ -241,3 +241,28 @@ def test_the_shipped_defaults_learn_what_is_true(seed):
     found = measure(state)
     assert found["logvar_correlation"] >= 0.98 and found["variance_relative_error"] <= 0.08
     assert found["energy_distance"] <= 2 * found["energy_distance_floor"]
+
+
+def colour_at(trace: dict, value: float) -> tuple[int, int, int]:
+    """Red, green, blue of a heatmap at a value: its list of colours read as plotly.js reads it, straight between."""
+    at = (value - trace["zmin"]) / (trace["zmax"] - trace["zmin"])
+    assert not trace.get("reversescale") and isinstance(
+        trace["colorscale"], list
+    )  # a name means one thing here, one there
+    stops, colours = zip(*trace["colorscale"], strict=True)
+    channels = np.array([[int(c[k : k + 2], 16) for k in (1, 3, 5)] for c in colours])
+    return tuple(round(float(np.interp(at, stops, channel))) for channel in channels.T)
+
+
+def test_predicted_too_large_is_red_and_the_bar_says_so():
+    xs = np.linspace(-1, 1, 4)
+    made = interactive.heat("difference", xs, xs, np.ones((4, 4)), (-0.5, 0.5), "sigma", ("too small", "too large"))
+    [trace] = made["data"]
+    red, _, blue = colour_at(trace, 0.4)
+    assert red > blue + 100
+    red, _, blue = colour_at(trace, -0.4)
+    assert blue > red + 100
+    assert max(colour_at(trace, 0.0)) - min(colour_at(trace, 0.0)) < 5  # no hue where both are right
+    ticks = trace["colorbar"]["ticktext"]
+    assert ticks[0].endswith("too small") and ticks[-1].endswith("too large") and ticks[-1].startswith("+0.5")
+    go.Figure(made)

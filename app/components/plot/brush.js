@@ -1,5 +1,7 @@
 // Points drawn by hand: a brush that sprays while the pointer is down. x and y run over [-3, 3], y upwards.
 
+import { page } from "./shared.js";
+
 const SPAN = 3,
   MOST = 4000,
   BLUR = 0.09,
@@ -7,6 +9,26 @@ const SPAN = 3,
 
 function normal() {
   return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+}
+
+/** The plane before anything is drawn on it: lines at whole numbers, the axes stronger, their numbers. */
+function drawAxes(pen, side, at, { color: ink, borderTopColor: rule }) {
+  pen.font = "11px ui-sans-serif, system-ui, sans-serif";
+  for (let v = 1 - SPAN; v < SPAN; v += 1) {
+    pen.fillStyle = v ? rule : ink;
+    pen.fillRect(at(v), 0, 1, side);
+    pen.fillRect(0, at(v), side, 1);
+    if (!v) continue;
+    pen.fillStyle = ink;
+    [pen.textAlign, pen.textBaseline] = ["center", "top"];
+    pen.fillText(v, at(v), at(0) + 4);
+    [pen.textAlign, pen.textBaseline] = ["right", "middle"];
+    pen.fillText(-v, at(0) - 5, at(v));
+  }
+  [pen.textAlign, pen.textBaseline] = ["right", "bottom"];
+  pen.fillText("x", side - 5, at(0) - 3);
+  [pen.textAlign, pen.textBaseline] = ["left", "top"];
+  pen.fillText("y", at(0) + 5, 4);
 }
 
 export function mount(element, props, watch, trigger) {
@@ -21,15 +43,30 @@ export function mount(element, props, watch, trigger) {
 
   function paint() {
     const side = canvas.clientWidth || 240,
-      scale = window.devicePixelRatio || 1;
+      scale = window.devicePixelRatio || 1,
+      at = (v) => ((v + SPAN) / (2 * SPAN)) * side;
     if (canvas.width !== side * scale) canvas.width = canvas.height = side * scale;
     pen.setTransform(scale, 0, 0, scale, 0, 0);
     pen.clearRect(0, 0, side, side);
-    pen.fillStyle = "#1b9e77";
-    for (const [x, y] of points) {
-      pen.fillRect(((x + SPAN) / (2 * SPAN)) * side - 1, ((SPAN - y) / (2 * SPAN)) * side - 1, 2, 2);
+    const style = getComputedStyle(canvas);
+    drawAxes(pen, side, at, style);
+    if (!points.length) {
+      pen.fillStyle = style.backgroundColor;
+      pen.fillRect(20, at(-1.5) - 14, side - 40, 28);
+      pen.fillStyle = style.color;
+      pen.font = "600 15px ui-sans-serif, system-ui, sans-serif";
+      [pen.textAlign, pen.textBaseline] = ["center", "middle"];
+      pen.fillText("Draw your points here", side / 2, at(-1.5));
     }
-    count.textContent = points.length ? `${points.length} points` : "Draw with the pointer";
+    pen.fillStyle = "#1b9e77";
+    for (const [x, y] of points) pen.fillRect(at(x) - 1, at(-y) - 1, 2, 2);
+    count.textContent = points.length ? `${points.length} points` : "No points yet: Start waits for them";
+  }
+
+  function show(value) {
+    if (!value?.points || drawing) return;
+    points = value.points.map(([x, y]) => [x, y]);
+    paint();
   }
 
   function spray(event) {
@@ -54,7 +91,11 @@ export function mount(element, props, watch, trigger) {
   root.querySelector("button").addEventListener("click", () => {
     points = [];
     paint();
+    send();
   });
   new ResizeObserver(paint).observe(canvas);
+  page.on("theme", paint);
+  watch("value", () => show(props.value));
+  show(props.value);
   paint();
 }

@@ -179,7 +179,12 @@ class Plots {
     for (const name of [...this.stale]) {
       if (name === this.held) continue; // someone is dragging there
       this.stale.delete(name);
-      await this.draw(name);
+      try {
+        await this.draw(name);
+      } catch (error) {
+        this.stale.add(name); // it is tried again: what is sent once only would stay away for good
+        throw error;
+      }
       if (busy && performance.now() > end) break;
     }
     this.updates += 1;

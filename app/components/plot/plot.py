@@ -25,7 +25,8 @@ class StreamingPlot(Scripted):
 
 
 class Brush(Scripted):
-    """A canvas for points. Event `drawn`, after each stroke: {"points": [[x, y], ...]}, x and y in [-3, 3]."""
+    """A canvas for points. Value: {"points": [[x, y], ...]}, those to begin with, x and y in [-3, 3]. Event `drawn`,
+    after each stroke, and after Clear with none: the same."""
 
     module = "brush.js"
     markup = _MARKUP

@@ -11,10 +11,10 @@ const ended = (viewer) =>
   viewer.runs.length &&
   viewer.runs.every((run) => !run.active && run.frames.length === run.status.ready);
 
-async function until(met) {
+async function until(met, patience = PATIENCE) {
   const begin = performance.now();
   while (!met()) {
-    if (performance.now() - begin > PATIENCE)
+    if (performance.now() - begin > patience)
       throw new Error("This takes longer than expected; the tour can go on without it.");
     await new Promise((done) => setTimeout(done, 60));
   }
@@ -26,6 +26,16 @@ async function open(title, inside, within) {
     [...document.querySelectorAll("[role=tab]")].find((each) => each.textContent.trim() === name)?.click();
   }
   await until(() => find(inside)?.offsetParent);
+}
+
+/** Press a button that sets controls, and wait until they are set: a Run in the same tick would send the old ones. */
+async function set(button, news) {
+  let done = false;
+  const end = page.on(news, () => {
+    done = true;
+  });
+  find(button).click();
+  await until(() => done, 15_000).finally(end);
 }
 
 /** Press a button that starts runs, and wait for their end. */
@@ -67,10 +77,12 @@ const STEPS = [
     title: "A run of your own",
     text: "Another seed was drawn and Run was pressed. Frames arrive as they are made. These controls choose network, class and sampler; Advanced holds every knob.",
     target: "#explore-run",
-    async enter() {
+    async enter(step) {
       await open("Explore", "#explore-run", "A run");
-      find(".pf-dice").click();
+      await set("#explore-dice", "seed set");
       await start("#explore-run", "#explore-viewer");
+      const { seeds } = viewerIn("#explore-viewer").runs[0].meta;
+      step.shown = step.text.replace("Another seed was drawn", `Seed ${seeds[0]} was drawn`);
     },
   },
   {
@@ -92,8 +104,10 @@ const STEPS = [
   {
     title: "Why this patch waits",
     text: "The hardest patch of this pass is selected. The line below gives its t, its difficulty sigma, and why it moves as it does; the charts further down follow it through the run. Click any other patch.",
+    plain:
+      "One patch is selected. This network predicts no difficulty, so the line below gives its t alone; the charts further down follow it through the run. Click any other patch.",
     target: "#explore-viewer .pfv-say",
-    async enter() {
+    async enter(step) {
       const viewer = viewerIn("#explore-viewer");
       const { frames, shape } = viewer.runs[0];
       const now = viewer.frameIndex(0);
@@ -101,21 +115,25 @@ const STEPS = [
       const sigma = Array.from(pass.logvar.subarray(viewer.image * shape.n, (viewer.image + 1) * shape.n), (v) =>
         Number.isNaN(v) ? -Infinity : v,
       );
+      step.shown = sigma.some((v) => v > -Infinity) ? step.text : step.plain;
       viewer.hold({ image: viewer.image, patch: sigma.indexOf(Math.max(...sigma)) });
       await viewer.drawn;
     },
   },
   {
     title: "Two samplers, one clock",
-    text: "In Compare the first comparison was set and run: same noise, same class, same cost. One clock moves both; below the viewer you see how much their results differ. The tab How it works explains the method.",
+    text: "In Compare the first comparison was set and run: same noise, same class, same cost. One clock moves both. The tab How it works explains the method.",
+    plain:
+      "In Compare the columns as they stand were run: same noise, same class, same cost. One clock moves both. The tab How it works explains the method.",
     target: "#compare-viewer .pfv-run:last-child .pfv-film",
-    async enter() {
+    async enter(step) {
       await open("Compare", "#compare-run");
       await until(() => viewerIn("#compare-viewer"));
-      const before = find("#compare-viewer").textContent;
-      find(".pf-preset").click();
-      await new Promise((done) => setTimeout(done, before ? 600 : 1200)); // the columns' controls follow a moment later
+      await set("#compare-presets button", "columns set");
+      step.shown = find("#compare-said p") ? step.plain : step.text; // a network that it needs may be missing
       await start("#compare-run", "#compare-viewer");
+      await until(() => find("#compare-measured p"));
+      step.shown += ` ${find("#compare-measured p").textContent}`;
       await viewerIn("#compare-viewer").go(0);
       viewerIn("#compare-viewer").play();
     },
@@ -209,7 +227,7 @@ class Tour {
     document.removeEventListener("keydown", this.keys);
     this.ring.remove();
     this.card.remove();
-    find(".pft-start")?.focus();
+    find(".pft-start")?.focus({ preventScroll: true }); // the page stays at what was shown last
   }
 }
 

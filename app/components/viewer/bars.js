@@ -34,7 +34,6 @@ export function drawBars(viewer) {
 /** Under guidance two values stand side by side: the one that decides is extrapolated, as the velocity is. */
 function nameSigma(figure, extrapolated) {
   figure.querySelector("figcaption b").textContent = extrapolated ? "\u03c3 extrapolated" : "difficulty \u03c3";
-  figure.querySelector("figcaption span").textContent = extrapolated ? "decides" : "expected error";
   figure.querySelector("figcaption").title = extrapolated
     ? "Extrapolated by the guidance: it decides who is easy, but is no calibrated error any more."
     : "";

@@ -2,6 +2,7 @@
 
 import { forget, prepare, theme } from "./canvas.js";
 import { colourAt, css, SIGMA_TICKS } from "./colours.js";
+import { mapFrame } from "./kept.js";
 import { sigmaText } from "./words.js";
 
 export const RUN_COLOURS = ["#4477aa", "#ee6677", "#228833", "#aa3377"];
@@ -16,7 +17,7 @@ export function drawHistogram(canvas, runs, indices, image, palettes) {
   const axisY = height - 16;
   const rowHeight = (axisY - 4) / runs.length;
   runs.forEach((run, r) => {
-    const frame = run.frames[indices[r]];
+    const frame = run.frames[mapFrame(run, indices[r], "logvar")];
     if (runs.length > 1) {
       context.fillStyle = RUN_COLOURS[r];
       context.fillRect(0, 4 + r * rowHeight, 3, rowHeight - 8);
@@ -45,12 +46,7 @@ function histogramRow(context, run, frame, image, x, top, tall, palettes, ink, [
   context.font = ink.text;
   context.textAlign = "left";
   context.fillStyle = ink.faint;
-  if (!known)
-    return context.fillText(
-      frame.phase === "final" ? "No pass looks at the result." : "This network predicts no difficulty.",
-      10,
-      top + tall / 2,
-    );
+  if (!known) return context.fillText("This network predicts no difficulty.", 10, top + tall / 2);
   const most = Math.max(n / 4, ...bins);
   const bottom = top + tall - 4;
   const step = x(low + (high - low) / BINS) - x(low);

@@ -2,6 +2,7 @@
 
 import { sizeOf } from "./canvas.js";
 import { listExports } from "./downloads.js";
+import { mapFrame } from "./kept.js";
 import { drawHistogram, drawSchedule, drawSeries, seriesColumns } from "./charts.js";
 
 const SHOWN = 11; // whole lines in the box
@@ -36,9 +37,6 @@ export class Inspector {
     );
     this.writeCode();
     listExports(viewer);
-    viewer.find(".pfv-histogram-title").textContent = viewer.guided
-      ? "Difficulty now (extrapolated)"
-      : "Difficulty of the patches now";
   }
 
   draw() {
@@ -46,10 +44,19 @@ export class Inspector {
     const spot = viewer.pin || viewer.hover;
     const image = spot ? spot.image : viewer.image;
     const indices = viewer.runs.map((_, r) => viewer.frameIndex(r));
+    this.nameHistogram(indices);
     drawHistogram(viewer.find(".pfv-histogram"), viewer.runs, indices, image, viewer.palettes);
     this.series(spot, image);
     this.light(indices[this.codeRun]);
     if (!viewer.find(".pfv-schedule").hidden) this.drawSchedules(indices);
+  }
+
+  nameHistogram(indices) {
+    const { viewer } = this;
+    const kept = viewer.runs.some((run, r) => mapFrame(run, indices[r], "logvar") !== indices[r]);
+    const words = `Difficulty of the patches ${kept ? "at the last pass" : "now"}${viewer.guided ? " (extrapolated)" : ""}`;
+    const title = viewer.find(".pfv-histogram-title");
+    if (title.textContent !== words) title.textContent = words;
   }
 
   /** The lines are drawn anew only when they change; the clock only moves the head. */

@@ -5,6 +5,7 @@ import { RUN_COLOURS } from "./charts.js";
 import { Clock } from "./clock.js";
 import { listen } from "./input.js";
 import { listExports } from "./downloads.js";
+import { mapFrame } from "./kept.js";
 import { Inspector } from "./inspector.js";
 import { sizeOf } from "./canvas.js";
 import { arrange, drawPanel, PANELS, patchIn, sigmaScale } from "./panels.js";
@@ -16,7 +17,7 @@ import { page } from "./shared.js";
 import { loadPalettes } from "./colours.js";
 import { RunData } from "./store.js";
 import { ICONS, MARKUP, runMarkup } from "./template.js";
-import { aboutEdits, aboutPatch, aboutRun, aboutState, readout } from "./words.js";
+import { aboutEdits, aboutPatch, aboutRun, aboutState, mapNote, readout } from "./words.js";
 
 const HINT = "Point at a patch to read its time, its difficulty and where it goes next.";
 
@@ -284,10 +285,17 @@ class Viewer {
     const section = this.all(".pfv-run")[r];
     for (const panel of this.visiblePanels()) {
       const figure = section.querySelector(`figure[data-panel=${panel.key}]`);
+      const shown = run.frames[mapFrame(run, i, panel.map)];
       const scaled = panel.map === "logvar" || panel.map === "logvar_cond";
-      const scale = scaled ? sigmaScale(frame, panel.map, layout, this.palettes, this.settings.perFrame) : null;
-      drawPanel(figure.querySelector("canvas"), panel, frame, layout, run.meta.grid, this.palettes, scale);
+      const scale = scaled ? sigmaScale(shown, panel.map, layout, this.palettes, this.settings.perFrame) : null;
+      drawPanel(figure.querySelector("canvas"), panel, shown, layout, run.meta.grid, this.palettes, scale);
       if (scaled && this.settings.perFrame) sigmaBar(this, figure, scale);
+      const note = figure.querySelector("figcaption span");
+      const words = mapNote(run, i, panel, layout.images[0]);
+      if (note.textContent !== words) {
+        note.textContent = words;
+        note.title = words;
+      }
     }
     drawOverlay(this, section, run, layout, i);
     this.saySentence(section, run, i);

@@ -1,5 +1,7 @@
 // What the viewer says in words: the readout, and the sentence about a patch.
 
+import { everKnown, mapFrame } from "./kept.js";
+
 const two = (v) => v.toFixed(2);
 export const sigmaText = (logvar, digits = 2) => {
   const s = Math.exp(logvar / 2);
@@ -16,10 +18,29 @@ function apart(a, b) {
 export function readout(run, i, image) {
   const frame = run.frames[i];
   if (!frame) return "";
-  const [low, high] = range(frame.t, run.shape.n, image);
-  const t = high - low < 0.005 ? `t ${two(low)}` : `t ${two(low)} to ${two(high)}`;
+  const t = times(run, frame, image);
   if (frame.phase === "final") return `result, after ${run.meta.steps} outer steps and ${frame.nfe} NFE, t 1.00`;
   return `outer step ${frame.outer + 1} of ${run.meta.steps}, ${frame.phase}, NFE ${frame.nfe} of ${run.meta.nfe}, ${t}`;
+}
+
+/** "t 0.44 to 0.61": of an image's patches. */
+function times(run, frame, image) {
+  const [low, high] = range(frame.t, run.shape.n, image);
+  return high - low < 0.005 ? `t ${two(low)}` : `t ${two(low)} to ${two(high)}`;
+}
+
+const NEVER = { logvar: "this network predicts none", easy: "this sampler ranks none" };
+
+/** The words beside a panel's title at frame i: what it is, which pass it is of at the result, or why it is empty. */
+export function mapNote(run, i, { map, note }, image) {
+  const shown = mapFrame(run, i, map);
+  if (shown !== i) {
+    const last = shown === i - 1 ? "last pass" : "last ranking";
+    return `${last}, ${times(run, run.frames[shown], image)}`;
+  }
+  const over = run.frames[i].phase === "final" || !run.active;
+  if (over && NEVER[map] && !everKnown(run, map)) return NEVER[map];
+  return map === "logvar" && run.meta.guided ? "decides" : note;
 }
 
 /** Smallest and largest t of an image's patches. */
@@ -37,13 +58,20 @@ export function range(t, n, image) {
 export function aboutPatch(run, i, { image, patch }) {
   const frame = run.frames[i];
   const at = image * run.shape.n + patch;
-  if (frame.phase === "final") return "t 1.00: done. No forward pass looks at the result.";
+  if (frame.phase === "final") return aboutResult(run, i, image, at);
   const t = `t ${two(frame.t[at])}: `;
   return (
     t +
     [difficulty(run, i, image, at), movement(run, i, at)].filter(Boolean).join(", ") +
     touched(run, frame, image, patch)
   );
+}
+
+/** At the result: what the last pass said of the patch. */
+function aboutResult(run, i, image, at) {
+  const last = mapFrame(run, i, "logvar");
+  if (last === i) return "t 1.00: done.";
+  return `t 1.00: done. At the last pass, t ${two(run.frames[last].t[at])}: ${difficulty(run, last, image, at)}.`;
 }
 
 function difficulty(run, i, image, at) {

@@ -58,7 +58,7 @@ class SweepView {
       ${span(rows, (y) => `<tr>${beside[y] ? `<th scope="row">${safe(beside[y])}</th>` : ""}${span(columns, (x) => `<td data-place="${x},${y},${z}"></td>`)}</tr>`)}</tbody></table></div></div>`;
     this.root.innerHTML = `<div class="pfs-head"><p class="pfs-state" role="status"></p><a class="pfs-sheet" download="sweep.png" hidden>Download sheet (PNG)</a></div>
       <div class="pfs-line"><i></i></div><p class="pfs-fixed"></p><div class="pfs-blocks">${span(blocks, grid)}</div>
-      <p class="pfs-read" aria-live="polite">Point at a tile to read what it cost. The sheet holds the whole sweep: Load sweep reads it, and so does
+      <p class="pfs-read" aria-live="polite">Point at a tile to read what it cost; click it to open this run in Explore. The sheet holds the whole sweep: Load sweep reads it, and so does
       <code>python -m pf_core sweep --recipe sweep.png --out again.png</code>.</p>`;
     this.find(".pfs-fixed").textContent = status.fixed;
     for (const kind of ["pointerover", "focusin"])
@@ -68,10 +68,10 @@ class SweepView {
       });
   }
 
-  put({ place, values, image, error, cost }) {
+  put({ place, values, image, error, cost, explore }) {
     const cell = this.find(`[data-place="${place.join()}"]`);
-    cell.tabIndex = 0;
     if (error) {
+      cell.tabIndex = 0;
       cell.innerHTML = '<p class="pfs-error"></p>';
       cell.firstChild.textContent = error;
       cell.dataset.about = `${values}: ${error}`;
@@ -83,7 +83,10 @@ class SweepView {
       picture.style.width = `${picture.naturalWidth * Math.max(1, Math.floor(128 / picture.naturalWidth))}px`;
     };
     picture.src = image;
-    cell.replaceChildren(picture);
+    const link = document.createElement("a");
+    Object.assign(link, { href: `?${explore}`, title: `Open in Explore: ${values}` });
+    link.append(picture);
+    cell.replaceChildren(link);
     cell.dataset.about = `${values}: ${cost}`;
   }
 

@@ -16,10 +16,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from app import controls
+from app import controls, links
 from app.components.difference import data_address
 from app.components.scripted import Scripted
 from app.handlers import PlainText, StatusLine, on, uploaded
+from app.runform import NFE, STEPS
 from app.server.routes import guarded
 from app.state import AppState
 from app.tabs.compare.sweep_jobs import SweepJob, Sweeps
@@ -30,7 +31,7 @@ from pf_core.presets import SWEEP_SAMPLERS
 from pf_core.sampling.contact_sheet import heading, read_sweep, title, write_sheet
 from pf_core.sampling.run import SampleSpec
 from pf_core.sampling.sweep import MAX_AXES, Cost, Done, Sweep
-from pf_core.sampling.sweep_axes import NAMED, axes_known, parse, suggested, text_of
+from pf_core.sampling.sweep_axes import NAMED, axes_known, axis_words, parse, suggested, text_of, value_words
 
 NOTHING = "nothing"
 PLACES = ("Columns", "Rows", "Blocks")
@@ -57,7 +58,7 @@ def routes(state: AppState) -> list[Route]:
         after = request.query_params.get("after", "0")
         if not (after.isascii() and after.isdigit()) or len(after) > 6:
             raise InputError("after must be a whole number from 0.")
-        tiles = described(job, state.worker.ahead(job), int(after))
+        tiles = described(state, job, int(after))
         return JSONResponse(tiles, headers={"cache-control": "no-store"})
 
     def sheet(request: Request) -> Response:
@@ -71,9 +72,9 @@ def routes(state: AppState) -> list[Route]:
     return [Route(path, guarded(answer)) for path, answer in table.items()]
 
 
-def described(job: SweepJob, ahead: int, after: int) -> dict[str, Any]:
+def described(app: AppState, job: SweepJob, after: int) -> dict[str, Any]:
     sweep, state = job.sweep, job.state  # the state first: what is done then is complete
-    done = list(job.done)
+    done, ahead = list(job.done), app.worker.ahead(job)
     return {
         "state": state,
         "message": job.message or (f"Waiting: {ahead} before it." if ahead else ""),
@@ -83,20 +84,33 @@ def described(job: SweepJob, ahead: int, after: int) -> dict[str, Any]:
         "fixed": title(sweep),
         "shape": sweep.shape,
         "headings": [[heading(sweep, axis, i) for i in range(n)] for axis, n in enumerate(sweep.shape)],
-        "tiles": [_tile(d) for d in done[after:]],
+        "tiles": [_tile(app, d) for d in done[after:]],
         "ready": len(done),
     }
 
 
-def _tile(done: Done) -> dict[str, Any]:
-    values = ", ".join(f"{name} {text_of([value])}" for name, value in done.cell.values.items())
+def _tile(app: AppState, done: Done) -> dict[str, Any]:
+    values = ", ".join(value_words(name, value) for name, value in done.cell.values.items())
     return {
+        "explore": None if done.image is None else run_link(app, done.cell.spec),
         "place": done.cell.place,
         "values": values,
         "image": None if done.image is None else data_address(done.image),
         "error": done.error,
         "cost": f"{done.nfe} NFE, {done.forwards} forwards, {done.seconds:.2f} s",
     }
+
+
+def run_link(app: AppState, spec: SampleSpec) -> str:
+    """The query that opens Explore with this recipe of one image, and runs it."""
+    budget, unit = (spec.steps, STEPS) if spec.nfe is None else (spec.nfe, NFE)
+    low, high = spec.guidance_interval
+    label = controls.class_word(app, spec.checkpoint, spec.labels[0])
+    parts = {"tab": "explore", "network": spec.checkpoint, "label": label, "sampler": spec.sampler}
+    parts |= {"seed": spec.seeds[0], "images": 1, "budget": budget, "unit": unit, "cfg": spec.cfg_scale}
+    parts |= {"from": low, "to": high} | spec.settings
+    text = links.encode(spec) if links.beyond(spec) else None
+    return urlencode(parts | ({"recipe": text} if text else {}) | {"run": links.NOW})
 
 
 class SweepPanel:
@@ -261,7 +275,7 @@ class SweepAxis:
         self.key = place.lower()
         named = first in NAMED
         with gr.Column(min_width=230):
-            known = [NOTHING, *axes_known()]
+            known = [NOTHING, *((axis_words(name), name) for name in axes_known())]
             self.axis = gr.Dropdown(known, value=first, label=place, elem_id=f"sweep-{self.key}")
             text, shown = "" if named or first == NOTHING else suggested(first), not named and first != NOTHING
             self.text = gr.Textbox(text, label="Values", visible=shown, elem_id=f"sweep-{self.key}-values")

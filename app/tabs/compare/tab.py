@@ -11,6 +11,7 @@ import gradio as gr
 from gradio.components import Component
 
 from app import controls
+from app.changed import Changed
 from app.components.difference import made_of, panel
 from app.components.viewer.viewer import FrameViewer, manifest
 from app.controls import KnobGroups, network_choice
@@ -27,7 +28,7 @@ from pf_core.models.recommended import Opening, Shown
 from pf_core.presets import EQUAL_NFE, PRESETS, Preset, opening_of, recommended_columns, rule
 from pf_core.registry import number, whole
 from pf_core.samplers import SAMPLERS
-from pf_core.sampling.compare import THRESHOLD
+from pf_core.sampling.compare import THRESHOLD, measured
 from pf_core.sampling.run import SampleSpec
 
 TITLE = "Compare"
@@ -89,7 +90,7 @@ class Compare:
     def __init__(self, state: AppState):
         self.state = state
         first = state.first_network()
-        with gr.Row(elem_classes="pf-presets"):
+        with gr.Row(elem_classes="pf-presets", elem_id="compare-presets"):
             self.presets = [
                 (gr.Button(p.label, size="sm", min_width=120, elem_classes="pf-preset"), p) for p in PRESETS.values()
             ]
@@ -105,7 +106,9 @@ class Compare:
         with gr.Row(elem_classes="pf-buttons"):
             self.run = gr.Button("Run all", variant="primary", elem_id="compare-run", min_width=100, scale=0)
             self.stop = gr.Button("Stop", variant="stop", elem_id="compare-stop", min_width=80, scale=0)
+            self.changed = Changed("compare-changed")
         self.status = StatusLine(elem_id="compare-said")
+        self.measured = PlainText("pf-caption", elem_id="compare-measured")
         self.viewer = FrameViewer(manifest(empty=EMPTY), elem_id="compare-viewer")
         self.build_difference()
         self.ids = gr.State([])  # of the runs that are shown
@@ -150,21 +153,20 @@ class Compare:
         self.settable = [c for column in self.columns for c in column.outputs]
         self.set_by_preset = [self.caption, self.typical, self.opened, *self.shared.values(), *self.settable]
         for button, preset in self.presets:
-            on(button.click, partial(self.on_preset, preset), {}, self.set_by_preset, status=self.status)
+            chosen = on(button.click, partial(self.on_preset, preset), {}, self.set_by_preset, status=self.status)
+            chosen.then(None, js="() => window.__pf.say('columns set')")  # the tour waits for it
         on(self.typical.click, self.on_typical, {"opened": self.opened}, self.set_by_preset, status=self.status)
         on(self.count.change, self.on_count, {"count": self.count}, [column.box for column in self.columns])
         network = {"network": self.columns[0].network, "label": self.label}
         on(self.columns[0].network.input, self.on_network, network, [self.label])
-        shown = [self.viewer, self.ids, self.box, self.one, self.other, self.mine, self.shown]
+        self.changed.watch(self.state, self.viewer, self.inputs, self.specs)
+        shown = [self.viewer, self.ids, self.box, self.one, self.other, self.mine, self.shown, self.measured]
         pair = {"ids": self.ids, "one": self.one, "other": self.other}
         started = on(
             self.run.click, self.on_run, {"before": self.mine, **self.inputs}, shown, status=self.status,
             api_name="compare", show_progress="hidden", queue=False,
         )  # fmt: skip
-        on(
-            started.then, self.when_done, pair | {"threshold": self.threshold}, [self.shown], after=self.all_ended,
-            show_progress="hidden", concurrency_limit=None, api_visibility="private",
-        )  # fmt: skip
+        self.then_measured(started)
         on(self.stop.click, self.on_stop, {"ids": self.ids}, status=self.status)
         measured = {"place": self.place, **pair, "at": self.at, "threshold": self.threshold}
         looks = [self.look.click, self.one.input, self.other.input, self.at.input, self.threshold.release]
@@ -173,8 +175,16 @@ class Compare:
     def on_load(self, demo: gr.Blocks) -> None:
         """To be called in the Blocks' context: a link's columns and runs."""
         outputs = [self.viewer, self.ids, self.box, self.one, self.other, *self.shared.values(), *self.settable]
-        on(demo.load, self.from_link, {}, outputs, status=self.status)
+        self.then_measured(on(demo.load, self.from_link, {}, outputs, status=self.status))
         self.sweep.on_load(demo)
+
+    def then_measured(self, event: Any) -> None:
+        """After an event that shows runs: once they have ended, how they differ."""
+        asked = {"ids": self.ids, "one": self.one, "other": self.other, "threshold": self.threshold}
+        on(
+            event.then, self.when_done, asked, [self.shown, self.measured], after=self.all_ended,
+            show_progress="hidden", concurrency_limit=None, api_visibility="private",
+        )  # fmt: skip
 
     # handlers: each returns {component: update}
 
@@ -258,7 +268,7 @@ class Compare:
         ids = [run.id for run in started]
         query = urlencode(self.link(ids, specs, values))
         shown = {self.viewer: manifest(started, query=query), self.mine: ids, self.status: "", self.shown: PENDING}
-        return shown | self.pair(ids)
+        return shown | self.pair(ids) | {self.measured: ""}
 
     def pair(self, ids: list[str]) -> dict[Component, Any]:
         """The runs that are shown, and the box that compares two of them."""
@@ -278,8 +288,21 @@ class Compare:
         await self.state.ended(*ids or [])
 
     def when_done(self, ids: list[str], one: str, other: str, threshold: float) -> dict:
-        """Once the runs have ended: their difference at the end."""
-        return self.on_difference("{}", ids, one, other, END, threshold)
+        """Once the runs have ended: what was measured between them, in words, and two of them as maps."""
+        if not ids:
+            return {}
+        sentences = {self.measured: self.sentences(ids, threshold)}
+        return self.on_difference("{}", ids, one, other, END, threshold) | sentences
+
+    def sentences(self, ids: list[str], threshold: float) -> str:
+        """A line for every column beside the first; where one cannot be compared, why."""
+        try:
+            threshold = number("The threshold", threshold, 0.001, 10)
+            first, *others = [self.state.runs.get(i).trajectory for i in ids]
+            named = zip(others, LETTERS[1:], strict=False)
+            return "\n".join(measured(first, run, (LETTERS[0], name), threshold) for run, name in named)
+        except InputError as e:
+            return str(e)
 
     def on_difference(self, place: str, ids: list[str], one: str, other: str, at: str, threshold: float) -> dict:
         """The panel of two columns, as HTML; a sentence where there is nothing to compare."""

@@ -1,12 +1,14 @@
 """Explore: one run, stepped through."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
 
 from app import links
+from app.changed import Changed
 from app.components.viewer.viewer import FrameViewer, manifest
 from app.handlers import StatusLine, on, uploaded
 from app.runform import RunForm
@@ -39,6 +41,7 @@ class Explore:
         with gr.Row(elem_classes="pf-buttons"):
             self.run = gr.Button("Run", variant="primary", elem_id="explore-run", min_width=80)
             self.stop = gr.Button("Stop", variant="stop", elem_id="explore-stop", min_width=60)
+        self.changed = Changed("explore-changed")
         self.recipe = gr.UploadButton(
             "Load recipe or export",
             file_types=links.KINDS,
@@ -51,6 +54,7 @@ class Explore:
 
     def wire(self) -> None:
         shown, status = [self.viewer, self.run_id, self.mine], {"status": self.status}
+        self.changed.watch(self.state, self.viewer, self.form.inputs, lambda values: [self.form.spec(values)])
         started = {"api_name": "run", "show_progress": "hidden", "queue": False}
         on(self.run.click, self.on_run, {"before": self.mine, **self.form.inputs}, shown, **status, **started)
         loaded = [*shown, *self.form.outputs]
@@ -127,6 +131,7 @@ class Explore:
         elif run_id and not sentence:
             return updates | self.not_kept(asked)
         else:
+            updates = updates | ({} if asked.get("network") else self.form_of(self.state.recordings(1)))
             value = manifest(empty=EMPTY) if asked.get("network") else self.recording()
             shown = {self.viewer: value, self.run_id: "", self.mine: ""}
         return updates | shown | {self.status: sentence}
@@ -139,6 +144,18 @@ class Explore:
             return manifest(found, autoplay=True) | {"unasked": True} if found else manifest()
         return manifest(found, autoplay=True, empty=EMPTY)
 
+    def form_of(self, recordings: list[StoredRun]) -> dict:
+        """The controls as the recording's recipe has them: at first paint they say what is seen, of a mixed batch its
+        first image."""
+        try:
+            if not recordings:
+                return {}
+            spec = recordings[0].spec
+            mixed = links.beyond(spec)
+            return self.form.updates(replace(spec, seeds=spec.seeds[:1], labels=spec.labels[:1]) if mixed else spec)
+        except InputError:  # its network need not be here
+            return {}
+
     def not_kept(self, asked: dict[str, str]) -> dict:
         """For a link whose run is not here (any more)."""
         nothing = {self.viewer: manifest(empty=EMPTY), self.run_id: "", self.mine: ""}
@@ -147,9 +164,10 @@ class Explore:
         try:
             run = self.again(asked)
         except InputError as e:
-            return nothing | {self.status: f"That run is not kept any more, and cannot be made again: {e}"}
+            gone = "" if asked["run"] == links.NOW else "That run is not kept any more, and cannot be made again: "
+            return nothing | {self.status: f"{gone}{e}"}
         again = "That run was not kept any more: it was made again from its link."
-        return self.showing(run, asked) | {self.status: again}
+        return self.showing(run, asked) | {self.status: "" if asked["run"] == links.NOW else again}
 
 
 def build(state: AppState) -> Explore:

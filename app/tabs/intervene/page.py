@@ -4,6 +4,7 @@ import gradio as gr
 from gradio.components import Component
 
 from app import links
+from app.changed import Changed
 from app.components.painter.painter import Painter
 from app.components.viewer.viewer import FrameViewer, manifest
 from app.controls import KnobGroups, short
@@ -42,6 +43,7 @@ class Page:
                 with gr.Row(elem_classes="pf-buttons"):
                     self.run = gr.Button("Run", variant="primary", elem_id="intervene-run", min_width=80)
                     self.stop = gr.Button("Stop", variant="stop", elem_id="intervene-stop", min_width=60)
+                self.changed = Changed("intervene-changed")
                 self.recipe = gr.UploadButton(
                     "Load recipe or export", file_types=links.KINDS, size="sm", elem_classes="pf-quiet"
                 )

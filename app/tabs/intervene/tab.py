@@ -42,6 +42,9 @@ class Intervene:
 
     def wire(self) -> None:
         page = self.page
+        page.changed.watch(
+            self.state, page.viewer, page.form.inputs, lambda values: [page.form.spec(values)], first=True
+        )
         inputs = {"ids": page.ids, **page.form.inputs}
         started = {"api_name": "intervene", "show_progress": "hidden", "queue": False}
         begun = on(page.run.click, self.on_run, inputs, self.runs, status=page.status, **started)

@@ -161,8 +161,9 @@ class Lab:
     def since(self, version: int, about: dict[str, str] = {}) -> str:
         """What was drawn after `version`, as JSON, with what else there is to say about the laboratory."""
         self.used = time.monotonic()
+        current = self.version  # before the plots are listed: one that is made meanwhile is sent again, not missed
         new = [f"{json.dumps(name)}:{text}" for name, (made, text) in list(self.plots.made.items()) if made > version]
-        head = {"version": self.version, "busy": self.playing, "status": self.status, **about}
+        head = {"version": current, "busy": self.playing, "status": self.status, **about}
         return json.dumps(head)[:-1] + ', "plots": {' + ",".join(new) + "}}"
 
     # the lab's own thread

@@ -113,7 +113,8 @@ class LabPlots:
         )()
         span = (-self.sigma / 2, self.sigma / 2) if view == DIFFERENCE else (0.0, self.sigma)
         name = _TITLES[view] + ("" if of == "both" else f" of {of}")
-        return plots.heat(f"{name} at {_at(t)}", field.xs, field.ys, z, span, "sigma")
+        ends = ("too small", "too large") if view == DIFFERENCE else ("", "")
+        return plots.heat(f"{name} at {_at(t)}", field.xs, field.ys, z, span, "sigma", ends)
 
     def _arrows(self, t: tuple[float, float]) -> dict:
         field = self._fields(t, ARROWS)

@@ -33,6 +33,8 @@ from pf_core.toy.points import fitted_points
 
 TITLE = "Toy"
 MAX_STEPS, MAX_NFE, MAX_FILE = 5000, 100, 5 * 2**20
+MOST_BRUSHED = 4000  # points that the canvas can take up again
+NO_POINTS = "Draw points with the pointer, or give a CSV file of two columns."
 SPEEDS = {"as fast as possible": None, "25 steps per update": 25, "5 steps per update": 5, "1 step per update": 1}
 SOURCE_NAMES = [("as in the data's figure", "own"), ("shifted to the left", "shifted"), ("standard normal", "normal")]
 TRAINING = ("batch_size", "lr", "lam", "width", "depth")  # of ToyConfig, beside those with a control of their own
@@ -125,17 +127,20 @@ class ToyTab:
             if name != "drawn":
                 on(_settled(control), self.on_recipe, recipe, **status)
         shown = [self.drawing, *self.data_knobs.groups.values()]
-        on(self.data.input, self.on_data, {"data": self.data}, shown)
+        given = {"data": self.data, "drawn": self.drawn}
+        on(self.data.input, self.on_data, given, [*shown, *self.trains])
         for chosen, knobs in ((self.timesteps, self.timestep_knobs), (self.sampler, self.knobs)):
             on(chosen.input, knobs.show, {"chosen": chosen}, list(knobs.groups.values()))
-        on(self.brush.drawn, self.on_drawn, recipe, [self.drawn], **status)
-        on(self.file.upload, self.on_file, {"path": self.file, **recipe}, [self.drawn], **status)
+        on(self.brush.drawn, self.on_drawn, recipe, [self.drawn, *self.trains], **status)
+        loaded = [self.drawn, self.brush, *self.trains]
+        on(self.file.upload, self.on_file, {"path": self.file, **recipe}, loaded, **status)
         for control in self.looks.values():
             on(_settled(control), self.on_look, looks, **status)
         speed = lab | {"speed": self.speed}
-        on(self.start.click, self.on_start, speed, **status)
+        on(self.start.click, self.on_start, speed | given, **status)
+        on(self.step.click, self.on_step, lab | given, **status)
         on(self.speed.input, self.on_speed, speed, **status)
-        commands = {self.pause: Lab.pause, self.step: Lab.step, self.rewind: Lab.rewind, self.forget: Lab.forget_starts}
+        commands = {self.pause: Lab.pause, self.rewind: Lab.rewind, self.forget: Lab.forget_starts}
         for button, command in commands.items():
             on(button.click, partial(self.on_command, command), lab, **status)
         on(self.reset.click, self.on_reset, recipe, [self.seed], **status)
@@ -154,7 +159,8 @@ class ToyTab:
 
     def everything(self) -> list[Component]:
         """What opening sets: laboratory, plots, status line and every control."""
-        shown = [self.view, self.coordinate, self.tx, self.ty, self.tied, self.view_help, self.drawing]
+        shown = [self.view, self.coordinate, self.tx, self.ty, self.tied, self.view_help]
+        shown += [self.drawing, self.brush, *self.trains]
         knobs = [c for k in (self.data_knobs, self.timestep_knobs, self.knobs) for c in k.groups.values()]
         return [self.lab_id, self.plot, *self.recipe.values(), *self.looks.values(), *shown, *knobs]
 
@@ -182,9 +188,11 @@ class ToyTab:
     def controls_of(self, lab: Lab) -> dict[Component, Any]:
         """All controls say what the laboratory does."""
         c, look = lab.state.config, lab.look
+        points = None if c.array is None else [list(map(float, p)) for p in c.array]
         updates: dict[Component, Any] = {
             self.data: c.data,
-            self.drawn: None if c.array is None else [list(map(float, p)) for p in c.array],
+            self.drawn: points,
+            self.brush: {"points": points if points and len(points) <= MOST_BRUSHED else []},
             self.drawing: gr.update(visible=c.data == DRAWN),
             self.timesteps: c.timesteps,
             self.source: c.source,
@@ -200,7 +208,7 @@ class ToyTab:
             self.tied: look["t"][0] == look["t"][1],
             self.view_help: VIEW_HELP[look["view"]],
         }
-        updates |= {self.training[k]: getattr(c, k) for k in TRAINING}
+        updates |= {self.training[k]: getattr(c, k) for k in TRAINING} | self.startable(c.data, points)
         updates |= self.data_knobs.show(c.data) if c.data == DRAWN else self.data_knobs.updates(c.data, c.data_settings)
         updates |= self.timestep_knobs.updates(c.timesteps, c.timestep_settings)
         return updates | self.knobs.updates(look["sampler"], look["settings"])
@@ -224,12 +232,26 @@ class ToyTab:
             timestep_settings=TIMESTEPS[timesteps].settings(self.timestep_knobs.settings(timesteps, values)),
         )
 
-    def on_data(self, data: str) -> dict:
-        return {self.drawing: gr.update(visible=data == DRAWN)} | self.data_knobs.show(data)
+    @property
+    def trains(self) -> list[gr.Button]:
+        """The buttons that train on the data of the form."""
+        return [self.start, self.step]
+
+    def startable(self, data: str, drawn: Any) -> dict[Component, Any]:
+        """There is nothing to train on before points are drawn: the laboratory still has the data chosen before."""
+        return {button: gr.update(interactive=data != DRAWN or bool(drawn)) for button in self.trains}
+
+    def check_points_drawn(self, data: str, drawn: Any) -> None:
+        if data == DRAWN and not drawn:
+            raise InputError(NO_POINTS)
+
+    def on_data(self, data: str, drawn: Any) -> dict:
+        shown = {self.drawing: gr.update(visible=data == DRAWN)}
+        return shown | self.data_knobs.show(data) | self.startable(data, drawn)
 
     def on_recipe(self, lab_id: str, **values: Any) -> dict:
         if values["data"] == DRAWN and values["drawn"] is None:
-            raise InputError("Draw points with the pointer, or give a CSV file of two columns.")
+            raise InputError(NO_POINTS)
         self.state.labs.get(lab_id).restart(self.config(values))
         return {self.status: ""}
 
@@ -244,12 +266,16 @@ class ToyTab:
         if os.path.getsize(uploaded(path)) > MAX_FILE:
             raise InputError(f"The file is larger than {MAX_FILE // 2**20} MB: give fewer points.")
         points, sentence = fitted_points(Path(path).read_bytes())
-        return self.given(points.tolist(), lab_id, values) | {self.status: sentence}
+        points = points.tolist()
+        shown = {self.brush: {"points": points if len(points) <= MOST_BRUSHED else []}}
+        return self.given(points, lab_id, values) | shown | {self.status: sentence}
 
     def given(self, points: Any, lab_id: str, values: Mapping[str, Any]) -> dict:
         points = points if isinstance(points, list) else []
+        if not points:  # the canvas was cleared
+            return {self.drawn: None, self.status: NO_POINTS} | self.startable(DRAWN, None)
         self.on_recipe(lab_id, **{**values, "data": DRAWN, "drawn": points})
-        return {self.drawn: points, self.status: ""}
+        return {self.drawn: points, self.status: ""} | self.startable(DRAWN, points)
 
     def on_look(self, lab_id: str, sampler: str, nfe: Any, **knobs: Any) -> dict:
         settings = SAMPLERS[sampler].settings(self.knobs.settings(sampler, knobs))
@@ -259,7 +285,12 @@ class ToyTab:
         self.state.labs.get(lab_id).set(sampler=sampler, settings=settings, nfe=budget)
         return {self.status: ""}
 
-    def on_start(self, lab_id: str, speed: str) -> dict:
+    def on_step(self, lab_id: str, data: str, drawn: Any) -> dict:
+        self.check_points_drawn(data, drawn)
+        return self.on_command(Lab.step, lab_id)
+
+    def on_start(self, lab_id: str, speed: str, data: str, drawn: Any) -> dict:
+        self.check_points_drawn(data, drawn)
         self.state.labs.get(lab_id).start(_speed(speed))
         return {self.status: ""}
 

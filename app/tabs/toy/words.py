@@ -11,7 +11,8 @@ VIEW_HELP = {
     PREDICTED: "The standard deviation that the network predicts for its velocity's error. Bright: it cannot know yet "
     "where a point goes. The scale is the same at all t.",
     EXACT: "The same in closed form: the standard deviation of x1 - x0 given the point. No network is used.",
-    DIFFERENCE: "Blue: the network is too sure; red: not sure enough.",
+    DIFFERENCE: "Red: the predicted sigma is too large, the network is less sure than it could be. Blue: it is too "
+    "small, the network is too sure. White: it is right.",
     VELOCITY: "Purple: the network; green: the exact velocity. With t_x and t_y apart, one coordinate is ahead.",
     CALIBRATION: "Along Euler's trajectories: a perfect head predicts the exact variance plus the velocity's own "
     "squared error.",
