@@ -29,6 +29,8 @@ class Preset:
 
 EQUAL_NFE = 64  # 64 Euler steps, 33 of look-ahead (2 of them warm-up) or 16 of a dual loop of 4 cost just this
 PFT, SIT = "shapes-pft", "shapes-sit"
+TRAINING_TIMES = "ltg"  # the timestep sampler that shows what training is like
+SCHEDULES = (("euler", 12), ("dual_loop", 3), ("look_ahead", 6))  # Fig. 6's: sampler and outer steps, 12 NFE at most
 SWEEP_SAMPLERS = ("euler", "dual_loop", "look_ahead")  # what a sweep over samplers starts with, as far as they run
 
 
