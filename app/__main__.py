@@ -119,7 +119,7 @@ def serve(asked: argparse.Namespace) -> str | None:
     demo, _, _ = launch(state, server_name=bracketed(asked.host), server_port=asked.port, **options)
     where = address(asked.host, asked.port) + (f"/?token={token}" if token else "")
     print(f"Patch Forcing is at {where}  (Ctrl+C stops it)", flush=True)
-    for name in state.networks()[:1]:
+    if name := state.first_network():
         threading.Thread(target=state.warm_up, args=(name,), daemon=True).start()
     demo.block_thread()
     return None

@@ -1,6 +1,8 @@
 """Registry knobs as Gradio components: nothing here knows what a knob is for."""
 
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import gradio as gr
 from gradio.components import Component
@@ -8,14 +10,54 @@ from gradio.components import Component
 from pf_core.errors import InputError
 from pf_core.registry import Parameter, Registry
 from pf_core.samplers import SAMPLERS
+from pf_core.sampling.recommended import scale_of, settings_of
 
 NO_CLASS = "none"
 NETWORKS = "pf-networks"  # marks the lists of networks
 
 
-def component(knob: Parameter) -> Component:
-    """The control for one knob: choices a dropdown, bool a checkbox, a range a slider, else a box."""
-    text = {"label": _words(knob.name), "info": knob.knob.help or None, "value": knob.default}
+class Start(NamedTuple):
+    """What a network recommends to start from: knobs by sampler, and guidance (None: nothing)."""
+
+    settings: Mapping[str, Mapping[str, Any]] = {}
+    cfg_scale: float | None = None
+
+
+def start(state: Any, network: str | None) -> Start:
+    """That of a network; nothing of one that is not here."""
+    try:
+        bundle = state.bundle(network) if network else None
+    except InputError:
+        bundle = None
+    if bundle is None or not bundle.recommended:
+        return Start()
+    return Start({name: settings_of(bundle, name) for name in SAMPLERS}, scale_of(bundle))
+
+
+def info(help: str, recommended: Any = None) -> str | None:
+    """The line under a control: what it is, and what is recommended."""
+    value = f"{recommended:g}" if isinstance(recommended, float) else recommended
+    words = [help, *([] if recommended is None else [f"recommended for this network: {value}"])]
+    return "; ".join(filter(None, words)) or None
+
+
+def together(updates: Mapping[Component, Any], more: Mapping[Component, Any]) -> dict[Component, Any]:
+    """Two answers as one; of a component that both mention, what the second says counts."""
+    return {c: {**updates.get(c, {}), **more.get(c, {})} for c in (*updates, *(c for c in more if c not in updates))}
+
+
+def same(value: Any, other: Any) -> bool:
+    """Whether two values of a control are one, numbers but for rounding."""
+    if isinstance(value, int | float) and isinstance(other, int | float):
+        return math.isclose(value, other, abs_tol=1e-9)
+    return value == other
+
+
+def component(knob: Parameter, recommended: Any = None) -> Component:
+    """The control for one knob: choices a dropdown, bool a checkbox, a range a slider, else a box. It begins with what
+    is recommended, else with the default."""
+    value = knob.default if recommended is None else recommended
+    text = {"label": _words(knob.name), "info": info(knob.knob.help, recommended), "value": value}
     low, high = knob.knob.low, knob.knob.high
     if knob.knob.choices:
         return gr.Dropdown(list(knob.knob.choices), **text)
@@ -100,17 +142,20 @@ def _words(name: str) -> str:
 class KnobGroups:
     """For each thing in a registry one group of controls, of which only the chosen thing's is shown.
 
-    `inputs`: "thing.knob" -> control, for a handler's inputs; `outputs`: all groups and controls.
+    `inputs`: "thing.knob" -> control, for a handler's inputs; `outputs`: all groups and controls. `start`: what is
+    recommended, knobs by thing: controls begin with it and say so.
     """
 
-    def __init__(self, registry: Registry, chosen: str, prefix: str = ""):
+    def __init__(self, registry: Registry, chosen: str, prefix: str = "", start: Mapping[str, Mapping[str, Any]] = {}):
         self.registry, self.prefix = registry, prefix
+        self.marked: set[str] = set()  # controls that may say, on some page, what is recommended
+        self._mark(start)
         self.groups: dict[str, gr.Column] = {}
         self.inputs: dict[str, Component] = {}
         for name, entry in registry.items():
             with gr.Column(visible=name == chosen, elem_classes="pf-knobs") as self.groups[name]:
                 for knob in entry.knobs.values():
-                    self.inputs[self.key(name, knob.name)] = component(knob)
+                    self.inputs[self.key(name, knob.name)] = component(knob, start.get(name, {}).get(knob.name))
 
     def key(self, name: str, knob: str) -> str:
         return f"{self.prefix}{name}.{knob}"
@@ -125,6 +170,39 @@ class KnobGroups:
     def settings(self, chosen: str, values: dict[str, Any]) -> dict[str, Any]:
         """The chosen thing's knobs out of the values of all `inputs`. Raises InputError for an unknown thing."""
         return {knob: values[self.key(chosen, knob)] for knob in self.registry[chosen].knobs}
+
+    def moved(
+        self, before: Mapping[str, Mapping], after: Mapping[str, Mapping], values: Mapping[str, Any]
+    ) -> dict[Component, Any]:
+        """Another start: controls whose value is still that of the start before move to the new one, and all say what
+        is recommended now."""
+        self._mark(after)
+        updates = {}
+        for name, entry in self.registry.items():
+            for knob in entry.knobs.values():
+                old, new = (each.get(name, {}).get(knob.name) for each in (before, after))
+                if old == new:
+                    continue
+                key, look = self.key(name, knob.name), {"info": info(knob.knob.help, new)}
+                if same(values[key], knob.default if old is None else old):
+                    look["value"] = knob.default if new is None else new
+                updates[self.inputs[key]] = gr.update(**look)
+        return updates
+
+    def begin(self, start: Mapping[str, Mapping[str, Any]], plain: bool = False) -> dict[Component, Any]:
+        """All controls of which anything was ever recommended, at a start; `plain`: at the defaults, though they say
+        what is recommended."""
+        self._mark(start)
+        updates = {}
+        for key in self.marked:
+            name, knob = key.removeprefix(self.prefix).split(".")
+            asked, knob = start.get(name, {}).get(knob), self.registry[name].knobs[knob]
+            value = knob.default if plain or asked is None else asked
+            updates[self.inputs[key]] = gr.update(value=value, info=info(knob.knob.help, asked))
+        return updates
+
+    def _mark(self, start: Mapping[str, Mapping[str, Any]]) -> None:
+        self.marked |= {self.key(name, knob) for name, knobs in start.items() for knob in knobs}
 
     def updates(self, chosen: str, settings: dict[str, Any]) -> dict[Component, Any]:
         """The chosen thing's group shown, and its controls set from `settings` where given. Raises InputError."""

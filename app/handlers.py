@@ -15,8 +15,10 @@ import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
+from app.private import page_forgotten, unheard
 from pf_core.errors import InputError
 
+FORGOTTEN = "The server does not remember this page any more. Reload it: its address brings your run back."
 QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
 
 
@@ -86,6 +88,8 @@ def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[...
 
     def refused(e: InputError) -> dict:
         if status is None:
+            if unheard():
+                raise gr.Error(html.escape(str(e)), print_exception=False)
             warn(str(e))
             return gr.skip()
         return {status: str(e)}
@@ -94,6 +98,7 @@ def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[...
 
         @functools.wraps(fn)
         def generating(*args: Any, **values: Any) -> Iterator[Any]:
+            check_page()
             try:
                 for updates in fn(*args, **values):
                     yield updates or gr.skip()
@@ -104,12 +109,26 @@ def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[...
 
     @functools.wraps(fn)
     def answer(*args: Any, **values: Any) -> Any:
+        check_page()
         try:
             return fn(*args, **values) or gr.skip()
         except InputError as e:
             return refused(e)
 
     return answer
+
+
+def check_page() -> None:
+    """Raises what Gradio shows on a page, once, where its values are not kept any more."""
+    if page_forgotten():
+        raise gr.Error(FORGOTTEN, print_exception=False)
+
+
+def uploaded(path: Any) -> str:
+    """The place of the file that an upload brought. Raises InputError where it brought none."""
+    if not isinstance(path, str) or not path:
+        raise InputError("No file came with that: choose it again.")
+    return path
 
 
 def warn(text: str) -> None:

@@ -91,8 +91,13 @@ def encode(spec: SampleSpec) -> str | None:
     if spec.noise is not None or pictures_needed(parse(spec.edits)):
         return None
     kept = {k: v for k, v in spec.to_dict().items() if k != "versions"}
-    text = base64.urlsafe_b64encode(zlib.compress(json.dumps(kept, separators=(",", ":")).encode(), 9)).decode()
-    return text.rstrip("=") if len(text) <= MOST_IN_A_LINK else None
+    text = packed(json.dumps(kept, separators=(",", ":")))
+    return text if len(text) <= MOST_IN_A_LINK else None
+
+
+def packed(text: str) -> str:
+    """JSON as a link holds it."""
+    return base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
 
 
 def decode(text: str) -> SampleSpec:

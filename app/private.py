@@ -1,10 +1,20 @@
 """What Gradio has no public way to, seen in version 6.31.0: the only place where its private attributes are named."""
 
 import inspect
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
+from gradio import networking
+from gradio.context import LocalContext
 from starlette.requests import Request
+
+PATIENCE = 120.0  # seconds for the server's first answer to itself
+MOST_OPENED = 10_000  # pages that are remembered as opened, a few bytes each
 
 
 def payload(event: gr.EventData) -> dict[str, Any]:
@@ -30,3 +40,51 @@ def forget_page(demo: gr.Blocks, request: gr.Request) -> None:
     with held.lock:
         held.session_data.pop(request.session_hash, None)
         held.time_last_used.pop(request.session_hash, None)
+
+
+def page_opened(demo: gr.Blocks, request: gr.Request) -> None:
+    """Remember which values Gradio keeps for a page, so that `page_forgotten` can tell when they are gone."""
+    held = demo.state_holder
+    opened = vars(held).setdefault("opened", OrderedDict())
+    kept = held.session_data.get(request.session_hash)
+    if kept is not None:
+        opened[request.session_hash] = weakref.ref(kept)
+        while len(opened) > MOST_OPENED:
+            opened.popitem(last=False)
+
+
+def page_forgotten() -> bool:
+    """Within an event: whether Gradio has thrown out this page's values since it was opened (for other pages', or as it
+    seemed closed), so that they are what they were at first. True once only."""
+    demo, request = LocalContext.blocks.get(None), LocalContext.request.get(None)
+    page = getattr(request, "session_hash", None)
+    if demo is None or page is None or not hasattr(demo, "state_holder"):
+        return False
+    opened = vars(demo.state_holder).get("opened", {})
+    if page not in opened or opened[page]() is demo.state_holder.session_data.get(page):
+        return False
+    page_opened(demo, request)
+    return True
+
+
+def unheard() -> bool:
+    """Within an event: whether a passing note would go to the server's console instead of the page."""
+    return LocalContext.blocks.get(None) is not None and LocalContext.event_id.get(None) is None
+
+
+@contextmanager
+def patient_start() -> Iterator[None]:
+    """While Gradio starts, let the server's first answer to itself take PATIENCE seconds: Gradio gives up after three,
+    with an error that speaks of proxies, which on a crowded machine is too early."""
+    asked_once, limit = networking.url_ok, time.monotonic() + PATIENCE
+
+    def asked(url: str) -> bool:
+        while not (answered := asked_once(url)) and time.monotonic() < limit:
+            time.sleep(0.2)
+        return answered
+
+    networking.url_ok = asked
+    try:
+        yield
+    finally:
+        networking.url_ok = asked_once

@@ -22,6 +22,7 @@ from pf_core.sampling.run import SampleSpec
 
 NFE, STEPS = "NFE", "outer steps"
 MAX_CFG = 8
+CFG = "1 is off; other values double the cost"
 
 
 class RunForm:
@@ -31,8 +32,8 @@ class RunForm:
 
     def __init__(self, state: AppState, name: str, *, nfe: int, images: int):
         self.state, self.nfe, self.images_shown = state, nfe, images
-        names = state.networks()
-        network = names[0] if names else None
+        network = state.first_network()
+        self.before = gr.State(network)  # the network that they were last set for
         sampler = controls.default_sampler(state, network)
         classes = controls.classes(state, network)
         self.network = network_choice(state, network)
@@ -51,18 +52,22 @@ class RunForm:
             with gr.Row(elem_classes="pf-pair"):
                 self.budget = gr.Number(self.nfe, label="Budget", precision=0, minimum=1, maximum=MAX_NFE, min_width=90)
                 self.unit = gr.Dropdown([NFE, STEPS], value=NFE, label="counted in", min_width=120)
+            start = controls.start(self.state, self.before.value)
+            self.guided = start.cfg_scale is not None  # whether guidance may be recommended, on some page
+            scale = 1 if start.cfg_scale is None else start.cfg_scale
             self.cfg = gr.Slider(
-                0, MAX_CFG, value=1, step=0.1, label="Guidance scale", info="1 is off; other values double the cost"
+                0, MAX_CFG, scale, step=0.1, label="Guidance scale", info=controls.info(CFG, start.cfg_scale)
             )
             with gr.Row(elem_classes="pf-pair"):
                 self.low = gr.Number(0, minimum=0, maximum=1, step=0.05, label="Guide from t", min_width=90)
                 self.high = gr.Number(1, minimum=0, maximum=1, step=0.05, label="to t", min_width=90)
-            self.knobs = KnobGroups(SAMPLERS, self.sampler.value)
+            self.knobs = KnobGroups(SAMPLERS, self.sampler.value, start=start.settings)
         self.wire()
 
     def wire(self) -> None:
-        chosen = {"network": self.network, "label": self.label, "sampler": self.sampler}
-        changed = [self.label, self.sampler, *self.knobs.groups.values()]
+        chosen = {"network": self.network, "label": self.label, "sampler": self.sampler, "before": self.before}
+        chosen |= {"cfg": self.cfg} | self.knobs.inputs
+        changed = [self.label, self.sampler, self.before, self.cfg, *self.knobs.outputs]
         on(self.network.input, self.on_network, chosen, changed)
         on(self.sampler.change, self.knobs.show, {"chosen": self.sampler}, list(self.knobs.groups.values()))
         self.dice.click(lambda: secrets.randbelow(100_000), None, self.seed, **QUIET)
@@ -89,20 +94,38 @@ class RunForm:
 
     @property
     def outputs(self) -> list[Component]:
-        return [*self.named.values(), *self.knobs.outputs]
+        return [*self.named.values(), self.before, *self.knobs.outputs]
 
-    def on_network(self, network: str, label: str, sampler: str) -> dict[Component, Any]:
-        """The new network's classes and samplers; what was chosen stays chosen where it can."""
+    def on_network(self, network: str, label: str, sampler: str, before: str, **values: Any) -> dict[Component, Any]:
+        """The new network's classes and samplers; what was chosen stays chosen where it can. Knobs that nobody has
+        touched move to what this network recommends."""
         classes = controls.classes(self.state, network)
         samplers = controls.samplers(self.state, network)
         label = label if label in classes else classes[0]
         if sampler not in [name for _, name in samplers]:
             note(f"{network} predicts no difficulty: only samplers that do not rank patches are offered.")
             sampler = samplers[0][1]
-        return {
-            self.label: gr.update(choices=classes, value=label),
-            self.sampler: gr.update(choices=samplers, value=sampler),
-        } | self.knobs.show(sampler)
+        return (
+            {
+                self.label: gr.update(choices=classes, value=label),
+                self.sampler: gr.update(choices=samplers, value=sampler),
+                self.before: network,
+            }
+            | self.restarted(before, network, values)
+            | self.knobs.show(sampler)
+        )
+
+    def restarted(self, before: str, network: str, values: Mapping[str, Any]) -> dict[Component, Any]:
+        """Guidance and knobs at what another network recommends, where they are still at what the last one did."""
+        old, new = (controls.start(self.state, name) for name in (before, network))
+        updates = self.knobs.moved(old.settings, new.settings, values)
+        if old.cfg_scale != new.cfg_scale:
+            self.guided = True
+            look = {"info": controls.info(CFG, new.cfg_scale)}
+            if controls.same(values["cfg"], 1 if old.cfg_scale is None else old.cfg_scale):
+                look["value"] = 1 if new.cfg_scale is None else new.cfg_scale
+            updates[self.cfg] = gr.update(**look)
+        return updates
 
     # recipes
 
@@ -158,7 +181,8 @@ class RunForm:
         return values | knobs
 
     def from_link(self, asked: Mapping[str, str]) -> dict[Component, Any]:
-        """The controls set from a link's parts. Raises InputError at the first value that is wrong."""
+        """The controls set from a link's parts; what it leaves open at what its network recommends, or, if it is of a
+        run, at the signature's defaults, as that run was. Raises InputError at the first value that is wrong."""
         if not asked.get("network"):
             return {self.network: gr.update(choices=self.state.network_choices())}
         network = asked["network"]
@@ -173,11 +197,22 @@ class RunForm:
             self.network: gr.update(choices=self.state.network_choices(), value=network),
             self.label: gr.update(choices=classes, value=label),
             self.sampler: gr.update(choices=samplers, value=sampler),
+            self.before: network,
         }
+        begun = self.begun(network, plain="run" in asked)
         limits = {"seed": (0, SEED_RANGE), "images": (1, MAX_IMAGES), "budget": (1, MAX_NFE)}
         updates |= {self.named[k]: gr.update(value=whole(k, asked[k], *limits[k])) for k in limits if k in asked}
         if asked.get("unit") in (NFE, STEPS):
             updates[self.unit] = gr.update(value=asked["unit"])
         numbers = {"cfg": (0, MAX_CFG), "from": (0, 1), "to": (0, 1)}
         updates |= {self.named[k]: gr.update(value=number(k, asked[k], *numbers[k])) for k in numbers if k in asked}
-        return updates | self.knobs.updates(sampler, {k: v for k, v in asked.items() if k in SAMPLERS[sampler].knobs})
+        stated = self.knobs.updates(sampler, {k: v for k, v in asked.items() if k in SAMPLERS[sampler].knobs})
+        return updates | controls.together(begun, stated | {c: updates[c] for c in begun if c in updates})
+
+    def begun(self, network: str, plain: bool) -> dict[Component, Any]:
+        """Guidance and knobs where a network's begin; plain: at the defaults."""
+        start = controls.start(self.state, network)
+        scale = 1 if plain or start.cfg_scale is None else start.cfg_scale
+        self.guided |= start.cfg_scale is not None
+        guidance = gr.update(value=scale, info=controls.info(CFG, start.cfg_scale))
+        return ({self.cfg: guidance} if self.guided else {}) | self.knobs.begin(start.settings, plain)

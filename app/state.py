@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from app.limits import MAX_IMAGES, MAX_NFE, MAX_SIDE, allowed
+from app.memory import trim
 from app.server.exports import Exports
 from app.server.frames import pack_final, pack_frame
 from app.store import DONE, STOPPED, WAITING, Once, Store, StoredRun
@@ -18,6 +19,7 @@ from app.worker import SamplingWorker
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
+from pf_core.presets import PFT
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import Run, SampleSpec, resolve
 from pf_core.sampling.sweep import in_words
@@ -35,7 +37,9 @@ class AppState:
     """One a server: what it keeps for people, and the worker that draws everybody's runs and sweeps in turn."""
 
     def __init__(self, recordings: Path = RECORDINGS):
-        self.runs: Store[StoredRun] = Store(32, 512 * 2**20, _GONE.format("run", "press Run to make it again"))
+        self.runs: Store[StoredRun] = Store(
+            32, 512 * 2**20, _GONE.format("run", "press Run to make it again"), lambda run: trim()
+        )
         self.sweeps: Store = Store(12, 128 * 2**20, _GONE.format("sweep", "load its sheet, or run it again"))
         self.pictures: Store = Store(256, 64 * 2**20, _GONE.format("picture", "bring it again"))
         closed = "This laboratory is closed: reload the page for a new one."
@@ -45,7 +49,7 @@ class AppState:
         self.worker, self.exports, self.panels = SamplingWorker(), Exports(), Once(16 * 2**20)
         self.recordings_folder = recordings
         self._bundles: dict[str, tuple[float, Bundle]] = {}
-        self._loading = threading.Lock()
+        self._loading, self._loading_recordings = threading.Lock(), threading.Lock()
 
     @cached_property
     def training(self) -> Jobs:
@@ -57,6 +61,11 @@ class AppState:
     def networks(self) -> list[str]:
         """The shipped ones, then those of training runs, the newest first."""
         return checkpoint.names() + checkpoint.run_names()
+
+    def first_network(self) -> str | None:
+        """The one that the page opens with; None if there is none at all."""
+        names = self.networks()
+        return PFT if PFT in names else next(iter(names), None)
 
     def network_choices(self) -> list[tuple[str, str]]:
         """(what a list says, name)."""
@@ -71,10 +80,12 @@ class AppState:
     def bundle(self, name: str) -> Bundle:
         """A shipped network or a training run's ("runs/NAME", "runs/NAME@STEP"), loaded once, and again when its file
         changes. Raises InputError for any other name: no path comes in here."""
-        if reason := checkpoint.unreadable().get(name):
+        named = isinstance(name, str)
+        if named and (reason := checkpoint.unreadable().get(name)):
             raise InputError(reason)
-        if name not in checkpoint.names() and not checkpoint.is_run(name):
-            raise InputError(f"There is no network {name!r} here. Known: {', '.join(self.networks()) or 'none yet'}.")
+        if not named or (name not in checkpoint.names() and not checkpoint.is_run(name)):
+            known = ", ".join(self.networks()) or "none yet"
+            raise InputError(f"There is no network {name!r:.80} here. Known: {known}.")
         with self._loading:
             written = 0.0 if name in checkpoint.ORACLES else checkpoint.find(name).stat().st_mtime
             if name not in self._bundles or self._bundles[name][0] != written:
@@ -190,16 +201,15 @@ class AppState:
         run.message = "" if trajectory.x1 is not None else stopped_after(run)
         return self.runs.add(run)
 
-    def recordings(self) -> list[StoredRun]:
-        """The shipped runs, loaded once, in the order of their file names."""
-        for path in sorted(self.recordings_folder.glob("*.safetensors")):
-            if f"recording-{path.stem}" not in self.runs:
-                self._load_recording(path)
-        return [
-            self.runs.get(f"recording-{p.stem}")
-            for p in sorted(self.recordings_folder.glob("*.safetensors"))
-            if f"recording-{p.stem}" in self.runs
-        ]
+    def recordings(self, most: int | None = None) -> list[StoredRun]:
+        """The shipped runs in the order of their file names, or the first `most` of them; each is loaded once."""
+        paths = sorted(self.recordings_folder.glob("*.safetensors"))[:most]
+        with self._loading_recordings:
+            for path in paths:
+                if f"recording-{path.stem}" not in self.runs:
+                    self._load_recording(path)
+        known = (f"recording-{path.stem}" for path in paths)
+        return [self.runs.get(name) for name in known if name in self.runs]
 
     def _load_recording(self, path: Path) -> None:
         try:

@@ -8,7 +8,7 @@ from starlette.middleware import Middleware
 from app.components.tour.tour import Heading
 from app.controls import NETWORKS
 from app.handlers import StatusLine, on
-from app.private import forget_page
+from app.private import forget_page, page_opened, patient_start
 from app.server.access import Access, Rules
 from app.server.routes import routes
 from app.server.static import head
@@ -40,7 +40,8 @@ def build(state: AppState) -> gr.Blocks:
                     built.on_load(demo)
         lists = [b for b in demo.blocks.values() if NETWORKS in (getattr(b, "elem_classes", None) or [])]
 
-        def renewed() -> dict:
+        def renewed(request: gr.Request) -> dict:
+            page_opened(demo, request)
             updates = dict.fromkeys(lists, gr.update(choices=state.network_choices()))
             return updates | {notice: state.notice()}
 
@@ -81,6 +82,12 @@ def theme() -> gr.themes.Base:
     )
 
 
+def own_parts(state: AppState, rules: Rules) -> dict[str, Any]:
+    """What stands in the server beside Gradio: our routes, and who may speak to any of them."""
+    tabs = (route for tab in TABS if hasattr(tab, "routes") for route in tab.routes(state))
+    return {"routes": [*routes(state), *tabs], "middleware": [Middleware(Access, rules=rules)]}
+
+
 def launch(state: AppState, rules: Rules | None = None, **options: Any) -> tuple:
     """Serve the app, own routes included, without blocking: (demo, FastAPI app, local address)."""
     demo = build(state)
@@ -89,10 +96,7 @@ def launch(state: AppState, rules: Rules | None = None, **options: Any) -> tuple
         "theme": theme(),
         "head": head(),
         "footer_links": [],
-        "app_kwargs": {
-            "routes": [*routes(state), *(r for tab in TABS if hasattr(tab, "routes") for r in tab.routes(state))],
-            "middleware": [Middleware(Access, rules=rules or Rules())],
-        },
+        "app_kwargs": own_parts(state, rules or Rules()),
         "prevent_thread_lock": True,
         "quiet": True,
         "show_error": True,
@@ -102,5 +106,6 @@ def launch(state: AppState, rules: Rules | None = None, **options: Any) -> tuple
         "max_file_size": "500mb",
         "state_session_capacity": MOST_PAGES,
     }
-    app, address, _ = demo.launch(**{**defaults, **options})
+    with patient_start():
+        app, address, _ = demo.launch(**{**defaults, **options})
     return demo, app, address

@@ -1,20 +1,27 @@
 """Named comparisons of particular samplers and networks: the app takes them from here, and names none itself."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pf_core.errors import InputError
-from pf_core.sampling.run import SampleSpec
+from pf_core.models.checkpoint import Bundle
+from pf_core.models.recommended import Opening, Shown
+from pf_core.samplers import SAMPLERS
+from pf_core.sampling.recommended import settings_of
+from pf_core.sampling.run import SampleSpec, resolve
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Two to four runs worth seeing side by side. `columns` are parts of SampleSpecs; all of them cost the same NFE."""
+    """Two to four runs worth seeing side by side. `columns` are parts of SampleSpecs; all of them cost the same NFE.
+    opens: whether `recommend` looks for the seeds that it opens on: two columns of one network."""
 
     name: str
     label: str
     caption: str
     columns: tuple[dict[str, Any], ...]
+    opens: bool = False
 
     def specs(self, **shared: Any) -> list[SampleSpec]:
         """One SampleSpec a column; `shared` are what they have in common: seeds, labels, cfg_scale, edits, ...
@@ -28,9 +35,13 @@ class Preset:
 
 
 EQUAL_NFE = 64  # 64 Euler steps, 33 of look-ahead (2 of them warm-up) or 16 of a dual loop of 4 cost just this
+# Shipped networks: what page, comparisons and first recordings are of, and its plain twin. After another choice:
+# `make recordings`, and `python -m pf_core recommend --checkpoint NAME --write` for its settings and seeds.
 PFT, SIT = "shapes-pft", "shapes-sit"
 TRAINING_TIMES = "ltg"  # the timestep sampler that shows what training is like
 SCHEDULES = (("euler", 12), ("dual_loop", 3), ("look_ahead", 6))  # Fig. 6's: sampler and outer steps, 12 NFE at most
+RECORDED = {"look-ahead": "look_ahead", "dual-loop": "dual_loop", "euler": "euler"}  # file -> sampler: shown first
+STORIES = {"shapes-pft": (["heart", "circle", "star", "ring"], [85, 60, 34, 87])}  # network -> classes and seeds of it
 SWEEP_SAMPLERS = ("euler", "dual_loop", "look_ahead")  # what a sweep over samplers starts with, as far as they run
 
 
@@ -51,6 +62,7 @@ PRESETS: dict[str, Preset] = {
             "Same noise, same cost: watch the outline and the texture, where look-ahead's second look corrects what "
             "Euler commits to at once.",
             _columns((PFT, "euler"), (PFT, "look_ahead")),
+            opens=True,
         ),
         Preset(
             "three-samplers",
@@ -81,3 +93,51 @@ PRESETS: dict[str, Preset] = {
         ),
     )
 }
+
+
+def story(bundle: Bundle) -> tuple[list[str], list[int]]:
+    """(classes, seeds) of the four images that the page shows first: chosen ones, else the network's first classes."""
+    classes = (bundle.conditioner.names or [None])[:4]
+    return STORIES.get(bundle.name, (classes * (4 // len(classes)), list(range(len(classes) * (4 // len(classes))))))
+
+
+def recommended_columns(preset: Preset, bundles: Sequence[Bundle]) -> list[dict[str, Any]]:
+    """A comparison's columns, each on its network (bundles), with the knobs that this recommends where the comparison
+    states none."""
+    columns = zip(preset.columns, bundles, strict=True)
+    return [c | {"settings": settings_of(b, c["sampler"]) | c["settings"]} for c, b in columns]
+
+
+def pair_of(preset: Preset, bundle: Bundle) -> list[SampleSpec]:
+    """The recipes of a comparison that opens on a seed, on any network."""
+    columns = recommended_columns(preset, [bundle] * len(preset.columns))
+    return [SampleSpec(**(column | {"checkpoint": bundle.name})) for column in columns]
+
+
+def opening_of(preset: Preset, bundle: Bundle) -> Opening | None:
+    """The seeds that a comparison opens on, from its network's file; None where that has none, or none that fit."""
+    opening = bundle.recommended.opening(preset.name) if preset.opens else None
+    if opening is None:
+        return None
+    specs = [SampleSpec(bundle.name, s, k) for s, k in zip(opening.samplers, opening.settings, strict=True)]
+    try:
+        asked, made = ([resolve(spec, bundle) for spec in each] for each in (pair_of(preset, bundle), specs))
+        fits = [(s.sampler, s.settings) for s in asked] == [(s.sampler, s.settings) for s in made]
+        for shown in (opening.largest, opening.typical):
+            resolve(replace(specs[0], seeds=[shown.seed], labels=[shown.label], cfg_scale=opening.cfg_scale), bundle)
+    except InputError:
+        return None
+    return opening if fits else None
+
+
+def rule(opening: Opening, shown: Shown) -> str:
+    """How an opening's seed was chosen, in sentences under the comparison."""
+    one, other = (SAMPLERS[name].label.split("(")[0].strip() for name in opening.samplers)
+    at = f"{opening.nfe} NFE" if opening.cfg_scale == 1 else f"{opening.nfe} NFE, guidance {opening.cfg_scale:g}"
+    which = "the median" if shown == opening.typical else "the largest"
+    before, after = shown.confidence
+    return (
+        f"Rule: of seeds 0 to {opening.among - 1}, each asked for its own class at {at}, seed {shown.seed} has {which} "
+        f"rise of the judge's confidence from {one} ({before:.3f}) to {other} ({after:.3f}). {other} is the surer one "
+        f"on {opening.surer[1]} of {opening.among}, {one} on {opening.surer[0]}."
+    )

@@ -43,7 +43,7 @@ def serve() -> None:
         checkpoint.RUNS = Path(folder) / "runs"
         noisy(Path(folder))
         give_memory_back()
-        state = AppState(recordings=Path(folder))
+        state = AppState(recordings=Path(folder) / "none")
         demo, _, address = launch(state, quiet=True)
         known = {}
         for fn in demo.fns.values():
@@ -181,8 +181,71 @@ def many_runs(server: Server) -> list[tuple[str, str, str]]:
     return [(f"{RUNS} runs beyond a full store", f"{some(RUNS, 40) - before:+.0f} MB", "+50 MB")]
 
 
+TILES = """() => new Promise((done) => {
+  const begin = performance.now(), came = [];
+  const look = () => {
+    const status = window.__pf.sweep?.status;
+    while (status && came.length < status.ready) came.push((performance.now() - begin) / 1000);
+    if (status && (status.ready >= status.total || came.length >= 12)) done(came);
+    else setTimeout(look, 100);
+  };
+  look();
+})"""
+
+
+def turns(server: Server) -> list[tuple[str, str, str]]:
+    """What a person waits for in a page (Chromium) while others draw: a sweep's tiles beside three people's runs, the
+    first frame of a run of 4 images x 16 NFE behind nine large ones."""
+    import shutil
+
+    from playwright.sync_api import sync_playwright
+
+    over = threading.Event()
+
+    def drawing(person: str) -> None:
+        seed = 0
+        while not over.is_set():
+            server.ended(server.run(person, images=4, budget=64, seed=(seed := seed + 1)))
+
+    with sync_playwright() as p, ThreadPoolExecutor(3) as pool:
+        browser = p.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.set_default_timeout(300_000)
+        address = str(server.web.base_url)
+        page.goto(f"{address}?tab=compare&network=random64")
+        page.click("#sweep > button, #sweep .label-wrap")
+        page.wait_for_selector("#sweep-cost >> text=NFE")
+        for k in range(3):
+            pool.submit(drawing, f"beside {k}")
+        page.click("#sweep-run")
+        tiles = page.evaluate(TILES)
+        over.set()
+        page.click("#sweep-stop")
+        page.goto(f"{address}?network=random64&images=4&budget=16&sampler=euler")
+        page.wait_for_selector("#explore-run")
+        page.wait_for_function("window.__pf?.viewer?.ready !== undefined")
+        for k in range(9):
+            server.run(f"large {k}", images=16, budget=256, seed=k)
+        begin = time.perf_counter()
+        page.click("#explore-run")
+        page.wait_for_function("window.__pf.viewer.ready && window.__pf.viewer.runs[0].frames.length > 0")
+        first = time.perf_counter() - begin
+        page.wait_for_function("window.__pf.viewer.runs.every((run) => !run.active)")
+        ended = time.perf_counter() - begin
+        browser.close()
+    gaps = [b - a for a, b in zip([0, *tiles], tiles, strict=False)]
+    return [
+        (
+            "a sweep's tiles beside 3 people",
+            f"every {statistics.median(gaps):.1f} s, {max(gaps):.1f} s at most",
+            "20 s",
+        ),
+        ("4 images x 16 NFE behind 9 large", f"first frame {first:.1f} s, done {ended:.1f} s", "10 s for the first"),
+    ]
+
+
 def main() -> None:
-    parts = {"exports": exports, "people": people, "waits": waits, "runs": many_runs}
+    parts = {"exports": exports, "people": people, "waits": waits, "runs": many_runs, "turns": turns}
     server = Server()
     try:
         for name in sys.argv[1:] or parts:

@@ -12,7 +12,7 @@ PACKAGES = """
     training toy evaluation figures presets cli __main__
 """.split()  # each imports only from those before it, and freely within itself, but not in a circle
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-MAY_UNPICKLE = {"pf_core/models/convert.py"}
+MAY_UNPICKLE = {"pf_core/models/foreign.py"}
 MOST_LINES = 500
 
 
@@ -131,6 +131,15 @@ def test_the_app_names_no_sampler():
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and word.search(node.value):
                 wrong.append(f"{path}:{node.lineno} {node.value[:60]!r}")
     assert not wrong
+
+
+def test_the_app_names_no_network():
+    """Which one the page opens with is one line of pf_core/presets.py."""
+    checkpoint = pytest.importorskip("pf_core.models.checkpoint", exc_type=ImportError)
+    names = checkpoint.names()
+    assert [
+        path for path, text in sources("app", suffixes=(".py", ".js", ".html")) if any(n in text for n in names)
+    ] == []
 
 
 def unpickles(path, text):

@@ -42,7 +42,9 @@ def _one(fn: Callable) -> tuple[list[str], list[dict]]:
     head = f"def {tree.name}({', '.join(inspect.signature(fn).parameters)}):"
     lines = [head, *source.splitlines()[top - 1 : body[-1].end_lineno]]
     calls = sorted(
-        n.lineno - top + 1 for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "denoise"
+        n.lineno - top + 1
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Call) and getattr(n.func, "id", "").startswith("denoise")
     )
     return lines, [_mark(n, n.lineno - top + 1, calls) for n in ast.walk(tree) if _is_step(n)]
 

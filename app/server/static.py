@@ -39,11 +39,12 @@ def static_files() -> dict[str, Path]:
 
 def head() -> str:
     """Links for the page's head: to the style sheets (Gradio's own css options rewrite selectors, dark mode's too), and
-    to the viewer's scripts, so that they are here by the time that Gradio mounts the viewer."""
+    to the viewer's scripts, which run at once, so that nothing is left to wait for when Gradio mounts the viewer."""
     base, files = f"pf/static/{version()}", static_files()
     sheets = [f'<link rel="stylesheet" href="{base}/{name}">' for name in files if name.endswith(".css")]
     early = [name for name, path in files.items() if path.parent.name in ("viewer", APP.name) and path.suffix == ".js"]
-    return "".join(sheets + [f'<link rel="modulepreload" href="{base}/{name}">' for name in early])
+    scripts = [f'<link rel="modulepreload" href="{base}/{name}">' for name in early]
+    return "".join([*sheets, *scripts, f'<script type="module" async src="{base}/viewer.js"></script>'])
 
 
 def static_file(request: Request) -> Response:

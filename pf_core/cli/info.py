@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from pf_core.errors import InputError
@@ -37,4 +38,5 @@ def run(args: argparse.Namespace) -> None:
         "parameters": total,
         "trainable": total - bundle.model.pos_embed.numel(),
     }
-    print(json.dumps(facts | header, indent=2))
+    advice = {"recommended": asdict(bundle.recommended)} if bundle.recommended else {}
+    print(json.dumps(facts | header | advice, indent=2))

@@ -13,9 +13,11 @@ from pf_core import bounded, files
 from pf_core.cli.common import add_registry_knobs, device, given_of, interval, seeds
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
+from pf_core.models.checkpoint import Bundle
 from pf_core.models.conditioning import ClassLabels
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.export import check_suffix, export, read_recipe
+from pf_core.sampling.recommended import with_recommended
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.trajectory import Trajectory, follow
 
@@ -35,6 +37,10 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance-interval", metavar="LO,HI", help="guide only patches with t in [LO, HI]")
     parser.add_argument("--seeds", help="one an image: 0-15, or 1,4,9; default 0")
     parser.add_argument("--precision", help="fp32 (default) or bf16")
+    parser.add_argument(
+        "--recommended", action="store_true", default=None,
+        help="what is not given, as the network recommends: the sampler's knobs, guidance",
+    )  # fmt: skip
     parser.add_argument(
         "--difficulty", help="what ranks patches: head (default), or divergence, for any flow network, at a cost"
     )
@@ -66,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     check_suffix(args.out, args.sheet)
     spec = _from_recipe(args) if args.recipe else from_flags(args)
     bundle = checkpoint.load(spec.checkpoint, device(args.device))
-    spec = spec if args.recipe else with_labels(spec, args, bundle.conditioner)
+    spec = spec if args.recipe else with_labels(chosen(spec, args, bundle), args, bundle.conditioner)
     x0 = _noise(spec, args.recipe)
     job = Run(bundle, spec, x0, _edit_images(args.recipe))
     trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
@@ -98,6 +104,11 @@ def from_flags(args: argparse.Namespace) -> SampleSpec:
         probes=args.probes,
         noise=None if (noise := getattr(args, "noise", None)) is None else {"file": noise, "sha256": _digest(noise)},
     )
+
+
+def chosen(spec: SampleSpec, args: argparse.Namespace, bundle: Bundle) -> SampleSpec:
+    """The recipe of the flags, with what the network recommends where --recommended asks for it."""
+    return with_recommended(spec, bundle, guided=args.cfg_scale is not None) if args.recommended else spec
 
 
 def with_labels(spec: SampleSpec, args: argparse.Namespace, classes: ClassLabels) -> SampleSpec:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from pf_core import files
 from pf_core.cli.common import device
-from pf_core.cli.sample import add_recipe_flags, from_flags, with_labels
+from pf_core.cli.sample import add_recipe_flags, chosen, from_flags, with_labels
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.presets import EQUAL_NFE
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _from_flags(args: argparse.Namespace, load: Load) -> Sweep:
-    base, axes = _typed(from_flags(args)), {}
+    base, axes = _base(args, load), {}
     if args.label is not None:
         base = with_labels(base, args, load(base.checkpoint).conditioner)
     for text in args.axis or []:
@@ -67,7 +67,14 @@ def _from_flags(args: argparse.Namespace, load: Load) -> Sweep:
             raise InputError(f"--axis takes a name and its values, each name once, such as nfe=16,32; not {text!r}.")
         classes = load(base.checkpoint).conditioner if name == "label" else None
         axes[name] = parse(name, values, classes)
+    if args.recommended and (several := {"checkpoint", "sampler"} & set(axes)):
+        raise InputError(f"--recommended is of one network and sampler: leave it or --axis {min(several)} out.")
     return Sweep(base, axes)
+
+
+def _base(args: argparse.Namespace, load: Load) -> SampleSpec:
+    spec = from_flags(args)
+    return _typed(chosen(spec, args, load(spec.checkpoint)) if args.recommended else spec)
 
 
 def _typed(spec: SampleSpec) -> SampleSpec:

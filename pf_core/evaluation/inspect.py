@@ -16,14 +16,14 @@ from pf_core.data import DATASETS
 from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
 from pf_core.evaluation.metrics import spearman
-from pf_core.models.checkpoint import Bundle
+from pf_core.models.checkpoint import Bundle, data_settings
 from pf_core.models.oracle import Oracle
 from pf_core.patches import PatchGrid
 from pf_core.timesteps import TIMESTEPS
 from pf_core.timesteps.preview import Draws, draws
 from pf_core.types import PatchTime
 
-DATASET, ITEM, NOISE_SEED = "shapes", HELD_OUT + 38, 7
+ITEM, NOISE_SEED = HELD_OUT + 38, 7
 TIMES = [round(0.1 * k, 1) for k in range(1, 10)]
 LEAN = 0.15  # difference in t between the edge and the middle of a leaning map
 FIT = 1.5  # a mean predicted squared error within this factor of the true one counts as right
@@ -191,8 +191,11 @@ class Picture:
 
 
 def picture(bundle: Bundle) -> Picture:
-    """The page's image in a network's space."""
-    data = DATASETS[DATASET].fn()
+    """The page's image in a network's space: of its own data set if that is endless, else of the first one."""
+    name, settings = data_settings(bundle)
+    if "count" not in settings:  # people's pictures, which may be gone, or few
+        name, settings = next(iter(DATASETS)), {}
+    data = DATASETS[name].fn(**(settings | {"count": 0}))
     sample = data.batch([ITEM])
     x1 = bundle.codec.encode(sample.images)
     x0 = bundle.source.draw([NOISE_SEED], tuple(x1.shape[1:]))

@@ -19,11 +19,12 @@ from pf_core import bounded, files
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.flow import STANDARD_NORMAL, Source
-from pf_core.models import SiT, SiTConfig, config_dict
+from pf_core.models import SiT, SiTConfig, config_dict, recommended
 from pf_core.models.codecs import Pixels, made
 from pf_core.models.conditioning import ClassLabels
 from pf_core.models.layers import position_embedding
 from pf_core.models.oracle import from_dataset
+from pf_core.models.recommended import Recommended
 from pf_core.patches import PatchGrid
 from pf_core.types import Codec, Model
 
@@ -49,6 +50,7 @@ class Bundle:
     source: Source = STANDARD_NORMAL
     training: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    recommended: Recommended = Recommended()
 
     @property
     def grid(self) -> PatchGrid:
@@ -71,8 +73,9 @@ class Bundle:
 
     @cached_property
     def hash(self) -> str:
-        """First 16 hex digits of the file's SHA-256; for a network without a file, of its name."""
-        content = self.path.read_bytes() if self.path else self.name.encode()
+        """First 16 hex digits of the SHA-256 of the file without what it recommends, so that recipes which name it
+        hold whatever is recommended later; for a network without a file, of its name."""
+        content = recommended.without(self.path.read_bytes()) if self.path else self.name.encode()
         return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -212,8 +215,11 @@ def save(
     source: Source = STANDARD_NORMAL,
     codec: str = "pixels",
     codec_settings: dict[str, Any] | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+    **more: Any,
 ) -> None:
-    """Write weights in bf16 (position table too: it is rebuilt on loading) and the header, atomically."""
+    """Write weights and header, atomically. The table of positions is rebuilt on loading, unless `more`, further
+    entries of the header, says positions="kept"; predicts="noise" marks weights that can only be trained on."""
     header = {
         "format": FORMAT,
         "kind": "sit",
@@ -223,8 +229,8 @@ def save(
         "codec_settings": codec_settings or {},
         "source": {"mean": source.mean, "std": source.std},
         "training": training,
-    }
-    weights = {k: v.detach().to("cpu", torch.bfloat16).contiguous() for k, v in model.state_dict().items()}
+    } | more
+    weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
     with files.replacing(path) as temporary:
         save_file(weights, temporary, metadata={HEADER: json.dumps(header)})
 
@@ -240,18 +246,24 @@ def codec_of(name: str) -> Codec:
     return _codec(header) if header else Pixels()
 
 
-def load(name: str, device: str | torch.device = "cpu") -> Bundle:
-    """A Bundle from a shipped name, an oracle's, or a path: in fp32, ready to sample. Raises InputError."""
+def load(name: str, device: str | torch.device = "cpu", to_train: bool = False) -> Bundle:
+    """A Bundle from a shipped name, an oracle's, or a path: in fp32, ready to sample, or `to_train` on. Raises
+    InputError."""
     if name in ORACLES:
         return _oracle(name, device)
     path = find(name)
     header, weights = _open(path, with_weights=True)
+    if header.get("predicts", "velocity") != "velocity" and not to_train:
+        raise InputError(
+            f"{path} predicts {header['predicts']} on another schedule: it can start a training (--init), not sample."
+        )
     with _fitting(path):
-        model = _network(header["model"], weights)
+        model = _network(header["model"], weights, header.get("positions") == "kept")
         source, codec, conditioner, training = _parts(header, model)
     model.eval().requires_grad_(False)
     known_as = path.stem if path.name != NETWORK else path.absolute().parent.name
-    return Bundle(name if is_run(name) else known_as, model.to(device), codec, conditioner, source, training, path)
+    name = name if is_run(name) else known_as
+    return Bundle(name, model.to(device), codec, conditioner, source, training, path, recommended.read(path))
 
 
 @contextmanager
@@ -274,13 +286,15 @@ def _codec(header: dict[str, Any]) -> Codec:
     return made(header["codec"], header.get("codec_settings", {}))
 
 
-def _network(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> SiT:
-    """In fp32. What is raised for weights that do not fit, before memory is taken for the network, is a sentence."""
+def _network(config: dict[str, Any], weights: dict[str, torch.Tensor], kept: bool = False) -> SiT:
+    """In fp32; kept: with the file's own table of positions. What is raised for weights that do not fit, before memory
+    is taken for the network, is a sentence."""
     with torch.device("meta"):
         model = SiT(SiTConfig(**config))
     _check_finite(weights)
     model.load_state_dict({k: v.float() for k, v in weights.items()}, assign=True)
-    model.pos_embed.data = position_embedding(model.grid, model.config.hidden_size)  # exact, not the rounded copy
+    if not kept:  # exact, not the rounded copy
+        model.pos_embed.data = position_embedding(model.grid, model.config.hidden_size)
     return model
 
 

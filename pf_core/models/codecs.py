@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
+from pf_core.errors import InputError
 from pf_core.registry import Knob, Registry
 from pf_core.types import Codec
 
@@ -34,7 +35,26 @@ class Pixels:
         return x if self.scale == 1 else x / self.scale
 
 
-CODECS = Registry("codec", [Pixels])
+@dataclass(frozen=True)
+class Latents:
+    """Latents of an autoencoder (the network's space is 1/8 of the image's size).
+
+    Without the autoencoder there is only a preview: the first three channels as colours, in the latents' own size.
+    """
+
+    name = "latents"
+    channels: Annotated[int, Knob(3, 64, "of the latents")] = 4
+    scale: Annotated[float, Knob(0.001, 1000.0, "factor on the autoencoder's output")] = 0.18215
+
+    def encode(self, images: Tensor) -> Tensor:
+        raise InputError("This network works on an autoencoder's latents, and images need that autoencoder first.")
+
+    def decode(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> a preview (B, 3, H, W): latents of scale 1 spread over about [-1, 1]."""
+        return x[:, :3] / 2
+
+
+CODECS = Registry("codec", [Pixels, Latents])
 
 
 def made(name: str, settings: dict[str, Any]) -> Codec:

@@ -4,10 +4,12 @@ A class is known by the type of what asks for it: an int is its index, a string 
 is typed (a command line, a box, an axis of a sweep) may be an index in digits, too, where no class has that name.
 """
 
+import importlib.util
 import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -120,6 +122,19 @@ class ClassLabels:
         """y with each label replaced by the null class with this probability (for classifier-free guidance)."""
         dropped = torch.rand(y.shape, generator=rng, device=rng.device) < probability
         return torch.where(dropped.to(y.device), self.num_classes, y)
+
+
+def imagenet_names() -> list[str]:
+    """The 1,000 classes of ImageNet in words, in order; of two with one name the second is numbered."""
+    package = importlib.util.find_spec("open_clip").submodule_search_locations[0]
+    # the one file by itself, as importing the package takes seconds and needs all of torchvision
+    spec = importlib.util.spec_from_file_location("imagenet_metadata", Path(package) / "zero_shot_metadata.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    names: list[str] = []
+    for name in module.IMAGENET_CLASSNAMES:
+        names.append(name if name not in names else f"{name} (2)")
+    return names
 
 
 def split(text: str, names: Sequence[str] = (), marks: str = ",") -> list[str]:

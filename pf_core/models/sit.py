@@ -93,8 +93,8 @@ PRESETS: dict[str, SiTConfig] = {
 
 def preset(name: str, **changes) -> SiTConfig:
     """A named size, with fields changed. Raises InputError for an unknown name."""
-    if name not in PRESETS:
-        raise InputError(f"There is no network size {name!r}. Known: {', '.join(PRESETS)}.")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise InputError(f"There is no network size {name!r:.60}. Known: {', '.join(PRESETS)}.")
     return replace(PRESETS[name], **changes)
 
 

@@ -21,7 +21,7 @@ Order = Annotated[int, Knob(1, 2, "order of the steps: 1 Euler's, 2 with each pa
 
 def sampler(nfe: Callable, needs_difficulty: bool = False, ranks: Callable | None = None) -> Callable:
     """Decorator: `nfe(ts, **knobs)` counts evaluations on a time grid; `needs_difficulty` if it ranks patches, which
-    takes a pass of `ranking(denoise)`: one a step, or as many as `ranks(ts, **knobs)` says.
+    takes a pass by `denoise_ranking`: one a step, or as many as `ranks(ts, **knobs)` says.
 
     A sampler with a parameter `past` `remembers`: a run hands it one Past through all its stretches.
     """
@@ -107,9 +107,9 @@ def warming_up(t: Tensor) -> Tensor:
     return (t.amin(-1) if t.ndim > 1 else t) <= WARM_UP
 
 
-def ranking(denoise: Denoise) -> Denoise:
-    """The same network for a pass that ranks patches: one that tells difficulty only when asked is asked."""
-    return getattr(denoise, "ranked", denoise)
+def denoise_ranking(denoise: Denoise, x: Tensor, t: PatchTime) -> Prediction:
+    """A pass that ranks patches: a network that tells difficulty only when asked is asked."""
+    return getattr(denoise, "ranked", denoise)(x, t)
 
 
 def difficulty(prediction: Prediction, grid: PatchGrid) -> Tensor:

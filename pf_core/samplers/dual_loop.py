@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count, pairwise
 from typing import Annotated
 
@@ -7,7 +8,18 @@ from torch import Tensor
 
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
-from pf_core.samplers.common import Order, Past, advance, at, difficulty, easiest, mixed, ranking, sampler, time_of
+from pf_core.samplers.common import (
+    Order,
+    Past,
+    advance,
+    at,
+    denoise_ranking,
+    difficulty,
+    easiest,
+    mixed,
+    sampler,
+    time_of,
+)
 from pf_core.types import Denoise, Prediction, Step
 
 Choose = Callable[[Prediction, Tensor], tuple[Tensor, Tensor | None]]  # prediction, t -> easy (B, N), threshold (B,)
@@ -34,7 +46,7 @@ def dual_loop(
     def rank(prediction, t):
         return easiest(difficulty(prediction, grid), p, grid, t)
 
-    return two_speeds(denoise, x, grid, ts, rank, n_inner, Past.of(order, past), ranking(denoise))
+    return two_speeds(denoise, x, grid, ts, rank, n_inner, Past.of(order, past), partial(denoise_ranking, denoise))
 
 
 def two_speeds(
@@ -45,17 +57,17 @@ def two_speeds(
     choose: Choose,
     n_inner: int,
     past: Past | None,
-    first: Denoise | None = None,
+    denoise_first: Denoise | None = None,
 ) -> Iterator[Step]:
     """The dual loop, for any rule that chooses which patches go first; of second order where it has a past.
 
-    An easy patch's last step is its whole one, a hard patch's its last inner one. first: of an outer step's first pass,
-    if another network than `denoise`.
+    An easy patch's last step is its whole one, a hard patch's its last inner one. denoise_first: of an outer
+    step's first pass, where that ranks patches.
     """
-    nfe, first = count(1), first or denoise
+    nfe, denoise_first = count(1), denoise_first or denoise
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
-        prediction = first(x, time_of(t0, x, grid))
+        prediction = denoise_first(x, time_of(t0, x, grid))
         easy, threshold = choose(prediction, t)
         yield Step("outer", k, x, t, prediction, easy, last := next(nfe), threshold)
         x, t = advance(x, t, prediction.v, torch.where(easy, dt, dt / n_inner), grid, past)

@@ -12,10 +12,10 @@ from pf_core.samplers.common import (
     Past,
     advance,
     at,
+    denoise_ranking,
     difficulty,
     easiest,
     mixed,
-    ranking,
     sampler,
     time_of,
     warming_up,
@@ -50,11 +50,12 @@ def look_ahead(
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
         warm = warming_up(t0)
-        prediction = (denoise if warm.all() else ranking(denoise))(x, time_of(t0, x, grid))
         if warm.all():
+            prediction = denoise(x, time_of(t0, x, grid))
             yield Step("outer", k, x, t, prediction, None, last := next(nfe))
             x, _ = advance(x, t, prediction.v_cond, dt, grid, past)
             continue
+        prediction = denoise_ranking(denoise, x, time_of(t0, x, grid))
         easy, threshold = easiest(difficulty(prediction, grid), p, grid, t)
         yield Step("outer", k, x, t, prediction, easy, last := next(nfe), threshold)
         jump = torch.where(easy, (ratio * t).clamp(max=1) - t, 0)

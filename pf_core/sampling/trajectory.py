@@ -76,7 +76,7 @@ def _sentences(path: str | Path) -> Iterator[None]:
     """Whatever is wrong with a file, said as an InputError."""
     try:
         yield
-    except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, OSError) as e:
+    except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, OverflowError, OSError) as e:
         raise InputError(f"{path} is not a recorded run, or is damaged ({type(e).__name__}: {e}).") from None
 
 

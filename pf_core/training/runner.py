@@ -334,7 +334,7 @@ def network(recipe: TrainRecipe, data) -> torch.nn.Module:
     """The recipe's network with its initial (or `init`'s) weights."""
     model = build(network_config(recipe, data), recipe.config.seed)
     if recipe.init:
-        start = checkpoint.load(recipe.init)
+        start = checkpoint.load(recipe.init, to_train=True)
         model.load_state_dict(_by_name(start.model.state_dict(), start.conditioner.names, data.names))
     return model
 

@@ -289,7 +289,7 @@ def test_every_sampler_shows_its_lines(name):
     assert {"outer", "final"} <= phases
     for mark in shown["marks"]:
         assert f'yield Step("{mark["phase"]}"' in shown["lines"][mark["line"]]
-        assert mark["phase"] == "final" or "denoise(" in shown["lines"][mark["first"]]
+        assert mark["phase"] == "final" or "denoise" in shown["lines"][mark["first"]]
 
 
 def test_the_command_repeats_the_run(state, tmp_path):

@@ -207,7 +207,14 @@ def test_a_refusal_is_the_status_lines_text():
 def test_a_refusal_without_a_status_line_is_a_note(monkeypatch):
     said = []
     monkeypatch.setattr(gr, "Warning", said.append)
+    monkeypatch.setattr("app.handlers.unheard", lambda: False)
     assert unchanged(processed(refuse, outputs=1, status=False)[0]) and said == ["That is &lt;wrong&gt;."]
+
+
+def test_where_a_note_would_go_to_the_console_a_refusal_is_what_gradio_shows():
+    with pytest.raises(gr.Error, match="That is &lt;wrong&gt;.") as told:
+        processed(refuse, outputs=1, status=False)
+    assert not told.value.print_exception  # no traceback in the log
 
 
 def test_generators_and_what_waits_answer_the_same_way():

@@ -7,13 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 import gradio as gr
 import pytest
 from app_world import client, ended, networks, spec, state  # noqa: F401
+from gradio import networking
+from gradio.state_holder import StateHolder
 
-from app.private import forget_page
+from app import memory
+from app.private import forget_page, patient_start
 from app.server import exports as module
 from app.server.exports import Exports
 from app.state import AppState
 from app.store import Once
-from app.ui import MOST_PAGES, launch
+from app.ui import MOST_PAGES, build, launch
 from pf_core.errors import InputError
 
 
@@ -139,3 +142,56 @@ def test_a_run_says_what_it_waits_for(state):  # noqa: F811
     assert said.startswith("waiting: 1 run before yours, about ") and said.endswith(" s"), said
     state.halt(first.id, second.id)
     assert state.waits(ended(first)) == ""
+
+
+def test_a_page_that_was_thrown_out_for_others_is_told_once_to_reload(networks, tmp_path):  # noqa: F811
+    demo = build(AppState(recordings=tmp_path))
+    holder = StateHolder()
+    holder.set_blocks(demo)
+    request = gr.Request(session_hash="a page")
+    events = {fn.name: fn for fn in demo.fns.values() if fn.fn is not None}
+
+    def call(name):
+        fn = events[name]
+        values = [getattr(c, "value", None) for c in fn.inputs]
+        asked = demo.process_api(fn, values, state=holder["a page"], request=request, session_hash="a page")
+        return asyncio.run(asked)
+
+    call("on_count")  # before it has been opened nothing is known of it: a client without a page
+    call("renewed")
+    call("on_count")
+    holder.session_data.pop("a page")
+    with pytest.raises(gr.Error, match="Reload it") as told:
+        call("on_count")
+    assert not told.value.print_exception
+    call("on_count")
+
+
+def test_a_refusal_without_a_line_for_it_is_shown_on_the_page(networks, tmp_path):  # noqa: F811
+    demo = build(AppState(recordings=tmp_path))
+    fn = next(fn for fn in demo.fns.values() if fn.name == "on_network")
+    with pytest.raises(gr.Error, match="There is no network") as told:
+        asyncio.run(demo.process_api(fn, [[], *(c.value for c in fn.inputs[1:])], request=gr.Request(session_hash="x")))
+    assert not told.value.print_exception
+
+
+def test_a_server_that_answers_itself_late_starts_all_the_same(monkeypatch):
+    answers = iter([False, False, True])
+    monkeypatch.setattr(networking, "url_ok", lambda url: next(answers))
+    with patient_start():
+        assert networking.url_ok("http://127.0.0.1:1/")
+    monkeypatch.setattr("app.private.PATIENCE", 0.0)
+    monkeypatch.setattr(networking, "url_ok", lambda url: False)
+    with patient_start():
+        assert not networking.url_ok("http://127.0.0.1:1/")
+
+
+def test_memory_of_runs_that_are_thrown_out_is_given_back_but_not_all_the_time(monkeypatch, state):  # noqa: F811
+    monkeypatch.setattr(memory, "_last", float("-inf"))
+    assert memory.trim() and not memory.trim()
+    trims = []
+    monkeypatch.setattr("app.state.trim", lambda: trims.append(True))
+    state.runs.most = 2
+    for k in range(4):
+        ended(state.start(spec(nfe=2, sampler="euler", seeds=[k])))
+    assert trims

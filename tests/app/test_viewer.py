@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from app_world import CLASSES, spec, unpack
+from app_world import CLASSES, ended, spec, unpack
 from test_browser import ENDED, browser, page, pytestmark, served, slow, visit  # noqa: F401
 
 from app.server import pictures
@@ -155,3 +155,48 @@ def test_everything_by_keys(page, served):  # noqa: F811
         "document.activeElement.getAttribute('aria-valuetext').startsWith('outer step 1 of 4, outer')"
     )
     assert page.evaluate(NAMELESS) == []
+
+
+HELD = """() => {
+  const decode = window.createImageBitmap;
+  let count = 0;
+  const released = new Promise((done) => (window.release = done));
+  window.createImageBitmap = async (...given) => {
+    count += 1;
+    if (count > 16) await released;
+    return decode(...given);
+  };
+}"""
+
+
+def half_decoded(page, served, **options):  # noqa: F811
+    """A finished run of which the browser has decoded eight frames so far."""
+    visit(page, served, "?network=nano")
+    run = ended(served.start(spec(nfe=40, seeds=[0])))
+    page.evaluate(HELD)
+    page.evaluate("(v) => window.__pf.viewer.show(v)", {"runs": [{"id": run.id, "label": run.label}], **options})
+    page.wait_for_function("(id) => window.__pf.viewer.runs[0]?.id === id && window.__pf.viewer.ready", arg=run.id)
+    assert page.evaluate("[window.__pf.viewer.frames, window.__pf.viewer.total]") == [8, 41]
+
+
+def test_a_finished_run_rests_on_its_last_frame_however_long_its_pictures_take(page, served):  # noqa: F811
+    half_decoded(page, served)
+    page.evaluate("window.release()")
+    page.wait_for_function(ENDED)
+    assert page.evaluate("[window.__pf.viewer.index, window.__pf.viewer.frames]") == [40, 41]
+
+
+def test_who_scrubs_while_pictures_are_still_decoded_stays_there(page, served):  # noqa: F811
+    half_decoded(page, served)
+    page.evaluate("window.__pf.viewer.go(3)")
+    page.evaluate("window.release()")
+    page.wait_for_function(ENDED)
+    assert page.evaluate("[window.__pf.viewer.index, window.__pf.viewer.frames]") == [3, 41]
+    assert page.evaluate("window.__pf.viewer.runs[0].frames.every((frame) => frame.x && frame.x1_hat)")
+
+
+def test_a_recording_plays_while_pictures_are_still_decoded(page, served):  # noqa: F811
+    half_decoded(page, served, autoplay=True)
+    page.wait_for_function("window.__pf.viewer.player.playing && window.__pf.viewer.index === 7")  # waits for more
+    page.evaluate("window.release()")
+    page.wait_for_function("window.__pf.viewer.index > 9 && window.__pf.viewer.player.playing")

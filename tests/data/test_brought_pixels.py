@@ -66,6 +66,25 @@ def test_grey_pictures_of_any_depth_run_from_black_to_white(content):
     assert np.abs(seen[:, :, 0].astype(int) - ramp(float, 255)).max() <= 2.5 and (seen == seen[:, :, :1]).all()
 
 
+def tiff_of_colours(bits, told=True):
+    """8 x 8 colours of so many bits in 16, white; with the tag that says so."""
+    values = np.full((8, 8, 3), 2**bits - 1, "<u2").tobytes()
+    tags = [(256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 3, 0), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 0)]
+    tags += [(277, 3, 1, 3), (278, 3, 1, 8), (279, 4, 1, len(values)), *[(281, 3, 1, 2**bits - 1)] * told]
+    place = 8 + 2 + 12 * len(tags) + 4  # of what does not fit into a tag: the bits, then the pixels
+    entries = b"".join(
+        struct.pack("<HHII", tag, kind, count, {258: place, 273: place + 6}.get(tag, value))
+        for tag, kind, count, value in tags
+    )
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    return head + struct.pack("<HHH", 16, 16, 16) + values
+
+
+def test_colours_of_16_bits_are_read_whatever_says_so():
+    assert (square(tiff_of_colours(16), 8) == 255).all() and (square(tiff_of_colours(16, told=False), 8) == 255).all()
+    assert (square(tiff_of_colours(14, told=False), 8) == 63).all()  # nothing tells it from a dark picture
+
+
 @pytest.mark.parametrize(
     "content, said",
     [
@@ -77,6 +96,8 @@ def test_grey_pictures_of_any_depth_run_from_black_to_white(content):
         (saved(ramp(np.int32, 255) - 9), "holds numbers from -9"),
         (png(16, 2, np.full((8, 8, 3), 4000, ">u2")), "would come out black"),
         (png(16, 4, np.full((8, 8, 2), 4000, ">u2")), "would come out black"),
+        (tiff_of_colours(12), "colours of 12 bits in 16 .it says that white is 4095.*would come out dark"),
+        (tiff_of_colours(14), "colours of 14 bits in 16 .it says that white is 16383.*would come out dark"),
         (b"II*\0" + bytes(60), "a TIFF of a kind that is unknown here|is damaged"),
     ],
 )

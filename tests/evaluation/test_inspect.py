@@ -9,8 +9,9 @@ from PIL import Image
 
 from pf_core import flow
 from pf_core.data import DATASETS
+from pf_core.data.toybox import Toybox
 from pf_core.errors import InputError
-from pf_core.evaluation.inspect import compared, data_count, data_picture, inspect_picture, knows
+from pf_core.evaluation.inspect import compared, data_count, data_picture, inspect_picture, knows, picture
 from pf_core.models import checkpoint
 from pf_core.types import PatchTime
 
@@ -116,3 +117,13 @@ def test_of_own_pictures_the_held_out_ones_are_looked_at(tmp_path, monkeypatch):
     seen = [data_picture(net, i).x1 for i in range(count)]
     used = trained.batch(range(len(trained))).images
     assert 0 < count < 12 and not any((used - x).abs().flatten(1).amax(1).min() < 1e-3 for x in seen)
+
+
+@pytest.mark.parametrize("recipe", [{}, {"dataset": "shapes", "data_settings": {"count": 3}}, {"dataset": "toybox"}])
+def test_the_lesson_shows_an_image_of_the_networks_own_data(recipe):
+    net = bundle()
+    net.training = {"recipe": recipe}
+    seen = picture(net)
+    size = 64 if recipe.get("dataset") == "toybox" else 32
+    assert seen.x1.shape == seen.x0.shape == (1, 3, size, size)
+    assert seen.name == ("heart" if size == 32 else Toybox.names[seen.label])

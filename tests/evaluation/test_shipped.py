@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from pf_core.cli.record import FOLDER
 from pf_core.cli.report import table
 from pf_core.evaluation.evaluate import draw, read_results, real_against_real, references, shards, summarise
 from pf_core.evaluation.studies import STUDIES
 from pf_core.models import checkpoint
+from pf_core.presets import PFT, SIT
+from pf_core.presets import RECORDED as RECORDED_SAMPLERS
+from pf_core.sampling.export import read_recipe
 from pf_core.sampling.run import SampleSpec
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results.jsonl"
@@ -25,6 +29,15 @@ def test_recorded_evaluations_are_of_the_shipped_files():
         recipe = RECORDED[name]["recipe"]
         assert recipe["checkpoint_hash"] == checkpoint.load(recipe["checkpoint"]).hash, name
     assert table(RESULTS).count("\n") > len(EVALUATIONS)
+
+
+def test_the_page_opens_with_a_shipped_network_and_recordings_of_it():
+    assert {PFT, SIT} <= set(checkpoint.files_here())
+    recordings = sorted(FOLDER.glob("*.safetensors"))
+    recipes = [read_recipe(path) for path in recordings]
+    assert [recipe["sampler"] for recipe in recipes] == list(RECORDED_SAMPLERS.values())
+    for recipe in recipes:  # else: make recordings
+        assert (recipe["checkpoint"], recipe["checkpoint_hash"]) == (PFT, checkpoint.load(PFT).hash)
 
 
 @pytest.mark.slow

@@ -88,4 +88,6 @@ def chosen_of(painted: Any, grid: PatchGrid) -> list[int]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, int):  # however long: isfinite raises where no float can hold it
+        return not isinstance(value, bool)
+    return isinstance(value, float) and math.isfinite(value)

@@ -11,6 +11,8 @@ export function loadPalettes() {
   return palettes;
 }
 
+loadPalettes().catch(() => {}); // at once: an answer waits long for a page that is being built
+
 async function fetchPalettes() {
   const raw = await (await fetch(new URL("pf/palettes", document.baseURI))).json();
   const pack = (rgb) => Uint32Array.from({ length: 256 }, (_, i) => packed(...rgb.slice(3 * i, 3 * i + 3)));

@@ -6,6 +6,7 @@ import { decodeAround, decodeFrame, tooMany } from "./pictures.js";
 
 const base = () => new URL("pf/", document.baseURI);
 const TYPES = { float32: Float32Array, uint8: Uint8Array };
+const FIRST = 8; // frames of a reply that are shown before more of it is decoded
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 export class RunData {
@@ -16,22 +17,31 @@ export class RunData {
     this.frames = [];
     this.status = { state: "waiting", message: "loading", ready: 0, total: 1 };
     this.closed = false;
+    this.arriving = false; // frames of the last reply are still to be decoded
   }
 
-  get active() {
+  /** Is the server not done with it? */
+  get running() {
     return this.status.state === "waiting" || this.status.state === "running";
+  }
+
+  /** Are more frames to come, from the server or from the decoder? */
+  get active() {
+    return this.running || this.arriving;
   }
 
   address(what = "") {
     return new URL(`runs/${encodeURIComponent(this.id)}${what}`, base());
   }
 
-  /** Pull until the run has ended and every frame is here; `changed()` is called after each reply that brought news. */
+  /** Pull until the run has ended and every frame is here; `changed()` is called after each reply that brought news,
+   * and during one as soon as its first frames can be shown. */
   async follow(changed) {
     let failures = 0;
     while (!this.closed) {
       try {
-        const [news] = await Promise.all([this.pull(), this.meta || this.describe()]);
+        const described = this.meta || this.describe();
+        const [news] = await Promise.all([this.pull(changed, described), described]);
         failures = 0;
         if (news) changed(this);
         if (!this.active && this.frames.length >= this.status.ready) return;
@@ -58,8 +68,8 @@ export class RunData {
     this.meta = await reply.json();
   }
 
-  /** Fetch the frames after those that are here. True if anything changed. */
-  async pull() {
+  /** Fetch the frames after those that are here, to be shown once the run is `described`. True if anything changed. */
+  async pull(changed, described) {
     const reply = await fetch(this.address(`/frames?start=${this.frames.length}`));
     if (!reply.ok) throw await refusal(reply);
     const buffer = await reply.arrayBuffer();
@@ -67,20 +77,38 @@ export class RunData {
     const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
     const before = JSON.stringify(this.status);
     this.status = pick(head);
-    if (head.frames.length) await this.take(buffer, 4 + length, head);
+    if (head.frames.length) await this.take(buffer, 4 + length, head, changed, described);
     return head.frames.length > 0 || JSON.stringify(this.status) !== before;
   }
 
-  /** Add the frames of a reply; decode their pictures at once, if all of the run's can be kept. */
-  async take(buffer, offset, { frames, layout, shape: [images, height, width] }) {
+  /** Add the frames of a reply: all at once, or, if all of the run's pictures can be kept, each as soon as it and those
+   * before it are decoded. */
+  async take(buffer, offset, { frames, layout, shape: [images, height, width] }, changed, described) {
     this.shape = { images, height, width, n: layout[0][2][1] }; // B images of H x W pixels in N patches
     const news = frames.map((info) => {
       offset += info.bytes;
       return unpack(buffer, offset - info.bytes, layout, info);
     });
     this.sparing = tooMany(this.shape, this.status.total);
-    if (!this.sparing) await Promise.all(news.map((frame) => decodeFrame(frame, this.shape)));
-    this.frames.push(...news);
+    if (this.sparing) this.frames.push(...news);
+    else await this.decode(news, changed, described);
+  }
+
+  /** The first few frames are shown while the rest is decoded: a recording begins to play at once. */
+  async decode(news, changed, described) {
+    this.arriving = true;
+    try {
+      for (let count = FIRST; news.length; count *= 2) {
+        const next = news.splice(0, count);
+        await Promise.all(next.map((frame) => decodeFrame(frame, this.shape)));
+        await described;
+        if (this.closed) return;
+        this.frames.push(...next);
+        if (news.length) changed(this);
+      }
+    } finally {
+      this.arriving = false;
+    }
   }
 
   /** Frame i is shown: have its pictures and its neighbours' ready; `later()` when they have come. */

@@ -24,7 +24,7 @@ export function mount(element, props, watch) {
   const viewer = new Viewer(element.querySelector(".pf-viewer") || element);
   page.add("viewer", viewer);
   watch("value", () => viewer.show(props.value));
-  viewer.show(props.value);
+  viewer.show(props.value?.unasked && location.search ? {} : props.value); // what the address asks for will follow
 }
 
 class Viewer {
@@ -126,7 +126,7 @@ class Viewer {
     if (this.following) this.index = this.clock.length - 1;
     if (before !== this.held) this.redrawAll();
     else this.chrome();
-    if (this.autoplay && this.runs.every((each) => !each.active)) this.startAutoplay();
+    if (this.autoplay && this.runs.every((each) => !each.running && each.frames.length)) this.startAutoplay();
   }
 
   /** The first frames are here: lay out for their shape. */

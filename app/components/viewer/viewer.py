@@ -6,7 +6,8 @@ from app.store import StoredRun
 
 class FrameViewer(Scripted):
     """Shows 1 to 4 runs on one clock. Value: {"runs": [{"id", "label"}], "align": "nfe" | "outer" | "seconds",
-    "autoplay": bool, "query": text for the address bar or None, "empty": sentence shown while there is no run}."""
+    "autoplay": bool, "query": text for the address bar or None, "empty": sentence shown while there is no run}; with
+    "unasked": true it is for a page whose address asks for nothing, and is not shown on any other."""
 
     module = "viewer.js"
     markup = '<div class="pf-viewer"></div>'

@@ -19,11 +19,12 @@ from starlette.routing import Route
 from app import controls
 from app.components.difference import data_address
 from app.components.scripted import Scripted
-from app.handlers import PlainText, StatusLine, on
+from app.handlers import PlainText, StatusLine, on, uploaded
 from app.server.routes import guarded
 from app.state import AppState
 from app.tabs.compare.sweep_jobs import SweepJob, Sweeps
 from app.worker import lane_of
+from pf_core.bounded import parse_json
 from pf_core.errors import InputError
 from pf_core.presets import SWEEP_SAMPLERS
 from pf_core.sampling.contact_sheet import heading, read_sweep, title, write_sheet
@@ -161,6 +162,7 @@ class SweepPanel:
 
     def on_axis(self, at: SweepAxis, axis: str, network: str | None) -> dict:
         """A place's two boxes of values, for what is to vary there."""
+        axis = axis if isinstance(axis, str) else NOTHING
         if axis in NAMED:
             choices = self.choices(axis, network)
             shown = gr.update(visible=True, choices=choices, value=_start(choices))
@@ -212,7 +214,7 @@ class SweepPanel:
 
     def on_sheet(self, path: str) -> dict:
         """A sheet's sweep into the controls."""
-        sweep = read_sweep(path)
+        sweep = read_sweep(uploaded(path))
         return self.filled(sweep) | {self.status: f"Loaded: {title(sweep)}. Run sweep repeats it."}
 
     def filled(self, sweep: Sweep) -> dict[Component, Any]:
@@ -244,7 +246,7 @@ class SweepPanel:
         sentence = "" if kept else "That sweep is not kept any more; its settings are here: Run sweep draws it again."
         updates: dict[Component, Any] = {}
         try:
-            updates = self.filled(Sweep.from_dict(json.loads(asked.get("axes", "")[:MAX_LINK])))
+            updates = self.filled(Sweep.from_dict(parse_json(asked.get("axes", "")[:MAX_LINK])))
         except (ValueError, TypeError, KeyError, InputError):
             sentence = sentence if kept else "That sweep is not kept any more."
         updates |= {self.view: {"id": asked["sweep"], "query": None}} if kept else {}
@@ -271,6 +273,7 @@ class SweepAxis:
     def asked(self, values: Mapping[str, Any]) -> tuple[str | None, Any]:
         """(what varies, its values as text or names), from a handler's values."""
         axis, text, names = (values[f"{self.key}.{part}"] for part in PARTS)
+        axis = axis if isinstance(axis, str) else None
         return axis, names if axis in NAMED else str(text or "")
 
 

@@ -21,8 +21,10 @@ from app.state import AppState, title
 from app.store import StoredRun
 from app.tabs.compare import sweep_panel as sweep
 from app.worker import lane_of
+from pf_core.bounded import parse_json
 from pf_core.errors import InputError
-from pf_core.presets import EQUAL_NFE, PRESETS, Preset
+from pf_core.models.recommended import Opening, Shown
+from pf_core.presets import EQUAL_NFE, PRESETS, Preset, opening_of, recommended_columns, rule
 from pf_core.registry import number, whole
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.compare import THRESHOLD
@@ -41,15 +43,24 @@ class Column:
     """One run's controls: network, sampler and its knobs. Their names in a handler begin with the column's letter."""
 
     def __init__(self, state: AppState, letter: str, network: str | None, sampler: str, visible: bool):
-        self.letter = letter
+        self.state, self.letter = state, letter
+        self.before = gr.State(network)  # the network that the knobs were last set for
         with gr.Column(visible=visible, min_width=200, elem_classes="pf-column") as self.box:
             self.network = network_choice(state, network, f"{letter}: network")
             self.sampler = gr.Dropdown(controls.samplers(state), value=sampler, label="Sampler")
             with gr.Accordion("Knobs", open=False, elem_classes="pf-advanced"):
-                self.knobs = KnobGroups(SAMPLERS, sampler, prefix=f"{letter}.")
+                start = controls.start(state, network)
+                self.knobs = KnobGroups(SAMPLERS, sampler, prefix=f"{letter}.", start=start.settings)
         self.inputs = {f"{letter}.network": self.network, f"{letter}.sampler": self.sampler} | self.knobs.inputs
-        self.outputs = [self.box, self.network, self.sampler, *self.knobs.outputs]
+        self.outputs = [self.box, self.network, self.sampler, self.before, *self.knobs.outputs]
+        moved = {"network": self.network, "before": self.before} | self.knobs.inputs
+        on(self.network.input, self.on_network, moved, [self.before, *self.knobs.inputs.values()])
         on(self.sampler.change, self.knobs.show, {"chosen": self.sampler}, list(self.knobs.groups.values()))
+
+    def on_network(self, network: str, before: str, **values: Any) -> dict[Component, Any]:
+        """Knobs that nobody has touched move to what the new network recommends."""
+        old, new = (controls.start(self.state, name).settings for name in (before, network))
+        return {self.before: network} | self.knobs.moved(old, new, values)
 
     def part(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """This column's part of a recipe. Raises InputError."""
@@ -62,11 +73,14 @@ class Column:
         if part is None:
             return {self.box: gr.update(visible=False)}
         settings = SAMPLERS[part["sampler"]].settings(part.get("settings") or {})
+        begun = self.knobs.begin(controls.start(self.state, part["checkpoint"]).settings)
+        stated = self.knobs.updates(part["sampler"], settings)
         return {
             self.box: gr.update(visible=True),
             self.network: gr.update(value=part["checkpoint"]),
             self.sampler: gr.update(value=part["sampler"]),
-        } | self.knobs.updates(part["sampler"], settings)
+            self.before: part["checkpoint"],
+        } | controls.together(begun, stated)
 
 
 class Compare:
@@ -74,13 +88,14 @@ class Compare:
 
     def __init__(self, state: AppState):
         self.state = state
-        networks = state.networks()
-        first = networks[0] if networks else None
+        first = state.first_network()
         with gr.Row(elem_classes="pf-presets"):
             self.presets = [
                 (gr.Button(p.label, size="sm", min_width=120, elem_classes="pf-preset"), p) for p in PRESETS.values()
             ]
         self.caption = PlainText("pf-caption", "Same noise, same class, same cost: only what the columns say differs.")
+        self.typical = gr.Button("A typical seed", size="sm", visible=False, elem_id="compare-typical", scale=0)
+        self.opened = gr.State("")  # the comparison that is set, if it opens on a seed chosen by a rule
         with gr.Row(elem_classes="pf-shared"):
             self.build_shared(first)
         with gr.Row(elem_classes="pf-columns", equal_height=False):
@@ -133,9 +148,10 @@ class Compare:
         }
         self.inputs = self.shared | {k: c for column in self.columns for k, c in column.inputs.items()}
         self.settable = [c for column in self.columns for c in column.outputs]
+        self.set_by_preset = [self.caption, self.typical, self.opened, *self.shared.values(), *self.settable]
         for button, preset in self.presets:
-            outputs = [self.caption, self.count, self.nfe, *self.settable]
-            on(button.click, partial(self.on_preset, preset), {}, outputs, status=self.status)
+            on(button.click, partial(self.on_preset, preset), {}, self.set_by_preset, status=self.status)
+        on(self.typical.click, self.on_typical, {"opened": self.opened}, self.set_by_preset, status=self.status)
         on(self.count.change, self.on_count, {"count": self.count}, [column.box for column in self.columns])
         network = {"network": self.columns[0].network, "label": self.label}
         on(self.columns[0].network.input, self.on_network, network, [self.label])
@@ -162,18 +178,43 @@ class Compare:
 
     # handlers: each returns {component: update}
 
-    def on_preset(self, preset: Preset) -> dict:
+    def on_preset(self, preset: Preset, typical: bool = False) -> dict:
+        """A comparison, on the seed that its network's file names, if it does: chosen by a rule, which is stated."""
         missing = [c["checkpoint"] for c in preset.columns if c["checkpoint"] not in self.state.networks()]
         if missing:
             raise InputError(
                 f"{preset.label} needs the network {missing[0]}, which is not here; set the columns yourself."
             )
-        return {
+        bundles = [self.state.bundle(c["checkpoint"]) for c in preset.columns]
+        updates = {
             self.caption: preset.caption,
             self.count: len(preset.columns),
             self.nfe: preset.columns[0]["nfe"],
+            self.typical: gr.update(visible=False),
+            self.opened: "",
             self.status: "",
-        } | self.set_columns(preset.columns)
+        }
+        if (opening := opening_of(preset, bundles[0])) is not None:
+            updates |= self.opened_on(preset, opening, opening.typical if typical else opening.largest)
+        return updates | self.set_columns(recommended_columns(preset, bundles))
+
+    def opened_on(self, preset: Preset, opening: Opening, shown: Shown) -> dict[Component, Any]:
+        classes = controls.classes(self.state, preset.columns[0]["checkpoint"])
+        return {
+            self.caption: f"{preset.caption}\n{rule(opening, shown)}",
+            self.label: gr.update(choices=classes, value=shown.label),
+            self.seed: shown.seed,
+            self.images: 1,
+            self.cfg: opening.cfg_scale,
+            self.typical: gr.update(visible=True),
+            self.opened: preset.name,
+        }
+
+    def on_typical(self, opened: str) -> dict:
+        """The same comparison, on a seed whose difference is the median."""
+        if opened not in PRESETS:
+            raise InputError("Pick a comparison above first.")
+        return self.on_preset(PRESETS[opened], typical=True)
 
     def set_columns(self, parts) -> dict[Component, Any]:
         padded = [*parts, *[None] * (MOST - len(parts))]
@@ -290,7 +331,7 @@ class Compare:
         parts = []
         for key in (f"c{i + 1}" for i in range(MOST)):
             if key in asked:
-                network, sampler, settings = json.loads(asked[key])
+                network, sampler, settings = parse_json(asked[key])
                 self.state.bundle(network)
                 parts.append({"checkpoint": network, "sampler": SAMPLERS[sampler].name, "settings": settings})
         if len(parts) < 2:
@@ -315,10 +356,10 @@ def build(state: AppState) -> Compare:
 def _place(text: str, count: int) -> tuple[int, list[int | None]]:
     """The viewer's image and frames, from the browser. Raises InputError if that is no such thing."""
     try:
-        place = json.loads(text or "{}")
+        place = parse_json(text or "{}")
         frames = [None if k is None else int(k) for k in place.get("frames", [])][:count]
         image = int(place.get("image", 0))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         raise InputError("The viewer's place could not be read: press Compare now again.") from None
     if image < 0 or any(k is not None and k < 0 for k in frames):
         raise InputError("There is no such image or frame.")

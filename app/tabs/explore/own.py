@@ -48,8 +48,7 @@ class OwnPicture:
 
     def __init__(self, state: AppState):
         self.state, self.turn = state, threading.Lock()
-        names = state.networks()
-        network = names[0] if names else None
+        network = state.first_network()
         self.path = gr.State("")
         with gr.Row(elem_classes="pf-page", equal_height=False):
             with gr.Column(scale=0, min_width=276, elem_classes="pf-controls"):

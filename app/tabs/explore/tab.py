@@ -8,7 +8,7 @@ import gradio as gr
 
 from app import links
 from app.components.viewer.viewer import FrameViewer, manifest
-from app.handlers import StatusLine, on
+from app.handlers import StatusLine, on, uploaded
 from app.runform import RunForm
 from app.state import AppState
 from app.store import StoredRun
@@ -29,7 +29,7 @@ class Explore:
             with gr.Column(scale=0, min_width=296, elem_classes="pf-controls"):
                 self.build_controls()
             with gr.Column(elem_classes="pf-stage", min_width=320):
-                self.viewer = FrameViewer(elem_id="explore-viewer")
+                self.viewer = FrameViewer(self.recording(unasked=True), elem_id="explore-viewer")
         self.run_id = gr.State("")  # of the run that is shown
         self.mine = gr.State("")  # of the last one that was started from this page: the next one replaces it
         self.wire()
@@ -77,7 +77,7 @@ class Explore:
     def on_recipe(self, before: str, path: str) -> dict:
         """A file that a person brought: its run, and the controls as near to its recipe as they can come."""
         self.state.halt(before)
-        run, sentence = links.load(self.state, path)
+        run, sentence = links.load(self.state, uploaded(path))
         asked, updates = self.form.described(run.spec), {}
         try:
             updates = self.form.from_link(asked)
@@ -127,9 +127,17 @@ class Explore:
         elif run_id and not sentence:
             return updates | self.not_kept(asked)
         else:
-            recordings = [] if asked.get("network") else self.state.recordings()[:1]
-            shown = {self.viewer: manifest(recordings, autoplay=True, empty=EMPTY), self.run_id: "", self.mine: ""}
+            value = manifest(empty=EMPTY) if asked.get("network") else self.recording()
+            shown = {self.viewer: value, self.run_id: "", self.mine: ""}
         return updates | shown | {self.status: sentence}
+
+    def recording(self, unasked: bool = False) -> dict:
+        """The viewer's value where nothing was asked for. With `unasked` it is there before the page has said what its
+        address asks for: who asked for nothing sees the first frame that much sooner."""
+        found = self.state.recordings(1)
+        if unasked:
+            return manifest(found, autoplay=True) | {"unasked": True} if found else manifest()
+        return manifest(found, autoplay=True, empty=EMPTY)
 
     def not_kept(self, asked: dict[str, str]) -> dict:
         """For a link whose run is not here (any more)."""

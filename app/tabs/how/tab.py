@@ -42,7 +42,7 @@ class Miniatures:
     def _content(self) -> dict[str, Any]:
         names = [name for name in (PFT, SIT) if name in self.state.networks()]
         shown = names or self.state.networks()[:1]
-        recordings = [run.id for run in self.state.recordings()[:1]]
+        recordings = [run.id for run in self.state.recordings(1)]
         found = {"recording": recordings[0] if recordings else None, "densities": densities(), "schedules": schedules()}
         return found | (self._pictures(shown) if shown else {})
 

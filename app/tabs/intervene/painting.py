@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.components import Component
 
 from app.components.painter.painter import chosen_of, painting
-from app.handlers import QUIET, on
+from app.handlers import QUIET, on, uploaded
 from app.server.frames import edit_words
 from app.tabs.intervene import change
 from app.tabs.intervene.intervention import CLEAN, DATA, GUESS, MINE, PAINTED_IN, RUNS_OWN, Intervention, Now
@@ -150,7 +150,7 @@ class Painting:
     def on_file(self, path: str, **values: Any) -> dict:
         """A picture that a person brought."""
         now = Now.of(values)
-        now = now._replace(uploads=self.logic.bring(now, path), source=MINE, show=CLEAN)
+        now = now._replace(uploads=self.logic.bring(now, uploaded(path)), source=MINE, show=CLEAN)
         return {self.page.uploads: now.uploads, self.page.note: ""} | self.refreshed(now)
 
     def on_select(self, name: str, **values: Any) -> dict:

@@ -10,7 +10,7 @@ from gradio.components import Component
 
 from app import links
 from app.components.viewer.viewer import manifest
-from app.handlers import on
+from app.handlers import on, uploaded
 from app.state import AppState
 from app.store import StoredRun
 from app.tabs.intervene import change
@@ -215,7 +215,7 @@ class Intervene:
     def on_recipe(self, ids: list[str], path: str) -> dict:
         """An export that a person brought: its run with and without its edits."""
         self.state.halt(*ids or [])
-        loaded = links.read(path)
+        loaded = links.read(uploaded(path))
         carried = isinstance(loaded, Trajectory)
         spec = SampleSpec.from_dict(loaded.recipe) if carried else loaded
         base, edited = self.again(spec, loaded if carried else None)

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from app.components.plot.plot import Brush, StreamingPlot, stream
 from app.controls import KnobGroups, labelled
-from app.handlers import PlainText, StatusLine, on
+from app.handlers import PlainText, StatusLine, on, uploaded
 from app.limits import SEED_RANGE
 from app.private import payload
 from app.state import AppState
@@ -241,7 +241,7 @@ class ToyTab:
         return self.given(payload(event).get("points"), lab_id, values)
 
     def on_file(self, path: str, lab_id: str, **values: Any) -> dict:
-        if os.path.getsize(path) > MAX_FILE:
+        if os.path.getsize(uploaded(path)) > MAX_FILE:
             raise InputError(f"The file is larger than {MAX_FILE // 2**20} MB: give fewer points.")
         points, sentence = fitted_points(Path(path).read_bytes())
         return self.given(points.tolist(), lab_id, values) | {self.status: sentence}
@@ -260,11 +260,11 @@ class ToyTab:
         return {self.status: ""}
 
     def on_start(self, lab_id: str, speed: str) -> dict:
-        self.state.labs.get(lab_id).start(SPEEDS.get(speed))
+        self.state.labs.get(lab_id).start(_speed(speed))
         return {self.status: ""}
 
     def on_speed(self, lab_id: str, speed: str) -> dict:
-        self.state.labs.get(lab_id).pace(SPEEDS.get(speed))
+        self.state.labs.get(lab_id).pace(_speed(speed))
         return {self.status: ""}
 
     def on_command(self, command: Callable[[Lab], None], lab_id: str) -> dict:
@@ -301,6 +301,11 @@ def build(state: AppState) -> ToyTab:
 
 def _too_long() -> str:
     return f"The app trains at most {MAX_STEPS:,} steps; the command line has no such limit."
+
+
+def _speed(chosen: Any) -> int | None:
+    """Steps a picture; None for as many as there are, also where nothing known was chosen."""
+    return SPEEDS.get(chosen) if isinstance(chosen, str) else None
 
 
 def _box(name: str) -> gr.Number:

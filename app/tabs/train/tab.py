@@ -21,7 +21,7 @@ from app.tabs.train.routes import routes
 from app.tabs.train.rows import COMMANDS, duration
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
-from pf_core.models import PRESETS
+from pf_core.models import PRESETS, preset
 from pf_core.models.checkpoint import ORACLES
 from pf_core.registry import parameters, whole
 from pf_core.timesteps import TIMESTEPS
@@ -203,10 +203,10 @@ class Train:
     def draws_of(self, model: str, timesteps: str, knobs: Mapping[str, Any] = {}) -> Any:
         """What a timestep sampler draws; nothing changes where the settings are wrong."""
         try:
-            grid = PRESETS[model].grid
+            grid = preset(model).grid
             settings = self.time_knobs.settings(timesteps, knobs) if knobs else {}
             return drawn(draws(timesteps, grid.n, settings), grid)
-        except (InputError, KeyError):
+        except (InputError, KeyError):  # KeyError: knobs that are not all there
             return gr.skip()
 
     def on_estimate(self, **values: Any) -> dict:

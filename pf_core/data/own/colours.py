@@ -73,11 +73,17 @@ def grey8(picture: Image.Image, name: str = "The picture") -> Image.Image:
 def _bits(picture: Image.Image, high: int) -> int:
     """Of how many bits a picture's whole numbers are: 16, but scanners and cameras put 12 of them there unscaled, and
     programs 8."""
-    maximum = getattr(picture, "tag_v2", {}).get(_MAX_SAMPLE)
-    maximum = max(maximum) if isinstance(maximum, tuple) else maximum
-    if isinstance(maximum, int) and high <= maximum <= 0xFFFF:
+    maximum = _white(picture)
+    if maximum is not None and high <= maximum:
         return max(8, maximum.bit_length())
     return 8 if high < 2**8 else 12 if high < 2**12 else 16
+
+
+def _white(picture: Image.Image) -> int | None:
+    """The value that a file says is white; None where it says none."""
+    maximum = getattr(picture, "tag_v2", {}).get(_MAX_SAMPLE)
+    maximum = max(maximum, default=None) if isinstance(maximum, tuple) else maximum
+    return maximum if isinstance(maximum, int) and 0 < maximum <= 0xFFFF else None
 
 
 def _from_floats(values: np.ndarray, low: float, high: float, name: str) -> np.ndarray:
@@ -100,8 +106,15 @@ def _unsaid(name: str, low: float, high: float) -> str:
 
 def check_depth(picture: Image.Image, raw: str, name: str) -> None:
     """Colours of 16 bits, of which Pillow keeps the upper 8 (raw: its name for how they are stored). Raises InputError
-    where these hold next to nothing: 12 bits, or 8, in 16."""
+    where these hold next to nothing: 12 bits, or 8, in 16; or where the file says that white is less than 16 bits have
+    (12 or 14 bits): the lower bits are lost. 14 bits of which nothing tells are read as a dark picture of 16."""
     if ";16" in raw and picture.mode in ("RGB", "RGBA", "LA"):
+        white = _white(picture)
+        if white is not None and white.bit_length() < 16:
+            raise InputError(
+                f"{name} has colours of {white.bit_length()} bits in 16 (it says that white is {white}), which would "
+                "come out dark. Save it with 8 bits, or scaled to 16."
+            )
         bands = picture.split()[: 1 if picture.mode == "LA" else 3]
         if max(band.getextrema()[1] for band in bands) < 16:
             raise InputError(

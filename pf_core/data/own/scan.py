@@ -30,7 +30,7 @@ from pf_core.data.own.zipnames import names_in
 from pf_core.errors import InputError
 from pf_core.files import decoded
 
-RULES = 2  # version of the reading rules below, and of those by which pixels are made: kept with every run
+RULES = 3  # version of the reading rules below, and of those by which pixels are made: kept with every run
 MAX_FILES = 200_000
 MAX_ZIP_NAMES = 16 * 2**20  # bytes of a zip's table of contents, which is read at once: some 100,000 names
 MAX_CLASSES = 1000
