@@ -38,6 +38,8 @@ EQUAL_NFE = 64  # 64 Euler steps, 33 of look-ahead (2 of them warm-up) or 16 of 
 # Shipped networks: what page, comparisons and first recordings are of, and its plain twin. After another choice:
 # `make recordings`, and `python -m pf_core recommend --checkpoint NAME --write` for its settings and seeds.
 PFT, SIT = "shapes-pft", "shapes-sit"
+TRAINING_TIMES = "ltg"  # the timestep sampler that shows what training is like
+SCHEDULES = (("euler", 12), ("dual_loop", 3), ("look_ahead", 6))  # Fig. 6's: sampler and outer steps, 12 NFE at most
 RECORDED = {"look-ahead": "look_ahead", "dual-loop": "dual_loop", "euler": "euler"}  # file -> sampler: shown first
 STORIES = {"shapes-pft": (["heart", "circle", "star", "ring"], [85, 60, 34, 87])}  # network -> classes and seeds of it
 SWEEP_SAMPLERS = ("euler", "dual_loop", "look_ahead")  # what a sweep over samplers starts with, as far as they run

@@ -14,6 +14,7 @@ from test_browser import pytestmark as needs_chromium
 from app.tabs.how import tab as how
 from pf_core.errors import InputError
 from pf_core.evaluation import inspect
+from pf_core.presets import TRAINING_TIMES
 from pf_core.timesteps import TIMESTEPS
 from pf_core.timesteps.preview import BINS, draws
 
@@ -61,6 +62,20 @@ def test_the_page_gets_numbers(state):  # noqa: F811
     assert len(reply["networks"]) == 1  # the shipped pair is not here: the first network stands in
     for network in reply["networks"]:
         assert len(floats(network["t"])) == len(reply["times"]) * n == len(floats(network["error"]))
+    drawn = next(each for each in reply["timesteps"] if each["name"] == TRAINING_TIMES)
+    training = floats(reply["training"]["t"])
+    assert np.array_equal(training, floats(drawn["maps"])[: len(training)]) and len(training) == how.TRAINED * n
+
+
+def test_the_pictures_without_a_network_get_numbers_too():
+    found = how.densities()
+    assert [each["t_max"] for each in found["below"]] == [0.1, 0.25, 0.5, 0.75, 0.99]
+    for each in [*found["maximum"], *(curve for below in found["below"] for curve in below["curves"])]:
+        assert np.trapezoid(floats(each["p"]), floats(each["t"])) == pytest.approx(1, abs=2e-3)
+    found = how.schedules()
+    for runs in found["runs"]:
+        assert [run["nfe"][-1] for run in runs] == [12, 12, 11]
+        assert all(len(floats(run["t"])) == len(run["phase"]) * found["side"] ** 2 for run in runs)
 
 
 @needs_chromium
@@ -77,6 +92,30 @@ def test_how_it_works_is_alive(page, served):  # noqa: F811
     page.keyboard.press("Home")
     assert page.inner_text("[data-mini=changes] output") == "0.1"
     assert "recorded run" in page.inner_text("[data-mini=context]")  # none is shipped in this world
+    page.click("[data-width='0']")
+    assert "mean t of a patch is 0.06, 0.17, 0.42, 0.67, 0.91" in page.inner_text("[data-mini=densities] .pfg-said")
+    page.focus("[data-set=nfe]")
+    page.keyboard.press("End")
+    assert page.inner_text("[data-of=nfe]") == "end"
+    assert page.locator("[data-run] .pfg-said:text('Result: all patches are at t 1.00')").count() == 3
+
+
+@needs_chromium
+def test_the_pictures_move_until_they_are_paused(page, served):  # noqa: F811
+    page.goto(served.address + "?tab=how-it-works")
+    page.wait_for_selector("#how-page [data-ready='1'], #how-page[data-ready='1']", state="attached")
+    said = "document.querySelector('[data-line=training] .pfg-said').textContent"
+    for begin in ("2.", "4."):
+        page.wait_for_function(f"{said}.startsWith('{begin}')")
+    page.click("text=Pause the pictures")
+    before = page.evaluate(said)
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(1500)
+    assert page.evaluate(said) == before
+    page.click("text=Let the pictures move")
+    page.wait_for_function(
+        "(before) => document.querySelector('[data-line=training] .pfg-said').textContent !== before", arg=before
+    )
 
 
 @needs_chromium

@@ -1,5 +1,6 @@
 // The tour: five steps that press the page's own buttons and drive its own viewers.
 
+import { heading } from "./heading.js";
 import { page } from "./shared.js";
 
 const PATIENCE = 90_000; // ms: the longest a step waits for what it has set going
@@ -234,6 +235,7 @@ class Tour {
 let tour = null;
 
 export function mount(element) {
+  heading(element);
   element.querySelector(".pft-start").addEventListener("click", () => {
     if (!tour?.open) tour = new Tour();
   });

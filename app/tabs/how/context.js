@@ -12,18 +12,16 @@ import {
   sigmaColour,
   timeColour,
 } from "./draw.js";
-import { RunData } from "./store.js";
 
 const BEATS = ["Look", "Rank", "Look ahead", "Step"];
 const mean = (values) => values.reduce((sum, v) => sum + v, 0) / Math.max(1, values.length);
 
 export async function context(box, content, palettes) {
-  if (!content.recording) {
+  const run = await content.run;
+  if (!run) {
     box.textContent = "No recorded run is shipped here: press Run in Explore and step through one.";
     return;
   }
-  const run = new RunData({ id: content.recording, label: "" });
-  await run.follow(() => {});
   const steps = run.frames.flatMap((frame, i) => (frame.phase === "probe" ? [i] : []));
   if (!steps.length) {
     box.textContent = "The recorded run never looks ahead.";
@@ -73,7 +71,7 @@ class Miniature {
       sigmaColour(this.palettes, Math.exp(sigma.logvar[p] / 2)),
     );
     paintPatches(canvasOf(this.root, "easy"), meta.grid, (p) => easyColour(look.easy[p] === 1));
-    this.root.querySelector("[data-at=easy]").style.opacity = which === 0 ? 0.15 : 1;
+    this.root.querySelector("[data-at=easy]").classList.toggle("pfg-later", which === 0);
     this.root.querySelectorAll("[data-beat]").forEach((button, i) => button.setAttribute("aria-pressed", i === which));
     this.root.querySelector("p").textContent = this.words(which, look, probe, after);
   }

@@ -94,6 +94,11 @@ export function scales(palettes, of = ["t", "sigma"]) {
   return `<div class="pfg-scales">${of.map((name) => known[name]()).join("")}</div>`;
 }
 
+const reduced = matchMedia("(prefers-reduced-motion: reduce)");
+
+/** Is nothing to move here? The page's own button decides; before it is pressed, what the system asks for. */
+export const stillWanted = (element) => (element.closest(".pfg")?.dataset.moves ?? String(!reduced.matches)) !== "true";
+
 /** Call step() every `ms` while the element is on the screen, nobody rests on it and motion is welcome. */
 export function beat(element, ms, step) {
   let visible = false;
@@ -103,9 +108,22 @@ export function beat(element, ms, step) {
     },
     { threshold: 0.3 },
   ).observe(element);
-  if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+  const rests = () => document.hidden || stillWanted(element) || element.matches(":hover, :focus-within");
   const timer = setInterval(() => {
     if (!element.isConnected) clearInterval(timer);
-    else if (visible && !document.hidden && !element.matches(":hover, :focus-within")) step();
+    else if (visible && !rests()) step();
   }, ms);
+}
+
+/** The button that stops and starts every picture of the page. */
+export function motionButton(page, button) {
+  const show = () => {
+    const moves = !stillWanted(button);
+    button.textContent = moves ? "Pause the pictures" : "Let the pictures move";
+  };
+  button.addEventListener("click", () => {
+    page.dataset.moves = String(stillWanted(button));
+    show();
+  });
+  show();
 }

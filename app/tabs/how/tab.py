@@ -14,13 +14,18 @@ from app.components.scripted import Scripted, packed
 from app.server.routes import guarded
 from app.state import AppState
 from pf_core.evaluation import inspect
+from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import to_uint8
-from pf_core.presets import PFT, SIT
-from pf_core.timesteps import TIMESTEPS
+from pf_core.presets import PFT, SCHEDULES, SIT, TRAINING_TIMES
+from pf_core.samplers import SAMPLERS
+from pf_core.sampling import schedule
+from pf_core.timesteps import TIMESTEPS, density
+from pf_core.types import PatchTime
 
 TITLE = "How it works"
 ARTICLE = Path(__file__).with_name("how.html").read_text(encoding="utf-8")
 SHOWN = 24  # maps a timestep sampler
+TRAINED = 6  # of these maps, with a forward pass each, in the picture of training
 
 
 class Miniatures:
@@ -38,12 +43,15 @@ class Miniatures:
         names = [name for name in (PFT, SIT) if name in self.state.networks()]
         shown = names or self.state.networks()[:1]
         recordings = [run.id for run in self.state.recordings(1)]
-        return {"recording": recordings[0] if recordings else None} | (self._pictures(shown) if shown else {})
+        found = {"recording": recordings[0] if recordings else None, "densities": densities(), "schedules": schedules()}
+        return found | (self._pictures(shown) if shown else {})
 
     def _pictures(self, names: list[str]) -> dict[str, Any]:
         bundles = [self.state.bundle(name) for name in names]
         grid, picture = bundles[0].grid, inspect.picture(bundles[0])
         bundles = [bundle for bundle in bundles if bundle.shape == tuple(picture.x1.shape[1:])]
+        draws = inspect.all_draws(grid.n, SHOWN)
+        drawn = PatchTime.dense(draws[TRAINING_TIMES].maps[:TRAINED])
         return {
             "grid": {"rows": grid.rows, "cols": grid.cols},
             "size": [grid.height, grid.width],
@@ -58,23 +66,63 @@ class Miniatures:
                     "mean": drawn.mean.tolist(),
                     "largest": drawn.largest.tolist(),
                 }
-                for name, drawn in inspect.all_draws(grid.n, SHOWN).items()
+                for name, drawn in draws.items()
             ],
             "times": inspect.TIMES,
             "networks": [self._evaluations(bundle, picture) for bundle in bundles],
+            "training": evaluations(bundles[0], picture, drawn),
         }
 
-    def _evaluations(self, bundle, picture: inspect.Picture) -> dict[str, Any]:
+    def _evaluations(self, bundle: Bundle, picture: inspect.Picture) -> dict[str, Any]:
         """Real forward passes: a network with a difficulty head gets leaning maps, one without gets flat maps."""
         t = inspect.leaning(bundle.grid) if bundle.predicts_difficulty else inspect.flat(bundle.grid)
-        evaluated = inspect.evaluate_maps(bundle, picture, t)
-        return {
-            "name": bundle.name,
-            "t": packed(t.per_patch),
-            "x1_hat": base64.b64encode(to_uint8(bundle.codec.decode(evaluated.x1_hat)).numpy().tobytes()).decode(),
-            "sigma": None if evaluated.sigma is None else packed(evaluated.sigma),
-            "error": packed(evaluated.error),
-        }
+        return evaluations(bundle, picture, t)
+
+
+def evaluations(bundle: Bundle, picture: inspect.Picture, t: PatchTime) -> dict[str, Any]:
+    """One real forward pass at each map of times."""
+    evaluated = inspect.evaluate_maps(bundle, picture, t)
+    return {
+        "name": bundle.name,
+        "t": packed(t.per_patch),
+        "x1_hat": base64.b64encode(to_uint8(bundle.codec.decode(evaluated.x1_hat)).numpy().tobytes()).decode(),
+        "sigma": None if evaluated.sigma is None else packed(evaluated.sigma),
+        "error": packed(evaluated.error),
+    }
+
+
+def densities() -> dict[str, Any]:
+    """Of t_max for several (loc, scale), and of t below several t_max for several widths."""
+    return {
+        "maximum": [{"pair": pair, "t": packed(c.t), "p": packed(c.density)} for pair, c in density.maxima()],
+        "below": [
+            {
+                "t_max": t_max,
+                "curves": [
+                    {"t": packed(each.curve.t), "p": packed(each.curve.density)}
+                    | {"std": each.std, "width": each.width, "redrawn": each.redrawn, "mean": each.mean}
+                    for each in density.below(t_max)
+                ],
+            }
+            for t_max in density.MAXIMA
+        ],
+    }
+
+
+def schedules() -> dict[str, Any]:
+    """Which times nine patches go through, for several shares p of easy patches."""
+    return {
+        "side": schedule.SIDE,
+        "shares": schedule.SHARES,
+        "runs": [
+            [
+                {"label": SAMPLERS[name].label, "steps": run.steps, "t": packed(run.t)}
+                | {"phase": run.phase, "outer": run.outer, "nfe": run.nfe}
+                for name, run in schedule.schedules(SCHEDULES, p).items()
+            ]
+            for p in schedule.SHARES
+        ],
+    }
 
 
 def routes(state: AppState) -> list[Route]:

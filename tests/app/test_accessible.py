@@ -1,0 +1,144 @@
+"""For everyone: contrast and names (axe-core), Run by keyboard, targets for fingers, no motion where none is wanted."""
+
+import time
+from typing import NamedTuple
+
+import gradio as gr
+import pytest
+from app_world import spec
+from test_browser import LOADED, browser, page, served  # noqa: F401
+from test_browser import pytestmark as needs_chromium
+
+from app.ui import TABS
+from pf_core.sampling.run import Run
+from pf_core.sampling.trajectory import record
+
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+pytestmark = needs_chromium
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+NARROWEST = 39.5  # px of a target: 40, less what rounding takes
+
+
+class Fault(NamedTuple):
+    """What axe-core says against Gradio's own components, where we cannot mend it: an element of `within`, and why."""
+
+    rule: str
+    within: str
+    reason: str
+
+
+GRADIO = "6.31.0"  # the version in which these were seen: look at them again when it changes
+FAULTS: tuple[Fault, ...] = ()
+
+
+@pytest.fixture
+def recorded(served):  # noqa: F811
+    """A recorded run, so that viewers and lessons have something to show."""
+    path = served.recordings_folder / "first.safetensors"
+    record(Run(served.bundle("nano"), spec())).save(path)
+    yield served
+    path.unlink()
+
+
+def open_tab(page, title):  # noqa: F811
+    """Open a tab and everything that is folded in it."""
+    page.click(f"[role=tab]:text-is('{title}')")
+    page.wait_for_function(
+        "(title) => [...document.querySelectorAll('[role=tab]')]"
+        ".some((t) => t.textContent.trim() === title && t.ariaSelected === 'true')",
+        arg=title,
+    )
+    page.evaluate("""() => {
+      for (const fold of document.querySelectorAll("button.label-wrap:not(.open)")) if (fold.offsetParent) fold.click();
+      for (const fold of document.querySelectorAll("details")) fold.open = true;
+    }""")
+    if title == "How it works":
+        page.wait_for_selector("#how-page [data-ready='1'], #how-page[data-ready='1']", state="attached")
+    page.wait_for_timeout(250)
+
+
+# axe-core walks through hidden tabs as well, which takes most of its time: they are off the page meanwhile
+SHOWN_ONLY = """async (options) => {
+  const away = [...document.querySelectorAll("[role=tabpanel]")].filter((panel) => !panel.offsetParent);
+  const places = away.map((panel) => document.createComment(""));
+  away.forEach((panel, i) => panel.replaceWith(places[i]));
+  try {
+    return await axe.run(document, options);
+  } finally {
+    places.forEach((place, i) => place.replaceWith(away[i]));
+  }
+}"""
+
+
+def faults(page, only=None):  # noqa: F811
+    """(rule, element, selector) of each serious or critical fault of what is shown."""
+    # preload asks for style sheets again; nothing here needs it
+    options = {"resultTypes": ["violations"], "runOnly": only or RULES, "preload": False}
+    found = page.evaluate(SHOWN_ONLY, options)["violations"]
+    return [
+        (fault["id"], node["html"][:150], str(node["target"]))
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]
+
+
+def known(page, fault):  # noqa: F811
+    rule, _, target = fault
+    inside = "([target, within]) => !!document.querySelector(target)?.closest(within)"
+    return next((f for f in FAULTS if f.rule == rule and page.evaluate(inside, [eval(target)[-1], f.within])), None)
+
+
+SMALL = """(narrowest) => [...document.querySelectorAll(
+    "button, a[href], select, summary, textarea, input, [role=tab], [role=button]")]
+  .filter((e) => e.checkVisibility({ visibilityProperty: true, opacityProperty: true }) && !e.disabled)
+  .map((e) => [e, (e.matches("[type=checkbox], [type=radio]") && e.closest("label")) || e])
+  .map(([e, target]) => [e, target.getBoundingClientRect()])
+  .filter(([, r]) => r.width && (r.height < narrowest || r.width < narrowest))
+  .map(([e, r]) => `${e.outerHTML.slice(0, 140)}: ${Math.round(r.width)} x ${Math.round(r.height)}`)"""
+
+
+def test_axe_finds_nothing_serious_in_light_and_dark_and_fingers_find_their_targets(browser, recorded):  # noqa: F811
+    """One page for three checks, as loading it costs more than they do; a tablet's, where every tab is in reach."""
+    began = time.monotonic()
+    context = browser.new_context(viewport={"width": 1000, "height": 1200}, has_touch=True, reduced_motion="reduce")
+    page = context.new_page()  # noqa: F811
+    page.set_default_timeout(60_000)
+    page.goto(recorded.address)
+    page.wait_for_function(LOADED)
+    page.evaluate(axe.Axe().axe_script)
+    seen, small = [], {}
+    for tab in TABS:
+        open_tab(page, tab.TITLE)
+        seen += [("light", tab.TITLE, *fault, known(page, fault)) for fault in faults(page)]
+        small[tab.TITLE] = page.evaluate(SMALL, NARROWEST)
+    still = "document.getAnimations().filter((a) => a.effect.getComputedTiming().iterations === Infinity).length"
+    assert page.inner_text(".pfg-moves") == "Let the pictures move" and page.evaluate(still) == 0
+    page.click(".pf-theme")
+    assert page.evaluate("document.body.classList.contains('dark')")
+    for tab in TABS:
+        open_tab(page, tab.TITLE)
+        seen += [("dark", tab.TITLE, *fault, known(page, fault)) for fault in faults(page, ["color-contrast"])]
+    page.reload()
+    page.wait_for_function("document.body.classList.contains('dark')")  # kept for the next visit
+    context.close()
+    print(f"axe-core, {len(TABS)} tabs, light and dark: {time.monotonic() - began:.1f} s")
+    ours = [fault[:-1] for fault in seen if fault[-1] is None]
+    assert ours == []
+    assert {fault[-1] for fault in seen if fault[-1]} == set(FAULTS), "a fault has gone: take it off the list"
+    assert not FAULTS or gr.__version__ == GRADIO, "another Gradio: look whether its faults are still there"
+    assert {title: each for title, each in small.items() if each} == {}
+
+
+def test_the_keyboard_reaches_run_in_a_few_presses(page, served):  # noqa: F811
+    page.goto(served.address)
+    page.wait_for_function(LOADED)
+    page.wait_for_selector("#explore-run")
+    here = "document.activeElement.id || document.activeElement.className"
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        if page.evaluate(here) == "pf-skip":
+            break
+    assert page.inner_text(".pf-skip") == "Skip to “Run”" and page.locator(".pf-skip").bounding_box()["y"] >= 0
+    page.keyboard.press("Enter")
+    assert page.evaluate(here) == "explore-run"
