@@ -21,6 +21,7 @@ const NETWORK = `<div class="pfg-box"><i aria-hidden="true">&#10142;</i><b>netwo
 const STAGES = [["x1"], ["t"], ["xt"], ["x1_hat", "sigma", "error"]]; // what each stage of training adds
 const REST = 2; // beats that a finished stage of training stays
 const FADE = 8; // pictures between image and noised image
+const AHEAD = ["probe", "inner"]; // passes that see easy patches ahead of the others
 const PASSES = 12; // outer steps of the recorded run that are shown
 
 export async function overview(box, content, palettes) {
@@ -103,10 +104,15 @@ class Training {
 class Inference {
   constructor(root, run, palettes) {
     Object.assign(this, { root, run, palettes, k: 0 });
-    const probes = run.frames.flatMap((frame, i) => (frame.phase === "probe" ? [i] : []));
-    const every = Math.max(1, Math.floor(probes.length / PASSES));
-    this.shown = [...probes.filter((_, k) => k % every === 0).flatMap((i) => [i - 1, i]), run.frames.length - 1];
-    this.k = Math.floor(this.shown.length / 4) * 2 - 1; // a probe: there is most to see
+    const { frames } = run;
+    const ahead = frames.flatMap((frame, i) =>
+      AHEAD.includes(frame.phase) && frames[i - 1].phase === "outer" ? [i] : [],
+    );
+    const steps = ahead.length ? ahead : frames.slice(0, -1).map((_, i) => i); // a sampler that moves nobody ahead
+    const thin = steps.filter((_, k) => k % Math.max(1, Math.floor(steps.length / PASSES)) === 0);
+    this.ahead = ahead.length > 0;
+    this.shown = [...(ahead.length ? thin.flatMap((i) => [i - 1, i]) : thin), frames.length - 1];
+    this.k = Math.max(0, Math.floor(this.shown.length / 4) * 2 - 1); // a pass with some ahead: there is most to see
     this.show();
   }
 
@@ -136,8 +142,9 @@ class Inference {
     const times = [...frame.t.subarray(0, this.run.shape.n)];
     const [low, high] = [Math.min(...times).toFixed(2), Math.max(...times).toFixed(2)];
     if (frame.phase === "final") return `After ${frame.nfe} passes every patch is at t = 1: the image is finished.`;
-    if (frame.phase === "probe")
-      return `Pass ${frame.nfe}: easy patches were moved ahead to t ${high} and are context for the hard ones at t ${low}.`;
+    if (AHEAD.includes(frame.phase))
+      return `Pass ${frame.nfe}: easy patches are ahead at t ${high}, as context for the hard ones at t ${low}.`;
+    if (!this.ahead) return `Pass ${frame.nfe}: every patch is at t ${low}.`;
     return `Pass ${frame.nfe}: every patch is at t ${low}. The patches with the smallest \u03c3 are called easy.`;
   }
 }

@@ -51,7 +51,7 @@ class Miniatures:
         grid, picture = bundles[0].grid, inspect.picture(bundles[0])
         bundles = [bundle for bundle in bundles if bundle.shape == tuple(picture.x1.shape[1:])]
         draws = inspect.all_draws(grid.n, SHOWN)
-        drawn = PatchTime.dense(draws[TRAINING_TIMES].maps[:TRAINED])
+        in_training = PatchTime.dense(draws[TRAINING_TIMES].maps[:TRAINED])
         return {
             "grid": {"rows": grid.rows, "cols": grid.cols},
             "size": [grid.height, grid.width],
@@ -70,7 +70,7 @@ class Miniatures:
             ],
             "times": inspect.TIMES,
             "networks": [self._evaluations(bundle, picture) for bundle in bundles],
-            "training": evaluations(bundles[0], picture, drawn),
+            "training": evaluations(bundles[0], picture, in_training),
         }
 
     def _evaluations(self, bundle: Bundle, picture: inspect.Picture) -> dict[str, Any]:
