@@ -6,6 +6,7 @@ from typing import NamedTuple
 import gradio as gr
 import pytest
 from app_world import spec
+from axe_playwright_python.sync_playwright import Axe
 from test_browser import LOADED, browser, page, served  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 
@@ -13,7 +14,6 @@ from app.ui import TABS
 from pf_core.sampling.run import Run
 from pf_core.sampling.trajectory import record
 
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 pytestmark = needs_chromium
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 NARROWEST = 39.5  # px of a target: 40, less what rounding takes
@@ -106,7 +106,7 @@ def test_axe_finds_nothing_serious_in_light_and_dark_and_fingers_find_their_targ
     page.set_default_timeout(60_000)
     page.goto(recorded.address)
     page.wait_for_function(LOADED)
-    page.evaluate(axe.Axe().axe_script)
+    page.evaluate(Axe().axe_script)
     seen, small = [], {}
     for tab in TABS:
         open_tab(page, tab.TITLE)
