@@ -16,6 +16,16 @@ NO_CLASS = "none"
 NETWORKS = "pf-networks"  # marks the lists of networks
 
 
+class Listed(gr.Dropdown):
+    """A list whose value a handler checks. Where choices follow another control, a page may still send what it showed
+    a moment ago, and Gradio would answer with an error of its own."""
+
+    is_template = True  # the page shows it as what it is made of
+
+    def preprocess(self, payload: Any) -> Any:
+        return payload
+
+
 class Start(NamedTuple):
     """What a network recommends to start from: knobs by sampler, and guidance (None: nothing)."""
 

@@ -37,8 +37,8 @@ class RunForm:
         sampler = controls.default_sampler(state, network)
         classes = controls.classes(state, network)
         self.network = network_choice(state, network)
-        self.label = gr.Dropdown(classes, value=classes[0], label="Class")
-        self.sampler = gr.Dropdown(controls.samplers(state, network), value=sampler, label="Sampler")
+        self.label = controls.Listed(classes, value=classes[0], label="Class")
+        self.sampler = controls.Listed(controls.samplers(state, network), value=sampler, label="Sampler")
         with gr.Row(elem_classes="pf-pair"):
             self.seed = gr.Number(
                 0, label="Seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90, elem_id=f"{name}-seed"

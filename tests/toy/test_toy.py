@@ -355,7 +355,7 @@ def test_mlp_starts_at_nothing_and_depends_on_its_seed():
     net, x, t = mlp.build(seed=1), torch.randn(5, 1, 1, 2), PatchTime.dense(torch.rand(5, 2))
     prediction = net(x, t, torch.zeros(5, dtype=torch.long))
     assert net.grid == GRID and net.channels == 1
-    for field in prediction:
+    for field in (prediction.v, prediction.logvar, prediction.v_cond, prediction.logvar_cond):
         assert field.shape == (5, 1, 1, 2) and (field == 0).all()
     for a, b, c in zip(*(mlp.build(seed=s).parameters() for s in (1, 1, 2)), strict=True):
         assert torch.equal(a, b) and (not torch.equal(a, c) or (a == 0).all())

@@ -48,7 +48,7 @@ class Column:
         self.before = gr.State(network)  # the network that the knobs were last set for
         with gr.Column(visible=visible, min_width=200, elem_classes="pf-column") as self.box:
             self.network = network_choice(state, network, f"{letter}: network")
-            self.sampler = gr.Dropdown(controls.samplers(state), value=sampler, label="Sampler")
+            self.sampler = controls.Listed(controls.samplers(state), value=sampler, label="Sampler")
             with gr.Accordion("Knobs", open=False, elem_classes="pf-advanced"):
                 start = controls.start(state, network)
                 self.knobs = KnobGroups(SAMPLERS, sampler, prefix=f"{letter}.", start=start.settings)
@@ -119,7 +119,7 @@ class Compare:
     def build_shared(self, network: str | None) -> None:
         classes = controls.classes(self.state, network)
         self.count = gr.Slider(2, MOST, value=2, step=1, label="Columns", min_width=120)
-        self.label = gr.Dropdown(classes, value=classes[0], label="Class", min_width=120)
+        self.label = controls.Listed(classes, value=classes[0], label="Class", min_width=120)
         self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90)
         self.images = gr.Slider(1, MAX_IMAGES, value=2, step=1, label="Images", min_width=120)
         self.nfe = gr.Number(EQUAL_NFE, label="NFE, each", precision=0, minimum=1, maximum=MAX_NFE, min_width=90)

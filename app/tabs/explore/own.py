@@ -71,7 +71,7 @@ class OwnPicture:
         self.t = gr.Slider(0, 1, FIRST_T, step=0.01, label="t of all patches", info="0 noise, 1 image", elem_id="own-t")
         self.network = network_choice(self.state, network, elem_id="own-network")
         classes = controls.classes(self.state, network)
-        self.label = gr.Dropdown(classes, value=classes[-1], label="Class", elem_id="own-label")
+        self.label = controls.Listed(classes, value=classes[-1], label="Class", elem_id="own-label")
         with gr.Row(elem_classes="pf-pair"):
             self.seed = gr.Number(
                 0, label="Noise seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90, elem_id="own-seed"
