@@ -46,7 +46,7 @@ def serve() -> None:
         state = AppState(recordings=Path(folder) / "none")
         demo, _, address = launch(state, quiet=True)
         known = {}
-        for fn in demo.fns.values():
+        for fn in (fn for fn in demo.fns.values() if fn.name):
             named = dict(zip(fn.input_keyword_names, fn.inputs, strict=False))
             known.setdefault(fn.name + "/" + "/".join(named), [fn._id, {k: c.value for k, c in named.items()}])
         print(json.dumps({"address": address, "known": known}, default=str), flush=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from types import SimpleNamespace
 
 import gradio as gr
@@ -15,6 +16,12 @@ from pf_core.samplers import SAMPLERS
 from pf_core.sampling.compare import patch_updates
 
 KNOBS = {f"{name}.{k}": knob.default for name, entry in SAMPLERS.items() for k, knob in entry.knobs.items()}
+
+
+def playwright_error():
+    from playwright.sync_api import Error
+
+    return Error
 
 
 @pytest.fixture
@@ -143,8 +150,15 @@ def test_two_columns_in_the_browser(page, served):  # noqa: F811
     assert "B minus A" in page.inner_text("#compare-difference")
     assert page.inner_text("#compare-measured").startswith("B ends 0.0")
     page.evaluate(f"{viewer}.go(0)")
-    page.click("text=the current step")
-    page.wait_for_function("document.querySelector('#compare-difference').textContent.includes('RMS 0.000')")
+    for _ in range(4):  # on a crowded machine the measure of the runs' end may come late, over that of the step
+        page.click("text=the current step")
+        with suppress(playwright_error()):
+            page.wait_for_function(
+                "document.querySelector('#compare-difference').textContent.includes('RMS 0.000')", timeout=15_000
+            )
+            break
+        page.click("label:has-text('the end') >> visible=true")
+    assert "RMS 0.000" in page.inner_text("#compare-difference")
     assert page.locator("#compare-viewer .pfv-state >> text=patch moves").count() == 2
     assert page.locator("#compare-changed p").count() == 0
     page.fill("input[aria-label='Seed'] >> visible=true", "7")
