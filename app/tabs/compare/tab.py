@@ -298,11 +298,17 @@ class Compare:
         """A line for every column beside the first; where one cannot be compared, why."""
         try:
             threshold = number("The threshold", threshold, 0.001, 10)
-            first, *others = [self.state.runs.get(i).trajectory for i in ids]
-            named = zip(others, LETTERS[1:], strict=False)
-            return "\n".join(measured(first, run, (LETTERS[0], name), threshold) for run, name in named)
+            first, *others = [self.state.runs.get(i) for i in ids]
+            return "\n".join(
+                self._sentence(first, run, (LETTERS[0], LETTERS[k + 1]), threshold) for k, run in enumerate(others)
+            )
         except InputError as e:
             return str(e)
+
+    def _sentence(self, first: StoredRun, other: StoredRun, names: tuple[str, str], threshold: float) -> str:
+        """Computed once, however many wait for it."""
+        key = made_of(first, other, "measured", names, threshold)
+        return self.state.panels.get(key, lambda: measured(first.trajectory, other.trajectory, names, threshold))
 
     def on_difference(self, place: str, ids: list[str], one: str, other: str, at: str, threshold: float) -> dict:
         """The panel of two columns, as HTML; a sentence where there is nothing to compare."""
