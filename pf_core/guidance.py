@@ -38,8 +38,9 @@ class guide:  # noqa: N801 (reads as the function it is used as)
         return _extrapolate(both, self._weight(t), self.model.grid)
 
     def ranked(self, x: Tensor, t: PatchTime) -> Prediction:
-        """The pass that decides which patches are easy. A network that says so only when asked (Divergence) is asked
-        for its conditional velocity's; `extra` counts the evaluations that this took beyond one a pass."""
+        """(x, t) -> Prediction, of the pass that decides which patches are easy. A network that says so only when asked
+        (Divergence) is asked for its conditional velocity's; `extra` counts the evaluations that this took beyond one
+        a pass."""
         rank = getattr(self.model, "ranked", None)
         if rank is None:
             return self(x, t)

@@ -31,6 +31,7 @@ from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import execute, use_device
 
 NAMES = {"dataset": "shapes", "model": "tiny", "timesteps": "ltg"}  # their defaults
+CODEC = CODECS[TrainRecipe.codec]
 EVERY = list(parameters(Intervals).values())
 THREADS = Parameter("threads", int, None, Knob(1, 1024, "CPU threads"))
 NICE = Parameter("nice", int, 0, Knob(0, 19, "how much to give way to other programs"))
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_knobs(parser, parameters(TrainConfig).values())
     add_registry_knobs(parser, TIMESTEPS)
     add_registry_knobs(parser, DATASETS)
-    add_registry_knobs(parser, CODECS)
+    add_knobs(parser, CODEC.knobs.values())
     add_knobs(parser, NETWORK_SETTINGS)
 
 
@@ -175,5 +176,5 @@ def _recipe(args: argparse.Namespace) -> TrainRecipe:
     return TrainRecipe(
         dataset, data, model, shape, not args.no_difficulty, args.init,
         TrainConfig(**config, timesteps=times, timestep_settings=timesteps),
-        codec_settings=given_of(args, CODECS) and CODECS["pixels"].settings(given_of(args, CODECS)),
+        codec_settings=checked(CODEC.fn, given(args, CODEC.knobs.values())),
     )  # fmt: skip

@@ -241,9 +241,16 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 
 def codec_of(name: str) -> Codec:
-    """The codec of a network, read from its header; pixels as they are for one that is not here or has no file."""
-    header = read_header(find(name)) if name in files_here() else {}
-    return _codec(header) if header else Pixels()
+    """The codec of a shipped network or a training run's, read from its header; pixels as they are for any other."""
+    try:
+        return codec_in(read_header(find(name))) if name in files_here() or is_run(name) else Pixels()
+    except InputError:  # the run is gone
+        return Pixels()
+
+
+def codec_in(header: dict[str, Any]) -> Codec:
+    """That of a checkpoint's header. Raises InputError."""
+    return made(header["codec"], header.get("codec_settings", {}))
 
 
 def load(name: str, device: str | torch.device = "cpu", to_train: bool = False) -> Bundle:
@@ -279,11 +286,7 @@ def _fitting(path: Path) -> Iterator[None]:
 def _parts(header: dict[str, Any], model: SiT) -> tuple[Source, Codec, ClassLabels, dict[str, Any]]:
     """All of a Bundle but its network. What it raises is for `_fitting`."""
     conditioner = ClassLabels(model.config.num_classes, list(header["classes"]))
-    return _source(header["source"], model), _codec(header), conditioner, dict(header["training"])
-
-
-def _codec(header: dict[str, Any]) -> Codec:
-    return made(header["codec"], header.get("codec_settings", {}))
+    return _source(header["source"], model), codec_in(header), conditioner, dict(header["training"])
 
 
 def _network(config: dict[str, Any], weights: dict[str, torch.Tensor], kept: bool = False) -> SiT:

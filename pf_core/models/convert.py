@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pf_core.errors import InputError
 from pf_core.models.foreign import plain
-from pf_core.models.layers import position_embedding
+from pf_core.models.layers import position_embedding, time_frequencies
 from pf_core.models.sit import SiT, SiTConfig
 
 HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}  # width -> attention heads, of the sizes S, B, L and XL
@@ -210,8 +210,7 @@ def _self_flow(done: Converted) -> None:
 def reversed_time(weight: Tensor) -> Tensor:
     """The first layer on the features of t (D, 256), cos then sin, that says of t what `weight` says of 1 - t:
     cos((1 - t) f) = cos f cos(t f) + sin f sin(t f), sin((1 - t) f) = sin f cos(t f) - cos f sin(t f)."""
-    half = weight.shape[1] // 2
-    f = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float64) / half)
+    f = time_frequencies(weight.shape[1] // 2, torch.float64)
     cos, sin = weight.double().chunk(2, 1)
     return torch.cat([cos * f.cos() + sin * f.sin(), cos * f.sin() - sin * f.cos()], 1).to(weight.dtype)
 

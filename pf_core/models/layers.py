@@ -18,11 +18,14 @@ def position_embedding(grid: PatchGrid, width: int) -> Tensor:
     return torch.cat([f(h) for h in halves for f in (torch.sin, torch.cos)], dim=1)[None].float()
 
 
+def time_frequencies(count: int, dtype: torch.dtype = torch.float32, device: torch.device | None = None) -> Tensor:
+    """(count,): 10000^(-k / count), k = 0, 1, ..."""
+    return torch.exp(-math.log(10000.0) * torch.arange(count, dtype=dtype, device=device) / count)
+
+
 def time_features(t: Tensor, width: int = 256) -> Tensor:
-    """Sinusoidal features of t (...) -> (..., width): cos then sin, frequency 10000^(-k / (width / 2)), fp32."""
-    half = width // 2
-    freq = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
-    angle = t.float()[..., None] * freq
+    """Sinusoidal features of t (...) -> (..., width): cos then sin of t times `time_frequencies`, fp32."""
+    angle = t.float()[..., None] * time_frequencies(width // 2, device=t.device)
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
 

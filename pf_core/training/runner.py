@@ -324,7 +324,7 @@ def network_config(recipe: TrainRecipe, data) -> SiTConfig:
         start = SiTConfig(**header["model"])
         if start != config:
             raise InputError(f"{recipe.init} is a network of another architecture than the recipe's: {start}.")
-        codec = made(header["codec"], header.get("codec_settings", {}))
+        codec = checkpoint.codec_in(header)
         if codec != made(recipe.codec, recipe.codec_settings):
             raise InputError(f"{recipe.init} works on {codec}: give the recipe the same --scale.")
     return config

@@ -65,3 +65,11 @@ def test_headers_and_recipes_of_the_first_versions_mean_pixels_as_they_are(tmp_p
     assert checkpoint.load("shapes-pft").codec == Pixels() and checkpoint.codec_of("shapes-pft") == Pixels()
     assert checkpoint.codec_of("nobody's") == Pixels()
     assert [f.name for f in dataclasses.fields(Pixels)] == list(CODECS["pixels"].knobs)
+
+
+def test_a_recording_of_a_runs_network_is_shown_in_its_colours(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "RUNS", tmp_path)
+    (tmp_path / "dim").mkdir()
+    net = lively()
+    checkpoint.save(tmp_path / "dim" / "network.safetensors", net, [], {}, codec_settings=SCALED)
+    assert checkpoint.codec_of("runs/dim") == Pixels(0.25) and checkpoint.codec_of("runs/gone") == Pixels()
