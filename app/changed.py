@@ -67,7 +67,7 @@ def alike(spec: SampleSpec) -> list[dict[str, Any]]:
 
 def sayable(spec: SampleSpec) -> dict[str, Any]:
     """Of a complete recipe what a form can say, and what makes a difference."""
-    said = {f.name: getattr(spec, f.name) for f in fields(spec) if f.name not in _ELSEWHERE}
-    said["labels"] = spec.labels * len(spec.seeds) if len(spec.labels) == 1 else list(spec.labels)
-    said["guidance_interval"] = None if spec.cfg_scale == 1 else tuple(spec.guidance_interval)
-    return said
+    parts = {f.name: getattr(spec, f.name) for f in fields(spec) if f.name not in _ELSEWHERE}
+    parts["labels"] = spec.labels * len(spec.seeds) if len(spec.labels) == 1 else list(spec.labels)
+    parts["guidance_interval"] = None if spec.cfg_scale == 1 else tuple(spec.guidance_interval)
+    return parts

@@ -44,15 +44,15 @@ class guide:  # noqa: N801 (reads as the function it is used as)
         rank = getattr(self.model, "ranked", None)
         if rank is None:
             return self(x, t)
-        seen = rank(x, t, self.cond)
+        prediction = rank(x, t, self.cond)
         self.forwards, self.extra = self.forwards + self.model.cost, self.extra + self.model.cost - 1
         if not self._guided:
-            return seen
+            return prediction
         self.forwards += 1
         null = self.model(x, t, self.null)
-        both = Prediction(torch.cat([seen.v, null.v]), None, seen.v, None)
+        both = Prediction(torch.cat([prediction.v, null.v]), None, prediction.v, None)
         return _extrapolate(both, self._weight(t), self.model.grid)._replace(
-            logvar=seen.logvar, logvar_cond=seen.logvar, difficulty=seen.difficulty
+            logvar=prediction.logvar, logvar_cond=prediction.logvar, difficulty=prediction.difficulty
         )
 
     def _weight(self, t: PatchTime) -> Tensor:

@@ -59,7 +59,7 @@ def _recommended(bundle: Bundle, args: argparse.Namespace) -> Recommended:
     numbers = {"images": IMAGES, "nfe": NUMBERS["nfe"], "among": AMONG}
     images, nfe, among = (k.default if (v := getattr(args, n)) is None else k.check(v) for n, k in numbers.items())
     work = Path(args.work) if args.work else None
-    result = Recommended(**search(bundle, images=images, nfe=nfe, folder=work, told=_print))
+    result = Recommended(**search(bundle, images=images, nfe=nfe, folder=work, report=_print))
     bundle = replace(bundle, recommended=result)
     openings = {}
     for preset in (p for p in PRESETS.values() if p.opens and bundle.predicts_difficulty and labelled(bundle)):

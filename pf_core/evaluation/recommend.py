@@ -22,19 +22,19 @@ RULE = (
     "One knob after the other, from the signature's defaults: a value is taken if its Frechet distance is the lowest "
     "and its paired difference from the value before has a 95% interval below zero."
 )
-Told = Callable[[dict[str, Any]], None]
+Report = Callable[[dict[str, Any]], None]
 
 
 def search(
-    bundle: Bundle, *, images: int, nfe: int, folder: Path | None = None, told: Told = lambda row: None
+    bundle: Bundle, *, images: int, nfe: int, folder: Path | None = None, report: Report = lambda row: None
 ) -> dict[str, Any]:
     """{"settings": knobs by sampler, "cfg_scale": None for a network without classes, "measured": rows and rule}.
 
     The samplers that rank patches, then guidance on the last of them; of a network without a variance head guidance
     alone, on the first sampler. All by images of the search seeds at one NFE, paired, against real images of the search
-    split. told: called with each row as it is measured; folder: keeps what is drawn. Raises InputError.
+    split. report: called with each row as it is measured; folder: keeps what is drawn. Raises InputError.
     """
-    trial = _Trial(bundle, images, folder, told)
+    trial = _Trial(bundle, images, folder, report)
     ranking = [name for name, entry in SAMPLERS.items() if entry.fn.needs_difficulty and bundle.predicts_difficulty]
     best, settings = SampleSpec(bundle.name, next(iter(SAMPLERS)), nfe=nfe), {}
     for name in ranking:
@@ -53,8 +53,8 @@ def search(
 class _Trial:
     """Measured rows, each recipe's once."""
 
-    def __init__(self, bundle: Bundle, images: int, folder: Path | None, told: Told):
-        self.bundle, self.images, self.folder, self.told = bundle, images, folder, told
+    def __init__(self, bundle: Bundle, images: int, folder: Path | None, report: Report):
+        self.bundle, self.images, self.folder, self.report = bundle, images, folder, report
         self.judge = judge_of(bundle)
         self.real = moments(references(bundle, "search", self.judge))
         self.rows: list[dict[str, Any]] = []
@@ -75,7 +75,7 @@ class _Trial:
             self.known[key] = distance(drawn["features"], self.real)
             scored = {"sampler": spec.sampler, "settings": resolved.settings, "cfg_scale": resolved.cfg_scale}
             self.rows.append(scored | {"nfe": resolved.nfe, "frechet": self.known[key].measured()})
-            self.told(self.rows[-1])
+            self.report(self.rows[-1])
         return self.known[key]
 
 

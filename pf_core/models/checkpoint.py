@@ -20,7 +20,7 @@ from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.flow import STANDARD_NORMAL, Source
 from pf_core.models import SiT, SiTConfig, config_dict, recommended
-from pf_core.models.codecs import Pixels, made
+from pf_core.models.codecs import Pixels, build_codec
 from pf_core.models.conditioning import ClassLabels
 from pf_core.models.layers import position_embedding
 from pf_core.models.oracle import from_dataset
@@ -250,7 +250,7 @@ def codec_of(name: str) -> Codec:
 
 def codec_in(header: dict[str, Any]) -> Codec:
     """That of a checkpoint's header. Raises InputError."""
-    return made(header["codec"], header.get("codec_settings", {}))
+    return build_codec(header["codec"], header.get("codec_settings", {}))
 
 
 def load(name: str, device: str | torch.device = "cpu", to_train: bool = False) -> Bundle:

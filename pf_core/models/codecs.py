@@ -57,7 +57,7 @@ class Latents:
 CODECS = Registry("codec", [Pixels, Latents])
 
 
-def made(name: str, settings: dict[str, Any]) -> Codec:
+def build_codec(name: str, settings: dict[str, Any]) -> Codec:
     """The codec of a header or a recipe. Raises InputError."""
     return CODECS[name].fn(**CODECS[name].settings(settings))
 

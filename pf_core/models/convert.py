@@ -80,20 +80,20 @@ def _weights(held: dict[str, Any], ema: bool) -> tuple[dict[str, Tensor], dict[s
 
 
 def _tensors(names: dict[Any, Any]) -> dict[str, Tensor]:
-    found = {}
+    tensors = {}
     for name, value in names.items():
         if isinstance(name, str) and isinstance(value, Tensor):
             for wrapper in WRAPPERS:
                 name = name.removeprefix(wrapper)
-            found[name] = value.detach()
-    return found
+            tensors[name] = value.detach()
+    return tensors
 
 
 def _left_out(names: list[str]) -> list[str]:
     """A note on these tensors, those of one part together."""
     parts = Counter(name.split(".")[0] for name in names)
-    said = [f"{part}.* ({count} tensors)" if count > 1 else part for part, count in parts.items()]
-    return [f"Left out: {', '.join(said)}."] if said else []
+    words = [f"{part}.* ({count} tensors)" if count > 1 else part for part, count in parts.items()]
+    return [f"Left out: {', '.join(words)}."] if words else []
 
 
 def _listed(names: list[str], most: int = 6) -> str:

@@ -13,7 +13,7 @@ from pf_core import files
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.models import SiTConfig, build, checkpoint, preset
-from pf_core.models.codecs import Encoded, made
+from pf_core.models.codecs import Encoded, build_codec
 from pf_core.registry import parameters
 from pf_core.sampling.run import versions
 from pf_core.timesteps import TIMESTEPS
@@ -113,7 +113,7 @@ def prepare(recipe: TrainRecipe) -> tuple[Any, torch.nn.Module]:
     """(data set of states, network). Raises InputError if they do not fit together."""
     check_compiler(recipe.config)
     data = DATASETS[recipe.dataset].fn(**recipe.data_settings)
-    return Encoded(data, made(recipe.codec, recipe.codec_settings)), network(recipe, data)
+    return Encoded(data, build_codec(recipe.codec, recipe.codec_settings)), network(recipe, data)
 
 
 @dataclass
@@ -305,7 +305,7 @@ def check(recipe: TrainRecipe) -> SiTConfig:
         knob.check(getattr(recipe.config, name))
     TIMESTEPS[recipe.config.timesteps].settings(recipe.config.timestep_settings)
     DATASETS[recipe.dataset].settings(recipe.data_settings)
-    made(recipe.codec, recipe.codec_settings)
+    build_codec(recipe.codec, recipe.codec_settings)
     known = {knob.name: knob for knob in NETWORK_SETTINGS}
     for name, value in recipe.model_settings.items():
         if name not in known:
@@ -325,7 +325,7 @@ def network_config(recipe: TrainRecipe, data) -> SiTConfig:
         if start != config:
             raise InputError(f"{recipe.init} is a network of another architecture than the recipe's: {start}.")
         codec = checkpoint.codec_in(header)
-        if codec != made(recipe.codec, recipe.codec_settings):
+        if codec != build_codec(recipe.codec, recipe.codec_settings):
             raise InputError(f"{recipe.init} works on {codec}: give the recipe the same --scale.")
     return config
 

@@ -40,7 +40,7 @@ def drawn(monkeypatch):
 
 def test_what_is_clearly_better_is_taken_and_measured_on_the_search_split(drawn):
     told = []
-    found = recommend.search(bundle(), images=100, nfe=16, told=told.append)
+    found = recommend.search(bundle(), images=100, nfe=16, report=told.append)
     assert found["settings"] == {
         "dual_loop": {"p": 0.8, "n_inner": 4}, "look_ahead": {"p": 0.8, "ratio": 2.0},
     }  # fmt: skip

@@ -9,7 +9,7 @@ from pf_core.cli import main
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
-from pf_core.models.codecs import CODECS, Encoded, Pixels, made
+from pf_core.models.codecs import CODECS, Encoded, Pixels, build_codec
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.training import plans
 from pf_core.training.config import TrainRecipe
@@ -22,7 +22,7 @@ SCALED = {"scale": 0.25}
 
 def test_pixels_come_back_from_what_a_network_works_in():
     images = torch.rand(2, 3, 8, 8) * 2 - 1
-    codec = made("pixels", SCALED)
+    codec = build_codec("pixels", SCALED)
     assert codec.encode(images).equal(images * 0.25) and codec.decode(codec.encode(images)).equal(images)
     assert Pixels().encode(images) is images and Pixels().decode(images) is images  # the bits of older networks stay
 
@@ -30,13 +30,13 @@ def test_pixels_come_back_from_what_a_network_works_in():
 @pytest.mark.parametrize("settings, says", [({"scale": 0}, "scale must lie"), ({"zoom": 2}, "no setting 'zoom'")])
 def test_settings_that_make_no_sense_are_a_sentence(settings, says):
     with pytest.raises(InputError, match=says):
-        made("pixels", settings)
+        build_codec("pixels", settings)
 
 
 @pytest.mark.parametrize("name", ["shapes", "toybox"])
 def test_a_data_set_of_states_is_the_data_set_in_all_else(name):
     plain = DATASETS[name].fn(size=32)
-    data = Encoded(plain, made("pixels", SCALED))
+    data = Encoded(plain, build_codec("pixels", SCALED))
     assert data.batch([3]).images.equal(plain.batch([3]).images * 0.25)
     assert data.batch([3]).labels.equal(plain.batch([3]).labels) and len(data) == len(plain) and data.size == plain.size
     seen = next(look for _, look in held_out(lively(num_classes=12), data, 2))

@@ -45,9 +45,9 @@ def divergence(
     seeds = list(seeds_of(split).first(len(x0)))
     for t in TIMES:
         parts = [part.split(50) for part in (x0, x1, y, torch.tensor(seeds))]
-        seen = [_look(bundle, *part, t, probes) for part in zip(*parts, strict=True)]
-        numbers = {name: np.concatenate([s[name] for s in seen]) for name in seen[0] if name != "seconds"}
-        plain, ranked = (sum(s["seconds"][i] for s in seen) for i in range(2))
+        looks = [_look(bundle, *part, t, probes) for part in zip(*parts, strict=True)]
+        numbers = {name: np.concatenate([look[name] for look in looks]) for name in looks[0] if name != "seconds"}
+        plain, ranked = (sum(look["seconds"][i] for look in looks) for i in range(2))
         result["t"][str(t)] = _numbers(numbers) | {"passes": round(ranked / plain, 1)}
     if drawn:
         result["rows"] = _rows(bundle, drawn, nfe, probes, split)
@@ -64,28 +64,28 @@ def _look(bundle: Bundle, x0, x1, y, seeds, t: float, probes: int) -> dict[str, 
     began = time.perf_counter()
     look = flow.evaluate_at(bundle.model, x0, x1, times, y, bundle.grid)
     between = time.perf_counter()
-    found = {"divergence": model.ranked(look.xt, times, y).difficulty, "error": look.error}
+    values = {"divergence": model.ranked(look.xt, times, y).difficulty, "error": look.error}
     seconds = (between - began, time.perf_counter() - between)
     if look.difficulty is not None:
-        found["head"] = look.difficulty
-    return {name: value.cpu().numpy() for name, value in found.items()} | {"seconds": seconds}
+        values["head"] = look.difficulty
+    return {name: tensor.cpu().numpy() for name, tensor in values.items()} | {"seconds": seconds}
 
 
-def _numbers(found: dict[str, np.ndarray]) -> dict[str, Any]:
+def _numbers(values: dict[str, np.ndarray]) -> dict[str, Any]:
     def correlation(a: str, b: str):
-        return lambda i: spearman(found[a][i].ravel(), found[b][i].ravel())
+        return lambda i: spearman(values[a][i].ravel(), values[b][i].ravel())
 
     statistics = {
         "divergence_with_error": correlation("divergence", "error"),
-        "divergence_over_error": lambda i: found["divergence"][i].mean() / found["error"][i].mean(),
-        "negative": lambda i: (found["divergence"][i] < 0).mean(),
+        "divergence_over_error": lambda i: values["divergence"][i].mean() / values["error"][i].mean(),
+        "negative": lambda i: (values["divergence"][i] < 0).mean(),
     }
-    if "head" in found:
+    if "head" in values:
         statistics |= {
             "head_with_error": correlation("head", "error"),
             "divergence_with_head": correlation("divergence", "head"),
         }
-    return with_intervals(statistics, len(found["error"]))
+    return with_intervals(statistics, len(values["error"]))
 
 
 def _rows(bundle: Bundle, drawn: int, nfe: int, probes: int, split: str) -> list[dict[str, Any]]:

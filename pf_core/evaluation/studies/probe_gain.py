@@ -14,7 +14,7 @@ from pf_core.errors import InputError
 from pf_core.evaluation.metrics import with_intervals
 from pf_core.evaluation.studies.common import SPLIT, looked_at
 from pf_core.models.checkpoint import Bundle
-from pf_core.models.codecs import made
+from pf_core.models.codecs import build_codec
 from pf_core.models.conditioning import ClassLabels
 from pf_core.registry import Knob
 from pf_core.samplers.common import advance, difficulty, easiest
@@ -55,7 +55,7 @@ def along(at: TrainStep, recipe: Any, names: Sequence[str]) -> dict[str, Any]:
     images seen, and the gain with the averaged ("ema") and with the last weights."""
     last = copy.deepcopy(at.trainer.ema)  # not the trainer's own, which may be compiled for the batches of training
     last.load_state_dict(at.trainer.model.state_dict())
-    about, codec = {"recipe": recipe.to_dict()}, made(recipe.codec, recipe.codec_settings)
+    about, codec = {"recipe": recipe.to_dict()}, build_codec(recipe.codec, recipe.codec_settings)
     gains = {
         name: compass(
             Bundle(name, model.eval(), codec, ClassLabels(len(names), list(names)), recipe.config.source, about)
