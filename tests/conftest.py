@@ -9,6 +9,16 @@ import torch
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))  # more than the free cores would stall, not help
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_runs(tmp_path_factory):
+    """Tests see no training that whoever runs them has in runs/."""
+    from pf_core.models import checkpoint
+
+    before, checkpoint.RUNS = checkpoint.RUNS, tmp_path_factory.mktemp("no-runs")
+    yield
+    checkpoint.RUNS = before
+
+
 @pytest.fixture
 def rng():
     return torch.Generator().manual_seed(0)

@@ -1,6 +1,8 @@
 """For everyone: contrast and names (axe-core), Run by keyboard, targets for fingers, no motion where none is wanted."""
 
+import shutil
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import gradio as gr
@@ -11,10 +13,12 @@ from test_browser import LOADED, browser, page, served  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 
 from app.ui import TABS
+from pf_core.models import checkpoint
 from pf_core.sampling.run import Run
 from pf_core.sampling.trajectory import record
 
 pytestmark = needs_chromium
+OLD = Path(__file__).parents[1] / "old" / "runs"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 NARROWEST = 39.5  # px of a target: 40, less what rounding takes
 
@@ -33,11 +37,16 @@ FAULTS: tuple[Fault, ...] = ()
 
 @pytest.fixture
 def recorded(served):  # noqa: F811
-    """A recorded run, so that viewers and lessons have something to show."""
+    """A recorded run, and trainings that ended well and badly, so that viewers, lessons and board have something to
+    show."""
     path = served.recordings_folder / "first.safetensors"
     record(Run(served.bundle("nano"), spec())).save(path)
+    for name in ("done32", "half32"):
+        shutil.copytree(OLD / name, checkpoint.RUNS / name)
     yield served
     path.unlink()
+    for name in ("done32", "half32"):
+        shutil.rmtree(checkpoint.RUNS / name)
 
 
 def open_tab(page, title):  # noqa: F811
@@ -139,6 +148,7 @@ def test_the_keyboard_reaches_run_in_a_few_presses(page, served):  # noqa: F811
         page.keyboard.press("Tab")
         if page.evaluate(here) == "pf-skip":
             break
-    assert page.inner_text(".pf-skip") == "Skip to “Run”" and page.locator(".pf-skip").bounding_box()["y"] >= 0
+    page.wait_for_function("document.querySelector('.pf-skip').innerText === 'Skip to “Run”'")
+    assert page.locator(".pf-skip").bounding_box()["y"] >= 0
     page.keyboard.press("Enter")
     assert page.evaluate(here) == "explore-run"

@@ -86,7 +86,7 @@ class Board {
     const chosen = this.chosen.includes(run.name);
     const part = run.steps ? Math.min(1, run.step / run.steps) : 0;
     return `<div class="pft-run" role="listitem" data-run="${escape(run.name)}" data-state="${escape(run.state)}" aria-current="${this.chosen[0] === run.name}">
-      <input type="checkbox" data-key="box-${escape(run.name)}" ${chosen ? "checked" : ""} aria-label="Show ${escape(run.name)} in the plots">
+      <label class="pft-pick"><input type="checkbox" data-key="box-${escape(run.name)}" ${chosen ? "checked" : ""} aria-label="Show ${escape(run.name)} in the plots"></label>
       <button type="button" class="pft-name" data-key="name-${escape(run.name)}">${escape(run.name)}</button>
       <span class="pft-state">${escape(run.state)}</span>
       <div class="pft-progress" role="progressbar" aria-valuenow="${Math.round(100 * part)}" aria-valuemin="0" aria-valuemax="100" aria-label="${escape(run.name)}"><i style="width:${100 * part}%"></i></div>
@@ -163,7 +163,7 @@ class Board {
     const act = event.target.closest("[data-act]")?.dataset.act;
     if (act) return this.act(act);
     const row = event.target.closest("[data-run].pft-run");
-    if (row && !event.target.matches("input"))
+    if (row && !event.target.closest(".pft-pick"))
       this.choose([row.dataset.run, ...this.chosen.filter((name) => name !== row.dataset.run && event.shiftKey)]);
     return undefined;
   }

@@ -18,12 +18,14 @@ const main = () =>
   [...document.querySelectorAll("article")].find((article) => article.offsetParent);
 
 function skipLink(link) {
-  link.addEventListener("focus", () => {
+  const name = () => {
     const target = main();
     link.textContent = target?.matches("button")
       ? `Skip to \u201c${target.textContent.trim()}\u201d`
       : "Skip to the text";
-  });
+  };
+  link.addEventListener("focus", name);
+  if (document.activeElement === link) name(); // somebody was faster than this script
   link.addEventListener("click", (event) => {
     event.preventDefault();
     const target = main();
