@@ -10,7 +10,7 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))  # more than th
 
 
 def pytest_collection_modifyitems(items):
-    """Run by several processes, a file stays in one, and all of tests/app: browsers beside each other miss their times."""
+    """Of several processes one gets a whole file, and all of tests/app: browsers beside each other miss their times."""
     for item in items:
         folder = item.path.parent
         item.add_marker(pytest.mark.xdist_group("app" if folder.name == "app" else str(item.path)))
