@@ -1,10 +1,12 @@
 """Classifier-free guidance, written once: (network, condition, scale, interval) -> a Denoise function."""
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
 from pf_core.types import Model, PatchTime, Prediction
 
@@ -15,6 +17,7 @@ class guide:  # noqa: N801 (reads as the function it is used as)
     v = v_null + scale * (v_cond - v_null), and logvar extrapolated alike, wherever a patch's t lies in `interval`
     (lo, hi), ends included; elsewhere the conditional prediction. scale 1 is off and costs one forward, any other two.
     `forwards` counts network forwards so far: each call is one network evaluation (NFE), a guided one is two forwards.
+    `tokens` counts them by the share of the patches that passed, the mean over images (see `keeping`, `again`).
     """
 
     def __init__(
@@ -22,18 +25,36 @@ class guide:  # noqa: N801 (reads as the function it is used as)
     ):
         self.model, self.cond, self.null = model, cond, null
         self.scale, self.interval, self.forwards, self.extra = scale, interval, 0, 0
+        self.tokens, self._context = 0.0, None
 
     @property
     def _guided(self) -> bool:
         return self.scale != 1.0 and self.null is not None
 
     def __call__(self, x: Tensor, t: PatchTime) -> Prediction:
+        return self._pass(self.model, x, t)
+
+    def keeping(self, x: Tensor, t: PatchTime) -> Prediction:
+        """A call that keeps what every patch leaves for `again`. Raises InputError for a network that cannot."""
+        if not hasattr(self.model, "with_context"):
+            raise InputError("This network keeps no keys and values between passes: choose refresh every.")
+        self._context = self.model.new_context()
+        return self._pass(partial(self.model.with_context, context=self._context), x, t)
+
+    def again(self, x: Tensor, t: PatchTime, moving: Tensor) -> Prediction:
+        """A call of which only the `moving` (B, N) bool patches pass, after `keeping`: an approximation, as the keys
+        and values of the others are those of their last pass. Their part of the prediction is that pass's too."""
+        return self._pass(partial(self.model.with_context, context=self._context), x, t, moving)
+
+    def _pass(self, model: Any, x: Tensor, t: PatchTime, moving: Tensor | None = None) -> Prediction:
+        passes = 1 + self._guided
+        self.forwards += passes
+        self.tokens += passes * (1.0 if moving is None else float(moving.float().mean()))
         if not self._guided:
-            self.forwards += 1
-            return self.model(x, t, self.cond)
-        self.forwards += 2
-        both = self.model(
-            torch.cat([x, x]), t.map(lambda part: torch.cat([part, part])), torch.cat([self.cond, self.null])
+            return model(x, t, self.cond, **_of(moving))
+        twice = _of(None if moving is None else torch.cat([moving, moving]))
+        both = model(
+            torch.cat([x, x]), t.map(lambda part: torch.cat([part, part])), torch.cat([self.cond, self.null]), **twice
         )
         return _extrapolate(both, self._weight(t), self.model.grid)
 
@@ -46,6 +67,7 @@ class guide:  # noqa: N801 (reads as the function it is used as)
             return self(x, t)
         prediction = rank(x, t, self.cond)
         self.forwards, self.extra = self.forwards + self.model.cost, self.extra + self.model.cost - 1
+        self.tokens += self.model.cost + self._guided
         if not self._guided:
             return prediction
         self.forwards += 1
@@ -60,6 +82,10 @@ class guide:  # noqa: N801 (reads as the function it is used as)
         low, high = self.interval
         t = t.per_patch
         return torch.where((t >= low) & (t <= high), self.scale, 1.0)
+
+
+def _of(moving: Tensor | None) -> dict[str, Tensor]:
+    return {} if moving is None else {"moving": moving}
 
 
 def _extrapolate(both: Prediction, weight: Tensor, grid: PatchGrid) -> Prediction:

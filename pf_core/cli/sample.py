@@ -79,9 +79,10 @@ def run(args: argparse.Namespace) -> None:
     for _ in tqdm(follow(job, trajectory), total=job.spec.nfe, unit="NFE", disable=None):
         pass
     export(trajectory, bundle.codec, args.out, args.sheet)
+    tokens = "" if trajectory.token_forwards is None else f", {trajectory.token_forwards:.1f} token-forwards"
     print(
         f"{args.out}: {len(job.spec.seeds)} images by {job.spec.sampler}, {job.spec.steps} steps, "
-        f"{job.spec.nfe} NFE ({job.forwards} forwards), {trajectory.seconds:.2f} s"
+        f"{job.spec.nfe} NFE ({job.forwards} forwards{tokens}), {trajectory.seconds:.2f} s"
     )
 
 

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pf_core.models.context import Context
 from pf_core.models.cpu_step import attention, gelu, linear
 from pf_core.patches import PatchGrid
 from pf_core.types import PatchTime
@@ -72,9 +73,12 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """x (B, N, D). context: keeps the keys and values, and adds those of patches that are not in x."""
         b, n, d = x.shape
         q, k, v = linear(self.qkv, x).reshape(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        if context is not None:
+            k, v = context.attend(k, v)
         return linear(self.proj, attention(q, k, v, self.fused).transpose(1, 2).reshape(b, n, d))
 
 
@@ -109,10 +113,10 @@ class Block(nn.Module):
         self.mlp = Mlp(width, int(width * mlp_ratio))
         self.adaLN_modulation = adaln(width, 6)
 
-    def forward(self, x: Tensor, c: Tensor, t: PatchTime) -> Tensor:
-        """x: (B, N, D); c: (B, K, D), one condition per level of t."""
+    def forward(self, x: Tensor, c: Tensor, t: PatchTime, context: Context | None = None) -> Tensor:
+        """x: (B, N, D); c: (B, K, D), one condition per level of t; context: see Attention."""
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation(self.adaLN_modulation, c, t)
-        x = x + gate1 * self.attn(modulate(self.norm1(x), shift1, scale1))
+        x = x + gate1 * self.attn(modulate(self.norm1(x), shift1, scale1), context)
         return x + gate2 * self.mlp(modulate(self.norm2(x), shift2, scale2))
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pf_core.errors import InputError
+from pf_core.models.context import Context
 from pf_core.models.layers import (
     Block,
     FinalLayer,
@@ -142,7 +143,28 @@ class SiT(nn.Module):
         c = self.t_embedder(t.levels) + self.y_embedder(y)[:, None]  # (B, K, D): one condition per distinct time
         for block in self.blocks:
             h = block(h, c, t)
-        out = self.grid.join(self.final_layer(h, c, t))
+        return self._prediction(self.final_layer(h, c, t))
+
+    def new_context(self) -> Context:
+        """For `with_context`."""
+        return Context()
+
+    def with_context(
+        self, x: Tensor, t: PatchTime, y: Tensor, context: Context, moving: Tensor | None = None
+    ) -> Prediction:
+        """As a call, and `context` keeps what patches leave. moving (B, N) bool: only these patches pass, beside what
+        the others left in their last pass, whose prediction stands; None: all."""
+        context.begin(moving)
+        h = self.x_embedder(x) + self.pos_embed
+        c = self.t_embedder(t.levels) + self.y_embedder(y)[:, None]
+        if context.moving is not None:
+            h, t = context.moving.take(h), context.moving.at(t)
+        for block in self.blocks:
+            h = block(h, c, t, context)
+        return self._prediction(context.output(self.final_layer(h, c, t)))
+
+    def _prediction(self, tokens: Tensor) -> Prediction:
+        out = self.grid.join(tokens)
         if not self.config.predict_uncertainty:
             return Prediction(out, None, out, None)
         v, logvar = out[:, :-1], out[:, -1:]

@@ -18,6 +18,14 @@ GROWTH = 8  # a step longer than so many of the last one is Euler's: an extrapol
 
 Order = Annotated[int, Knob(1, 2, "order of the steps: 1 Euler's, 2 with each patch's last velocity, at no more NFE")]
 
+Refresh = Annotated[
+    str,
+    Knob(
+        help="inner passes of all patches, where hard ones alone move: every, exact; once, after the easy moved; none",
+        choices=("every", "once", "none"),
+    ),
+]
+
 
 def sampler(nfe: Callable, needs_difficulty: bool = False, ranks: Callable | None = None) -> Callable:
     """Decorator: `nfe(ts, **knobs)` counts evaluations on a time grid; `needs_difficulty` if it ranks patches, which

@@ -204,6 +204,12 @@ class Run:
     def forwards(self) -> int:
         return self._denoise.forwards
 
+    @property
+    def token_forwards(self) -> float:
+        """Forwards by the share of the patches that passed, the mean over images: below `forwards` where a sampler lets
+        only some pass."""
+        return self._denoise.tokens
+
     @torch.inference_mode()
     def __iter__(self) -> Iterator[Step]:
         spec, grid, x0 = self.spec, self.bundle.grid, self.x0.to(self.bundle.device)
@@ -227,14 +233,16 @@ class autocast:  # noqa: N801
         self.model, self.grid, self.channels = model, model.grid, model.channels
         if isinstance(model, Divergence):
             self.ranked, self.cost = partial(self._run, model.ranked), model.cost
+        if hasattr(model, "with_context"):
+            self.new_context, self.with_context = model.new_context, partial(self._run, model.with_context)
 
     def __call__(self, x: Tensor, t: PatchTime, cond: Any) -> Prediction:
         return self._run(self.model, x, t, cond)
 
     @staticmethod
-    def _run(model: Callable[..., Prediction], x: Tensor, t: PatchTime, cond: Any) -> Prediction:
+    def _run(model: Callable[..., Prediction], x: Tensor, t: PatchTime, cond: Any, **context: Any) -> Prediction:
         with torch.autocast(x.device.type, torch.bfloat16):
-            prediction = model(x, t, cond)
+            prediction = model(x, t, cond, **context)
         return Prediction(*(None if part is None else part.to(x.dtype) for part in prediction))
 
 

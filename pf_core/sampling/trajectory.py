@@ -106,6 +106,7 @@ class Trajectory:
     seconds: float = 0.0
     forwards: int = 0
     edit_images: Tensor | None = None
+    token_forwards: float | None = None  # forwards by the share of patches that passed; None: all did
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -128,6 +129,7 @@ class Trajectory:
             "forwards": self.forwards,
             "finished": self.x1 is not None,
         }
+        run |= {} if self.token_forwards is None else {"token_forwards": self.token_forwards}
         header |= {"recipe": json.dumps(self.recipe), "run": json.dumps(run)}
         with files.replacing(path) as temporary:
             save_file(tensors, temporary, metadata=header)
@@ -155,7 +157,7 @@ class Trajectory:
             frames = [Frame(**{**vars(f), "easy": f.easy.bool()}) for f in frames]
             x1 = tensors.get("x1")
             trajectory = cls(grid, header["recipe"], tensors["x0"], frames, x1, run["seconds"], run["forwards"])
-            trajectory.edit_images = tensors.get("edit_images")
+            trajectory.edit_images, trajectory.token_forwards = tensors.get("edit_images"), run.get("token_forwards")
             trajectory.check()
             return trajectory
 
@@ -178,6 +180,8 @@ class Trajectory:
                 raise ValueError("t is not finite")
         if self.x1 is not None and self.x1.shape != self.x0.shape:
             raise ValueError("the result has another shape than the noise")
+        if not isinstance(self.token_forwards, float | None) or not math.isfinite(self.token_forwards or 0):
+            raise ValueError("the record of the run is invalid")
         if not math.isfinite(self.seconds) or not isinstance(self.forwards, int) or not isinstance(self.recipe, dict):
             raise ValueError("the record of the run is invalid")
 
@@ -207,6 +211,8 @@ def follow(run: Iterable[Step], trajectory: Trajectory) -> Iterator[Frame]:
     for step in clock.timed(run):
         trajectory.seconds = clock.seconds
         trajectory.forwards = getattr(run, "forwards", step.nfe)
+        passed = getattr(run, "token_forwards", trajectory.forwards)
+        trajectory.token_forwards = None if passed == trajectory.forwards else passed
         if step.phase == "final":
             trajectory.x1 = step.x.float().cpu()
             return

@@ -1,0 +1,80 @@
+"""Dual-loop whose inner passes let only hard patches through, beside the keys and values that the others left."""
+
+import pytest
+import torch
+from helpers import bundle, lively
+
+from pf_core.errors import InputError
+from pf_core.models import checkpoint
+from pf_core.models.context import Context
+from pf_core.sampling.run import Run, SampleSpec
+from pf_core.sampling.trajectory import Trajectory, follow
+from pf_core.types import PatchTime
+
+DUAL = SampleSpec("nano", "dual_loop", {"n_inner": 3}, steps=2, seeds=[0, 1, 2], labels=["circle"] * 3)
+
+
+def drawn(net, spec=DUAL, **changes):
+    run = Run(net, SampleSpec(**{**vars(spec), **changes}))
+    trajectory = Trajectory(net.grid, run.spec.to_dict(), run.x0)
+    for _ in follow(run, trajectory):
+        pass
+    return trajectory
+
+
+def refreshed(net, refresh, **changes):
+    return drawn(net, settings={"n_inner": 3, "refresh": refresh}, **changes)
+
+
+@pytest.mark.parametrize("time", ["shared", "dense", "grouped"])
+def test_when_all_patches_move_nothing_is_approximate(time):
+    net, rng = lively(), torch.Generator().manual_seed(1)
+    n, y, context = net.grid.n, torch.tensor([1, 2]), Context()
+    moving = torch.rand(2, n, generator=rng) < 0.5
+    ts = torch.where(moving, 0.3, 0.6)
+    t = {
+        "shared": PatchTime.shared(torch.tensor([0.3, 0.7]), n),
+        "dense": PatchTime.dense(ts),
+        "grouped": PatchTime.grouped(ts, moving, 2),
+    }[time]
+    x = torch.randn(2, 3, 32, 32, generator=rng)
+    kept = net.with_context(0 * x, t, y, context)
+    assert torch.equal(kept.v, net(0 * x, t, y).v)
+    again, plain = net.with_context(x, t, y, context, torch.ones(2, n, dtype=torch.bool)), net(x, t, y)
+    assert torch.allclose(again.v, plain.v, atol=1e-5) and torch.allclose(again.logvar, plain.logvar, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_a_single_block_needs_no_refresh_after_the_easy_patches_moved(scale):
+    """Their keys and values are of their own state alone there, which does not change any more."""
+    net = bundle(depth=1)
+    every, once, none = (refreshed(net, refresh, cfg_scale=scale) for refresh in ("every", "once", "none"))
+    assert torch.allclose(once.x1, every.x1, atol=1e-4) and once.forwards == every.forwards
+    assert not torch.allclose(none.x1, every.x1, atol=1e-3)
+
+
+def test_deeper_networks_differ_and_pay_less():
+    net = bundle()
+    every, once, none = (refreshed(net, refresh) for refresh in ("every", "once", "none"))
+    assert every.token_forwards is None and not torch.allclose(once.x1, every.x1, atol=1e-4)
+    hard = 1 - torch.stack([f.easy.float() for f in every.frames]).mean()
+    assert once.token_forwards == pytest.approx(2 * (2 + float(hard)), abs=0.1)
+    assert none.token_forwards == pytest.approx(2 * (1 + 2 * float(hard)), abs=0.2)
+    assert [f.nfe for f in none.frames] == [f.nfe for f in every.frames]
+
+
+def test_an_image_does_not_depend_on_its_batch():
+    net = bundle()
+    together, alone = refreshed(net, "none"), refreshed(net, "none", seeds=[1], labels=["circle"])
+    assert torch.allclose(together.x1[1], alone.x1[0], atol=1e-5)
+
+
+def test_the_record_holds_token_forwards(tmp_path):
+    made = refreshed(bundle(), "once")
+    made.save(tmp_path / "run.safetensors")
+    assert Trajectory.load(tmp_path / "run.safetensors").token_forwards == made.token_forwards
+
+
+def test_a_network_that_keeps_nothing_is_refused_in_a_sentence():
+    with pytest.raises(InputError, match="choose refresh every"):
+        refreshed(checkpoint.load("shapes-exact"), "once", spec=SampleSpec("shapes-exact", "dual_loop", steps=1))
