@@ -111,7 +111,7 @@ class AppState:
             raise InputError(f"The app draws at most {MAX_IMAGES} images at once, not {len(spec.seeds)}.")
         if max(len(spec.ts or ()) - 1, spec.steps if isinstance(spec.steps, int) else 0) > MAX_NFE:
             raise InputError(f"The app runs at most {MAX_NFE} NFE an image. The command line has no such limit.")
-        bundle = self.bundle(spec.checkpoint)
+        bundle, spec = self.bundle(spec.checkpoint), replace(spec, compile=False)  # nobody here waits for a compiler
         nfe = resolve(spec, bundle).nfe
         if nfe > MAX_NFE:
             raise InputError(

@@ -13,12 +13,13 @@ from tqdm import tqdm
 
 from pf_core.data import DATASETS
 from pf_core.models import PRESETS, build, checkpoint, cpu_step, preset
+from pf_core.models.compiled import cpu_compiler
 from pf_core.models.conditioning import ClassLabels
 from pf_core.models.layers import Block
 from pf_core.registry import Knob, Parameter
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import Run, SampleSpec
-from pf_core.training.loop import TrainConfig, Trainer, cpu_compiler, draw
+from pf_core.training.loop import TrainConfig, Trainer, draw
 from pf_core.training.process import keep_memory
 from pf_core.types import PatchTime
 

@@ -38,6 +38,9 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", help="one an image: 0-15, or 1,4,9; default 0")
     parser.add_argument("--precision", help="fp32 (default) or bf16")
     parser.add_argument(
+        "--compile", action="store_true", default=None, help="compile the network: slow to start, then faster"
+    )
+    parser.add_argument(
         "--recommended", action="store_true", default=None,
         help="what is not given, as the network recommends: the sampler's knobs, guidance",
     )  # fmt: skip
@@ -101,6 +104,7 @@ def from_flags(args: argparse.Namespace) -> SampleSpec:
         guidance_interval=interval(args.guidance_interval),
         seeds=seeds("0" if args.seeds is None else args.seeds),
         precision="fp32" if args.precision is None else args.precision,
+        compile=bool(args.compile),
         difficulty="head" if args.difficulty is None else args.difficulty,
         probes=args.probes,
         noise=None if (noise := getattr(args, "noise", None)) is None else {"file": noise, "sha256": _digest(noise)},

@@ -21,6 +21,7 @@ from pf_core.errors import InputError
 from pf_core.flow import STANDARD_NORMAL, Source
 from pf_core.models import SiT, SiTConfig, config_dict, recommended
 from pf_core.models.codecs import Pixels, build_codec
+from pf_core.models.compiled import compiled
 from pf_core.models.conditioning import ClassLabels
 from pf_core.models.layers import position_embedding
 from pf_core.models.oracle import from_dataset
@@ -70,6 +71,11 @@ class Bundle:
     def device(self) -> torch.device:
         held = [*self.model.parameters(), *self.model.buffers()] if isinstance(self.model, torch.nn.Module) else []
         return held[0].device if held else torch.device("cpu")
+
+    @cached_property
+    def compiled(self) -> Model:
+        """The network compiled, once for all runs. Raises InputError where it cannot be."""
+        return compiled(self.model)
 
     @cached_property
     def hash(self) -> str:

@@ -48,6 +48,7 @@ class SampleSpec:
     precision: "fp32", or "bf16" for autocast, which is faster where the hardware has it and rounds differently.
     difficulty: what ranks patches: "head", the network's own channel, or "divergence", its velocity's Jacobian, with
     `probes` draws of signs a ranking pass (see Divergence); such a pass counts as 1 + 2 probes network evaluations.
+    compile: passes of all patches by the compiled network, which takes its time at first and rounds differently.
     checkpoint_hash, versions: filled by `resolve`, checked or shown when a recipe is run again.
     """
 
@@ -66,6 +67,7 @@ class SampleSpec:
     precision: str = "fp32"
     difficulty: str = "head"
     probes: int | float | None = None
+    compile: bool = False
     checkpoint_hash: str | None = None
     versions: dict[str, str] | None = None
 
@@ -73,6 +75,8 @@ class SampleSpec:
         recipe = asdict(self)
         if self.difficulty == "head":  # the recipes of all runs before there was another
             del recipe["difficulty"], recipe["probes"]
+        if not self.compile:
+            del recipe["compile"]
         return recipe
 
     @property
@@ -193,7 +197,9 @@ class Run:
         self._edits = intervene.with_pictures(edits, bundle, self.edit_images)
         device, y = bundle.device, bundle.conditioner
         cond, null = y.encode(self.spec.labels, device), y.null(len(self.spec.seeds), device)
-        model = bundle.model
+        if spec.compile and spec.difficulty == "divergence":
+            raise InputError("A compiled network has no Jacobian here: leave --compile out, or take difficulty head.")
+        model = bundle.compiled if spec.compile else bundle.model
         if self.spec.difficulty == "divergence":
             signs = [torch.Generator().manual_seed(seed ^ _SIGNS) for seed in self.spec.seeds]
             model = Divergence(model, bundle.source.std, self.spec.probes, signs)

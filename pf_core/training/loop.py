@@ -6,8 +6,6 @@ saved state continues exactly like one that never stopped, and the number of pro
 
 import copy
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -20,6 +18,7 @@ from torch import Generator, Tensor, nn
 from pf_core import flow
 from pf_core.data.splits import VALIDATION
 from pf_core.errors import InputError
+from pf_core.models import compiled
 from pf_core.models.conditioning import ClassLabels
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
@@ -200,27 +199,8 @@ class Trainer:
 
 def check_compiler(cfg: TrainConfig) -> None:
     """Raises InputError if a network is to be compiled on a CPU and there is no working C++ compiler."""
-    name = cpu_compiler()
-    if not cfg.compile or (torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "true"):
-        return
-    if name is None:
-        raise InputError("--compile needs a C++ compiler: install g++, or leave --compile out.")
-    argv, program = [name, "-x", "c++", "-fsyntax-only", "-"], "int main() { return 0; }"
-    try:
-        done = subprocess.run(argv, input=program, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired) as e:
-        reason = str(e)
-    else:
-        reason = "" if not done.returncode else (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-    if reason:
-        raise InputError(
-            f"--compile needs a C++ compiler, and {name} fails ({reason}): repair it or leave --compile out."
-        )
-
-
-def cpu_compiler() -> str | None:
-    """Path of the C++ compiler that `compile` needs on a CPU; None if there is none."""
-    return shutil.which(os.environ.get("CXX", "g++"))
+    if cfg.compile and not (torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "true"):
+        compiled.check_compiler()
 
 
 def _optimizers(model: nn.Module, cfg: TrainConfig) -> list[torch.optim.Optimizer]:

@@ -6,6 +6,7 @@ from helpers import bundle, lively
 
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
+from pf_core.models.compiled import cpu_compiler
 from pf_core.models.context import Context
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.trajectory import Trajectory, follow
@@ -78,3 +79,21 @@ def test_the_record_holds_token_forwards(tmp_path):
 def test_a_network_that_keeps_nothing_is_refused_in_a_sentence():
     with pytest.raises(InputError, match="choose refresh every"):
         refreshed(checkpoint.load("shapes-exact"), "once", spec=SampleSpec("shapes-exact", "dual_loop", steps=1))
+
+
+@pytest.mark.slow  # a compilation for each kind of pass
+@pytest.mark.skipif(cpu_compiler() is None, reason="there is no C++ compiler")
+def test_a_compiled_network_draws_the_same_up_to_rounding():
+    net = bundle(depth=1)
+    assert torch.allclose(drawn(net).x1, drawn(net, compile=True).x1, atol=1e-4)
+
+
+def test_compilation_is_asked_for_by_the_recipe_and_happens_once(monkeypatch):
+    net, asked = bundle(depth=1), []
+    monkeypatch.setattr(torch, "compile", lambda model, dynamic: asked.append(model) or model)
+    monkeypatch.setattr("pf_core.models.compiled.check_compiler", lambda: None)
+    plain, *fast = drawn(net), drawn(net, compile=True), drawn(net, compile=True)
+    assert asked == [net.model] and torch.equal(fast[1].x1, plain.x1)
+    assert fast[0].recipe["compile"] is True and "compile" not in plain.recipe
+    with pytest.raises(InputError, match="leave --compile out"):
+        drawn(net, compile=True, difficulty="divergence")
