@@ -69,8 +69,10 @@ lint-js:
 	elif [ -n "$$CI" ]; then echo "node and npm are missing: the page's scripts cannot be checked." >&2; exit 1; \
 	else echo "node and npm are missing: the page's scripts are not checked."; fi
 
+# make bench AGAINST=COMMIT: also the samplers of another version, same weights and noise, in turns.
 bench: install
 	$(PY) -m pf_core bench
+	$(if $(AGAINST),$(PY) tests/bench_against.py $(AGAINST))
 
 bench-people: install browser
 	$(PY) tests/bench_people.py

@@ -11,6 +11,7 @@ from unittest.mock import patch
 import torch
 from tqdm import tqdm
 
+from pf_core.cli import bench_sampling
 from pf_core.data import DATASETS
 from pf_core.models import PRESETS, build, checkpoint, cpu_step, preset
 from pf_core.models.compiled import cpu_compiler
@@ -34,20 +35,63 @@ STEPS = (  # networks whose training step is timed with and without its shortcut
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", default=REPEATS.default, help=f"{REPEATS.knob.help}; default {REPEATS.default}")
+    parser.add_argument("--size", default="B/2", help="released size whose sampling is timed; default B/2")
+    parser.add_argument("--only", choices=sorted(PARTS), help="one part alone")
 
 
 def run(args: argparse.Namespace) -> None:
     repeats = REPEATS.check(args.repeats)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {repeats} interleaved rounds")
+    preset(args.size)  # raises InputError for an unknown one
+    for name, part in PARTS.items():
+        if args.only in (None, name):
+            part(repeats, args.size)
+
+
+def _modulations(repeats: int, _: str) -> None:
     for size in ("B/2", "XL/2"):
         _modulation(size, repeats)
+
+
+def _draws(repeats: int, _: str) -> None:
     _data(repeats)
     _toybox(repeats)
+
+
+def _training(repeats: int, _: str) -> None:
     if cpu_compiler() and not torch.cuda.is_available():
         for shape in STEPS:
             _step(repeats, **shape)
+
+
+def _shipped(repeats: int, _: str) -> None:
     if "shapes-pft" in checkpoint.names():
         _sampling(repeats)
+
+
+def _released(repeats: int, size: str) -> None:
+    """A short run at a released size, each way against plain fp32, and the largest difference of what it draws."""
+    bundle = bench_sampling.network(size)
+    for sampler, ways in bench_sampling.jobs(bundle).items():
+        plain, ends = next(iter(ways)), {name: job() for name, job in ways.items()}  # compiled here, not timed
+        seconds_of = _interleaved(ways, repeats, f"{size} {sampler}")
+        for name, seconds in seconds_of.items():
+            apart = float((ends[name] - ends[plain]).abs().max())
+            print(
+                f"{size}, {bundle.grid.n} patches, {sampler}, {name}: {seconds:.2f} s, "
+                f"{seconds_of[plain] / seconds:.2f}x, largest difference {apart:.1e}"
+            )
+    share = bench_sampling.share_of_products(bench_sampling.jobs(bundle)["look_ahead"]["fp32"])
+    print(f"{size}, look_ahead, fp32: {share:.0%} of the time in matrix products and attention")
+
+
+PARTS = {  # in the order in which they run
+    "modulation": _modulations,
+    "data": _draws,
+    "training": _training,
+    "sampling": _shipped,
+    "released": _released,
+}
 
 
 def _modulation(size: str, repeats: int) -> None:
