@@ -41,6 +41,7 @@ class AppState:
         again = _GONE.format("run", "press Run to make it again")
         self.runs: Store[StoredRun] = Store(32, 512 * 2**20, again, lambda run: self.give_back())
         self.sweeps: Store = Store(12, 128 * 2**20, _GONE.format("sweep", "load its sheet, or run it again"))
+        self.studies: Store = Store(32, 16 * 2**20, _GONE.format("study", "measure it again"))
         self.pictures: Store = Store(256, 64 * 2**20, _GONE.format("picture", "bring it again"))
         closed = "This laboratory is closed: reload the page for a new one."
         self.labs: Store = Store(8, 2**30, closed, lambda lab: lab.close())

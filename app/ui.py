@@ -14,13 +14,14 @@ from app.server.routes import routes
 from app.server.static import head
 from app.state import AppState
 from app.tabs.compare import tab as compare
+from app.tabs.evidence import tab as evidence
 from app.tabs.explore import tab as explore
 from app.tabs.how import tab as how
 from app.tabs.intervene import tab as intervene
 from app.tabs.toy import tab as toy
 from app.tabs.train import tab as train
 
-TABS = [explore, compare, intervene, toy, train, how]
+TABS = [explore, compare, intervene, toy, train, how, evidence]
 MOST_PAGES = 128  # open at once: Gradio keeps about 0.9 MB for each; who comes back finds the run by the address
 _SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")

@@ -14,6 +14,7 @@ PARTS = (
     "tabs/intervene",
     "components/painter",
     "tabs/explore",
+    "tabs/evidence",
     "components/plot",
     "components/board",
     "tabs/train",

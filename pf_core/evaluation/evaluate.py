@@ -4,7 +4,7 @@ Nothing here depends on a data set: a judge's header names its heads, the first 
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -43,10 +43,16 @@ def judge_of(bundle: Bundle) -> Path:
     return judges.find(dataset, settings, bundle.shape[-1])
 
 
-def draw(bundle: Bundle, parts: list[SampleSpec], folder: Path, judge: Path | None = None) -> Iterator[dict[str, Any]]:
+def draw(
+    bundle: Bundle,
+    parts: list[SampleSpec],
+    folder: Path,
+    judge: Path | None = None,
+    pause: Callable[[], None] = lambda: None,
+) -> Iterator[dict[str, Any]]:
     """Each shard, drawn or read back from `folder`, as a dict: the judge's features and, under each name in
-    `heads`, its probabilities; the classes asked for (labels, -1: none), nfe, steps, forwards, seconds. Raises
-    InputError if there is no judge for the network."""
+    `heads`, its probabilities; the classes asked for (labels, -1: none), nfe, steps, forwards, seconds. pause: called
+    after every pass, and may raise. Raises InputError if there is no judge for the network."""
     path_of_judge = judge or judge_of(bundle)
     judge_network, _ = judges.load(path_of_judge)
     for part in parts:
@@ -56,6 +62,7 @@ def draw(bundle: Bundle, parts: list[SampleSpec], folder: Path, judge: Path | No
             trajectory = Trajectory(bundle.grid, run.spec.to_dict(), run.x0)
             for _ in follow(run, trajectory):
                 trajectory.frames.clear()  # only the end is judged
+                pause()
             verdict = judge_network.judge(bundle.codec.decode(trajectory.x1))
             tensors = {**verdict.probabilities, "features": verdict.features}
             facts = {
@@ -145,24 +152,40 @@ def compare(heads: dict[str, np.ndarray], features: np.ndarray, labels: np.ndarr
     }
 
 
-def references(bundle: Bundle, split: str = "evaluation", judge: Path | None = None) -> np.ndarray:
-    """(REFERENCES, D) judge's features of real images of the network's data set, never trained on."""
+def references(
+    bundle: Bundle, split: str = "evaluation", judge: Path | None = None, pause: Callable[[], None] = lambda: None
+) -> np.ndarray:
+    """(REFERENCES, D) judge's features of real images of the network's data set, never trained on. pause: called now
+    and then, and may raise."""
     dataset, settings = checkpoint.data_settings(bundle)
-    return real_features(judge or judge_of(bundle), dataset, settings, split)
+    return real_features(judge or judge_of(bundle), dataset, settings, split, pause)
 
 
-def real_features(judge: Path, dataset: str, settings: dict[str, Any], split: str = "evaluation") -> np.ndarray:
+def real_features(
+    judge: Path,
+    dataset: str,
+    settings: dict[str, Any],
+    split: str = "evaluation",
+    pause: Callable[[], None] = lambda: None,
+) -> np.ndarray:
     """The same of a data set; computed once a process."""
-    key = json.dumps(settings, sort_keys=True)
-    return _real_features(judge, judge.stat().st_mtime_ns, dataset, key, split, REFERENCES)
+    of = judge, judge.stat().st_mtime_ns, dataset, json.dumps(settings, sort_keys=True), split
+    parts = []
+    for start in range(0, REFERENCES, _AT_ONCE):
+        parts.append(_real_features(*of, start, min(start + _AT_ONCE, REFERENCES)))
+        pause()
+    return np.concatenate(parts)
 
 
-@lru_cache(maxsize=8)
-def _real_features(judge: Path, modified: int, dataset: str, settings: str, split: str, count: int) -> np.ndarray:
+_AT_ONCE = 250  # real images judged between two pauses
+
+
+@lru_cache(maxsize=8 * REFERENCES // _AT_ONCE)
+def _real_features(
+    judge: Path, modified: int, dataset: str, settings: str, split: str, start: int, end: int
+) -> np.ndarray:
     data, judge_network = DATASETS[dataset].fn(**json.loads(settings)), judges.load(judge)[0]
-    indices = references_of(split).first(count)
-    parts = [judge_network.judge(data.batch(indices[i : i + 500]).images).features for i in range(0, count, 500)]
-    return np.concatenate([part.numpy() for part in parts])
+    return judge_network.judge(data.batch(references_of(split).first(end)[start:]).images).features.numpy()
 
 
 def real_against_real(

@@ -7,13 +7,16 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from pf_core import files
 from pf_core.errors import InputError
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.work import Work, pace
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Entry
+from pf_core.sampling.sweep import in_words
 
 PARTS = "parts"  # of a report's folder: the pieces of its studies, so that a stopped one goes on
+RESULTS = Path(__file__).resolve().parents[2] / "assets" / "results"  # NETWORK/STUDY.json: measured by `study all`
 
 
 def forwards(name: str, bundle: Bundle, settings: Mapping[str, Any]) -> int:
@@ -22,14 +25,21 @@ def forwards(name: str, bundle: Bundle, settings: Mapping[str, Any]) -> int:
     return study.fn.about.forwards(bundle, **study.settings(settings))
 
 
-def cost(name: str, bundle: Bundle, settings: Mapping[str, Any]) -> str:
-    """What a study will take, as a sentence, timed on this machine."""
+def cost(name: str, bundle: Bundle, settings: Mapping[str, Any], seconds: float | None = None) -> str:
+    """What a study will take, in words; seconds: of one image's pass, timed here if they are not given."""
     count = forwards(name, bundle, settings)
-    return f"{count:,} forward passes of an image, about {_duration(count * pace(bundle))}"
+    return f"{count:,} forward passes of an image, about {in_words(count * (seconds or pace(bundle)))}"
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:,.0f} minutes" if seconds > 100 else f"{seconds:.0f} seconds"
+def kept(name: str, network: str) -> dict[str, Any] | None:
+    """The result of a study on a network that was measured before and stands in the repository; None if there is
+    none."""
+    return files.read_json(RESULTS / network / f"{name}.json") or None
+
+
+def made(result: Mapping[str, Any]) -> str:
+    """Where a result comes from, in words."""
+    return f"{result['checkpoint']} ({result['hash']}), {result['made']}, {in_words(result['seconds'])}"
 
 
 def measure(

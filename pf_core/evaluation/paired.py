@@ -37,7 +37,7 @@ def paired(
     images, paired. folder: keeps what is drawn, so that a stopped comparison goes on; work: has one, and is told of
     it. Raises InputError."""
     judge = judge or judge_of(bundle)
-    real = moments(references(bundle, split, judge))
+    real = moments(references(bundle, split, judge, work.pause if work else lambda: None))
     drawn = [images_of_row(bundle, spec, images, split, judge, folder, work) for spec in specs]
     apart = [distance(judged["features"], real) for judged in drawn]
     return [
@@ -63,7 +63,7 @@ def images_of_row(
     work = work or Work(folder)
     judged = []
     with nullcontext(work.folder) if work.folder else tempfile.TemporaryDirectory() as where:
-        for part in draw(bundle, parts, Path(where), judge):
+        for part in draw(bundle, parts, Path(where), judge, work.pause):
             judged.append(part)
             work.did(part["forwards"] * len(part["labels"]))
     first = judged[0]["heads"][0]

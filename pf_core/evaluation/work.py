@@ -21,7 +21,7 @@ class Stopped(Exception):
 class Work:
     """folder: where pieces are kept, so that a stopped study goes on and two studies share what both need; None: they
     are not. total: forward passes of an image that the whole will take. tell(done, total) after every piece.
-    stop() -> bool, asked after every piece."""
+    stop() -> bool, asked after every pass of a batch."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Work:
     def unkept(self) -> "Work":
         """The same work, told and stopped alike, of which nothing is kept."""
         other = Work()
-        other.did = self.did
+        other.did, other.pause = self.did, self.pause
         return other
 
     def did(self, forwards: int) -> None:
@@ -58,6 +58,10 @@ class Work:
         self.done += forwards
         if self._tell:
             self._tell(min(self.done, self.total), self.total)
+        self.pause()
+
+    def pause(self) -> None:
+        """Between two passes: where it can be stopped, and others may have their turn. Raises Stopped."""
         if self._stop and self._stop():
             raise Stopped
 

@@ -1,6 +1,7 @@
 """A chart for the page, as Plotly's {"data", "layout"}: data in, figure out."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,8 @@ from pf_core.charts import Chart, Map, Panel, Series
 from pf_core.figures.chart_file import COLOURS
 from pf_core.figures.interactive import MAP, Figure
 
-_GAP_X, _GAP_Y, _HEIGHT = 0.09, 0.22, 300  # shares of the width, of a row; pixels a row
+_GAP_X, _GAP_Y, _HEIGHT = 0.09, 0.26, 300  # shares of the width, of a row; pixels a row
+_LETTERS = 66  # of a title across all panels of a row
 
 
 def draw(chart: Chart) -> Figure:
@@ -20,6 +22,7 @@ def draw(chart: Chart) -> Figure:
         "margin": {"l": 56, "r": 12, "t": 70, "b": 40},
         "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "y": -0.14 / len(chart.rows), "yanchor": "top"},
         "barmode": "group",
+        "showlegend": len(colours) > 1,
         "annotations": [],
         "shapes": [],
     }
@@ -29,9 +32,9 @@ def draw(chart: Chart) -> Figure:
     for number, (r, c, wide, panel) in enumerate(places, 1):
         of = "" if number == 1 else str(number)
         across, up = _domain(c, wide, _GAP_X), _domain(len(chart.rows) - 1 - r, len(chart.rows), _GAP_Y / 2)
-        layout[f"xaxis{of}"] = _axis(panel.x, across, f"y{of}", panel.log_x)
+        layout[f"xaxis{of}"] = _axis(panel.x, across, f"y{of}", panel.log_x) | _names(panel)
         layout[f"yaxis{of}"] = _axis(panel.y, up, f"x{of}", panel.log_y)
-        layout["annotations"] += [_title(panel.title, across, up), *_marks(panel, of)]
+        layout["annotations"] += [_title(_wrapped(panel.title, wide), across, up), *_marks(panel, of)]
         layout["shapes"] += _lines(panel, of)
         axes = {"xaxis": f"x{of}", "yaxis": f"y{of}"}
         data += [trace | axes for trace in _traces(panel, colours, told, across, up)]
@@ -47,6 +50,15 @@ def _domain(place: int, of: int, gap: float) -> list[float]:
 def _axis(title: str, domain: list[float], anchor: str, log: bool) -> dict[str, Any]:
     axis = {"title": {"text": title, "standoff": 6}, "domain": domain, "anchor": anchor, "zeroline": False}
     return axis | {"automargin": True} | ({"type": "log", "dtick": math.log10(2)} if log else {})
+
+
+def _names(panel: Panel) -> dict[str, Any]:
+    """Bars stand beside each other under their names, be these numbers."""
+    return {"type": "category"} if any(series.kind == "bars" for series in panel.series) else {}
+
+
+def _wrapped(text: str, panels: int) -> str:
+    return "<br>".join(textwrap.wrap(text, max(_LETTERS // panels, 12)))
 
 
 def _title(text: str, across: list[float], up: list[float]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from pf_core import files
 from pf_core.charts import Chart
+from pf_core.evaluation import evidence
 from pf_core.evaluation.studies import STUDIES
 from pf_core.figures import chart_file
 
@@ -74,8 +75,7 @@ def _section(result: dict[str, Any]) -> str:
     parts.append(f"<figure>{_picture(chart_of(result))}</figure>")
     if about.claim and about.claim.chart:
         parts.append(f'<figure class="paper">{_picture(about.claim.chart)}</figure>')
-    made = f"{result['checkpoint']} ({result['hash']}), {result['made']}, {result['seconds']:,.0f} s"
-    parts.append(f'<p class="about">{escape(made)}: <code>{escape(result["command"])}</code></p>')
+    parts.append(f'<p class="about">{escape(evidence.made(result))}: <code>{escape(result["command"])}</code></p>')
     return f"<section>{''.join(parts)}</section>"
 
 

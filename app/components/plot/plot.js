@@ -6,7 +6,8 @@ const A_FRAME = 30; // ms of drawing an update, while there are more to come
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 let library = null;
 
-function load(address) {
+/** Plotly itself, once a page; address: of the component's value. */
+export function load(address) {
   library ||= new Promise((resolve, reject) => {
     const script = document.createElement("script");
     script.src = address;
@@ -17,7 +18,8 @@ function load(address) {
   return library;
 }
 
-function themed(layout) {
+/** A figure's layout in the page's colours. */
+export function themed(layout) {
   const dark = document.body.classList.contains("dark");
   const ink = dark ? "#e6e9f0" : "#1d2433",
     rule = dark ? "#465063" : "#98a1b3",
@@ -37,8 +39,11 @@ function themed(layout) {
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: ink, size: 12, family: "inherit" },
     legend: { ...layout.legend, bgcolor: dark ? "rgba(22,27,37,0.75)" : "rgba(255,255,255,0.75)" },
-    xaxis: axis(layout.xaxis),
-    yaxis: axis(layout.yaxis),
+    ...Object.fromEntries(
+      Object.entries(layout)
+        .filter(([name]) => /^[xy]axis\d*$/.test(name))
+        .map(([name, given]) => [name, axis(given)]),
+    ),
   };
 }
 
@@ -48,7 +53,7 @@ function inked(data) {
   return JSON.parse(JSON.stringify(data).replaceAll("#222", "#f2f4f8"));
 }
 
-const OPTIONS = {
+export const OPTIONS = {
   displaylogo: false,
   responsive: true,
   modeBarButtonsToRemove: ["select2d", "lasso2d", "toImage"],

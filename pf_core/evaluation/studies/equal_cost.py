@@ -76,7 +76,7 @@ def equal_cost(
     rows += [replace(ahead, settings={"ratio": ratio}) for ratio in RATIOS]
     rows += [replace(ahead, settings={"p": p}) for p in SHARES]
     judge = judge_of(bundle)
-    real = moments(references(bundle, split, judge))
+    real = moments(references(bundle, split, judge, work.pause))
     capped = replace(bundle, model=_Capped(bundle.model))
     runs = [*((bundle, row) for row in rows), (capped, ahead)]
     drawn = [images_of_row(of, row, images, split, judge, work=_work_of(of, work)) for of, row in runs]

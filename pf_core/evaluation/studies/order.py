@@ -74,7 +74,7 @@ def order(
     bootstrap over images, paired by seed in the differences.
     """
     judge = judge_of(bundle)
-    real = moments(references(bundle, split, judge))
+    real = moments(references(bundle, split, judge, work.pause))
     rows = []
     for budget, specs in _specs(bundle, most):
         drawn = [images_of_row(bundle, spec, images, split, judge, work=work) for spec in specs]

@@ -102,7 +102,7 @@ def schedules(
     if plain and checkpoint.data_settings(plain) != checkpoint.data_settings(bundle):
         raise InputError(f"{plain.name} and {bundle.name} learned from different data: their distances cannot differ.")
     judge = judge_of(bundle)
-    real = references(bundle, split, judge)
+    real = references(bundle, split, judge, work.pause)
     rows = []
     for budget in _budgets(budgets):
         drawn = [

@@ -1,0 +1,171 @@
+// The wall of claims: a card a study, its figures drawn when it comes into view, its measuring followed here.
+
+import { OPTIONS, load, themed } from "./plot.js";
+import { page } from "./shared.js";
+
+const EVERY = 700; // ms between two looks at a study that is being measured
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function ask(path) {
+  const answer = await fetch(new URL(path, document.baseURI), { cache: "no-store" });
+  const reply = await answer.json();
+  if (!answer.ok) throw new Error(reply.error);
+  return reply;
+}
+
+function element(tag, name, text = "") {
+  const made = document.createElement(tag);
+  if (name) made.className = name;
+  made.textContent = text;
+  return made;
+}
+
+class Card {
+  constructor(wall, about) {
+    Object.assign(this, { wall, about, figures: {} });
+    this.root = element("article", "pfe-card");
+    this.root.dataset.study = about.study;
+    this.root.append(element("h3", "", about.label));
+    if (about.sentence) this.root.append(element("blockquote", "", `${about.sentence} (${about.where})`));
+    this.verdict = element("p", "pfe-verdict");
+    this.ours = element("div", "pfe-chart");
+    this.note = element("p", "pfe-note");
+    this.paper = element("div", "pfe-chart pfe-paper");
+    this.made = element("p", "pfe-made");
+    this.bar = element("div", "pfe-bar");
+    this.root.append(this.verdict, this.ours, this.note, this.paper, this.made, this.bar);
+    for (const part of [this.ours, this.note, this.paper, this.made]) part.hidden = true;
+    this.say(about);
+    if (about.runs_here) this.offer();
+    else this.bar.textContent = "Measured along trainings, from a shell.";
+  }
+
+  say({ verdict, known }) {
+    this.verdict.textContent = known ? verdict : "Not measured on this network yet.";
+    this.verdict.classList.toggle("pfe-none", !known);
+  }
+
+  offer() {
+    this.button = element("button", "", "Measure here");
+    this.button.type = "button";
+    this.button.setAttribute("aria-label", `Measure here: ${this.about.label}`);
+    this.said = element("span", "pfe-said");
+    this.said.setAttribute("role", "status");
+    this.progress = element("progress");
+    Object.assign(this.progress, { hidden: true, max: 1, value: 0 });
+    this.progress.setAttribute("aria-label", "Progress");
+    this.bar.append(this.button, this.progress, this.said);
+    this.button.onclick = () => {
+      if (this.job) this.wall.trigger("halted", { job: this.job });
+      else {
+        this.said.textContent = "Asked.";
+        this.wall.trigger("asked", { study: this.about.study });
+      }
+    };
+  }
+
+  async fill() {
+    const { network } = this.wall;
+    const path = `pf/evidence/${this.about.study}?network=${encodeURIComponent(network)}`;
+    const [detail, cost] = await Promise.all([ask(path), this.about.runs_here ? ask(path.replace("?", "/cost?")) : {}]);
+    if (network !== this.wall.network) return;
+    if (this.said && !this.job) this.said.textContent = cost.refused ?? cost.cost ?? "";
+    if (this.button) this.button.disabled = Boolean(cost.refused);
+    this.note.textContent = detail.note;
+    this.note.hidden = !detail.note;
+    this.made.hidden = !detail.made;
+    this.made.replaceChildren(`${detail.made}: `, element("code", "", detail.command));
+    this.figures = { ours: detail.ours, paper: detail.paper };
+    await this.draw();
+  }
+
+  async draw() {
+    for (const [name, figure] of Object.entries(this.figures)) {
+      this[name].hidden = !figure;
+      if (figure) await (await this.wall.plotly()).react(this[name], figure.data, themed(figure.layout), OPTIONS);
+    }
+  }
+
+  async follow(job) {
+    this.job = job;
+    this.button.textContent = "Stop";
+    this.progress.hidden = false;
+    let found = { state: "waiting" };
+    while (this.root.isConnected && ["waiting", "running"].includes(found.state)) {
+      try {
+        found = await ask(`pf/evidence/jobs/${job}`);
+      } catch (error) {
+        found = { state: "failed", said: error.message, share: 0 };
+      }
+      this.progress.value = found.share;
+      this.said.textContent = found.said;
+      await sleep(EVERY);
+    }
+    this.job = null;
+    this.button.textContent = "Measure here";
+    this.progress.hidden = true;
+    if (found.state === "done") await this.wall.again(this);
+  }
+}
+
+class Wall {
+  constructor(root, trigger) {
+    Object.assign(this, { root, trigger, network: "", cards: [] });
+    this.box = root.querySelector(".pfe-wall");
+    this.seen = new IntersectionObserver((entries) => {
+      for (const { isIntersecting, target } of entries) {
+        if (!isIntersecting) continue;
+        this.seen.unobserve(target);
+        const card = this.cards.find((each) => each.root === target);
+        card?.fill().catch((error) => (card.note.textContent = error.message));
+      }
+    });
+    page.on("theme", () => this.cards.forEach((card) => card.draw()));
+  }
+
+  async show(value) {
+    if (!value?.network) {
+      this.box.textContent = "There is no network here yet, so there is nothing to measure.";
+      return;
+    }
+    this.library = new URL(`gradio_api/file=${value.library}`, document.baseURI).href;
+    if (value.network !== this.network) await this.build(value.network);
+    if (!value.job) return;
+    const { study } = await ask(`pf/evidence/jobs/${value.job}`);
+    const card = this.cards.find((each) => each.about.study === study);
+    if (card && !card.job) card.follow(value.job);
+  }
+
+  /** Plotly, loaded when the first figure is in view. */
+  plotly() {
+    return load(this.library);
+  }
+
+  async build(network) {
+    this.network = network;
+    const { cards } = await ask(`pf/evidence?network=${encodeURIComponent(network)}`);
+    this.cards = cards.map((about) => new Card(this, about));
+    this.box.replaceChildren(...this.cards.map((card) => card.root));
+    for (const card of this.cards) this.seen.observe(card.root);
+    this.root.dataset.ready = "1";
+  }
+
+  /** A card's study has been measured. */
+  async again(card) {
+    const { cards } = await ask(`pf/evidence?network=${encodeURIComponent(this.network)}`);
+    const about = cards.find((each) => each.study === card.about.study);
+    if (about) card.say(about);
+    await card.fill();
+  }
+}
+
+export function mount(root, props, watch, trigger) {
+  const wall = new Wall(root.querySelector(".pfe"), trigger);
+  page.add("wall", wall);
+  const show = () =>
+    wall.show(props.value).catch((error) => {
+      wall.box.textContent = error.message;
+    });
+  show();
+  watch("value", show);
+}

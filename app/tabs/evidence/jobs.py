@@ -1,0 +1,124 @@
+"""Studies that run on the server, in the lane of who asked, a forward pass at a time like everybody's runs."""
+
+import secrets
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from app.state import AppState
+from app.store import ACTIVE, DONE, FAILED, RUNNING, STOPPED, WAITING
+from pf_core.errors import InputError
+from pf_core.evaluation import evidence
+from pf_core.evaluation.studies import STUDIES
+from pf_core.evaluation.work import Stopped, pace
+
+MOST_FORWARDS = 200_000  # of one image, a study here; the command line has no such limit
+
+
+@dataclass(eq=False)
+class StudyJob:
+    """A study of a network, whatever its state; result: what it measured."""
+
+    study: str
+    network: str
+    settings: dict[str, Any]
+    total: int
+    done: int = 0
+    state: str = WAITING
+    message: str = ""
+    result: dict[str, Any] | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    pinned: bool = False
+    bytes: int = 2**18  # about what numbers of a study take
+
+    @property
+    def busy(self) -> bool:
+        return self.state in ACTIVE
+
+
+class Studies:
+    """What the page does with studies: quick ones, kept in the app's state, measured by its one worker."""
+
+    def __init__(self, state: AppState):
+        self.state, self._timing = state, threading.Lock()
+
+    @cached_property
+    def _parts(self) -> tempfile.TemporaryDirectory:
+        """Pieces that studies share."""
+        return tempfile.TemporaryDirectory(prefix="patch-forcing-")
+
+    def cost(self, study: str, network: str) -> str:
+        """What a quick run of it takes here, in words. Raises InputError where the app would not run it."""
+        bundle = self.state.bundle(network)
+        key = ("a batch", bundle.hash)
+        with self._timing:
+            if key not in self.state.paces:
+                self.state.paces[key] = pace(bundle)
+        return evidence.cost(study, bundle, self._settings(study), self.state.paces[key])
+
+    def start(self, study: str, network: str, lane: str = "") -> StudyJob:
+        """Queue it. Raises InputError if it cannot run, or too many wait."""
+        bundle, settings = self.state.bundle(network), self._settings(study)
+        total = evidence.forwards(study, bundle, settings)
+        if total > MOST_FORWARDS:
+            raise InputError(f"That takes {total:,} forward passes; the app makes at most {MOST_FORWARDS:,} a study.")
+        job = StudyJob(study, network, settings, total)
+        self.state.worker.add(job, self._measuring(job, bundle), f"{lane}/studies")
+        return self.state.studies.add(job)
+
+    def _settings(self, study: str) -> dict[str, Any]:
+        about = STUDIES[study].fn.about
+        if about.reads != "network":
+            raise InputError(f"{study} looks at trainings: python -m pf_core study {study} --runs DIR.")
+        return dict(about.quick)
+
+    def latest(self, study: str, network: str) -> StudyJob | None:
+        """The newest job of this study on this network that measured something."""
+        jobs = [j for j in self.state.studies.all() if (j.study, j.network) == (study, network) and j.result]
+        return jobs[-1] if jobs else None
+
+    def _measuring(self, job: StudyJob, bundle: Any) -> Iterator[None]:
+        """The study in a thread of its own that only goes on while the worker waits for it."""
+        on, back, over = threading.Semaphore(0), threading.Semaphore(0), threading.Event()
+
+        def pause() -> bool:
+            back.release()
+            on.acquire()
+            return job.stop.is_set()
+
+        def tell(done: int, total: int) -> None:
+            job.done = done
+
+        def work() -> None:
+            on.acquire()
+            try:
+                job.result = evidence.measure(job.study, bundle, job.settings, Path(self._parts.name), tell, pause)
+            except BaseException as e:  # handed to the worker, which knows what each kind means
+                outcome.append(e)
+            over.set()
+            back.release()
+
+        outcome: list[BaseException] = []
+        threading.Thread(target=work, name="study", daemon=True).start()
+        while not over.is_set():
+            on.release()
+            back.acquire()
+            yield
+        job.state, job.message = (DONE, "") if job.result else (STOPPED, "Stopped; what was measured is kept.")
+        for error in outcome:
+            if not isinstance(error, Stopped):
+                job.state = FAILED
+                raise error
+
+    def describe(self, job: StudyJob) -> dict[str, Any]:
+        """For the page's script."""
+        share = job.done / max(job.total, 1)
+        waits = "Waiting for its turn." if job.state == WAITING else f"{share:.0%}" if job.state == RUNNING else ""
+        return {"id": job.id, "study": job.study, "network": job.network, "state": job.state, "share": share} | {
+            "said": job.message or waits
+        }

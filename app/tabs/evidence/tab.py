@@ -1,0 +1,136 @@
+"""Evidence: every claim of the paper's page as a card: its figure, ours, what came out, and a button to measure it."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from app.components.plot.plot import PLOTLY
+from app.components.scripted import Scripted
+from app.controls import NETWORKS
+from app.handlers import StatusLine, on
+from app.private import payload
+from app.server.routes import guarded
+from app.server.static import FRESH
+from app.state import AppState
+from app.tabs.evidence.jobs import Studies
+from app.worker import lane_of
+from pf_core.errors import InputError
+from pf_core.evaluation import evidence
+from pf_core.evaluation.studies import STUDIES
+from pf_core.figures import chart_page
+
+TITLE = "Evidence"
+_MARKUP = Path(__file__).with_name("evidence.html").read_text(encoding="utf-8")
+
+
+class EvidencePage(Scripted):
+    """The wall of cards. Value: {"network", "library", "job": one that was just started, or None}. Events: `asked`
+    {"study"} to measure it, `halted` {"job"}."""
+
+    module = "evidence.js"
+    markup = _MARKUP
+    may_trigger = ("asked", "halted")
+
+
+class EvidenceTab:
+    def __init__(self, state: AppState):
+        self.state, self.studies = state, Studies(state)
+        first = state.first_network()
+        about = {"elem_classes": [NETWORKS], "elem_id": "evidence-network", "scale": 0, "min_width": 300}
+        with gr.Row():
+            self.network = gr.Dropdown(state.network_choices(), value=first, label="Network", **about)
+        self.status = StatusLine(elem_id="evidence-status")
+        self.page = EvidencePage(self.value(first), elem_id="evidence-page")
+        named = {"network": self.network}
+        on(self.network.change, self.on_network, named, [self.page], status=self.status)
+        on(self.page.asked, self.on_asked, named, [self.page], status=self.status)
+        on(self.page.halted, self.on_halted, {}, [self.page], status=self.status)
+
+    def value(self, network: str | None, job: str | None = None) -> dict[str, Any]:
+        return {"network": network, "library": PLOTLY.as_posix(), "job": job}
+
+    def on_network(self, network: str) -> dict:
+        self.state.bundle(network)
+        return {self.page: self.value(network), self.status: ""}
+
+    def on_asked(self, network: str, event: gr.EventData, request: gr.Request) -> dict:
+        job = self.studies.start(_study(payload(event).get("study")), network, lane_of(request))
+        return {self.page: self.value(network, job.id), self.status: ""}
+
+    def on_halted(self, event: gr.EventData) -> dict:
+        self.state.worker.stop(self.state.studies.get(payload(event).get("job")))
+        return {self.status: ""}
+
+
+def _study(name: Any) -> str:
+    """Raises InputError for a name that is no study's."""
+    return STUDIES[name].name
+
+
+def routes(state: AppState) -> list[Route]:
+    studies = Studies(state)
+
+    def network_of(request: Request) -> str:
+        return state.bundle(request.query_params.get("network", "")).name
+
+    def wall(request: Request) -> Response:
+        network = network_of(request)
+        cards = [card(name, network) for name in STUDIES]
+        return JSONResponse({"network": network, "cards": cards}, headers=FRESH)
+
+    def card(name: str, network: str) -> dict[str, Any]:
+        entry = STUDIES[name]
+        claim, job = entry.fn.about.claim, studies.latest(name, network)
+        known = job.result if job else evidence.kept(name, network)
+        return {
+            "study": name,
+            "label": entry.label,
+            "sentence": claim.sentence if claim else "",
+            "where": claim.where if claim else "",
+            "verdict": entry.fn.about.verdict(known) if known else "",
+            "known": bool(known),
+            "runs_here": entry.fn.about.reads == "network",
+        }
+
+    def detail(request: Request) -> Response:
+        name, network = _study(request.path_params["study"]), network_of(request)
+        about, job = STUDIES[name].fn.about, studies.latest(name, network)
+        known = job.result if job else evidence.kept(name, network)
+        chart = about.chart(known) if known else None
+        paper = about.claim.chart if about.claim else None
+        return JSONResponse(
+            {
+                "ours": chart and chart_page.draw(chart),
+                "note": chart.note if chart else "",
+                "paper": paper and chart_page.draw(paper),
+                "made": evidence.made(known) if known else "",
+                "command": known.get("command", "") if known else "",
+            },
+            headers=FRESH,
+        )
+
+    def cost(request: Request) -> Response:
+        name, network = _study(request.path_params["study"]), network_of(request)
+        try:
+            return JSONResponse({"cost": studies.cost(name, network)}, headers=FRESH)
+        except InputError as e:
+            return JSONResponse({"refused": str(e)}, headers=FRESH)
+
+    def job(request: Request) -> Response:
+        return JSONResponse(studies.describe(state.studies.get(request.path_params["job"])), headers=FRESH)
+
+    table = {
+        "/pf/evidence": wall,
+        "/pf/evidence/jobs/{job}": job,
+        "/pf/evidence/{study}": detail,
+        "/pf/evidence/{study}/cost": cost,
+    }
+    return [Route(path, guarded(answer)) for path, answer in table.items()]
+
+
+def build(state: AppState) -> EvidenceTab:
+    return EvidenceTab(state)

@@ -1,0 +1,84 @@
+"""The wall of claims: what is known is shown, a study is measured beside other people's runs, stopped, and kept."""
+
+import time
+
+import pytest
+from helpers import write_checkpoint
+from test_browser import LOADED, browser, page, served  # noqa: F401
+from test_browser import pytestmark as needs_chromium
+
+from app.state import AppState
+from app.store import ACTIVE
+from app.tabs.evidence.jobs import Studies
+from pf_core import files
+from pf_core.errors import InputError
+from pf_core.evaluation import evaluate, evidence, metrics
+from pf_core.evaluation.studies import STUDIES
+from pf_core.models import checkpoint
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
+    monkeypatch.setattr(metrics, "REPEATS", 5)
+    monkeypatch.setattr(evaluate, "REFERENCES", 100)
+    write_checkpoint(tmp_path)
+    return AppState(tmp_path / "none")
+
+
+def ended(job):
+    for _ in range(2400):
+        if job.state not in ACTIVE:
+            return job
+        time.sleep(0.05)
+    raise AssertionError(job.state)
+
+
+def test_a_study_is_measured_by_the_worker_and_kept(state):
+    studies = Studies(state)
+    job = ended(studies.start("difficulty", "nano"))
+    assert job.state == "done" and job.done == job.total and job.result["study"] == "difficulty"
+    assert studies.latest("difficulty", "nano") is job and studies.describe(job)["share"] == 1
+    assert "forward passes of an image, about" in studies.cost("difficulty", "nano")
+
+
+def test_a_study_stops_between_two_passes_and_others_have_their_turn(state):
+    studies = Studies(state)
+    job = studies.start("schedules", "nano", "one page")
+    other = studies.start("difficulty", "nano", "another page")
+    assert ended(other).state == "done" and job.busy  # the long one was not waited for
+    job.stop.set()
+    assert ended(job).state == "stopped" and job.done < job.total
+
+
+def test_what_the_app_does_not_measure_is_said(state):
+    studies = Studies(state)
+    with pytest.raises(InputError, match="looks at trainings"):
+        studies.start("when_it_pays", "nano")
+    job = studies.start("exactness", "nano")
+    assert ended(job).state == "failed" and "finite data set" in job.message
+
+
+@needs_chromium
+def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa: F811
+    monkeypatch.setattr(metrics, "REPEATS", 5)
+    monkeypatch.setattr(evidence, "RESULTS", tmp_path)
+    known = {"study": "order", "checkpoint": "nano", "hash": "x", "images": 20, "made": "2026-11-28", "seconds": 1.0}
+    row = {"sampler": "multistep", "settings": {}, "budget": 8, "minus_euler": {"value": -3.0, "interval": [-4, -2]}}
+    known |= {
+        "command": "python -m pf_core study order",
+        "rows": [row | {"frechet": {"value": 9, "interval": [8, 10]}}],
+    }
+    files.write_json(tmp_path / "nano" / "order.json", known)
+    page.goto(f"{served.address}?tab=evidence")
+    page.wait_for_function(LOADED)
+    page.wait_for_selector("[data-study=order]", state="attached")
+    page.locator("[data-study=order]").scroll_into_view_if_needed()
+    page.wait_for_selector("[data-study=order] .js-plotly-plot .main-svg")
+    assert page.locator(".pfe-card").count() == len(STUDIES)
+    assert "-3.0 (-4.0 to -2.0) at 8 NFE" in page.inner_text("[data-study=order] .pfe-verdict")
+    assert "Not measured" in page.inner_text("[data-study=difficulty] .pfe-verdict")
+    page.click("[data-study=difficulty] button")
+    page.wait_for_selector("[data-study=difficulty] .js-plotly-plot .main-svg")
+    assert "Spearman" in page.inner_text("[data-study=difficulty] .pfe-verdict")
+    assert "study difficulty --checkpoint nano" in page.inner_text("[data-study=difficulty] .pfe-made")
