@@ -8,17 +8,20 @@ import functools
 import html
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 import anyio
 import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
-from app.private import page_forgotten, unheard
+from app.private import page_forgotten, payload, unheard
 from pf_core.errors import InputError
 
 FORGOTTEN = "The server does not remember this page any more. Reload it: its address brings your run back."
+FIRST_TAB = "explore"  # that an address without a tab asks for
+MOST_QUERY = 2**16  # characters of an address
 QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
 
 
@@ -129,6 +132,28 @@ def uploaded(path: Any) -> str:
     if not isinstance(path, str) or not path:
         raise InputError("No file came with that: choose it again.")
     return path
+
+
+class Asked(NamedTuple):
+    """What a handler of links reads of a request."""
+
+    query_params: Mapping[str, str]
+
+
+def address_of(event: gr.EventData) -> dict[str, str]:
+    """The parts of the address that `travelled` brought: from a browser, so they may be anything."""
+    return dict(parse_qsl(str(payload(event).get("query", ""))[:MOST_QUERY], keep_blank_values=True))
+
+
+def travelling(from_link: Callable[..., Any], title: str) -> Callable[..., Any]:
+    """`from_link(request)`, which shows what the page's address asks for, as a handler of Heading's `travelled`: Back
+    or Forward came to an entry of the tab of this title."""
+
+    def travelled(event: gr.EventData) -> Any:
+        asked = address_of(event)
+        return from_link(Asked(asked)) if asked.get("tab", FIRST_TAB) == title.lower() else {}
+
+    return travelled
 
 
 def warn(text: str) -> None:

@@ -19,7 +19,8 @@ from starlette.routing import Route
 from app import controls, links
 from app.components.difference import data_address
 from app.components.scripted import Scripted
-from app.handlers import PlainText, StatusLine, on, uploaded
+from app.components.tour.tour import Heading
+from app.handlers import PlainText, StatusLine, on, travelling, uploaded
 from app.runform import NFE, STEPS
 from app.server.routes import guarded
 from app.state import AppState
@@ -157,10 +158,11 @@ class SweepPanel:
         cost(on(self.load.upload, self.on_sheet, {"path": self.load}, filled, status=self.status).then)
         cost(on(self.forget.click, self.on_forget, {}, [self.loaded, self.forget], status=self.status).then)
 
-    def on_load(self, demo: gr.Blocks) -> None:
+    def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's sweep."""
         outputs = [self.view, self.job_id, self.box, self.loaded, self.forget, *self.form]
-        on(demo.load, self.from_link, {}, outputs, status=self.status)
+        for event, handler in ((demo.load, self.from_link), (address.travelled, travelling(self.from_link, "Compare"))):
+            on(event, handler, {}, outputs, status=self.status)
 
     # what there is to choose
 

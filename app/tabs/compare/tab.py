@@ -13,9 +13,10 @@ from gradio.components import Component
 from app import controls
 from app.changed import Changed
 from app.components.difference import made_of, panel
+from app.components.tour.tour import Heading
 from app.components.viewer.viewer import FrameViewer, manifest
 from app.controls import KnobGroups, network_choice
-from app.handlers import PlainText, StatusLine, on
+from app.handlers import PlainText, StatusLine, on, travelling
 from app.limits import MAX_IMAGES, MAX_NFE, SEED_RANGE
 from app.runform import MAX_CFG
 from app.state import AppState, title
@@ -172,11 +173,13 @@ class Compare:
         looks = [self.look.click, self.one.input, self.other.input, self.at.input, self.threshold.release]
         on(looks, self.on_difference, measured, [self.shown], js=_FRAMES)
 
-    def on_load(self, demo: gr.Blocks) -> None:
+    def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's columns and runs."""
         outputs = [self.viewer, self.ids, self.box, self.one, self.other, *self.shared.values(), *self.settable]
-        self.then_measured(on(demo.load, self.from_link, {}, outputs, status=self.status))
-        self.sweep.on_load(demo)
+        back = travelling(self.from_link, TITLE)
+        for event, handler in ((demo.load, self.from_link), (address.travelled, back)):
+            self.then_measured(on(event, handler, {}, outputs, status=self.status))
+        self.sweep.on_load(demo, address)
 
     def then_measured(self, event: Any) -> None:
         """After an event that shows runs: once they have ended, how they differ."""

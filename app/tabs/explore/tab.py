@@ -9,8 +9,9 @@ import gradio as gr
 
 from app import links
 from app.changed import Changed
+from app.components.tour.tour import Heading
 from app.components.viewer.viewer import FrameViewer, manifest
-from app.handlers import StatusLine, on, uploaded
+from app.handlers import StatusLine, on, travelling, uploaded
 from app.runform import RunForm
 from app.state import AppState
 from app.store import StoredRun
@@ -62,12 +63,11 @@ class Explore:
         stopped = {"api_name": "stop", "show_progress": "hidden", "queue": False}
         on(self.stop.click, self.on_stop, {"run_id": self.run_id}, **status, **stopped)
 
-    def on_load(self, demo: gr.Blocks) -> None:
+    def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's settings and run, else a recording, at first paint."""
-        on(
-            demo.load, self.from_link, {}, [self.viewer, self.run_id, self.mine, *self.form.outputs],
-            status=self.status,
-        )  # fmt: skip
+        outputs = [self.viewer, self.run_id, self.mine, *self.form.outputs]
+        on(demo.load, self.from_link, {}, outputs, status=self.status)
+        on(address.travelled, travelling(self.from_link, TITLE), {}, outputs, status=self.status)
 
     # handlers: each returns {component: update}
 
@@ -97,10 +97,10 @@ class Explore:
         self.state.stop(run_id)
         return {self.status: ""}
 
-    def showing(self, run: StoredRun, parts: Mapping[str, Any], mine: bool = True) -> dict:
+    def showing(self, run: StoredRun, parts: Mapping[str, Any], mine: bool = True, again: bool = False) -> dict:
         query = urlencode({**parts, "run": run.id})
         return {
-            self.viewer: manifest([run], query=query),
+            self.viewer: manifest([run], query=query, again=again),
             self.run_id: run.id,
             self.mine: run.id if mine else "",
         }
@@ -127,13 +127,13 @@ class Explore:
             updates, sentence = {}, f"This link could not be read: {e}"
         run_id = asked.get("run", "")
         if run_id in self.state.runs:
-            shown = {self.viewer: manifest([self.state.runs.get(run_id)]), self.run_id: run_id, self.mine: ""}
+            shown = {self.viewer: manifest([self.state.runs.get(run_id)]), self.run_id: run_id}
         elif run_id and not sentence:
             return updates | self.not_kept(asked)
         else:
             updates = updates | ({} if asked.get("network") else self.form_of(self.state.recordings(1)))
             value = manifest(empty=EMPTY) if asked.get("network") else self.recording()
-            shown = {self.viewer: value, self.run_id: "", self.mine: ""}
+            shown = {self.viewer: value, self.run_id: ""}
         return updates | shown | {self.status: sentence}
 
     def recording(self, unasked: bool = False) -> dict:
@@ -158,7 +158,7 @@ class Explore:
 
     def not_kept(self, asked: dict[str, str]) -> dict:
         """For a link whose run is not here (any more)."""
-        nothing = {self.viewer: manifest(empty=EMPTY), self.run_id: "", self.mine: ""}
+        nothing = {self.viewer: manifest(empty=EMPTY), self.run_id: ""}
         if not asked.get("network") and "recipe" not in asked:
             return nothing | {self.status: "That run is not kept any more: press Run for a new one."}
         try:
@@ -167,7 +167,7 @@ class Explore:
             gone = "" if asked["run"] == links.NOW else "That run is not kept any more, and cannot be made again: "
             return nothing | {self.status: f"{gone}{e}"}
         again = "That run was not kept any more: it was made again from its link."
-        return self.showing(run, asked) | {self.status: "" if asked["run"] == links.NOW else again}
+        return self.showing(run, asked, again=True) | {self.status: "" if asked["run"] == links.NOW else again}
 
 
 def build(state: AppState) -> Explore:

@@ -11,8 +11,9 @@ from gradio.components import Component
 
 from app.components.board.board import Board, Drawn, drawn
 from app.components.plot.plot import StreamingPlot, stream
+from app.components.tour.tour import Heading
 from app.controls import KnobGroups, component, labelled, settled
-from app.handlers import PlainText, StatusLine, on
+from app.handlers import PlainText, StatusLine, on, travelling
 from app.private import payload
 from app.state import AppState
 from app.tabs.train.curves import MOST_RUNS, PLOTS
@@ -141,8 +142,9 @@ class Train:
         on(own.drop.click, own.on_drop, {"pending": own.pending}, [*asked, own.files])
         on(own.chosen.change, lambda name: {path: name or ""}, {"name": own.chosen}, [path])
 
-    def on_load(self, demo: gr.Blocks) -> None:
-        on(demo.load, self.from_link, {}, [self.board, self.init, self.own.chosen])
+    def on_load(self, demo: gr.Blocks, address: Heading) -> None:
+        for event, handler in ((demo.load, self.from_link), (address.travelled, travelling(self.from_link, TITLE))):
+            on(event, handler, {}, [self.board, self.init, self.own.chosen])
 
     # what the controls say
 
