@@ -7,6 +7,7 @@ raise InputError. Nobody counts positions: what a handler does not mention stays
 import functools
 import html
 import inspect
+import itertools
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -38,11 +39,23 @@ class PlainText(gr.HTML):
         return {"type": "string"}
 
 
+class Refusal(str):
+    """What was wrong, as a sentence: shown as an error until something is mended."""
+
+    numbers = itertools.count()  # so that the same error shows again after it was mended
+
+    def html(self) -> str:
+        return f'<p class="pf-error" role="alert" data-error="{next(self.numbers)}">{html.escape(self)}</p>'
+
+
 class StatusLine(PlainText):
     """Where a tab says what was wrong, or what is to be noted."""
 
     def __init__(self, text: str = "", **more: Any):
         super().__init__("pf-said", text, **more)
+
+    def postprocess(self, value: str | None) -> str:
+        return value.html() if isinstance(value, Refusal) else super().postprocess(value)
 
 
 def on(
@@ -53,11 +66,13 @@ def on(
     *,
     status: StatusLine | None = None,
     after: Callable[..., Awaitable[None]] | None = None,
+    busy: Component | None = None,
     **options: Any,
 ) -> Dependency:
     """Call `fn(**values)` at these events. An InputError becomes the text of `status`, which is then an output too,
-    or a warning where there is none. `after(**values)` is awaited before, so that no thread waits with it. Options are
-    Gradio's; those that are not given are QUIET's."""
+    or a warning where there is none. `after(**values)` is awaited before, so that no thread waits with it. busy: the
+    button, which shows at once that it was pressed, until the answer is there. Options are Gradio's; those that are not
+    given are QUIET's."""
     outputs = [*outputs, *([status] if status is not None and status not in outputs else [])]
     options = {**({} if "queue" in options or "concurrency_limit" in options else QUIET), **options}
     options |= {"inputs_kwargs": dict(inputs or {}), "outputs": outputs}
@@ -67,6 +82,10 @@ def on(
     listener = gr.on(known, answer, **options) if known else None
     for trigger in triggers:  # another event's `then`, and events of components of ours, take a listener each
         listener = listener if trigger in known else trigger(answer, **options)
+    if busy is not None:
+        show = "() => window.__pf?.say('busy', { id: '%s', busy: %s })"
+        triggers[0](None, js=show % (busy.elem_id, "true"), **QUIET)
+        listener.then(None, js=show % (busy.elem_id, "false"), **QUIET)
     return listener
 
 
@@ -95,7 +114,7 @@ def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[...
                 raise gr.Error(html.escape(str(e)), print_exception=False)
             warn(str(e))
             return gr.skip()
-        return {status: str(e)}
+        return {status: Refusal(e)}
 
     if inspect.isgeneratorfunction(fn):
 

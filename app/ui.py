@@ -8,7 +8,7 @@ from starlette.middleware import Middleware
 from app.components.tour.tour import Heading
 from app.controls import NETWORKS
 from app.handlers import QUIET, Asked, StatusLine, address_of, on
-from app.private import forget_page, page_opened, patient_start, payload
+from app.private import forget_page, page_opened, patient_start, payload, unchecked
 from app.server.access import Access, Rules
 from app.server.routes import routes
 from app.server.static import head
@@ -54,6 +54,7 @@ def build(state: AppState) -> gr.Blocks:
             forget_page(demo, request)
 
         demo.unload(closed)
+        unchecked(demo)
     return demo
 
 

@@ -1,6 +1,7 @@
 // The tour: five steps that press the page's own buttons and drive its own viewers.
 
 import { address } from "./address.js";
+import { fields } from "./fields.js";
 import { heading } from "./heading.js";
 import { page } from "./shared.js";
 
@@ -238,6 +239,7 @@ let tour = null;
 export function mount(element, props, watch, trigger) {
   heading(element);
   address.connect(trigger);
+  fields();
   element.querySelector(".pft-start").addEventListener("click", () => {
     if (!tour?.open) tour = new Tour();
   });

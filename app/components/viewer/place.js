@@ -43,7 +43,7 @@ export function beginAt(viewer, asked) {
   viewer.sheet = asked.image === "all" && images > 1;
   if (image >= 1) viewer.image = Math.min(Math.floor(image), images) - 1;
   const keys = asked.panels?.split(".") ?? [];
-  const known = PANELS.map(({ key }) => key);
+  const known = PANELS.filter(({ guidedOnly }) => !guidedOnly || viewer.guided).map(({ key }) => key);
   const shown = known.filter((key) => keys.includes(key));
   viewer.settings.hidden = new Set(shown.length ? known.filter((key) => !keys.includes(key)) : []);
   viewer.all("button[data-panel]").forEach((button) => {

@@ -16,6 +16,7 @@ import { Player } from "./player.js";
 import { page } from "./shared.js";
 import { loadPalettes } from "./colours.js";
 import { RunData } from "./store.js";
+import { rankingCost } from "./estimates.js";
 import { ICONS, MARKUP, runMarkup } from "./template.js";
 import { address, tabAround } from "./address.js";
 import { beginAt, goWhenThere, standAt, tellPlace } from "./place.js";
@@ -148,10 +149,10 @@ class Viewer {
     this.find(".pfv-body").hidden = false;
     this.find(".pfv-body").classList.remove("pfv-unready");
     this.image = Math.min(this.image, this.shape.images - 1);
-    if (this.asked) beginAt(this, this.asked);
     const guided = this.runs.some((run) => run.meta?.guided);
     this.find(".pfv-toggles [data-panel=cond]").hidden = !guided;
     this.guided = guided;
+    if (this.asked) beginAt(this, this.asked);
     this.runs.forEach((run, r) => this.nameRun(run, r));
     buildImages(this);
     this.inspector.begin();
@@ -387,6 +388,8 @@ class Viewer {
     if (!place) return;
     const { state } = run.status;
     place.textContent = (run.meta.origin ? `${run.meta.origin} \u00b7 ` : "") + aboutState(run.status, run.meta);
+    const cost = run.active ? "" : rankingCost(run);
+    if (cost) place.textContent += ` \u00b7 ${cost}`;
     place.dataset.state = state;
     this.nameRun(run, r);
     listExports(this);

@@ -21,6 +21,7 @@ from app.components.difference import data_address
 from app.components.scripted import Scripted
 from app.components.tour.tour import Heading
 from app.handlers import PlainText, StatusLine, on, travelling, uploaded
+from app.ranking import CHOICES, part_of
 from app.runform import NFE, STEPS
 from app.server.routes import guarded
 from app.state import AppState
@@ -109,7 +110,7 @@ def run_link(app: AppState, spec: SampleSpec) -> str:
     label = controls.class_word(app, spec.checkpoint, spec.labels[0])
     parts = {"tab": "explore", "network": spec.checkpoint, "label": label, "sampler": spec.sampler}
     parts |= {"seed": spec.seeds[0], "images": 1, "budget": budget, "unit": unit, "cfg": spec.cfg_scale}
-    parts |= {"from": low, "to": high} | spec.settings
+    parts |= {"from": low, "to": high} | part_of(spec) | spec.settings
     text = links.encode(spec) if links.beyond(spec) else None
     return urlencode(parts | ({"recipe": text} if text else {}) | {"run": links.NOW})
 
@@ -152,7 +153,7 @@ class SweepPanel:
 
         compared = [self.compare.nfe, self.compare.cfg, column.network, column.sampler]
         cost([*(c.change for c in self.form), *(c.input for c in compared), self.box.expand])
-        on(self.run.click, self.on_run, given, [self.view, self.job_id, self.cost], status=self.status)
+        on(self.run.click, self.on_run, given, [self.view, self.job_id, self.cost], status=self.status, busy=self.run)
         on(self.stop.click, self.on_stop, {"job_id": self.job_id}, status=self.status)
         filled = [self.loaded, self.forget, *self.form]
         cost(on(self.load.upload, self.on_sheet, {"path": self.load}, filled, status=self.status).then)
@@ -172,6 +173,8 @@ class SweepPanel:
             return [(name, name) for name in self.state.networks()]
         if axis == "sampler":
             return controls.samplers(self.state)
+        if axis == "difficulty":
+            return CHOICES
         return [(name, name) for name in controls.classes(self.state, network)]
 
     # handlers: each returns {component: update}; nothing here trusts the browser

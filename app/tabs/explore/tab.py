@@ -56,7 +56,7 @@ class Explore:
     def wire(self) -> None:
         shown, status = [self.viewer, self.run_id, self.mine], {"status": self.status}
         self.changed.watch(self.state, self.viewer, self.form.inputs, lambda values: [self.form.spec(values)])
-        started = {"api_name": "run", "show_progress": "hidden", "queue": False}
+        started = {"busy": self.run, "api_name": "run", "show_progress": "hidden", "queue": False}
         on(self.run.click, self.on_run, {"before": self.mine, **self.form.inputs}, shown, **status, **started)
         loaded = [*shown, *self.form.outputs]
         on(self.recipe.upload, self.on_recipe, {"before": self.mine, "path": self.recipe}, loaded, **status)

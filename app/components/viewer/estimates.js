@@ -1,0 +1,38 @@
+// Words for a difficulty that is estimated from the velocity (a network without a head, or divergence chosen).
+
+/** Whether a run's patches are ranked by estimates. */
+export const estimated = (meta) => meta.recipe?.difficulty === "divergence";
+
+/** Beside the difficulty's title: how many of an image's estimates came out negative. "" where none were made. */
+export function negativeNote({ negative, logvar }, image, n) {
+  if (!negative) return "";
+  if (Number.isNaN(logvar[image * n])) return "not known yet at t 0";
+  return `${negative[image]} of ${n} estimates negative`;
+}
+
+/** Of a patch without a sigma: why. */
+export function whyNone(run, frame) {
+  if (!estimated(run.meta)) return "this network predicts no difficulty";
+  return frame.ranked ? "its difficulty is not known yet" : "its difficulty is not estimated in this pass";
+}
+
+/** For the line under a run's name. */
+export function aboutEstimates({ recipe }) {
+  return estimated({ recipe }) ? [`difficulty from its velocity, ${recipe.probes} probes`] : [];
+}
+
+/** What a ranking pass cost beside the others: network evaluations, and seconds as they were measured. */
+export function rankingCost(run) {
+  if (!run.meta || !estimated(run.meta)) return "";
+  const passes = run.frames.slice(1).map((frame, i) => ({
+    nfe: frame.nfe - run.frames[i].nfe,
+    seconds: frame.seconds - run.frames[i].seconds,
+    final: frame.phase === "final",
+  }));
+  const mean = (list) => list.reduce((sum, { seconds }) => sum + seconds, 0) / list.length;
+  const ranking = passes.filter(({ nfe }) => nfe > 1);
+  if (!ranking.length) return "";
+  const others = passes.filter(({ nfe, final }) => nfe === 1 && !final);
+  const beside = others.length ? `, any other 1 NFE, ${mean(others).toFixed(2)} s` : "";
+  return `a ranking pass ${ranking[0].nfe} NFE, ${mean(ranking).toFixed(2)} s${beside}`;
+}
