@@ -37,7 +37,9 @@ def idle(built, monkeypatch):  # noqa: F811
 
 
 def numbers(event):
-    return [i for i, c in enumerate(event.inputs) if isinstance(c, gr.Number | gr.Slider)]
+    """Where numbers stand among its inputs; of many a few."""
+    found = [i for i, c in enumerate(event.inputs) if isinstance(c, gr.Number | gr.Slider)]
+    return found[:: len(found) // 3 or 1]
 
 
 def sent(event, lab):
@@ -54,18 +56,15 @@ def test_a_bad_number_in_any_form_is_answered_in_a_sentence(idle):
     lab = open_lab(idle.state.labs, ToyConfig(steps=2, batch_size=8)).id
     for event in ours(demo):
         for i in numbers(event):
-            for _ in range(2):
-                values = sent(event, lab)
-                values[i] = next(bad)
-                try:
-                    answer = asyncio.run(demo.process_api(event, values, state=SessionState(demo)))
-                except Exception as e:
-                    failed.add(
-                        (event.name, event.input_keyword_names[i], str(values[i]), f"{type(e).__name__}: {e}"[:200])
-                    )
-                    continue
-                if "pf-error" in str(answer["data"]):
-                    refused.add(event.name)
+            values = sent(event, lab)
+            values[i] = next(bad)
+            try:
+                answer = asyncio.run(demo.process_api(event, values, state=SessionState(demo)))
+            except Exception as e:  # in a browser this would be an HTTP 500
+                failed.add((event.name, event.input_keyword_names[i], str(values[i]), f"{type(e).__name__}: {e}"))
+                continue
+            if "pf-error" in str(answer["data"]):
+                refused.add(event.name)
     assert not failed, failed
     assert {"on_run", "on_go", "on_estimate", "on_start", "on_recipe", "on_look"} <= refused, refused
 

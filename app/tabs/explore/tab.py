@@ -11,7 +11,7 @@ from app import links
 from app.changed import Changed
 from app.components.tour.tour import Heading
 from app.components.viewer.viewer import FrameViewer, manifest
-from app.handlers import StatusLine, on, travelling, uploaded
+from app.handlers import Asked, StatusLine, on, travelling, uploaded
 from app.runform import RunForm
 from app.state import AppState
 from app.store import StoredRun
@@ -67,7 +67,7 @@ class Explore:
         """To be called in the Blocks' context: a link's settings and run, else a recording, at first paint."""
         outputs = [self.viewer, self.run_id, self.mine, *self.form.outputs]
         on(demo.load, self.from_link, {}, outputs, status=self.status)
-        on(address.travelled, travelling(self.from_link, TITLE), {}, outputs, status=self.status)
+        on(address.travelled, travelling(self.from_entry, TITLE), {}, outputs, status=self.status)
 
     # handlers: each returns {component: update}
 
@@ -127,14 +127,18 @@ class Explore:
             updates, sentence = {}, f"This link could not be read: {e}"
         run_id = asked.get("run", "")
         if run_id in self.state.runs:
-            shown = {self.viewer: manifest([self.state.runs.get(run_id)]), self.run_id: run_id}
+            shown = {self.viewer: manifest([self.state.runs.get(run_id)]), self.run_id: run_id, self.mine: ""}
         elif run_id and not sentence:
             return updates | self.not_kept(asked)
         else:
             updates = updates | ({} if asked.get("network") else self.form_of(self.state.recordings(1)))
             value = manifest(empty=EMPTY) if asked.get("network") else self.recording()
-            shown = {self.viewer: value, self.run_id: ""}
+            shown = {self.viewer: value, self.run_id: "", self.mine: ""}
         return updates | shown | {self.status: sentence}
+
+    def from_entry(self, request: Asked) -> dict:
+        """The same for Back and Forward; a run that this page started is still replaced by its next one."""
+        return {c: u for c, u in self.from_link(request).items() if c is not self.mine or u}
 
     def recording(self, unasked: bool = False) -> dict:
         """The viewer's value where nothing was asked for. With `unasked` it is there before the page has said what its
@@ -158,7 +162,7 @@ class Explore:
 
     def not_kept(self, asked: dict[str, str]) -> dict:
         """For a link whose run is not here (any more)."""
-        nothing = {self.viewer: manifest(empty=EMPTY), self.run_id: ""}
+        nothing = {self.viewer: manifest(empty=EMPTY), self.run_id: "", self.mine: ""}
         if not asked.get("network") and "recipe" not in asked:
             return nothing | {self.status: "That run is not kept any more: press Run for a new one."}
         try:
