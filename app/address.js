@@ -34,6 +34,11 @@ class Address {
     this.trigger = null;
     window.addEventListener("popstate", () => this.travelled());
     page.on("tab", (tab) => this.opened(tab));
+    this.pressed = 0; // tabs' buttons of which no news has come: a tab that opens by itself is no step of a person's
+    const press = ({ target }) => {
+      if (target.closest?.(".tab-wrapper button")) this.pressed += 1;
+    };
+    document.addEventListener("click", press, true);
   }
 
   /** The page's own part is mounted: its event asks the server for what an older entry shows. */
@@ -101,6 +106,8 @@ class Address {
 
   /** A tab was opened, by a person or by what the address asks for. */
   opened(name) {
+    if (!this.pressed) return;
+    this.pressed -= 1;
     if (name === OWN || name === "run") this.within = name === OWN ? OWN : FIRST;
     const tab = name === FIRST || name === OWN || name === "run" ? this.within : name;
     if (tab === this.tab) return;
@@ -123,11 +130,11 @@ class Address {
     }
     this.queries[tab] = query;
     this.places[tab] = place;
-    const pressed = this.open(tab);
+    const opened = this.open(tab);
     const same = before === query;
     if (same) page.say("place", { tab, place });
     else this.asked[tab] = place;
-    if (!same || !pressed) this.trigger?.("travelled", { query, pressed });
+    if (!same || !opened) this.trigger?.("travelled", { query, pressed: opened });
   }
 
   /** Press the tab's own button. False where it has none to press, in a narrow window's menu. */

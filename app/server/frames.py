@@ -38,7 +38,7 @@ def pack_frame(run: StoredRun, frame: Frame) -> None:
     easy = frame.easy.byte() if ranked else torch.full_like(frame.easy, NOT_RANKED, dtype=torch.uint8)
     pictures = [to_uint8(run.codec.decode(x.float())) for x in (frame.x, frame.x1_hat)]
     head = {"phase": frame.phase, "seconds": round(frame.seconds, 4), "ranked": ranked}
-    if run.spec.difficulty != "head" and ranked:
+    if run.spec.difficulty != "head" and not frame.logvar.isnan().all():
         head["negative"] = negatives(frame).tolist()
     _append(run, frame, head, [frame.t, frame.logvar, frame.logvar_cond, frame.threshold], pictures, easy)
 

@@ -3,17 +3,19 @@
 /** Whether a run's patches are ranked by estimates. */
 export const estimated = (meta) => meta.recipe?.difficulty === "divergence";
 
-/** Beside the difficulty's title: how many of an image's estimates came out negative. "" where none were made. */
-export function negativeNote({ negative, logvar }, image, n) {
-  if (!negative) return "";
-  if (Number.isNaN(logvar[image * n])) return "not known yet at t 0";
-  return `${negative[image]} of ${n} estimates negative`;
+/** Beside the difficulty's title: how many of an image's estimates came out negative, or why there are none. "" where
+ * a head predicts. */
+export function estimatesNote(run, frame, image) {
+  if (!estimated(run.meta) || frame.phase === "final") return "";
+  const { n } = run.shape;
+  if (frame.negative) return `${frame.negative[image]} of ${n} estimates negative`;
+  return frame.t[image * n] === 0 ? "not known yet at t 0" : "not estimated in this pass";
 }
 
 /** Of a patch without a sigma: why. */
-export function whyNone(run, frame) {
+export function whyNone(run, frame, at) {
   if (!estimated(run.meta)) return "this network predicts no difficulty";
-  return frame.ranked ? "its difficulty is not known yet" : "its difficulty is not estimated in this pass";
+  return frame.t[at] === 0 ? "nothing is known of its difficulty yet" : "its difficulty is not estimated in this pass";
 }
 
 /** For the line under a run's name. */

@@ -1,6 +1,6 @@
 // What the viewer says in words: the readout, and the sentence about a patch.
 
-import { aboutEstimates, negativeNote, whyNone } from "./estimates.js";
+import { aboutEstimates, estimatesNote, whyNone } from "./estimates.js";
 import { everKnown, mapFrame } from "./kept.js";
 
 const two = (v) => v.toFixed(2);
@@ -39,7 +39,7 @@ export function mapNote(run, i, { map, note }, image) {
     const last = shown === i - 1 ? "last pass" : "last ranking";
     return `${last}, ${times(run, run.frames[shown], image)}`;
   }
-  const estimates = map === "logvar" ? negativeNote(run.frames[i], image, run.shape.n) : "";
+  const estimates = map === "logvar" ? estimatesNote(run, run.frames[i], image) : "";
   if (estimates) return estimates;
   const over = run.frames[i].phase === "final" || !run.active;
   if (over && NEVER[map] && !everKnown(run, map)) return NEVER[map];
@@ -80,7 +80,7 @@ function aboutResult(run, i, image, at) {
 function difficulty(run, i, image, at) {
   const frame = run.frames[i];
   const known = !Number.isNaN(frame.logvar[at]);
-  const sigma = known ? `sigma ${sigmaText(frame.logvar[at])}${conditional(run, frame, at)}` : whyNone(run, frame);
+  const sigma = known ? `sigma ${sigmaText(frame.logvar[at])}${conditional(run, frame, at)}` : whyNone(run, frame, at);
   if (!frame.ranked) return known ? `${sigma}, nothing is ranked in this pass` : sigma;
   const word = frame.easy[at] === 1 ? "easy" : "hard";
   const threshold = frame.threshold[image];
