@@ -18,6 +18,12 @@ export function whyNone(run, frame, at) {
   return frame.t[at] === 0 ? "nothing is known of its difficulty yet" : "its difficulty is not estimated in this pass";
 }
 
+/** The same as a sentence, of an image. */
+export function noneWords(run, frame, image) {
+  const words = whyNone(run, frame, image * run.shape.n).replace("its difficulty", "difficulty");
+  return `${words[0].toUpperCase()}${words.slice(1)}.`;
+}
+
 /** For the line under a run's name. */
 export function aboutEstimates({ recipe }) {
   return estimated({ recipe }) ? [`difficulty from its velocity, ${recipe.probes} probes`] : [];
