@@ -341,8 +341,7 @@ def _speed(chosen: Any) -> int | None:
 
 def _box(name: str) -> gr.Number:
     knob = PLAIN[name]
-    words = {"lam": "lambda", "lr": "learning rate"}.get(name, name.replace("_", " "))
-    about = {"label": words[0].upper() + words[1:], "info": knob.knob.help, "minimum": knob.knob.low}
+    about = {"label": knob.label, "info": knob.knob.help, "minimum": knob.knob.low}
     precision = 0 if knob.type is int else None
     return gr.Number(knob.default, maximum=knob.knob.high, precision=precision, **about)
 
