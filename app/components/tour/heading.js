@@ -1,5 +1,7 @@
 // The heading's other controls: the link past the tabs to the button that starts things, and light or dark.
 
+import { mountDrawer } from "./drawer.js";
+
 const KEPT = "patch-forcing-theme";
 const system = matchMedia("(prefers-color-scheme: dark)");
 
@@ -14,8 +16,9 @@ const isDark = () => document.body.classList.contains("dark");
 
 /** The shown tab's main button, or what there is to read in a tab without one. */
 const main = () =>
-  [...document.querySelectorAll("button.primary")].find((button) => button.offsetParent && !button.closest("dialog")) ||
-  [...document.querySelectorAll("article")].find((article) => article.offsetParent);
+  [...document.querySelectorAll("button.primary, .pf-dock-go")].find(
+    (button) => button.checkVisibility({ visibilityProperty: true }) && !button.closest("dialog"),
+  ) || [...document.querySelectorAll("article")].find((article) => article.offsetParent);
 
 function skipLink(link) {
   const name = () => {
@@ -59,6 +62,7 @@ function themeSwitch(button) {
 }
 
 export function heading(root) {
+  mountDrawer();
   skipLink(root.querySelector(".pf-skip"));
   themeSwitch(root.querySelector(".pf-theme"));
 }
