@@ -103,7 +103,7 @@ class Board {
     if (box.dataset.run !== run.name) {
       box.dataset.run = run.name;
       box.innerHTML = `<header><h3></h3><p class="pft-about"></p></header><p class="pft-nothing"></p>
-        <div class="pft-strip" hidden><img class="pft-sheet" alt="Sixteen pictures that the network draws"><label>What the network draws after step <output></output><input type="range" min="0" step="1" aria-label="Training time"></label></div>
+        <div class="pft-strip" hidden><img class="pft-sheet" alt="Sixteen pictures that the network draws"><img class="pft-sheet pft-rest" alt="" aria-hidden="true"><label>What the network draws after step <output></output><input type="range" min="0" step="1" aria-label="Training time"></label></div>
         <div class="pft-actions" role="group" aria-label="What to do with this run"></div>
         <details class="pft-steps" hidden open><summary>How four of them are drawn</summary><div class="pft-scroll" tabindex="0" role="group" aria-label="Strip of samples"><img alt="Four of the pictures pass by pass, from the same noise at every step, with their maps of t and sigma"></div></details>
         <details class="pft-log"><summary>Log</summary><pre tabindex="0"></pre></details>`;
@@ -160,7 +160,7 @@ class Board {
       const source = at(`${encodeURIComponent(run.name)}/${kind}/${step}?v=${stamp}`).href;
       if (image.src !== source) image.src = source;
     };
-    show(strip.querySelector(".pft-sheet"), "sheet");
+    for (const half of strip.querySelectorAll(".pft-sheet")) show(half, "sheet");
     show(strip.parentElement.querySelector(".pft-scroll img"), "strip");
   }
 

@@ -2,6 +2,7 @@
 
 const NARROW = matchMedia("(max-width: 800px)");
 const FORMS = ".pf-controls, #compare-form";
+const SAID = "[role=tabpanel] :is(.pf-said, .pf-chip) p";
 const PAUSE = 120; // ms: the bar may follow a change of the page that late
 
 const find = (selector, shown) => [...document.querySelectorAll(selector)].find(shown);
@@ -67,7 +68,7 @@ class Drawer {
     }, PAUSE);
   }
 
-  /** The bar says what the shown tab has: a form, a main button, and what its form would say. */
+  /** The bar says what the shown tab has: a form, a main button, and what its status lines would say. */
   draw() {
     if (!NARROW.matches) return this.set(false);
     const [shown, button] = [form(), main()];
@@ -76,7 +77,7 @@ class Drawer {
     write(this.go, "disabled", Boolean(button?.disabled));
     write(this.toggle, "hidden", !shown);
     write(this.bar, "hidden", !shown && !button);
-    const lines = shown ? [...shown.querySelectorAll(".pf-said p, .pf-chip p")] : [];
+    const lines = [...document.querySelectorAll(SAID)].filter((line) => line.offsetParent && line.textContent.trim());
     write(this.said, "textContent", lines.map((line) => line.textContent.trim()).join(" "));
     if (!shown) this.set(false);
     return undefined;
