@@ -229,7 +229,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment(
             "easy-settled",
             "Settle the easy patches",
-            "What the network calls easy is fixed to its own prediction at once: how much surer does that make the rest?",
+            "What the network calls easy is fixed to its own prediction at once: how much surer is it of the rest?",
             "easy",
             "clean",
             at=0.25,

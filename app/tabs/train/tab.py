@@ -125,12 +125,8 @@ class Train:
             **self.data_knobs.inputs,
             **self.time_knobs.inputs,
         }
-        self.settable = [
-            self.fitted,
-            *self.inputs.values(),
-            *self.data_knobs.groups.values(),
-            *self.time_knobs.groups.values(),
-        ]
+        groups = [*self.data_knobs.groups.values(), *self.time_knobs.groups.values()]
+        self.settable = [self.fitted, *self.inputs.values(), *groups]
         status = {"status": self.status}
         for chosen, knobs in ((self.timesteps, self.time_knobs), (self.dataset, self.data_knobs)):
             on(chosen.change, knobs.show, {"chosen": chosen}, list(knobs.groups.values()))
