@@ -4,8 +4,8 @@ from app.tabs.toy.plots import BENCHMARK, CALIBRATION, CLOCKS, DIFFERENCE, EXACT
 
 STOP_GRADIENT = (
     "The paper keeps the direct gradient of the NLL out of the velocity. Without the stop-gradient the velocity is "
-    "also fitted with weight 1/variance: points with a small variance count most. Train to the end with it and without it: "
-    "the dotted losses are those of the other training, and the line above the plots says what changed."
+    "also fitted with weight 1/variance: points with a small variance count most. Train to the end with it and without "
+    "it: the dotted losses are those of the other training, and the line above the plots says what changed."
 )
 VIEW_HELP = {
     PREDICTED: "The standard deviation that the network predicts for the error of its velocity. Bright: from here a "
