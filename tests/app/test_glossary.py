@@ -4,7 +4,7 @@ import html
 import re
 
 from app_world import networks, state  # noqa: F401
-from test_browser import LOADED, browser, page, served  # noqa: F401
+from test_browser import browser, page, run, served, visit  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 
 from app.components.glossary.glossary import TERMS
@@ -25,7 +25,7 @@ def test_every_label_of_a_term_stands_on_the_page(state):  # noqa: F811
     shown = {str(block.get("props", {}).get("label")) for block in build(state).get_config_file()["components"]}
     files = [*APP.rglob("*.js"), *APP.rglob("tabs/**/*.py")]
     scripts = html.unescape(re.sub("<[^>]+>", "", "\n".join(path.read_text() for path in files)))
-    scripts = scripts.encode().decode("unicode_escape", "ignore").encode("latin1", "ignore").decode("utf8", "ignore")
+    scripts = re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), scripts)
     for term in TERMS.values():
         for label in term.labels:
             pass_words = label.removesuffix(" pass")  # the film bar's legend is made of its phases
@@ -34,9 +34,8 @@ def test_every_label_of_a_term_stands_on_the_page(state):  # noqa: F811
 
 @needs_chromium
 def test_a_word_is_explained_by_pointer_and_key(page, served):  # noqa: F811
-    page.goto(served.address + "?network=nano&images=1&budget=8")
-    page.wait_for_function(LOADED)
-    page.click("#explore-run")
+    visit(page, served, "?network=nano&images=1&budget=8")
+    run(page)
     word = "#explore-viewer .pfv-state [data-term=nfe]"
     page.wait_for_selector(word)
     page.hover(word)
