@@ -35,6 +35,7 @@ export function themed(layout) {
   });
   return {
     ...layout,
+    ...(TOUCH && { dragmode: false }),
     autosize: true,
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
@@ -54,8 +55,11 @@ function inked(data) {
   return JSON.parse(JSON.stringify(data).replaceAll("#222", "#f2f4f8"));
 }
 
+// A finger scrolls the page: no tool bar, no zooming by a drag.
+const TOUCH = matchMedia("(pointer: coarse)").matches;
 export const OPTIONS = {
   displaylogo: false,
+  ...(TOUCH && { displayModeBar: false }),
   responsive: true,
   modeBarButtonsToRemove: ["select2d", "lasso2d", "toImage"],
   scrollZoom: false,
