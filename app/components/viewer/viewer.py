@@ -6,8 +6,9 @@ from app.store import StoredRun
 
 class FrameViewer(Scripted):
     """Shows 1 to 4 runs on one clock. Value: {"runs": [{"id", "label"}], "align": "nfe" | "outer" | "seconds",
-    "autoplay": bool, "query": text for the address bar or None, "empty": sentence shown while there is no run}; with
-    "unasked": true it is for a page whose address asks for nothing, and is not shown on any other."""
+    "autoplay": bool, "query": text for the address bar or None, "empty": sentence shown while there is no run,
+    "columns": whether the runs stand side by side, with what two of them differ by}; with "unasked": true it is for a
+    page whose address asks for nothing, and is not shown on any other."""
 
     module = "viewer.js"
     markup = '<div class="pf-viewer"></div>'
@@ -17,8 +18,14 @@ class FrameViewer(Scripted):
 
 
 def manifest(
-    runs: list[StoredRun] = [], *, align: str = "nfe", autoplay: bool = False, query: str | None = None, empty: str = ""
+    runs: list[StoredRun] = [],
+    *,
+    align: str = "nfe",
+    autoplay: bool = False,
+    query: str | None = None,
+    empty: str = "",
+    columns: bool = False,
 ) -> dict:
     """The viewer's value."""
     shown = [{"id": run.id, "label": run.label} for run in runs]
-    return {"runs": shown, "align": align, "autoplay": autoplay, "query": query, "empty": empty}
+    return {"runs": shown, "align": align, "autoplay": autoplay, "query": query, "empty": empty, "columns": columns}
