@@ -9,7 +9,7 @@ from helpers import bundle
 from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
 from pf_core.samplers import SAMPLERS
-from pf_core.sampling.compare import CLOCKS, align, difference, measured, parting, patch_updates
+from pf_core.sampling.compare import CLOCKS, align, difference, film, measured, parting, patch_updates
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.trajectory import Frame, Trajectory, record
 

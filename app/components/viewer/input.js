@@ -101,7 +101,7 @@ function pointAtPatches(viewer) {
 function drag(viewer, selector, onto) {
   let held = null;
   viewer.root.addEventListener("pointerdown", (event) => {
-    held = event.target.closest?.(selector);
+    held = event.target.closest?.("button") ? null : event.target.closest?.(selector); // a button is pressed, not dragged
     if (!held || event.button > 0) return;
     held.setPointerCapture?.(event.pointerId);
     viewer.player.pause();
