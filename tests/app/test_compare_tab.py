@@ -121,20 +121,18 @@ def test_all_columns_are_measured_in_sentences_and_where_two_of_them_part(tab, s
     assert between("words", runs=",".join(ids), one=1, other=1, threshold=0.05).json()["partings"] == [None] * 3
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"a": "gone"}, {"image": 2}, {"image": "x"}, {"frames": ""}, {"frames": "0:99"}, {"frames": "0"}, {"of": "v"}],
-)
-def test_a_film_that_cannot_be_made_is_refused_with_a_sentence(tab, state, between, changes):  # noqa: F811
-    (a, b), _ = compared(tab, state)
-    reply = between("film", **({"a": a, "b": b, "image": 0, "frames": "0:0"} | changes))
-    assert reply.status_code in (400, 404) and reply.json()["error"].endswith(".")
-
-
-@pytest.mark.parametrize("changes", [{"runs": "x,y"}, {"runs": ""}, {"threshold": 0}, {"other": 2}])
-def test_words_that_cannot_be_said_are_refused_with_a_sentence(tab, state, between, changes):  # noqa: F811
+def test_what_cannot_be_compared_is_refused_with_a_sentence(tab, state, between):  # noqa: F811
     ids, _ = compared(tab, state)
-    reply = between("words", **({"runs": ",".join(ids), "threshold": 0.05} | changes))
+    film = {"a": ids[0], "b": ids[1], "image": 0, "frames": "0:0"}
+    for wrong in ({"a": "gone"}, {"image": 2}, {"image": "x"}, {"frames": ""}, {"frames": "0:99"}, {"frames": "0"}):
+        check_refusal(between("film", **film | wrong))
+    check_refusal(between("film", **film | {"of": "v"}))
+    words = {"runs": ",".join(ids), "threshold": 0.05}
+    for wrong in ({"runs": "x,y"}, {"runs": ""}, {"threshold": 0}, {"threshold": "x"}, {"other": 2}):
+        check_refusal(between("words", **words | wrong))
+
+
+def check_refusal(reply):
     assert reply.status_code in (400, 404) and reply.json()["error"].endswith(".")
 
 

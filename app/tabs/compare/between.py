@@ -6,6 +6,7 @@ of four; then the RMS of each patch, float32 (K, N); then the signed difference,
 """
 
 import json
+import math
 from functools import cache
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from torch import Tensor
 
 from app.components.difference import RMS_MAP, RMS_SPAN, SIGNED_MAP, SIGNED_SPAN, made_of
 from app.limits import MAX_NFE
@@ -28,6 +30,7 @@ from pf_core.sampling.compare import THRESHOLD, film, measured, parting
 
 LETTERS = "ABCD"
 MOST_MOMENTS = 2 * (MAX_NFE + 1)  # of two runs that never show a new frame together
+AT_ONCE = 32  # moments that are held as floats
 MOST_PIXELS = 8_000_000  # of a film's signed maps: beyond that they come at half, a third, ... of the size
 
 
@@ -43,10 +46,8 @@ def routes(state: AppState) -> list[Route]:
         runs = [state.runs.get(i) for i in asked.get("runs", "").split(",")[: len(LETTERS)]]
         threshold = number("The threshold", asked.get("threshold", THRESHOLD), 0.001, 10)
         one, other = (whole("The column", asked.get(k, d), 0, len(runs) - 1) for k, d in (("one", 0), ("other", 1)))
-        key = made_of(runs[one], runs[other], "partings", threshold)
-        partings = state.panels.get(key, lambda: json.dumps(_partings(runs[one], runs[other], threshold)))
-        said = sentences(state, runs)
-        return JSONResponse({"sentences": said, "partings": json.loads(partings)}, headers=FRESH)
+        partings = _partings(state, runs[one], runs[other], threshold)
+        return JSONResponse({"sentences": sentences(state, runs), "partings": partings}, headers=FRESH)
 
     table = {"/pf/difference/film": of_film, "/pf/difference/words": in_words}
     return [Route(path, guarded(answer)) for path, answer in table.items()]
@@ -66,14 +67,22 @@ def sentences(state: AppState, runs: list[StoredRun], threshold: float = THRESHO
     return [sentence(k) for k in range(1, len(runs))]
 
 
-def _partings(a: StoredRun, b: StoredRun, threshold: float) -> list[dict[str, Any] | None]:
-    """For each image where the states first part (see `parting`); None where they never do."""
-    found = parting(a.trajectory, b.trajectory, threshold)
-    return [None if p is None else {"t": round(p.t, 4), "rms": round(p.rms, 4)} | _spent(p) for p in found]
+def _partings(state: AppState, a: StoredRun, b: StoredRun, threshold: float) -> list[dict[str, Any] | None]:
+    """For each image where the states first part (see `parting`); None where they never do. Empty for runs that cannot
+    be compared: the sentences say why."""
+
+    def found() -> str:
+        partings = parting(a.trajectory, b.trajectory, threshold)
+        return json.dumps([None if p is None else {k: _rounded(v) for k, v in p._asdict().items()} for p in partings])
+
+    try:
+        return json.loads(state.panels.get(made_of(a, b, "partings", threshold), found))
+    except InputError:
+        return []
 
 
-def _spent(p) -> dict[str, Any]:
-    return {"outer": list(p.outer), "nfe": list(p.nfe)}
+def _rounded(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def _moments(text: str) -> list[tuple[int, int]]:
@@ -90,25 +99,32 @@ def _is_index(text: str) -> bool:
 
 def pack_film(a: StoredRun, b: StoredRun, moments: list[tuple[int, int]], image: int, of: str) -> bytes:
     """See the top of this file. Raises InputError where the runs cannot be compared."""
-    found = film(a.trajectory, b.trajectory, moments, image, of)
-    signed, every = found.signed, 1
-    while signed[:, ::every, ::every].numel() > MOST_PIXELS:
-        every += 1
-    if every > 1:
-        signed = torch.nn.functional.avg_pool2d(signed[:, None], every, ceil_mode=True)[:, 0]
-    levels = ((signed / SIGNED_SPAN).clamp(-1, 1).add(1) * 127.5).round().byte()
     grid = a.trajectory.grid
+    every = max(1, math.ceil(math.sqrt(len(moments) * grid.height * grid.width / MOST_PIXELS)))
+    levels, rms, patches = [], [], []
+    for k in range(0, max(1, len(moments)), AT_ONCE):
+        part = film(a.trajectory, b.trajectory, moments[k : k + AT_ONCE], image, of)
+        levels.append(_levels(part.signed, every))
+        rms += [round(v, 4) for v in part.rms.tolist()]
+        patches.append(part.per_patch.numpy().astype("<f4"))
+    _, height, width = levels[0].shape
     header = {
-        "shape": list(levels.shape),
+        "shape": [len(moments), height, width],
         "grid": [grid.rows, grid.cols],
-        "rms": [round(v, 4) for v in found.rms.tolist()],
+        "rms": rms,
         "spans": {"signed": SIGNED_SPAN, "rms": RMS_SPAN},
         "palettes": _palettes(),
     }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
-    patches = found.per_patch.numpy().astype("<f4").tobytes()
-    return b"".join([np.uint32(len(text)).astype("<u4").tobytes(), text, patches, levels.numpy().tobytes()])
+    length = np.uint32(len(text)).astype("<u4").tobytes()
+    return b"".join([length, text, *(p.tobytes() for p in patches), *(part.tobytes() for part in levels)])
+
+
+def _levels(signed: Tensor, every: int) -> np.ndarray:
+    """(K, H, W), averaged over squares of `every` pixels -> uint8."""
+    signed = torch.nn.functional.avg_pool2d(signed[:, None], every, ceil_mode=True)[:, 0]
+    return ((signed / SIGNED_SPAN).clamp(-1, 1).add(1) * 127.5).round().byte().numpy()
 
 
 @cache

@@ -20,7 +20,7 @@ const UNITS = { nfe: "NFE", outer: "step", seconds: "s" };
 const LARGEST = 288; // px: the maps that follow the film
 const KEPT = 8; // films of differences, of images and pairs seen before
 
-const STAGE = `<div class="pfv-stage"><div class="pfv-apart"><canvas role="img"></canvas><div class="pfv-head"></div>
+const STAGE = `<div class="pfv-stage"><div class="pfv-apart"><canvas role="img" aria-label="Difference along the clock"></canvas><div class="pfv-head"></div>
   <span class="pfv-apart-title"></span><button type="button" class="pfv-first" data-pair="first" title="Go there" hidden><span></span></button></div></div>`;
 
 const figure = (key, title, body) =>
@@ -47,7 +47,7 @@ const SECTION = `<section class="pfv-card pfv-pair" data-run="0">
     ${figure(
       "wipe",
       "wipe",
-      `<div class="pfv-wipe"><canvas role="img"></canvas><canvas class="pfv-over" role="img"></canvas><i></i></div>
+      `<div class="pfv-wipe"><canvas role="img" aria-label="prediction of the one"></canvas><canvas class="pfv-over" role="img" aria-label="prediction of the other"></canvas><i></i></div>
       <input type="range" min="0" max="100" value="50" data-pair="wipe" aria-label="Where the wipe stands: left of it the one, right of it the other">`,
     )}
     ${map("signed", "signed difference")}
