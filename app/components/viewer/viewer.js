@@ -14,6 +14,7 @@ import { buildImages, drawThumbnails, markImage, relayout } from "./layout.js";
 import { drawOverlay } from "./overlay.js";
 import { Player } from "./player.js";
 import { page } from "./shared.js";
+import { Stage } from "./stage.js";
 import { loadPalettes } from "./colours.js";
 import { RunData } from "./store.js";
 import { ICONS, MARKUP, runMarkup } from "./template.js";
@@ -44,6 +45,7 @@ class Viewer {
     this.drawn = Promise.resolve();
     this.player = new Player(this);
     this.inspector = new Inspector(this);
+    this.stage = new Stage(this);
     listen(this);
     new ResizeObserver(() => relayout(this)).observe(root);
     page.on("theme", () => this.redrawAll());
@@ -336,6 +338,7 @@ class Viewer {
     this.find(".pfv-readout").textContent = readout(this.runs[lead], this.frameIndex(lead), this.image);
     this.find("[data-act=play]").innerHTML = this.player.playing ? ICONS.pause : ICONS.play;
     this.find("[data-act=live]").hidden = this.following || !this.runs.some((run) => run.active);
+    this.stage.draw();
   }
 
   redrawAll() {
