@@ -164,7 +164,7 @@ class Deck:
         self.unit = lambda pixels: max(1, round(pixels * unit))
         u = self.unit
         self.pad, self.gap, self.section_gap = u(24), u(14), u(40)
-        self.big, self.middle, self.small = font(u(23), True), font(u(21)), font(u(16))
+        self.big, self.middle, self.small = font(u(24), True), font(u(22)), font(u(17))
         self.line = u(28)
 
     # what it is made of
@@ -471,7 +471,10 @@ def bar(deck: Deck, panel: str, x: int, y: int, wide: int, bits: list[Bit], word
     if panel in ("x", "x1"):
         return
     if panel == "easy":
+        end = x + wide
         for name in ("easy", "hard"):
+            if x + u(18) + small.getlength(name) > end:
+                break  # a cell too narrow for both
             bits.append(Bit(x, y + u(13), u(13), u(13), "named", np.array([[NAMES.index(name)]])))
             words.append(Words(x + u(18), y + u(9), name, small, True))
             x += u(18) + round(small.getlength(name)) + u(12)

@@ -18,43 +18,44 @@ const KEYS = [
   ["last", "Last (End)"],
 ];
 const MARKUP = `
-<div class="pfp-top">
-  <p class="pfp-keys">&larr; &rarr; pass &nbsp; Shift step &nbsp; Space play &nbsp; &uarr; &darr; image &nbsp; T three times &nbsp; Esc leave</p>
-  <button type="button" class="pfp-times" aria-pressed="false">t = ${TIMES.join(" / ")}</button>
-  <button type="button" class="pfp-leave" aria-label="Leave the presentation (Escape)" title="Leave (Esc)">&times;</button>
+<div class="pfz-top">
+  <p class="pfz-keys">&larr; &rarr; pass &nbsp; Shift step &nbsp; Space play &nbsp; &uarr; &darr; image &nbsp; T three times &nbsp; Esc leave</p>
+  <button type="button" class="pfz-times" aria-pressed="false">t = ${TIMES.join(" / ")}</button>
+  <button type="button" class="pfz-leave" aria-label="Leave the presentation (Escape)" title="Leave (Esc)">&times;</button>
 </div>
-<div class="pfp-stage"></div>
-<div class="pfp-bottom">
-  <div class="pfp-line" role="slider" tabindex="0" aria-label="Forward pass" aria-valuemin="1"><canvas></canvas><i></i></div>
-  <div class="pfp-transport" role="toolbar" aria-label="Playback">
+<div class="pfz-stage"></div>
+<div class="pfz-bottom">
+  <div class="pfz-line" role="slider" tabindex="0" aria-label="Forward pass" aria-valuemin="1"><canvas></canvas><i></i></div>
+  <div class="pfz-transport" role="toolbar" aria-label="Playback">
     ${KEYS.map(([act, words]) => `<button type="button" data-act="${act}" aria-label="${words}" title="${words}">${ICONS[act]}</button>`).join("")}
-    <output class="pfp-readout"></output>
-    <span class="pfp-phases"></span>
+    <output class="pfz-readout"></output>
+    <span class="pfz-phases"></span>
   </div>
 </div>`;
 
 const T_BAR = (palettes) =>
   `<div class="pfv-ramp" style="background:${gradient(palettes.t)}"></div><div class="pfv-ticks"><span>0</span><span style="left:50%">0.5</span><span style="left:100%">1</span></div>`;
-const EASY_BAR = '<div class="pfp-easy"><i class="pfv-easy"></i>easy <i class="pfv-hard"></i>hard</div>';
+const EASY_BAR =
+  '<div class="pfz-easy"><span><i class="pfv-easy"></i>easy <i class="pfv-hard"></i>hard</span><span><i class="pfv-unranked"></i>not ranked</span></div>';
 
 export class Presentation {
   constructor(viewer) {
     this.viewer = viewer;
     this.times = false;
     this.box = document.createElement("dialog");
-    this.box.className = "pfp";
+    this.box.className = "pfz";
     this.box.setAttribute("aria-label", "Presentation");
     this.box.innerHTML = MARKUP;
     viewer.root.append(this.box);
     this.box.addEventListener("keydown", (event) => this.pressed(event));
     this.box.addEventListener("close", () => this.closed());
-    this.find(".pfp-leave").addEventListener("click", () => this.box.close());
-    this.find(".pfp-times").addEventListener("click", () => this.switch());
+    this.find(".pfz-leave").addEventListener("click", () => this.box.close());
+    this.find(".pfz-times").addEventListener("click", () => this.switch());
     this.drag();
     document.addEventListener("fullscreenchange", () => {
       if (!document.fullscreenElement && this.filled) this.box.close(); // Escape left the full screen
     });
-    new ResizeObserver(() => this.open && this.layOut()).observe(this.find(".pfp-stage"));
+    new ResizeObserver(() => this.open && this.layOut()).observe(this.find(".pfz-stage"));
   }
 
   find(selector) {
@@ -115,7 +116,7 @@ export class Presentation {
 
   switch() {
     this.times = !this.times;
-    this.find(".pfp-times").setAttribute("aria-pressed", String(this.times));
+    this.find(".pfz-times").setAttribute("aria-pressed", String(this.times));
     this.layOut();
   }
 
@@ -127,7 +128,7 @@ export class Presentation {
   }
 
   drag() {
-    const line = this.find(".pfp-line");
+    const line = this.find(".pfz-line");
     const to = (event) => {
       const box = line.getBoundingClientRect();
       this.viewer.player.pause();
@@ -152,7 +153,7 @@ export class Presentation {
   layOut() {
     const { viewer } = this;
     if (!this.open || !viewer.ready) return;
-    const stage = this.find(".pfp-stage");
+    const stage = this.find(".pfz-stage");
     this.runs = viewer.runs.filter((run) => run.shape && run.frames.length);
     const cells = this.runs.map((run) => this.cells(run));
     const layouts = this.runs.map((run) => arrange(run.shape, viewer.imagesOf(run)));
@@ -161,7 +162,7 @@ export class Presentation {
     stage.innerHTML = this.runs
       .map(
         (_, r) =>
-          `<section><h3><span></span><small></small></h3><div class="pfp-cells" style="grid-template-columns: repeat(${columns}, max-content)">${cells[r].map((cell, k) => this.figure(cell, k, columns)).join("")}</div></section>`,
+          `<section><h3><span></span><small></small></h3><div class="pfz-cells" style="grid-template-columns: repeat(${columns}, max-content)">${cells[r].map((cell, k) => this.figure(cell, k, columns)).join("")}</div></section>`,
       ) // prettier-ignore
       .join("");
     this.shown = this.runs.map((run, r) => {
@@ -169,7 +170,7 @@ export class Presentation {
       section.querySelector("h3 span").textContent = run.label; // a person's text
       const canvases = [...section.querySelectorAll("canvas")];
       canvases.forEach((canvas) => {
-        canvas.style.width = `${side}px`;
+        canvas.parentElement.style.width = `${side}px`;
         canvas.style.aspectRatio = `${layouts[r].width} / ${layouts[r].height}`;
       });
       return { run, section, layout: layouts[r], cells: cells[r], canvases };
@@ -177,7 +178,7 @@ export class Presentation {
     if (this.times) this.shown.forEach(({ run, cells: all, canvases }) => all.forEach((cell, k) => drawLook(canvases[k], viewer, run, cell))); // prettier-ignore
     this.drawLine();
     const phases = new Set(this.runs.flatMap((run) => run.frames.map((frame) => frame.phase)));
-    this.find(".pfp-phases").innerHTML = Object.entries(PHASES)
+    this.find(".pfz-phases").innerHTML = Object.entries(PHASES)
       .filter(([name]) => phases.has(name) && name !== "final")
       .map(([name, colour]) => `<span><i style="background:${colour}"></i>${name}</span>`)
       .join("");
@@ -187,10 +188,10 @@ export class Presentation {
   figure({ panel, title, row, column, words }, k, columns) {
     const { palettes } = this.viewer;
     const bars = { t: T_BAR, sigma: sigmaMarkup, cond: sigmaMarkup, easy: () => EASY_BAR };
-    const bar = bars[panel.key] ? `<div class="pfp-bar">${bars[panel.key](palettes)}</div>` : "";
+    const bar = bars[panel.key] ? `<div class="pfz-bar">${bars[panel.key](palettes)}</div>` : "";
     const place = this.times && columns === TIMES.length ? ` style="grid-row: ${row + 1}; grid-column: ${column + 1}"` : ""; // prettier-ignore
-    const what = this.times ? `${panel.title}<span>${title}</span>` : title;
-    return `<figure${place} data-panel="${panel.key}"><figcaption title="${words || panel.note}">${what}</figcaption><canvas role="img" aria-label="${panel.key}${words ? `, ${words}` : ""}"></canvas>${bar}</figure>`;
+    const what = `<b>${panel.title}</b>${this.times && !row ? `<span>${title}</span>` : ""}`;
+    return `<figure${place}><figcaption title="${words || panel.note}">${what}</figcaption><canvas role="img" aria-label="${panel.key}${words ? `, ${words}` : ""}"></canvas>${bar}</figure>`;
   }
 
   /** Everything that follows the clock. */
@@ -203,9 +204,9 @@ export class Presentation {
       return this.layOut(); // more frames, or other runs
     }
     this.shown.forEach((each) => this.drawRun(each));
-    this.find(".pfp-readout").textContent = this.shown.length === 1 ? this.said(this.shown[0].run) : "";
+    this.find(".pfz-readout").textContent = this.shown.length === 1 ? this.said(this.shown[0].run) : "";
     this.find("[data-act=play]").innerHTML = viewer.player.playing ? ICONS.pause : ICONS.play;
-    const line = this.find(".pfp-line");
+    const line = this.find(".pfz-line");
     line.querySelector("i").style.left = `${(100 * (viewer.index + 0.5)) / viewer.frames}%`;
     line.setAttribute("aria-valuemax", viewer.frames);
     line.setAttribute("aria-valuenow", viewer.index + 1);
@@ -227,13 +228,16 @@ export class Presentation {
       const scaled = panel.map === "logvar" || panel.map === "logvar_cond";
       const scale = scaled ? sigmaScale(frame, panel.map, layout, viewer.palettes, false) : null;
       drawPanel(canvases[k], panel, frame, layout, run.meta.grid, viewer.palettes, scale);
+      if (panel.map !== "easy") return;
+      const [ranked, none] = canvases[k].parentElement.querySelectorAll(".pfz-easy span");
+      [ranked.hidden, none.hidden] = [!frame.ranked, frame.ranked];
     });
   }
 
   /** A row a run: its passes on the clock, coloured by what they are. */
   drawLine() {
     const { viewer } = this;
-    const canvas = this.find(".pfp-line canvas");
+    const canvas = this.find(".pfz-line canvas");
     const total = viewer.frames;
     [canvas.width, canvas.height] = [Math.max(1, canvas.clientWidth), this.runs.length * 10];
     const context = canvas.getContext("2d");

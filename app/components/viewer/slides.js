@@ -4,7 +4,7 @@
 
 import { PANELS } from "./panels.js";
 
-const KINDS = { gif: "GIF", webp: "WebP", mp4: "MP4", picture: "Picture (PNG)", strip: "Film strip (PNG)" };
+const KINDS = { gif: "GIF", webp: "WebP", mp4: "MP4", picture: "PNG picture", strip: "PNG strip" };
 const FRAMES = { every: "every pass", outer: "outer steps only", probes: "probes only" };
 const PLACES = { fit: "as fits best", beside: "side by side", below: "one below the other" };
 const WAIT = 250; // ms after the last change before the server is asked
@@ -14,7 +14,7 @@ const options = (known) =>
     .map(([value, text]) => `<option value="${value}">${text}</option>`)
     .join("");
 const tick = (name, text, value = "", checked = true) =>
-  `<label class="pfx-tick"><input type="checkbox" name="${name}" value="${value}"${checked ? " checked" : ""}> ${text}</label>`;
+  `<label class="pfx-tick"><input type="checkbox" name="${name}" value="${value}"${checked ? " checked" : ""}> <span>${text}</span></label>`;
 
 const MARKUP = `
 <form method="dialog" class="pfx-form">
@@ -104,7 +104,7 @@ export class SlideDialog {
     ).join("");
     const names = this.find(".pfx-runs div");
     names.innerHTML = viewer.runs.map((_, r) => tick("run", "", r)).join("");
-    names.querySelectorAll("label").forEach((label, r) => label.append(viewer.runs[r].label)); // a person's text
+    names.querySelectorAll("label").forEach((label, r) => label.lastElementChild.append(viewer.runs[r].label)); // a person's text
     const panels = new Set(viewer.visiblePanels().map((p) => p.key));
     this.all("panel").forEach((box) => {
       box.checked = panels.has(box.value) && (panels.size < PANELS.length - 1 || box.value !== "easy");

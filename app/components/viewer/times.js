@@ -14,10 +14,11 @@ function meanTime(frame, n, images) {
   return sum / (n * images.length);
 }
 
-/** For each of TIMES the pass whose mean t is nearest, among those that predict a sigma if any does: [{i, t}]. */
+/** For each of TIMES the outer pass whose mean t is nearest, among those that predict a sigma if any does: [{i, t}].
+ * In other passes some patches are ahead, and sigma says more about that than about the picture. */
 export function nearest(run, images) {
   const { n } = run.shape;
-  const passes = run.frames.map((frame, i) => ({ frame, i })).filter(({ frame }) => frame.phase !== "final");
+  const passes = run.frames.map((frame, i) => ({ frame, i })).filter(({ frame }) => frame.phase === "outer");
   const sure = passes.filter(({ frame }) => !Number.isNaN(frame.logvar[images[0] * n]));
   const known = (sure.length ? sure : passes).map(({ frame, i }) => ({ i, t: meanTime(frame, n, images) }));
   return TIMES.map((time) =>
@@ -31,7 +32,7 @@ export function looks(run, images) {
     const { outer, nfe } = run.frames[i];
     return SHOWN.map((panel, row) => {
       const words = `t ${t.toFixed(2)}, outer step ${outer + 1}, NFE ${nfe}`;
-      return { panel, i, words, title: `t = ${TIMES[column]}`, row, column };
+      return { panel, i, words, title: `t ${t.toFixed(2)}`, row, column };
     });
   });
 }
@@ -88,7 +89,7 @@ export class TimesCard {
   draw() {
     const { viewer } = this;
     if (this.box.hidden || !viewer.ready) return;
-    const runs = viewer.runs.filter((run) => run.frames.some((frame) => frame.phase !== "final"));
+    const runs = viewer.runs.filter((run) => run.frames.some((frame) => frame.phase === "outer"));
     const key = [viewer.held, viewer.sheet, viewer.image, ...runs.map((run) => run.id)].join();
     if (key === this.key) return;
     this.key = key;
