@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 
-from pf_core.cli.common import Parser
+from pf_core.cli.common import Parser, add_autoencoder, use_autoencoder
 from pf_core.data.own import paths
 from pf_core.errors import InputError
 
@@ -16,6 +16,7 @@ MODULES = (
     "sweep",
     "train",
     "convert",
+    "encode",
     "runs",
     "data",
     "evaluate",
@@ -59,9 +60,12 @@ def main(argv: list[str] | None = None) -> int:
     for name in named:
         module = COMMANDS[name]
         about = module.__doc__.partition(": ")[2].strip()
-        module.add_arguments(commands.add_parser(name, help=about, description=about[:1].upper() + about[1:]))
+        command = commands.add_parser(name, help=about, description=about[:1].upper() + about[1:])
+        module.add_arguments(command)
+        add_autoencoder(command)
     args = parser.parse_args(argv)
     try:
+        use_autoencoder(args)
         with paths.any_path():
             COMMANDS[args.command].run(args)
     except InputError as e:

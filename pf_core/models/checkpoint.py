@@ -62,6 +62,11 @@ class Bundle:
         return (self.model.channels, self.grid.height, self.grid.width)
 
     @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of an image that is encoded."""
+        return (self.grid.height * self.codec.factor, self.grid.width * self.codec.factor)
+
+    @property
     def predicts_difficulty(self) -> bool:
         config = getattr(self.model, "config", None)
         return config is None or config.predict_uncertainty
@@ -75,8 +80,8 @@ class Bundle:
     def hash(self) -> str:
         """First 16 hex digits of the SHA-256 of the file without what it recommends, so that recipes which name it
         hold whatever is recommended later; for a network without a file, of its name."""
-        content = recommended.without(self.path.read_bytes()) if self.path else self.name.encode()
-        return hashlib.sha256(content).hexdigest()[:16]
+        content = recommended.digest(self.path) if self.path else hashlib.sha256(self.name.encode()).hexdigest()
+        return content[:16]
 
 
 # No network at all: the exact denoiser of the first images of a data set, under a checkpoint's name.
@@ -249,8 +254,8 @@ def codec_of(name: str) -> Codec:
 
 
 def codec_in(header: dict[str, Any]) -> Codec:
-    """That of a checkpoint's header. Raises InputError."""
-    return build_codec(header["codec"], header.get("codec_settings", {}))
+    """That of a checkpoint's header, with its autoencoder as this machine has it. Raises InputError."""
+    return build_codec(header["codec"], header.get("codec_settings", {})).found()
 
 
 def load(name: str, device: str | torch.device = "cpu", to_train: bool = False) -> Bundle:
