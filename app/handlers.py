@@ -16,9 +16,11 @@ from gradio.components import Component
 from gradio.events import Dependency
 
 from app.private import page_forgotten, unheard
+from pf_core import memory
 from pf_core.errors import InputError
 
 FORGOTTEN = "The server does not remember this page any more. Reload it: its address brings your run back."
+_COMPUTED = "that was computed"
 QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
 
 
@@ -100,8 +102,9 @@ def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[...
         def generating(*args: Any, **values: Any) -> Iterator[Any]:
             check_page()
             try:
-                for updates in fn(*args, **values):
-                    yield updates or gr.skip()
+                with memory.sentences(_COMPUTED):
+                    for updates in fn(*args, **values):
+                        yield updates or gr.skip()
             except InputError as e:
                 yield refused(e)
 
@@ -111,7 +114,8 @@ def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[...
     def answer(*args: Any, **values: Any) -> Any:
         check_page()
         try:
-            return fn(*args, **values) or gr.skip()
+            with memory.sentences(_COMPUTED):
+                return fn(*args, **values) or gr.skip()
         except InputError as e:
             return refused(e)
 

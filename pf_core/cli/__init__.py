@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 
+from pf_core import memory
 from pf_core.cli.common import Parser, add_autoencoder, use_autoencoder
 from pf_core.data.own import paths
 from pf_core.errors import InputError
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         use_autoencoder(args)
-        with paths.any_path():
+        with paths.any_path(), memory.sentences("that was computed"):
             COMMANDS[args.command].run(args)
     except InputError as e:
         print(f"{e}", file=sys.stderr)

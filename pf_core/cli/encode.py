@@ -28,7 +28,7 @@ MOST = 2**28
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    known = ", ".join(name for name, entry in DATASETS.items() if not hasattr(entry.fn, "codec"))
+    known = ", ".join(name for name, entry in DATASETS.items() if not hasattr(entry.fn, "encoded_by"))
     parser.add_argument("--autoencoder", required=True, metavar="FOLDER", help="of diffusers' AutoencoderKL")
     parser.add_argument("--dataset", required=True, help=known)
     parser.add_argument("--images", help=f"training images of an endless data set; default {COUNT:,}")
@@ -68,15 +68,16 @@ def run(args: argparse.Namespace) -> None:
     with tqdm(total=len(chosen), unit="image", disable=None) as bar:
         write(args.out, record, shape, parts, args.dtype, args.mirrored, lambda done: bar.update(done - bar.n))
     print(
-        f"{args.out}: {train:,} images to train on{' (and mirrored)' * args.mirrored} and {held:,} held out, as states of "
-        f"{' x '.join(map(str, shape[1:]))}. python -m pf_core train --dataset latents --path {shlex.quote(args.out)}"
+        f"{args.out}: {train:,} images to train on{' (and mirrored)' * args.mirrored} and {held:,} held out, as states "
+        f"of {' x '.join(map(str, shape[1:]))}. "
+        f"Train on them: python -m pf_core train --dataset latents --path {shlex.quote(args.out)}"
     )
 
 
 def _data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """The data set, never mirrored by itself, and its settings. Raises InputError."""
     entry = DATASETS[args.dataset]
-    if hasattr(entry.fn, "codec") or entry.name == "latents":
+    if hasattr(entry.fn, "encoded_by"):
         raise InputError("These are latents already: name a data set of images.")
     settings = entry.settings(given_of(args, DATASETS) | ({"flip": False} if "flip" in entry.knobs else {}))
     return entry.fn(**settings), settings

@@ -18,6 +18,7 @@ from pf_core.models.codecs import to_uint8
 from pf_core.models.conditioning import ClassLabels
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.export import check_suffix, export, read_recipe
+from pf_core.sampling.memory import check_fits
 from pf_core.sampling.recommended import with_recommended
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.trajectory import Trajectory, follow
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(reason)
     x0 = _noise(spec, args.recipe)
     job = Run(bundle, spec, x0, _edit_images(args.recipe))
+    check_fits(bundle, job.spec)
     trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
     for _ in tqdm(follow(job, trajectory), total=job.spec.nfe, unit="NFE", disable=None):
         pass

@@ -51,6 +51,7 @@ class LatentImages:
 
     name = "latents"
     rules = RULES
+    encoded_by: tuple[str, dict[str, Any]] = ("latents", {})  # codec and its settings: its images are states already
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class LatentImages:
         self.series, self.path = series, _find(path)
         self._file = _read(self.path)
         about = self._file.about
-        self.names, self.held, self.codec = about["names"], about["held"], ("latents", about["codec"])
+        self.names, self.held, self.encoded_by = about["names"], about["held"], ("latents", about["codec"])
         _, self.channels, height, width = self._file.states.shape
         self.size = height if height == width else (height, width)
 

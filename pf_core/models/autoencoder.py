@@ -28,8 +28,8 @@ _given: Path | None = None  # what `use` named
 
 @dataclass(frozen=True)
 class About:
-    """What a folder says of its autoencoder. A network's state is (latents - shift) * scale; `factor` is how much smaller a side
-    of the latents is; hash: 16 hex digits of the SHA-256 of configuration and weights."""
+    """What a folder says of its autoencoder. A network's state is (latents - shift) * scale; `factor` is how
+    much smaller a side of the latents is; hash: 16 hex digits of the SHA-256 of configuration and weights."""
 
     folder: Path
     channels: int
@@ -131,6 +131,11 @@ def check_diffusers() -> None:
         )
 
 
+def forget() -> None:
+    """Let go of the one that is kept."""
+    _load.cache_clear()
+
+
 def _diffusers() -> Any:
     """diffusers' class. Raises InputError where the package is missing or does not load."""
     check_diffusers()
@@ -165,14 +170,9 @@ def decode(about: About, latents: Tensor) -> Tensor:
 
 
 def decoding_bytes(about: About, height: int, width: int) -> int:
-    """About what decoding one image of latents (height, width) takes: some maps of the widest layer at full size."""
-    config = bounded.read_json(about.folder / CONFIG)
-    return (
-        4
-        * 5
-        * config["block_out_channels"][min(1, len(config["block_out_channels"]) - 1)]
-        * (height * width * about.factor**2)
-    )
+    """About what decoding one image of latents (height, width) takes: some maps of the second layer at full size."""
+    widths = bounded.read_json(about.folder / CONFIG)["block_out_channels"]
+    return 4 * 5 * widths[min(1, len(widths) - 1)] * height * width * about.factor**2
 
 
 def below(roots: list[Path], deepest: int = 3) -> Iterator[Path]:

@@ -38,9 +38,11 @@ class Pixels:
         """Unclamped: what shows it clamps it."""
         return x if self.scale == 1 else x / self.scale
 
-    preview = decode
     full = False  # decoding costs nothing: there is no preview beside it
     factor = 1
+
+    def preview(self, x: Tensor) -> Tensor:
+        return self.decode(x)
 
     def found(self) -> "Pixels":
         return self
@@ -53,8 +55,8 @@ class Pixels:
 class Latents:
     """Latents of an autoencoder (the network's space is a fraction of the image's size).
 
-    A state is (latents - shift) * scale. `decode` goes through the autoencoder where one is named; `preview` is a linear
-    map to colours, which costs next to nothing.
+    A state is (latents - shift) * scale. `decode` goes through the autoencoder where one is named; `preview` is a
+    linear map to colours, which costs next to nothing.
     """
 
     name = "latents"
@@ -113,8 +115,8 @@ class Latents:
         about = autoencoder.describe(self.autoencoder)
         if about.channels != self.channels or about.factor != self.factor:
             raise InputError(
-                f"The autoencoder in {about.folder} makes {about.channels} channels at 1/{about.factor} of the size; the "
-                f"network has {self.channels} at 1/{self.factor}."
+                f"The autoencoder in {about.folder} makes {about.channels} channels at 1/{about.factor} of the size; "
+                f"the network has {self.channels} at 1/{self.factor}."
             )
         if self.autoencoder_hash not in ("", about.hash):
             raise InputError(
@@ -167,8 +169,8 @@ def build_codec(name: str, settings: dict[str, Any]) -> Codec:
 
 
 def same_space(one: Codec, other: Codec) -> bool:
-    """Whether two networks' states mean the same images, as far as the codecs tell: where an autoencoder lies, and how a
-    preview is made, does not matter."""
+    """Whether two networks' states mean the same images, as far as the codecs tell: where an autoencoder lies, and how
+    a preview is made, does not matter."""
     if not (isinstance(one, Latents) and isinstance(other, Latents)):
         return one == other
     hashes = {one.autoencoder_hash, other.autoencoder_hash} - {""}
@@ -183,7 +185,7 @@ def previewing(codec: Codec) -> Codec:
 
 def states_of(codec: Codec, data: Any, images: Tensor) -> Tensor:
     """What a data set gives as a network's states: a set of latents holds states already."""
-    return images if hasattr(data, "codec") else codec.encode(images)
+    return images if hasattr(data, "encoded_by") else codec.encode(images)
 
 
 @dataclass(frozen=True)

@@ -114,15 +114,15 @@ def prepare(recipe: TrainRecipe) -> tuple[Any, torch.nn.Module]:
     check_compiler(recipe.config)
     data = DATASETS[recipe.dataset].fn(**recipe.data_settings)
     recipe = settled(recipe, data)
-    states = data if hasattr(data, "codec") else Encoded(data, build_codec(recipe.codec, recipe.codec_settings))
+    states = data if hasattr(data, "encoded_by") else Encoded(data, build_codec(recipe.codec, recipe.codec_settings))
     return states, network(recipe, data)
 
 
 def settled(recipe: TrainRecipe, data: Any) -> TrainRecipe:
-    """The recipe with the codec that a set of latents was made by. Raises InputError for a recipe with one of its own."""
-    if not hasattr(data, "codec"):
+    """The recipe with the codec that its latents were made by. Raises InputError for one with a codec of its own."""
+    if not hasattr(data, "encoded_by"):
         return recipe
-    codec, settings = data.codec
+    codec, settings = data.encoded_by
     if recipe.codec != codec and recipe.codec_settings:
         raise InputError("--scale is a factor on pixels: latents have their autoencoder's. Leave it out.")
     return replace(recipe, codec=codec, codec_settings=settings)
@@ -339,7 +339,7 @@ def network_config(recipe: TrainRecipe, data) -> SiTConfig:
             raise InputError(f"{recipe.init} is a network of another architecture than the recipe's: {start}.")
         codec = checkpoint.codec_in(header)
         if not same_space(codec, mine := build_codec(recipe.codec, recipe.codec_settings)):
-            more = "" if hasattr(data, "codec") else ": give the recipe the same --scale"
+            more = "" if hasattr(data, "encoded_by") else ": give the recipe the same --scale"
             raise InputError(f"{recipe.init} works on {codec}, this data on {mine}{more}.")
     return config
 

@@ -14,7 +14,8 @@ from app.handlers import StatusLine, on, uploaded
 from app.runform import RunForm
 from app.state import AppState
 from app.store import StoredRun
-from app.tabs.explore import own
+from app.tabs.explore import add, own
+from app.tabs.explore.decoded import Decoded
 from app.worker import lane_of
 from pf_core.errors import InputError
 
@@ -32,7 +33,8 @@ class Explore:
                 self.build_controls()
             with gr.Column(elem_classes="pf-stage", min_width=320):
                 self.viewer = FrameViewer(self.recording(unasked=True), elem_id="explore-viewer")
-        self.run_id = gr.State("")  # of the run that is shown
+                self.run_id = gr.State("")  # of the run that is shown
+                self.decoded = Decoded(state, self.run_id, self.status)
         self.mine = gr.State("")  # of the last one that was started from this page: the next one replaces it
         self.wire()
 
@@ -53,7 +55,7 @@ class Explore:
         self.form.advanced()
 
     def wire(self) -> None:
-        shown, status = [self.viewer, self.run_id, self.mine], {"status": self.status}
+        shown, status = [self.viewer, self.run_id, self.mine, *self.decoded.outputs], {"status": self.status}
         self.changed.watch(self.state, self.viewer, self.form.inputs, lambda values: [self.form.spec(values)])
         started = {"api_name": "run", "show_progress": "hidden", "queue": False}
         on(self.run.click, self.on_run, {"before": self.mine, **self.form.inputs}, shown, **status, **started)
@@ -65,7 +67,8 @@ class Explore:
     def on_load(self, demo: gr.Blocks) -> None:
         """To be called in the Blocks' context: a link's settings and run, else a recording, at first paint."""
         on(
-            demo.load, self.from_link, {}, [self.viewer, self.run_id, self.mine, *self.form.outputs],
+            demo.load, self.from_link, {},
+            [self.viewer, self.run_id, self.mine, *self.decoded.outputs, *self.form.outputs],
             status=self.status,
         )  # fmt: skip
 
@@ -103,7 +106,7 @@ class Explore:
             self.viewer: manifest([run], query=query),
             self.run_id: run.id,
             self.mine: run.id if mine else "",
-        }
+        } | self.decoded.of(run)
 
     # links
 
@@ -127,7 +130,8 @@ class Explore:
             updates, sentence = {}, f"This link could not be read: {e}"
         run_id = asked.get("run", "")
         if run_id in self.state.runs:
-            shown = {self.viewer: manifest([self.state.runs.get(run_id)]), self.run_id: run_id, self.mine: ""}
+            run = self.state.runs.get(run_id)
+            shown = {self.viewer: manifest([run]), self.run_id: run_id, self.mine: ""} | self.decoded.of(run)
         elif run_id and not sentence:
             return updates | self.not_kept(asked)
         else:
@@ -176,4 +180,6 @@ def build(state: AppState) -> Explore:
             explore = Explore(state)
         with gr.Tab(own.TITLE, id="own"):
             own.OwnPicture(state)
+        with gr.Tab(add.TITLE, id="add"):
+            explore.network_added = add.AddNetwork(state).added
     return explore
