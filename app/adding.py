@@ -11,7 +11,7 @@ from typing import Any
 from app.limits import ADDED_BYTES, UPLOAD_BYTES
 from app.store import ACTIVE, DONE, FAILED, RUNNING
 from pf_core.errors import InputError
-from pf_core.memory import in_gb
+from pf_core.memory import in_words
 from pf_core.models import autoencoder, checkpoint
 from pf_core.models.importing import KINDS, Imported, adopt, is_checkpoint, take
 
@@ -87,12 +87,12 @@ class Additions:
         size = Path(path).stat().st_size
         if size > UPLOAD_BYTES:
             raise InputError(
-                f"Uploads end at {in_gb(UPLOAD_BYTES)}, and this file has {in_gb(size)}: copy it to the server and "
-                "name its path."
+                f"Uploads end at {in_words(UPLOAD_BYTES)}, and this file has {in_words(size)}: copy it to the server "
+                "and name its path."
             )
         if self._uploaded + size > ADDED_BYTES:
             raise InputError(
-                f"This server takes {in_gb(ADDED_BYTES)} of uploaded networks in all: name a path instead."
+                f"This server takes {in_words(ADDED_BYTES)} of uploaded networks in all: name a path instead."
             )
         adding = self._start(Path(path), called, then=lambda: Path(path).unlink(missing_ok=True), **choices)
         self._uploaded += size
@@ -117,7 +117,9 @@ class Additions:
         out = self._target(name or Path(called).stem)
         size, free = path.stat().st_size, shutil.disk_usage(out.parent).free
         if free < 2 * size + SPARE:
-            raise InputError(f"The server's disk is too full: {in_gb(2 * size)} are needed, {in_gb(free)} are free.")
+            raise InputError(
+                f"The server's disk is too full: {in_words(2 * size)} are needed, {in_words(free)} are free."
+            )
         encoder = None if encoder in (NOTHING, None, "") else self._autoencoder(encoder)
         kind = None if kind in (TOLD, None, "") else kind
         with self._lock:

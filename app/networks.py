@@ -55,6 +55,12 @@ class Loaded:
         if left:
             self._freed()
 
+    def forget(self) -> None:
+        """Let all of them go."""
+        with self._lock:
+            self._kept.clear()
+        self._freed()
+
     def names(self) -> list[str]:
         """Those that are loaded, the longest unused first."""
         with self._lock:

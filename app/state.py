@@ -97,7 +97,7 @@ class AppState:
 
     def free(self) -> None:
         """Memory ran out: let go of what can be had again."""
-        self.loaded.trim(0)
+        self.loaded.forget()
         autoencoder.forget()
         self.give_back()
 

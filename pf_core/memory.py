@@ -49,13 +49,13 @@ def check(need: int, what: str, device: torch.device | str = "cpu", instead: str
     if need > SHARE * free:
         where = "on the GPU" if torch.device(device).type == "cuda" else "here"
         raise OutOfMemory(
-            f"{what} needs about {in_gb(need)} of memory, and {in_gb(max(0, free))} are free {where}: "
+            f"{what} needs about {in_words(need)} of memory, and {in_words(max(0, free))} are free {where}: "
             f"{instead or 'close what else runs on this machine'}."
         )
 
 
-def in_gb(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"
+def in_words(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def ran_out(e: BaseException) -> bool:

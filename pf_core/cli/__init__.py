@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 
 from pf_core import memory
-from pf_core.cli.common import Parser, add_autoencoder, use_autoencoder
+from pf_core.cli.common import Parser, use_autoencoder
 from pf_core.data.own import paths
 from pf_core.errors import InputError
 
@@ -61,9 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in named:
         module = COMMANDS[name]
         about = module.__doc__.partition(": ")[2].strip()
-        command = commands.add_parser(name, help=about, description=about[:1].upper() + about[1:])
-        module.add_arguments(command)
-        add_autoencoder(command)
+        module.add_arguments(commands.add_parser(name, help=about, description=about[:1].upper() + about[1:]))
     args = parser.parse_args(argv)
     try:
         use_autoencoder(args)

@@ -24,10 +24,9 @@ class Parser(argparse.ArgumentParser):
 
 def add_autoencoder(parser: argparse.ArgumentParser) -> None:
     """--autoencoder, for every command that works with a network: its latents may need one."""
-    if "--checkpoint" in parser._option_string_actions:
-        parser.add_argument(
-            "--autoencoder", metavar="FOLDER", help="for networks on latents whose file names none, or one that moved"
-        )
+    parser.add_argument(
+        "--autoencoder", metavar="FOLDER", help="for networks on latents whose file names none, or one that moved"
+    )
 
 
 def use_autoencoder(args: argparse.Namespace) -> None:

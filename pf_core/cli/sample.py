@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from pf_core import bounded, files
-from pf_core.cli.common import add_registry_knobs, device, given_of, interval, seeds
+from pf_core.cli.common import add_autoencoder, add_registry_knobs, device, given_of, interval, seeds
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
@@ -27,6 +27,7 @@ from pf_core.sampling.trajectory import Trajectory, follow
 def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that `from_flags` reads."""
     parser.add_argument("--checkpoint", help="a shipped name or a .safetensors file: " + ", ".join(checkpoint.names()))
+    add_autoencoder(parser)
     parser.add_argument("--sampler", help=", ".join(SAMPLERS))
     parser.add_argument("--nfe", help="budget of network evaluations an image; default 64")
     parser.add_argument("--steps", help="outer steps, instead of --nfe")

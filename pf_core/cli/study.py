@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from pf_core import files
-from pf_core.cli.common import add_registry_knobs, device, given_of
+from pf_core.cli.common import add_autoencoder, add_registry_knobs, device, given_of
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import write
 from pf_core.evaluation.studies import STUDIES
@@ -15,6 +15,7 @@ from pf_core.models import checkpoint
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help=", ".join(STUDIES))
     parser.add_argument("--checkpoint", help="a shipped name or a .safetensors file; default shapes-pft")
+    add_autoencoder(parser)
     parser.add_argument(
         "--runs", action="append", default=[], metavar="DIR", help="of a study of trainings: a run, or a folder of runs"
     )

@@ -69,7 +69,7 @@ def take(
     memory.check(COPIES * size, f"Converting {source.name}", instead="close what else runs on this machine")
     named = named or source.name
     with memory.sentences(f"converting {named}", "close what else runs on this machine"):
-        say(f"Reading {named} ({memory.in_gb(size)}).")
+        say(f"Reading {named} ({memory.in_words(size)}).")
         held, notes = read(source)
         say("Checking names and shapes.")
         done = convert(held, kind or kind_of(named), heads, ema=not raw)

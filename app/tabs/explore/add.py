@@ -11,7 +11,7 @@ from app.adding import NOTHING, TOLD
 from app.handlers import PlainText, StatusLine, on, uploaded
 from app.limits import UPLOAD_BYTES
 from app.state import AppState
-from pf_core.memory import in_gb
+from pf_core.memory import in_words
 from pf_core.models.convert import FAMILIES
 from pf_core.models.importing import KINDS
 
@@ -29,7 +29,7 @@ class AddNetwork:
         with gr.Column(elem_classes="pf-controls"):
             gr.Markdown(
                 "Bring the weights of a network: a release of Patch Forcing, SiT, Self-Flow or DiT, or a checkpoint of "
-                f"this program. Upload a file of at most {in_gb(UPLOAD_BYTES)}, or name one that lies under {where}. "
+                f"this program. Upload a file of at most {in_words(UPLOAD_BYTES)}, or name one under {where}. "
                 "Nothing in a file is ever run."
             )
             self.file = gr.File(
