@@ -170,9 +170,10 @@ def decode(about: About, latents: Tensor) -> Tensor:
 
 
 def decoding_bytes(about: About, height: int, width: int) -> int:
-    """About what decoding one image of latents (height, width) takes: some maps of the second layer at full size."""
+    """About what decoding one image of latents (height, width) takes: six maps of the second layer at full
+    size (measured: 5.2)."""
     widths = bounded.read_json(about.folder / CONFIG)["block_out_channels"]
-    return 4 * 5 * widths[min(1, len(widths) - 1)] * height * width * about.factor**2
+    return 4 * 6 * widths[min(1, len(widths) - 1)] * height * width * about.factor**2
 
 
 def below(roots: list[Path], deepest: int = 3) -> Iterator[Path]:

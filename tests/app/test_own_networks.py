@@ -11,9 +11,10 @@ from app_world import answered, client, ended, networks, spec, state, unpack  # 
 from latents_world import CHANNELS, SIDE, world  # noqa: F401
 
 from app import controls
+from app.handlers import StatusLine
 from app.networks import Loaded, size_of
 from app.tabs.explore.add import AddNetwork
-from app.tabs.explore.tab import Explore
+from app.tabs.explore.decoded import Decoded
 from pf_core import memory
 from pf_core.errors import InputError
 from pf_core.models import SiTConfig, autoencoder, build, checkpoint
@@ -51,16 +52,15 @@ def test_any_frame_is_decoded_when_asked_for(state, on_latents):  # noqa: F811
     import gradio as gr
 
     with gr.Blocks():
-        tab = Explore(state)
+        shown = Decoded(state, gr.State(""), StatusLine())
     run = ended(state.start(asked(on_latents)))
-    assert tab.showing(run, {})[tab.decoded.box]["visible"]
-    found = tab.decoded.on_click('{"image": 1, "frames": [2]}', run.id)[tab.decoded.picture]
+    assert shown.on_shown(run.id)[shown.box]["visible"] and not shown.on_shown("gone")[shown.box]["visible"]
+    found = shown.on_click('{"image": 1, "frames": [2]}', run.id)[shown.picture]
     assert "Image 2, x1_hat of NFE 3" in found and "data:image/png" in found
-    assert "the result" in tab.decoded.on_click('{"image": 0, "frames": [5]}', run.id)[tab.decoded.picture]
+    assert "the result" in shown.on_click('{"image": 0, "frames": [5]}', run.id)[shown.picture]
     for wrong in ("[]", '{"frames": "x"}', "{"):
-        assert "could not be read" in answered(tab.decoded.on_click, tab.status, wrong, run.id)[tab.status]
-    pixels = ended(state.start(spec()))
-    assert not tab.showing(pixels, {})[tab.decoded.box]["visible"]
+        assert "could not be read" in answered(shown.on_click, "said", wrong, run.id)["said"]
+    assert not shown.on_shown(ended(state.start(spec())).id)[shown.box]["visible"]
 
 
 def test_without_its_autoencoder_a_result_is_a_preview_that_says_so(state, on_latents, monkeypatch):  # noqa: F811

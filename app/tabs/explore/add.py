@@ -25,12 +25,13 @@ class AddNetwork:
     def __init__(self, state: AppState):
         self.state = state
         self.added = gr.State("")
-        where = " or ".join(f"`{root}`" for root in state.additions.roots)
+        where = " or ".join(map(str, state.additions.roots))
         with gr.Column(elem_classes="pf-controls"):
-            gr.Markdown(
+            PlainText(
+                "pf-words",
                 "Bring the weights of a network: a release of Patch Forcing, SiT, Self-Flow or DiT, or a checkpoint of "
                 f"this program. Upload a file of at most {in_words(UPLOAD_BYTES)}, or name one under {where}. "
-                "Nothing in a file is ever run."
+                "Nothing in a file is ever run.",
             )
             self.file = gr.File(
                 label="Drop a file here", file_types=list(KINDS), height=112, type="filepath", elem_id="add-file"

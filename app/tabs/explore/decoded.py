@@ -11,7 +11,6 @@ from PIL import Image
 from app.components.difference import data_address
 from app.handlers import StatusLine, on
 from app.state import AppState
-from app.store import StoredRun
 from pf_core.bounded import parse_json
 from pf_core.errors import InputError
 from pf_core.models.codecs import to_uint8
@@ -29,15 +28,13 @@ class Decoded:
             self.button = gr.Button("Decode this frame's x1_hat", size="sm", elem_id="explore-decode")
             self.picture = gr.HTML("", padding=False, elem_id="explore-decoded")
         asked = {"place": self.place, "run_id": run_id}
+        on(run_id.change, self.on_shown, {"run_id": run_id}, [self.box, self.picture])
         on(self.button.click, self.on_click, asked, [self.picture], status=status, js=_PLACE)
 
-    @property
-    def outputs(self) -> list:
-        return [self.box, self.picture]
-
-    def of(self, run: StoredRun) -> dict:
-        """What changes where another run is shown."""
-        return {self.box: gr.update(visible=run.codec.full), self.picture: ""}
+    def on_shown(self, run_id: str) -> dict:
+        """Another run is shown."""
+        full = run_id in self.state.runs and self.state.runs.get(run_id).codec.full
+        return {self.box: gr.update(visible=full), self.picture: ""}
 
     def on_click(self, place: str, run_id: str) -> dict:
         run = self.state.runs.get(run_id)

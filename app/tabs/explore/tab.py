@@ -34,7 +34,7 @@ class Explore:
             with gr.Column(elem_classes="pf-stage", min_width=320):
                 self.viewer = FrameViewer(self.recording(unasked=True), elem_id="explore-viewer")
                 self.run_id = gr.State("")  # of the run that is shown
-                self.decoded = Decoded(state, self.run_id, self.status)
+                Decoded(state, self.run_id, self.status)
         self.mine = gr.State("")  # of the last one that was started from this page: the next one replaces it
         self.wire()
 
@@ -55,7 +55,7 @@ class Explore:
         self.form.advanced()
 
     def wire(self) -> None:
-        shown, status = [self.viewer, self.run_id, self.mine, *self.decoded.outputs], {"status": self.status}
+        shown, status = [self.viewer, self.run_id, self.mine], {"status": self.status}
         self.changed.watch(self.state, self.viewer, self.form.inputs, lambda values: [self.form.spec(values)])
         started = {"api_name": "run", "show_progress": "hidden", "queue": False}
         on(self.run.click, self.on_run, {"before": self.mine, **self.form.inputs}, shown, **status, **started)
@@ -67,8 +67,7 @@ class Explore:
     def on_load(self, demo: gr.Blocks) -> None:
         """To be called in the Blocks' context: a link's settings and run, else a recording, at first paint."""
         on(
-            demo.load, self.from_link, {},
-            [self.viewer, self.run_id, self.mine, *self.decoded.outputs, *self.form.outputs],
+            demo.load, self.from_link, {}, [self.viewer, self.run_id, self.mine, *self.form.outputs],
             status=self.status,
         )  # fmt: skip
 
@@ -106,7 +105,7 @@ class Explore:
             self.viewer: manifest([run], query=query),
             self.run_id: run.id,
             self.mine: run.id if mine else "",
-        } | self.decoded.of(run)
+        }
 
     # links
 
@@ -130,8 +129,7 @@ class Explore:
             updates, sentence = {}, f"This link could not be read: {e}"
         run_id = asked.get("run", "")
         if run_id in self.state.runs:
-            run = self.state.runs.get(run_id)
-            shown = {self.viewer: manifest([run]), self.run_id: run_id, self.mine: ""} | self.decoded.of(run)
+            shown = {self.viewer: manifest([self.state.runs.get(run_id)]), self.run_id: run_id, self.mine: ""}
         elif run_id and not sentence:
             return updates | self.not_kept(asked)
         else:
