@@ -26,8 +26,9 @@ browser:
 		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
 		|| echo "chromium is missing and could not be installed: browser tests will say so."
 
+# Two processes: the tests that start the app or a browser, one after the other, beside all the rest.
 test: install browser
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadgroup
 
 test-slow: install browser
 	$(PY) -m pytest -m slow

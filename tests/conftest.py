@@ -9,6 +9,13 @@ import torch
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))  # more than the free cores would stall, not help
 
 
+def pytest_collection_modifyitems(items):
+    """Of several processes one gets a whole file, and all of tests/app: browsers beside each other miss their times."""
+    for item in items:
+        folder = item.path.parent
+        item.add_marker(pytest.mark.xdist_group("app" if folder.name == "app" else str(item.path)))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def no_runs(tmp_path_factory):
     """Tests see no training that whoever runs them has in runs/."""

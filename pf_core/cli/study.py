@@ -1,57 +1,145 @@
-"""study: measure one of the method's findings on a network, or on trainings."""
+"""study: check the method's claims on a network, one by one or all, or look at trainings."""
 
 import argparse
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from pf_core import files
+from pf_core import files, presets
 from pf_core.cli.common import add_autoencoder, add_registry_knobs, device, given_of
 from pf_core.errors import InputError
+from pf_core.evaluation import evidence
 from pf_core.evaluation.evaluate import write
 from pf_core.evaluation.studies import STUDIES
 from pf_core.models import checkpoint
+from pf_core.models.checkpoint import Bundle
+from pf_core.registry import Entry
+
+ALL = "all"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help=", ".join(STUDIES))
-    parser.add_argument("--checkpoint", help="a shipped name or a .safetensors file; default shapes-pft")
+    parser.add_argument("name", help=", ".join([*STUDIES, ALL]))
+    parser.add_argument("--checkpoint", help="a shipped name or a .safetensors file; default: the study's own")
     add_autoencoder(parser)
     parser.add_argument(
         "--runs", action="append", default=[], metavar="DIR", help="of a study of trainings: a run, or a folder of runs"
     )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", metavar="FILE", help="x.json; default: print")
-    parser.add_argument("--figure", metavar="FILE", help="x.png, .pdf or .svg: of a study of trainings")
+    parser.add_argument("--quick", action="store_true", help="few images: a first look, in minutes")
+    parser.add_argument(
+        "--out", metavar="PATH", help="x.json: the numbers alone; a folder: figure and numbers; default: print"
+    )
+    parser.add_argument("--figure", metavar="FILE", help="x.png, .pdf or .svg: the figure alone")
     add_registry_knobs(parser, STUDIES)
 
 
 def run(args: argparse.Namespace) -> None:
-    study = STUDIES[args.name]
-    if args.out:
-        files.check_writable(args.out)
-    settings = study.settings(given_of(args, STUDIES))
-    of_runs = getattr(study.fn, "reads", "") == "runs"
-    if of_runs != bool(args.runs) or (of_runs and args.checkpoint) or (args.figure and not of_runs):
-        needs = "trainings: name them with --runs, and no --checkpoint" if of_runs else "one network: leave --runs out"
-        raise InputError(f"{study.name} looks at {needs}.")
     if args.figure and Path(args.figure).suffix not in (".png", ".pdf", ".svg"):
         raise InputError("--figure must end in .png, .pdf or .svg.")
-    if of_runs:
-        keep = Path(args.out).with_suffix(".parts") if args.out else None
-        result = {"study": study.name} | study.fn([Path(p) for p in args.runs], keep=keep, **settings)
-    else:
-        bundle = checkpoint.load(args.checkpoint or "shapes-pft", device(args.device))
-        result = {"study": study.name, "checkpoint": bundle.name, "hash": bundle.hash} | study.fn(bundle, **settings)
-    if args.figure:
-        _draw(result, args.figure)
+    if args.out and _is_json(args.out):
+        files.check_writable(args.out)
+    if args.name == ALL:
+        return _all(args)
+    study = STUDIES[args.name]
+    of_runs = study.fn.about.reads == "runs"
+    if of_runs != bool(args.runs) or (of_runs and args.checkpoint):
+        needs = "trainings: name them with --runs, and no --checkpoint" if of_runs else "one network: leave --runs out"
+        raise InputError(f"{study.name} looks at {needs}.")
+    return _put(_of_runs(study, args) if of_runs else _of_network(study, args), args)
+
+
+def _is_json(out: str) -> bool:
+    return Path(out).suffix == ".json"
+
+
+def _given(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were asked for; quick ones where nothing else was."""
+    return (dict(study.fn.about.quick) if args.quick else {}) | given_of(args, STUDIES)
+
+
+def _network(study: Entry, args: argparse.Namespace) -> Bundle:
+    return checkpoint.load(args.checkpoint or study.fn.about.network or presets.PFT, device(args.device))
+
+
+def _with_twin(study: Entry, bundle: Bundle, given: dict[str, Any]) -> dict[str, Any]:
+    """The network that the default one is compared with, where a study takes one and none was named."""
+    takes = "baseline" in study.knobs and bundle.name == presets.PFT
+    return ({"baseline": presets.SIT} if takes else {}) | given
+
+
+def _of_network(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
+    bundle = _network(study, args)
+    given = _with_twin(study, bundle, _given(study, args))
+    print(f"{study.name} on {bundle.name}: {evidence.cost(study.name, bundle, given)}.", file=sys.stderr)
+    return evidence.measure(study.name, bundle, given, _parts(args.out), _progress())
+
+
+def _of_runs(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
+    settings = study.settings(_given(study, args))
+    numbers = study.fn([Path(p) for p in args.runs], keep=_parts(args.out), **settings)
+    return {"study": study.name} | numbers
+
+
+def _parts(out: str | None) -> Path | None:
+    if not out:
+        return None
+    return Path(out).with_suffix(".parts") if _is_json(out) else Path(out) / evidence.PARTS
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Tells a tenth at a time."""
+    told = 0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        tenths = 10 * done // max(total, 1)
+        if tenths > told:
+            told = tenths
+            print(f"  {10 * tenths}%", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _put(result: dict[str, Any], args: argparse.Namespace) -> None:
+    if args.figure or (args.out and not _is_json(args.out)):
+        from pf_core.figures import chart_file  # here, as matplotlib takes its time
+        from pf_core.figures import evidence as drawn
+
+        if args.figure:
+            drawn.save(chart_file.draw(drawn.chart_of(result)), args.figure)
+        if args.out and not _is_json(args.out):
+            print("\n".join(map(str, drawn.write(result, Path(args.out)))))
+            return
     if args.out:
         write(args.out, result)
     else:
         print(json.dumps(result, indent=1))
 
 
-def _draw(result: dict, path: str) -> None:
-    from pf_core.figures import static, trainings  # here, as matplotlib takes its time
+def _all(args: argparse.Namespace) -> None:
+    """Every study of a network, in one folder, and the report of them."""
+    if not args.out or _is_json(args.out):
+        raise InputError("study all writes several files: name a folder with --out DIR.")
+    if given_of(args, STUDIES) or args.figure or args.runs:
+        raise InputError("study all takes --checkpoint, --quick, --device and --out alone: its studies differ.")
+    from pf_core.figures import evidence as drawn
 
-    with files.replacing(path) as temporary:
-        static.save(trainings.when_it_pays(result), temporary)
+    chosen = {name: entry for name, entry in STUDIES.items() if entry.fn.about.reads == "network"}
+    networks = {name: _network(entry, args) for name, entry in chosen.items()}
+    settings = {name: _with_twin(entry, networks[name], _given(entry, args)) for name, entry in chosen.items()}
+    for name, bundle in networks.items():
+        print(f"{name} on {bundle.name}: {evidence.cost(name, bundle, settings[name])}", file=sys.stderr)
+    results, folder = [], Path(args.out)
+    for result in evidence.everything(networks, settings, folder, tell=_progress()):
+        if "refused" in result:
+            print(f"{result['study']}: {result['refused']}", file=sys.stderr)
+        else:
+            drawn.write(result, folder)
+            print(f"{result['study']}: {STUDIES[result['study']].fn.about.verdict(result)}", flush=True)
+        results.append(result)
+    how = "a first look with few images" if args.quick else "the full settings"
+    drawn.report(results, folder / "report.html", f"Made by python -m pf_core study all, {how}.")
+    print(folder / "report.html")

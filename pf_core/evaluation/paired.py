@@ -15,6 +15,7 @@ import numpy as np
 from pf_core.data.splits import seeds_of
 from pf_core.evaluation.evaluate import draw, judge_of, references, shards
 from pf_core.evaluation.metrics import Resampled, interval_of_mean, moments, moments_distance
+from pf_core.evaluation.work import Work
 from pf_core.models.checkpoint import Bundle, labelled
 from pf_core.sampling.run import SampleSpec, resolve
 
@@ -28,14 +29,16 @@ def paired(
     split: str = "evaluation",
     judge: Path | None = None,
     folder: Path | None = None,
+    work: Work | None = None,
 ) -> list[dict[str, Any]]:
     """One row a spec, all on the same `images` seeds of a split: sampler, settings, steps, nfe, cfg_scale; accuracy of
     the class asked for (None for a network without labels), frechet, and `minus_base`, the row's distance minus that of
     row bases[i], negative where it is better (absent where that is None). All with 95% intervals, bootstrap over
-    images, paired. folder: keeps what is drawn, so that a stopped comparison goes on. Raises InputError."""
+    images, paired. folder: keeps what is drawn, so that a stopped comparison goes on; work: has one, and is told of
+    it. Raises InputError."""
     judge = judge or judge_of(bundle)
     real = moments(references(bundle, split, judge))
-    drawn = [images_of_row(bundle, spec, images, split, judge, folder) for spec in specs]
+    drawn = [images_of_row(bundle, spec, images, split, judge, folder, work) for spec in specs]
     apart = [distance(judged["features"], real) for judged in drawn]
     return [
         named(resolve(spec, bundle))
@@ -46,17 +49,28 @@ def paired(
 
 
 def images_of_row(
-    bundle: Bundle, spec: SampleSpec, images: int, split: str, judge: Path, folder: Path | None = None
+    bundle: Bundle,
+    spec: SampleSpec,
+    images: int,
+    split: str,
+    judge: Path,
+    folder: Path | None = None,
+    work: Work | None = None,
 ) -> dict[str, np.ndarray]:
-    """What the judge saw in each image of a spec: {"features" (M, D), "asked" (M, choices), "labels" (M,)}."""
+    """What the judge saw in each image of a spec: {"features" (M, D), "asked" (M, choices), "labels" (M,)}, and the
+    "seconds" of an image, by shard. folder, work: see `paired`."""
     parts = shards(spec, seeds_of(split).first(images), labelled(bundle))
-    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as where:
-        judged = list(draw(bundle, parts, Path(where), judge))
+    work = work or Work(folder)
+    judged = []
+    with nullcontext(work.folder) if work.folder else tempfile.TemporaryDirectory() as where:
+        for part in draw(bundle, parts, Path(where), judge):
+            judged.append(part)
+            work.did(part["forwards"] * len(part["labels"]))
     first = judged[0]["heads"][0]
     return {
         name: np.concatenate([part[key] for part in judged])
         for name, key in (("features", "features"), ("asked", first), ("labels", "labels"))
-    }
+    } | {"seconds": np.array([part["seconds"] / len(part["labels"]) for part in judged])}
 
 
 def distance(features: np.ndarray, real: tuple) -> Resampled:

@@ -7,7 +7,8 @@ from pf_core.evaluation.studies.equal_cost import equal_cost
 from pf_core.evaluation.studies.exactness import exactness
 from pf_core.evaluation.studies.order import order
 from pf_core.evaluation.studies.probe_gain import probe_gain
+from pf_core.evaluation.studies.schedules import schedules
 from pf_core.evaluation.studies.when_it_pays import when_it_pays
 from pf_core.registry import Registry
 
-STUDIES = Registry("study", [difficulty, exactness, probe_gain, equal_cost, order, when_it_pays, divergence])
+STUDIES = Registry("study", [difficulty, exactness, probe_gain, schedules, equal_cost, order, when_it_pays, divergence])

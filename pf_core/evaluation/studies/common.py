@@ -1,13 +1,17 @@
-"""What studies share: the held-out images and the noise for a network."""
+"""What studies share: what a study says of itself, the held-out images and the noise for a network."""
 
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
+from pf_core.charts import Chart
 from pf_core.data.splits import CHOICES, images_of, seeds_of, take
 from pf_core.models.checkpoint import Bundle, data_of, labelled
 from pf_core.models.codecs import states_of
 from pf_core.registry import Knob
+from pf_core.sampling.run import SampleSpec, resolve
 
 SPLIT = Knob(help="images and seeds: evaluation, to report; search, to choose by", choices=CHOICES)
 
@@ -25,3 +29,62 @@ def looked_at(bundle: Bundle, images: int, split: str) -> tuple[Any, Tensor, Ten
     else:
         y = bundle.conditioner.null(len(indices), sample.labels.device)
     return sample, x0, states_of(bundle.codec, data, sample.images), y
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says: a sentence of its page, where it stands, and its numbers as a chart where it gives some."""
+
+    sentence: str
+    where: str
+    chart: Chart | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study says of itself, beside its function.
+
+    forwards(bundle, **settings): forward passes of one image that it takes, its cost. chart(result): its figure.
+    verdict(result): what came out, in one sentence that a reader can check. quick: settings of a first look.
+    reads: "network", or "runs", folders of trainings. network: the shipped one it is made for; "": any.
+    """
+
+    forwards: Callable[..., int]
+    chart: Callable[[dict[str, Any]], Chart]
+    verdict: Callable[[dict[str, Any]], str]
+    claim: Claim | None = None
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    reads: str = "network"
+    network: str = ""
+
+
+def study(**about: Any) -> Callable:
+    """Decorator of a study `name(bundle, *, knobs, work=UNWATCHED) -> dict`: its `about` is a Study."""
+
+    def mark(fn: Callable) -> Callable:
+        fn.about = Study(**about)
+        return fn
+
+    return mark
+
+
+def drawing(bundle: Bundle, specs: Iterable[SampleSpec], images: int) -> int:
+    """Forward passes that it takes to draw so many images of each spec, unguided."""
+    return images * sum(resolve(spec, bundle).nfe for spec in specs)
+
+
+def percent(measured: Mapping[str, Any], digits: int = 1) -> str:
+    """A relative change {"value", "interval"} as "-3.5% (-5.3 to -1.9)"."""
+    return number({k: 100 * v if k == "value" else [100 * e for e in v] for k, v in measured.items()}, digits, "%")
+
+
+def number(measured: Mapping[str, Any], digits: int = 1, unit: str = "") -> str:
+    """{"value", "interval"} as "12.3 (11.9 to 12.7)"."""
+    low, high = measured["interval"]
+    return f"{measured['value']:.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def side(measured: Mapping[str, Any]) -> int:
+    """-1, 1: the interval lies below, above zero; 0: it holds it."""
+    low, high = measured["interval"]
+    return (low > 0) - (high < 0)

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from pf_core import flow
+from pf_core.charts import Chart, Panel, Series
 from pf_core.errors import InputError
 from pf_core.evaluation.metrics import spearman, with_intervals
-from pf_core.evaluation.studies.common import SPLIT, looked_at
+from pf_core.evaluation.studies.common import SPLIT, looked_at, number, study
+from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle, data_of
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
@@ -18,11 +20,34 @@ from pf_core.types import PatchTime
 TIMES = (0.2, 0.5, 0.8)
 
 
+def _chart(result: dict[str, Any]) -> Chart:
+    def panel(title: str, up: str, key: str, **options) -> Panel | None:
+        at = {t: numbers for t, numbers in result["t"].items() if key in numbers}
+        series = [Series.measured("predicted difficulty", at, [n[key] for n in at.values()], kind="bars")]
+        return Panel(title, "t", up, series, **options) if at else None
+
+    panels = [
+        panel("Rank correlation with the true squared error", "Spearman", "spearman"),
+        panel("Calibration", "predicted / true squared error", "predicted_over_true"),
+        panel("Background against hard patches", "ratio of mean sigma", "background_over_hard_sigma"),
+    ]
+    note = f"{result['images']} held-out images; bars are 95% intervals, bootstrap over images."
+    return Chart(f"Predicted difficulty, {result['checkpoint']}", [[p for p in panels if p]], note)
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    told = ", ".join(f"{number(n['spearman'], 2)} at t {t}" for t, n in result["t"].items())
+    lowest = min(n["spearman"]["interval"][0] for n in result["t"].values())
+    return f"{'Holds here' if lowest > 0.5 else 'Holds here in part'}: Spearman correlation over patches {told}."
+
+
+@study(forwards=lambda bundle, images, **_: images * len(TIMES), chart=_chart, verdict=_verdict, quick={"images": 100})
 def difficulty(
     bundle: Bundle,
     *,
     images: Annotated[int, Knob(10, 100_000, "held-out images")] = 500,
     split: Annotated[str, SPLIT] = "evaluation",
+    work: Work = UNWATCHED,
 ) -> dict[str, Any]:
     """Predicted difficulty against the true error.
 
@@ -42,6 +67,7 @@ def difficulty(
     for t in TIMES:
         predicted, true = _errors(bundle, x0, x1, y, t)
         result["t"][str(t)] = _numbers(predicted, true, easy, hard)
+        work.did(len(x0))
     return result
 
 

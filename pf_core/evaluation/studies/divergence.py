@@ -8,10 +8,12 @@ import torch
 from torch import Generator
 
 from pf_core import flow
+from pf_core.charts import Chart, Panel, Series
 from pf_core.data.splits import seeds_of
 from pf_core.evaluation.metrics import spearman, with_intervals
 from pf_core.evaluation.paired import paired
-from pf_core.evaluation.studies.common import SPLIT, looked_at
+from pf_core.evaluation.studies.common import SPLIT, drawing, looked_at, number, study
+from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.divergence import MOST_PROBES, Divergence
 from pf_core.registry import Knob
@@ -21,7 +23,39 @@ from pf_core.types import PatchTime
 TIMES = (0.1, 0.2, 0.3, 0.5, 0.8)
 _ASIDE = {"sampler": "look_ahead"}, {"sampler": "look_ahead", "settings": {"ratio": 2.0}}, {"sampler": "dual_loop"}
 
+_PAIRS = {
+    "divergence_with_error": "Jacobian's with true error",
+    "head_with_error": "head's with true error",
+    "divergence_with_head": "Jacobian's with head's",
+}
 
+
+def _chart(result: dict[str, Any]) -> Chart:
+    t = [float(t) for t in result["t"]]
+
+    def curve(key: str, name: str, factor: float = 1) -> list[Series]:
+        values = [numbers[key] for numbers in result["t"].values() if key in numbers]
+        return [Series.measured(name, t, values, factor)] if values else []
+
+    panels = [
+        Panel("Rank correlation of difficulties", "t", "Spearman", [s for k in _PAIRS for s in curve(k, _PAIRS[k])]),
+        Panel("Calibration", "t", "mean difficulty / true squared error", curve("divergence_over_error", "Jacobian's")),
+        Panel("Estimates below zero", "t", "% of patches", curve("negative", "Jacobian's", 100)),
+    ]
+    note = f"{result['images']} held-out images, {result['probes']} probes a patch; bands are 95% intervals."
+    return Chart(f"Difficulty without a head, {result['checkpoint']}", [panels], note)
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    told = ", ".join(f"{number(n['divergence_with_error'], 2)} at t {t}" for t, n in result["t"].items())
+    return f"Spearman of the Jacobian's difficulty with the true squared error: {told}."
+
+
+def _forwards(bundle: Bundle, images: int, probes: int, drawn: int, nfe: int, **_) -> int:
+    return images * len(TIMES) * (2 + 2 * probes) + drawing(bundle, _specs(bundle, nfe, probes), drawn)
+
+
+@study(forwards=_forwards, chart=_chart, verdict=_verdict, quick={"images": 40, "probes": 2})
 def divergence(
     bundle: Bundle,
     *,
@@ -30,6 +64,7 @@ def divergence(
     drawn: Annotated[int, Knob(0, 100_000, "images a sampler draws; 0: none")] = 0,
     nfe: Annotated[int, Knob(2, 1000, "network evaluations an image, for every sampler")] = 64,
     split: Annotated[str, SPLIT] = "evaluation",
+    work: Work = UNWATCHED,
 ) -> dict[str, Any]:
     """Difficulty without a head.
 
@@ -49,8 +84,9 @@ def divergence(
         numbers = {name: np.concatenate([look[name] for look in looks]) for name in looks[0] if name != "seconds"}
         plain, ranked = (sum(look["seconds"][i] for look in looks) for i in range(2))
         result["t"][str(t)] = _numbers(numbers) | {"passes": round(ranked / plain, 1)}
+        work.did(len(x0) * (2 + 2 * probes))
     if drawn:
-        result["rows"] = _rows(bundle, drawn, nfe, probes, split)
+        result["rows"] = _rows(bundle, drawn, nfe, probes, split, work)
     return result
 
 
@@ -88,9 +124,13 @@ def _numbers(values: dict[str, np.ndarray]) -> dict[str, Any]:
     return with_intervals(statistics, len(values["error"]))
 
 
-def _rows(bundle: Bundle, drawn: int, nfe: int, probes: int, split: str) -> list[dict[str, Any]]:
+def _specs(bundle: Bundle, nfe: int, probes: int) -> list[SampleSpec]:
     by = [{"difficulty": "divergence", "probes": probes}] + [{}] * bundle.predicts_difficulty
-    specs = [SampleSpec(bundle.name, "euler", nfe=nfe)]
-    specs += [SampleSpec(bundle.name, nfe=nfe, **kind, **how) for how in by for kind in _ASIDE]
-    rows = paired(bundle, specs, [None] + [0] * (len(specs) - 1), drawn, split=split)
+    adaptive = [SampleSpec(bundle.name, nfe=nfe, **kind, **how) for how in by for kind in _ASIDE]
+    return [SampleSpec(bundle.name, "euler", nfe=nfe), *adaptive]
+
+
+def _rows(bundle: Bundle, drawn: int, nfe: int, probes: int, split: str, work: Work) -> list[dict[str, Any]]:
+    specs = _specs(bundle, nfe, probes)
+    rows = paired(bundle, specs, [None] + [0] * (len(specs) - 1), drawn, split=split, work=work)
     return [row | {"difficulty": spec.difficulty} for row, spec in zip(rows, specs, strict=True)]

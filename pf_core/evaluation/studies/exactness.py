@@ -6,20 +6,48 @@ import numpy as np
 import torch
 
 from pf_core import flow
+from pf_core.charts import Chart, Panel, Series
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.evaluation.metrics import with_intervals
+from pf_core.evaluation.studies.common import number, percent, study
+from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.oracle import from_dataset
 from pf_core.registry import Knob
 from pf_core.timesteps import TIMESTEPS
 from pf_core.training.loop import generator
 
+_NAMES = {  # key -> what it is, as a title
+    "velocity_error_share": "velocity error / mean square",
+    "logvar_correlation": "correlation of log-variance",
+    "predicted_over_true": "predicted / exact variance",
+}
 
+
+def _chart(result: dict[str, Any]) -> Chart:
+    panels = [
+        Panel(title, "", "", [Series.measured("network", [""], [result[key]], kind="bars")])
+        for key, title in _NAMES.items()
+        if key in result
+    ]
+    note = f"{result['states']} states drawn as in training; bars are 95% intervals, bootstrap over states."
+    return Chart(f"{result['checkpoint']} against the exact denoiser of its data", [panels], note)
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    told = f"Velocity error {percent(result['velocity_error_share'])} of its mean square"
+    if "logvar_correlation" in result:
+        told += f"; log-variance correlates {number(result['logvar_correlation'], 2)} with the exact one"
+    return f"{told}."
+
+
+@study(forwards=lambda bundle, states, **_: states, chart=_chart, verdict=_verdict)
 def exactness(
     bundle: Bundle,
     *,
     states: Annotated[int, Knob(10, 100_000, "states looked at")] = 256,
+    work: Work = UNWATCHED,
 ) -> dict[str, Any]:
     """A network against the oracle of its own small data set.
 
@@ -45,6 +73,7 @@ def exactness(
         exact = flow.evaluate_at(oracle, x0, sample.images, t, sample.labels, grid)
         there = t.map(lambda v: v.to(bundle.device))
         prediction = bundle.model(exact.xt.to(bundle.device), there, y.to(bundle.device))
+    work.did(states)
     return {"states": states, "images": count} | _numbers(prediction, exact.prediction, grid)
 
 

@@ -1,0 +1,85 @@
+"""What a figure shows, as data: panels with curves, bars, densities and maps. `figures` draws them, for files with
+matplotlib and for the page with Plotly; what is measured makes them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Series:
+    """Values y over x, numbers or names, with the ends of their 95% intervals where there are any.
+
+    kind: "line" (a band for the intervals), "points" (bars for them), "bars" or "area" (down to zero, a density).
+    name: in the legend; series of one name have one colour in all panels of a chart. dashed: of lines.
+    """
+
+    name: str
+    x: Sequence[float] | Sequence[str]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    kind: Literal["line", "points", "bars", "area"] = "line"
+    dashed: bool = False
+
+    @classmethod
+    def measured(cls, name: str, x: Sequence, values: Sequence[Mapping[str, Any]], factor: float = 1, **options):
+        """Of measured numbers {"value", "interval"}, times `factor`."""
+        return cls(
+            name,
+            list(x),
+            [factor * v["value"] for v in values],
+            [factor * v["interval"][0] for v in values],
+            [factor * v["interval"][1] for v in values],
+            **options,
+        )
+
+
+@dataclass(frozen=True)
+class Map:
+    """values (rows, columns), the first row at the bottom, over the rectangle x = (low, high), y = (low, high).
+
+    label: of the colour bar. ends: of the colour scale; None: the values'. log: counts, coloured by their logarithm.
+    """
+
+    values: Sequence[Sequence[float]]
+    x: tuple[float, float]
+    y: tuple[float, float]
+    label: str
+    ends: tuple[float, float] | None = None
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes. zero: a line at y = 0. diagonal: one at y = x. marks: {label: x} of vertical lines. log_x,
+    log_y: logarithmic axes."""
+
+    title: str
+    x: str
+    y: str
+    series: Sequence[Series] = ()
+    map: Map | None = None
+    zero: bool = False
+    diagonal: bool = False
+    marks: Mapping[str, float] = field(default_factory=dict)
+    log_x: bool = False
+    log_y: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Rows of panels under one title; note: what a reader must know, one or two sentences below."""
+
+    title: str
+    rows: Sequence[Sequence[Panel]]
+    note: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all series, each once, in the order of their colours."""
+        series = (s.name for row in self.rows for panel in row for s in panel.series)
+        return list(dict.fromkeys(series))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

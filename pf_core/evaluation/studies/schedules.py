@@ -1,0 +1,140 @@
+"""Which schedule draws best at equal cost? Fig. 6: all patches alike, in random order, by difficulty, looking ahead."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pf_core.charts import Chart, Panel, Series
+from pf_core.errors import InputError
+from pf_core.evaluation.evaluate import judge_of, references
+from pf_core.evaluation.metrics import Resampled, coverage, interval_of_mean, moments
+from pf_core.evaluation.paired import distance, images_of_row, named
+from pf_core.evaluation.studies.common import SPLIT, Claim, drawing, number, side, study
+from pf_core.evaluation.work import UNWATCHED, Work
+from pf_core.models import checkpoint
+from pf_core.models.checkpoint import Bundle
+from pf_core.registry import Knob, whole
+from pf_core.sampling.run import SampleSpec, resolve
+
+PLAIN, PARALLEL, RANDOM = "SiT, Euler", "Euler", "random order"
+ROWS = {  # label -> sampler and settings; each as many steps as the budget allows
+    PARALLEL: ("euler", {}),
+    RANDOM: ("random_order", {}),
+    "dual-loop": ("dual_loop", {}),
+    "look-ahead": ("look_ahead", {}),
+    "look-ahead, ratio 2": ("look_ahead", {"ratio": 2.0}),
+    "multistep": ("multistep", {}),
+}
+PAPER = {PLAIN: 41.0, RANDOM: 33.2, PARALLEL: 31.4, "dual-loop": 29.3, "look-ahead": 27.8}  # FID-10k, B/2, ImageNet
+NEAREST = 3  # of coverage: a real image is covered within the distance to its third neighbour
+
+
+def _budgets(text: str) -> list[int]:
+    return [whole("budgets", part, 2, 1000) for part in str(text).split(",")]
+
+
+def _forwards(bundle: Bundle, images: int, budgets: str, baseline: str, **_) -> int:
+    specs = [spec for budget in _budgets(budgets) for *_, spec in _rows(bundle, None, budget)]
+    return drawing(bundle, specs, images) + images * sum(_budgets(budgets)) * bool(baseline)
+
+
+def _paper() -> Chart:
+    bars = Series("FID-10k", list(PAPER), list(PAPER.values()), kind="bars")
+    return Chart("The paper's Fig. 6: B/2, ImageNet", [[Panel("Equal NFE", "schedule", "FID-10k", [bars])]])
+
+
+def _chart(result: dict[str, Any]) -> Chart:
+    def curves(key: str, labels: list[str], factor: float = 1) -> list[Series]:
+        series = []
+        for label in labels:
+            rows = [row for row in result["rows"] if row["label"] == label and row.get(key)]
+            x, values = [row["budget"] for row in rows], [row[key] for row in rows]
+            if rows:
+                series.append(Series.measured(label, x, values, factor, dashed=label == RANDOM))
+        return series
+
+    labels = list(dict.fromkeys(row["label"] for row in result["rows"]))
+    ours = [label for label in labels if label not in (PLAIN, PARALLEL)]
+    panels = [
+        Panel("Distance to real images", "NFE", "Frechet distance", curves("frechet", labels), log_x=True),
+        Panel("Against Euler, paired by seed", "NFE", "difference", curves("minus_euler", ours), zero=True, log_x=True),
+        Panel("Class asked for", "NFE", "accuracy, %", curves("accuracy", labels, 100), log_x=True),
+        Panel("Real images reached", "NFE", "coverage, %", curves("coverage", labels, 100), log_x=True),
+    ]
+    note = f"{result['images']} images a point, the same seeds in all; bands are 95% intervals, bootstrap over images."
+    return Chart(f"Schedules at equal cost, {result['checkpoint']}", [panels[:2], panels[2:]], note)
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    """Of the largest budget: every schedule against Euler."""
+    most = max(row["budget"] for row in result["rows"])
+    rows = [row for row in result["rows"] if row["budget"] == most and row.get("minus_euler") and row["label"] in PAPER]
+    better = [row["label"] for row in rows if side(row["minus_euler"]) < 0 and row["label"] not in (RANDOM, PLAIN)]
+    told = "; ".join(f"{row['label']} {number(row['minus_euler'])}" for row in rows if row["label"] != PARALLEL)
+    base = next(row for row in rows if row["label"] == PARALLEL)["frechet"]
+    holds = {0: "Does not appear here", 1: "Holds here in part"}.get(len(better), "Holds here")
+    return f"{holds}: at {most} NFE, distance minus Euler's {base['value']:.0f}: {told}."
+
+
+@study(
+    forwards=_forwards,
+    chart=_chart,
+    verdict=_verdict,
+    claim=Claim("Easy regions move ahead in time and provide context for harder regions.", "Fig. 2 and 6", _paper()),
+    quick={"images": 50, "budgets": "16,32"},
+)
+def schedules(
+    bundle: Bundle,
+    *,
+    images: Annotated[int, Knob(20, 100_000, "images a point")] = 300,
+    budgets: Annotated[str, Knob(help="network evaluations an image, with commas between")] = "16,32,64,96,128",
+    baseline: Annotated[str, Knob(help="a network with one time for all patches, of Euler; empty: none")] = "",
+    split: Annotated[str, SPLIT] = "evaluation",
+    work: Work = UNWATCHED,
+) -> dict[str, Any]:
+    """Schedules at equal cost.
+
+    All rows draw the same seeds, each with the most steps that fit the budget (look-ahead 64: 33 steps). Reported:
+    Frechet distance to real images, accuracy of the class asked for, coverage of real images (share that lie within
+    a generated one's third-neighbour ball), seconds an image; and distance minus that of Euler of the same budget,
+    negative where better. Intervals are 95%, bootstrap over images, paired by seed in the differences.
+    """
+    plain = checkpoint.load(baseline, bundle.device) if baseline else None
+    if plain and checkpoint.data_settings(plain) != checkpoint.data_settings(bundle):
+        raise InputError(f"{plain.name} and {bundle.name} learned from different data: their distances cannot differ.")
+    judge = judge_of(bundle)
+    real = references(bundle, split, judge)
+    rows = []
+    for budget in _budgets(budgets):
+        drawn = [
+            (label, resolve(spec, net), images_of_row(net, spec, images, split, judge, work=work))
+            for label, net, spec in _rows(bundle, plain, budget)
+        ]
+        rows += _measured(drawn, real, budget)
+    return {"images": images, "split": split, "baseline": plain and plain.name, "rows": rows}
+
+
+def _rows(bundle: Bundle, plain: Bundle | None, budget: int) -> Iterator[tuple[str, Bundle, SampleSpec]]:
+    if plain:
+        yield PLAIN, plain, SampleSpec(plain.name, "euler", nfe=budget)
+    for label, (sampler, settings) in ROWS.items():
+        if bundle.predicts_difficulty or sampler in ("euler", "multistep", "random_order"):
+            yield label, bundle, SampleSpec(bundle.name, sampler, settings, nfe=budget)
+
+
+def _measured(drawn: list[tuple], real: Any, budget: int) -> Iterator[dict[str, Any]]:
+    moment = moments(real)
+    apart: dict[str, Resampled] = {label: distance(judged["features"], moment) for label, _, judged in drawn}
+    for label, spec, judged in drawn:
+        right = (judged["asked"].argmax(1) == judged["labels"])[judged["labels"] >= 0]
+        seconds = judged["seconds"]
+        yield {
+            "label": label,
+            "budget": budget,
+            **named(spec),
+            "checkpoint": spec.checkpoint,
+            "frechet": apart[label].measured(),
+            "minus_euler": (apart[label] - apart[PARALLEL]).measured(),
+            "accuracy": interval_of_mean(right) if len(right) else None,
+            "coverage": coverage(real[: max(len(right), 100)], judged["features"], NEAREST),
+            "seconds_per_image": float(sorted(seconds)[len(seconds) // 2]),
+        }

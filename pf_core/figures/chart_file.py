@@ -1,0 +1,119 @@
+"""A chart for a file, with matplotlib: data in, figure out."""
+
+import math
+import textwrap
+from collections.abc import Mapping
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+
+from pf_core.charts import Chart, Map, Panel, Series
+from pf_core.figures.static import UNCERTAINTY_MAP
+
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#b8860b", "#1f9bb4", "#555555", "#994411", "#66579f", "#7a8a00")
+_STYLE = {"font.size": 10, "font.family": "DejaVu Sans", "svg.fonttype": "path", "pdf.fonttype": 42, "svg.hashsalt": ""}
+_FAINT = {"color": "#888888", "linewidth": 0.8, "zorder": 0}
+_WIDTH, _HEIGHT, _TITLE, _LINE = 4.2, 3.4, 0.4, 0.22  # inches: a panel; the title; a line of legend or note
+_KEYS = 4  # of the legend in a line
+
+
+def draw(chart: Chart) -> Figure:
+    """The chart as a figure: one legend for all panels, 95% intervals as bands or bars."""
+    columns = max(len(row) for row in chart.rows)
+    with matplotlib.rc_context(_STYLE):
+        note = textwrap.wrap(chart.note, 60 * columns)
+        below = _LINE * (len(note) + math.ceil(len(chart.names) / _KEYS) * (len(chart.names) > 1) + 1)
+        size = (_WIDTH * max(columns, 1.5), _HEIGHT * len(chart.rows) + below + _TITLE)
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.suptitle(chart.title, fontweight="bold")
+        colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(chart.names)}
+        heights = [_HEIGHT] * len(chart.rows) + [below]
+        *rows, foot = figure.subfigures(len(heights), 1, height_ratios=heights)
+        for row, panels in zip(rows, chart.rows, strict=True):
+            for axes, panel in zip(row.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+                _panel(axes, panel, colours)
+        _foot(foot, chart, colours, "\n".join(note))
+    return figure
+
+
+def _foot(figure: SubFigure, chart: Chart, colours: Mapping[str, str], note: str) -> None:
+    """The legend, and the note below it."""
+    figure.text(0.5, 0.02, note, fontsize=9, color="#444444", ha="center", va="bottom")
+    if len(colours) > 1:
+        dashed = {s.name for row in chart.rows for panel in row for s in panel.series if s.dashed}
+        keys = [
+            Line2D([], [], color=colour, label=name, linestyle="--" if name in dashed else "-", linewidth=2)
+            for name, colour in colours.items()
+        ]
+        figure.legend(handles=keys, loc="upper center", ncols=min(_KEYS, len(keys)), fontsize=9, frameon=False)
+
+
+def _panel(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
+    if panel.map:
+        _map(axes, panel.map)
+    for place, series in enumerate(panel.series):
+        _SERIES[series.kind](axes, series, colours[series.name], place, len(panel.series))
+    if panel.zero:
+        axes.axhline(0, **_FAINT)
+    if panel.diagonal:
+        axes.axline((0, 0), slope=1, linestyle=":", **_FAINT)
+    for label, x in panel.marks.items():
+        axes.axvline(x, linestyle="--", **_FAINT)
+        axes.text(x, 1, f" {label}", transform=axes.get_xaxis_transform(), fontsize=8, va="top", color="#555555")
+    axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
+    axes.title.set_fontsize(10)
+    axes.set_xscale("log", base=2) if panel.log_x else None
+    axes.set_yscale("log") if panel.log_y else None
+    if panel.log_x and panel.series:
+        ticks = sorted({x for s in panel.series for x in s.x})
+        axes.set_xticks(ticks, [f"{x:g}" for x in ticks], minor=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _map(axes: Axes, shown: Map) -> None:
+    low, high = shown.ends or (None, None)
+    norm = LogNorm(low, high) if shown.log else Normalize(low, high)
+    picture = axes.imshow(
+        shown.values, origin="lower", extent=(*shown.x, *shown.y), aspect="auto", cmap=UNCERTAINTY_MAP, norm=norm,
+        interpolation="nearest",
+    )  # fmt: skip
+    axes.figure.colorbar(picture, ax=axes, label=shown.label)
+
+
+def _line(axes: Axes, series: Series, colour: str, *_) -> None:
+    axes.plot(series.x, series.y, color=colour, linestyle="--" if series.dashed else "-", linewidth=1.6)
+    if series.low is not None:
+        axes.fill_between(series.x, series.low, series.high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _points(axes: Axes, series: Series, colour: str, *_) -> None:
+    axes.errorbar(series.x, series.y, _arms(series), color=colour, marker="o", linestyle="", markersize=5, capsize=3)
+
+
+def _bars(axes: Axes, series: Series, colour: str, place: int, of: int) -> None:
+    wide = 0.8 / of
+    x = [i + (place - (of - 1) / 2) * wide for i in range(len(series.x))]
+    axes.bar(x, series.y, wide * 0.9, color=colour, alpha=0.85)
+    if series.low is not None:
+        axes.errorbar(x, series.y, _arms(series), color="#222222", linestyle="", capsize=2, linewidth=1)
+    axes.set_xticks(range(len(series.x)), series.x)
+
+
+def _area(axes: Axes, series: Series, colour: str, *_) -> None:
+    axes.fill_between(series.x, 0, series.y, color=colour, alpha=0.3, linewidth=0)
+    axes.plot(series.x, series.y, color=colour, linestyle="--" if series.dashed else "-", linewidth=1.2)
+
+
+def _arms(series: Series) -> list[list[float]] | None:
+    if series.low is None:
+        return None
+    below = [max(y - low, 0) for y, low in zip(series.y, series.low, strict=True)]
+    return [below, [max(high - y, 0) for y, high in zip(series.y, series.high, strict=True)]]
+
+
+_SERIES = {"line": _line, "points": _points, "bars": _bars, "area": _area}

@@ -1,0 +1,135 @@
+"""A chart for the page, as Plotly's {"data", "layout"}: data in, figure out."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pf_core.charts import Chart, Map, Panel, Series
+from pf_core.figures.chart_file import COLOURS
+from pf_core.figures.interactive import MAP, Figure
+
+_GAP_X, _GAP_Y, _HEIGHT = 0.09, 0.22, 300  # shares of the width, of a row; pixels a row
+
+
+def draw(chart: Chart) -> Figure:
+    """The chart's panels in a grid, zoomed one by one, with one legend; its note is the page's to show."""
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(chart.names)}
+    layout: dict[str, Any] = {
+        "title": {"text": chart.title, "x": 0.5, "font": {"size": 15}},
+        "height": _HEIGHT * len(chart.rows) + 110,
+        "margin": {"l": 56, "r": 12, "t": 70, "b": 40},
+        "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "y": -0.14 / len(chart.rows), "yanchor": "top"},
+        "barmode": "group",
+        "annotations": [],
+        "shapes": [],
+    }
+    data: list[dict] = []
+    told: set[str] = set()
+    places = [(r, c, len(row), panel) for r, row in enumerate(chart.rows) for c, panel in enumerate(row)]
+    for number, (r, c, wide, panel) in enumerate(places, 1):
+        of = "" if number == 1 else str(number)
+        across, up = _domain(c, wide, _GAP_X), _domain(len(chart.rows) - 1 - r, len(chart.rows), _GAP_Y / 2)
+        layout[f"xaxis{of}"] = _axis(panel.x, across, f"y{of}", panel.log_x)
+        layout[f"yaxis{of}"] = _axis(panel.y, up, f"x{of}", panel.log_y)
+        layout["annotations"] += [_title(panel.title, across, up), *_marks(panel, of)]
+        layout["shapes"] += _lines(panel, of)
+        axes = {"xaxis": f"x{of}", "yaxis": f"y{of}"}
+        data += [trace | axes for trace in _traces(panel, colours, told, across, up)]
+    return {"data": data, "layout": layout}
+
+
+def _domain(place: int, of: int, gap: float) -> list[float]:
+    each = (1 - gap * (of - 1)) / of
+    start = place * (each + gap)
+    return [round(start, 4), round(min(1.0, start + each), 4)]
+
+
+def _axis(title: str, domain: list[float], anchor: str, log: bool) -> dict[str, Any]:
+    axis = {"title": {"text": title, "standoff": 6}, "domain": domain, "anchor": anchor, "zeroline": False}
+    return axis | {"automargin": True} | ({"type": "log", "dtick": math.log10(2)} if log else {})
+
+
+def _title(text: str, across: list[float], up: list[float]) -> dict[str, Any]:
+    at = {"x": sum(across) / 2, "y": up[1], "xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "bottom"}
+    return {"text": text, "showarrow": False, "font": {"size": 13}} | at
+
+
+def _marks(panel: Panel, of: str) -> list[dict[str, Any]]:
+    at = {"xref": f"x{of}", "yref": f"y{of} domain", "y": 1, "yanchor": "top", "xanchor": "left", "showarrow": False}
+    return [
+        {"text": label, "x": math.log10(x) if panel.log_x else x, "font": {"size": 11}} | at
+        for label, x in panel.marks.items()
+    ]
+
+
+def _lines(panel: Panel, of: str) -> list[dict[str, Any]]:
+    faint = {"type": "line", "line": {"color": "#888", "width": 1}, "xref": f"x{of}", "yref": f"y{of}"}
+    dash = {"line": {"color": "#888", "width": 1, "dash": "dash"}}
+    shapes = [
+        faint | dash | {"x0": x, "x1": x, "y0": 0, "y1": 1, "yref": f"y{of} domain"} for x in panel.marks.values()
+    ]
+    if panel.zero:
+        shapes.append(faint | {"x0": 0, "x1": 1, "xref": f"x{of} domain", "y0": 0, "y1": 0})
+    if panel.diagonal:
+        ends = [v for s in panel.series for v in (*s.x, *s.y)] or [0, 1]
+        shapes.append(faint | {"x0": min(ends), "y0": min(ends), "x1": max(ends), "y1": max(ends)})
+    return shapes
+
+
+def _traces(panel: Panel, colours: Mapping[str, str], told: set[str], across, up) -> list[dict[str, Any]]:
+    traces = [_heat(panel.map, across, up)] if panel.map else []
+    for series in panel.series:
+        first = series.name not in told
+        told.add(series.name)
+        traces += _series(series, colours[series.name], first)
+    return traces
+
+
+def _heat(shown: Map, across: list[float], up: list[float]) -> dict[str, Any]:
+    values, ends = shown.values, shown.ends or (None, None)
+    if shown.log:
+        values = [[math.log10(v) if v > 0 else None for v in row] for row in values]
+        ends = tuple(e and math.log10(e) for e in ends)
+    bar = {"title": {"text": shown.label + (", log10" * shown.log), "side": "right"}, "thickness": 8, "x": across[1]}
+    bar |= {"len": up[1] - up[0], "y": sum(up) / 2}
+    steps = {"x0": shown.x[0], "dx": (shown.x[1] - shown.x[0]) / len(values[0])}
+    steps |= {"y0": shown.y[0], "dy": (shown.y[1] - shown.y[0]) / len(values)}
+    return {
+        "type": "heatmap",
+        "z": values,
+        "zmin": ends[0],
+        "zmax": ends[1],
+        "colorscale": MAP,
+        "colorbar": bar,
+    } | steps
+
+
+def _series(series: Series, colour: str, first: bool) -> list[dict[str, Any]]:
+    about = {"x": list(series.x), "y": list(series.y), "name": series.name, "legendgroup": series.name}
+    about |= {"showlegend": first}
+    line = {"color": colour, "width": 2, "dash": "dash" if series.dashed else "solid"}
+    if series.kind == "bars":
+        return [about | {"type": "bar", "marker": {"color": colour}, "error_y": _arms(series)}]
+    if series.kind == "points":
+        marker = {"color": colour, "size": 8}
+        return [about | {"type": "scatter", "mode": "markers", "marker": marker, "error_y": _arms(series)}]
+    trace = about | {"type": "scatter", "mode": "lines", "line": line}
+    if series.kind == "area":
+        return [trace | {"fill": "tozeroy", "fillcolor": colour + "4d"}]
+    return [*_band(series, colour, about), trace]
+
+
+def _band(series: Series, colour: str, about: dict[str, Any]) -> list[dict[str, Any]]:
+    if series.low is None:
+        return []
+    around = {"x": [*series.x, *reversed(series.x)], "y": [*series.high, *reversed(series.low)]}
+    look = {"type": "scatter", "mode": "lines", "fill": "toself", "fillcolor": colour + "26", "line": {"width": 0}}
+    return [about | around | look | {"showlegend": False, "hoverinfo": "skip"}]
+
+
+def _arms(series: Series) -> dict[str, Any] | None:
+    if series.low is None:
+        return None
+    below = [max(y - low, 0) for y, low in zip(series.y, series.low, strict=True)]
+    above = [max(high - y, 0) for y, high in zip(series.y, series.high, strict=True)]
+    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.2, "width": 3}

@@ -1,0 +1,111 @@
+"""Studies as a person runs them: cost first, figures and numbers in a folder, stopped and gone on with, one report."""
+
+import json
+
+import pytest
+from helpers import bundle
+from PIL import Image
+
+from pf_core.charts import Chart, Map, Panel, Series
+from pf_core.cli import main
+from pf_core.evaluation import evaluate, evidence, metrics
+from pf_core.evaluation.studies import STUDIES
+from pf_core.evaluation.work import Stopped, Work
+from pf_core.figures import chart_file, chart_page
+from pf_core.figures import evidence as drawn
+from pf_core.models import checkpoint
+
+FEW = {
+    "difficulty": {"images": 10},
+    "probe_gain": {"images": 10},
+    "equal_cost": {"images": 20, "steps": 2},
+    "schedules": {"images": 20, "budgets": "4"},
+    "order": {"images": 20, "most": 8},
+    "divergence": {"images": 10, "probes": 1},
+}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(metrics, "REPEATS", 5)
+    monkeypatch.setattr(evaluate, "REFERENCES", 100)
+
+
+def test_every_study_says_its_cost_its_figure_and_its_verdict(quick, tmp_path):
+    """The cost is what was told as done, and a second time nothing is drawn again."""
+    net, told = bundle(), []
+    networks = {name: net for name in STUDIES if STUDIES[name].fn.about.reads == "network"}
+    results = list(evidence.everything(networks, FEW, tmp_path, tell=lambda *at: told.append(at)))
+    assert [r["study"] for r in results if "refused" in r] == ["exactness"]  # nano learned from an endless data set
+    last = {total: done for done, total in told}  # each study's total is another
+    assert all(done == total for total, done in last.items()) and len(last) == len(results) - 1
+    for result in results:
+        if "refused" not in result:
+            about = STUDIES[result["study"]].fn.about
+            assert about.verdict(result).endswith(".") and about.chart(result).rows
+            assert result["command"].startswith(f"python -m pf_core study {result['study']} --checkpoint nano --images")
+    drawn.report(results, tmp_path / "report.html", "Made by <a test>.")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<section>") == len(results) and "<a test>" not in page
+    assert not any(word in page for word in ("<script", "http://", "https://", 'src="/'))
+
+
+def test_a_study_in_a_folder_writes_its_files_and_goes_on_where_it_stopped(quick, tmp_path, capsys, monkeypatch):
+    checkpoint_file = tmp_path / "nano.safetensors"
+    checkpoint.save(checkpoint_file, bundle().model, bundle().conditioner.names, {"recipe": {"dataset": "shapes"}})
+    argv = ["study", "schedules", "--checkpoint", str(checkpoint_file), "--images", "20", "--budgets", "4"]
+    assert main([*argv, "--out", str(tmp_path / "made")]) == 0
+    said = capsys.readouterr()
+    assert "forward passes of an image, about" in said.err and "100%" in said.err
+    made = sorted(p.name for p in (tmp_path / "made").iterdir())
+    assert made == ["parts", "schedules.json", "schedules.pdf", "schedules.png", "schedules.svg"]
+    first = json.loads((tmp_path / "made" / "schedules.json").read_text())
+    assert {row["label"] for row in first["rows"]} >= {"Euler", "dual-loop", "look-ahead", "random order", "multistep"}
+    monkeypatch.setattr(evaluate.Run, "__iter__", None)  # nothing is drawn again
+    assert main([*argv, "--out", str(tmp_path / "made"), "--figure", str(tmp_path / "alone.png")]) == 0
+    again = json.loads((tmp_path / "made" / "schedules.json").read_text())
+    assert again["rows"] == first["rows"] and Image.open(tmp_path / "alone.png").size[0] > 1000
+
+
+def test_what_study_all_cannot_do_is_said(tmp_path, capsys):
+    for wrong in ([], ["--out", "x.json"], ["--out", str(tmp_path), "--images", "20"]):
+        assert main(["study", "all", *wrong]) == 2
+    assert "name a folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_work_keeps_its_pieces_and_stops_between_them(tmp_path):
+    made, asked = [], []
+    work = Work(tmp_path, 30, lambda done, total: asked.append(done), lambda: len(asked) == 2)
+
+    def piece(k):
+        return work.piece({"piece": k}, lambda: made.append(k) or {"value": k}, forwards=10)
+
+    assert piece(1) == {"value": 1}
+    with pytest.raises(Stopped):
+        piece(2)
+    again = Work(tmp_path)
+    assert again.piece({"piece": 2}, lambda: made.append(2) or {}) == {"value": 2} and made == [1, 2]
+
+
+def test_a_chart_is_drawn_for_files_and_for_the_page():
+    measured = [{"value": v, "interval": [v - 1, v + 1]} for v in (3.0, 2.0)]
+    panels = [
+        Panel(
+            "curves", "NFE", "distance", [Series.measured("Euler", [16, 32], measured)], log_x=True, marks={"here": 20}
+        ),
+        Panel("counts", "t", "t max", map=Map([[0, 1], [2, 3]], (0, 1), (0, 1), "images", log=True)),
+        Panel("bars", "", "%", [Series.measured("Euler", ["a", "b"], measured, kind="bars")], zero=True),
+        Panel("dots", "x", "y", [Series("density", [0, 1], [1, 2], kind="area")], diagonal=True),
+    ]
+    chart = Chart("Title", [panels[:1], panels[1:]], "Note.")
+    figure = chart_file.draw(chart)
+    assert len([a for row in figure.subfigs for a in row.axes if a.get_title()]) == 4 and chart.names == [
+        "Euler",
+        "density",
+    ]
+    page = chart_page.draw(chart)
+    kinds = [trace["type"] for trace in page["data"]]
+    assert kinds.count("heatmap") == 1 and kinds.count("bar") == 1 and {"xaxis", "xaxis4"} <= set(page["layout"])
+    assert [t["name"] for t in page["data"] if t.get("showlegend") and t["type"] != "heatmap"] == ["Euler", "density"]
+    json.dumps(page, allow_nan=False)
