@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 import threading
+from pathlib import Path
 from typing import Any, NoReturn
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no request leaves the machine
@@ -47,6 +48,16 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--auth", metavar="USER:FILE", help="ask for this user and the password in FILE's first line")
     parser.add_argument("--no-auth", action="store_true", help="allow everyone who can reach --host")
+    parser.add_argument(
+        "--networks-from",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="where files may lie that a visitor adds as networks by their path; default: the checkpoints and the runs",
+    )
+    parser.add_argument(
+        "--autoencoder", metavar="FOLDER", help="for networks on latents whose file names none that is here"
+    )
     asked = parser.parse_args(arguments)
     reason = unusable(asked.host, asked.port) or unwritable()
     if reason is None:
@@ -105,6 +116,13 @@ def serve(asked: argparse.Namespace) -> str | None:
 
     try:
         options, token = access(asked)
+        for folder in asked.networks_from:
+            if not os.path.isdir(folder):
+                raise InputError(f"--networks-from wants a folder, and {folder} is none.")
+        if asked.autoencoder:
+            from pf_core.models import autoencoder
+
+            autoencoder.use(asked.autoencoder)
     except InputError as e:
         return str(e)
     import torch
@@ -115,7 +133,7 @@ def serve(asked: argparse.Namespace) -> str | None:
 
     torch.set_num_threads(cpu_threads(most=4))
     give_memory_back()
-    state = AppState()
+    state = AppState(roots=[Path(folder) for folder in asked.networks_from] or None)
     demo, _, _ = launch(state, server_name=bracketed(asked.host), server_port=asked.port, **options)
     where = address(asked.host, asked.port) + (f"/?token={token}" if token else "")
     print(f"Patch Forcing is at {where}  (Ctrl+C stops it)", flush=True)

@@ -18,11 +18,13 @@ from gradio.components import Component
 from gradio.events import Dependency
 
 from app.private import page_forgotten, payload, unheard
+from pf_core import memory
 from pf_core.errors import InputError
 
 FORGOTTEN = "The server does not remember this page any more. Reload it: its address brings your run back."
 FIRST_TAB = "explore"  # that an address without a tab asks for
 MOST_QUERY = 2**16  # characters of an address
+_COMPUTED = "that was computed"
 QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
 
 
@@ -122,8 +124,9 @@ def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[...
         def generating(*args: Any, **values: Any) -> Iterator[Any]:
             check_page()
             try:
-                for updates in fn(*args, **values):
-                    yield updates or gr.skip()
+                with memory.sentences(_COMPUTED):
+                    for updates in fn(*args, **values):
+                        yield updates or gr.skip()
             except InputError as e:
                 yield refused(e)
 
@@ -133,7 +136,8 @@ def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[...
     def answer(*args: Any, **values: Any) -> Any:
         check_page()
         try:
-            return fn(*args, **values) or gr.skip()
+            with memory.sentences(_COMPUTED):
+                return fn(*args, **values) or gr.skip()
         except InputError as e:
             return refused(e)
 

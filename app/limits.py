@@ -11,6 +11,9 @@ from pf_core.sampling.selections import own_data
 MAX_IMAGES = 16
 MAX_NFE = 256
 MAX_SIDE = 512  # pixels, of runs that people load
+LOADED_BYTES = 4 * 2**30  # of loaded networks together; one larger than that is kept alone
+UPLOAD_BYTES = 500 * 2**20  # of a network that is uploaded
+ADDED_BYTES = 8 * 2**30  # of networks that visitors have uploaded, for as long as the server runs
 SEED_RANGE = 2**31 - 1
 
 

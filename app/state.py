@@ -8,19 +8,25 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from app.adding import Additions
 from app.limits import MAX_IMAGES, MAX_NFE, MAX_SIDE, allowed
 from app.memory import Trimmer
+from app.networks import Loaded
 from app.server.exports import Exports
 from app.server.frames import pack_final, pack_frame
 from app.store import DONE, STOPPED, WAITING, Once, Store, StoredRun
 from app.worker import SamplingWorker
+from pf_core import memory
 from pf_core.errors import InputError
-from pf_core.models import checkpoint
+from pf_core.models import autoencoder, checkpoint
 from pf_core.models.checkpoint import Bundle
+from pf_core.models.codecs import to_uint8
 from pf_core.presets import PFT
 from pf_core.samplers import SAMPLERS
+from pf_core.sampling.memory import check_fits
 from pf_core.sampling.run import Run, SampleSpec, passes, resolve
 from pf_core.sampling.sweep import in_words
 from pf_core.sampling.trajectory import Trajectory, follow, seconds_ranked
@@ -36,7 +42,7 @@ _GONE = "This {} is not kept here any more (or never was): {}."
 class AppState:
     """One a server: what it keeps for people, and the worker that draws everybody's runs and sweeps in turn."""
 
-    def __init__(self, recordings: Path = RECORDINGS):
+    def __init__(self, recordings: Path = RECORDINGS, roots: list[Path] | None = None):
         self.give_back = Trimmer()
         again = _GONE.format("run", "press Run to make it again")
         self.runs: Store[StoredRun] = Store(32, 512 * 2**20, again, lambda run: self.give_back())
@@ -48,10 +54,11 @@ class AppState:
         self.paces: dict[tuple[str, str], float] = {}  # seconds of a forward pass, by network and hash
         self.speeds: dict[str, float] = {}  # seconds of a forward pass a row, last time, by network's hash
         self.ranked: dict[tuple[str, int], float] = {}  # of a ranking pass an image, by network and probes
-        self.worker, self.exports, self.panels = SamplingWorker(), Exports(), Once(16 * 2**20)
+        self.worker, self.exports, self.panels = SamplingWorker(self.free), Exports(), Once(16 * 2**20)
         self.recordings_folder = recordings
-        self._bundles: dict[str, tuple[float, Bundle]] = {}
-        self._loading, self._loading_recordings = threading.Lock(), threading.Lock()
+        self.additions = Additions(roots)
+        self.loaded = Loaded(freed=self.give_back)
+        self._loading_recordings = threading.Lock()
 
     @cached_property
     def training(self) -> Jobs:
@@ -88,11 +95,13 @@ class AppState:
         if not named or (name not in checkpoint.names() and not checkpoint.is_run(name)):
             known = ", ".join(self.networks()) or "none yet"
             raise InputError(f"There is no network {name!r:.80} here. Known: {known}.")
-        with self._loading:
-            written = 0.0 if name in checkpoint.ORACLES else checkpoint.find(name).stat().st_mtime
-            if name not in self._bundles or self._bundles[name][0] != written:
-                self._bundles[name] = (written, checkpoint.load(name))
-            return self._bundles[name][1]
+        return self.loaded.get(name)
+
+    def free(self) -> None:
+        """Memory ran out: let go of what can be had again."""
+        self.loaded.forget()
+        autoencoder.forget()
+        self.give_back()
 
     def warm_up(self, name: str) -> None:
         """Load a network and run it once, so that the first click is answered at once."""
@@ -114,12 +123,14 @@ class AppState:
         if max(len(spec.ts or ()) - 1, spec.steps if isinstance(spec.steps, int) else 0) > MAX_NFE:
             raise InputError(f"The app runs at most {MAX_NFE} NFE an image. The command line has no such limit.")
         bundle, spec = self.bundle(spec.checkpoint), replace(spec, compile=False)  # nobody here waits for a compiler
-        nfe = resolve(spec, bundle).nfe
+        resolved = resolve(spec, bundle)
+        nfe = resolved.nfe
         if nfe > MAX_NFE:
             raise InputError(
                 f"That is {nfe} NFE an image; the app runs at most {MAX_NFE}. The command line has no such limit."
             )
         allowed(spec.edits, bundle)
+        check_fits(bundle, resolved)
         job = Run(bundle, spec, x0, edit_images)
         trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
         run = StoredRun(job.spec, trajectory, bundle.codec, title(job.spec), job, guided=job.spec.cfg_scale != 1)
@@ -176,7 +187,7 @@ class AppState:
             if run.trajectory.x1 is None:
                 run.message, run.state = stopped_after(run), STOPPED
             else:
-                pack_final(run)
+                yield from self._decoding(run)
                 run.state = DONE
         finally:
             if len(run.trajectory):
@@ -185,6 +196,23 @@ class AppState:
                 self.speeds[run.spec.checkpoint_hash] = run.trajectory.seconds / len(run.trajectory) / rows_of(run)
             run.job = None
             self.runs.trim()
+
+    def _decoding(self, run: StoredRun) -> Iterator[None]:
+        """The last frame: the result as its codec decodes it, which may take seconds an image; a preview of it where
+        that was stopped, or cannot be done, which is said."""
+        pictures, x1 = [], run.trajectory.x1
+        try:
+            for x in x1 if run.codec.full else ():
+                run.message = f"decoding image {len(pictures) + 1} of {len(x1)}"
+                yield
+                if run.stop.is_set():
+                    break
+                with memory.sentences("decoding the result"):
+                    pictures.append(to_uint8(run.codec.decode(x[None].to(run.job.bundle.device))).cpu())
+            run.message = ""
+        except InputError as e:
+            run.message = f"The result is shown as a preview. {e}"
+        pack_final(run, torch.cat(pictures) if len(pictures) == len(x1) else None)
 
     # recordings
 

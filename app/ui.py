@@ -35,6 +35,7 @@ def build(state: AppState) -> gr.Blocks:
         heading = Heading(padding=False)
         Glossary(elem_id="glossary")
         notice = StatusLine(text=state.notice(), elem_id="notice")
+        added: list[gr.State] = []  # each changes when a network has come into the lists
         with gr.Tabs() as tabs:
             for tab in TABS:
                 with gr.Tab(tab.TITLE, id=slug(tab), elem_id=f"tab-{slug(tab)}") as place:
@@ -42,13 +43,19 @@ def build(state: AppState) -> gr.Blocks:
                 tell_tab(place, slug(tab))
                 if hasattr(built, "on_load"):
                     built.on_load(demo, heading)
+                if hasattr(built, "network_added"):
+                    added.append(built.network_added)
         lists = [b for b in demo.blocks.values() if NETWORKS in (getattr(b, "elem_classes", None) or [])]
 
         def renewed(request: gr.Request) -> dict:
             page_opened(demo, request)
-            updates = dict.fromkeys(lists, gr.update(choices=state.network_choices()))
-            return updates | {notice: state.notice()}
+            return networks() | {notice: state.notice()}
 
+        def networks() -> dict:
+            return dict.fromkeys(lists, gr.update(choices=state.network_choices()))
+
+        for network in added:
+            on(network.change, networks, {}, lists)
         on(demo.load, renewed, {}, [notice, *lists])
         on(demo.load, asked_tab(tabs), {}, [tabs])
         on(heading.travelled, travelled_tab(tabs), {}, [tabs])

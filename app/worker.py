@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.store import FAILED, RUNNING, STOPPED, WAITING
+from pf_core import memory
 from pf_core.errors import InputError
 
 SLICE = 0.25  # seconds of one lane before the next one's turn, never less than one forward pass
@@ -37,7 +38,8 @@ class SamplingWorker:
     turns, so that nobody waits for the whole length of another's work. A job's steps end by themselves soon after its
     `stop` is set."""
 
-    def __init__(self):
+    def __init__(self, free: Callable[[], object] = lambda: None):
+        self._free = free  # called where memory ran out
         self._lanes: OrderedDict[str, deque[_Queued]] = OrderedDict()
         self._turn = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -125,10 +127,16 @@ class SamplingWorker:
                     return False
         except InputError as e:
             queued.job.state, queued.job.message = FAILED, str(e)
-        except Exception:
-            log.exception("a run failed")
-            queued.job.state = FAILED
-            queued.job.message = "It failed inside the program; the server's log says where."
+        except Exception as e:
+            if memory.ran_out(e):
+                log.warning("memory ran out in a run")
+                memory.give_up(e)
+                self._free()
+                message = "Memory ran out: ask for fewer images, or for a smaller NFE, and run it again."
+            else:
+                log.exception("a run failed")
+                message = "It failed inside the program; the server's log says where."
+            queued.job.message, queued.job.state = message, FAILED
         return True
 
     def _others(self) -> bool:

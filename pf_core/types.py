@@ -110,6 +110,7 @@ class Dataset(Protocol):
     pictures are held out, and `facts`, a dict with the `digest` of what is trained on. A made set has `regions`, names,
     of which some are `easy` and some `hard`; batch(indices).regions (B, H, W) are indices of them. `heads`, name ->
     choices, are what a judge names: the first is the class, the others are fields of batch(indices).attributes, (B,).
+    A set of latents has `encoded_by`, (name, settings) of a codec: its images are a network's states, of any range.
     """
 
     names: list[str]
@@ -121,10 +122,20 @@ class Dataset(Protocol):
 
 
 class Codec(Protocol):
-    """Between images, (B, 3, H, W) in [-1, 1], and the space a network works in."""
+    """Between images, (B, 3, H, W) in [-1, 1], and the space a network works in, of sides `factor` times smaller.
+
+    `preview` gives images of the same size as `decode` at next to no cost; `full`: decode is more than that. `check`
+    raises InputError where decode would; `found` is the same codec as it can be had on this machine.
+    """
+
+    factor: int
+    full: bool
 
     def encode(self, images: Tensor) -> Tensor: ...
     def decode(self, x: Tensor) -> Tensor: ...
+    def preview(self, x: Tensor) -> Tensor: ...
+    def check(self) -> None: ...
+    def found(self) -> "Codec": ...
 
 
 Denoise = Callable[[Tensor, PatchTime], Prediction]  # condition and CFG already bound

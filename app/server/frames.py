@@ -36,18 +36,19 @@ def pack_frame(run: StoredRun, frame: Frame) -> None:
     """Append one forward pass to what the browser gets."""
     ranked = bool(frame.easy.any() or frame.threshold.isfinite().any())
     easy = frame.easy.byte() if ranked else torch.full_like(frame.easy, NOT_RANKED, dtype=torch.uint8)
-    pictures = [to_uint8(run.codec.decode(x.float())) for x in (frame.x, frame.x1_hat)]
+    pictures = [to_uint8(run.codec.preview(x.float())) for x in (frame.x, frame.x1_hat)]
     head = {"phase": frame.phase, "seconds": round(frame.seconds, 4), "ranked": ranked}
     if run.spec.difficulty != "head" and not frame.logvar.isnan().all():
         head["negative"] = negatives(frame).tolist()
     _append(run, frame, head, [frame.t, frame.logvar, frame.logvar_cond, frame.threshold], pictures, easy)
 
 
-def pack_final(run: StoredRun) -> None:
-    """Append the state at t = 1: no forward pass saw it, so it has no difficulty."""
+def pack_final(run: StoredRun, picture: torch.Tensor | None = None) -> None:
+    """Append the state at t = 1: no forward pass saw it, so it has no difficulty. picture: (B, H, W, 3) uint8, the
+    decoded result where that is more than its preview."""
     done, last = run.trajectory, run.trajectory.frames[-1]
     nothing = torch.full_like(last.t, torch.nan)
-    picture = to_uint8(run.codec.decode(done.x1))
+    picture = to_uint8(run.codec.preview(done.x1)) if picture is None else picture
     easy = torch.full_like(last.easy, NOT_RANKED, dtype=torch.uint8)
     head = {"phase": "final", "seconds": round(done.seconds, 4), "ranked": False}
     floats = [torch.ones_like(last.t), nothing, nothing, torch.full_like(last.threshold, torch.nan)]

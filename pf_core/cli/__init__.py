@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 
-from pf_core.cli.common import Parser
+from pf_core import memory
+from pf_core.cli.common import Parser, use_autoencoder
 from pf_core.data.own import paths
 from pf_core.errors import InputError
 
@@ -16,6 +17,7 @@ MODULES = (
     "sweep",
     "train",
     "convert",
+    "encode",
     "runs",
     "data",
     "evaluate",
@@ -62,7 +64,8 @@ def main(argv: list[str] | None = None) -> int:
         module.add_arguments(commands.add_parser(name, help=about, description=about[:1].upper() + about[1:]))
     args = parser.parse_args(argv)
     try:
-        with paths.any_path():
+        use_autoencoder(args)
+        with paths.any_path(), memory.sentences("that was computed"):
             COMMANDS[args.command].run(args)
     except InputError as e:
         print(f"{e}", file=sys.stderr)

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import torch
 
 from pf_core.errors import InputError
+from pf_core.models import autoencoder
 from pf_core.registry import Parameter, Registry, parameters, ranged
 from pf_core.sampling.run import NUMBERS
 
@@ -19,6 +20,19 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         sys.stderr.write(f"{self.prog}: {message}. See {self.prog} --help.\n")
         raise SystemExit(2)
+
+
+def add_autoencoder(parser: argparse.ArgumentParser) -> None:
+    """--autoencoder, for every command that works with a network: its latents may need one."""
+    parser.add_argument(
+        "--autoencoder", metavar="FOLDER", help="for networks on latents whose file names none, or one that moved"
+    )
+
+
+def use_autoencoder(args: argparse.Namespace) -> None:
+    """Raises InputError for a folder that holds none."""
+    if hasattr(args, "checkpoint"):
+        autoencoder.use(args.autoencoder)
 
 
 def add_knobs(parser: argparse.ArgumentParser, knobs: Iterable[Parameter], owner: str = "") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pf_core import files
-from pf_core.cli.common import add_registry_knobs, device, given_of, interval, seeds
+from pf_core.cli.common import add_autoencoder, add_registry_knobs, device, given_of, interval, seeds
 from pf_core.data import DATASETS
 from pf_core.data.splits import CHOICES, seeds_of
 from pf_core.errors import InputError
@@ -22,6 +22,7 @@ SAMPLES = Parameter("samples", int, 1000, Knob(10, 1_000_000, "images"))
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", help="a shipped name or a .safetensors file")
+    add_autoencoder(parser)
     parser.add_argument("--real", action="store_true", help="judge real images instead: the best possible result")
     parser.add_argument("--dataset", help="data set of --real without a network; it needs a judge; default shapes")
     parser.add_argument(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pf_core import files
-from pf_core.cli.common import device
+from pf_core.cli.common import add_autoencoder, device
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import write
 from pf_core.evaluation.recommend import opening, search
@@ -24,6 +24,7 @@ AMONG = Parameter("among", int, 200, Knob(2, 100_000, "seeds, from 0, among whic
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", required=True, help="a shipped name or a .safetensors file")
+    add_autoencoder(parser)
     parser.add_argument("--images", help=f"{IMAGES.knob.help}; default {IMAGES.default}")
     parser.add_argument("--nfe", help=f"budget of every row; default {NUMBERS['nfe'].default}")
     parser.add_argument("--among", help=f"{AMONG.knob.help}; default {AMONG.default}")

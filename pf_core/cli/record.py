@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from pf_core import files
-from pf_core.cli.common import device, seeds
+from pf_core.cli.common import add_autoencoder, device, seeds
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.presets import EQUAL_NFE, PFT, RECORDED, story
@@ -18,6 +18,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "assets" / "recordings"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default=PFT, help=f"default {PFT}, which the page opens with")
+    add_autoencoder(parser)
     parser.add_argument("--label", help="class names, one an image; default: the network's own four")
     parser.add_argument("--seeds", help="one an image; default: the network's own four")
     parser.add_argument("--device", default="cpu")

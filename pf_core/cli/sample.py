@@ -10,13 +10,15 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from pf_core import bounded, files
-from pf_core.cli.common import add_registry_knobs, device, given_of, interval, seeds
+from pf_core.cli.common import add_autoencoder, add_registry_knobs, device, given_of, interval, seeds
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
+from pf_core.models.codecs import to_uint8
 from pf_core.models.conditioning import ClassLabels
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.export import check_suffix, export, read_recipe
+from pf_core.sampling.memory import check_fits
 from pf_core.sampling.recommended import with_recommended
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.trajectory import Trajectory, follow
@@ -25,6 +27,7 @@ from pf_core.sampling.trajectory import Trajectory, follow
 def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that `from_flags` reads."""
     parser.add_argument("--checkpoint", help="a shipped name or a .safetensors file: " + ", ".join(checkpoint.names()))
+    add_autoencoder(parser)
     parser.add_argument("--sampler", help=", ".join(SAMPLERS))
     parser.add_argument("--nfe", help="budget of network evaluations an image; default 64")
     parser.add_argument("--steps", help="outer steps, instead of --nfe")
@@ -67,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sheet", action="store_true", help="PNG: the results alone, ten a row, not the film strip")
 
 
-BESIDE_A_RECIPE = {"command", "recipe", "device", "out", "sheet"}  # any other flag would change the run
+BESIDE_A_RECIPE = {"command", "recipe", "device", "out", "sheet", "autoencoder"}  # any other flag would change the run
 
 
 def run(args: argparse.Namespace) -> None:
@@ -76,17 +79,37 @@ def run(args: argparse.Namespace) -> None:
     spec = _from_recipe(args) if args.recipe else from_flags(args)
     bundle = checkpoint.load(spec.checkpoint, device(args.device))
     spec = spec if args.recipe else with_labels(chosen(spec, args, bundle), args, bundle.conditioner)
+    arrays = Path(args.out).suffix.lower() in (".safetensors", ".json")
+    reason = _undecodable(bundle)
+    if reason and not arrays:
+        raise InputError(reason)
     x0 = _noise(spec, args.recipe)
     job = Run(bundle, spec, x0, _edit_images(args.recipe))
+    check_fits(bundle, job.spec)
     trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
     for _ in tqdm(follow(job, trajectory), total=job.spec.nfe, unit="NFE", disable=None):
         pass
-    export(trajectory, bundle.codec, args.out, args.sheet)
+    if args.out.lower().endswith(".safetensors") and bundle.codec.full and not reason:
+        with files.replacing(args.out) as temporary:
+            trajectory.save(temporary, to_uint8(bundle.codec.decode(trajectory.x1)))
+    else:
+        export(trajectory, bundle.codec, args.out, args.sheet)
+    if reason:
+        print(f"{reason} The file holds latents alone.")
     tokens = "" if trajectory.token_forwards is None else f", {trajectory.token_forwards:.1f} token-forwards"
     print(
         f"{args.out}: {len(job.spec.seeds)} images by {job.spec.sampler}, {job.spec.steps} steps, "
         f"{job.spec.nfe} NFE ({job.forwards} forwards{tokens}), {trajectory.seconds:.2f} s"
     )
+
+
+def _undecodable(bundle: Bundle) -> str | None:
+    """Why images could not be made of the result, as a sentence; None if they can."""
+    try:
+        bundle.codec.check()
+    except InputError as e:
+        return str(e)
+    return None
 
 
 def from_flags(args: argparse.Namespace) -> SampleSpec:

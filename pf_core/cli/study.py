@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pf_core import files, presets
-from pf_core.cli.common import add_registry_knobs, device, given_of
+from pf_core.cli.common import add_autoencoder, add_registry_knobs, device, given_of
 from pf_core.errors import InputError
 from pf_core.evaluation import evidence
 from pf_core.evaluation.evaluate import write
@@ -23,6 +23,7 @@ ALL = "all"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help=", ".join([*STUDIES, ALL]))
     parser.add_argument("--checkpoint", help="a shipped name or a .safetensors file; default: the study's own")
+    add_autoencoder(parser)
     parser.add_argument(
         "--runs", action="append", default=[], metavar="DIR", help="of a study of trainings: a run, or a folder of runs"
     )

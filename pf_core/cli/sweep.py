@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="the sheet, a .png")
 
 
-BESIDE_A_SHEET = {"command", "recipe", "device", "out"}
+BESIDE_A_SHEET = {"command", "recipe", "device", "out", "autoencoder"}
 
 
 def run(args: argparse.Namespace) -> None:

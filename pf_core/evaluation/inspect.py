@@ -17,6 +17,7 @@ from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
 from pf_core.evaluation.metrics import spearman
 from pf_core.models.checkpoint import Bundle, data_settings
+from pf_core.models.codecs import states_of
 from pf_core.models.oracle import Oracle
 from pf_core.patches import PatchGrid
 from pf_core.timesteps import TIMESTEPS
@@ -143,7 +144,7 @@ def data_picture(bundle: Bundle, index: int) -> Item:
     if not 0 <= index < count:
         raise InputError(f"Choose an image of {name} from 0 to {count - 1}, not {index}.")
     sample = data.batch([first + index])
-    x1 = bundle.codec.encode(sample.images.to(bundle.device))[0].cpu()
+    x1 = states_of(bundle.codec, data, sample.images.to(bundle.device))[0].cpu()
     about = f"Image {index} of {name}, {kind}."
     try:
         labels = bundle.conditioner.of_data(sample.labels, data.names)
@@ -197,7 +198,7 @@ def picture(bundle: Bundle) -> Picture:
         name, settings = next(iter(DATASETS)), {}
     data = DATASETS[name].fn(**(settings | {"count": 0}))
     sample = data.batch([ITEM])
-    x1 = bundle.codec.encode(sample.images)
+    x1 = states_of(bundle.codec, data, sample.images)
     x0 = bundle.source.draw([NOISE_SEED], tuple(x1.shape[1:]))
     label = int(sample.labels[0])
     return Picture(x0, x1, label, data.names[label])

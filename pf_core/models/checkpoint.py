@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from pf_core.flow import STANDARD_NORMAL, Source
 from pf_core.models import SiT, SiTConfig, config_dict, recommended
 from pf_core.models.codecs import Pixels, build_codec
 from pf_core.models.compiled import compiled
-from pf_core.models.conditioning import ClassLabels
+from pf_core.models.conditioning import ClassLabels, imagenet_names
 from pf_core.models.layers import position_embedding
 from pf_core.models.oracle import from_dataset
 from pf_core.models.recommended import Recommended
@@ -38,6 +39,7 @@ OLD_NETWORK = "latest.safetensors"  # an unfinished run's, in folders of the fir
 RESERVED = ("network", "latest", "state", "start")  # NAMEs whose NAME.safetensors is another file of the folder
 HEADER = "patch_forcing"  # the header's one entry: JSON of format, model, classes, codec, source, training
 FORMAT = 1
+IMAGENET = 1000  # classes without names, of a network with so many, are ImageNet's
 
 
 @dataclass
@@ -63,6 +65,11 @@ class Bundle:
         return (self.model.channels, self.grid.height, self.grid.width)
 
     @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of an image that is encoded."""
+        return (self.grid.height * self.codec.factor, self.grid.width * self.codec.factor)
+
+    @property
     def predicts_difficulty(self) -> bool:
         config = getattr(self.model, "config", None)
         return config is None or config.predict_uncertainty
@@ -81,8 +88,8 @@ class Bundle:
     def hash(self) -> str:
         """First 16 hex digits of the SHA-256 of the file without what it recommends, so that recipes which name it
         hold whatever is recommended later; for a network without a file, of its name."""
-        content = recommended.without(self.path.read_bytes()) if self.path else self.name.encode()
-        return hashlib.sha256(content).hexdigest()[:16]
+        content = recommended.digest(self.path) if self.path else hashlib.sha256(self.name.encode()).hexdigest()
+        return content[:16]
 
 
 # No network at all: the exact denoiser of the first images of a data set, under a checkpoint's name.
@@ -94,22 +101,22 @@ ORACLES = {
 
 def files_here() -> list[str]:
     """The shipped networks with a file that can be read, by name."""
-    return [path.stem for path in _shipped() if _damage(path) is None]
+    return [path.stem for path in _shipped() if damage(path) is None]
 
 
 def unreadable() -> dict[str, str]:
     """Names of shipped files that cannot be read, with the reason as a sentence: they are left out of every list."""
-    return {path.stem: reason for path in _shipped() if (reason := _damage(path)) is not None}
+    return {path.stem: reason for path in _shipped() if (reason := damage(path)) is not None}
 
 
 def _shipped() -> list[Path]:
-    return sorted(FOLDER.glob("*.safetensors"))
+    return sorted(p for p in FOLDER.glob("*.safetensors") if not p.name.startswith("."))  # those are being written
 
 
 CHECKED_WHOLE = 64 * 2**20  # bytes of a file whose weights are looked at before it is listed
 
 
-def _damage(path: Path) -> str | None:
+def damage(path: Path) -> str | None:
     """Why a file cannot be used, as far as its header and, unless it is large, its weights tell; None if it can."""
     try:
         stat = path.stat()
@@ -246,6 +253,11 @@ def read_header(path: str | Path) -> dict[str, Any]:
     return _open(Path(path))[0]
 
 
+def loaded_bytes(path: Path) -> int:
+    """Bytes of a file's weights once they are loaded, in fp32. Raises InputError."""
+    return sum(4 * math.prod(shape) for shape in _open(path, with_types=True)[1].values())
+
+
 def codec_of(name: str) -> Codec:
     """The codec of a shipped network or a training run's, read from its header; pixels as they are for any other."""
     try:
@@ -255,8 +267,8 @@ def codec_of(name: str) -> Codec:
 
 
 def codec_in(header: dict[str, Any]) -> Codec:
-    """That of a checkpoint's header. Raises InputError."""
-    return build_codec(header["codec"], header.get("codec_settings", {}))
+    """That of a checkpoint's header, with its autoencoder as this machine has it. Raises InputError."""
+    return build_codec(header["codec"], header.get("codec_settings", {})).found()
 
 
 def load(name: str, device: str | torch.device = "cpu", to_train: bool = False) -> Bundle:
@@ -291,7 +303,10 @@ def _fitting(path: Path) -> Iterator[None]:
 
 def _parts(header: dict[str, Any], model: SiT) -> tuple[Source, Codec, ClassLabels, dict[str, Any]]:
     """All of a Bundle but its network. What it raises is for `_fitting`."""
-    conditioner = ClassLabels(model.config.num_classes, list(header["classes"]))
+    classes = list(header["classes"])
+    if not classes and model.config.num_classes == IMAGENET:
+        classes = imagenet_names()
+    conditioner = ClassLabels(model.config.num_classes, classes)
     return _source(header["source"], model), codec_in(header), conditioner, dict(header["training"])
 
 

@@ -9,6 +9,7 @@ import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -126,6 +127,11 @@ class ClassLabels:
 
 def imagenet_names() -> list[str]:
     """The 1,000 classes of ImageNet in words, in order; of two with one name the second is numbered."""
+    return list(_imagenet_names())
+
+
+@cache
+def _imagenet_names() -> tuple[str, ...]:
     package = importlib.util.find_spec("open_clip").submodule_search_locations[0]
     # the one file by itself, as importing the package takes seconds and needs all of torchvision
     spec = importlib.util.spec_from_file_location("imagenet_metadata", Path(package) / "zero_shot_metadata.py")
@@ -134,7 +140,7 @@ def imagenet_names() -> list[str]:
     names: list[str] = []
     for name in module.IMAGENET_CLASSNAMES:
         names.append(name if name not in names else f"{name} (2)")
-    return names
+    return tuple(names)
 
 
 def split(text: str, names: Sequence[str] = (), marks: str = ",") -> list[str]:

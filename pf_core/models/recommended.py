@@ -4,8 +4,11 @@ It is a second entry of the safetensors header, beside the checkpoint's own, and
 weights keep their bits, and recipes that name the hash hold before and after.
 """
 
+import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +112,28 @@ def without(content: bytes) -> bytes:
     entries, tensors = _parted(content)
     metadata = {k: v for k, v in entries["__metadata__"].items() if k != ENTRY}
     return _joined(entries | {"__metadata__": metadata}, tensors)
+
+
+PIECE = 2**22  # bytes of a file that are in memory at once
+
+
+def digest(path: str | Path) -> str:
+    """SHA-256, in hex, of a checkpoint's file as it is with nothing recommended: streamed, and known again for as long
+    as the file's size and times stay. Raises OSError or ValueError for what cannot be read."""
+    path = Path(path).absolute()
+    stat = os.stat(path)
+    return _digest(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, *seen: int) -> str:
+    with open(path, "rb") as f:
+        head = f.read(8)
+        head += f.read(int.from_bytes(head, "little"))
+        sha = hashlib.sha256(without(head))
+        while piece := f.read(PIECE):
+            sha.update(piece)
+    return sha.hexdigest()
 
 
 def _parted(content: bytes) -> tuple[dict[str, Any], bytes]:

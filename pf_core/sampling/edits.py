@@ -20,6 +20,7 @@ from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.flow import predict_x1
 from pf_core.models.checkpoint import Bundle
+from pf_core.models.codecs import states_of
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob, Registry, whole
 from pf_core.samplers import nfe_of
@@ -186,7 +187,7 @@ def picture(source: dict[str, Any], bundle: Bundle, given: Tensor | None = None)
         data = DATASETS[source["dataset"]].fn(**source["settings"])
         if source["index"] >= len(data):
             raise InputError(f"{source['dataset']} has {len(data)} images; there is none with index {source['index']}.")
-        x = bundle.codec.encode(data.batch([source["index"]]).images.to(bundle.device))[0]
+        x = states_of(bundle.codec, data, data.batch([source["index"]]).images.to(bundle.device))[0]
     if tuple(x.shape) != bundle.shape or not torch.isfinite(x).all():
         raise InputError(
             f"A clean source must hold finite numbers of shape {bundle.shape}, as {bundle.name} does, "

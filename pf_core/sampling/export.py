@@ -45,8 +45,8 @@ def _colours(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def _panels(frame: Frame, codec: Codec, grid) -> list[np.ndarray]:
-    """x_t, x1_hat, t and sigma of every image: four (B, H, W, 3) uint8."""
-    images = [to_uint8(codec.decode(x.float())).numpy() for x in (frame.x, frame.x1_hat)]
+    """x_t, x1_hat, t and sigma of every image: four (B, H, W, 3) uint8, the pictures as previews."""
+    images = [to_uint8(codec.preview(x.float())).numpy() for x in (frame.x, frame.x1_hat)]
     maps = [
         colours(v).reshape(-1, grid.rows, grid.cols, 3)
         for colours, v in ((time_colours, frame.t), (sigma_colours, frame.logvar))
@@ -63,12 +63,11 @@ def film_strip(run: Trajectory, codec: Codec, columns: int = 12, most: int = 8) 
     chosen = np.unique(np.linspace(0, len(run) - 1, min(columns, len(run))).round().astype(int))
     frames = [_panels(run.frames[i], codec, run.grid) for i in chosen]
     images = min(most, run.x1.shape[0])
-    zoom = max(1, 64 // run.grid.height)
+    zoom = max(1, 64 // frames[0][0].shape[1])
     height, width = frames[0][0].shape[1] * zoom, frames[0][0].shape[2] * zoom
     left, top, gap = 64, 38, 4
-    sheet = Image.new(
-        "RGB", (left + len(chosen) * (width + gap), top + images * (4 * (height + gap) + 3 * gap)), _PAPER
-    )
+    wide = len(chosen) + codec.full  # where frames are previews, a last column shows the result itself
+    sheet = Image.new("RGB", (left + wide * (width + gap), top + images * (4 * (height + gap) + 3 * gap)), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
     for column, i in enumerate(chosen):
         frame, x = run.frames[i], left + column * (width + gap)
@@ -80,27 +79,34 @@ def film_strip(run: Trajectory, codec: Codec, columns: int = 12, most: int = 8) 
                 sheet.paste(tile, (x, y))
                 if column == 0:
                     draw.text((6, y + height // 2 - 7), PANELS[row], _INK, font)
+    if codec.full:
+        x = left + len(chosen) * (width + gap)
+        draw.text((x, 4), "result,\ndecoded", _INK, font)
+        for image, tile in enumerate(to_uint8(codec.decode(run.x1[:images])).numpy()):
+            sheet.paste(Image.fromarray(tile), (x, top + image * (4 * (height + gap) + 3 * gap)))
     return sheet
 
 
 def contact_sheet(run: Trajectory, codec: Codec, columns: int = 10) -> Image.Image:
     """The results alone, row by row."""
-    tiles = to_uint8(codec.decode(run.x1)).numpy()
+    tiles = to_uint8(codec.decode(run.x1)).cpu().numpy()
     blank = np.full((-len(tiles) % columns, *tiles.shape[1:]), 255, np.uint8)
     rows = np.concatenate([tiles, blank]).reshape(-1, columns, *tiles.shape[1:])
-    return _scaled(np.concatenate(np.concatenate(rows, 1), 1), max(1, 64 // run.grid.height))
+    return _scaled(np.concatenate(np.concatenate(rows, 1), 1), max(1, 64 // tiles.shape[1]))
 
 
 def animation(run: Trajectory, codec: Codec, most: int = 16) -> list[Image.Image]:
     """One picture a forward pass: PANELS in columns, up to `most` images in rows, with what pass it is in words."""
     images = min(most, run.x0.shape[0])
-    zoom = max(1, (128 if images <= 2 else 64) // run.grid.height)
+    zoom = max(1, (128 if images <= 2 else 64) // (run.grid.height * codec.factor))
     font, last = ImageFont.load_default(12), run.frames[-1]
+    result = to_uint8(codec.decode(run.x1[:images])).cpu().numpy() if codec.full else None
     pictures = []
     for frame in run.frames:
-        panels = [
-            _scaled(_column(panel[:images], max(1, _GAP // zoom)), zoom) for panel in _panels(frame, codec, run.grid)
-        ]
+        panels = _panels(frame, codec, run.grid)
+        if frame is last and result is not None:  # the last picture stays: in it the result itself, not its preview
+            panels[1] = result
+        panels = [_scaled(_column(panel[:images], max(1, _GAP // zoom)), zoom) for panel in panels]
         wide, tall = panels[0].size
         picture = Image.new("RGB", (len(panels) * (wide + _GAP) - _GAP, tall + 2 * _LINE), _PAPER)
         draw = ImageDraw.Draw(picture)

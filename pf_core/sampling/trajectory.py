@@ -125,10 +125,11 @@ class Trajectory:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, images: Tensor | None = None) -> None:
         """One safetensors file: x, x1_hat (S, B, C, H, W), t, logvar, logvar_cond, easy (S, B, N), threshold (S, B),
         x0, x1 (B, C, H, W), edit_images (E, C, H, W) where there are any; JSON header entries phase, outer, nfe,
-        seconds (one a forward pass), recipe, run. A run that was stopped has no x1, and run says finished: false."""
+        seconds (one a forward pass), recipe, run. A run that was stopped has no x1, and run says finished: false.
+        images: (B, H, W, 3) uint8, the decoded result, for readers without its codec; `load` leaves it."""
         if not self.frames:
             raise InputError("The run was stopped before its first forward pass: there is nothing to save.")
         tensors = {k: torch.stack([getattr(f, k) for f in self.frames]).contiguous() for k in _STACKED}
@@ -136,6 +137,7 @@ class Trajectory:
         for name, x in (("x1", self.x1), ("edit_images", self.edit_images)):
             if x is not None:
                 tensors[name] = x.float().cpu().contiguous()
+        tensors |= {} if images is None else {"images": images.cpu().contiguous()}
         header = {k: json.dumps([getattr(f, k) for f in self.frames]) for k in _LISTED}
         run = {
             "grid": [self.grid.height, self.grid.width, self.grid.patch_size],

@@ -92,10 +92,11 @@ def command(recipe: TrainRecipe, out: str, intervals: Intervals | None = None) -
     argv += [] if recipe.difficulty else ["--no-difficulty"]
     argv += ["--init", recipe.init] if recipe.init else []
     data, times, codec = DATASETS[recipe.dataset], TIMESTEPS[recipe.config.timesteps], CODECS[recipe.codec]
+    own = recipe.codec_settings if recipe.codec == TrainRecipe.codec else {}  # latents bring their codec along
     for knobs, values in (
         (data.knobs.values(), data.settings(recipe.data_settings)),
         (times.knobs.values(), times.settings(recipe.config.timestep_settings)),
-        (codec.knobs.values(), codec.settings(recipe.codec_settings)),
+        (codec.knobs.values(), codec.settings(own)),
         (NETWORK_SETTINGS, recipe.model_settings),
         (parameters(TrainConfig).values(), vars(recipe.config)),
     ):

@@ -13,7 +13,7 @@ from pf_core import files
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.models import SiTConfig, build, checkpoint, preset
-from pf_core.models.codecs import Encoded, build_codec
+from pf_core.models.codecs import Encoded, build_codec, same_space
 from pf_core.registry import parameters
 from pf_core.sampling.run import versions
 from pf_core.timesteps import TIMESTEPS
@@ -65,7 +65,7 @@ def execute(
     made = None
     if not resume:
         made = prepare(recipe)  # errors are raised before anything is written
-        recipe = replace(recipe, rules=getattr(made[0], "rules", None))
+        recipe = replace(settled(recipe, made[0]), rules=getattr(made[0], "rules", None))
         folder.start(recipe, intervals, tensorboard=tensorboard)
     saved = folder.saved_step() if resume else 0
     with TrainerStatus(folder, recipe.config.steps, saved) as trainer_status:
@@ -113,7 +113,19 @@ def prepare(recipe: TrainRecipe) -> tuple[Any, torch.nn.Module]:
     """(data set of states, network). Raises InputError if they do not fit together."""
     check_compiler(recipe.config)
     data = DATASETS[recipe.dataset].fn(**recipe.data_settings)
-    return Encoded(data, build_codec(recipe.codec, recipe.codec_settings)), network(recipe, data)
+    recipe = settled(recipe, data)
+    states = data if hasattr(data, "encoded_by") else Encoded(data, build_codec(recipe.codec, recipe.codec_settings))
+    return states, network(recipe, data)
+
+
+def settled(recipe: TrainRecipe, data: Any) -> TrainRecipe:
+    """The recipe with the codec that its latents were made by. Raises InputError for one with a codec of its own."""
+    if not hasattr(data, "encoded_by"):
+        return recipe
+    codec, settings = data.encoded_by
+    if recipe.codec != codec and recipe.codec_settings:
+        raise InputError("--scale is a factor on pixels: latents have their autoencoder's. Leave it out.")
+    return replace(recipe, codec=codec, codec_settings=settings)
 
 
 @dataclass
@@ -316,6 +328,7 @@ def check(recipe: TrainRecipe) -> SiTConfig:
 
 def network_config(recipe: TrainRecipe, data) -> SiTConfig:
     """The configuration of the recipe's network. Raises InputError if it does not fit the data or `init`."""
+    recipe = settled(recipe, data)
     fixed = {"in_channels": data.channels, "input_size": data.size, "num_classes": len(data.names)}
     config = preset(recipe.model, **fixed, predict_uncertainty=recipe.difficulty, **recipe.model_settings)
     _ = config.grid  # raises InputError if the side is not a multiple of the patch size
@@ -325,8 +338,9 @@ def network_config(recipe: TrainRecipe, data) -> SiTConfig:
         if start != config:
             raise InputError(f"{recipe.init} is a network of another architecture than the recipe's: {start}.")
         codec = checkpoint.codec_in(header)
-        if codec != build_codec(recipe.codec, recipe.codec_settings):
-            raise InputError(f"{recipe.init} works on {codec}: give the recipe the same --scale.")
+        if not same_space(codec, mine := build_codec(recipe.codec, recipe.codec_settings)):
+            more = "" if hasattr(data, "encoded_by") else ": give the recipe the same --scale"
+            raise InputError(f"{recipe.init} works on {codec}, this data on {mine}{more}.")
     return config
 
 

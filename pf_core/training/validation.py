@@ -8,7 +8,7 @@ from torch import nn
 
 from pf_core import files, flow
 from pf_core.models.checkpoint import Bundle
-from pf_core.models.codecs import build_codec, to_uint8
+from pf_core.models.codecs import build_codec, previewing, to_uint8
 from pf_core.models.conditioning import ClassLabels
 from pf_core.sampling.export import film_strip
 from pf_core.sampling.run import Run, SampleSpec
@@ -50,7 +50,7 @@ def draw_samples(folder: RunFolder, recipe: TrainRecipe, names: Iterable[str], m
     bundle = Bundle(
         f"runs/{folder.name}",
         model,
-        build_codec(recipe.codec, recipe.codec_settings),
+        previewing(build_codec(recipe.codec, recipe.codec_settings)),
         ClassLabels(len(names), names),
         recipe.config.source,
     )

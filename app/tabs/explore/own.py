@@ -167,7 +167,7 @@ class OwnPicture:
             return data_picture(bundle, whole("The data image", index, 0, INDEX_RANGE))
         if not Path(path).is_file():
             raise InputError("The picture is no longer kept: upload it again.")
-        images = _read(path, os.stat(path).st_mtime_ns, bundle.grid.height, bundle.grid.width)
+        images = _read(path, os.stat(path).st_mtime_ns, *bundle.image_size)
         x1 = bundle.codec.encode(images[None].to(bundle.device))[0].cpu()
         return Item(x1, None, f"{Path(path).name}, your picture.")
 
@@ -217,7 +217,7 @@ def described(bundle: Bundle, inspection: Inspection) -> dict[str, Any]:
 
 def _picture(bundle: Bundle, x: Tensor) -> str:
     """(C, H, W) in the network's space as a PNG's data address."""
-    images = to_uint8(bundle.codec.decode(x[None].to(bundle.device)))
+    images = to_uint8(bundle.codec.preview(x[None].to(bundle.device)))
     return data_address(Image.fromarray(images[0].cpu().numpy()))
 
 

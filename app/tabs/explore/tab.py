@@ -15,7 +15,8 @@ from app.handlers import Asked, StatusLine, on, travelling, uploaded
 from app.runform import RunForm
 from app.state import AppState
 from app.store import StoredRun
-from app.tabs.explore import own
+from app.tabs.explore import add, own
+from app.tabs.explore.decoded import Decoded
 from app.worker import lane_of
 from pf_core.errors import InputError
 
@@ -33,7 +34,8 @@ class Explore:
                 self.build_controls()
             with gr.Column(elem_classes="pf-stage", min_width=320):
                 self.viewer = FrameViewer(self.recording(unasked=True), elem_id="explore-viewer")
-        self.run_id = gr.State("")  # of the run that is shown
+                self.run_id = gr.State("")  # of the run that is shown
+                Decoded(state, self.run_id, self.status)
         self.mine = gr.State("")  # of the last one that was started from this page: the next one replaces it
         self.wire()
 
@@ -180,4 +182,6 @@ def build(state: AppState) -> Explore:
             explore = Explore(state)
         with gr.Tab(own.TITLE, id="own"):
             own.OwnPicture(state)
+        with gr.Tab(add.TITLE, id="add"):
+            explore.network_added = add.AddNetwork(state).added
     return explore

@@ -119,7 +119,7 @@ class Intervention:
         x = (place.frame.x if now.show == STATE else place.frame.x1_hat)[place.image].float()
         if now.show == CLEAN and now.source != RUNS_OWN:
             x = self.clean(now, place)
-        pixels = to_uint8(place.bundle.codec.decode(x[None].to(place.bundle.device)))[0].cpu()
+        pixels = to_uint8(place.bundle.codec.preview(x[None].to(place.bundle.device)))[0].cpu()
         return data_address(Image.fromarray(pixels.numpy()))
 
     def inside_of(self, now: Now) -> Now:

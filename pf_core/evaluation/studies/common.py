@@ -9,6 +9,7 @@ from torch import Tensor
 from pf_core.charts import Chart
 from pf_core.data.splits import CHOICES, images_of, seeds_of, take
 from pf_core.models.checkpoint import Bundle, data_of, labelled
+from pf_core.models.codecs import states_of
 from pf_core.registry import Knob
 from pf_core.sampling.run import SampleSpec, resolve
 
@@ -27,7 +28,7 @@ def looked_at(bundle: Bundle, images: int, split: str) -> tuple[Any, Tensor, Ten
         y = bundle.conditioner.of_data(sample.labels, data.names)
     else:
         y = bundle.conditioner.null(len(indices), sample.labels.device)
-    return sample, x0, bundle.codec.encode(sample.images), y
+    return sample, x0, states_of(bundle.codec, data, sample.images), y
 
 
 @dataclass(frozen=True)
