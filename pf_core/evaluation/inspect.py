@@ -120,7 +120,7 @@ class _Part(NamedTuple):
 def _shown_part(bundle: Bundle) -> _Part:
     training: dict[str, Any] = bundle.training
     recipe = training.get("recipe", {})
-    entry = DATASETS[recipe.get("dataset", next(iter(DATASETS)))]
+    entry = DATASETS[data_settings(bundle)[0]]
     data = entry.fn(**recipe.get("data_settings", {}))
     if isinstance(bundle.model, Oracle):
         count = training.get("images", len(data))

@@ -345,8 +345,11 @@ def _oracle(name: str, device: str | torch.device) -> Bundle:
 
 
 def data_settings(bundle: Bundle) -> tuple[str, dict[str, Any]]:
-    """(name, settings) of the data set that a network was trained on; the first one's where its record says nothing."""
+    """(name, settings) of the data set that a network was trained on; the first one's where its record says nothing.
+    Raises InputError for a network of others on latents: no data set here is like its own."""
     recipe = bundle.training.get("recipe", {})
+    if not recipe and bundle.codec.factor > 1:
+        raise InputError(f"{bundle.name} was not trained here, so there are no images of its data: bring one of yours.")
     name = recipe.get("dataset", next(iter(DATASETS)))
     return name, DATASETS[name].settings(recipe.get("data_settings", {}))
 

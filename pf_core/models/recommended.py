@@ -7,10 +7,11 @@ weights keep their bits, and recipes that name the hash hold before and after.
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from safetensors import SafetensorError
 
@@ -90,19 +91,24 @@ def write(path: str | Path, what: Recommended | None) -> None:
     """Put it into a checkpoint's file, atomically, in the place of what was there; None takes it out. All other bytes
     of the file stay. Raises InputError if that cannot be had, or the file cannot be written."""
     try:
-        bare = without(Path(path).read_bytes())
-        entries, tensors = _parted(bare)
+        with open(path, "rb") as f:
+            head = _head(f)
+            start = f.tell()
+        bare = without(head)
+        entries, _ = _parted(bare)
         metadata = entries["__metadata__"]
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{path} is no checkpoint that can be read.") from None
     new = bare
     if what is not None:
         text = json.dumps(asdict(what), allow_nan=False)
-        new = _joined(entries | {"__metadata__": {**metadata, ENTRY: text}}, tensors)
+        new = _joined(entries | {"__metadata__": {**metadata, ENTRY: text}}, b"")
     if without(new) != bare:  # whoever wrote this header formats JSON in another way
         raise InputError(f"{path} was not written by this project: nothing can be added to it without a new hash.")
-    with files.replacing(path) as temporary:
-        temporary.write_bytes(new)
+    with files.replacing(path) as temporary, open(path, "rb") as old, open(temporary, "wb") as f:
+        f.write(new)
+        old.seek(start)
+        shutil.copyfileobj(old, f, PIECE)
 
 
 def without(content: bytes) -> bytes:
@@ -125,12 +131,18 @@ def digest(path: str | Path) -> str:
     return _digest(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
+def _head(f: BinaryIO) -> bytes:
+    """Everything before the tensors. Raises ValueError for what is no safetensors file."""
+    size = f.read(8)
+    if int.from_bytes(size, "little") > bounded.MOST_HEADER:
+        raise ValueError("its header is too large")
+    return size + f.read(int.from_bytes(size, "little"))
+
+
 @lru_cache(maxsize=256)
 def _digest(path: Path, *seen: int) -> str:
     with open(path, "rb") as f:
-        head = f.read(8)
-        head += f.read(int.from_bytes(head, "little"))
-        sha = hashlib.sha256(without(head))
+        sha = hashlib.sha256(without(_head(f)))
         while piece := f.read(PIECE):
             sha.update(piece)
     return sha.hexdigest()

@@ -179,10 +179,10 @@ class Sweep:
                         if stop():
                             return
                         yield None
+                picture = Image.fromarray(to_uint8(bundle.codec.decode(last.x))[0].cpu().numpy())
             except InputError as e:
                 yield Done(cell, None, str(e))
                 continue
-            picture = Image.fromarray(to_uint8(bundle.codec.decode(last.x))[0].cpu().numpy())
             yield Done(cell, picture, None, job.spec.nfe, job.forwards, clock.seconds)
 
     def to_dict(self) -> dict[str, Any]:

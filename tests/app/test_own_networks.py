@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import time
 import weakref
 
@@ -337,3 +338,15 @@ def test_one_network_is_added_at_a_time_and_the_page_is_told_how_far(page, tmp_p
     while state.additions.last.busy and time.monotonic() < limit:
         time.sleep(0.01)
     assert "a" in state.networks()
+
+
+@pytest.mark.parametrize(
+    "flag, says", [("--networks-from", "wants a folder"), ("--autoencoder", "no folder of an autoencoder")]
+)
+def test_a_wrong_folder_ends_the_start_with_a_sentence(flag, says, tmp_path, capsys):
+    from app.__main__ import main
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    assert main([flag, str(tmp_path / "gone"), "--port", port]) == 2 and says in capsys.readouterr().err

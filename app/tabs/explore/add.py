@@ -26,7 +26,7 @@ class AddNetwork:
         self.state = state
         self.added = gr.State("")
         where = " or ".join(map(str, state.additions.roots))
-        with gr.Column(elem_classes="pf-controls"):
+        with gr.Column(elem_classes="pf-controls pfa-form"):
             PlainText(
                 "pf-words",
                 "Bring the weights of a network: a release of Patch Forcing, SiT, Self-Flow or DiT, or a checkpoint of "

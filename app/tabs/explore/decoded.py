@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 from PIL import Image
 
 from app.components.difference import data_address
@@ -22,14 +23,18 @@ class Decoded:
     """A button and the picture that it makes; both are hidden where frames are images already."""
 
     def __init__(self, state: AppState, run_id: gr.State, status: StatusLine):
-        self.state, self.turn = state, threading.Lock()
+        self.state, self.run_id, self.turn = state, run_id, threading.Lock()
         self.place = gr.Textbox("{}", visible=False)
         with gr.Column(visible=False, elem_classes="pf-decoded") as self.box:
             self.button = gr.Button("Decode this frame's x1_hat", size="sm", elem_id="explore-decode")
             self.picture = gr.HTML("", padding=False, elem_id="explore-decoded")
         asked = {"place": self.place, "run_id": run_id}
-        on(run_id.change, self.on_shown, {"run_id": run_id}, [self.box, self.picture])
         on(self.button.click, self.on_click, asked, [self.picture], status=status, js=_PLACE)
+
+    def follow(self, *events: Dependency) -> None:
+        """Be there, or not, after these events, each of which may show another run."""
+        for event in events:
+            on(event.then, self.on_shown, {"run_id": self.run_id}, [self.box, self.picture])
 
     def on_shown(self, run_id: str) -> dict:
         """Another run is shown."""

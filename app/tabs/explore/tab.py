@@ -35,7 +35,7 @@ class Explore:
             with gr.Column(elem_classes="pf-stage", min_width=320):
                 self.viewer = FrameViewer(self.recording(unasked=True), elem_id="explore-viewer")
                 self.run_id = gr.State("")  # of the run that is shown
-                Decoded(state, self.run_id, self.status)
+                self.decoded = Decoded(state, self.run_id, self.status)
         self.mine = gr.State("")  # of the last one that was started from this page: the next one replaces it
         self.wire()
 
@@ -59,17 +59,19 @@ class Explore:
         shown, status = [self.viewer, self.run_id, self.mine], {"status": self.status}
         self.changed.watch(self.state, self.viewer, self.form.inputs, lambda values: [self.form.spec(values)])
         started = {"busy": self.run, "api_name": "run", "show_progress": "hidden", "queue": False}
-        on(self.run.click, self.on_run, {"before": self.mine, **self.form.inputs}, shown, **status, **started)
+        ran = on(self.run.click, self.on_run, {"before": self.mine, **self.form.inputs}, shown, **status, **started)
         loaded = [*shown, *self.form.outputs]
-        on(self.recipe.upload, self.on_recipe, {"before": self.mine, "path": self.recipe}, loaded, **status)
+        read = on(self.recipe.upload, self.on_recipe, {"before": self.mine, "path": self.recipe}, loaded, **status)
+        self.decoded.follow(ran, read)
         stopped = {"api_name": "stop", "show_progress": "hidden", "queue": False}
         on(self.stop.click, self.on_stop, {"run_id": self.run_id}, **status, **stopped)
 
     def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's settings and run, else a recording, at first paint."""
         outputs = [self.viewer, self.run_id, self.mine, *self.form.outputs]
-        on(demo.load, self.from_link, {}, outputs, status=self.status)
-        on(address.travelled, travelling(self.from_entry, TITLE), {}, outputs, status=self.status)
+        asked = on(demo.load, self.from_link, {}, outputs, status=self.status)
+        back = on(address.travelled, travelling(self.from_entry, TITLE), {}, outputs, status=self.status)
+        self.decoded.follow(asked, back)
 
     # handlers: each returns {component: update}
 

@@ -3,6 +3,7 @@
 import base64
 import threading
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from app.components.scripted import Scripted, packed
 from app.server.routes import guarded
 from app.state import AppState
 from pf_core.evaluation import inspect
+from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import to_uint8
 from pf_core.presets import PFT, SCHEDULES, SIT, TRAINING_TIMES
@@ -41,7 +43,8 @@ class Miniatures:
     @cached_property
     def _content(self) -> dict[str, Any]:
         names = [name for name in (PFT, SIT) if name in self.state.networks()]
-        shown = names or self.state.networks()[:1]
+        on_pixels = (name for name in self.state.networks() if checkpoint.codec_of(name).factor == 1)
+        shown = names or list(islice(on_pixels, 1))
         recordings = [run.id for run in self.state.recordings(1)]
         found = {"recording": recordings[0] if recordings else None, "densities": densities(), "schedules": schedules()}
         return found | (self._pictures(shown) if shown else {})
