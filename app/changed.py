@@ -13,7 +13,7 @@ from pf_core.sampling.run import SampleSpec, resolve
 
 SENTENCE = "Settings changed: press Run"
 # What forms do not say (a file's run may have it), or what the steps decide.
-_ELSEWHERE = ("edits", "ts", "noise", "precision", "difficulty", "probes", "versions", "checkpoint_hash", "nfe")
+_ELSEWHERE = ("edits", "ts", "noise", "precision", "versions", "checkpoint_hash", "nfe")
 
 
 class Changed(PlainText):

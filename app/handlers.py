@@ -7,18 +7,22 @@ raise InputError. Nobody counts positions: what a handler does not mention stays
 import functools
 import html
 import inspect
+import itertools
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 import anyio
 import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
-from app.private import page_forgotten, unheard
+from app.private import page_forgotten, payload, unheard
 from pf_core.errors import InputError
 
 FORGOTTEN = "The server does not remember this page any more. Reload it: its address brings your run back."
+FIRST_TAB = "explore"  # that an address without a tab asks for
+MOST_QUERY = 2**16  # characters of an address
 QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
 
 
@@ -35,11 +39,23 @@ class PlainText(gr.HTML):
         return {"type": "string"}
 
 
+class Refusal(str):
+    """What was wrong, as a sentence: shown as an error until something is mended."""
+
+    numbers = itertools.count()  # so that the same error shows again after it was mended
+
+    def html(self) -> str:
+        return f'<p class="pf-error" role="alert" data-error="{next(self.numbers)}">{html.escape(self)}</p>'
+
+
 class StatusLine(PlainText):
     """Where a tab says what was wrong, or what is to be noted."""
 
     def __init__(self, text: str = "", **more: Any):
         super().__init__("pf-said", text, **more)
+
+    def postprocess(self, value: str | None) -> str:
+        return value.html() if isinstance(value, Refusal) else super().postprocess(value)
 
 
 def on(
@@ -50,11 +66,13 @@ def on(
     *,
     status: StatusLine | None = None,
     after: Callable[..., Awaitable[None]] | None = None,
+    busy: Component | None = None,
     **options: Any,
 ) -> Dependency:
     """Call `fn(**values)` at these events. An InputError becomes the text of `status`, which is then an output too,
-    or a warning where there is none. `after(**values)` is awaited before, so that no thread waits with it. Options are
-    Gradio's; those that are not given are QUIET's."""
+    or a warning where there is none. `after(**values)` is awaited before, so that no thread waits with it. busy: the
+    button, which shows at once that it was pressed, until the answer is there. Options are Gradio's; those that are not
+    given are QUIET's."""
     outputs = [*outputs, *([status] if status is not None and status not in outputs else [])]
     options = {**({} if "queue" in options or "concurrency_limit" in options else QUIET), **options}
     options |= {"inputs_kwargs": dict(inputs or {}), "outputs": outputs}
@@ -64,6 +82,10 @@ def on(
     listener = gr.on(known, answer, **options) if known else None
     for trigger in triggers:  # another event's `then`, and events of components of ours, take a listener each
         listener = listener if trigger in known else trigger(answer, **options)
+    if busy is not None:
+        show = "() => window.__pf?.say('busy', { id: '%s', busy: %s })"
+        triggers[0](None, js=show % (busy.elem_id, "true"), **QUIET)
+        listener.then(None, js=show % (busy.elem_id, "false"), **QUIET)
     return listener
 
 
@@ -92,7 +114,7 @@ def answering(fn: Callable[..., Any], status: StatusLine | None) -> Callable[...
                 raise gr.Error(html.escape(str(e)), print_exception=False)
             warn(str(e))
             return gr.skip()
-        return {status: str(e)}
+        return {status: Refusal(e)}
 
     if inspect.isgeneratorfunction(fn):
 
@@ -129,6 +151,28 @@ def uploaded(path: Any) -> str:
     if not isinstance(path, str) or not path:
         raise InputError("No file came with that: choose it again.")
     return path
+
+
+class Asked(NamedTuple):
+    """What a handler of links reads of a request."""
+
+    query_params: Mapping[str, str]
+
+
+def address_of(event: gr.EventData) -> dict[str, str]:
+    """The parts of the address that `travelled` brought: from a browser, so they may be anything."""
+    return dict(parse_qsl(str(payload(event).get("query", ""))[:MOST_QUERY], keep_blank_values=True))
+
+
+def travelling(from_link: Callable[..., Any], title: str) -> Callable[..., Any]:
+    """`from_link(request)`, which shows what the page's address asks for, as a handler of Heading's `travelled`: Back
+    or Forward came to an entry of the tab of this title."""
+
+    def travelled(event: gr.EventData) -> Any:
+        asked = address_of(event)
+        return from_link(Asked(asked)) if asked.get("tab", FIRST_TAB) == title.lower() else {}
+
+    return travelled
 
 
 def warn(text: str) -> None:

@@ -80,7 +80,6 @@ def beyond(spec: SampleSpec) -> list[str]:
         "its own time grid": spec.ts,
         "given noise": spec.noise,
         f"precision {spec.precision}": spec.precision != "fp32",
-        f"difficulty {spec.difficulty}": spec.difficulty != "head",
         "several classes": len(set(spec.labels)) > 1,
         "seeds that are not consecutive": seeds != list(range(seeds[0], seeds[0] + len(seeds))),
     }

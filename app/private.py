@@ -34,6 +34,18 @@ async def logged_in(request: Request) -> bool:
     return any(app.tokens.get(request.cookies.get(name)) is not None for name in names)
 
 
+def unchecked(demo: gr.Blocks) -> None:
+    """Let numbers come to the handlers as a page sends them. They check all of them and answer in sentences; Gradio's
+    own check of the range would be an HTTP 500."""
+    for block in demo.blocks.values():
+        if isinstance(block, gr.Number | gr.Slider):
+            block.preprocess = as_sent
+
+
+def as_sent(payload: Any) -> Any:
+    return payload
+
+
 def forget_page(demo: gr.Blocks, request: gr.Request) -> None:
     """Give back what Gradio keeps for a page (about 0.9 MB); it would keep it for an hour after the page is closed."""
     held = demo.state_holder

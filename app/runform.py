@@ -14,6 +14,7 @@ from app import controls
 from app.controls import KnobGroups, network_choice
 from app.handlers import QUIET, note, on
 from app.limits import MAX_IMAGES, MAX_NFE, SEED_RANGE
+from app.ranking import DIVERGENCE, Ranking, part_of
 from app.state import AppState
 from pf_core.errors import InputError
 from pf_core.registry import number, whole
@@ -38,7 +39,7 @@ class RunForm:
         classes = controls.classes(state, network)
         self.network = network_choice(state, network)
         self.label = controls.Listed(classes, value=classes[0], label="Class")
-        self.sampler = controls.Listed(controls.samplers(state, network), value=sampler, label="Sampler")
+        self.sampler = controls.Listed(controls.samplers(state), value=sampler, label="Sampler")
         with gr.Row(elem_classes="pf-pair"):
             self.seed = gr.Number(
                 0, label="Seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90, elem_id=f"{name}-seed"
@@ -62,14 +63,16 @@ class RunForm:
                 self.low = gr.Number(0, minimum=0, maximum=1, step=0.05, label="Guide from t", min_width=90)
                 self.high = gr.Number(1, minimum=0, maximum=1, step=0.05, label="to t", min_width=90)
             self.knobs = KnobGroups(SAMPLERS, self.sampler.value, start=start.settings)
+            self.ranking = Ranking(self.state, self.before.value, self.sampler.value)
         self.wire()
 
     def wire(self) -> None:
         chosen = {"network": self.network, "label": self.label, "sampler": self.sampler, "before": self.before}
-        chosen |= {"cfg": self.cfg} | self.knobs.inputs
-        changed = [self.label, self.sampler, self.before, self.cfg, *self.knobs.outputs]
+        chosen |= {"cfg": self.cfg} | self.knobs.inputs | self.ranking.inputs
+        changed = [self.label, self.sampler, self.before, self.cfg, *self.knobs.outputs, *self.ranking.outputs]
         on(self.network.input, self.on_network, chosen, changed)
         on(self.sampler.change, self.knobs.show, {"chosen": self.sampler}, list(self.knobs.groups.values()))
+        self.ranking.wire(self.network, self.sampler)
         drawn = self.dice.click(lambda: secrets.randbelow(100_000), None, self.seed, **QUIET)
         drawn.then(None, js="() => window.__pf.say('seed set')")  # the tour waits for it
 
@@ -91,29 +94,25 @@ class RunForm:
 
     @property
     def inputs(self) -> dict[str, Component]:
-        return self.named | self.knobs.inputs
+        return self.named | self.knobs.inputs | self.ranking.inputs
 
     @property
     def outputs(self) -> list[Component]:
-        return [*self.named.values(), self.before, *self.knobs.outputs]
+        return [*self.named.values(), self.before, *self.knobs.outputs, *self.ranking.outputs]
 
     def on_network(self, network: str, label: str, sampler: str, before: str, **values: Any) -> dict[Component, Any]:
-        """The new network's classes and samplers; what was chosen stays chosen where it can. Knobs that nobody has
-        touched move to what this network recommends."""
+        """The new network's classes; what was chosen stays chosen where it can. Without a difficulty head its velocity
+        ranks. Knobs that nobody has touched move to what this network recommends."""
         classes = controls.classes(self.state, network)
-        samplers = controls.samplers(self.state, network)
         label = label if label in classes else classes[0]
-        if sampler not in [name for _, name in samplers]:
-            note(f"{network} predicts no difficulty: only samplers that do not rank patches are offered.")
-            sampler = samplers[0][1]
+        probes, difficulty = values["probes"], values["difficulty"]
+        fitting = self.ranking.fitting(network, sampler, difficulty, before)
+        if fitting == DIVERGENCE != difficulty:
+            note(f"{network} predicts no difficulty: it is estimated from its velocity, at a cost (see Advanced).")
         return (
-            {
-                self.label: gr.update(choices=classes, value=label),
-                self.sampler: gr.update(choices=samplers, value=sampler),
-                self.before: network,
-            }
+            {self.label: gr.update(choices=classes, value=label), self.before: network}
             | self.restarted(before, network, values)
-            | self.knobs.show(sampler)
+            | self.ranking.shown(network, sampler, fitting, probes)
         )
 
     def restarted(self, before: str, network: str, values: Mapping[str, Any]) -> dict[Component, Any]:
@@ -150,6 +149,7 @@ class RunForm:
             cfg_scale=values["cfg"],
             guidance_interval=(values["from"], values["to"]),
             seeds=list(range(first, first + count)),
+            **self.ranking.part(sampler, values),
         )
 
     def updates(self, spec: SampleSpec) -> dict[Component, Any]:
@@ -160,7 +160,9 @@ class RunForm:
 
     def link(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """A link's parts; a knob of the chosen sampler goes by its own name."""
-        return {name: values[name] for name in self.named} | self.knobs.settings(values["sampler"], values)
+        sampler = values["sampler"]
+        named = {name: values[name] for name in self.named} | self.ranking.part(sampler, values)
+        return named | self.knobs.settings(sampler, values)
 
     def described(self, spec: SampleSpec) -> dict[str, str]:
         """A recipe as a link's parts, as far as the controls go."""
@@ -168,7 +170,7 @@ class RunForm:
         budget, unit = (spec.steps, STEPS) if spec.edits or spec.ts else (spec.nfe, NFE)
         label = controls.class_word(self.state, spec.checkpoint, spec.labels[0])
         given = [spec.checkpoint, label, spec.sampler, spec.seeds[0], len(spec.seeds), budget, unit, spec.cfg_scale]
-        parts = dict(zip(self.named, [*given, low, high], strict=True)) | spec.settings
+        parts = dict(zip(self.named, [*given, low, high], strict=True)) | part_of(spec) | spec.settings
         return {k: f"{v:g}" if isinstance(v, float) else str(v) for k, v in parts.items()}
 
     def values(self, asked: Mapping[str, str]) -> dict[str, Any]:
@@ -179,7 +181,7 @@ class RunForm:
         defaults = [network, label, sampler.name, 0, self.images_shown, self.nfe, NFE, 1, 0, 1]
         values = {k: asked.get(k, default) for k, default in zip(self.named, defaults, strict=True)}
         knobs = {self.knobs.key(sampler.name, k): asked.get(k, knob.default) for k, knob in sampler.knobs.items()}
-        return values | knobs
+        return values | knobs | {k: asked[k] for k in self.ranking.inputs if k in asked}
 
     def from_link(self, asked: Mapping[str, str]) -> dict[Component, Any]:
         """The controls set from a link's parts; what it leaves open at what its network recommends, or, if it is of a
@@ -187,17 +189,15 @@ class RunForm:
         if not asked.get("network"):
             return {self.network: gr.update(choices=self.state.network_choices())}
         network = asked["network"]
-        classes, samplers = controls.classes(self.state, network), controls.samplers(self.state, network)
-        sampler = SAMPLERS[asked.get("sampler", samplers[-1][1])].name
+        classes = controls.classes(self.state, network)
+        sampler = SAMPLERS[asked.get("sampler", controls.default_sampler(self.state, network))].name
         label = asked.get("label", classes[0])
         if label not in classes:
             raise InputError(f"{network} has no class {label!r:.80}.")
-        if sampler not in [name for _, name in samplers]:
-            raise InputError(f"{network} predicts no difficulty, which {sampler} needs.")
-        updates = {
+        updates = self.ranking.asked(network, sampler, asked) | {
             self.network: gr.update(choices=self.state.network_choices(), value=network),
             self.label: gr.update(choices=classes, value=label),
-            self.sampler: gr.update(choices=samplers, value=sampler),
+            self.sampler: gr.update(value=sampler),
             self.before: network,
         }
         begun = self.begun(network, plain="run" in asked)

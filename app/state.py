@@ -21,9 +21,9 @@ from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.presets import PFT
 from pf_core.samplers import SAMPLERS
-from pf_core.sampling.run import Run, SampleSpec, resolve
+from pf_core.sampling.run import Run, SampleSpec, passes, resolve
 from pf_core.sampling.sweep import in_words
-from pf_core.sampling.trajectory import Trajectory, follow
+from pf_core.sampling.trajectory import Trajectory, follow, seconds_ranked
 from pf_core.training.queue import Jobs
 
 RECORDINGS = Path(__file__).resolve().parent.parent / "assets" / "recordings"
@@ -46,6 +46,7 @@ class AppState:
         self.labs: Store = Store(8, 2**30, closed, lambda lab: lab.close())
         self.paces: dict[tuple[str, str], float] = {}  # seconds of a forward pass, by network and hash
         self.speeds: dict[str, float] = {}  # seconds of a forward pass a row, last time, by network's hash
+        self.ranked: dict[tuple[str, int], float] = {}  # of a ranking pass an image, by network and probes
         self.worker, self.exports, self.panels = SamplingWorker(), Exports(), Once(16 * 2**20)
         self.recordings_folder = recordings
         self._bundles: dict[str, tuple[float, Bundle]] = {}
@@ -121,6 +122,7 @@ class AppState:
         job = Run(bundle, spec, x0, edit_images)
         trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
         run = StoredRun(job.spec, trajectory, bundle.codec, title(job.spec), job, guided=job.spec.cfg_scale != 1)
+        run.passes = passes(job.spec, bundle.grid.n)
         self.worker.add(run, self._sampling(run), lane, lambda: self.left(run))
         return self.runs.add(run)
 
@@ -151,7 +153,11 @@ class AppState:
         done, speed = run.trajectory, self.speeds.get(run.spec.checkpoint_hash)
         if len(done):
             speed = done.seconds / len(done) / rows_of(run)
-        return None if speed is None else speed * rows_of(run) * max(0, run.spec.nfe - len(done))
+        return None if speed is None else speed * rows_of(run) * max(0, (run.passes or run.spec.nfe) - len(done))
+
+    def seconds_ranked(self, network: str, probes: int) -> float | None:
+        """What a pass that ranks patches by so many probes took last time, an image; None where none was measured."""
+        return self.ranked.get((network, probes))
 
     async def ended(self, *run_ids: str) -> None:
         """Wait until none of these is going on; no thread waits with it."""
@@ -173,6 +179,8 @@ class AppState:
                 run.state = DONE
         finally:
             if len(run.trajectory):
+                if (seconds := seconds_ranked(run.trajectory.frames)) is not None:
+                    self.ranked[run.spec.checkpoint, run.spec.probes] = seconds / len(run.spec.seeds)
                 self.speeds[run.spec.checkpoint_hash] = run.trajectory.seconds / len(run.trajectory) / rows_of(run)
             run.job = None
             self.runs.trim()
@@ -193,6 +201,7 @@ class AppState:
         spec = replace(spec, settings=SAMPLERS[spec.sampler].settings(spec.settings), labels=_each(spec.labels, images))
         spec = replace(spec, nfe=spec.nfe or len(trajectory), steps=spec.steps or trajectory.frames[-1].outer + 1)
         run = StoredRun(spec, trajectory, codec, title(spec), guided=spec.cfg_scale != 1, **known)
+        run.passes = 0 if spec.difficulty == "head" else len(trajectory)
         for frame in trajectory.frames:
             pack_frame(run, frame)
         if trajectory.x1 is not None:
@@ -234,7 +243,8 @@ def shown(frames: int, shape: tuple[int, ...]) -> None:
 
 
 def stopped_after(run: StoredRun) -> str:
-    return f"Stopped after {len(run.trajectory)} of {run.spec.nfe} NFE, {run.trajectory.seconds:.2f} s."
+    done = run.trajectory.frames[-1].nfe if run.trajectory.frames else 0
+    return f"Stopped after {done} of {run.spec.nfe} NFE, {run.trajectory.seconds:.2f} s."
 
 
 def _each(labels: list, images: int) -> list:

@@ -117,6 +117,7 @@ class StoredRun:
     label: str
     job: Any = None
     guided: bool = False
+    passes: int = 0  # forward passes of the whole run; 0: as many as its NFE
     state: str = WAITING
     message: str = ""
     pinned: bool = False  # shipped with the app: never thrown out

@@ -7,8 +7,8 @@ from starlette.middleware import Middleware
 
 from app.components.tour.tour import Heading
 from app.controls import NETWORKS
-from app.handlers import StatusLine, on
-from app.private import forget_page, page_opened, patient_start
+from app.handlers import QUIET, Asked, StatusLine, address_of, on
+from app.private import forget_page, page_opened, patient_start, payload, unchecked
 from app.server.access import Access, Rules
 from app.server.routes import routes
 from app.server.static import head
@@ -30,14 +30,15 @@ def build(state: AppState) -> gr.Blocks:
     with gr.Blocks(
         title="Patch Forcing", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)
     ) as demo:
-        Heading(padding=False)
+        heading = Heading(padding=False)
         notice = StatusLine(text=state.notice(), elem_id="notice")
         with gr.Tabs() as tabs:
             for tab in TABS:
-                with gr.Tab(tab.TITLE, id=slug(tab)):
+                with gr.Tab(tab.TITLE, id=slug(tab), elem_id=f"tab-{slug(tab)}") as place:
                     built = tab.build(state)
+                tell_tab(place, slug(tab))
                 if hasattr(built, "on_load"):
-                    built.on_load(demo)
+                    built.on_load(demo, heading)
         lists = [b for b in demo.blocks.values() if NETWORKS in (getattr(b, "elem_classes", None) or [])]
 
         def renewed(request: gr.Request) -> dict:
@@ -47,11 +48,13 @@ def build(state: AppState) -> gr.Blocks:
 
         on(demo.load, renewed, {}, [notice, *lists])
         on(demo.load, asked_tab(tabs), {}, [tabs])
+        on(heading.travelled, travelled_tab(tabs), {}, [tabs])
 
         def closed(request: gr.Request) -> None:
             forget_page(demo, request)
 
         demo.unload(closed)
+        unchecked(demo)
     return demo
 
 
@@ -63,6 +66,21 @@ def asked_tab(tabs: gr.Tabs) -> Any:
         return {tabs: gr.Tabs(selected=asked)} if asked in {slug(tab) for tab in TABS} else {}
 
     return opened
+
+
+def travelled_tab(tabs: gr.Tabs) -> Any:
+    """The same for Back and Forward, where the page could not press the tab itself."""
+    opened = asked_tab(tabs)
+
+    def travelled(event: gr.EventData) -> dict:
+        return {} if payload(event).get("pressed") else opened(Asked(address_of(event)))
+
+    return travelled
+
+
+def tell_tab(place: gr.Tab, name: str) -> None:
+    """Tell the page's scripts whenever this tab is opened: the address follows (address.js)."""
+    place.select(None, js=f"() => window.__pf?.say('tab', '{name}')", **QUIET)
 
 
 def slug(tab: Any) -> str:

@@ -52,11 +52,18 @@ class Parameter:
 
 def whole(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
     """value, a number or text, as an int in [low, high], exact at any size. Raises InputError."""
+    _given(name, value)
     try:
         parsed = _whole(value)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{name} must be a whole number, not {value!r:.60}.") from None
     return _within(name, parsed, low, high)
+
+
+def _given(name: str, value: Any) -> None:
+    """Raises InputError for a field that was left empty."""
+    if value is None or value == "":
+        raise InputError(f"{name} is empty: give a number.")
 
 
 def _whole(value: Any) -> int:
@@ -74,6 +81,7 @@ def _whole(value: Any) -> int:
 
 def number(name: str, value: Any, low: float | None = None, high: float | None = None) -> float:
     """value, a number or text, as a finite float in [low, high]. Raises InputError."""
+    _given(name, value)
     try:
         parsed = _float(value)
     except (TypeError, ValueError, OverflowError):

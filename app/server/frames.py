@@ -27,7 +27,7 @@ from pf_core.sampling.compare import patch_updates
 from pf_core.sampling.edits import EDITS
 from pf_core.sampling.export import WRITERS, carries_tensors
 from pf_core.sampling.run import SampleSpec
-from pf_core.sampling.trajectory import Frame
+from pf_core.sampling.trajectory import Frame, negatives
 
 NOT_RANKED = 2
 
@@ -38,6 +38,8 @@ def pack_frame(run: StoredRun, frame: Frame) -> None:
     easy = frame.easy.byte() if ranked else torch.full_like(frame.easy, NOT_RANKED, dtype=torch.uint8)
     pictures = [to_uint8(run.codec.decode(x.float())) for x in (frame.x, frame.x1_hat)]
     head = {"phase": frame.phase, "seconds": round(frame.seconds, 4), "ranked": ranked}
+    if run.spec.difficulty != "head" and not frame.logvar.isnan().all():
+        head["negative"] = negatives(frame).tolist()
     _append(run, frame, head, [frame.t, frame.logvar, frame.logvar_cond, frame.threshold], pictures, easy)
 
 
@@ -107,7 +109,8 @@ def status(run: StoredRun, waits: str) -> dict[str, Any]:
         "state": run.state,
         "message": message,
         "ready": len(run.heads),
-        "total": run.spec.nfe + 1,
+        "total": (run.passes or run.spec.nfe) + 1,
+        "evaluations": run.heads[-1]["nfe"] if run.heads else 0,
         "seconds": round(done.seconds, 4),
         "forwards": done.forwards,
         "updates": round(sum(found := patch_updates(done)) / len(found)) if run.state == "done" else None,

@@ -143,6 +143,15 @@ def versions() -> dict[str, str]:
     return {"pf_core": pf_core.__version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
+def passes(spec: SampleSpec, n: int) -> int:
+    """Forward passes of a complete recipe on n patches: its NFE, of which a pass that ranks may take several."""
+    if spec.ranking == 1:
+        return spec.nfe
+    times = uniform_grid(spec.steps) if spec.ts is None else torch.tensor(spec.ts, dtype=torch.float64)
+    parts = intervene.stretches(intervene.parse(spec.edits), times, len(spec.seeds), n)
+    return intervene.nfe(spec.sampler, spec.settings, parts)
+
+
 def _probes(spec: SampleSpec) -> int | None:
     """Draws of signs, None where a head ranks. Raises InputError."""
     if spec.difficulty not in DIFFICULTIES:

@@ -33,6 +33,10 @@ def _changes(name: str, value: Any) -> dict[str, Any]:
         return {"checkpoint": str(value), "checkpoint_hash": None}
     if name == "sampler":
         return {"sampler": str(value)}
+    if name == "difficulty":
+        return {"difficulty": value, "probes": None}
+    if name == "probes":
+        return {"difficulty": "divergence", "probes": value}
     return {name: value} if name in SPEC_AXES else {}
 
 

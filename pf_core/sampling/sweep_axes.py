@@ -7,10 +7,10 @@ from pf_core.errors import InputError
 from pf_core.models.conditioning import NULL_WORDS, ClassLabels, quoted, split
 from pf_core.registry import Parameter, ranged
 from pf_core.samplers import SAMPLERS
-from pf_core.sampling.run import NUMBERS
+from pf_core.sampling.run import DIFFICULTIES, NUMBERS
 
-SPEC_AXES = ("checkpoint", "sampler", "nfe", "steps", "cfg_scale", "label", "seed")
-NAMED = ("checkpoint", "sampler", "label")  # axes whose values are names
+SPEC_AXES = ("checkpoint", "sampler", "nfe", "steps", "cfg_scale", "label", "seed", "difficulty", "probes")
+NAMED = ("checkpoint", "sampler", "label", "difficulty")  # axes whose values are names
 MAX_CELLS = 100
 WORDS = {"checkpoint": "network", "nfe": "NFE", "steps": "outer steps", "cfg_scale": "guidance", "label": "class"}
 
@@ -68,6 +68,10 @@ def suggested(name: str, classes: ClassLabels | None = None) -> str:
         return fixed[name]
     if name == "sampler":
         return ", ".join(SAMPLERS)
+    if name == "difficulty":
+        return ", ".join(DIFFICULTIES)
+    if name == "probes":
+        return "1, 2, 4, 8"
     if name == "label":
         return ", ".join(quoted(classes.name(i)) for i in range(min(4, classes.num_classes))) if classes else ""
     if name not in axes_known() or name in NAMED:
@@ -89,6 +93,8 @@ def text_of(values: list[Any], classes: ClassLabels | None = None) -> str:
 def _named(name: str, text: str, classes: ClassLabels | None) -> str | None:
     if name == "sampler":
         return SAMPLERS[text].name
+    if name == "difficulty" and text not in DIFFICULTIES:
+        raise InputError(f"difficulty is {' or '.join(DIFFICULTIES)}, not {text!r:.60}.")
     if name == "label":
         if classes is None:
             return None if text == NULL_WORDS[0] else text

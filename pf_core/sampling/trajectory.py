@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -64,6 +65,19 @@ class Frame:
             torch.zeros(b, n, dtype=torch.bool) if step.easy is None else step.easy.cpu(),
             torch.full((b,), torch.nan) if step.threshold is None else step.threshold.float().cpu(),
         )
+
+
+def negatives(frame: Frame) -> Tensor:
+    """(B,) how many of a frame's difficulties were estimated as negative: they are kept at the lower end of what a
+    log-variance may be. A head predicts none such."""
+    return (frame.logvar <= flow.LOGVAR_RANGE[0] + 1e-3).sum(1)
+
+
+def seconds_ranked(frames: list[Frame]) -> float | None:
+    """The median time of the passes that took several network evaluations to rank patches; None where none did."""
+    pairs = zip(frames, frames[1:], strict=False)
+    took = [after.seconds - before.seconds for before, after in pairs if after.nfe - before.nfe > 1]
+    return statistics.median(took) if took else None
 
 
 _STACKED = ("x", "x1_hat", "t", "logvar", "logvar_cond", "easy", "threshold")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -104,26 +105,52 @@ def command(recipe: TrainRecipe, out: str, intervals: Intervals | None = None) -
 
 def estimate(recipe: TrainRecipe, intervals: Intervals, threads: int = 1, nice: int = 0) -> Estimate:
     """Measured now, in a process like the trainer's, in a few seconds. Raises InputError."""
-    check(recipe)
-    argv = [sys.executable, "-m", "pf_core", "train", *command(recipe, "runs/measured", intervals)]
-    argv += ["--measure", "--threads", str(threads), "--nice", str(nice)]
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    try:
-        done = subprocess.run(
+    measuring = Measuring(recipe, intervals, threads, nice)
+    while (found := measuring.found(1.0)) is None:
+        pass
+    return found
+
+
+class Measuring:
+    """An estimate under way: `found(wait)` is None until it is there; `stop` ends it. Raises InputError."""
+
+    def __init__(self, recipe: TrainRecipe, intervals: Intervals, threads: int = 1, nice: int = 0):
+        check(recipe)
+        argv = [sys.executable, "-m", "pf_core", "train", *command(recipe, "runs/measured", intervals)]
+        argv += ["--measure", "--threads", str(threads), "--nice", str(nice)]
+        self._begin = time.monotonic()
+        self._process = subprocess.Popen(
             argv,
             cwd=HERE,
-            env=env,
-            capture_output=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=PATIENCE,
             start_new_session=True,  # so that its niceness applies to it alone: see process.be_nice
         )
-    except subprocess.TimeoutExpired:
-        raise InputError(
-            f"A few steps took more than {PATIENCE:.0f} s: the network is too large for this machine, or the machine "
-            f"is busy."
-        ) from None
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["it was killed, perhaps because memory ran out"])[-1]
-        raise InputError(f"The training cannot be measured: {reason}")
-    return Estimate(**json.loads(done.stdout.strip().splitlines()[-1]))
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._begin
+
+    def found(self, wait: float) -> Estimate | None:
+        """The estimate, awaited for at most `wait` seconds."""
+        try:
+            out, err = self._process.communicate(timeout=wait)
+        except subprocess.TimeoutExpired:
+            if self.seconds <= PATIENCE:
+                return None
+            self.stop()
+            raise InputError(
+                f"A few steps took more than {PATIENCE:.0f} s: the network is too large for this machine, or the "
+                f"machine is busy."
+            ) from None
+        if self._process.returncode:
+            reason = (err.strip().splitlines() or ["it was killed, perhaps because memory ran out"])[-1]
+            raise InputError(f"The training cannot be measured: {reason}")
+        return Estimate(**json.loads(out.strip().splitlines()[-1]))
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.communicate()

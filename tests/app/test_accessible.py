@@ -9,7 +9,7 @@ import gradio as gr
 import pytest
 from app_world import spec
 from axe_playwright_python.sync_playwright import Axe
-from test_browser import LOADED, browser, page, served  # noqa: F401
+from test_browser import LOADED, browser, page, run, served, visit  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 
 from app.ui import TABS
@@ -152,3 +152,30 @@ def test_the_keyboard_reaches_run_in_a_few_presses(page, served):  # noqa: F811
     assert page.locator(".pf-skip").bounding_box()["y"] >= 0
     page.keyboard.press("Enter")
     assert page.evaluate(here) == "explore-run"
+
+
+def test_errors_fields_and_dialogs_are_for_everyone_too(browser, served):  # noqa: F811
+    """After a run: an error, a wrong number, a link to copy and the help, in light and in dark."""
+    context = browser.new_context(viewport={"width": 1000, "height": 1200}, has_touch=True, reduced_motion="reduce")
+    page = context.new_page()  # noqa: F811
+    page.set_default_timeout(60_000)
+    visit(page, served, "?network=plain&sampler=euler&images=2&budget=4")
+    run(page)
+    page.evaluate("navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed'))")
+    page.click(".pf-link")
+    page.wait_for_selector(".pf-copied input")
+    page.fill("#explore-seed input", "-4")
+    page.click("#explore-run")
+    page.wait_for_selector("#explore-said .pf-error")
+    page.wait_for_selector(".pf-wrong")
+    page.evaluate(Axe().axe_script)
+    seen = faults(page)
+    assert page.evaluate(SMALL, NARROWEST) == []
+    page.click(".pf-theme")
+    seen += faults(page, ["color-contrast"])
+    page.keyboard.press("?")
+    page.wait_for_selector(".pfv-help[open]")
+    seen += faults(page)
+    page.keyboard.press("Escape")
+    context.close()
+    assert seen == []

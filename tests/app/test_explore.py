@@ -118,6 +118,7 @@ def test_a_link_sets_the_controls_and_a_bad_one_is_a_sentence(state):
     assert found[tab.status] == ""
     asked = [form.network, form.label, form.sampler, form.seed, form.cfg, form.knobs.inputs["dual_loop.n_inner"]]
     assert [found[c]["value"] for c in asked] == ["nano", "class 0", "dual_loop", 7, 2.0, 3]
+    asked += tab.form.ranking.inputs.values()  # a link that says nothing of it means the head
     assert [c for c, u in found.items() if isinstance(u, dict) and "value" in u and c not in asked] == []
     for query in (
         {"network": "x"},

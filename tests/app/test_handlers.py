@@ -38,6 +38,21 @@ def ours(demo):
     return [fn for fn in demo.fns.values() if fn.fn is not None and hasattr(fn.fn, "__wrapped__")]
 
 
+class Measured:
+    """An estimate that is there at once."""
+
+    seconds = 0.0
+
+    def __init__(self, *asked):
+        pass
+
+    def found(self, wait):
+        return Estimate(10, 10, 10, 1.0, 10.0, 3, 1.0)
+
+    def stop(self):
+        pass
+
+
 class Page:
     """A page as a browser holds it: what its components say, kept up to date by the answers."""
 
@@ -77,7 +92,7 @@ def test_every_key_that_a_handler_answers_is_one_of_its_outputs(built, tmp_path,
     """All events are called twice in turn, as a page would: with the values that it has by then. Nothing is left
     out; only what would start a training or measure one does nothing here."""
     monkeypatch.setattr(Jobs, "create", lambda jobs, name, *recipe, **how: SimpleNamespace(name=name or "made"))
-    monkeypatch.setattr("app.tabs.train.tab.estimate", lambda *asked: Estimate(10, 10, 10, 1.0, 10.0, 3, 1.0))
+    monkeypatch.setattr("app.tabs.train.tab.Measuring", Measured)
     monkeypatch.setattr("app.tabs.compare.sweep_jobs.pace", lambda bundle: 0.001)
     file = tmp_path / "wrong.json"
     file.write_text("{}")

@@ -45,11 +45,16 @@ def test_a_trainer_makes_its_own_session_nice_and_never_the_terminals(tmp_path, 
 def test_an_estimate_runs_in_a_session_of_its_own(monkeypatch):
     asked = {}
 
-    def run(argv, **options):
-        asked.update(options)
-        return subprocess.CompletedProcess(argv, 1, "", "no")
+    class Refusing:
+        returncode = 1
 
-    monkeypatch.setattr(subprocess, "run", run)
+        def __init__(self, argv, **options):
+            asked.update(options)
+
+        def communicate(self, timeout):
+            return "", "no"
+
+    monkeypatch.setattr(subprocess, "Popen", Refusing)
     with pytest.raises(InputError, match="cannot be measured: no"):
         plans.estimate(recipe(), QUICK, nice=19)
     assert asked["start_new_session"] is True

@@ -1,5 +1,6 @@
 // The board of training runs: what each is doing, what can be done with it, and what its network draws by now.
 
+import { address } from "./address.js";
 import { page } from "./shared.js";
 
 const POLL = 1000; // ms between two looks at the list while the tab is on the screen
@@ -61,7 +62,7 @@ class Board {
     this.asking = null;
     this.trigger("picked", { runs: names });
     if (this.root.offsetParent && names.length)
-      history.replaceState(null, "", `?tab=train&runs=${names.map(encodeURIComponent).join(",")}`);
+      address.shows("train", `tab=train&runs=${names.map(encodeURIComponent).join(",")}`, true);
     this.draw();
   }
 

@@ -1,15 +1,16 @@
 // Plotly figures that follow a stream: asked for again and again, only what changed is drawn, zoom is kept.
 
+import { address, tabAround } from "./address.js";
 import { page } from "./shared.js";
 
 const A_FRAME = 30; // ms of drawing an update, while there are more to come
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 let library = null;
 
-function load(address) {
+function load(source) {
   library ||= new Promise((resolve, reject) => {
     const script = document.createElement("script");
-    script.src = address;
+    script.src = source;
     script.onload = () => resolve(window.Plotly);
     script.onerror = () => reject(new Error("plotly.min.js is missing"));
     document.head.append(script);
@@ -97,9 +98,9 @@ class Plots {
     this.foot.hidden = !links?.length;
     const line = this.foot.querySelector(".pf-plots-links");
     line.replaceChildren("Download: ");
-    for (const [label, address] of links || []) {
+    for (const [label, place] of links || []) {
       const link = document.createElement("a");
-      Object.assign(link, { textContent: label, href: new URL(address, document.baseURI).href, download: label });
+      Object.assign(link, { textContent: label, href: new URL(place, document.baseURI).href, download: label });
       line.append(link, " ");
     }
   }
@@ -107,7 +108,7 @@ class Plots {
   about(reply) {
     if (reply.query && reply.query !== this.query) {
       this.query = reply.query;
-      history.replaceState(null, "", `?${reply.query}${location.hash}`);
+      address.shows(tabAround(this.root), reply.query, true);
     }
     if (!reply.command || reply.command === this.command) return;
     this.command = reply.command;

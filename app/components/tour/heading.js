@@ -1,4 +1,6 @@
-// The heading's other controls: the link past the tabs to the button that starts things, and light or dark.
+// The heading's other controls: the link past the tabs to the button that starts things, a link to copy, light or dark.
+
+import { copyLink } from "./copylink.js";
 
 const KEPT = "patch-forcing-theme";
 const system = matchMedia("(prefers-color-scheme: dark)");
@@ -60,5 +62,6 @@ function themeSwitch(button) {
 
 export function heading(root) {
   skipLink(root.querySelector(".pf-skip"));
+  copyLink(root.querySelector(".pf-link"), root.querySelector(".pf-copied"));
   themeSwitch(root.querySelector(".pf-theme"));
 }

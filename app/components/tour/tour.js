@@ -1,5 +1,7 @@
 // The tour: five steps that press the page's own buttons and drive its own viewers.
 
+import { address } from "./address.js";
+import { fields } from "./fields.js";
 import { heading } from "./heading.js";
 import { page } from "./shared.js";
 
@@ -234,8 +236,10 @@ class Tour {
 
 let tour = null;
 
-export function mount(element) {
+export function mount(element, props, watch, trigger) {
   heading(element);
+  address.connect(trigger);
+  fields();
   element.querySelector(".pft-start").addEventListener("click", () => {
     if (!tour?.open) tour = new Tour();
   });

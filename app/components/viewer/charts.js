@@ -1,5 +1,6 @@
 // Charts beside the panels: histogram of sigma, a patch's series over the clock, and the schedule map.
 
+import { noneWords } from "./estimates.js";
 import { forget, prepare, theme } from "./canvas.js";
 import { colourAt, css, SIGMA_TICKS } from "./colours.js";
 import { mapFrame } from "./kept.js";
@@ -46,7 +47,7 @@ function histogramRow(context, run, frame, image, x, top, tall, palettes, ink, [
   context.font = ink.text;
   context.textAlign = "left";
   context.fillStyle = ink.faint;
-  if (!known) return context.fillText("This network predicts no difficulty.", 10, top + tall / 2);
+  if (!known) return context.fillText(noneWords(run, frame, image), 10, top + tall / 2);
   const most = Math.max(n / 4, ...bins);
   const bottom = top + tall - 4;
   const step = x(low + (high - low) / BINS) - x(low);

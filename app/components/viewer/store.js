@@ -134,11 +134,12 @@ async function refusal(reply) {
   return Object.assign(new Error(text), { final: reply.status < 500 });
 }
 
-const pick = ({ state, message, ready, total, seconds, forwards, updates, exports }) => ({
+const pick = ({ state, message, ready, total, evaluations, seconds, forwards, updates, exports }) => ({
   state,
   message,
   ready,
   total,
+  evaluations,
   seconds,
   forwards,
   updates,

@@ -18,7 +18,10 @@ import { Player } from "./player.js";
 import { page } from "./shared.js";
 import { loadPalettes } from "./colours.js";
 import { RunData } from "./store.js";
+import { rankingCost } from "./estimates.js";
 import { ICONS, MARKUP, runMarkup } from "./template.js";
+import { address, tabAround } from "./address.js";
+import { beginAt, goWhenThere, standAt, tellPlace } from "./place.js";
 import { aboutEdits, aboutPatch, aboutRun, aboutState, mapNote, readout } from "./words.js";
 
 const HINT = "Point at a patch to read its time, its difficulty and where it goes next.";
@@ -57,6 +60,8 @@ class Viewer {
     listen(this);
     new ResizeObserver(() => relayout(this)).observe(root);
     page.on("theme", () => this.redrawAll());
+    page.on("link", () => tellPlace(this, true));
+    page.on("place", ({ tab, place }) => tab === tabAround(root) && standAt(this, place));
   }
 
   find(selector) {
@@ -72,10 +77,13 @@ class Viewer {
   /** Show a manifest: see app/components/viewer/viewer.py. */
   async show(manifest) {
     if (!manifest) return;
-    if (manifest.query !== null && manifest.query !== undefined)
-      history.replaceState(null, "", `?${manifest.query}${location.hash}`);
+    const tab = tabAround(this.root);
+    const found = manifest.query === null || manifest.query === undefined; // what the address asks for, as it is
+    if (!found) address.shows(tab, manifest.query, manifest.again);
     const wanted = manifest.runs || [];
-    if (wanted.length && wanted.map((r) => r.id).join() === this.runs.map((r) => r.id).join()) return;
+    const asked = (found || manifest.again) && wanted.length ? address.place(tab) : {};
+    if (wanted.length && wanted.map((r) => r.id).join() === this.runs.map((r) => r.id).join())
+      return Object.keys(asked).length ? standAt(this, asked) : undefined;
     this.runs.forEach((run) => {
       run.closed = true;
     });
@@ -91,6 +99,8 @@ class Viewer {
     this.find("[data-set=align]").value = this.settings.align;
     this.autoplay = Boolean(manifest.autoplay);
     this.following = !this.autoplay;
+    this.asked = Object.keys(asked).length ? asked : null;
+    this.toldPlace = null;
     [this.index, this.hover, this.pin, this.ready, this.held] = [0, null, null, false, 0];
     this.awaitFrames(wanted.length ? "" : manifest.empty || "");
     this.find(".pfv-runs").innerHTML = this.runs.map((_, r) => runMarkup(r, this.runs.length > 1)).join("");
@@ -136,6 +146,7 @@ class Viewer {
     if (!this.ready) this.begin();
     else if (first) relayout(this);
     if (this.following) this.index = this.stops.at(-1);
+    if (this.asked && !goWhenThere(this, this.asked)) this.asked = null;
     if (before !== this.held) this.redrawAll();
     else this.chrome();
     if (this.autoplay && this.runs.every((each) => !each.running && each.frames.length)) this.startAutoplay();
@@ -152,6 +163,7 @@ class Viewer {
     const guided = this.runs.some((run) => run.meta?.guided);
     this.find(".pfv-toggles [data-panel=cond]").hidden = !guided;
     this.guided = guided;
+    if (this.asked) beginAt(this, this.asked);
     this.runs.forEach((run, r) => this.nameRun(run, r));
     buildImages(this);
     this.inspector.begin();
@@ -216,6 +228,7 @@ class Viewer {
   go(tick, byHand = true) {
     if (!this.clock.length) return this.drawn;
     this.index = this.stops[nearestStop(this.stops, Math.round(tick))];
+    if (byHand) this.asked = null;
     if (byHand) this.following = this.index === this.stops.at(-1) && this.runs.some((run) => run.active);
     return this.schedule();
   }
@@ -302,6 +315,7 @@ class Viewer {
     this.inspector.draw();
     this.pair?.draw();
     this.chrome();
+    tellPlace(this);
   }
 
   drawRun(run, r) {
@@ -411,6 +425,8 @@ class Viewer {
     if (!place) return;
     const { state } = run.status;
     place.textContent = (run.meta.origin ? `${run.meta.origin} \u00b7 ` : "") + aboutState(run.status, run.meta);
+    const cost = run.active ? "" : rankingCost(run);
+    if (cost) place.textContent += ` \u00b7 ${cost}`;
     place.dataset.state = state;
     this.nameRun(run, r);
     listExports(this);

@@ -1,5 +1,6 @@
 // What the viewer says in words: the readout, and the sentence about a patch.
 
+import { aboutEstimates, estimatesNote, whyNone } from "./estimates.js";
 import { everKnown, mapFrame } from "./kept.js";
 
 const two = (v) => v.toFixed(2);
@@ -38,6 +39,8 @@ export function mapNote(run, i, { map, note }, image) {
     const last = shown === i - 1 ? "last pass" : "last ranking";
     return `${last}, ${times(run, run.frames[shown], image)}`;
   }
+  const estimates = map === "logvar" ? estimatesNote(run, run.frames[i], image) : "";
+  if (estimates) return estimates;
   const over = run.frames[i].phase === "final" || !run.active;
   if (over && NEVER[map] && !everKnown(run, map)) return NEVER[map];
   return map === "logvar" && run.meta.guided ? "decides" : note;
@@ -77,9 +80,7 @@ function aboutResult(run, i, image, at) {
 function difficulty(run, i, image, at) {
   const frame = run.frames[i];
   const known = !Number.isNaN(frame.logvar[at]);
-  const sigma = known
-    ? `sigma ${sigmaText(frame.logvar[at])}${conditional(run, frame, at)}`
-    : "this network predicts no difficulty";
+  const sigma = known ? `sigma ${sigmaText(frame.logvar[at])}${conditional(run, frame, at)}` : whyNone(run, frame, at);
   if (!frame.ranked) return known ? `${sigma}, nothing is ranked in this pass` : sigma;
   const word = frame.easy[at] === 1 ? "easy" : "hard";
   const threshold = frame.threshold[image];
@@ -137,9 +138,14 @@ export function aboutRun(meta) {
   const inOrder = meta.seeds.every((seed, k) => seed === first + k);
   const seeds = first === last ? `seed ${first}` : `seeds ${inOrder ? `${first}\u2013${last}` : meta.seeds.join(", ")}`;
   const guidance = meta.guided ? [`guidance ${meta.cfg_scale}`] : [];
-  return [meta.network, labels.length < 4 ? labels.join(", ") : "mixed classes", seeds, ...settings, ...guidance].join(
-    " \u00b7 ",
-  );
+  return [
+    meta.network,
+    labels.length < 4 ? labels.join(", ") : "mixed classes",
+    seeds,
+    ...settings,
+    ...guidance,
+    ...aboutEstimates(meta),
+  ].join(" \u00b7 ");
 }
 
 /** What was done to a run by hand: the first three edits, and how many more. */
@@ -154,10 +160,10 @@ export function aboutEdits({ edits }) {
 }
 
 /** What a run is doing or has cost. */
-export function aboutState({ state, message, ready, seconds, forwards, updates }, meta) {
+export function aboutState({ state, message, evaluations, seconds, forwards, updates }, meta) {
   if (state === "done")
     return `${meta.nfe} NFE \u00b7 ${meta.steps} outer steps \u00b7 ${forwards} forwards \u00b7 ${updates} patch moves \u00b7 ${seconds.toFixed(2)} s`;
   if (state === "running")
-    return message || `running \u00b7 NFE ${ready} of ${meta.nfe} \u00b7 ${seconds.toFixed(1)} s`;
+    return message || `running \u00b7 NFE ${evaluations} of ${meta.nfe} \u00b7 ${seconds.toFixed(1)} s`;
   return message;
 }

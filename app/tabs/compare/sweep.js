@@ -1,5 +1,6 @@
 // A sweep's tiles: pulled from the server as they come, by whoever has the address.
 
+import { address } from "./address.js";
 import { page } from "./shared.js";
 
 const PAUSE = 300; // ms between two questions while it runs
@@ -25,7 +26,7 @@ class SweepView {
 
   async show(value) {
     if (!value?.id || value.id === this.id) return;
-    if (value.query) history.replaceState(null, "", `?${value.query}${location.hash}`);
+    if (value.query) address.shows("compare", value.query);
     Object.assign(this, { id: value.id, status: null });
     const mine = value.id;
     let after = 0;

@@ -19,7 +19,9 @@ from starlette.routing import Route
 from app import controls, links
 from app.components.difference import data_address
 from app.components.scripted import Scripted
-from app.handlers import PlainText, StatusLine, on, uploaded
+from app.components.tour.tour import Heading
+from app.handlers import PlainText, StatusLine, on, travelling, uploaded
+from app.ranking import CHOICES, part_of
 from app.runform import NFE, STEPS
 from app.server.routes import guarded
 from app.state import AppState
@@ -108,7 +110,7 @@ def run_link(app: AppState, spec: SampleSpec) -> str:
     label = controls.class_word(app, spec.checkpoint, spec.labels[0])
     parts = {"tab": "explore", "network": spec.checkpoint, "label": label, "sampler": spec.sampler}
     parts |= {"seed": spec.seeds[0], "images": 1, "budget": budget, "unit": unit, "cfg": spec.cfg_scale}
-    parts |= {"from": low, "to": high} | spec.settings
+    parts |= {"from": low, "to": high} | part_of(spec) | spec.settings
     text = links.encode(spec) if links.beyond(spec) else None
     return urlencode(parts | ({"recipe": text} if text else {}) | {"run": links.NOW})
 
@@ -151,16 +153,17 @@ class SweepPanel:
 
         compared = [self.compare.nfe, self.compare.cfg, column.network, column.sampler]
         cost([*(c.change for c in self.form), *(c.input for c in compared), self.box.expand])
-        on(self.run.click, self.on_run, given, [self.view, self.job_id, self.cost], status=self.status)
+        on(self.run.click, self.on_run, given, [self.view, self.job_id, self.cost], status=self.status, busy=self.run)
         on(self.stop.click, self.on_stop, {"job_id": self.job_id}, status=self.status)
         filled = [self.loaded, self.forget, *self.form]
         cost(on(self.load.upload, self.on_sheet, {"path": self.load}, filled, status=self.status).then)
         cost(on(self.forget.click, self.on_forget, {}, [self.loaded, self.forget], status=self.status).then)
 
-    def on_load(self, demo: gr.Blocks) -> None:
+    def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's sweep."""
         outputs = [self.view, self.job_id, self.box, self.loaded, self.forget, *self.form]
-        on(demo.load, self.from_link, {}, outputs, status=self.status)
+        for event, handler in ((demo.load, self.from_link), (address.travelled, travelling(self.from_link, "Compare"))):
+            on(event, handler, {}, outputs, status=self.status)
 
     # what there is to choose
 
@@ -170,6 +173,8 @@ class SweepPanel:
             return [(name, name) for name in self.state.networks()]
         if axis == "sampler":
             return controls.samplers(self.state)
+        if axis == "difficulty":
+            return CHOICES
         return [(name, name) for name in controls.classes(self.state, network)]
 
     # handlers: each returns {component: update}; nothing here trusts the browser

@@ -12,10 +12,12 @@ from starlette.routing import Route
 
 from app import controls
 from app.changed import Changed
+from app.components.tour.tour import Heading
 from app.components.viewer.viewer import FrameViewer, manifest
 from app.controls import KnobGroups, network_choice
-from app.handlers import PlainText, StatusLine, on
+from app.handlers import PlainText, StatusLine, on, travelling
 from app.limits import MAX_IMAGES, MAX_NFE, SEED_RANGE
+from app.ranking import PARTS, Ranking, part_of
 from app.runform import MAX_CFG
 from app.state import AppState, title
 from app.store import StoredRun
@@ -54,10 +56,13 @@ class Column:
             with gr.Accordion("Knobs", open=False, elem_classes="pf-advanced"):
                 start = controls.start(state, network)
                 self.knobs = KnobGroups(SAMPLERS, sampler, prefix=f"{letter}.", start=start.settings)
+                self.ranking = Ranking(state, network, sampler, prefix=f"{letter}.")
         self.inputs = {f"{letter}.network": self.network, f"{letter}.sampler": self.sampler} | self.knobs.inputs
-        self.outputs = [self.box, self.network, self.sampler, self.before, *self.knobs.outputs]
+        self.inputs |= self.ranking.inputs
+        self.outputs = [self.box, self.network, self.sampler, self.before, *self.knobs.outputs, *self.ranking.outputs]
         moved = {"network": self.network, "before": self.before} | self.knobs.inputs
         on(self.network.input, self.on_network, moved, [self.before, *self.knobs.inputs.values()])
+        self.ranking.wire(self.network, self.sampler)
         on(self.sampler.change, self.knobs.show, {"chosen": self.sampler}, list(self.knobs.groups.values()))
 
     def on_network(self, network: str, before: str, **values: Any) -> dict[Component, Any]:
@@ -69,7 +74,8 @@ class Column:
         """This column's part of a recipe. Raises InputError."""
         sampler = SAMPLERS[values[f"{self.letter}.sampler"]].name
         network, settings = values[f"{self.letter}.network"], self.knobs.settings(sampler, values)
-        return {"checkpoint": network, "sampler": sampler, "settings": settings}
+        part = {"checkpoint": network, "sampler": sampler, "settings": settings}
+        return part | self.ranking.part(sampler, values)
 
     def updates(self, part: Mapping[str, Any] | None) -> dict[Component, Any]:
         """Set from a part of a recipe; None hides the column. Raises InputError."""
@@ -78,12 +84,16 @@ class Column:
         settings = SAMPLERS[part["sampler"]].settings(part.get("settings") or {})
         begun = self.knobs.begin(controls.start(self.state, part["checkpoint"]).settings)
         stated = self.knobs.updates(part["sampler"], settings)
-        return {
-            self.box: gr.update(visible=True),
-            self.network: gr.update(value=part["checkpoint"]),
-            self.sampler: gr.update(value=part["sampler"]),
-            self.before: part["checkpoint"],
-        } | controls.together(begun, stated)
+        return (
+            self.ranking.asked(part["checkpoint"], part["sampler"], part)
+            | {
+                self.box: gr.update(visible=True),
+                self.network: gr.update(value=part["checkpoint"]),
+                self.sampler: gr.update(value=part["sampler"]),
+                self.before: part["checkpoint"],
+            }
+            | controls.together(begun, stated)
+        )
 
 
 class Compare:
@@ -157,11 +167,12 @@ class Compare:
         )  # fmt: skip
         on(self.stop.click, self.on_stop, {"ids": self.ids}, status=self.status)
 
-    def on_load(self, demo: gr.Blocks) -> None:
+    def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's columns and runs."""
         outputs = [self.viewer, self.ids, self.fold, *self.shared.values(), *self.settable]
-        on(demo.load, self.from_link, {}, outputs, status=self.status)
-        self.sweep.on_load(demo)
+        for event, handler in ((demo.load, self.from_link), (address.travelled, travelling(self.from_link, TITLE))):
+            on(event, handler, {}, outputs, status=self.status)
+        self.sweep.on_load(demo, address)
 
     # handlers: each returns {component: update}
 
@@ -258,7 +269,7 @@ class Compare:
 
     def link(self, ids: list[str], specs: list[SampleSpec], values: Mapping[str, Any]) -> dict[str, Any]:
         shared = {name: values[name] for name in self.shared if name != "count"}
-        columns = [json.dumps([s.checkpoint, s.sampler, s.settings], separators=(",", ":")) for s in specs]
+        columns = [json.dumps(column_of(s), separators=(",", ":")) for s in specs]
         named = {f"c{i + 1}": column for i, column in enumerate(columns)}
         return {"tab": TITLE.lower(), "runs": ",".join(ids)} | shared | named
 
@@ -270,7 +281,7 @@ class Compare:
         try:
             parts = self.parts_of(asked)
             updates = self.shared_from(asked, parts) | self.set_columns(parts)
-        except (InputError, ValueError, TypeError) as e:
+        except (InputError, ValueError, TypeError, AttributeError) as e:
             reason = e if isinstance(e, InputError) else "its columns are damaged."
             raise InputError(f"This link could not be read: {reason}") from None
         ids = asked.get("runs", "").split(",")[:MOST]
@@ -285,9 +296,10 @@ class Compare:
         parts = []
         for key in (f"c{i + 1}" for i in range(MOST)):
             if key in asked:
-                network, sampler, settings = parse_json(asked[key])
+                network, sampler, settings, *ranking = parse_json(asked[key])
                 self.state.bundle(network)
-                parts.append({"checkpoint": network, "sampler": SAMPLERS[sampler].name, "settings": settings})
+                part = {"checkpoint": network, "sampler": SAMPLERS[sampler].name, "settings": settings}
+                parts.append({k: v for each in ranking[:1] for k, v in each.items() if k in PARTS} | part)
         if len(parts) < 2:
             raise InputError("it names fewer than two columns.")
         return parts
@@ -301,6 +313,11 @@ class Compare:
         limits = {"seed": (0, SEED_RANGE), "images": (1, MAX_IMAGES), "nfe": (1, MAX_NFE)}
         updates |= {self.shared[k]: whole(k, asked[k], *limits[k]) for k in limits if k in asked}
         return updates | ({self.cfg: number("cfg", asked["cfg"], 0, MAX_CFG)} if "cfg" in asked else {})
+
+
+def column_of(spec: SampleSpec) -> list[Any]:
+    """A column as a link holds it."""
+    return [spec.checkpoint, spec.sampler, spec.settings, *filter(None, [part_of(spec)])]
 
 
 def build(state: AppState) -> Compare:

@@ -18,7 +18,7 @@ from app.components.difference import data_address
 from app.components.painter.painter import VALUES, Painter, painting, values_of
 from app.components.scripted import Scripted
 from app.controls import network_choice
-from app.handlers import QUIET, StatusLine, on
+from app.handlers import QUIET, Refusal, StatusLine, on
 from app.limits import SEED_RANGE
 from app.state import AppState
 from pf_core.data.own import image_io
@@ -134,7 +134,7 @@ class OwnPicture:
         try:
             return nothing | self.on_picture(t, painted, network, label, "", index, seed)
         except InputError as e:
-            return nothing | {self.status: str(e)}
+            return nothing | {self.status: Refusal(e)}
 
     def on_other(self, network: str) -> dict:
         """Another data image's number."""

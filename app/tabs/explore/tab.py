@@ -9,8 +9,9 @@ import gradio as gr
 
 from app import links
 from app.changed import Changed
+from app.components.tour.tour import Heading
 from app.components.viewer.viewer import FrameViewer, manifest
-from app.handlers import StatusLine, on, uploaded
+from app.handlers import Asked, StatusLine, on, travelling, uploaded
 from app.runform import RunForm
 from app.state import AppState
 from app.store import StoredRun
@@ -55,19 +56,18 @@ class Explore:
     def wire(self) -> None:
         shown, status = [self.viewer, self.run_id, self.mine], {"status": self.status}
         self.changed.watch(self.state, self.viewer, self.form.inputs, lambda values: [self.form.spec(values)])
-        started = {"api_name": "run", "show_progress": "hidden", "queue": False}
+        started = {"busy": self.run, "api_name": "run", "show_progress": "hidden", "queue": False}
         on(self.run.click, self.on_run, {"before": self.mine, **self.form.inputs}, shown, **status, **started)
         loaded = [*shown, *self.form.outputs]
         on(self.recipe.upload, self.on_recipe, {"before": self.mine, "path": self.recipe}, loaded, **status)
         stopped = {"api_name": "stop", "show_progress": "hidden", "queue": False}
         on(self.stop.click, self.on_stop, {"run_id": self.run_id}, **status, **stopped)
 
-    def on_load(self, demo: gr.Blocks) -> None:
+    def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's settings and run, else a recording, at first paint."""
-        on(
-            demo.load, self.from_link, {}, [self.viewer, self.run_id, self.mine, *self.form.outputs],
-            status=self.status,
-        )  # fmt: skip
+        outputs = [self.viewer, self.run_id, self.mine, *self.form.outputs]
+        on(demo.load, self.from_link, {}, outputs, status=self.status)
+        on(address.travelled, travelling(self.from_entry, TITLE), {}, outputs, status=self.status)
 
     # handlers: each returns {component: update}
 
@@ -97,10 +97,10 @@ class Explore:
         self.state.stop(run_id)
         return {self.status: ""}
 
-    def showing(self, run: StoredRun, parts: Mapping[str, Any], mine: bool = True) -> dict:
+    def showing(self, run: StoredRun, parts: Mapping[str, Any], mine: bool = True, again: bool = False) -> dict:
         query = urlencode({**parts, "run": run.id})
         return {
-            self.viewer: manifest([run], query=query),
+            self.viewer: manifest([run], query=query, again=again),
             self.run_id: run.id,
             self.mine: run.id if mine else "",
         }
@@ -136,6 +136,10 @@ class Explore:
             shown = {self.viewer: value, self.run_id: "", self.mine: ""}
         return updates | shown | {self.status: sentence}
 
+    def from_entry(self, request: Asked) -> dict:
+        """The same for Back and Forward; a run that this page started is still replaced by its next one."""
+        return {c: u for c, u in self.from_link(request).items() if c is not self.mine or u}
+
     def recording(self, unasked: bool = False) -> dict:
         """The viewer's value where nothing was asked for. With `unasked` it is there before the page has said what its
         address asks for: who asked for nothing sees the first frame that much sooner."""
@@ -167,7 +171,7 @@ class Explore:
             gone = "" if asked["run"] == links.NOW else "That run is not kept any more, and cannot be made again: "
             return nothing | {self.status: f"{gone}{e}"}
         again = "That run was not kept any more: it was made again from its link."
-        return self.showing(run, asked) | {self.status: "" if asked["run"] == links.NOW else again}
+        return self.showing(run, asked, again=True) | {self.status: "" if asked["run"] == links.NOW else again}
 
 
 def build(state: AppState) -> Explore:

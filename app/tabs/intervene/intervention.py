@@ -183,6 +183,11 @@ class Intervention:
                     f"{place.bundle.name} predicts no difficulty, so clean patches cannot change it. "
                     "All edits still work."
                 )
+            if place.run.spec.difficulty != "head":
+                return change.nothing(
+                    "This run's difficulty is estimated from the velocity; the probe compares what a head predicts. "
+                    "All edits still work."
+                )
             if not chosen:
                 return change.nothing("Paint one or more patches to see how sure the network becomes of all others.")
             given = stack(self.state, now.uploads)

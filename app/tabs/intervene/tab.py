@@ -9,8 +9,9 @@ import gradio as gr
 from gradio.components import Component
 
 from app import links
+from app.components.tour.tour import Heading
 from app.components.viewer.viewer import manifest
-from app.handlers import on, uploaded
+from app.handlers import on, travelling, uploaded
 from app.state import AppState
 from app.store import StoredRun
 from app.tabs.intervene import change
@@ -71,9 +72,11 @@ class Intervene:
     def then_shown(self, event: Any) -> None:
         on(event.then, self.when_edited, self.page.now, [self.page.shown], after=self.edited_ended, **_SLOW)
 
-    def on_load(self, demo: gr.Blocks) -> None:
+    def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's settings, edits and runs."""
-        self.then_ready(on(demo.load, self.from_link, {}, self.everything, status=self.page.status))
+        back = travelling(self.from_link, TITLE)
+        for event, handler in ((demo.load, self.from_link), (address.travelled, back)):
+            self.then_ready(on(event, handler, {}, self.everything, status=self.page.status))
 
     # runs: handlers return {component: update}
 
@@ -83,11 +86,13 @@ class Intervene:
         self.state.halt(*ids or [])
         return self.showing(self.logic.start_base(spec, lane=lane_of(request)), None) | {self.page.status: ""}
 
-    def showing(self, base: StoredRun, edited: StoredRun | None, which: str = BASE) -> dict[Component, Any]:
+    def showing(
+        self, base: StoredRun, edited: StoredRun | None, which: str = BASE, again: bool = False
+    ) -> dict[Component, Any]:
         """The runs that are shown, and which of them can be painted on."""
         page, runs = self.page, [base, *([edited] if edited else [])]
         return {
-            page.viewer: manifest(runs, query=self.address(base, edited)),
+            page.viewer: manifest(runs, query=self.address(base, edited), again=again),
             page.ids: [base.id, edited.id if edited else ""],
             page.which: gr.update(choices=[BASE, EDITED][: len(runs)], value=which if edited else BASE),
             page.box: gr.update(visible=edited is not None),
@@ -210,8 +215,10 @@ class Intervene:
         images = getattr(run, "edit_images", None)
         return [self.state.pictures.add(Picture(x)).id for x in (images if images is not None else [])]
 
-    def restored(self, base: StoredRun, edited: StoredRun | None, sentence: str) -> dict[Component, Any]:
-        updates = self.showing(base, edited) | self.page.form.updates(base.spec)
+    def restored(
+        self, base: StoredRun, edited: StoredRun | None, sentence: str, again: bool = False
+    ) -> dict[Component, Any]:
+        updates = self.showing(base, edited, again=again) | self.page.form.updates(base.spec)
         updates |= self.painting.listed(edited.spec.edits if edited else [], [])
         return updates | {self.page.uploads: self.uploads_of(edited), self.page.status: sentence}
 
@@ -234,14 +241,14 @@ class Intervene:
         try:
             if all(i in self.state.runs for i in ids):
                 base, edited = [*map(self.state.runs.get, ids), None][:2]
-                return self.restored(base, edited, "")
+                return self.restored(base, edited, "", again=True)
             if not asked.get("plan"):
                 raise InputError(
                     "Those runs are not kept any more, and do not fit in a link: load their recipe or raw arrays."
                 )
             base, edited = self.again(links.decode(asked["plan"]))
             again = "Those runs were not kept any more: they were made again from the link."
-            return self.restored(base, edited, again)
+            return self.restored(base, edited, again, again=True)
         except InputError as e:
             raise InputError(f"This link could not be read: {e}") from None
 

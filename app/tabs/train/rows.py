@@ -4,6 +4,7 @@ import time
 from typing import Any
 from urllib.parse import quote
 
+from app.links import NOW
 from pf_core.errors import InputError
 from pf_core.training.queue import Jobs
 from pf_core.training.status import BUSY, ENDED, RESUMABLE, UNREADABLE, Info
@@ -98,7 +99,7 @@ def actions(info: Info) -> list[tuple[str, str]]:
 def links(info: Info) -> list[tuple[str, str, bool]]:
     """(address, words, whether it is a download)."""
     name = quote(info.name)
-    explore = [(f"?network={quote(f'runs/{info.name}')}", "Open in Explore", False)] if info.network else []
+    explore = [(f"?network={quote(f'runs/{info.name}')}&run={NOW}", "Open in Explore", False)] if info.network else []
     weights = [(f"pf/train/{name}/weights", "Download weights", True)] if info.network else []
     return [*explore, *weights, (f"pf/train/{name}/zip", "Download all (zip)", True)]
 

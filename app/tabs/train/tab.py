@@ -1,6 +1,6 @@
 """Train: set up a training, start it as a job that outlives the page, and watch what it learns about difficulty."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,14 +11,17 @@ from gradio.components import Component
 
 from app.components.board.board import Board, Drawn, drawn
 from app.components.plot.plot import StreamingPlot, stream
+from app.components.tour.tour import Heading
 from app.controls import KnobGroups, component, labelled, settled
-from app.handlers import PlainText, StatusLine, on
+from app.handlers import PlainText, StatusLine, on, travelling
 from app.private import payload
 from app.state import AppState
 from app.tabs.train.curves import MOST_RUNS, PLOTS
+from app.tabs.train.estimating import Estimating
 from app.tabs.train.own import OwnPictures, choices
 from app.tabs.train.routes import routes
 from app.tabs.train.rows import COMMANDS, duration
+from app.worker import lane_of
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.models import PRESETS, preset
@@ -28,7 +31,7 @@ from pf_core.timesteps import TIMESTEPS
 from pf_core.timesteps.preview import draws
 from pf_core.training.config import Intervals, TrainRecipe
 from pf_core.training.loop import TrainConfig
-from pf_core.training.plans import PLANS, Estimate, estimate, pair
+from pf_core.training.plans import PLANS, Estimate, Measuring, pair
 from pf_core.training.queue import Jobs
 from pf_core.training.runner import DEVICES
 from pf_core.training.store import Settings
@@ -76,6 +79,7 @@ class Train:
         with gr.Row(elem_classes="pf-buttons"):
             self.start = gr.Button("Start", variant="primary", elem_id="train-start", min_width=80)
             self.measure = gr.Button("Estimate", elem_id="train-measure", min_width=80)
+            self.cancel = gr.Button("Cancel", elem_id="train-cancel", min_width=80, visible=False)
         self.both = gr.Button("Train SiT and Patch Forcing as a pair", size="sm", elem_id="train-pair")
         self.status = StatusLine(elem_id="train-said")
         self.estimated = PlainText("pf-estimate", elem_id="train-estimate")
@@ -118,13 +122,22 @@ class Train:
             on(settled(control), self.on_draws, looks, [self.drawn])
         for button, plan in self.plans:
             on(button.click, partial(self.on_plan, plan), {}, [self.estimated, *self.settable])
+        self.estimating = Estimating(self.estimated, self.cancel, self.status)
         on(
-            self.measure.click, self.on_estimate, self.inputs, [self.estimated], **status,
-            show_progress="hidden", api_visibility="private", concurrency_limit=1,
+            self.measure.click, self.on_estimate, self.inputs, [self.estimated, self.cancel], **status,
+            busy=self.measure, show_progress="hidden", api_visibility="private", concurrency_limit=None,
         )  # fmt: skip
+        on(self.cancel.click, self.on_cancel, {}, [])
         begun = {"fork_of": self.fork_of, "forking": self.forking, "device": self.device, **self.inputs}
-        on(self.start.click, self.on_start, begun, [self.board, self.fork_of, self.forking], **status)
-        on(self.both.click, self.on_pair, {"device": self.device, **self.inputs}, [self.board], **status)
+        on(self.start.click, self.on_start, begun, [self.board, self.fork_of, self.forking], **status, busy=self.start)
+        on(
+            self.both.click,
+            self.on_pair,
+            {"device": self.device, **self.inputs},
+            [self.board],
+            **status,
+            busy=self.both,
+        )
         for name, control in self.machine.items():
             on(settled(control), partial(self.on_setting, name), {"value": control}, **status)
         on(self.board.picked, self.on_pick, {}, [self.plots])
@@ -141,8 +154,9 @@ class Train:
         on(own.drop.click, own.on_drop, {"pending": own.pending}, [*asked, own.files])
         on(own.chosen.change, lambda name: {path: name or ""}, {"name": own.chosen}, [path])
 
-    def on_load(self, demo: gr.Blocks) -> None:
-        on(demo.load, self.from_link, {}, [self.board, self.init, self.own.chosen])
+    def on_load(self, demo: gr.Blocks, address: Heading) -> None:
+        for event, handler in ((demo.load, self.from_link), (address.travelled, travelling(self.from_link, TITLE))):
+            on(event, handler, {}, [self.board, self.init, self.own.chosen])
 
     # what the controls say
 
@@ -209,12 +223,16 @@ class Train:
         except (InputError, KeyError):  # KeyError: knobs that are not all there
             return gr.skip()
 
-    def on_estimate(self, **values: Any) -> dict:
+    def on_estimate(self, request: gr.Request = None, **values: Any) -> Iterator[dict]:
         _, recipe, every = self.recipe(values)
         self.jobs.check(recipe)
         settings = self.jobs.settings
-        text = sentence(estimate(recipe, every, settings.threads, settings.nice))
-        return {self.estimated: text, self.status: ""}
+        begin = partial(Measuring, recipe, every, settings.threads, settings.nice)
+        yield from self.estimating.run(lane_of(request), begin, sentence)
+
+    def on_cancel(self, request: gr.Request = None) -> dict:
+        self.estimating.stop(lane_of(request))
+        return {}
 
     def on_start(self, fork_of: str | None, forking: Any, device: str, **values: Any) -> dict:
         name, recipe, every = self.recipe(values)

@@ -1,0 +1,82 @@
+// Where a viewer stands, as parts of a link: frame (from 1), image (from 1, or all), the patch that is held (row-column,
+// from 1) and the panels that are shown. What is as at first is left out.
+
+import { address, tabAround } from "./address.js";
+import { markImage, relayout } from "./layout.js";
+import { PANELS, spotOf } from "./panels.js";
+
+const same = (a, b) => a.size === b.size && [...a].every((each) => b.has(each));
+
+/** The parts of a link for what a viewer shows now. */
+export function placeOf(viewer) {
+  const place = {};
+  const last = viewer.frames - 1;
+  const [run] = viewer.runs;
+  if (!viewer.following && (viewer.index < last || run.meta?.origin)) place.at = String(viewer.frameIndex(0) + 1);
+  if (viewer.sheet) place.image = "all";
+  else if (viewer.image > 0) place.image = String(viewer.image + 1);
+  const here = viewer.local(run, viewer.pin);
+  if (here) {
+    const { cols } = run.meta.grid;
+    place.patch = `${Math.floor(here.patch / cols) + 1}-${(here.patch % cols) + 1}`;
+  }
+  if (!same(viewer.settings.hidden, new Set(viewer.hiddenAtFirst)))
+    place.panels = viewer
+      .visiblePanels()
+      .map(({ key }) => key)
+      .join(".");
+  return place;
+}
+
+/** Something was drawn: the address follows, but not every picture of a playback. */
+export function tellPlace(viewer, now = false) {
+  if (!viewer.ready || !viewer.frames || viewer.asked || (viewer.player.playing && !now)) return;
+  const place = placeOf(viewer);
+  const text = JSON.stringify(place);
+  if (text === viewer.toldPlace) return;
+  viewer.toldPlace = text;
+  address.stands(tabAround(viewer.root), place);
+}
+
+/** What an address asks for, before the first picture is drawn: image, patch and panels. */
+export function beginAt(viewer, asked) {
+  const { images } = viewer.shape;
+  const image = Number(asked.image);
+  viewer.sheet = asked.image === "all" && images > 1;
+  if (image >= 1) viewer.image = Math.min(Math.floor(image), images) - 1;
+  const keys = asked.panels?.split(".") ?? [];
+  const known = PANELS.filter(({ guidedOnly }) => !guidedOnly || viewer.guided).map(({ key }) => key);
+  const shown = known.filter((key) => keys.includes(key));
+  viewer.settings.hidden = new Set(shown.length ? known.filter((key) => !keys.includes(key)) : viewer.hiddenAtFirst);
+  viewer.all("button[data-panel]").forEach((button) => {
+    button.setAttribute("aria-pressed", !viewer.settings.hidden.has(button.dataset.panel));
+  });
+  const { grid } = viewer.runs[0].meta;
+  const [row, col] = (asked.patch ?? "").split("-").map(Number);
+  const inside = row >= 1 && col >= 1 && row <= grid.rows && col <= grid.cols;
+  viewer.pin = inside ? spotOf(grid, viewer.image, (Math.floor(row) - 1) * grid.cols + Math.floor(col) - 1) : null;
+}
+
+/** Go to the frame that an address asks for, once it is there. True while it is still awaited. */
+export function goWhenThere(viewer, asked) {
+  const frame = Number(asked.at);
+  if (!(frame >= 1)) return false;
+  const [run] = viewer.runs;
+  if (run.frames.length < frame && run.active) return true;
+  viewer.autoplay = false;
+  viewer.goFrame(0, Math.floor(frame) - 1);
+  return false;
+}
+
+/** Back or Forward to the same run: stand where that entry stood. */
+export function standAt(viewer, asked) {
+  if (!viewer.ready) return;
+  viewer.player.pause();
+  viewer.image = 0;
+  beginAt(viewer, asked);
+  viewer.inspector.stale = true;
+  markImage(viewer);
+  relayout(viewer);
+  if (!asked.at) viewer.go(viewer.frames - 1);
+  else goWhenThere(viewer, asked);
+}

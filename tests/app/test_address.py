@@ -1,0 +1,111 @@
+"""The address in Chromium: what it says, Back and Forward, a link on another machine, a link to copy."""
+
+from urllib.parse import parse_qs
+
+from test_browser import ENDED, browser, page, pytestmark, run, served, visit  # noqa: F401
+
+SMALL = "?network=nano&sampler=look_ahead&images=2&budget=12&seed=3"
+STANDS = """() => { const v = window.__pf.viewer; return JSON.stringify([v.runs[0]?.id, v.index, v.image, v.pin,
+  [...v.settings.hidden]]); }"""
+
+
+def part(page, name):  # noqa: F811
+    return parse_qs(page.evaluate("location.search.slice(1)")).get(name, [""])[0]
+
+
+def says(page, **parts):  # noqa: F811
+    """Wait until the address has these parts."""
+    page.wait_for_function(
+        "(asked) => { const at = new URLSearchParams(location.search);"
+        " return Object.entries(asked).every(([k, v]) => (at.get(k) ?? '') === v); }",
+        arg=parts,
+    )
+
+
+def tab(page, name):  # noqa: F811
+    page.click(f"[role=tab][data-tab-id='{name}']")
+    says(page, tab=name)
+
+
+def opened(page, name):  # noqa: F811
+    page.wait_for_selector(f"[role=tab][data-tab-id='{name}'][aria-selected=true]")
+
+
+def test_back_and_forward_go_between_tabs_and_runs(page, served):  # noqa: F811
+    visit(page, served, SMALL)
+    run(page)
+    first = page.evaluate("window.__pf.viewer.runs[0].id")
+    page.evaluate("window.__pf.viewer.go(4)")
+    says(page, at="5")
+    page.fill("#explore-seed input", "9")
+    run(page)
+    second = page.evaluate("window.__pf.viewer.runs[0].id")
+    assert second != first and part(page, "run") == second
+    tab(page, "compare")
+    tab(page, "train")
+    page.go_back()
+    opened(page, "compare")
+    page.go_back()
+    opened(page, "explore")
+    assert page.evaluate("window.__pf.viewer.runs[0].id") == second
+    page.go_back()
+    page.wait_for_function("(id) => window.__pf.viewer.runs[0]?.id === id && window.__pf.viewer.index === 4", arg=first)
+    page.wait_for_function("document.querySelector('#explore-seed input').value === '3'")
+    page.go_forward()
+    page.wait_for_function("(id) => window.__pf.viewer.runs[0]?.id === id", arg=second)
+    page.wait_for_function("document.querySelector('#explore-seed input').value === '9'")
+    assert served.runs.get(first).state == served.runs.get(second).state == "done"  # none was made again
+
+
+def test_reload_and_a_second_browser_stand_where_the_link_does(page, served):  # noqa: F811
+    visit(page, served, SMALL)
+    run(page)
+    page.click("[data-image='1']")
+    page.click("button[data-panel=easy]")
+    page.click(".pfv-frame", position={"x": 20, "y": 20})
+    page.evaluate("window.__pf.viewer.go(3)")
+    says(page, at="4", image="2", panels="x.x1.t.sigma")
+    stands, link = page.evaluate(STANDS), page.evaluate("location.href")
+    assert "patch=" in link
+    page.reload()
+    page.wait_for_function(f"(stands) => window.__pf?.viewer?.ready && ({STANDS})() === stands", arg=stands)
+    other = page.context.browser.new_context(viewport={"width": 900, "height": 700}).new_page()
+    other.goto(link)
+    other.wait_for_function(f"(stands) => window.__pf?.viewer?.ready && ({STANDS})() === stands", arg=stands)
+    other.context.close()
+
+
+def test_a_link_can_be_copied_with_or_without_the_clipboard(page, served):  # noqa: F811
+    visit(page, served, SMALL)
+    run(page)
+    page.evaluate("window.__pf.viewer.go(2)")
+    page.evaluate("navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed'))")
+    page.click(".pf-link")
+    field = page.wait_for_selector(".pf-copied input")
+    link = field.input_value()
+    assert "at=3" in link and field.evaluate("(f) => f.selectionEnd - f.selectionStart") == len(link)
+    page.keyboard.press("Escape")
+    assert page.query_selector(".pf-copied input") is None
+    page.evaluate("navigator.clipboard.writeText = (text) => { window.copied = text; return Promise.resolve(); }")
+    page.click(".pf-link")
+    page.wait_for_function("document.querySelector('.pf-copied').textContent === 'Link copied.'")
+    assert page.evaluate("window.copied") == link
+
+
+def test_a_bad_number_says_why_at_its_field_until_it_is_mended(page, served):  # noqa: F811
+    visit(page, served, SMALL)
+    for text, why in [("", "Give a number."), ("-4", "From 0 to")]:
+        page.fill("#explore-seed input", text)
+        page.press("#explore-seed input", "Tab")
+        page.wait_for_function(
+            "(why) => document.querySelector('#explore-seed .pf-wrong')?.textContent.startsWith(why)", arg=why
+        )
+    page.click("#explore-run")
+    page.wait_for_selector("#explore-said .pf-error")
+    assert "seed" in page.inner_text("#explore-said")
+    page.fill("#explore-seed input", "4")
+    page.wait_for_function("!document.querySelector('.pf-wrong')")
+    assert not page.is_visible("#explore-said .pf-error")
+    page.fill("#explore-seed input", "-4")
+    page.click("#explore-run")
+    page.wait_for_selector("#explore-said .pf-error")  # the same sentence shows again
