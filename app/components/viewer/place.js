@@ -5,6 +5,8 @@ import { address, tabAround } from "./address.js";
 import { markImage, relayout } from "./layout.js";
 import { PANELS, spotOf } from "./panels.js";
 
+const same = (a, b) => a.size === b.size && [...a].every((each) => b.has(each));
+
 /** The parts of a link for what a viewer shows now. */
 export function placeOf(viewer) {
   const place = {};
@@ -18,7 +20,7 @@ export function placeOf(viewer) {
     const { cols } = run.meta.grid;
     place.patch = `${Math.floor(here.patch / cols) + 1}-${(here.patch % cols) + 1}`;
   }
-  if (viewer.settings.hidden.size)
+  if (!same(viewer.settings.hidden, new Set(viewer.hiddenAtFirst)))
     place.panels = viewer
       .visiblePanels()
       .map(({ key }) => key)
@@ -45,7 +47,7 @@ export function beginAt(viewer, asked) {
   const keys = asked.panels?.split(".") ?? [];
   const known = PANELS.filter(({ guidedOnly }) => !guidedOnly || viewer.guided).map(({ key }) => key);
   const shown = known.filter((key) => keys.includes(key));
-  viewer.settings.hidden = new Set(shown.length ? known.filter((key) => !keys.includes(key)) : []);
+  viewer.settings.hidden = new Set(shown.length ? known.filter((key) => !keys.includes(key)) : viewer.hiddenAtFirst);
   viewer.all("button[data-panel]").forEach((button) => {
     button.setAttribute("aria-pressed", !viewer.settings.hidden.has(button.dataset.panel));
   });

@@ -170,8 +170,7 @@ class Compare:
     def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's columns and runs."""
         outputs = [self.viewer, self.ids, self.fold, *self.shared.values(), *self.settable]
-        back = travelling(self.from_link, TITLE)
-        for event, handler in ((demo.load, self.from_link), (address.travelled, back)):
+        for event, handler in ((demo.load, self.from_link), (address.travelled, travelling(self.from_link, TITLE))):
             on(event, handler, {}, outputs, status=self.status)
         self.sweep.on_load(demo, address)
 
