@@ -260,6 +260,7 @@ export class SlideDialog {
       if (error.name !== "AbortError") this.say(error.message, true);
     }
     button.disabled = false;
+    if (this.box.open) button.focus();
     this.box.removeAttribute("aria-busy");
   }
 
