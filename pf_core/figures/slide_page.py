@@ -29,6 +29,7 @@ NAMED = {  # as on the page
 }
 NAMES = list(NAMED)
 _SHADES, _LEVELS, _PICTURES = 16, 48, 128
+_LOOKED_AT = 16384  # pixels that choose a palette: more of them hardly better it, and take long
 _MAPS = {"t": TIME_MAP, "sigma": SIGMA_MAP}
 _FIRST = {"named": 16, "t": 32, "sigma": 80, "picture": 128}  # where each kind begins in the palette
 
@@ -156,10 +157,14 @@ def _chosen(pictures: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
     if not pictures:
         return [], palette
     pixels = np.concatenate([picture.reshape(-1, 3) for picture in pictures])
-    small = Image.fromarray(pixels[None]).quantize(_PICTURES, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    found = np.array(small.getpalette(), np.uint8).reshape(-1, 3)[:_PICTURES]
-    palette[: len(found)] = found
-    indices = np.asarray(small)[0] + _FIRST["picture"]
+    some = Image.fromarray(np.ascontiguousarray(pixels[:: -(-len(pixels) // _LOOKED_AT)])[None])
+    found = some.quantize(_PICTURES, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).getpalette()
+    colours = np.array(found, np.uint8).reshape(-1, 3)[:_PICTURES]
+    palette[: len(colours)] = colours
+    chart = Image.new("P", (1, 1))
+    chart.putpalette(np.pad(colours, ((0, 256 - len(colours)), (0, 0)), "edge").tobytes())
+    nearest = np.asarray(Image.fromarray(pixels[None]).quantize(palette=chart, dither=Image.Dither.NONE))[0]
+    indices = np.minimum(nearest, len(colours) - 1) + _FIRST["picture"]
     ends = np.cumsum([picture.shape[0] * picture.shape[1] for picture in pictures])[:-1]
     parts = np.split(indices.astype(np.uint8), ends)
     return [part.reshape(picture.shape[:2]) for part, picture in zip(parts, pictures, strict=True)], palette

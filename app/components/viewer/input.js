@@ -151,6 +151,8 @@ function pressed(viewer, event) {
     viewer.find(".pfv-help").open
   )
     return;
+  const modal = document.querySelector("dialog[open]"); // also where the focus is on none of its fields
+  if (modal && (event.key === "Escape" || !modal.matches(".pfz"))) return;
   if (event.key === " " && target.closest?.("button, a")) return;
   const names = KEYS[event.key];
   if (target.closest?.(".pfv-frame") && viewer.root.contains(target) && walk(viewer, target, event))
