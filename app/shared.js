@@ -55,12 +55,8 @@ class Page {
     return this.all("board")[0];
   }
 
-  /** For Gradio's `js=`: the inputs with the first replaced by where the viewer within `selector` stands, as JSON. */
-  withPlace(selector, [, ...rest]) {
-    return [JSON.stringify(this.within("viewer", selector)?.place ?? {}), ...rest];
-  }
-
-  /** The same with the outer step there, from 1; as given where no frame is shown. */
+  /** For Gradio's `js=`: the inputs with the first replaced by the outer step that the viewer within `selector` shows,
+   * from 1; as given where no frame is shown. */
   withStep(selector, [first, ...rest]) {
     return [this.within("viewer", selector)?.outerStep ?? first, ...rest];
   }

@@ -1,6 +1,6 @@
 """Two recorded runs against each other: where and when they differ, on one clock, and how much each one moved."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -38,6 +38,28 @@ def difference(
     signed = _state(b, at_b, of)[image].float() - _state(a, at_a, of)[image].float()
     per_patch = a.grid.to_patches(signed[None].square())[0].sqrt()
     return Difference(signed, signed.square().mean().sqrt().item(), per_patch)
+
+
+class Film(NamedTuple):
+    """b minus a at K moments of one image. signed: (K, H, W), the mean over channels; rms: (K,); per_patch: (K, N)."""
+
+    signed: Tensor
+    rms: Tensor
+    per_patch: Tensor
+
+
+def film(
+    a: Trajectory, b: Trajectory, moments: Sequence[tuple[int | None, int | None]], image: int = 0, of: str = "x1_hat"
+) -> Film:
+    """`difference` at each moment (frame of a, frame of b). Raises InputError as it does, and where there is none."""
+    if not moments:
+        raise InputError("There are no frames to compare yet.")
+    each = [difference(a, b, i, j, image, of) for i, j in moments]
+    return Film(
+        torch.stack([d.signed.mean(0) for d in each]),
+        torch.tensor([d.rms for d in each]),
+        torch.stack([d.per_patch for d in each]),
+    )
 
 
 def rms_in(result: Difference, patches: Tensor) -> float:
@@ -118,13 +140,13 @@ def measured(a: Trajectory, b: Trajectory, names: tuple[str, str], threshold: fl
         place = f"row {patch // a.grid.cols + 1}, column {patch % a.grid.cols + 1}"
         ends += f", most in {place}{f' of image {image + 1}' * several} ({patches.max():.3f})"
     if not met:
-        return f"{ends}; at no t are they more than {threshold:g} apart."
+        return f"{ends}; at no t are their states more than {threshold:g} apart."
     t, k, first = min(met, key=lambda each: each[:2])
     where = f" in image {k + 1}" * several
     if t > 1 - _SAME:
-        return f"{ends}; only at the end are they more than {threshold:g} apart{where}."
+        return f"{ends}; only at the end are their states more than {threshold:g} apart{where}."
     steps = f"outer step {first.outer[0]} of {names[0]} and {first.outer[1]} of {names[1]}"
-    return f"{ends}; first more than {threshold:g} apart at t {t:.2f}{where}, after {steps}."
+    return f"{ends}; their states are first more than {threshold:g} apart at t {t:.2f}{where}, after {steps}."
 
 
 class _Path:

@@ -1,27 +1,23 @@
 """The Compare tab: its handlers, and once in Chromium."""
 
-import asyncio
 import json
-from contextlib import suppress
 from types import SimpleNamespace
+from urllib.parse import parse_qsl, urlencode
 
 import gradio as gr
+import numpy as np
 import pytest
 from app_world import answers, ended, networks, state  # noqa: F401
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 from test_browser import browser, page, pytestmark, served  # noqa: F401
 
 from app.server.frames import status
-from app.tabs.compare.tab import END, HERE, Compare
+from app.tabs.compare.tab import Compare, routes
 from pf_core.samplers import SAMPLERS
-from pf_core.sampling.compare import patch_updates
+from pf_core.sampling.compare import difference, patch_updates
 
 KNOBS = {f"{name}.{k}": knob.default for name, entry in SAMPLERS.items() for k, knob in entry.knobs.items()}
-
-
-def playwright_error():
-    from playwright.sync_api import Error
-
-    return Error
 
 
 @pytest.fixture
@@ -32,22 +28,14 @@ def tab(state):  # noqa: F811
 
 def answering_tab(tab):
     """The tab's handlers as these tests read them: values by name, answers as lists."""
-    shown = [tab.viewer, tab.ids, tab.status, tab.box, tab.one, tab.other]
-
-    def when_done(ids, *given):
-        asyncio.run(tab.all_ended(ids))
-        return tab.when_done(ids, *given)[tab.shown]
-
+    shown = [tab.viewer, tab.ids, tab.status, tab.fold]
     linked = [*shown, *tab.shared.values(), *tab.settable]
     preset = [tab.caption, tab.status, tab.count, tab.nfe, *tab.settable]
     return SimpleNamespace(
-        on_run=answers(tab.on_run, tab.status, [*shown, tab.shown, tab.measured, tab.mine]),
+        on_run=answers(tab.on_run, tab.status, [*shown, tab.mine]),
         from_link=answers(tab.from_link, tab.status, linked),
         on_preset=answers(tab.on_preset, tab.status, preset),
-        on_difference=lambda *given: tab.on_difference(*given)[tab.shown],
-        when_done=when_done,
         presets=tab.presets,
-        sentences=tab.sentences,
         sweep=tab.sweep,
     )
 
@@ -88,36 +76,77 @@ def test_a_column_that_cannot_run_stops_the_others(tab, state):  # noqa: F811
         assert ended(run).state in ("stopped", "done")
 
 
-def test_the_difference_and_the_parting(tab, state):  # noqa: F811
-    ids = tab.on_run([], **values(images=3))[1]
-    at_end = tab.when_done(ids, "A", "B", 0.001)
-    assert "B minus A" in at_end and at_end.count("<img") == 2 and at_end.count("<tr>") == 3
-    said = tab.sentences(ids, 0.001)
-    assert said.startswith("B ends 0.0") and "over 3 images" in said and "after outer step" in said
-    start = json.dumps({"image": 1, "frames": [0, 0]})
-    begin = tab.on_difference(start, ids, "A", "B", HERE, 0.05)
-    assert "RMS <b>0.000</b>" in begin and "image 2" in begin
-    assert "never" in tab.on_difference("{}", ids, "A", "A", END, 0.05)
+@pytest.fixture
+def between(state):  # noqa: F811
+    """Asks for what two runs differ by, as the page does."""
+    client = TestClient(Starlette(routes=routes(state)), raise_server_exceptions=False)
+    return lambda what, **query: client.get(f"/pf/difference/{what}", params=query)
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        ("{}", [], "A", "B", END, 0.05),
-        ("{}", ["gone", "gone"], "A", "B", END, 0.05),
-        ("nonsense", None, "A", "<b>", END, 0.05),
-    ],
-)
-def test_nothing_to_compare_is_a_sentence(tab, given):
-    assert "pf-said" in tab.on_difference(*given)
+def unpack_film(content):
+    """(head, RMS of each patch (K, N), levels (K, H, W)), as the page reads them."""
+    length = int(np.frombuffer(content[:4], "<u4")[0])
+    head = json.loads(content[4 : 4 + length])
+    (k, h, w), (rows, cols) = head["shape"], head["grid"]
+    patches = np.frombuffer(content[4 + length :], "<f4", k * rows * cols).reshape(k, -1)
+    return head, patches, np.frombuffer(content[4 + length + patches.nbytes :], "u1").reshape(k, h, w)
 
 
-@pytest.mark.parametrize("place", ["nonsense", "[]", '{"image": -1}', '{"frames": [-4, 0]}', '{"frames": 3}'])
-def test_a_wrong_place_is_a_sentence(tab, state, place):  # noqa: F811
-    ids = tab.on_run([], **values())[1]
-    [ended(state.runs.get(i)) for i in ids]
-    assert "pf-said" in tab.on_difference(place, ids, "A", "B", HERE, 0.05)
-    assert "pf-said" in tab.on_difference("{}", ids, "A", "B", END, 0)
+def compared(tab, state, **changes):  # noqa: F811
+    ids = tab.on_run([], **values(**changes))[1]
+    return ids, [ended(state.runs.get(i)) for i in ids]
+
+
+def test_the_browser_gets_the_film_of_differences_that_was_measured(tab, state, between):  # noqa: F811
+    (a, b), runs = compared(tab, state)
+    ends = [len(run.trajectory) for run in runs]
+    head, patches, levels = unpack_film(
+        between("film", a=a, b=b, image=1, frames=f"0:0,2:3,{ends[0]}:{ends[1]}").content
+    )
+    assert head["shape"] == [3, 32, 32] and head["rms"][0] == 0 and len(head["palettes"]["signed"]) == 768
+    for k, (i, j) in enumerate([(0, 0), (2, 3), ends]):
+        there = difference(*(run.trajectory for run in runs), i, j, image=1, of="x1_hat")
+        assert head["rms"][k] == pytest.approx(there.rms, abs=1e-4)
+        assert np.allclose(patches[k], there.per_patch.numpy())
+        shown = (levels[k] / 127.5 - 1) * head["spans"]["signed"]
+        assert np.abs(shown - there.signed.mean(0).clamp(-0.25, 0.25).numpy()).max() < 0.002
+
+
+def test_all_columns_are_measured_in_sentences_and_where_two_of_them_part(tab, state, between):  # noqa: F811
+    ids, _ = compared(tab, state, samplers=("euler", "dual_loop", "look_ahead"), images=3)
+    words = between("words", runs=",".join(ids), one=0, other=2, threshold=0.001).json()
+    assert [said[:8] for said in words["sentences"]] == ["B ends 0", "C ends 0"]
+    assert "over 3 images" in words["sentences"][0] and "more than 0.05 apart" in words["sentences"][0]
+    assert len(words["partings"]) == 3 and words["partings"][0].keys() == {"t", "rms", "outer", "nfe"}
+    assert between("words", runs=",".join(ids), one=1, other=1, threshold=0.05).json()["partings"] == [None] * 3
+
+
+def test_what_cannot_be_compared_is_refused_with_a_sentence(tab, state, between):  # noqa: F811
+    ids, _ = compared(tab, state)
+    film = {"a": ids[0], "b": ids[1], "image": 0, "frames": "0:0"}
+    for wrong in ({"a": "gone"}, {"image": 2}, {"image": "x"}, {"frames": ""}, {"frames": "0:99"}, {"frames": "0"}):
+        check_refusal(between("film", **film | wrong))
+    check_refusal(between("film", **film | {"of": "v"}))
+    words = {"runs": ",".join(ids), "threshold": 0.05}
+    for wrong in ({"runs": "x,y"}, {"runs": ""}, {"threshold": 0}, {"threshold": "x"}, {"other": 2}):
+        check_refusal(between("words", **words | wrong))
+
+
+def check_refusal(reply):
+    assert reply.status_code in (400, 404) and reply.json()["error"].endswith(".")
+
+
+def test_a_stopped_column_is_said_not_to_have_ended(tab, state, between):  # noqa: F811
+    ids, runs = compared(tab, state)
+    runs[1].trajectory.x1 = None
+    assert "was stopped" in between("words", runs=",".join(ids)).json()["sentences"][0]
+
+
+def test_the_form_folds_to_a_line_that_says_what_is_shown(tab, state):  # noqa: F811
+    fold = tab.on_run([], **values(images=2, cfg=3))[3]
+    assert fold["open"] is False
+    assert fold["label"] == "A Euler | B Look-ahead · nano · class 1 · seeds 3 to 4 · 8 NFE · guidance 3"
+    assert fold["label"] == tab.on_run([], **values(images=2, cfg=3))[3]["label"]
 
 
 def test_a_preset_without_its_network_says_so(tab):
@@ -127,42 +156,105 @@ def test_a_preset_without_its_network_says_so(tab):
 
 def test_a_link_brings_columns_and_runs_back(tab, state):  # noqa: F811
     shown, ids, *_ = tab.on_run([], **values())
-    from urllib.parse import parse_qsl
-
     query = dict(parse_qsl(shown["query"]))
     mine = tab.on_run([], **values())[-1]  # a page stops the runs that it started, not those of a link
     assert mine != ids and all(ended(state.runs.get(i)).state == "done" for i in [*mine, *ids])
     found = tab.from_link(request=SimpleNamespace(query_params=query))
-    assert found[1] == ids and found[2] == "" and found[6] == 2 and found[8:11] == [3, 2, 8]
+    assert found[1] == ids and found[2] == "" and found[4] == 2 and found[6:9] == [3, 2, 8]
     gone = tab.from_link(request=SimpleNamespace(query_params=query | {"runs": "x,y"}))
     assert "not kept" in gone[2]
     for wrong in ({"c1": "{"}, {"c1": "[1]"}, {"c1": '["x","euler",{}]'}, {"nfe": "0"}, {"label": "x"}):
         assert "could not be read" in tab.from_link(request=SimpleNamespace(query_params=query | wrong))[2]
 
 
-def test_two_columns_in_the_browser(page, served):  # noqa: F811
-    page.goto(served.address + "?tab=compare")
-    page.wait_for_selector("#compare-run")
+VIEWER = "(window.__pf?.all('viewer') ?? []).find((v) => v.root.closest('#compare-viewer'))"
+MEASURED = f"() => {{ const v = {VIEWER}; return v?.ready && v.runs.length === 2 && v.pair?.film && v.pair.words }}"
+
+
+def compare_two(page, served):  # noqa: F811
+    """Two short runs, set by the page's address."""
+    columns = {f"c{k}": json.dumps(["nano", name, {}]) for k, name in ((1, "euler"), (2, "look_ahead"))}
+    page.goto(f"{served.address}?{urlencode({'tab': 'compare', 'nfe': 12, **columns})}")
+    page.wait_for_selector("#compare-said p")  # the form is set
     page.click("#compare-run")
-    viewer = "(window.__pf?.all('viewer') ?? []).find((v) => v.root.closest('#compare-viewer'))"
-    page.wait_for_function(f"() => {{ const v = {viewer}; return v && v.runs.length === 2 && v.ready }}")
-    page.wait_for_selector("#compare-difference img")
-    assert "B minus A" in page.inner_text("#compare-difference")
-    assert page.inner_text("#compare-measured").startswith("B ends 0.0")
-    page.evaluate(f"{viewer}.go(0)")
-    for _ in range(4):  # on a crowded machine the measure of the runs' end may come late, over that of the step
-        page.click("text=the current step")
-        with suppress(playwright_error()):
-            page.wait_for_function(
-                "document.querySelector('#compare-difference').textContent.includes('RMS 0.000')", timeout=15_000
-            )
-            break
-        page.click("label:has-text('the end') >> visible=true")
-    assert "RMS 0.000" in page.inner_text("#compare-difference")
-    assert page.locator("#compare-viewer .pfv-state >> text=patch moves").count() == 2
-    assert page.locator("#compare-changed p").count() == 0
+    page.wait_for_function(MEASURED)
+
+
+def test_two_columns_with_their_maps_and_the_transport_stand_in_the_first_screen(page, served):  # noqa: F811
+    page.set_viewport_size({"width": 1440, "height": 900})
+    compare_two(page, served)
+    page.wait_for_function("document.querySelector('#compare-form .label-wrap:not(.open)')")
+    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_timeout(100)
+    places = {
+        key: [box.bounding_box() for box in page.locator(f"#compare-viewer {at}").all()]
+        for key, at in {
+            "transport": ".pfv-transport",
+            "curve": ".pfv-apart",
+            **{k: f".pfv-run figure[data-panel={k}] .pfv-frame" for k in ("x1", "t", "sigma")},
+        }.items()
+    }
+    assert [len(boxes) for boxes in places.values()] == [1, 1, 2, 2, 2]
+    for boxes in places.values():
+        for box in boxes:
+            assert box["x"] >= 0 and box["y"] >= 0
+            assert box["x"] + box["width"] <= 1440 and box["y"] + box["height"] <= 900
+    assert all(box["width"] >= 160 for key in ("x1", "t", "sigma") for box in places[key])
+    a, b = places["x1"]
+    assert a["y"] == b["y"] and b["x"] > a["x"] + 600  # side by side
+    page.mouse.move(700, 600)
+    page.mouse.wheel(0, 700)  # the transport stays in sight
+    page.wait_for_function("scrollY > 300")
+    assert -1 <= page.locator("#compare-viewer .pfv-transport").bounding_box()["y"] < 40
+
+    page.click("#compare-form .label-wrap")  # the form opens again
     page.fill("input[aria-label='Seed'] >> visible=true", "7")
     page.wait_for_selector("#compare-changed p")
+    said = page.inner_text(".pfv-measured")
+    assert said.startswith("B ends 0.0") and page.locator("#compare-viewer .pfv-state >> text=patch moves").count() == 2
     page.reload()
-    page.wait_for_function(f"() => {{ const v = {viewer}; return v && v.runs.length === 2 && v.ready }}")
-    page.wait_for_selector("#compare-measured p")  # a link's runs are measured as well
+    page.wait_for_function(MEASURED)
+    assert page.locator("#compare-form .label-wrap.open").count() == 0  # a link's form is folded as well
+    assert page.inner_text(".pfv-measured") == said
+
+
+def test_the_first_difference_is_one_click_and_maps_and_wipe_follow_the_film(page, served):  # noqa: F811
+    compare_two(page, served)
+    page.select_option("[data-pair=of]", "x")
+    page.wait_for_function("document.querySelector('.pfv-apart-title').textContent.includes('in x\u209c')")
+    page.wait_for_function(f"Math.max(...{VIEWER}.pair.film.rms) > 0.03")
+    curve = page.evaluate(f"{VIEWER}.pair.film.rms")
+    page.fill("[data-pair=threshold]", "0.03")
+    assert page.evaluate(f"{VIEWER}.pair.threshold") == 0.05  # nothing happens before Enter
+    page.press("[data-pair=threshold]", "Enter")
+    first = next(k for k, rms in enumerate(curve) if rms > 0.03)
+    page.wait_for_function(f"(first) => {VIEWER}.pair.first === first", arg=first)
+    page.click("#compare-viewer .pfv-first")
+    says = "(words) => document.querySelector('.pfv-pair-now').textContent.includes(words)"
+    page.wait_for_function(says, arg=f"RMS {curve[first]:.3f}")
+    assert page.evaluate(f"{VIEWER}.index") == first and first > 1
+    page.keyboard.press("Home")  # both begin with the same noise
+    page.wait_for_function(says, arg="RMS 0.000")
+    same = """() => {
+      const canvas = document.querySelector(".pfv-pair-signed canvas");
+      const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+      return pixels.every((v, i) => v === pixels[i % 4]);
+    }"""
+    assert page.evaluate(same)
+    page.keyboard.press("End")
+    page.wait_for_function(f"!({same})()")
+
+    seen = """() => [...document.querySelectorAll(".pfv-wipe canvas")].map((canvas) =>
+      [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data].filter((_, i) => i % 4 < 3))"""
+    shown = f"(() => {{ const v = {VIEWER}; return v.runs.map((r) => [...r.frames.at(-1).x1_hat.slice(0, 3072)]) }})()"
+    assert page.evaluate(seen) == page.evaluate(shown)
+    page.locator("[data-pair=wipe]").focus()
+    page.keyboard.press("ArrowRight")  # moves the wipe, not the film
+    assert page.evaluate("document.querySelector('.pfv-wipe').style.getPropertyValue('--pfv-at')") == "51%"
+    box = page.locator(".pfv-wipe").bounding_box()
+    page.locator(".pfv-wipe").click(position={"x": box["width"] * 0.25, "y": 20})
+    assert abs(float(page.input_value("[data-pair=wipe]")) - 25) <= 1
+    page.select_option("[data-pair=one]", "1")
+    page.select_option("[data-pair=other]", "0")
+    page.wait_for_function(says, arg="A minus B")
+    assert page.evaluate(seen) == page.evaluate(shown)[::-1]

@@ -140,7 +140,7 @@ def test_the_tour_goes_step_by_step(page, served):  # noqa: F811
             )
         if step == 5:
             assert page.locator("#compare-viewer .pfv-run").count() == 2
-            assert page.inner_text("#compare-measured p") in page.inner_text(".pft-card p")
+            assert page.inner_text("#compare-viewer .pfv-measured p") in page.inner_text(".pft-card p")
             break
         page.click(".pft-card [data-go=next]")
     page.keyboard.press("Escape")

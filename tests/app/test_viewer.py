@@ -200,3 +200,60 @@ def test_a_recording_plays_while_pictures_are_still_decoded(page, served):  # no
     page.wait_for_function("window.__pf.viewer.player.playing && window.__pf.viewer.index === 7")  # waits for more
     page.evaluate("window.release()")
     page.wait_for_function("window.__pf.viewer.index > 9 && window.__pf.viewer.player.playing")
+
+
+def test_playing_stops_at_every_pass_at_outer_steps_or_at_probes(page, served):  # noqa: F811
+    show(page, served, spec(nfe=8))
+    phases = page.evaluate("window.__pf.viewer.runs[0].frames.map((f) => f.phase)")
+    outer = [k for k, phase in enumerate(phases) if phase in ("outer", "final")]
+    probes = [k for k, phase in enumerate(phases) if phase in ("probe", "final")]
+    for choice, stops in (("outer", outer), ("probe", probes)):
+        page.select_option("[data-set=passes]", choice)
+        page.keyboard.press("Home")
+        visited = [page.evaluate("window.__pf.viewer.index")]
+        for _ in stops[1:]:
+            page.keyboard.press("ArrowRight")
+            visited.append(page.evaluate("window.__pf.viewer.index"))
+        assert visited == stops, choice
+    page.select_option("[data-set=passes]", "all")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("window.__pf.viewer.index") == 1
+    show(page, served, spec(nfe=8, sampler="euler"))
+    assert page.locator("[data-set=passes] [value=probe]").is_disabled()
+
+
+def test_one_pass_gives_way_to_the_next_in_a_short_transition(page, served):  # noqa: F811
+    show(page, served, spec(nfe=8))
+    page.evaluate("""() => {
+      window.seen = new Set();
+      const look = () => {
+        for (const ghost of document.querySelectorAll(".pfv-ghost")) {
+          const opacity = Number(getComputedStyle(ghost).opacity);
+          if (opacity > 0 && opacity < 1) window.seen.add(opacity);
+        }
+        requestAnimationFrame(look);
+      };
+      look();
+      window.__pf.viewer.play();
+    }""")
+    page.wait_for_function("window.seen.size > 3")
+    page.wait_for_function("!window.__pf.viewer.player.playing")
+    assert page.evaluate("window.__pf.viewer.player.fade") == 0  # by hand it is at once
+    page.emulate_media(reduced_motion="reduce")
+    page.evaluate("() => { window.__pf.viewer.play(); window.seen.clear(); }")
+    page.wait_for_function("window.__pf.viewer.index > 2")
+    assert page.evaluate("[window.seen.size, window.__pf.viewer.player.fade]") == [0, 0]
+
+
+def test_a_schedule_map_is_titled_and_its_rows_are_under_the_pointer(page, served):  # noqa: F811
+    show(page, served, spec(nfe=8))
+    page.click("[data-act=schedule]")
+    assert page.inner_text(".pfv-schedules figcaption") == page.inner_text(".pfv-run .pfv-name")
+    canvas = page.locator(".pfv-schedules canvas")
+    canvas.scroll_into_view_if_needed()
+    box, rows = canvas.bounding_box(), page.evaluate("window.__pf.viewer.frames")
+    for row in (0, 3, rows - 1):
+        y = box["y"] + 4 + (row + 0.5) * (box["height"] - 38) / rows
+        page.mouse.click(box["x"] + 100, y)
+        assert page.evaluate("window.__pf.viewer.index") == row

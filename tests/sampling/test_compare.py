@@ -9,7 +9,7 @@ from helpers import bundle
 from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
 from pf_core.samplers import SAMPLERS
-from pf_core.sampling.compare import CLOCKS, align, difference, measured, parting, patch_updates
+from pf_core.sampling.compare import CLOCKS, align, difference, film, measured, parting, patch_updates
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.trajectory import Frame, Trajectory, record
 
@@ -178,18 +178,35 @@ def test_every_sampler_moves_every_patch_at_least_once_a_step():
         assert moves >= 3 * 16
 
 
+def test_a_film_of_differences_is_the_difference_at_each_of_its_moments():
+    a, b = straight(8), bent(8, 5)
+    moments = [(0, 0), (3, 6), (8, 8)]
+    for of in ("x", "x1_hat"):
+        found = film(a, b, moments, 1, of)
+        for k, (i, j) in enumerate(moments):
+            one = difference(a, b, i, j, 1, of)
+            assert found.rms[k] == pytest.approx(one.rms)
+            assert found.signed[k].equal(one.signed.mean(0)) and found.per_patch[k].equal(one.per_patch)
+    with pytest.raises(InputError, match="no frames"):
+        film(a, b, [])
+    with pytest.raises(InputError, match="no frame 9"):
+        film(a, b, [(0, 9)])
+
+
 def test_what_was_measured_is_a_sentence():
     said = measured(straight(8), bent(8, 5), ("A", "B"), 0.3)
     assert said.startswith("B ends 0.354 RMS from A over 2 images, most in row 1, column 1 of image 2 (1.000); ")
-    assert said.endswith("first more than 0.3 apart at t 0.62 in image 2, after outer step 5 of A and 5 of B.")
-    assert measured(straight(8), bent(8, 5), ("A", "B"), 2.0).endswith("at no t are they more than 2 apart.")
+    assert said.endswith(
+        "their states are first more than 0.3 apart at t 0.62 in image 2, after outer step 5 of A and 5 of B."
+    )
+    assert measured(straight(8), bent(8, 5), ("A", "B"), 2.0).endswith("at no t are their states more than 2 apart.")
     late = straight(4)
     late.x1[1] += 1
     assert measured(straight(4), late, ("A", "B"), 0.3).endswith(
-        "only at the end are they more than 0.3 apart in image 2."
+        "only at the end are their states more than 0.3 apart in image 2."
     )
     one = measured(straight(4, b=1), straight(8, b=1), ("A", "C"))
-    assert one == "C ends in the same image as A; at no t are they more than 0.05 apart."
+    assert one == "C ends in the same image as A; at no t are their states more than 0.05 apart."
     stopped = dataclasses.replace(straight(4), x1=None)
     with pytest.raises(InputError, match="stopped"):
         measured(straight(4), stopped, ("A", "B"))

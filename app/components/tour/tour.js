@@ -135,8 +135,8 @@ const STEPS = [
       await set("#compare-presets button", "columns set");
       step.shown = find("#compare-said p") ? step.plain : step.text; // a network that it needs may be missing
       await start("#compare-run", "#compare-viewer");
-      await until(() => find("#compare-measured p"));
-      step.shown += ` ${find("#compare-measured p").textContent}`;
+      await until(() => find("#compare-viewer .pfv-measured p"));
+      step.shown += ` ${find("#compare-viewer .pfv-measured p").textContent}`;
       await viewerIn("#compare-viewer").go(0);
       viewerIn("#compare-viewer").play();
     },

@@ -153,31 +153,65 @@ function grid(context, ink, width, top, under, y, [low, high]) {
     rule(y(under, (Math.log(v) - low) / (high - low)), v === 0.3 ? "\u03c3 0.3" : String(v));
 }
 
-/** Step by patch, coloured by t (the paper's Fig. 6); time runs down. Returns the height of a row. */
+// The schedule map's plot within its canvas, px: room for the axes.
+const SCHEDULE = { left: 46, right: 6, top: 4, bottom: 34 };
+
+/** Step by patch, coloured by t (the paper's Fig. 6): one row a forward pass, time runs down; frame i is framed. */
 export function drawSchedule(canvas, run, i, image, palettes) {
   const rows = run.frames.length;
-  const wanted = `${Math.max(80, Math.min(420, rows * Math.max(4, Math.min(14, 420 / rows))))}px`;
+  const around = SCHEDULE.top + SCHEDULE.bottom;
+  const wanted = `${around + Math.max(80, Math.min(420, rows * Math.max(4, Math.min(14, 420 / rows))))}px`;
   if (canvas.style.height !== wanted) {
     canvas.style.height = wanted;
     forget(canvas);
   }
   const { context, width, height } = prepare(canvas);
   const ink = theme(canvas);
-  const tall = height / rows;
-  const wide = (width - 4) / run.shape.n;
+  const { left, top } = SCHEDULE;
+  const tall = (height - around) / rows;
+  const wide = (width - left - SCHEDULE.right) / run.shape.n;
   run.frames.forEach((frame, k) => {
     for (let patch = 0; patch < run.shape.n; patch += 1) {
       context.fillStyle = css(colourAt(palettes.t, frame.t[image * run.shape.n + patch]));
       context.fillRect(
-        4 + patch * wide,
-        k * tall,
+        left + patch * wide,
+        top + k * tall,
         Math.max(1, wide - (wide > 5 ? 1 : 0)),
         Math.max(1, tall - (tall > 5 ? 1 : 0)),
       );
     }
   });
-  context.fillStyle = ink.accent;
-  context.fillRect(0, i * tall, 3, Math.max(2, tall));
+  scheduleAxes(context, run, ink, { left, top, tall, wide, bottom: height - SCHEDULE.bottom });
   context.strokeStyle = ink.ink;
-  context.strokeRect(3.5, i * tall + 0.5, width - 4, Math.max(2, tall - 1));
+  context.strokeRect(left - 0.5, top + i * tall - 0.5, run.shape.n * wide + 1, Math.max(2, tall) + 1);
+}
+
+/** NFE down the side, patches along the bottom. */
+function scheduleAxes(context, run, ink, { left, top, tall, wide, bottom }) {
+  context.font = ink.small;
+  context.fillStyle = ink.faint;
+  context.textAlign = "right";
+  let free = -Infinity;
+  run.frames.forEach((frame, k) => {
+    const y = top + (k + 0.5) * tall;
+    if (y < free || frame.phase === "final") return;
+    context.fillText(String(frame.nfe), left - 6, y + 4);
+    free = y + 26;
+  });
+  context.textAlign = "center";
+  const n = run.shape.n;
+  for (const patch of new Set([1, Math.round(n / 4), Math.round(n / 2), Math.round((3 * n) / 4), n]))
+    context.fillText(String(patch), left + (patch - 0.5) * wide, bottom + 13);
+  context.fillText(`patch, 1 to ${n}`, left + (n * wide) / 2, bottom + 29);
+  context.save();
+  context.translate(10, (top + bottom) / 2);
+  context.rotate(-Math.PI / 2);
+  context.fillText("NFE", 0, 0);
+  context.restore();
+}
+
+/** The frame whose row is at a height within the canvas. */
+export function scheduleRow(y, height, run) {
+  const part = (y - SCHEDULE.top) / (height - SCHEDULE.top - SCHEDULE.bottom);
+  return Math.floor(Math.max(0, Math.min(0.999, part)) * run.frames.length);
 }

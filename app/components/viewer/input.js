@@ -6,7 +6,7 @@ import { relayout } from "./layout.js";
 import { spotUnder } from "./overlay.js";
 import { patchAt, spotOf } from "./panels.js";
 import { columns } from "./filmbar.js";
-import { seriesColumns } from "./charts.js";
+import { scheduleRow, seriesColumns } from "./charts.js";
 
 export function listen(viewer) {
   viewer.root.addEventListener("click", (event) => clicked(viewer, event));
@@ -24,8 +24,8 @@ export function listen(viewer) {
 const ACTS = {
   first: (v) => v.go(0),
   last: (v) => v.go(v.frames - 1),
-  previous: (v) => v.go(v.index - 1),
-  next: (v) => v.go(v.index + 1),
+  previous: (v) => v.step(-1),
+  next: (v) => v.step(1),
   previousOuter: (v) => v.goOuter(-1),
   nextOuter: (v) => v.goOuter(1),
   play: (v) => v.player.toggle(),
@@ -73,6 +73,7 @@ function changed(viewer, { target }) {
     viewer.schedule();
   }
   if (name === "align") viewer.realign(target.value);
+  if (name === "passes") viewer.pickPasses(target.value);
 }
 
 function pointAtPatches(viewer) {
@@ -100,7 +101,7 @@ function pointAtPatches(viewer) {
 function drag(viewer, selector, onto) {
   let held = null;
   viewer.root.addEventListener("pointerdown", (event) => {
-    held = event.target.closest?.(selector);
+    held = event.target.closest?.("button") ? null : event.target.closest?.(selector); // a button is pressed, not dragged
     if (!held || event.button > 0) return;
     held.setPointerCapture?.(event.pointerId);
     viewer.player.pause();
@@ -114,7 +115,7 @@ function drag(viewer, selector, onto) {
 }
 
 function dragFilm(viewer) {
-  drag(viewer, ".pfv-film", (event, film) => {
+  drag(viewer, ".pfv-film, .pfv-apart", (event, film) => {
     const box = film.getBoundingClientRect();
     viewer.go(columns(box.width, viewer.total).tick(event.clientX - box.left));
   });
@@ -128,7 +129,7 @@ function dragSeries(viewer) {
   drag(viewer, ".pfv-schedules canvas", (event, canvas) => {
     const box = canvas.getBoundingClientRect();
     const r = Number(canvas.dataset.run);
-    viewer.goFrame(r, Math.floor(((event.clientY - box.top) / box.height) * viewer.runs[r].frames.length));
+    viewer.goFrame(r, scheduleRow(event.clientY - box.top, box.height, viewer.runs[r]));
   });
 }
 

@@ -31,8 +31,12 @@ export class Inspector {
         const canvas = document.createElement("canvas");
         canvas.dataset.run = r;
         canvas.setAttribute("role", "img");
-        canvas.setAttribute("aria-label", `Schedule of ${run.label}`);
-        return canvas;
+        canvas.setAttribute("aria-label", `Schedule of ${run.label}: NFE down, patches across, coloured by t`);
+        const figure = document.createElement("figure");
+        const title = document.createElement("figcaption");
+        title.textContent = run.label;
+        figure.append(title, canvas);
+        return figure;
       }),
     );
     this.writeCode();

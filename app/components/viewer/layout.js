@@ -5,13 +5,15 @@ import { forget } from "./canvas.js";
 import { arrange, drawPanel, PANELS } from "./panels.js";
 
 const SMALLEST = 126; // px: a panel no smaller than this, if more rows can help it
+const CROWDED = 92; // px: the same among more than two columns, so that their maps share a row
 const LARGEST = 420;
+const COLUMN = 240; // px: a run's column no narrower than this, else two of them stand side by side
 const TILE = 70; // px: an image of a contact sheet likewise
 
 /** Choose how many panels stand in a row and by how many whole pixels of the screen their pictures are scaled. */
 export function relayout(viewer) {
   if (!viewer.ready || !viewer.shape) return;
-  const width = viewer.find(".pfv-runs").clientWidth;
+  const width = columnWidth(viewer);
   if (!width) return;
   const shown = viewer.visiblePanels();
   const gap = width < 500 ? 10 : shown.length > 5 ? 12 : 16;
@@ -19,7 +21,8 @@ export function relayout(viewer) {
     (run) => (run.shape ? arrange(run.shape, viewer.imagesOf(run)) : null) || arrange(viewer.shape, [0]),
   );
   const room = (count) => Math.min(LARGEST, (width - gap * (count - 1)) / count);
-  const smallest = (layout) => Math.max(SMALLEST, Math.min(264, TILE * layout.cols));
+  const least = viewer.pair && viewer.runs.length > 2 ? CROWDED : SMALLEST;
+  const smallest = (layout) => Math.max(least, Math.min(264, TILE * layout.cols));
   const fits = (count) =>
     layouts.every((layout) => scaled(layout, room(count)) >= smallest(layout) && room(count) >= layout.width);
   const counts = [1, 2, 3].map((rows) => Math.ceil(shown.length / rows)); // rows as full as can be
@@ -30,13 +33,25 @@ export function relayout(viewer) {
     panels.style.gridTemplateColumns = `repeat(${count}, max-content)`;
     panels.style.columnGap = `${gap}px`;
   });
-  viewer.all("canvas, .pfv-film").forEach(forget);
+  viewer.all("canvas, .pfv-film, .pfv-apart").forEach(forget);
   drawBars(viewer);
   viewer.redrawAll();
 }
 
+/** Width on the page of one run; in a viewer of columns these are set beside each other. */
+function columnWidth(viewer) {
+  const box = viewer.find(".pfv-runs");
+  const width = box.clientWidth;
+  if (!viewer.pair || !width) return width;
+  const count = width / viewer.runs.length < COLUMN ? Math.min(2, viewer.runs.length) : viewer.runs.length;
+  const gap = width < 500 ? 12 : 28;
+  box.style.gridTemplateColumns = `repeat(${count}, minmax(0, 1fr))`;
+  box.style.columnGap = `${gap}px`;
+  return Math.floor((width - gap * (count - 1)) / count);
+}
+
 /** Width on the page of a layout in so much room: a whole multiple, in pixels of the screen, unless it must shrink. */
-function scaled(layout, room) {
+export function scaled(layout, room) {
   const screen = window.devicePixelRatio || 1;
   const zoom = Math.min(room / layout.width, Math.max(LARGEST, layout.height) / layout.height);
   return layout.width * (zoom * screen >= 1 ? Math.floor(zoom * screen) / screen : Math.max(zoom, 0.05));

@@ -58,7 +58,7 @@ function rim(layout, grid, image, patches) {
 /** {image, patch, u, v} under a pointer's event, in the run whose panel it is over; null elsewhere. */
 export function spotUnder(viewer, event, patchAt) {
   const canvas = event.target.closest?.(".pfv-frame")?.querySelector("canvas");
-  const section = canvas?.closest(".pfv-run");
+  const section = canvas?.closest("[data-run]");
   const run = section && viewer.runs[Number(section.dataset.run)];
   if (!run?.shape) return null;
   const box = canvas.getBoundingClientRect();

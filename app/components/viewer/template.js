@@ -4,6 +4,7 @@ import { ALIGNMENTS } from "./clock.js";
 import { EASY, HARD } from "./colours.js";
 import { PANELS } from "./panels.js";
 import { PHASES } from "./filmbar.js";
+import { PASSES } from "./passes.js";
 
 const button = (act, label, body, extra = "") =>
   `<button type="button" data-act="${act}" aria-label="${label}" title="${label}" ${extra}>${body}</button>`;
@@ -64,6 +65,11 @@ export const MARKUP = `
     <output class="pfv-readout" aria-live="off"></output>
     <div class="pfv-rate">
       <button type="button" data-act="live" class="pfv-live" hidden>&#9679; follow</button>
+      <select data-set="passes" aria-label="Passes to stop at" title="Passes that playing and the arrow keys stop at">${Object.entries(
+        PASSES,
+      )
+        .map(([key, text]) => `<option value="${key}">${text}</option>`)
+        .join("")}</select>
       <select data-set="speed" aria-label="Speed"><option value="0.25">&frac14;&times;</option><option value="0.5">&frac12;&times;</option><option value="1" selected>1&times;</option><option value="2">2&times;</option><option value="4">4&times;</option></select>
       <label class="pfv-check"><input type="checkbox" data-set="loop"> loop</label>
       ${button("help", "Keys and reading help (?)", "?", 'class="pfv-q"')}
@@ -74,7 +80,7 @@ export const MARKUP = `
     <section class="pfv-card"><h4><span class="pfv-series-title"></span>${button("unpin", "Back to the mean of all patches", "&times;", 'class="pfv-x" hidden')}</h4><div class="pfv-series"><canvas role="img" aria-label="Time and sigma over the run"></canvas><div class="pfv-head"></div></div></section>
     <section class="pfv-card pfv-code-card"><h4>What the sampler does <select class="pfv-code-run" aria-label="Run whose sampler is shown" hidden></select></h4><pre class="pfv-code" tabindex="0" aria-label="Sampler source"></pre></section>
   </div>
-  <section class="pfv-card pfv-schedule" hidden><h4>Schedule map: one row a forward pass, one column a patch, coloured by t <span class="pfv-t-key"><i>0</i><b></b><i>1</i></span></h4><div class="pfv-schedules"></div></section>
+  <section class="pfv-card pfv-schedule" hidden><h4>Schedule map: one row a forward pass, one column a patch, coloured by time t <span class="pfv-t-key"><i>0</i><b></b><i>1</i></span></h4><div class="pfv-schedules"></div></section>
   <div class="pfv-foot">
     ${button("schedule", "Show the schedule map", "Schedule map", 'aria-expanded="false" class="pfv-link"')}
     ${button("copy", "Copy the command line that repeats this run", "Copy CLI command", 'class="pfv-link"')}

@@ -12,6 +12,8 @@ import { arrange, drawPanel, PANELS, patchIn, sigmaScale } from "./panels.js";
 import { columns, drawFilmBar } from "./filmbar.js";
 import { buildImages, drawThumbnails, markImage, relayout } from "./layout.js";
 import { drawOverlay } from "./overlay.js";
+import { fadeFrom } from "./fade.js";
+import { frameFor, nearestStop, stopsOf } from "./passes.js";
 import { Player } from "./player.js";
 import { page } from "./shared.js";
 import { loadPalettes } from "./colours.js";
@@ -31,6 +33,12 @@ export function mount(element, props, watch) {
   viewer.show(props.value?.unasked && location.search ? {} : props.value); // what the address asks for will follow
 }
 
+/** What a viewer of columns has besides; only the page that compares fetches it. */
+async function pairOf(viewer) {
+  const { Pair } = await import("./pair.js");
+  return new Pair(viewer);
+}
+
 class Viewer {
   constructor(root) {
     this.root = root;
@@ -42,7 +50,9 @@ class Viewer {
     this.sheet = false;
     this.hover = null;
     this.pin = null;
-    this.settings = { align: "nfe", perFrame: false, hidden: new Set() };
+    this.stops = [];
+    this.hiddenAtFirst = []; // panels
+    this.settings = { align: "nfe", passes: "all", perFrame: false, hidden: new Set() };
     this.following = false;
     this.drawn = Promise.resolve();
     this.player = new Player(this);
@@ -80,6 +90,7 @@ class Viewer {
     this.player.pause();
     const turn = (this.turn = (this.turn || 0) + 1);
     this.palettes = await loadPalettes();
+    if (manifest.columns && !this.pair) this.pair = await pairOf(this);
     if (turn !== this.turn) return; // a later manifest came while this one waited
     if (manifest.query && this.root.getBoundingClientRect().top > innerHeight * 0.6)
       this.root.scrollIntoView({ behavior: "smooth" });
@@ -97,7 +108,7 @@ class Viewer {
       dot.style.background = RUN_COLOURS[r];
     });
     this.find(".pfv-align").hidden = this.runs.length < 2;
-    this.clock = new Clock([], "nfe");
+    this.setClock("nfe", []);
     this.pressed = manifest.query && document.activeElement?.matches("button") ? document.activeElement : null;
     this.runs.forEach((run, r) => run.follow(() => this.arrived(run, r)));
   }
@@ -131,10 +142,10 @@ class Viewer {
     const first = run.frames.length && !run.shown;
     run.shown = run.frames.length > 0;
     this.held = this.runs.reduce((sum, other) => sum + other.frames.length, 0); // not the clock's length: a run may fill up behind another
-    this.clock = new Clock(this.runs, this.settings.align);
+    this.setClock(this.settings.align);
     if (!this.ready) this.begin();
     else if (first) relayout(this);
-    if (this.following) this.index = this.clock.length - 1;
+    if (this.following) this.index = this.stops.at(-1);
     if (this.asked && !goWhenThere(this, this.asked)) this.asked = null;
     if (before !== this.held) this.redrawAll();
     else this.chrome();
@@ -156,6 +167,7 @@ class Viewer {
     this.runs.forEach((run, r) => this.nameRun(run, r));
     buildImages(this);
     this.inspector.begin();
+    this.pair?.begin();
     relayout(this);
     if (this.pressed && document.activeElement === this.pressed && !this.root.contains(this.pressed)) {
       this.find(".pfv-film").focus({ preventScroll: true }); // so that the keys work at once, and Space does not run again
@@ -201,12 +213,7 @@ class Viewer {
   }
 
   frameIndex(r, tick = this.index) {
-    return this.clock.length ? this.clock.frameAt(r, tick) : 0;
-  }
-
-  /** Where it stands, for the server: the image shown and each run's frame. */
-  get place() {
-    return { image: this.image, frames: this.runs.map((_, r) => this.frameIndex(r)) };
+    return this.clock.length ? frameFor(this.runs[r], this.clock.frameAt(r, tick), this.settings.passes) : 0;
   }
 
   /** The first run's outer step, from 1; undefined where nothing is shown. */
@@ -217,13 +224,19 @@ class Viewer {
 
   // moving on the clock
 
-  /** Go to a tick; resolves when it is drawn. */
+  /** Go to a tick, or the nearest one that is stopped at; resolves when it is drawn. */
   go(tick, byHand = true) {
     if (!this.clock.length) return this.drawn;
-    this.index = Math.max(0, Math.min(this.clock.length - 1, Math.round(tick)));
+    this.index = this.stops[nearestStop(this.stops, Math.round(tick))];
     if (byHand) this.asked = null;
-    if (byHand) this.following = this.index === this.clock.length - 1 && this.runs.some((run) => run.active);
+    if (byHand) this.following = this.index === this.stops.at(-1) && this.runs.some((run) => run.active);
     return this.schedule();
+  }
+
+  /** So many stops further, or back. */
+  step(by) {
+    const to = nearestStop(this.stops, this.index) + by;
+    return this.go(this.stops[Math.max(0, Math.min(this.stops.length - 1, to))]);
   }
 
   goFrame(r, i) {
@@ -233,6 +246,7 @@ class Viewer {
 
   /** To the first pass of the next (+1) or of this or the previous (-1) outer step of the first run. */
   goOuter(direction) {
+    if (this.settings.passes !== "all") return this.step(direction);
     const r = Math.max(
       0,
       this.runs.findIndex((run) => run.frames.length),
@@ -259,9 +273,22 @@ class Viewer {
   realign(align) {
     const i = this.frameIndex(0);
     this.settings.align = align;
-    this.clock = new Clock(this.runs, align);
+    this.setClock(align);
     this.index = Math.max(0, this.clock.tickOf(0, i));
     this.redrawAll();
+  }
+
+  /** Stop at these passes only (see passes.js). */
+  pickPasses(passes) {
+    this.settings.passes = passes;
+    this.setClock(this.settings.align);
+    if (this.stops.length) this.index = this.stops[nearestStop(this.stops, this.index)];
+    this.redrawAll();
+  }
+
+  setClock(align, runs = this.runs) {
+    this.clock = new Clock(runs, align);
+    this.stops = stopsOf(runs, this.clock, this.settings.passes);
   }
 
   // drawing
@@ -286,6 +313,7 @@ class Viewer {
     this.runs.forEach((run, r) => this.drawRun(run, r));
     drawThumbnails(this);
     this.inspector.draw();
+    this.pair?.draw();
     this.chrome();
     tellPlace(this);
   }
@@ -297,11 +325,14 @@ class Viewer {
     run.shows(i, () => this.schedule());
     const layout = arrange(run.shape, this.imagesOf(run));
     const section = this.all(".pfv-run")[r];
+    const fade = run.drawn === frame ? 0 : this.player.fade;
+    run.drawn = frame;
     for (const panel of this.visiblePanels()) {
       const figure = section.querySelector(`figure[data-panel=${panel.key}]`);
       const shown = run.frames[mapFrame(run, i, panel.map)];
       const scaled = panel.map === "logvar" || panel.map === "logvar_cond";
       const scale = scaled ? sigmaScale(shown, panel.map, layout, this.palettes, this.settings.perFrame) : null;
+      if (fade) fadeFrom(figure.querySelector("canvas"), fade);
       drawPanel(figure.querySelector("canvas"), panel, shown, layout, run.meta.grid, this.palettes, scale);
       if (scaled && this.settings.perFrame) sigmaBar(this, figure, scale);
       const note = figure.querySelector("figcaption span");
@@ -347,7 +378,11 @@ class Viewer {
   chrome() {
     if (!this.ready) return;
     const lead = this.runs.reduce((best, run, r) => (run.frames.length > this.runs[best].frames.length ? r : best), 0);
-    this.find(".pfv-readout").textContent = readout(this.runs[lead], this.frameIndex(lead), this.image);
+    const words = this.find(".pfv-readout");
+    const i = this.frameIndex(lead);
+    words.textContent = this.pair ? this.pair.time : readout(this.runs[lead], i, this.image);
+    if (!this.pair) words.dataset.phase = this.runs[lead].frames[i]?.phase ?? "";
+    this.root.classList.toggle("pfv-moving", this.player.fade > 0);
     this.find("[data-act=play]").innerHTML = this.player.playing ? ICONS.pause : ICONS.play;
     this.find("[data-act=live]").hidden = this.following || !this.runs.some((run) => run.active);
   }
@@ -362,11 +397,13 @@ class Viewer {
     this.all("[data-phase]").forEach((item) => {
       item.hidden = !phases.has(item.dataset.phase);
     });
+    this.find("[data-set=passes] [value=probe]").disabled = !phases.has("probe");
     const ranked = this.runs.some((run) => run.frames.some((frame) => frame.ranked));
     this.all("[data-ranked]").forEach((item) => {
       item.hidden = !ranked;
     });
     this.inspector.stale = true;
+    this.pair?.redraw();
     this.schedule();
   }
 

@@ -7,8 +7,9 @@ from app.store import StoredRun
 class FrameViewer(Scripted):
     """Shows 1 to 4 runs on one clock. Value: {"runs": [{"id", "label"}], "align": "nfe" | "outer" | "seconds",
     "autoplay": bool, "query": text for the address bar or None, "empty": sentence shown while there is no run,
-    "again": whether the query is only what the address asked for, made again}; with "unasked": true it is for a page
-    whose address asks for nothing, and is not shown on any other."""
+    "again": whether the query is only what the address asked for, made again, "columns": whether the runs stand side by
+    side, with what two of them differ by}; with "unasked": true it is for a page whose address asks for nothing, and is
+    not shown on any other."""
 
     module = "viewer.js"
     markup = '<div class="pf-viewer"></div>'
@@ -25,7 +26,9 @@ def manifest(
     query: str | None = None,
     again: bool = False,
     empty: str = "",
+    columns: bool = False,
 ) -> dict:
     """The viewer's value."""
     shown = [{"id": run.id, "label": run.label} for run in runs]
-    return {"runs": shown, "align": align, "autoplay": autoplay, "query": query, "again": again, "empty": empty}
+    about = {"query": query, "again": again, "empty": empty, "columns": columns}
+    return {"runs": shown, "align": align, "autoplay": autoplay, **about}

@@ -25,7 +25,7 @@ export function readout(run, i, image) {
 }
 
 /** "t 0.44 to 0.61": of an image's patches. */
-function times(run, frame, image) {
+export function times(run, frame, image) {
   const [low, high] = range(frame.t, run.shape.n, image);
   return high - low < 0.005 ? `t ${two(low)}` : `t ${two(low)} to ${two(high)}`;
 }

@@ -1,6 +1,5 @@
 """Compare: two to four runs from the same noise, side by side on one clock, and how they differ."""
 
-import html
 import json
 from collections.abc import Mapping
 from functools import partial
@@ -9,10 +8,10 @@ from urllib.parse import urlencode
 
 import gradio as gr
 from gradio.components import Component
+from starlette.routing import Route
 
 from app import controls
 from app.changed import Changed
-from app.components.difference import made_of, panel
 from app.components.tour.tour import Heading
 from app.components.viewer.viewer import FrameViewer, manifest
 from app.controls import KnobGroups, network_choice
@@ -22,7 +21,9 @@ from app.ranking import PARTS, Ranking, part_of
 from app.runform import MAX_CFG
 from app.state import AppState, title
 from app.store import StoredRun
+from app.tabs.compare import between
 from app.tabs.compare import sweep_panel as sweep
+from app.tabs.compare.between import LETTERS
 from app.worker import lane_of
 from pf_core.bounded import parse_json
 from pf_core.errors import InputError
@@ -30,16 +31,17 @@ from pf_core.models.recommended import Opening, Shown
 from pf_core.presets import EQUAL_NFE, PRESETS, Preset, opening_of, recommended_columns, rule
 from pf_core.registry import number, whole
 from pf_core.samplers import SAMPLERS
-from pf_core.sampling.compare import THRESHOLD, measured
 from pf_core.sampling.run import SampleSpec
 
 TITLE = "Compare"
-routes = sweep.routes  # of the sweep's tiles and sheet
-MOST, LETTERS = 4, "ABCD"
-END, HERE = "the end", "the current step"
+MOST = len(LETTERS)
+UNFOLDED = "Comparison and settings"
 EMPTY = "Pick a comparison above, or set the columns yourself, and press Run: all of them start from the same noise."
-PENDING = '<p class="pfd-wait">The difference appears when all runs have ended.</p>'
-_FRAMES = "(...given) => window.__pf.withPlace('#compare-viewer', given)"
+
+
+def routes(state: AppState) -> list[Route]:
+    """Of the sweep's tiles and sheet, and of what two runs differ by."""
+    return [*sweep.routes(state), *between.routes(state)]
 
 
 class Column:
@@ -99,32 +101,35 @@ class Compare:
 
     def __init__(self, state: AppState):
         self.state = state
-        first = state.first_network()
+        self.opened = gr.State("")  # the comparison that is set, if it opens on a seed chosen by a rule
+        with gr.Row(elem_classes="pf-folding", elem_id="compare-form"):
+            with gr.Accordion(UNFOLDED, open=True, elem_classes="pf-fold") as self.fold:
+                self.build_form()
+            with gr.Row(elem_classes="pf-buttons"):
+                self.run = gr.Button("Run all", variant="primary", elem_id="compare-run", min_width=100, scale=0)
+                self.stop = gr.Button("Stop", variant="stop", elem_id="compare-stop", min_width=80, scale=0)
+                self.changed = Changed("compare-changed")
+        self.status = StatusLine(elem_id="compare-said")
+        self.viewer = FrameViewer(manifest(empty=EMPTY, columns=True), elem_id="compare-viewer")
+        self.ids = gr.State([])  # of the runs that are shown
+        self.mine = gr.State([])  # of those that were started from this page: the next ones replace them
+        self.wire()
+        self.sweep = sweep.SweepPanel(self)
+
+    def build_form(self) -> None:
+        first = self.state.first_network()
         with gr.Row(elem_classes="pf-presets", elem_id="compare-presets"):
             self.presets = [
                 (gr.Button(p.label, size="sm", min_width=120, elem_classes="pf-preset"), p) for p in PRESETS.values()
             ]
         self.caption = PlainText("pf-caption", "Same noise, same class, same cost: only what the columns say differs.")
         self.typical = gr.Button("A typical seed", size="sm", visible=False, elem_id="compare-typical", scale=0)
-        self.opened = gr.State("")  # the comparison that is set, if it opens on a seed chosen by a rule
         with gr.Row(elem_classes="pf-shared"):
             self.build_shared(first)
         with gr.Row(elem_classes="pf-columns", equal_height=False):
-            names = [name for _, name in controls.samplers(state, first)]
+            names = [name for _, name in controls.samplers(self.state, first)]
             chosen = [names[0], names[-1], *names[1:-1], *names][:MOST]
-            self.columns = [Column(state, LETTERS[i], first, chosen[i], i < 2) for i in range(MOST)]
-        with gr.Row(elem_classes="pf-buttons"):
-            self.run = gr.Button("Run all", variant="primary", elem_id="compare-run", min_width=100, scale=0)
-            self.stop = gr.Button("Stop", variant="stop", elem_id="compare-stop", min_width=80, scale=0)
-            self.changed = Changed("compare-changed")
-        self.status = StatusLine(elem_id="compare-said")
-        self.measured = PlainText("pf-caption", elem_id="compare-measured")
-        self.viewer = FrameViewer(manifest(empty=EMPTY), elem_id="compare-viewer")
-        self.build_difference()
-        self.ids = gr.State([])  # of the runs that are shown
-        self.mine = gr.State([])  # of those that were started from this page: the next ones replace them
-        self.wire()
-        self.sweep = sweep.SweepPanel(self)
+            self.columns = [Column(self.state, LETTERS[i], first, chosen[i], i < 2) for i in range(MOST)]
 
     def build_shared(self, network: str | None) -> None:
         classes = controls.classes(self.state, network)
@@ -134,21 +139,6 @@ class Compare:
         self.images = gr.Slider(1, MAX_IMAGES, value=2, step=1, label="Images", min_width=120)
         self.nfe = gr.Number(EQUAL_NFE, label="NFE, each", precision=0, minimum=1, maximum=MAX_NFE, min_width=90)
         self.cfg = gr.Slider(0, MAX_CFG, value=1, step=0.1, label="Guidance", min_width=140)
-
-    def build_difference(self) -> None:
-        with gr.Column(visible=False, elem_classes="pf-difference") as self.box:
-            gr.Markdown("### How two of them differ")
-            with gr.Row(elem_classes="pf-shared"):
-                letters = list(LETTERS[:2])
-                self.one = gr.Dropdown(letters, value="A", label="From", min_width=80)
-                self.other = gr.Dropdown(letters, value="B", label="To", min_width=80)
-                self.at = gr.Radio([END, HERE], value=END, label="At", min_width=220)
-                self.threshold = gr.Slider(
-                    0.01, 0.5, value=THRESHOLD, step=0.01, label="Differ by more than, RMS", min_width=160
-                )
-                self.look = gr.Button("Compare now", elem_id="compare-look", size="sm", min_width=110)
-            self.shown = gr.HTML("", elem_id="compare-difference", padding=False)
-            self.place = gr.Textbox("{}", visible=False)
 
     def wire(self) -> None:
         self.shared = {
@@ -170,33 +160,19 @@ class Compare:
         network = {"network": self.columns[0].network, "label": self.label}
         on(self.columns[0].network.input, self.on_network, network, [self.label])
         self.changed.watch(self.state, self.viewer, self.inputs, self.specs)
-        shown = [self.viewer, self.ids, self.box, self.one, self.other, self.mine, self.shown, self.measured]
-        pair = {"ids": self.ids, "one": self.one, "other": self.other}
-        started = on(
-            self.run.click, self.on_run, {"before": self.mine, **self.inputs}, shown, status=self.status,
+        on(
+            self.run.click, self.on_run, {"before": self.mine, **self.inputs},
+            [self.viewer, self.ids, self.fold, self.mine], status=self.status,
             api_name="compare", show_progress="hidden", queue=False,
         )  # fmt: skip
-        self.then_measured(started)
         on(self.stop.click, self.on_stop, {"ids": self.ids}, status=self.status)
-        measured = {"place": self.place, **pair, "at": self.at, "threshold": self.threshold}
-        looks = [self.look.click, self.one.input, self.other.input, self.at.input, self.threshold.release]
-        on(looks, self.on_difference, measured, [self.shown], js=_FRAMES)
 
     def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's columns and runs."""
-        outputs = [self.viewer, self.ids, self.box, self.one, self.other, *self.shared.values(), *self.settable]
-        back = travelling(self.from_link, TITLE)
-        for event, handler in ((demo.load, self.from_link), (address.travelled, back)):
-            self.then_measured(on(event, handler, {}, outputs, status=self.status))
+        outputs = [self.viewer, self.ids, self.fold, *self.shared.values(), *self.settable]
+        for event, handler in ((demo.load, self.from_link), (address.travelled, travelling(self.from_link, TITLE))):
+            on(event, handler, {}, outputs, status=self.status)
         self.sweep.on_load(demo, address)
-
-    def then_measured(self, event: Any) -> None:
-        """After an event that shows runs: once they have ended, how they differ."""
-        asked = {"ids": self.ids, "one": self.one, "other": self.other, "threshold": self.threshold}
-        on(
-            event.then, self.when_done, asked, [self.shown, self.measured], after=self.all_ended,
-            show_progress="hidden", concurrency_limit=None, api_visibility="private",
-        )  # fmt: skip
 
     # handlers: each returns {component: update}
 
@@ -279,67 +255,15 @@ class Compare:
             raise
         ids = [run.id for run in started]
         query = urlencode(self.link(ids, specs, values))
-        shown = {self.viewer: manifest(started, query=query), self.mine: ids, self.status: "", self.shown: PENDING}
-        return shown | self.pair(ids) | {self.measured: ""}
+        return {self.viewer: manifest(started, query=query, columns=True), self.mine: ids} | self.showing(ids, specs)
 
-    def pair(self, ids: list[str]) -> dict[Component, Any]:
-        """The runs that are shown, and the box that compares two of them."""
-        letters = list(LETTERS[: len(ids)])
-        return {
-            self.ids: ids,
-            self.box: gr.update(visible=True),
-            self.one: gr.update(choices=letters, value="A"),
-            self.other: gr.update(choices=letters, value="B"),
-        }
+    def showing(self, ids: list[str], specs: list[SampleSpec]) -> dict[Component, Any]:
+        """The form folds to one line, which says what is shown."""
+        return {self.ids: ids, self.fold: gr.update(open=False, label=in_short(specs)), self.status: ""}
 
     def on_stop(self, ids: list[str]) -> dict:
         self.state.halt(*ids or [])
         return {self.status: "" if ids else "Nothing is running."}
-
-    async def all_ended(self, ids: list[str], **_: Any) -> None:
-        await self.state.ended(*ids or [])
-
-    def when_done(self, ids: list[str], one: str, other: str, threshold: float) -> dict:
-        """Once the runs have ended: what was measured between them, in words, and two of them as maps."""
-        if not ids:
-            return {}
-        sentences = {self.measured: self.sentences(ids, threshold)}
-        return self.on_difference("{}", ids, one, other, END, threshold) | sentences
-
-    def sentences(self, ids: list[str], threshold: float) -> str:
-        """A line for every column beside the first; where one cannot be compared, why."""
-        try:
-            threshold = number("The threshold", threshold, 0.001, 10)
-            first, *others = [self.state.runs.get(i) for i in ids]
-            return "\n".join(
-                self._sentence(first, run, (LETTERS[0], LETTERS[k + 1]), threshold) for k, run in enumerate(others)
-            )
-        except InputError as e:
-            return str(e)
-
-    def _sentence(self, first: StoredRun, other: StoredRun, names: tuple[str, str], threshold: float) -> str:
-        """Computed once, however many wait for it."""
-        key = made_of(first, other, "measured", names, threshold)
-        return self.state.panels.get(key, lambda: measured(first.trajectory, other.trajectory, names, threshold))
-
-    def on_difference(self, place: str, ids: list[str], one: str, other: str, at: str, threshold: float) -> dict:
-        """The panel of two columns, as HTML; a sentence where there is nothing to compare."""
-        try:
-            return {self.shown: self.difference(place, ids, one, other, at, threshold)}
-        except InputError as e:
-            return {self.shown: f'<p class="pf-said">{html.escape(str(e))}</p>'}
-
-    def difference(self, place: str, ids: list[str], one: str, other: str, at: str, threshold: float) -> str:
-        pair = [LETTERS.find(str(letter)) for letter in (one, other)]
-        if not ids or any(not 0 <= k < len(ids) for k in pair):
-            raise InputError("Press Run, then choose two of the columns.")
-        runs = [self.state.runs.get(ids[k]) for k in pair]
-        image, frames = _place(place, len(ids))
-        where = tuple(frames[k] if at == HERE else None for k in pair)
-        threshold = number("The threshold", threshold, 0.001, 10)
-        letters = (LETTERS[pair[0]], LETTERS[pair[1]])
-        how = (min(image, len(runs[0].spec.seeds) - 1), where, threshold, letters)
-        return self.state.panels.get(made_of(*runs, *how), lambda: panel(*runs, *how))
 
     # links
 
@@ -365,7 +289,7 @@ class Compare:
             sentence = "Those runs are not kept any more; their settings are here: press Run all to make them again."
             return updates | {self.status: sentence}
         runs: list[StoredRun] = [self.state.runs.get(i) for i in ids]
-        return updates | self.pair(ids) | {self.viewer: manifest(runs), self.status: ""}
+        return updates | self.showing(ids, [run.spec for run in runs]) | {self.viewer: manifest(runs, columns=True)}
 
     def parts_of(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
         """The columns of a link. Raises InputError, or ValueError or TypeError for what is no list of three."""
@@ -400,14 +324,15 @@ def build(state: AppState) -> Compare:
     return Compare(state)
 
 
-def _place(text: str, count: int) -> tuple[int, list[int | None]]:
-    """The viewer's image and frames, from the browser. Raises InputError if that is no such thing."""
-    try:
-        place = parse_json(text or "{}")
-        frames = [None if k is None else int(k) for k in place.get("frames", [])][:count]
-        image = int(place.get("image", 0))
-    except (ValueError, TypeError, AttributeError, OverflowError):
-        raise InputError("The viewer's place could not be read: press Compare now again.") from None
-    if image < 0 or any(k is not None and k < 0 for k in frames):
-        raise InputError("There is no such image or frame.")
-    return image, [*frames, *[None] * (count - len(frames))]
+def in_short(specs: list[SampleSpec]) -> str:
+    """Runs of one comparison in a line: "A Euler | B Look-ahead · star · seeds 0 to 1 · 32 NFE"."""
+    columns = [f"{letter} {title(spec)}" for letter, spec in zip(LETTERS, specs, strict=False)]
+    networks = list(dict.fromkeys(spec.checkpoint for spec in specs))
+    if len(networks) > 1:
+        columns = [f"{column} ({spec.checkpoint})" for column, spec in zip(columns, specs, strict=True)]
+    first, last = specs[0].seeds[0], specs[0].seeds[-1]
+    seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
+    label = specs[0].labels[0] if specs[0].labels else None
+    guidance = [f"guidance {specs[0].cfg_scale:g}"] if specs[0].cfg_scale != 1 else []
+    what = [*networks[: len(networks) == 1], label or "no class", seeds, f"{specs[0].nfe} NFE", *guidance]
+    return " · ".join([" | ".join(columns), *what])
