@@ -12,7 +12,7 @@ from app.store import StoredRun
 from pf_core.bounded import parse_json
 from pf_core.errors import InputError
 from pf_core.sampling.edits import parse, pictures_needed
-from pf_core.sampling.export import WRITERS, read_recipe
+from pf_core.sampling.export import WRITERS, read_recipe, read_recipes
 from pf_core.sampling.run import SampleSpec
 from pf_core.sampling.trajectory import Trajectory
 
@@ -33,7 +33,9 @@ def load(state: AppState, path: str) -> tuple[StoredRun, str]:
     if isinstance(content, Trajectory):
         run = state.keep(content, origin="from a file")
         return run, " ".join([f"This is the run recorded in {name}; nothing was computed.", *_other(state, run)])
-    return state.start(here(state, content)), f"The recipe of {name} is run again."
+    more = len(read_recipes(path)) - 1
+    which = f"The first of the {more + 1} recipes in {name}" if more else f"The recipe of {name}"
+    return state.start(here(state, content)), f"{which} is run again."
 
 
 def read(path: str) -> Trajectory | SampleSpec:

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from app.private import logged_in
+from app.server import slides
 from app.server.exports import pieces
 from app.server.frames import describe, file_name, pack_reply, status
 from app.server.static import FRESH, static_file
@@ -51,6 +52,7 @@ def routes(state: AppState) -> list[Route]:
         "/pf/runs/{run_id}": run_info,
         "/pf/runs/{run_id}/frames": run_frames,
         "/pf/runs/{run_id}/export": run_export,
+        **slides.routes(state),
     }
     table |= {"/pf/palettes": lambda request: JSONResponse(palettes()), "/pf/static/{version}/{name}": static_file}
     return [Route(path, guarded(answer)) for path, answer in table.items()]

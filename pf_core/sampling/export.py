@@ -2,9 +2,9 @@
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pf_core.types import Codec
 
 SIGMA_RANGE = (0.04, 1.5)  # of the shown difficulty, sigma = sqrt(difficulty); one logarithmic scale everywhere
 TIME_MAP, SIGMA_MAP = "viridis", "magma"  # perceptually uniform, colour-blind-safe
-_EXIF_DESCRIPTION = 0x010E
+EXIF_DESCRIPTION = 0x010E
 _FRAME_MS = 80
 _INK, _PAPER = (30, 30, 30), (255, 255, 255)
 _GAP, _LINE = 4, 18  # pixels between the panels of an animation; height of a line of words in it
@@ -138,7 +138,7 @@ def _save_gif(run: Trajectory, codec: Codec, path: Path, note: str) -> None:
 
 def _save_webp(run: Trajectory, codec: Codec, path: Path, note: str) -> None:
     exif = Image.Exif()
-    exif[_EXIF_DESCRIPTION] = note
+    exif[EXIF_DESCRIPTION] = note
     first, *rest = animation(run, codec)
     first.save(
         path, "WEBP", save_all=True, append_images=rest, duration=_durations(run), loop=0, lossless=True, exif=exif
@@ -146,25 +146,34 @@ def _save_webp(run: Trajectory, codec: Codec, path: Path, note: str) -> None:
 
 
 def _save_mp4(run: Trajectory, codec: Codec, path: Path, note: str) -> None:
-    """H.264 where this build of FFmpeg has libx264, else MPEG-4; sides padded to even numbers, recipe as the comment.
+    pictures = (np.asarray(picture) for picture in animation(run, codec))
+    counts = (milliseconds // _FRAME_MS for milliseconds in _durations(run))
+    write_film(path, zip(pictures, counts, strict=True), Fraction(1000, _FRAME_MS), note)
 
-    One thread and no look-ahead in the encoder, so that the same run makes the same file.
+
+def write_film(target: Any, pictures: Iterable[tuple[np.ndarray, int]], rate: Fraction, note: str) -> None:
+    """MP4 of (picture (H, W, 3) uint8, for how many frames it stays) at `rate` frames a second, into a path or file.
+
+    H.264 where this build of FFmpeg has libx264, else MPEG-4; sides padded to even numbers, `note` as the comment.
+    One thread and no look-ahead in the encoder, so that the same run makes the same file. Raises InputError if PyAV is
+    not installed.
     """
     av = _pyav()
-    pictures = [np.asarray(picture) for picture in animation(run, codec)]
-    tall, wide = (side % 2 for side in pictures[0].shape[:2])
-    pictures = [np.pad(p, ((0, tall), (0, wide), (0, 0)), "edge") for p in pictures]
+    pictures = iter(pictures)
+    first = next(pictures)
+    tall, wide = (side % 2 for side in first[0].shape[:2])
     h264 = {"crf": "12", "x264-params": "mbtree=0:rc-lookahead=0"}
     name, options = ("libx264", h264) if "libx264" in av.codecs_available else ("mpeg4", {"qscale": "2"})
-    with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as film:
+    with av.open(target, "w", format="mp4", options={"movflags": "faststart"}) as film:
         film.metadata["comment"] = note
-        stream = film.add_stream(name, rate=Fraction(1000, _FRAME_MS), options=options)
-        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+        stream = film.add_stream(name, rate=rate, options=options)
+        height, width = first[0].shape[:2]
+        stream.height, stream.width, stream.pix_fmt = height + tall, width + wide, "yuv420p"
         stream.codec_context.thread_count, tick = 1, count()
-        for picture, milliseconds in zip(pictures, _durations(run), strict=True):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for picture, repeats in chain([first], pictures):
+            frame = av.VideoFrame.from_ndarray(np.pad(picture, ((0, tall), (0, wide), (0, 0)), "edge"), format="rgb24")
             frame = frame.reformat(format="yuv420p", interpolation="POINT")  # whole pixels: nothing to smooth
-            for _ in range(milliseconds // _FRAME_MS):
+            for _ in range(repeats):
                 frame.pts = next(tick)
                 film.mux(stream.encode(frame))
         film.mux(stream.encode())
@@ -227,7 +236,13 @@ _UNREADABLE = (KeyError, ValueError, TypeError, SyntaxError, IndexError, OSError
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
-    """The recipe inside any export (or a plain JSON file). Raises InputError if there is none."""
+    """The recipe inside any export (or a plain JSON file), of several that of the first run. Raises InputError if there
+    is none."""
+    return read_recipes(path)[0]
+
+
+def read_recipes(path: str | Path) -> list[dict[str, Any]]:
+    """The recipes of all runs that an export shows, at least one. Raises InputError if there is none."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
@@ -242,6 +257,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     except _UNREADABLE as e:
         reason = f" ({str(e).rstrip('.')})" if type(e) in (ValueError, InputError) else ""
         raise InputError(f"{path} holds no recipe{reason}: give a file that `sample` or the app exported.") from None
-    if not isinstance(recipe, dict):
+    recipes = recipe["recipes"] if isinstance(recipe, dict) and set(recipe) == {"recipes"} else [recipe]
+    if not isinstance(recipes, list) or not recipes or not all(isinstance(each, dict) for each in recipes):
         raise InputError(f"{path} holds no recipe: give a file that `sample` or the app exported.")
-    return recipe
+    return recipes

@@ -189,8 +189,8 @@ def test_playing_and_the_help_card(page, served):
     page.click("[data-act=schedule]")
     assert page.is_visible(".pfv-schedules canvas")
     with page.expect_download() as download:
-        page.click(".pfv-exports a >> text=PNG")
-    assert download.value.suggested_filename.endswith(".png")
+        page.click(".pfv-exports a >> text=raw arrays")
+    assert download.value.suggested_filename.endswith(".safetensors")
 
 
 def test_frames_arrive_live_and_a_reload_keeps_the_run(page, served, slow):

@@ -16,9 +16,16 @@ CHOOSER = "input[data-testid^='Load recipe']"
 
 def save(page, words, folder):  # noqa: F811
     with page.expect_download() as download:
-        page.click(f".pfv-exports a >> text={words}")
+        if words == "PNG":
+            page.click("text=Export…")
+            page.check("[name=kind][value=strip]", force=True)
+            page.wait_for_function("!document.querySelector('.pfx-save').disabled")
+            page.click(".pfx-save")
+        else:
+            page.click(f".pfv-exports a >> text={words}")
     path = folder / download.value.suggested_filename
     download.value.save_as(path)
+    page.keyboard.press("Escape")
     return path
 
 
@@ -71,7 +78,7 @@ def test_a_link_whose_run_is_gone_makes_it_again(page, served):  # noqa: F811
     run(page)
     meant, link = result(page), page.evaluate("location.href")
     served.runs._things.clear()
-    page.click(".pfv-exports a >> text=GIF")
+    page.click(".pfv-exports a >> text=raw arrays")
     page.wait_for_function("document.querySelector('.pfv-note').textContent.includes('not kept here any more')")
     assert "404" in page.wrong.pop()  # that is what the browser itself notes down
     page.goto(link)

@@ -1,4 +1,6 @@
-// Exports of the runs that are shown, and the command line that repeats them.
+// Exports of the runs that are shown, and the command line that repeats them; slides.js has the pictures and films.
+
+import { hand } from "./slides.js";
 
 const NAMES = { safetensors: "raw arrays", json: "recipe" };
 const HINTS = {
@@ -11,18 +13,20 @@ export function listExports(viewer) {
   const several = viewer.runs.length > 1;
   viewer.find(".pfv-exports").replaceChildren(
     ...viewer.runs.flatMap((run) =>
-      (run.status.exports || []).map((format, k) => {
-        const link = document.createElement("a");
-        link.href = run.address(`/export?format=${format}`);
-        link.textContent = (several && k === 0 ? `${run.label}: ` : "") + (NAMES[format] || format.toUpperCase());
-        link.title = HINTS[format] || `Download ${run.label} as .${format}, recipe inside`;
-        link.download = run.meta?.files[format] || "";
-        link.addEventListener("click", (event) => {
-          event.preventDefault();
-          save(viewer, link);
-        });
-        return link;
-      }),
+      (run.status.exports || [])
+        .filter((format) => NAMES[format])
+        .map((format, k) => {
+          const link = document.createElement("a");
+          link.href = run.address(`/export?format=${format}`);
+          link.textContent = (several && k === 0 ? `${run.label}: ` : "") + NAMES[format];
+          link.title = HINTS[format];
+          link.download = run.meta?.files[format] || "";
+          link.addEventListener("click", (event) => {
+            event.preventDefault();
+            save(viewer, link);
+          });
+          return link;
+        }),
     ),
   );
 }
@@ -32,11 +36,7 @@ async function save(viewer, { href, download }) {
   try {
     const reply = await fetch(href);
     if (!reply.ok) return say(viewer, (await reply.json()).error);
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(await reply.blob());
-    link.download = download;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    hand(await reply.blob(), download);
     say(viewer, "");
   } catch {
     say(viewer, "The download failed: is the app still running?");

@@ -16,7 +16,7 @@ export function relayout(viewer) {
   const width = columnWidth(viewer);
   if (!width) return;
   const shown = viewer.visiblePanels();
-  const gap = width < 500 ? 10 : shown.length > 5 ? 12 : 16;
+  const gap = width < 500 ? 10 : shown.length > 4 && width > 1600 ? 8 : shown.length > 5 ? 12 : 16;
   const layouts = viewer.runs.map(
     (run) => (run.shape ? arrange(run.shape, viewer.imagesOf(run)) : null) || arrange(viewer.shape, [0]),
   );

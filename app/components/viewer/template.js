@@ -95,7 +95,7 @@ export const MARKUP = `
   Patches under the threshold are <b style="color:${EASY};background:${HARD};padding:0 .3em;border-radius:3px">easy</b> and go first.</p>
   <p>Point at a patch to read it; click it to follow it through the run; click a chart to jump there.</p>
   <dl><dt>Space</dt><dd>play, pause</dd><dt>&larr; &rarr;</dt><dd>one forward pass</dd><dt>Shift + &larr; &rarr;</dt><dd>one outer step</dd>
-  <dt>Home, End</dt><dd>first, last</dd><dt>Esc</dt><dd>let go of the patch</dd><dt>Tab to a picture</dt><dd>then arrows choose a patch</dd><dt>?</dt><dd>this card</dd></dl></dialog>`;
+  <dt>Home, End</dt><dd>first, last</dd><dt>Esc</dt><dd>let go of the patch</dd><dt>Tab to a picture</dt><dd>then arrows choose a patch</dd><dt>F</dt><dd>presentation mode</dd><dt>?</dt><dd>this card</dd></dl></dialog>`;
 
 /** One run's section. */
 export function runMarkup(r, several) {

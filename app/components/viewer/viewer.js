@@ -16,6 +16,7 @@ import { fadeFrom } from "./fade.js";
 import { frameFor, nearestStop, stopsOf } from "./passes.js";
 import { Player } from "./player.js";
 import { page } from "./shared.js";
+import { Stage } from "./stage.js";
 import { loadPalettes } from "./colours.js";
 import { RunData } from "./store.js";
 import { rankingCost } from "./estimates.js";
@@ -57,6 +58,7 @@ class Viewer {
     this.drawn = Promise.resolve();
     this.player = new Player(this);
     this.inspector = new Inspector(this);
+    this.stage = new Stage(this);
     listen(this);
     new ResizeObserver(() => relayout(this)).observe(root);
     page.on("theme", () => this.redrawAll());
@@ -385,6 +387,7 @@ class Viewer {
     this.root.classList.toggle("pfv-moving", this.player.fade > 0);
     this.find("[data-act=play]").innerHTML = this.player.playing ? ICONS.pause : ICONS.play;
     this.find("[data-act=live]").hidden = this.following || !this.runs.some((run) => run.active);
+    this.stage.draw();
   }
 
   redrawAll() {

@@ -1,0 +1,51 @@
+// What a speaker needs beside the viewer: presentation mode, export for a slide, three times side by side.
+
+import { Presentation } from "./present.js";
+import { SlideDialog } from "./slides.js";
+import { TimesCard } from "./times.js";
+
+const TYPING = "input, textarea, select, [contenteditable=true], [role=listbox], [role=tab]";
+
+export class Stage {
+  constructor(viewer) {
+    this.viewer = viewer;
+    this.slides = new SlideDialog(viewer);
+    this.presentation = new Presentation(viewer);
+    this.times = new TimesCard(viewer);
+    const bar = viewer.find(".pfv-rate");
+    bar.append(
+      this.button("Export\u2026", "Export for a slide: picture, GIF, WebP, MP4", () => this.slides.open()),
+      this.button("Present", "Presentation mode (F)", () => this.presentation.show()),
+    );
+    const keys = (event) => {
+      if (!viewer.root.isConnected) document.removeEventListener("keydown", keys);
+      else this.pressed(event);
+    };
+    document.addEventListener("keydown", keys);
+  }
+
+  button(text, title, act) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "pfv-link";
+    button.textContent = text;
+    button.title = title;
+    button.addEventListener("click", act);
+    return button;
+  }
+
+  pressed(event) {
+    const { viewer } = this;
+    if (event.key.toLowerCase() !== "f" || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+    if (viewer.root.offsetParent === null || event.target.closest?.(TYPING) || document.querySelector("dialog[open]"))
+      return;
+    event.preventDefault();
+    this.presentation.show();
+  }
+
+  /** Everything that follows the clock; costs nothing while it is closed. */
+  draw() {
+    this.presentation.draw();
+    this.times.draw();
+  }
+}

@@ -1,0 +1,207 @@
+"""Export for a slide and presentation mode: what the server makes and refuses, and what a speaker sees."""
+
+import io
+import json
+import threading
+
+import pytest
+from app_world import client, ended, networks, spec, state  # noqa: F401
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from test_browser import ENDED, browser, page, run, served, visit  # noqa: F401
+from test_browser import pytestmark as needs_chromium
+
+from app import links
+from app.server import exports
+from pf_core.sampling.export import read_recipes
+
+
+@pytest.fixture
+def pair(state):  # noqa: F811
+    runs = [ended(state.start(spec(sampler=sampler))) for sampler in ("look_ahead", "euler")]
+    for letter, each in zip("AB", runs, strict=True):
+        each.label = f"{letter} · {each.label}"
+    return runs
+
+
+def ask(client, what, runs, kind="gif", at="", **slides):  # noqa: F811
+    query = {"runs": ",".join(r if isinstance(r, str) else r.id for r in runs), "kind": kind, "at": at}
+    return client.get(f"/pf/slides{what}", params=query | {"slides": json.dumps({"width": 640} | slides)})
+
+
+def test_what_it_will_be_and_how_it_looks_come_first(client, pair):  # noqa: F811
+    cost = ask(client, "/cost", pair).json()
+    assert cost["width"] == 640 and 9 <= cost["frames"] <= 10 and cost["bytes"] > 1000 and cost["too_much"] == ""
+    looks = ask(client, "/preview", pair, at="3,3")
+    assert looks.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(looks.content)).size == (640, cost["height"])
+
+
+def test_two_runs_in_one_file_which_explore_loads_back(state, client, pair, tmp_path):  # noqa: F811
+    reply = ask(client, "", pair)
+    assert 'filename="look_ahead-and-euler-seed0.gif"' in reply.headers["content-disposition"]
+    path = tmp_path / "slide.gif"
+    path.write_bytes(reply.content)
+    assert [recipe["sampler"] for recipe in read_recipes(path)] == ["look_ahead", "euler"]
+    loaded, said = links.load(state, str(path))
+    assert loaded.spec == pair[0].spec and said == "The first of the 2 recipes in slide.gif is run again."
+    again = ask(client, "", pair)
+    assert again.content == reply.content
+
+
+@pytest.mark.parametrize("kind", ["picture", "strip", "webp"])
+def test_one_run_as(client, pair, kind):  # noqa: F811
+    reply = ask(client, "", pair[:1], kind, at="2", panels=["x1"], images=[1])
+    assert reply.status_code == 200 and Image.open(io.BytesIO(reply.content)).size[0] == 640
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"width": 99_999}, "width must lie between 320 and 2560"),
+        ({"seconds": 0}, "seconds must lie between"),
+        ({"frames": "all"}, "frames must be one of every, outer, probes"),
+        ({"images": [9]}, "There is no image 10"),
+        ({"panels": []}, "at least one panel"),
+        ({"kind": "exe"}, "There is no slide 'exe'"),
+        ({"wdith": 3}, "'wdith', which this version does not know"),
+        ({"at": "1,2,3"}, "a frame for every run"),
+        ({"at": "-1,x"}, "A frame must"),
+    ],
+)
+def test_what_cannot_be_made_is_a_sentence(client, pair, asked, said):  # noqa: F811
+    for what in ("/cost", "/preview", ""):
+        reply = ask(client, what, pair, **asked)
+        assert reply.status_code == 400 and said in reply.json()["error"]
+
+
+def test_too_many_runs_unknown_runs_and_nonsense_are_refused(client, pair):  # noqa: F811
+    assert ask(client, "/cost", [*pair, *pair, pair[0]]).status_code == 400
+    assert ask(client, "/cost", ["nobody"]).status_code == 404
+    for nonsense in ("{", "[]", "3", '{"images": "x"}', "x" * 5000):
+        assert client.get(f"/pf/slides/cost?runs={pair[0].id}&slides={nonsense}").status_code == 400
+
+
+def test_only_so_many_files_wait(client, pair, monkeypatch):  # noqa: F811
+    begun, gate, real = threading.Event(), threading.Event(), exports._make
+
+    def held(path, make):
+        begun.set()
+        gate.wait(20)
+        real(path, make)
+
+    monkeypatch.setattr(exports, "_make", held)
+    monkeypatch.setattr(exports, "MOST_WAITING", 1)
+    replies = []
+    first = threading.Thread(target=lambda: replies.append(ask(client, "", pair[:1], "picture")))
+    first.start()
+    assert begun.wait(20)
+    second = ask(client, "", pair[:1], "strip")
+    gate.set()
+    first.join()
+    assert second.status_code == 400 and "try again in a moment" in second.json()["error"]
+    assert replies[0].status_code == 200
+
+
+def serious(page, within):  # noqa: F811
+    """Serious faults that axe-core finds within an element."""
+    page.evaluate(Axe().axe_script)
+    found = page.evaluate("(within) => axe.run(document.querySelector(within), { preload: false })", within)
+    bad = [fault for fault in found["violations"] if fault["impact"] in ("serious", "critical")]
+    return [(fault["id"], node["html"][:120]) for fault in bad for node in fault["nodes"]]
+
+
+SAVABLE = "!document.querySelector('.pfx-save').disabled"
+
+
+@needs_chromium
+def test_a_gif_for_a_slide_in_two_presses(page, served, tmp_path):  # noqa: F811
+    visit(page, served, "?network=nano&sampler=look_ahead&images=2&budget=8&seed=3")
+    run(page)
+    page.focus("text=Export…")
+    page.keyboard.press("Enter")
+    page.wait_for_function(SAVABLE)
+    assert "8 frames of 1280 ×" in page.inner_text(".pfx-cost") and "at most about" in page.inner_text(".pfx-cost")
+    assert page.evaluate("document.querySelector('.pfx-preview img').naturalWidth") == 1280
+    assert serious(page, ".pfx") == []
+    page.evaluate("document.body.classList.add('dark')")
+    assert serious(page, ".pfx") == []
+    with page.expect_download() as download:
+        page.click(".pfx-save")
+    download.value.save_as(tmp_path / "slide.gif")
+    assert download.value.suggested_filename == "nano-look_ahead-seed3.gif"
+    assert read_recipes(tmp_path / "slide.gif")[0]["seeds"] == [3, 4]
+    page.fill(".pfx [name=width]", "99999")
+    page.wait_for_function("document.querySelector('.pfx-wrong')")
+    page.keyboard.press("Escape")
+    assert not page.is_visible(".pfx")
+    assert page.evaluate("document.activeElement.textContent") == "Export…"
+
+
+@needs_chromium
+def test_what_is_too_large_offers_a_film_or_fewer_frames(page, served, monkeypatch):  # noqa: F811
+    from pf_core.figures import slide_files
+
+    visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=8&seed=3")
+    run(page)
+    monkeypatch.setattr(slide_files, "MOST_BYTES", 1000)
+    page.click("text=Export…")
+    page.wait_for_selector(".pfx-offer >> text=MP4 instead")
+    assert "This file would be about" in page.inner_text(".pfx-cost") and page.is_disabled(".pfx-save")
+    monkeypatch.undo()
+    page.click(".pfx-offer >> text=Outer steps only")
+    page.wait_for_function(SAVABLE)
+    assert page.input_value(".pfx [name=frames]") == "outer"
+
+
+@needs_chromium
+def test_a_speaker_presents_with_keys_alone(page, served):  # noqa: F811
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    visit(page, served, "?network=nano&sampler=look_ahead&images=2&budget=8&seed=3")
+    run(page)
+    sides = page.evaluate("[...document.querySelectorAll('.pfv-frame')].map((e) => e.clientWidth).filter(Boolean)")
+    assert len(sides) == 5 and min(sides) >= 320
+    page.keyboard.press("f")
+    page.wait_for_selector(".pfz[open] canvas")
+    small = """[...document.querySelectorAll(".pfz *")].filter((e) => e.checkVisibility() && e.tagName !== "SUB"
+      && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()))
+      .filter((e) => parseFloat(getComputedStyle(e).fontSize) < 28).map((e) => e.outerHTML)"""
+    assert page.evaluate(small) == []
+    wide = "[...document.querySelectorAll('.pfz figure canvas')].map((e) => e.getBoundingClientRect().width)"
+    assert min(page.evaluate(wide)) >= 320
+    assert serious(page, ".pfz") == []
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("window.__pf.viewer.index === 1")
+    page.keyboard.press("Shift+ArrowRight")
+    page.wait_for_function("window.__pf.viewer.index > 1")
+    before = page.inner_text(".pfz-readout")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function("window.__pf.viewer.image === 1")
+    page.keyboard.press("End")
+    page.wait_for_function("(before) => document.querySelector('.pfz-readout').textContent !== before", arg=before)
+    page.keyboard.press("t")
+    assert page.locator(".pfz figure").count() == 6 and page.get_attribute(".pfz-times", "aria-pressed") == "true"
+    page.keyboard.press("Escape")
+    page.wait_for_function("!document.querySelector('.pfz').open")
+    page.keyboard.press("f")
+    page.wait_for_selector(".pfz[open]")
+    page.keyboard.press("f")
+    page.wait_for_function("!document.querySelector('.pfz').open")
+
+
+@needs_chromium
+def test_three_times_side_by_side_in_the_page(page, served):  # noqa: F811
+    visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=32&seed=3")
+    run(page)
+    page.click(".pfv-foot >> text=t = 0.2 / 0.5 / 0.8")
+    assert page.locator(".pfv-look figure canvas").count() == 6
+    times = page.evaluate("""[...document.querySelectorAll(".pfv-look button")].map((b) => {
+      const frame = window.__pf.viewer.runs[0].frames[b.dataset.frame];
+      return frame.t.reduce((sum, t) => sum + t, 0) / frame.t.length;
+    })""")
+    assert [abs(t - aim) < 0.06 for t, aim in zip(times, (0.2, 0.5, 0.8), strict=True)] == [True] * 3
+    page.click(".pfv-look button >> nth=1")
+    page.wait_for_function("""window.__pf.viewer.frameIndex(0)
+      === Number(document.querySelectorAll(".pfv-look button")[1].dataset.frame)""")
+    assert serious(page, ".pfv-times") == []
