@@ -67,7 +67,7 @@ def component(knob: Parameter, recommended: Any = None) -> Component:
     """The control for one knob: choices a dropdown, bool a checkbox, a range a slider, else a box. It begins with what
     is recommended, else with the default."""
     value = knob.default if recommended is None else recommended
-    text = {"label": _words(knob.name), "info": info(knob.knob.help, recommended), "value": value}
+    text = {"label": knob.label, "info": info(knob.knob.help, recommended), "value": value}
     low, high = knob.knob.low, knob.knob.high
     if knob.knob.choices:
         return gr.Dropdown(list(knob.knob.choices), **text)
@@ -143,10 +143,6 @@ def _too_wide(knob: Parameter) -> bool:
 def _fine(span: float) -> float:
     """A step that gives a slider at least 50 places."""
     return next((s for s in (1.0, 0.5, 0.1, 0.05) if span / s >= 50), 0.01)
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
 
 
 class KnobGroups:

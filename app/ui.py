@@ -5,6 +5,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
+from app.components.glossary.glossary import Glossary
 from app.components.tour.tour import Heading
 from app.controls import NETWORKS
 from app.handlers import QUIET, Asked, StatusLine, address_of, on
@@ -31,6 +32,7 @@ def build(state: AppState) -> gr.Blocks:
         title="Patch Forcing", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)
     ) as demo:
         heading = Heading(padding=False)
+        Glossary(elem_id="glossary")
         notice = StatusLine(text=state.notice(), elem_id="notice")
         with gr.Tabs() as tabs:
             for tab in TABS:

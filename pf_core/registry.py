@@ -19,13 +19,15 @@ from pf_core.errors import InputError
 
 @dataclass(frozen=True)
 class Knob:
-    """Inclusive range, one-line help and (instead of a range) the choices of a parameter."""
+    """Inclusive range, one-line help and (instead of a range) the choices of a parameter. label: what a control is
+    called where the name, which the CLI's flag keeps, is no word."""
 
     low: float | None = None
     high: float | None = None
     help: str = ""
     choices: tuple = ()
     advanced: bool = False
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,12 @@ class Parameter:
     type: type
     default: Any
     knob: Knob
+
+    @property
+    def label(self) -> str:
+        """What a control is called."""
+        words = self.name.replace("_", " ")
+        return self.knob.label or words[0].upper() + words[1:]
 
     @property
     def flag(self) -> str:

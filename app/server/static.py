@@ -10,6 +10,8 @@ APP = Path(__file__).resolve().parents[1]
 PARTS = (
     "tabs/compare",
     "components/tour",
+    "components/glossary",
+    "components/drawer",
     "tabs/how",
     "tabs/intervene",
     "components/painter",

@@ -33,7 +33,7 @@ def segments(title: str, steps: Sequence[float], losses: np.ndarray, times: Sequ
     """Validation losses (K, S) of one run, a curve for each time of `times` (S,), coloured by time."""
     shades = matplotlib.colormaps["viridis"](np.asarray(times) * 0.9)
     data = [
-        _line(steps, losses[:, i], f"t = {t:.2f}", matplotlib.colors.to_hex(shades[i]), markers=True)
+        _line(steps, losses[:, i], f"t {t:.2f}", matplotlib.colors.to_hex(shades[i]), markers=True)
         for i, t in enumerate(times)
     ]
     data.append(_line(steps, losses.mean(1), "mean", "#888888", markers=True, dash="dot"))
@@ -48,10 +48,9 @@ def calibration(title: str, parts: Sequence[Mapping[str, Any]]) -> Figure:
     data = [_line([low, high], [low, high], "predicted = real", "#999999", dash="dash", hoverinfo="skip")]
     for part, shade in zip(parts, shades, strict=True):
         colour = matplotlib.colors.to_hex(shade)
-        data.append(_line(part["predicted"], part["real"], f"t = {part['t']:.2f}", colour, markers=True))
+        data.append(_line(part["predicted"], part["real"], f"t {part['t']:.2f}", colour, markers=True))
     layout = _layout(title, "predicted squared error", "real squared error", True)
     layout["xaxis"]["type"] = "log"
-    layout["legend"] |= {"y": 0.01, "yanchor": "bottom"}  # the curves run up the diagonal
     return {"data": data, "layout": layout}
 
 
@@ -68,10 +67,16 @@ def _line(x, y, name: str, colour: str, markers: bool = False, dash: str = "soli
 def _layout(title: str, x: str, y: str, log: bool, legend: bool = True) -> dict:
     return {
         "title": {"text": title, "x": 0.5, "font": {"size": 15}},
-        "xaxis": {"title": {"text": x}, "zeroline": False},
-        "yaxis": {"title": {"text": y}, "zeroline": False, "type": "log" if log else "linear"},
-        "margin": {"l": 58, "r": 12, "t": 36, "b": 42},
-        "legend": {"x": 0.99, "y": 0.99, "xanchor": "right", "font": {"size": 10}},
+        "xaxis": {"title": {"text": x, "standoff": 6}, "zeroline": False, "automargin": True},
+        "yaxis": {
+            "title": {"text": y, "standoff": 8},
+            "zeroline": False,
+            "type": "log" if log else "linear",
+            "automargin": True,
+        },
+        "margin": {"l": 30, "r": 12, "t": 36, "b": 30},  # titles and numbers of the axes take theirs beside these
+        # below the axis: no curve runs there
+        "legend": {"orientation": "h", "x": 0, "y": -0.3, "xanchor": "left", "yanchor": "top", "font": {"size": 10}},
         "uirevision": title,
         "showlegend": legend,
     }

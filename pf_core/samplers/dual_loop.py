@@ -34,8 +34,8 @@ def dual_loop(
     rng: list[torch.Generator],
     past: Past | None = None,
     *,
-    p: Annotated[float, Knob(0.05, 0.95, "share of patches called easy")] = 0.4,
-    n_inner: Annotated[int, Knob(1, 8, "forward passes an outer step")] = 4,
+    p: Annotated[float, Knob(0.05, 0.95, "share of patches called easy", label="Easy patches, p")] = 0.4,
+    n_inner: Annotated[int, Knob(1, 8, "forward passes in each outer step", label="Inner steps")] = 4,
     order: Order = 1,
 ) -> Iterator[Step]:
     """Dual-loop (easy patches take the whole step, hard ones many small).

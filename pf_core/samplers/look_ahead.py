@@ -37,8 +37,10 @@ def look_ahead(
     rng: list[torch.Generator],
     past: Past | None = None,
     *,
-    p: Annotated[float, Knob(0.05, 0.95, "share of patches called easy")] = 0.4,
-    ratio: Annotated[float, Knob(1.0, 5.0, "easy patches look ahead to min(1, ratio * t)")] = 1.4,
+    p: Annotated[float, Knob(0.05, 0.95, "share of patches called easy", label="Easy patches, p")] = 0.4,
+    ratio: Annotated[
+        float, Knob(1.0, 5.0, "easy patches look ahead to min(1, ratio * t)", label="Look-ahead ratio")
+    ] = 1.4,
     order: Order = 1,
 ) -> Iterator[Step]:
     """Look-ahead (easy patches probe the future as context for hard ones).

@@ -20,8 +20,8 @@ def random_order(
     rng: list[torch.Generator],
     past: Past | None = None,
     *,
-    p: Annotated[float, Knob(0.05, 0.95, "share of patches that go first")] = 0.4,
-    n_inner: Annotated[int, Knob(1, 8, "forward passes an outer step")] = 4,
+    p: Annotated[float, Knob(0.05, 0.95, "share of patches that go first", label="Patches that go first, p")] = 0.4,
+    n_inner: Annotated[int, Knob(1, 8, "forward passes in each outer step", label="Inner steps")] = 4,
     order: Order = 1,
 ) -> Iterator[Step]:
     """Random order (dual-loop with the patches that go first drawn at random).

@@ -30,7 +30,9 @@ MAX_EDITS = 64
 OWN = "x1_hat"  # the source of clean patches that is the run's own one-step prediction
 
 
-def head_start(ts: Tensor, *, amount: Annotated[float, Knob(0.0, 1.0, "how far ahead in t")] = 0.2) -> Tensor:
+def head_start(
+    ts: Tensor, *, amount: Annotated[float, Knob(0.0, 1.0, "how far ahead in t", label="Head start")] = 0.2
+) -> Tensor:
     """Head start (chosen patches run ahead in t).
 
     The first step takes them ahead, then the lead shrinks with the time that is left: t + amount (1 - t) / (1 - t_k).
@@ -38,7 +40,9 @@ def head_start(ts: Tensor, *, amount: Annotated[float, Knob(0.0, 1.0, "how far a
     return torch.cat([ts[:1], (ts + amount * _left(ts)).clamp(max=1)[1:]])
 
 
-def hold_back(ts: Tensor, *, amount: Annotated[float, Knob(0.0, 1.0, "how far behind in t")] = 0.2) -> Tensor:
+def hold_back(
+    ts: Tensor, *, amount: Annotated[float, Knob(0.0, 1.0, "how far behind in t", label="Lag")] = 0.2
+) -> Tensor:
     """Hold back (chosen patches wait, then lag behind in t).
 
     They stand still until the lag is there, then make up for it: max(t_k, t - amount (1 - t) / (1 - t_k)).

@@ -220,7 +220,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment(
             "hardest-later",
             "Hold back the hardest patches",
-            "The hardest quarter waits while all others go on: it decides late, and sees more when it does.",
+            "The hardest quarter waits while all others go on: it is decided late, when there is more to see.",
             "hardest",
             "hold_back",
             0.3,
@@ -229,7 +229,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment(
             "easy-settled",
             "Settle the easy patches",
-            "What the network calls easy is fixed to its own guess at once: how much surer does that make the rest?",
+            "What the network calls easy is fixed to its own prediction at once: how much surer is it of the rest?",
             "easy",
             "clean",
             at=0.25,

@@ -13,7 +13,7 @@ def gaussian(
     n: int,
     rng: Generator,
     *,
-    std: Annotated[float, Knob(0.0, 1.0, "largest spread around the mean")] = 0.2,
+    std: Annotated[float, Knob(0.0, 1.0, "largest spread around the mean", label="Spread (std)")] = 0.2,
 ) -> PatchTime:
     """Gaussian around a uniform mean.
 

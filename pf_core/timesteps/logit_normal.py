@@ -13,8 +13,8 @@ def logit_normal(
     n: int,
     rng: Generator,
     *,
-    loc: Annotated[float, Knob(-3, 3, "mean of logit(t)")] = 0.0,
-    scale: Annotated[float, Knob(0.05, 3, "standard deviation of logit(t)")] = 1.0,
+    loc: Annotated[float, Knob(-3, 3, "mean of logit(t)", label="Middle (loc)")] = 0.0,
+    scale: Annotated[float, Knob(0.05, 3, "standard deviation of logit(t)", label="Width (scale)")] = 1.0,
 ) -> PatchTime:
     """Logit-normal, one t a sample (SD3).
 

@@ -13,9 +13,13 @@ def ltg(
     n: int,
     rng: Generator,
     *,
-    loc: Annotated[float, Knob(-3, 3, "mean of logit(t_max): 0.7 for classes, 0.5 for text")] = 0.7,
-    scale: Annotated[float, Knob(0.05, 3, "standard deviation of logit(t_max)")] = 1.0,
-    std: Annotated[float, Knob(0.0, 1.0, "spread below t_max; from 0.5 up all are the same law")] = 0.6,
+    loc: Annotated[
+        float, Knob(-3, 3, "mean of logit(t_max): 0.7 for classes, 0.5 for text", label="Middle (loc)")
+    ] = 0.7,
+    scale: Annotated[float, Knob(0.05, 3, "standard deviation of logit(t_max)", label="Width (scale)")] = 1.0,
+    std: Annotated[
+        float, Knob(0.0, 1.0, "spread below t_max; from 0.5 up all are the same law", label="Spread (std)")
+    ] = 0.6,
 ) -> PatchTime:
     """Logit-Normal Truncated Gaussian (Patch Forcing's own).
 

@@ -12,7 +12,7 @@ def truncated_gaussian(
     n: int,
     rng: Generator,
     *,
-    std: Annotated[float, Knob(0.0, 1.0, "spread below the maximum")] = 0.2,
+    std: Annotated[float, Knob(0.0, 1.0, "spread below the maximum", label="Spread (std)")] = 0.2,
 ) -> PatchTime:
     """Truncated Gaussian below a uniform maximum.
 

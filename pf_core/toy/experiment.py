@@ -39,9 +39,9 @@ class ToyConfig:
     """
 
     steps: Annotated[int, Knob(1, 20_000, "optimizer steps")] = 2000
-    batch_size: Annotated[int, Knob(2, 8192, "points a step")] = 1024
-    lr: Annotated[float, Knob(0.0, 0.1, "largest learning rate")] = 1e-2
-    lam: Annotated[float, Knob(0.0, 10.0, "weight of the Gaussian NLL")] = 1.0
+    batch_size: Annotated[int, Knob(2, 8192, "points in each step")] = 1024
+    lr: Annotated[float, Knob(0.0, 0.1, "at its largest", label="Learning rate")] = 1e-2
+    lam: Annotated[float, Knob(0.0, 10.0, "of the Gaussian NLL", label="Weight of the difficulty loss")] = 1.0
     stop_gradient: Annotated[bool, Knob(help="keep the gradient of the NLL away from the velocity")] = True
     source: Annotated[str, Knob(choices=tuple(SOURCES), help="distribution of the noise; own: the data set's")] = "own"
     width: Annotated[int, Knob(4, 256, "width of the network")] = 48

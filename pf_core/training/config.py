@@ -1,7 +1,7 @@
 """What decides the result of a training run, and how often it is logged, validated and saved."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any
 
 from pf_core import bounded
@@ -55,6 +55,6 @@ class Intervals:
     save: Annotated[int, _EVERY] = 500
     log: Annotated[int, _EVERY] = 20
     validate: Annotated[int, _EVERY] = 1000
-    samples: Annotated[int, _EVERY] = 1000
+    samples: Annotated[int, replace(_EVERY, label="Draw samples")] = 1000
     weights: Annotated[int, _EVERY] = 0
     compass: Annotated[int, _EVERY] = 0

@@ -35,23 +35,31 @@ class TrainConfig:
 
     steps: Annotated[int, Knob(1, 100_000_000, "optimizer steps")] = 2000
     batch_size: Annotated[int, Knob(1, 65536, "images a step, over all processes")] = 64
-    lam: Annotated[float, Knob(0.0, 10.0, "weight of the Gaussian NLL")] = flow.LAMBDA
+    lam: Annotated[float, Knob(0.0, 10.0, "weight of the Gaussian NLL", label="Weight of the difficulty loss")] = (
+        flow.LAMBDA
+    )
     stop_gradient: Annotated[bool, Knob(help="keep the gradient of the NLL away from the velocity")] = True
     optimizer: Annotated[
         str, Knob(choices=("muon", "adamw"), help="muon: Muon for the blocks' matrices, AdamW for the rest")
     ] = "muon"
-    lr: Annotated[float, Knob(0.0, 1.0, "AdamW's learning rate")] = 3e-3
-    muon_lr: Annotated[float, Knob(0.0, 1.0, "Muon's learning rate")] = 4.5e-3
-    weight_decay: Annotated[float, Knob(0.0, 1.0)] = 0.0
-    warmup: Annotated[int, Knob(0, 1_000_000, "steps of linear warm-up")] = 100
-    decay: Annotated[float, Knob(0.0, 1.0, "last share of the run, in which the learning rate falls to 0")] = 0.5
-    clip: Annotated[float, Knob(0.0, 1000.0, "largest gradient norm; 0: no limit")] = 1.0
-    ema: Annotated[float, Knob(0.0, 1.0, "decay of the averaged weights")] = 0.999
-    label_dropout: Annotated[float, Knob(0.0, 1.0, "share of samples that train the null class")] = 0.1
-    accumulate: Annotated[int, Knob(1, 1024, "number of parts a batch is split into")] = 1
-    precision: Annotated[str, Knob(choices=("fp32", "bf16"))] = "fp32"
+    lr: Annotated[float, Knob(0.0, 1.0, "AdamW's learning rate", label="Learning rate")] = 3e-3
+    muon_lr: Annotated[float, Knob(0.0, 1.0, "Muon's learning rate", label="Muon's learning rate")] = 4.5e-3
+    weight_decay: Annotated[float, Knob(0.0, 1.0, "pull of the weights towards 0")] = 0.0
+    warmup: Annotated[int, Knob(0, 1_000_000, "steps of linear warm-up", label="Warm-up")] = 100
+    decay: Annotated[
+        float, Knob(0.0, 1.0, "last share of the run, in which the learning rate falls to 0", label="Final decay")
+    ] = 0.5
+    clip: Annotated[float, Knob(0.0, 1000.0, "largest gradient norm; 0: no limit", label="Gradient limit")] = 1.0
+    ema: Annotated[float, Knob(0.0, 1.0, "decay of the averaged weights", label="Weight averaging (EMA)")] = 0.999
+    label_dropout: Annotated[
+        float, Knob(0.0, 1.0, "share of samples that train the null class", label="Dropped labels")
+    ] = 0.1
+    accumulate: Annotated[int, Knob(1, 1024, "number of parts a batch is split into", label="Parts of a batch")] = 1
+    precision: Annotated[
+        str, Knob(choices=("fp32", "bf16"), help="bf16: half the memory, faster where the machine has it")
+    ] = "fp32"
     compile: Annotated[bool, Knob(help="torch.compile the network")] = False
-    seed: Annotated[int, Knob(0, 2**31 - 1)] = 0
+    seed: Annotated[int, Knob(0, 2**31 - 1, "seed of the weights and of all draws")] = 0
     timesteps: str = "ltg"
     timestep_settings: dict[str, Any] = field(default_factory=dict)
     source: flow.Source = flow.STANDARD_NORMAL

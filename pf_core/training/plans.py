@@ -40,7 +40,7 @@ PLANS = {
     for plan in (
         Plan(
             "two-minutes",
-            "two minutes",
+            "Two minutes",
             "A small network: it draws blobs of the right colours, and its difficulty separates background from "
             "object.",
             120,
@@ -51,7 +51,7 @@ PLANS = {
         ),
         Plan(
             "a-coffee",
-            "a coffee",
+            "A coffee break",
             "The size of the demo network: it draws shapes that can be told apart.",
             900,
             TrainRecipe(model="tiny", config=TrainConfig(steps=850, batch_size=64, ema=0.995)),
@@ -59,7 +59,7 @@ PLANS = {
         ),
         Plan(
             "overnight",
-            "overnight",
+            "Overnight",
             "A deeper and wider network, trained long enough to draw outlines and textures.",
             8 * 3600,
             TrainRecipe(model="small", config=TrainConfig(steps=11_000, batch_size=64, ema=0.9995)),
@@ -67,6 +67,11 @@ PLANS = {
         ),
     )
 }
+
+
+def fitting(model: str) -> TrainConfig:
+    """Settings that fit a size of network: those of the first ready-made training of that size, else the defaults."""
+    return next((plan.recipe.config for plan in PLANS.values() if plan.recipe.model == model), TrainConfig())
 
 
 def pair(recipe: TrainRecipe) -> tuple[TrainRecipe, TrainRecipe]:

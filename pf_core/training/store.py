@@ -19,10 +19,16 @@ from pf_core.training.status import QUEUED, UNREADABLE, Info, read_job, try_read
 class Settings:
     """In .settings.json beside the runs, a name that no run can have; settings.json in the first versions."""
 
-    parallel: Annotated[int, Knob(1, 16, "trainings at the same time; others wait in the queue")] = 1
-    threads: Annotated[int, Knob(1, 256, "CPU threads of a training")] = 1
-    nice: Annotated[int, Knob(0, 19, "niceness: how far a training yields to sampling and other programs")] = 19
-    disk_gb: Annotated[float, Knob(0.01, 100_000, "gigabytes of disk that all runs together may use")] = 10.0
+    parallel: Annotated[
+        int, Knob(1, 16, "trainings at the same time; others wait in the queue", label="Trainings at once")
+    ] = 1
+    threads: Annotated[int, Knob(1, 256, "CPU threads of a training", label="CPU threads")] = 1
+    nice: Annotated[
+        int, Knob(0, 19, "niceness: how far a training yields to sampling and other programs", label="Yield to others")
+    ] = 19
+    disk_gb: Annotated[
+        float, Knob(0.01, 100_000, "gigabytes of disk that all runs together may use", label="Disk space")
+    ] = 10.0
     max_steps: Annotated[int, Knob(1, 100_000_000, "largest number of steps of a training")] = 1_000_000
     max_batch: Annotated[int, Knob(1, 65536, "largest batch of a training, images a step")] = 1024
     max_millions: Annotated[int, Knob(1, 10_000, "largest network, million parameters")] = 700

@@ -16,7 +16,7 @@ from app.limits import allowed
 from app.server.exports import write
 from app.state import AppState
 from app.store import Store
-from app.tabs.intervene.change import factor
+from app.tabs.intervene.change import surer
 from app.tabs.intervene.edits import Picture, stack, used
 from app.tabs.intervene.intervention import BASE, CLEAN, DATA, EDITED, GUESS, MINE, RUNS_OWN, STATE, THIS, Now
 from app.tabs.intervene.tab import Intervene
@@ -140,7 +140,7 @@ def picture_file(folder, size=(50, 40)) -> str:
 def test_the_edited_run_stands_beside_the_base_run_from_the_same_noise(tab):
     ids = started(tab)
     placed = tab.when_base(**now(ids, step=99, image=5))
-    assert [u["value"] for u in placed[1:3]] == [6, 2] and placed[4]["image"].startswith("data:image/png")
+    assert [u["value"] for u in placed[1:3]] == [6, 2] and placed[5]["image"].startswith("data:image/png")
     shown, ids, said, which, box = tab.on_go(**now(ids, image=2))
     base, edited = (ended(tab.state.runs.get(i)) for i in ids)
     assert (
@@ -193,7 +193,7 @@ def test_the_oracle_is_sure_of_everything_once_it_has_seen_a_piece(tab):
     ids = started(tab, network="shapes-exact", sampler="euler", label="star", images=1)
     eight = {"grid": [8, 8], "chosen": list(range(24, 32))}
     probe, _ = tab.on_painted(**now(ids, painter=eight, source=DATA, index=5))
-    assert "other hard patches" in probe and "÷\xa0100 or more" in probe and probe.count("<title>") == 3 * 64
+    assert "other hard patches" in probe and "over 100 times surer" in probe and probe.count("<title>") == 3 * 64
     ids = tab.on_go(**now(ids, painter=eight, kind="hold_back", step=5))[1]
     assert ended(tab.state.runs.get(ids[1])).state == "done"
     looks = [tab.on_look(**now(ids, painter=eight, show=STATE, which=w, step=9))[0]["image"] for w in (BASE, EDITED)]
@@ -254,7 +254,7 @@ def test_inpainting_is_one_click_away(tab):
 def test_an_uploaded_picture_travels_in_the_recipe_bit_for_bit(tab, tmp_path):
     ids = started(tab)
     said, uploads, painter, probe, words = tab.on_file(picture_file(tmp_path), **now(ids, kind="clean", source=MINE))
-    assert said == "" and len(uploads) == 1 and "uploaded picture" in words and "sigma before" in probe
+    assert said == "" and len(uploads) == 1 and "uploaded picture" in words and "Sigma before" in probe
     shown, ids, said, *_ = tab.on_go(**now(ids, kind="clean", source=MINE, uploads=uploads))
     assert "download its raw arrays" in said and "plan=" not in shown["query"]
     run = ended(tab.state.runs.get(ids[1]))
@@ -374,8 +374,16 @@ def test_a_recipe_cannot_fetch_from_the_servers_disk(tab, monkeypatch):
     allowed([edit | {"source": {"dataset": "shapes", "index": 0, "settings": {"series": 3}}}], None)
 
 
-def test_factors_are_readable():
-    assert [factor(v) for v in (0.0, -1.386, 1.386, -40)] == ["no change", "÷\xa02", "×\xa02", "÷\xa0100 or more"]
+def test_the_probe_says_in_words_how_much_surer_the_network_is():
+    said = {0.0: "As sure as before", -1.386: "2 times surer", 1.386: "2 times less sure", -40: "over 100 times surer"}
+    said |= {-3.335: "5.3 times surer", -0.02: "1.01 times surer", 5: "12 times less sure"}
+    assert {v: surer(v) for v in said} == said
+
+
+def test_one_button_at_a_time_is_the_next_step(tab):
+    run = len(tab.places) - 1
+    assert tab.places[run].value == "Run" and tab.places[run].variant == "primary"
+    assert tab.when_base(**now(started(tab)))[run]["variant"] == "secondary"
 
 
 VIEWER = "(window.__pf?.all('viewer') ?? []).find((v) => v.root.isConnected && v.root.closest('#intervene-viewer'))"

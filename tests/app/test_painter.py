@@ -98,6 +98,7 @@ def test_painting_values_with_the_pointer(page, served):  # noqa: F811
     heard(page, served, "values", [0.5] * N)
     assert page.is_disabled("#times [data-act=undo]") and page.is_enabled("#times [data-act=redo]")
     page.click("#times [data-act=redo]")
+    page.click("#times .pfp-more summary")
     page.click("#times [data-act=invert]")
     heard(page, served, "values", [0.5] * 6 + [0.1] * 6 + [0.5] * 12)
     page.click("#answer")  # an answer that names no values takes none back, and undo still knows them

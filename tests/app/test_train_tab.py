@@ -1,6 +1,7 @@
 """The Train tab: recipes from its controls, the board's rows, curves, own pictures, and the whole of it in Chromium."""
 
 import zipfile
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
@@ -17,14 +18,14 @@ from test_browser import pytestmark as needs_chromium
 from app.tabs.train import routes, rows
 from app.tabs.train.curves import PLOTS, Curves
 from app.tabs.train.own import OwnPictures
-from app.tabs.train.tab import Train, intervals
+from app.tabs.train.tab import GROUPS, SIMPLE, Train, intervals
 from pf_core.data.own import paths
 from pf_core.models import checkpoint
 from pf_core.registry import parameters
 from pf_core.training import status
-from pf_core.training.config import Intervals, TrainRecipe
+from pf_core.training.config import Intervals
 from pf_core.training.loop import TrainConfig
-from pf_core.training.plans import PLANS
+from pf_core.training.plans import PLANS, fitting
 from pf_core.training.queue import Jobs
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import execute
@@ -59,10 +60,28 @@ def given(tab, **changes):
 
 def test_the_controls_say_the_recipe(tab):
     name, made, every = tab.recipe(given(tab))
-    assert (name, made) == ("", TrainRecipe(data_settings=made.data_settings, config=TrainConfig(
-        timestep_settings=made.config.timestep_settings)))  # fmt: skip
-    assert every.samples == parameters(Intervals)["samples"].default
+    first = next(iter(PLANS.values()))  # what a newcomer starts with: the shortest ready-made training
+    config = replace(first.recipe.config, timestep_settings=made.config.timestep_settings)
+    assert (name, made) == ("", replace(first.recipe, data_settings=made.data_settings, config=config))
+    assert every.samples == first.intervals.samples
     assert tab.recipe(given(tab, steps=7, model="nano", lam=0.5))[1].config.lam == 0.5
+
+
+def test_every_setting_stands_in_one_group_in_words(tab):
+    grouped = [name for group in (SIMPLE, *GROUPS.values()) for name in group]
+    assert sorted(grouped) == sorted(tab.known) == sorted(tab.config)
+    labels = [control.label for control in (*tab.config.values(), *tab.machine.values())]
+    assert all(label[0].isupper() for label in labels) and not {"lam", "muon lr", "disk gb"} & set(labels)
+    assert parameters(TrainConfig)["muon_lr"].flag == "--muon-lr"  # the command line keeps its names
+
+
+def test_another_size_brings_its_own_settings_and_keeps_what_was_set_by_hand(tab):
+    asked = {"fitted": "mini"} | {k: c.value for k, c in tab.config.items()}
+    found = tab.on_model("tiny", **(asked | {"lr": 0.5}))
+    fit = fitting("tiny")
+    assert found[tab.fitted] == "tiny" and found[tab.config["steps"]] == fit.steps == 850
+    assert found[tab.config["batch_size"]] == 64 and tab.config["lr"] not in found
+    assert fitting("nano") == TrainConfig()
 
 
 @pytest.mark.parametrize(
@@ -142,7 +161,8 @@ def test_routes_give_what_a_run_holds_and_nothing_else(state, trained):  # noqa:
     listed = client.get("/pf/train/runs").json()
     row = next(r for r in listed["runs"] if r["name"] == "done")
     assert row["state"] == "finished" and row["strips"] and "of 10 GB" in listed["disk"]
-    assert client.get(f"/pf/train/done/strip/{row['strips'][0][0]}").content.startswith(b"\x89PNG")
+    for kind in ("sheet", "strip"):
+        assert client.get(f"/pf/train/done/{kind}/{row['strips'][0][0]}").content.startswith(b"\x89PNG")
     assert client.get("/pf/train/done/weights").content == trained.weights.read_bytes()
     assert client.get("/pf/train/done/zip").content.startswith(b"PK")
     assert client.get("/pf/train/plots/done?after=0").json()["plots"]

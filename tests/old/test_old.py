@@ -273,8 +273,9 @@ TABS = {"how-it-works": "How it works"}  # others are called as in the address
 LABELS = {  # what the page calls a control; where it gets a new name, add that here: the links stay as they are
     "network": ["Network"], "network A": ["A: network"], "network C": ["C: network"], "label": ["Class"],
     "sampler": ["Sampler", "Inference sampler"], "seed": ["Seed"], "images": ["Images"], "budget": ["Budget"],
-    "unit": ["counted in"], "nfe": ["NFE", "NFE, each", "Network evaluations a point"],
-    "cfg": ["Guidance scale", "Guidance"], "from": ["Guide from t"], "to": ["to t"], "p": ["p"], "n_inner": ["n inner"],
+    "unit": ["counted in"], "nfe": ["NFE", "NFE, each", "NFE, each point"],
+    "cfg": ["Guidance scale", "Guidance"], "from": ["Guide from t"], "to": ["to t"], 
+    "p": ["Easy patches, p", "Patches that go first, p"], "n_inner": ["Inner steps"],
     "columns": ["Columns"], "rows": ["Rows"], "values": ["Values"], "data": ["Data"], "steps": ["Steps"],
     "timesteps": ["Timestep sampler"], "tx": ["t_x"], "ty": ["t_y"], "tied": ["one t for both"],
     "stop_gradient": ["Stop-gradient in the NLL"], "lr": ["Learning rate"],

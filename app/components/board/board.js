@@ -18,7 +18,8 @@ export function mount(element, props, watch, trigger) {
 class Board {
   constructor(root, trigger) {
     Object.assign(this, { root, trigger, runs: [], chosen: [], place: {}, asking: null, drawn: "" });
-    root.innerHTML = `<p class="pft-disk"></p><div class="pft-list" role="list"></div><p class="pft-none" hidden>No training yet. Choose a set-up on the left, or a preset, and press Start.</p><section class="pft-one" hidden></section>`;
+    root.innerHTML = `<p class="pft-none" hidden>No training yet. Choose a set-up, or one of the ready-made trainings, and press Start: what the network draws will appear here.</p>
+      <div class="pft-two"><section class="pft-one" hidden></section><section class="pft-runs" aria-label="Trainings"><h3>Trainings</h3><div class="pft-list" role="list"></div><p class="pft-disk"></p></section></div>`;
     root.addEventListener("click", (event) => this.clicked(event));
     root.addEventListener("change", (event) => this.changed(event));
     root.addEventListener("input", (event) => this.scrubbed(event));
@@ -76,6 +77,7 @@ class Board {
     this.drawn = now;
     this.root.querySelector(".pft-disk").textContent = this.disk || "";
     this.root.querySelector(".pft-none").hidden = this.runs.length > 0;
+    this.root.querySelector(".pft-two").hidden = !this.runs.length;
     const list = this.root.querySelector(".pft-list");
     const held = document.activeElement?.closest?.(".pft-board, .pf-board") ? document.activeElement.dataset.key : null;
     list.innerHTML = this.runs.map((run) => this.row(run)).join("");
@@ -101,10 +103,12 @@ class Board {
     if (!run) return;
     if (box.dataset.run !== run.name) {
       box.dataset.run = run.name;
-      box.innerHTML = `<header><h3></h3><p class="pft-about"></p></header><div class="pft-actions" role="group" aria-label="What to do with this run"></div>
-        <div class="pft-strip" hidden><label>network after step <output></output><input type="range" min="0" step="1" aria-label="Training time"></label><div class="pft-scroll" tabindex="0" role="group" aria-label="Strip of samples"><img alt="What the network draws from the same noise, with its maps"></div></div>
+      box.innerHTML = `<header><h3></h3><p class="pft-about"></p></header><p class="pft-nothing"></p>
+        <div class="pft-strip" hidden><img class="pft-sheet" alt="Sixteen pictures that the network draws"><img class="pft-sheet pft-rest" alt="" aria-hidden="true"><label>What the network draws after step <output></output><input type="range" min="0" step="1" aria-label="Training time"></label></div>
+        <div class="pft-actions" role="group" aria-label="What to do with this run"></div>
+        <details class="pft-steps" hidden open><summary>How four of them are drawn</summary><div class="pft-scroll" tabindex="0" role="group" aria-label="Strip of samples"><img alt="Four of the pictures pass by pass, from the same noise at every step, with their maps of t and sigma"></div></details>
         <details class="pft-log"><summary>Log</summary><pre tabindex="0"></pre></details>`;
-      box.querySelector("details").addEventListener("toggle", () => this.readLog());
+      box.querySelector(".pft-log").addEventListener("toggle", () => this.readLog());
     }
     box.querySelector("h3").textContent = run.name;
     box.querySelector(".pft-about").textContent = run.about;
@@ -129,7 +133,8 @@ class Board {
 
   drawStrip(box, run) {
     const strip = box.querySelector(".pft-strip");
-    strip.hidden = !run.strips.length;
+    strip.hidden = box.querySelector(".pft-steps").hidden = !run.strips.length;
+    box.querySelector(".pft-nothing").textContent = run.strips.length ? "" : this.whyNothing(run);
     if (!run.strips.length) return;
     const slider = strip.querySelector("input");
     const newest = Number(slider.max || 0);
@@ -142,13 +147,22 @@ class Board {
     this.showStrip(strip, run, k);
   }
 
+  whyNothing({ actions }) {
+    if (actions.some(([what]) => what === "sample_now"))
+      return "The first pictures are still to come; \u201cSample now\u201d draws some at once.";
+    return "This training has drawn no pictures.";
+  }
+
   showStrip(strip, run, k) {
     this.place[run.name] = k;
     const [step, stamp] = run.strips[k];
     strip.querySelector("output").textContent = step.toLocaleString("en");
-    const source = at(`${encodeURIComponent(run.name)}/strip/${step}?v=${stamp}`).href;
-    const image = strip.querySelector("img");
-    if (image.src !== source) image.src = source;
+    const show = (image, kind) => {
+      const source = at(`${encodeURIComponent(run.name)}/${kind}/${step}?v=${stamp}`).href;
+      if (image.src !== source) image.src = source;
+    };
+    for (const half of strip.querySelectorAll(".pft-sheet")) show(half, "sheet");
+    show(strip.parentElement.querySelector(".pft-scroll img"), "strip");
   }
 
   async readLog() {

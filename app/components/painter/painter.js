@@ -6,8 +6,8 @@ import { colourAt, gradient, loadPalettes } from "./colours.js";
 import { page } from "./shared.js";
 
 const HELP =
-  "Arrow keys move, Space paints, Shift with arrows paints while moving; E paint or erase, R rectangle, Escape cancels it; " +
-  "[ and ] brush size, A all, N none, I invert; Ctrl+Z undo, Ctrl+Shift+Z redo.";
+  "Arrow keys move, Space paints, Shift with arrows paints while moving. E: paint or erase. R: rectangle; Escape cancels it. " +
+  "[ and ]: brush size. A: all, N: none, I: invert. Ctrl+Z: undo, Ctrl+Shift+Z: redo.";
 
 export function mount(element, props, watch, trigger) {
   const painter = new Painter(element.querySelector(".pf-painter") || element, props, trigger);
@@ -334,16 +334,20 @@ function markup({ painting, what, value, props }) {
   const bar = values
     ? `<div class="pfp-bar" aria-hidden="true"><span>${what} ${low}</span><div class="pfp-ramp"></div><span>${high}</span></div>`
     : "";
-  return `<div class="pfp-tools" role="toolbar" aria-label="${props.title || "Patches"}: brush">
-    ${group("Paint or erase", button("paint", "Paint", "Paint (E)"), button("erase", "Erase", "Erase (E); so does the right mouse button"))}
-    ${group("Shape", button("brush", "Brush", "Brush (R)"), button("rectangle", "Rectangle", "Fill a rectangle (R)"))}
-    ${group("Everywhere", button("all", "All", values ? "This value everywhere (A)" : "All patches (A)"), button("none", values ? "Reset" : "None", values ? "As it was before painting (N)" : "No patch (N)"), button("invert", "Invert", "Invert (I)"))}
-    ${group("History", button("undo", "Undo", "Undo (Ctrl+Z)"), button("redo", "Redo", "Redo (Ctrl+Shift+Z)"))}
+  return `<canvas tabindex="0" role="application" aria-label="${props.title || "Patches"}. ${HELP}"></canvas>
+  <div class="pfp-foot"><span class="pfp-summary"></span>${bar}<span class="pfp-live" role="status" aria-live="polite"></span></div>
+  <div class="pfp-tools" role="toolbar" aria-label="${props.title || "Patches"}: brush">
     ${slider}
-    <label class="pfp-slide">size <input type="range" data-set="size" min="1" max="8" step="1" value="1" aria-label="Brush size in patches"><output class="pfp-size"></output></label>
+    ${group("Paint or erase", button("paint", "Paint", "Paint (E)"), button("erase", "Erase", "Erase (E); so does the right mouse button"))}
+    ${group("Everywhere", button("all", "All", values ? "This value everywhere (A)" : "All patches (A)"), button("none", values ? "Reset" : "None", values ? "As it was before painting (N)" : "No patch (N)"))}
+    ${group("History", button("undo", "Undo", "Undo (Ctrl+Z)"), button("redo", "Redo", "Redo (Ctrl+Shift+Z)"))}
   </div>
-  <canvas tabindex="0" role="application" aria-label="${props.title || "Patches"}. ${HELP}"></canvas>
-  <div class="pfp-foot"><span class="pfp-summary"></span>${bar}${button("overlay", "Overlay", "Show or hide what is painted over the picture")}</div>
-  <p class="pfp-live" role="status" aria-live="polite"></p>
-  <details class="pfp-keys"><summary>Keys</summary>${HELP}</details>`;
+  <details class="pfp-more"><summary>More tools and keys</summary>
+    <div class="pfp-tools">
+      ${group("Shape", button("brush", "Brush", "Brush (R)"), button("rectangle", "Rectangle", "Fill a rectangle (R)"))}
+      ${group("Turn round", button("invert", "Invert", "Invert (I)"))}
+      <label class="pfp-slide">Brush size <input type="range" data-set="size" min="1" max="8" step="1" value="1" aria-label="Brush size in patches"><output class="pfp-size"></output></label>
+      ${button("overlay", "Overlay", "Show or hide what is painted over the picture")}
+    </div>
+    <p class="pfp-keys">${HELP}</p></details>`;
 }

@@ -33,6 +33,7 @@ function themed(layout) {
   });
   return {
     ...layout,
+    ...(TOUCH && { dragmode: false }),
     autosize: true,
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
@@ -49,8 +50,11 @@ function inked(data) {
   return JSON.parse(JSON.stringify(data).replaceAll("#222", "#f2f4f8"));
 }
 
+// A finger scrolls the page: no tool bar, no zooming by a drag.
+const TOUCH = matchMedia("(pointer: coarse)").matches;
 const OPTIONS = {
   displaylogo: false,
+  ...(TOUCH && { displayModeBar: false }),
   responsive: true,
   modeBarButtonsToRemove: ["select2d", "lasso2d", "toImage"],
   scrollZoom: false,

@@ -2,6 +2,8 @@
 
 import { copyLink } from "./copylink.js";
 
+import { mountDrawer } from "./drawer.js";
+
 const KEPT = "patch-forcing-theme";
 const system = matchMedia("(prefers-color-scheme: dark)");
 
@@ -16,8 +18,9 @@ const isDark = () => document.body.classList.contains("dark");
 
 /** The shown tab's main button, or what there is to read in a tab without one. */
 const main = () =>
-  [...document.querySelectorAll("button.primary")].find((button) => button.offsetParent && !button.closest("dialog")) ||
-  [...document.querySelectorAll("article")].find((article) => article.offsetParent);
+  [...document.querySelectorAll("button.primary, .pf-dock-go")].find(
+    (button) => button.checkVisibility({ visibilityProperty: true }) && !button.closest("dialog"),
+  ) || [...document.querySelectorAll("article")].find((article) => article.offsetParent);
 
 function skipLink(link) {
   const name = () => {
@@ -61,6 +64,7 @@ function themeSwitch(button) {
 }
 
 export function heading(root) {
+  mountDrawer();
   skipLink(root.querySelector(".pf-skip"));
   copyLink(root.querySelector(".pf-link"), root.querySelector(".pf-copied"));
   themeSwitch(root.querySelector(".pf-theme"));

@@ -196,7 +196,7 @@ class Tour {
   follow() {
     if (!this.open) return;
     const target = find(STEPS[this.at || 0].target);
-    const box = target?.offsetParent ? target.getBoundingClientRect() : null;
+    const box = target?.checkVisibility({ visibilityProperty: true }) ? target.getBoundingClientRect() : null;
     this.ring.hidden = !box;
     if (box) {
       const edge = 6;

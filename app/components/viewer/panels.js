@@ -4,11 +4,11 @@ import { colourAt, EASY, fromHex, HARD, sigmaPlace } from "./colours.js";
 
 export const PANELS = [
   { key: "x", title: "x<sub>t</sub>", note: "what the network sees", image: "x" },
-  { key: "x1", title: "x&#770;<sub>1</sub>", note: "its guess of the result", image: "x1_hat" },
+  { key: "x1", title: "x&#770;<sub>1</sub>", note: "predicted result", image: "x1_hat" },
   { key: "t", title: "time t", note: "0 noise, 1 image", map: "t" },
   { key: "sigma", title: "difficulty &sigma;", note: "expected error", map: "logvar" },
   { key: "cond", title: "&sigma; conditional", note: "no guidance", map: "logvar_cond", guidedOnly: true },
-  { key: "easy", title: "easy / hard", note: "who goes first", map: "easy" },
+  { key: "easy", title: "easy / hard", note: "which go first", map: "easy" },
 ];
 
 const NOTHING = fromHex("#9a9fa8");

@@ -43,7 +43,7 @@ export function mapNote(run, i, { map, note }, image) {
   if (estimates) return estimates;
   const over = run.frames[i].phase === "final" || !run.active;
   if (over && NEVER[map] && !everKnown(run, map)) return NEVER[map];
-  return map === "logvar" && run.meta.guided ? "decides" : note;
+  return map === "logvar" && run.meta.guided ? "decides who is easy" : note;
 }
 
 /** Smallest and largest t of an image's patches. */
@@ -84,7 +84,8 @@ function difficulty(run, i, image, at) {
   if (!frame.ranked) return known ? `${sigma}, nothing is ranked in this pass` : sigma;
   const word = frame.easy[at] === 1 ? "easy" : "hard";
   const threshold = frame.threshold[image];
-  if (Number.isNaN(threshold)) return `${sigma}, ${word === "easy" ? "drawn to go first" : "not drawn to go first"}`;
+  if (Number.isNaN(threshold))
+    return `${sigma}, ${word === "easy" ? "drawn at random to go first" : "not drawn to go first"}`;
   const decided = run.decider(i);
   const [value, limit] = apart(run.frames[decided].logvar[at], Math.log(threshold));
   const compare = `${value} ${word === "easy" ? "<" : "\u2265"} threshold ${limit}`;
@@ -113,7 +114,10 @@ function movement(run, i, at) {
   }
   if (frame.phase === "probe") {
     const from = run.frames[i - 1].t[at];
-    return (here > from ? `was moved ahead, returns and ` : "sees its neighbours ahead and ") + moves(from, next.t[at]);
+    return (
+      (here > from ? `was moved ahead, returns and ` : "sees the easy patches ahead of it and ") +
+      moves(from, next.t[at])
+    );
   }
   return moves(here, next.t[at]);
 }

@@ -53,7 +53,7 @@ class Column:
         with gr.Column(visible=visible, min_width=200, elem_classes="pf-column") as self.box:
             self.network = network_choice(state, network, f"{letter}: network")
             self.sampler = controls.Listed(controls.samplers(state), value=sampler, label="Sampler")
-            with gr.Accordion("Knobs", open=False, elem_classes="pf-advanced"):
+            with gr.Accordion("Sampler settings", open=False, elem_classes="pf-advanced"):
                 start = controls.start(state, network)
                 self.knobs = KnobGroups(SAMPLERS, sampler, prefix=f"{letter}.", start=start.settings)
                 self.ranking = Ranking(state, network, sampler, prefix=f"{letter}.")

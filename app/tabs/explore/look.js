@@ -6,7 +6,7 @@ import { PLOT, scatter } from "./scatter.js";
 
 const PANELS = [
   { key: "xt", title: "x<sub>t</sub>", note: "what the network sees" },
-  { key: "x1_hat", title: "x&#770;<sub>1</sub>", note: "its guess of the picture" },
+  { key: "x1_hat", title: "x&#770;<sub>1</sub>", note: "predicted picture" },
   { key: "sigma", title: "predicted &sigma;", note: "the error it expects", map: true },
   { key: "error", title: "true error", note: "RMS of its velocity", map: true },
 ];

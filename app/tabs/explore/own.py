@@ -65,7 +65,13 @@ class OwnPicture:
         self.file = gr.File(label="Drop a picture here", height=112, elem_id="own-file")
         with gr.Row(elem_classes="pf-pair"):
             self.index = gr.Number(
-                0, label="or data image", precision=0, minimum=0, maximum=INDEX_RANGE, min_width=90, elem_id="own-index"
+                0,
+                label="or image no.",
+                precision=0,
+                minimum=0,
+                maximum=INDEX_RANGE,
+                min_width=90,
+                elem_id="own-index",
             )
             self.other = gr.Button("Another image", elem_classes="pf-dice", min_width=100, elem_id="own-other")
         self.t = gr.Slider(0, 1, FIRST_T, step=0.01, label="t of all patches", info="0 noise, 1 image", elem_id="own-t")

@@ -38,7 +38,7 @@ class Miniature {
         (name, i) => `<button type="button" data-beat="${i}">${i + 1} ${name}</button>`,
       ).join("")}</div>
         <label>outer step <input type="range" min="0" max="${steps.length - 1}" value="${this.at}" aria-label="Outer step"></label></div>
-      <div class="pfg-row">${figure("x1", "x&#770;<sub>1</sub>", "its guess")}${figure("t", "time t", "")}${figure("sigma", "difficulty &sigma;", "")}${figure("easy", "easy / hard", "")}</div>
+      <div class="pfg-row">${figure("x1", "x&#770;<sub>1</sub>", "prediction")}${figure("t", "time t", "")}${figure("sigma", "difficulty &sigma;", "")}${figure("easy", "easy / hard", "")}</div>
       ${scales(palettes)}<p class="pfg-said" aria-live="off"></p></div>`);
     box.replaceChildren(this.root);
     this.root.addEventListener("click", (event) => {

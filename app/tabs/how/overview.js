@@ -28,11 +28,11 @@ export async function overview(box, content, palettes) {
   const root = make(`<div class="pfg-mini pfg-overview">
     <div class="pfg-line" data-line="training"><h3>Training <span>an image and its noise are known</span></h3>
       <div class="pfg-row">${figure("x1", "x<sub>1</sub>", "image")}${figure("t", "time t", "one a patch")}${figure("xt", "x<sub>t</sub>", "noised")}
-      ${NETWORK}${figure("x1_hat", "x&#770;<sub>1</sub>", "its guess")}${figure("sigma", "&sigma;", "predicted")}${figure("error", "error", "true, of v")}</div>
+      ${NETWORK}${figure("x1_hat", "x&#770;<sub>1</sub>", "prediction")}${figure("sigma", "&sigma;", "predicted")}${figure("error", "error", "true, of v")}</div>
       <p class="pfg-said" aria-live="off"></p></div>
     <div class="pfg-line" data-line="inference"><h3>Inference <span>only noise is known</span></h3>
       <div class="pfg-row">${figure("run-x", "x<sub>t</sub>", "so far")}${figure("run-t", "time t", "one a patch")}
-      ${NETWORK}${figure("run-x1", "x&#770;<sub>1</sub>", "its guess")}${figure("run-sigma", "&sigma;", "predicted")}${figure("run-easy", "easy / hard", "who leads")}</div>
+      ${NETWORK}${figure("run-x1", "x&#770;<sub>1</sub>", "prediction")}${figure("run-sigma", "&sigma;", "predicted")}${figure("run-easy", "easy / hard", "who leads")}</div>
       <p class="pfg-said" aria-live="off">No recorded run is shipped here: press Run in Explore and step through one.</p></div>
     ${scales(palettes)}<div class="pfg-bar pfg-below"><button type="button" data-act="next">Next picture</button></div></div>`);
   box.replaceChildren(root);

@@ -33,30 +33,30 @@ def panel(context: Context, grid: PatchGrid, where: str) -> str:
             context,
             grid,
             SIGNED_MAP,
-            [f"÷{_NO}{MOST} or more", "same", f"×{_NO}{MOST} or more"],
+            [f"{MOST}{_NO}times surer", "same", f"{MOST}{_NO}times less sure"],
         )
-        + _map("sigma before", before, words, context, grid, SIGMA_MAP, sigma)
-        + _map("sigma after", after, words, context, grid, SIGMA_MAP, sigma)
+        + _map("Sigma before", before, words, context, grid, SIGMA_MAP, sigma)
+        + _map("Sigma after", after, words, context, grid, SIGMA_MAP, sigma)
     )
     return (
         f'<div class="pfi-change"><div class="pfi-numbers" role="status">{_numbers(context)}</div>'
         f'<div class="pfi-maps">{maps}</div>'
-        f'<p class="pfi-note">One forward pass at {html.escape(where)}, the conditional sigma. Grey: the clean patches '
-        "themselves. Dotted: hard patches. Blue is surer, red less sure.</p></div>"
+        f'<p class="pfi-note">One forward pass at {html.escape(where)}; the conditional sigma. Blue: surer. Red: less '
+        "sure. Grey: the clean patches themselves. A dot marks a hard patch.</p></div>"
     )
 
 
 def _numbers(context: Context) -> str:
-    """The numbers: geometric means, that is, the mean change of log sigma as a factor."""
+    """The numbers in words: geometric means, that is, the mean change of log sigma as a factor."""
     if not context.others.any():
         return "<p>All patches are clean: no other is left whose difficulty could change.</p>"
     rows = [
         (context.hard, context.change_hard, "hard patches"),
-        (context.others, context.change_others, "patches, hard or easy"),
+        (context.others, context.change_others, "patches, hard and easy"),
     ]
     return "".join(
-        f"<p><b>{factor(change)}</b> sigma of the {int(mask.sum())} other {kind}, {_mean(context.before, mask)} to "
-        f"{_mean(context.after, mask)}</p>"
+        f"<p><b>{surer(change)}</b> about the {int(mask.sum())} other {kind}: their mean sigma goes from "
+        f"{_mean(context.before, mask)} to {_mean(context.after, mask)}</p>"
         if mask.any()
         else "<p>None of the hard patches is left.</p>"
         for mask, change, kind in rows
@@ -67,12 +67,15 @@ def _mean(logvar: Tensor, mask: Tensor) -> str:
     return _sigma(math.exp(logvar[mask].mean().item() / 2))
 
 
-def factor(change: float) -> str:
-    """A change of log difficulty as what it does to sigma."""
+def surer(change: float) -> str:
+    """A change of log difficulty in words: how many times surer, or less sure, the network is."""
     times = math.exp(min(abs(change) / 2, 50))
     if times < 1.005:
-        return "no change"
-    return f"{'÷' if change < 0 else '×'}{_NO}{f'{times:.3g}' if times < 100 else '100 or more'}"
+        return "As sure as before"
+    often = f"{times:.2g}" if times < 9.95 else f"{times:.0f}" if times < 100 else "over 100"
+    if often == "1":
+        often = f"{times:.2f}"
+    return f"{often} times {'surer' if change < 0 else 'less sure'}"
 
 
 def _sigma(value: float) -> str:
@@ -84,8 +87,9 @@ def _patch_words(context: Context, grid: PatchGrid, p: int) -> str:
     before, after = (_sigma(math.exp(v[p].item() / 2)) for v in (context.before, context.after))
     if not context.others[p]:
         return f"{place}: clean; its sigma was {before}"
-    kind = "hard" if context.hard[p] else "easy"
-    return f"{place}, {kind}: sigma {before} to {after}, {factor((context.after[p] - context.before[p]).item())}"
+    kind, words = "hard" if context.hard[p] else "easy", surer((context.after[p] - context.before[p]).item())
+    words = words[0].lower() + words[1:]
+    return f"{place}, {kind}: sigma {before} to {after}, {words}"
 
 
 def _hex(pixels: np.ndarray) -> list[str]:
@@ -119,4 +123,4 @@ def nothing(sentence: str) -> str:
     return f'<p class="pfi-note" role="status">{html.escape(sentence)}</p>'
 
 
-__all__ = ["factor", "nothing", "panel"]
+__all__ = ["nothing", "panel", "surer"]

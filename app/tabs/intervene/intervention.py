@@ -33,7 +33,7 @@ from pf_core.sampling.trajectory import Frame, Trajectory
 
 BASE, EDITED = "as it was", "with edits"
 THIS, ALL = "this image", "all images"
-GUESS, STATE, CLEAN = "its guess", "its state", "clean picture"
+GUESS, STATE, CLEAN = "the prediction", "the state", "the clean picture"
 RUNS_OWN, DATA, MINE = "the run's own prediction", "an image of the data", "my picture"
 PAINTED_IN = clean.__name__  # the kind of edit that takes a source
 MOST_INDEX = 2**32

@@ -53,7 +53,7 @@ class Page:
                 with gr.Row(visible=False, elem_classes="pf-work", equal_height=False) as self.work:
                     self.build_paint()
                     self.build_edit()
-                    self.build_probe()
+                    self.build_go()
                 self.viewer = FrameViewer(manifest(empty=EMPTY), elem_id="intervene-viewer")
                 with gr.Column(visible=False, elem_classes="pf-difference") as self.box:
                     gr.Markdown("### What the edits changed")
@@ -68,65 +68,72 @@ class Page:
     def build_paint(self) -> None:
         with gr.Column(min_width=300, elem_classes="pf-paint"):
             gr.Markdown("### 1 · Paint patches")
+            self.painter = Painter(title="Patches to intervene in", elem_id="intervene-painter")
             with gr.Row(elem_classes="pf-pair"):
                 self.step = gr.Slider(1, NFE, value=4, step=1, label="At outer step", min_width=150)
-                self.here = gr.Button("Film step", elem_id="intervene-here", elem_classes="pf-dice", min_width=90)
-            self.image = gr.Slider(1, 2, value=1, step=1, label="Image", visible=False)
-            with gr.Row(elem_classes="pf-pair"):
-                self.which = gr.Dropdown([BASE], value=BASE, label="Of the run", min_width=100)
-                self.show = gr.Dropdown([GUESS, STATE, CLEAN], value=GUESS, label="Show", min_width=120)
-            gr.Markdown("Choose patches by a rule, then paint and erase as you like.", elem_classes="pf-help")
+                self.here = gr.Button(
+                    "Step shown below", elem_id="intervene-here", elem_classes="pf-dice pf-wide", min_width=130
+                )
+            gr.Markdown("Or let a rule choose them:", elem_classes="pf-help")
             with gr.Row(elem_classes="pf-select"):
                 self.selects = [
                     (gr.Button(short(e.label), size="sm", min_width=60, elem_classes="pf-preset"), name)
                     for name, e in SELECTIONS.items()
                 ]
-            self.painter = Painter(title="Patches to intervene in", elem_id="intervene-painter")
+            self.image = gr.Slider(1, 2, value=1, step=1, label="Image", visible=False)
+            more = gr.Accordion("More: what is shown", open=False, elem_classes="pf-more")
+            with more, gr.Row(elem_classes="pf-pair"):
+                self.which = gr.Dropdown([BASE], value=BASE, label="Of the run", min_width=100)
+                self.show = gr.Dropdown([GUESS, STATE, CLEAN], value=GUESS, label="Show", min_width=120)
 
     def build_edit(self) -> None:
         first = next(iter(EDITS))
-        with gr.Column(min_width=270, elem_classes="pf-edit"):
-            gr.Markdown("### 2 · Say what happens")
+        with gr.Column(min_width=250, elem_classes="pf-edit"):
+            gr.Markdown("### 2 · Choose the edit")
             self.kind = gr.Radio([(short(e.label), name) for name, e in EDITS.items()], value=first, label="Edit")
             self.knobs = KnobGroups(EDITS, first)
             self.whose = gr.Radio([THIS, ALL], value=THIS, label="Apply to", visible=False)
-            self.source = gr.Dropdown(
-                [RUNS_OWN, DATA, MINE],
-                value=RUNS_OWN,
-                label="Clean patches come from",
-                info="for painting in and the probe",
-            )
-            with gr.Row(visible=False, elem_classes="pf-pair") as self.of_data:
-                self.index = gr.Number(None, label="Image number", precision=0, minimum=0, min_width=120)
-                self.another = gr.Button("Another", elem_classes="pf-dice", min_width=80)
-            self.file = gr.File(
-                label="Your picture (its centre is used)", file_types=PICTURES, visible=False,
-                height=110, elem_id="intervene-file",
-            )  # fmt: skip
-            self.words = PlainText("pf-words", elem_id="intervene-words")
-            self.note = StatusLine(elem_id="intervene-note")
-            self.go = gr.Button("Run on from here", variant="primary", elem_id="intervene-go", elem_classes="pf-go")
-            self.keep = gr.Button("Keep this edit, paint another", size="sm", elem_id="intervene-keep")
             self.ticked = gr.CheckboxGroup([], label="Kept edits (untick to leave out)", visible=False)
             with gr.Row(visible=False, elem_classes="pf-pair") as self.tools:
                 self.undo = gr.Button("Undo", size="sm", elem_id="intervene-undo", min_width=60)
                 self.remove = gr.Button("Remove unticked", size="sm", min_width=110)
-            with gr.Accordion("Inpainting", open=False, elem_classes="pf-advanced"):
-                gr.Markdown(
-                    "Paint a region, then choose: keep it or repaint it. The kept patches come from an image (or from "
-                    "your picture) and are clean from the first step on; the network draws the rest.",
-                    elem_classes="pf-help",
-                )
-                with gr.Row(elem_classes="pf-pair"):
-                    self.inside = gr.Button("Repaint the region", size="sm", elem_id="intervene-inside", min_width=100)
-                    self.outside = gr.Button("Keep the region", size="sm", elem_id="intervene-outside", min_width=100)
+            self.keep = gr.Button("Keep this edit, paint another", size="sm", elem_id="intervene-keep")
+            with gr.Accordion("More: clean patches, inpainting", open=False, elem_classes="pf-more"):
+                self.build_sources()
 
-    def build_probe(self) -> None:
+    def build_sources(self) -> None:
+        self.source = gr.Dropdown(
+            [RUNS_OWN, DATA, MINE],
+            value=RUNS_OWN,
+            label="Clean patches come from",
+            info="for Make clean, and for the context probe",
+        )
+        with gr.Row(visible=False, elem_classes="pf-pair") as self.of_data:
+            self.index = gr.Number(None, label="Image number", precision=0, minimum=0, min_width=120)
+            self.another = gr.Button("Another", elem_classes="pf-dice", min_width=80)
+        self.file = gr.File(
+            label="Your picture (its centre is used)", file_types=PICTURES, visible=False,
+            height=110, elem_id="intervene-file",
+        )  # fmt: skip
+        gr.Markdown(
+            "**Inpainting.** Paint a region, then choose whether it is kept or repainted. The kept patches come from "
+            "an image and are clean from the first step on; the network draws the rest.",
+            elem_classes="pf-help",
+        )
+        with gr.Row(elem_classes="pf-pair"):
+            self.inside = gr.Button("Repaint the region", size="sm", elem_id="intervene-inside", min_width=100)
+            self.outside = gr.Button("Keep the region", size="sm", elem_id="intervene-outside", min_width=100)
+
+    def build_go(self) -> None:
         with gr.Column(min_width=300, elem_classes="pf-probe"):
-            gr.Markdown("### Context probe")
+            gr.Markdown("### 3 · Run on")
+            self.words = PlainText("pf-words", elem_id="intervene-words")
+            self.go = gr.Button("Run on from here", variant="primary", elem_id="intervene-go", elem_classes="pf-go")
+            self.note = StatusLine(elem_id="intervene-note")
+            gr.Markdown("#### Context probe", elem_classes="pf-probe-title")
             gr.Markdown(
-                "If the painted patches were clean now, how sure would the network be of all the others? One forward "
-                "pass at this state, no sampling.",
+                "Before you run: if the painted patches were clean now, how sure would the network be of all the "
+                "others? This takes one forward pass.",
                 elem_classes="pf-help",
             )
             self.probe = gr.HTML("", elem_id="intervene-probe", padding=False)

@@ -37,7 +37,7 @@ class Intervene:
         self.painting = Painting(self.page, self.logic)
         page = self.page
         self.runs = [page.viewer, page.ids, page.which, page.box]
-        self.places = [page.work, page.step, page.image, page.whose]
+        self.places = [page.work, page.step, page.image, page.whose, page.run]
         self.everything = [*self.runs, *page.form.outputs, *self.painting.listing, page.uploads]
         self.wire()
 
@@ -117,10 +117,11 @@ class Intervene:
         try:
             spec = self.logic.base(now.ids).spec
         except InputError:
-            return {page.work: gr.update(visible=False)}
+            return {page.work: gr.update(visible=False), page.run: gr.update(variant="primary")}
         now, several = self.logic.inside_of(now), len(spec.seeds) > 1
         return {
             page.work: gr.update(visible=True),
+            page.run: gr.update(variant="secondary"),  # one primary button at a time: the next step is to run on
             page.step: gr.update(maximum=max(2, spec.steps), value=now.step, interactive=spec.steps > 1),
             page.image: gr.update(maximum=max(2, len(spec.seeds)), value=now.image, visible=several),
             page.whose: gr.update(visible=several, value=now.whose if several else THIS),

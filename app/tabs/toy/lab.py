@@ -103,7 +103,7 @@ class Lab:
         def command():
             self.playing, self.burst, self.touched = not self.state.finished, steps_a_frame, True
             if self.state.finished:
-                self.note = "The training has ended: Rewind starts again from the same seed, Reset from another."
+                self.note = "The training has ended: Rewind starts again from the same seed, Reset from a new one."
 
         self.tell(command)
 

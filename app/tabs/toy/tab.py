@@ -36,7 +36,7 @@ MAX_STEPS, MAX_NFE, MAX_FILE = 5000, 100, 5 * 2**20
 MOST_BRUSHED = 4000  # points that the canvas can take up again
 NO_POINTS = "Draw points with the pointer, or give a CSV file of two columns."
 SPEEDS = {"as fast as possible": None, "25 steps per update": 25, "5 steps per update": 5, "1 step per update": 1}
-SOURCE_NAMES = [("as in the data's figure", "own"), ("shifted to the left", "shifted"), ("standard normal", "normal")]
+SOURCE_NAMES = [("the data set's own", "own"), ("shifted to the left", "shifted"), ("standard normal", "normal")]
 TRAINING = ("batch_size", "lr", "lam", "width", "depth")  # of ToyConfig, beside those with a control of their own
 
 
@@ -85,7 +85,8 @@ class ToyTab:
             self.rewind = gr.Button("Rewind", elem_id="toy-rewind", min_width=90)
             self.reset = gr.Button("Reset", elem_id="toy-reset", min_width=90)
         gr.Markdown(
-            "Rewind trains again from the same seed, Reset from another. Click a plane to add a trajectory.",
+            "Rewind starts again from the same seed, Reset from a new one. Click in a plot of the plane to add a "
+            "trajectory.",
             elem_classes="toy-help",
         )
         self.status = StatusLine(elem_id="toy-said")
@@ -93,8 +94,8 @@ class ToyTab:
         self.sampler = gr.Dropdown(
             labelled(SAMPLERS), value=next(iter(SAMPLERS)), label="Inference sampler", elem_id="toy-sampler"
         )
-        self.nfe = gr.Slider(1, MAX_NFE, 20, step=1, label="Network evaluations a point")
-        self.forget = gr.Button("Remove clicked starts", size="sm", elem_id="toy-forget")
+        self.nfe = gr.Slider(1, MAX_NFE, 20, step=1, label="NFE, each point")
+        self.forget = gr.Button("Remove added trajectories", size="sm", elem_id="toy-forget")
         with gr.Accordion("Advanced", open=False, elem_classes="pf-advanced"):
             self.build_advanced()
 
@@ -341,8 +342,7 @@ def _speed(chosen: Any) -> int | None:
 
 def _box(name: str) -> gr.Number:
     knob = PLAIN[name]
-    words = {"lam": "lambda", "lr": "learning rate"}.get(name, name.replace("_", " "))
-    about = {"label": words[0].upper() + words[1:], "info": knob.knob.help, "minimum": knob.knob.low}
+    about = {"label": knob.label, "info": knob.knob.help, "minimum": knob.knob.low}
     precision = 0 if knob.type is int else None
     return gr.Number(knob.default, maximum=knob.knob.high, precision=precision, **about)
 

@@ -1,6 +1,6 @@
 """The Train tab's routes: the list of runs, their curves, strips, logs and downloads. Names are checked by Jobs."""
 
-from functools import cache
+from functools import cache, partial
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
@@ -29,8 +29,8 @@ def routes(state: AppState) -> list[Route]:
         names = [name for name in request.path_params["names"].split(",") if name]
         return JSONResponse(drawn().reply(names, int(after)), headers=_FRESH)
 
-    def strip(request: Request) -> Response:
-        path = state.training.file(request.path_params["name"], "strip", request.path_params["step"])
+    def drawn_pictures(kind: str, request: Request) -> Response:
+        path = state.training.file(request.path_params["name"], kind, request.path_params["step"])
         return FileResponse(path, headers={"cache-control": "private, max-age=86400"})
 
     def log(request: Request) -> Response:
@@ -50,7 +50,8 @@ def routes(state: AppState) -> list[Route]:
     table = {
         "/pf/train/runs": listed,
         "/pf/train/plots/{names}": curves,
-        "/pf/train/{name}/strip/{step:int}": strip,
+        "/pf/train/{name}/sheet/{step:int}": partial(drawn_pictures, "sheet"),
+        "/pf/train/{name}/strip/{step:int}": partial(drawn_pictures, "strip"),
         "/pf/train/{name}/log": log,
         "/pf/train/{name}/weights": weights,
         "/pf/train/{name}/zip": packed,

@@ -12,7 +12,7 @@ from gradio.components import Component
 from app.components.board.board import Board, Drawn, drawn
 from app.components.plot.plot import StreamingPlot, stream
 from app.components.tour.tour import Heading
-from app.controls import KnobGroups, component, labelled, settled
+from app.controls import KnobGroups, component, labelled, same, settled
 from app.handlers import PlainText, StatusLine, on, travelling
 from app.private import payload
 from app.state import AppState
@@ -26,12 +26,12 @@ from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.models import PRESETS, preset
 from pf_core.models.checkpoint import ORACLES
-from pf_core.registry import parameters, whole
+from pf_core.registry import Parameter, parameters, whole
 from pf_core.timesteps import TIMESTEPS
 from pf_core.timesteps.preview import draws
 from pf_core.training.config import Intervals, TrainRecipe
 from pf_core.training.loop import TrainConfig
-from pf_core.training.plans import PLANS, Estimate, Measuring, pair
+from pf_core.training.plans import PLANS, Estimate, Measuring, fitting, pair
 from pf_core.training.queue import Jobs
 from pf_core.training.runner import DEVICES
 from pf_core.training.store import Settings
@@ -41,6 +41,11 @@ __all__ = ["TITLE", "build", "routes"]
 TITLE = "Train"
 MACHINE = ("parallel", "threads", "nice", "disk_gb")  # what people may set of jobs.Settings here
 SIMPLE = ("steps",)  # the others stand under Advanced
+GROUPS = {
+    "optimizer": ("optimizer", "lr", "muon_lr", "batch_size", "warmup", "decay", "ema", "clip", "weight_decay"),
+    "data": ("lam", "stop_gradient", "label_dropout", "seed"),
+    "machine": ("precision", "accumulate"),
+}
 NOTHING = "none"
 OWN = "folder"  # the data set of own pictures
 
@@ -64,39 +69,52 @@ class Train:
         return self.state.training
 
     def build_controls(self) -> None:
+        first = next(iter(PLANS.values()))
+        config = vars(first.recipe.config)
         with gr.Row(elem_classes=["pf-presets", "pft-plans"]):
             self.plans = [
                 (gr.Button(p.label, size="sm", min_width=80, elem_classes="pf-preset"), p) for p in PLANS.values()
             ]
+        self.estimated = PlainText("pf-estimate", first.caption, elem_id="train-estimate")
         self.dataset = gr.Dropdown(labelled(DATASETS), value=next(iter(DATASETS)), label="Data", elem_id="train-data")
         self.own = OwnPictures()
-        self.model = gr.Dropdown(list(PRESETS), value=TrainRecipe.model, label="Network size", elem_id="train-model")
-        self.timesteps = gr.Dropdown(labelled(TIMESTEPS), value=TrainConfig.timesteps, label="Timestep sampler")
-        self.drawn = Drawn(self.draws_of(TrainRecipe.model, TrainConfig.timesteps), elem_id="train-drawn")
-        self.config = {name: component(self.known[name]) for name in SIMPLE}
-        self.name = gr.Textbox("", label="Name", info="of the run; empty: made from the set-up", max_length=64)
+        self.fitted = gr.State(first.recipe.model)  # the network size that the settings were last fitted to
+        self.model = gr.Dropdown(list(PRESETS), value=first.recipe.model, label="Network size", elem_id="train-model")
+        self.timesteps = gr.Dropdown(labelled(TIMESTEPS), value=first.recipe.config.timesteps, label="Timestep sampler")
+        with gr.Row(elem_classes="pf-pair pf-even"):
+            self.config = {name: component(known_at(self.known[name], config)) for name in SIMPLE}
+            self.name = gr.Textbox("", label="Name", info="empty: made from the set-up", max_length=64, min_width=110)
         self.forking = gr.Dropdown([], label="Fork from", visible=False, elem_id="train-fork")
         with gr.Row(elem_classes="pf-buttons"):
             self.start = gr.Button("Start", variant="primary", elem_id="train-start", min_width=80)
             self.measure = gr.Button("Estimate", elem_id="train-measure", min_width=80)
             self.cancel = gr.Button("Cancel", elem_id="train-cancel", min_width=80, visible=False)
-        self.both = gr.Button("Train SiT and Patch Forcing as a pair", size="sm", elem_id="train-pair")
         self.status = StatusLine(elem_id="train-said")
-        self.estimated = PlainText("pf-estimate", elem_id="train-estimate")
-        with gr.Accordion("Advanced", open=False, elem_classes="pf-advanced"):
-            self.device = gr.Dropdown(
-                list(DEVICES), value="auto", label="Device", info="auto: a GPU where there is one"
-            )
-            self.difficulty = gr.Checkbox(True, label="Difficulty head", info="off: the SiT baseline")
-            self.init = gr.Dropdown([NOTHING, *self.networks()], value=NOTHING, label="Start from the weights of")
-            self.config |= {name: component(knob) for name, knob in self.known.items() if name not in SIMPLE}
-            self.every = component(parameters(Intervals)["samples"])
-            self.data_knobs = KnobGroups(DATASETS, next(iter(DATASETS)), "data:")
-            self.time_knobs = KnobGroups(TIMESTEPS, TrainConfig.timesteps, "times:")
+        self.both = gr.Button("Train SiT and Patch Forcing as a pair", size="sm", elem_id="train-pair")
+        gr.Markdown("Eight maps of t as training draws them, and how t is spread:", elem_classes="pf-help")
+        self.drawn = Drawn(self.draws_of(first.recipe.model, first.recipe.config.timesteps), elem_id="train-drawn")
+        self.build_advanced(config, first.intervals)
 
-        with gr.Accordion("This machine", open=False, elem_classes="pf-advanced"):
-            known, now = parameters(Settings), self.jobs.settings
-            self.machine = {name: component(replace(known[name], default=getattr(now, name))) for name in MACHINE}
+    def build_advanced(self, config: Mapping[str, Any], every: Intervals) -> None:
+        def knobs(group: str) -> None:
+            self.config |= {name: component(known_at(self.known[name], config)) for name in GROUPS[group]}
+
+        with gr.Accordion("Advanced: optimizer", open=False, elem_classes="pf-advanced"):
+            knobs("optimizer")
+        with gr.Accordion("Advanced: data and losses", open=False, elem_classes="pf-advanced"):
+            self.difficulty = gr.Checkbox(True, label="Difficulty head", info="off: the SiT baseline")
+            knobs("data")
+            self.data_knobs = KnobGroups(DATASETS, next(iter(DATASETS)), "data:")
+            self.time_knobs = KnobGroups(TIMESTEPS, config["timesteps"], "times:")
+            self.init = gr.Dropdown([NOTHING, *self.networks()], value=NOTHING, label="Start from the weights of")
+        with gr.Accordion("Advanced: machine", open=False, elem_classes="pf-advanced"):
+            device = "auto: a GPU where there is one"
+            self.device = gr.Dropdown(list(DEVICES), value="auto", label="Device", info=device)
+            knobs("machine")
+            self.every = component(replace(parameters(Intervals)["samples"], default=every.samples))
+            gr.Markdown("For all trainings on this machine:", elem_classes="pf-help")
+            known, now = parameters(Settings), vars(self.jobs.settings)
+            self.machine = {name: component(known_at(known[name], now)) for name in MACHINE}
 
     def wire(self) -> None:
         self.inputs = {
@@ -111,7 +129,8 @@ class Train:
             **self.data_knobs.inputs,
             **self.time_knobs.inputs,
         }
-        self.settable = [*self.inputs.values(), *self.data_knobs.groups.values(), *self.time_knobs.groups.values()]
+        groups = [*self.data_knobs.groups.values(), *self.time_knobs.groups.values()]
+        self.settable = [self.fitted, *self.inputs.values(), *groups]
         status = {"status": self.status}
         for chosen, knobs in ((self.timesteps, self.time_knobs), (self.dataset, self.data_knobs)):
             on(chosen.change, knobs.show, {"chosen": chosen}, list(knobs.groups.values()))
@@ -120,6 +139,8 @@ class Train:
         looks = {"model": self.model, "timesteps": self.timesteps, **self.time_knobs.inputs}
         for control in looks.values():
             on(settled(control), self.on_draws, looks, [self.drawn])
+        fits = {"model": self.model, "fitted": self.fitted, **self.config}
+        on(self.model.input, self.on_model, fits, [self.fitted, *self.config.values()])
         for button, plan in self.plans:
             on(button.click, partial(self.on_plan, plan), {}, [self.estimated, *self.settable])
         self.estimating = Estimating(self.estimated, self.cancel, self.status)
@@ -194,6 +215,7 @@ class Train:
         return {
             self.dataset: recipe.dataset,
             self.model: recipe.model,
+            self.fitted: recipe.model,
             self.timesteps: config.timesteps,
             self.difficulty: recipe.difficulty,
             self.init: recipe.init if recipe.init in self.networks() else NOTHING,
@@ -210,6 +232,14 @@ class Train:
 
     def on_dataset(self, dataset: str) -> dict:
         return {self.own.box: gr.update(visible=dataset == OWN)}
+
+    def on_model(self, model: str, fitted: str, **values: Any) -> dict:
+        """Settings that nobody has touched move to what fits the new size."""
+        before, after = vars(fitting(fitted)), vars(fitting(model))
+        moved = {name: after[name] for name in self.config if after[name] != before[name]}
+        return {self.fitted: model} | {
+            self.config[name]: value for name, value in moved.items() if same(values[name], before[name])
+        }
 
     def on_draws(self, model: str, timesteps: str, **knobs: Any) -> dict:
         return {self.drawn: self.draws_of(model, timesteps, knobs)}
@@ -297,6 +327,11 @@ SAVED = "the saved state"
 
 def build(state: AppState) -> Train:
     return Train(state)
+
+
+def known_at(knob: Parameter, values: Mapping[str, Any]) -> Parameter:
+    """A knob that begins with its value among `values`."""
+    return replace(knob, default=values[knob.name])
 
 
 def intervals(steps: int, samples: int) -> Intervals:

@@ -1,0 +1,60 @@
+"""On a phone: what is shown comes first, the form waits in a drawer, nothing is wider than the screen."""
+
+from test_accessible import open_tab, recorded  # noqa: F401
+from test_browser import ENDED, LOADED, browser, served  # noqa: F401
+from test_browser import pytestmark as needs_chromium
+
+from app.ui import TABS
+
+pytestmark = needs_chromium
+SEEN = """(selector) => [...document.querySelectorAll(selector)].some((each) => {
+  const box = each.getBoundingClientRect();
+  return box.width && box.top >= 0 && box.bottom <= innerHeight && box.left >= 0 && box.right <= innerWidth + 1
+    && each.checkVisibility({ visibilityProperty: true });
+})"""
+
+
+def phone(browser, width, height):  # noqa: F811
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, has_touch=True, is_mobile=True, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    return page
+
+
+def test_nothing_is_wider_than_360_px_in_any_tab(browser, recorded):  # noqa: F811
+    page = phone(browser, 360, 740)
+    page.goto(recorded.address)
+    page.wait_for_function(LOADED)
+    for tab in TABS:
+        open_tab(page, tab.TITLE)
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= 360, tab.TITLE
+    page.context.close()
+
+
+def test_picture_and_playback_share_the_first_screen_and_the_form_is_a_drawer(browser, recorded):  # noqa: F811
+    page = phone(browser, 390, 844)
+    page.goto(recorded.address)
+    page.wait_for_function(LOADED)
+    for selector in ("#explore-viewer .pfv-frame", "#explore-viewer .pfv-play", ".pf-dock-go"):
+        page.wait_for_function(SEEN, arg=selector)
+    assert page.is_visible("#explore-viewer figcaption >> text=what the network sees")  # subtitles stay
+    assert not page.evaluate(SEEN, "#explore-seed")
+    page.tap(".pf-dock-form")
+    page.wait_for_function(SEEN, arg="#explore-seed")
+    assert page.get_attribute(".pf-dock-form", "aria-expanded") == "true"
+    page.keyboard.press("Escape")
+    page.wait_for_function(f"!({SEEN})('#explore-seed')")
+    before = page.evaluate("window.__pf.viewer.runs[0]?.id")
+    page.tap(".pf-dock-go")
+    page.wait_for_function("(before) => ![undefined, before].includes(window.__pf.viewer.runs[0]?.id)", arg=before)
+    page.wait_for_function(ENDED)
+    page.evaluate("document.querySelector('#explore-said').innerHTML = '<p>Something is wrong.</p>'")
+    page.wait_for_selector(".pf-dock-said >> text=Something is wrong.")  # its place is in the closed drawer
+    firsts = {"Train": ".pft-sheet", "How it works": ".pfg-moves", "Toy": ".pf-dock-go"}
+    for title, selector in firsts.items():
+        page.evaluate("scrollTo(0, 0)")
+        page.click(f"[role=tab]:text-is('{title}')")
+        page.wait_for_function(SEEN, arg=selector)
+    page.context.close()
