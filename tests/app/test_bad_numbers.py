@@ -59,7 +59,8 @@ def test_a_bad_number_in_any_form_is_answered_in_a_sentence(idle):
             values = sent(event, lab)
             values[i] = next(bad)
             try:
-                answer = asyncio.run(demo.process_api(event, values, state=SessionState(demo)))
+                sent_with = {"state": SessionState(demo), "event_data": gr.EventData(None, {})}
+                answer = asyncio.run(demo.process_api(event, values, **sent_with))
             except Exception as e:  # in a browser this would be an HTTP 500
                 failed.add((event.name, event.input_keyword_names[i], str(values[i]), f"{type(e).__name__}: {e}"))
                 continue
