@@ -45,7 +45,7 @@ def calibration(title: str, parts: Sequence[Mapping[str, Any]]) -> Figure:
     everything = np.array([v for part in parts for v in (*part["predicted"], *part["real"]) if v > 0])
     low, high = (everything.min(), everything.max()) if len(everything) else (0.01, 1.0)
     shades = matplotlib.colormaps["viridis"](np.array([part["t"] for part in parts]) * 0.9)
-    data = [_line([low, high], [low, high], "predicted = real", "#999999", dash="dash", hoverinfo="skip")]
+    data = [_line([low, high], [low, high], "equal", "#999999", dash="dash", hoverinfo="skip")]
     for part, shade in zip(parts, shades, strict=True):
         colour = matplotlib.colors.to_hex(shade)
         data.append(_line(part["predicted"], part["real"], f"t {part['t']:.2f}", colour, markers=True))

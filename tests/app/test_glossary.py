@@ -42,16 +42,14 @@ def test_a_word_is_explained_by_pointer_and_key(page, served):  # noqa: F811
     page.wait_for_selector(".pf-tip:not([hidden]) >> text=" + TERMS["nfe"].text[:30])
     page.mouse.move(5, 5)
     page.wait_for_selector(".pf-tip", state="hidden")
-    seed = "#explore-seed [data-term=seed]"
-    page.focus(seed)
-    page.keyboard.press("Shift+Tab")
+    page.focus("#explore-viewer figure[data-panel=x] .pfv-frame")
     page.keyboard.press("Tab")
-    page.wait_for_selector(".pf-tip:not([hidden]) >> text=noise")
-    described = page.get_attribute(seed, "aria-describedby")
-    assert page.text_content(f"#{described}") == TERMS["seed"].text
+    page.wait_for_selector(".pf-tip:not([hidden]) >> text=one step")
+    described = page.get_attribute("figure[data-panel=x1] figcaption b", "aria-describedby")
+    assert page.text_content(f"#{described}") == TERMS["x1"].text
     page.keyboard.press("Escape")
     page.wait_for_selector(".pf-tip", state="hidden")
-    page.click(seed)  # as a finger does: it explains, and leaves the field alone
+    page.click("#explore-seed [data-term=seed]")  # as a finger does: it explains, and leaves the field alone
     assert page.is_visible(".pf-tip") and page.evaluate("document.activeElement.tagName") != "INPUT"
     box = page.locator(".pf-tip").bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= 1400

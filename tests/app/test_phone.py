@@ -56,5 +56,9 @@ def test_picture_and_playback_share_the_first_screen_and_the_form_is_a_drawer(br
     for title, selector in firsts.items():
         page.evaluate("scrollTo(0, 0)")
         page.click(f"[role=tab]:text-is('{title}')")
+        if title == "Train":
+            page.tap(".pft-run[data-run=done32] .pft-name")
+            page.wait_for_selector(selector)
+            page.evaluate("scrollTo(0, 0)")
         page.wait_for_function(SEEN, arg=selector)
     page.context.close()

@@ -20,6 +20,7 @@ from app.tabs.train.curves import PLOTS, Curves
 from app.tabs.train.own import OwnPictures
 from app.tabs.train.tab import GROUPS, SIMPLE, Train, intervals
 from pf_core.data.own import paths
+from pf_core.figures import training as figures
 from pf_core.models import checkpoint
 from pf_core.registry import parameters
 from pf_core.training import status
@@ -73,6 +74,19 @@ def test_every_setting_stands_in_one_group_in_words(tab):
     labels = [control.label for control in (*tab.config.values(), *tab.machine.values())]
     assert all(label[0].isupper() for label in labels) and not {"lam", "muon lr", "disk gb"} & set(labels)
     assert parameters(TrainConfig)["muon_lr"].flag == "--muon-lr"  # the command line keeps its names
+
+
+def test_no_legend_lies_over_a_curve_and_no_title_is_cut():
+    curve = figures.Curve([1, 2], [1.0, 2.0])
+    parts = [{"t": 0.5, "predicted": [0.1, 0.2], "real": [0.1, 0.3]}]
+    made = [
+        figures.over_steps("x", {"a": curve, "b": curve}, "MSE"),
+        figures.segments("x", [1, 2], np.ones((2, 1)), [0.5]),
+        figures.calibration("x", parts),
+    ]
+    for layout in (figure["layout"] for figure in made):
+        assert layout["showlegend"] and layout["legend"]["y"] < 0 and layout["legend"]["yanchor"] == "top"
+        assert layout["xaxis"]["automargin"] and layout["yaxis"]["automargin"]
 
 
 def test_another_size_brings_its_own_settings_and_keeps_what_was_set_by_hand(tab):

@@ -83,8 +83,9 @@ class Glossary {
     document.addEventListener("pointerover", (event) => {
       if (event.pointerType === "touch") return;
       if (term(event)) this.show(term(event));
-      else if (this.tip.contains(event.target)) clearTimeout(this.leaving);
-      else if (this.at && !this.leaving) this.leaving = setTimeout(() => this.hide(), LINGER);
+      else if (this.tip.contains(event.target)) this.stay();
+      else if (this.at && !this.leaving && !this.at.matches(":focus-visible"))
+        this.leaving = setTimeout(() => this.hide(), LINGER);
     });
     document.addEventListener("focusin", (event) => term(event)?.matches(":focus-visible") && this.show(term(event)));
     document.addEventListener("focusout", (event) => term(event) && this.hide());
@@ -108,9 +109,13 @@ class Glossary {
     addEventListener("scroll", () => this.at && this.place(), { passive: true, capture: true });
   }
 
-  show(element) {
+  stay() {
     clearTimeout(this.leaving);
     this.leaving = 0;
+  }
+
+  show(element) {
+    this.stay();
     this.at = element;
     const { name, text } = this.terms[element.dataset.term];
     const head = Object.assign(document.createElement("b"), { textContent: name });
@@ -120,8 +125,7 @@ class Glossary {
   }
 
   hide() {
-    clearTimeout(this.leaving);
-    this.leaving = 0;
+    this.stay();
     this.at = null;
     this.tip.hidden = true;
   }

@@ -83,7 +83,7 @@ class Train:
         self.timesteps = gr.Dropdown(labelled(TIMESTEPS), value=first.recipe.config.timesteps, label="Timestep sampler")
         with gr.Row(elem_classes="pf-pair pf-even"):
             self.config = {name: component(known_at(self.known[name], config)) for name in SIMPLE}
-            self.name = gr.Textbox("", label="Name", info="empty: made from the set-up", max_length=64, min_width=110)
+            self.name = gr.Textbox("", label="Name", info="may be empty", max_length=64, min_width=110)
         self.forking = gr.Dropdown([], label="Fork from", visible=False, elem_id="train-fork")
         with gr.Row(elem_classes="pf-buttons"):
             self.start = gr.Button("Start", variant="primary", elem_id="train-start", min_width=80)
