@@ -14,7 +14,8 @@ export function stopsOf(runs, clock, passes) {
     if (passes === "all" || !hasPasses(run, passes)) return;
     run.frames.forEach((frame, i) => stopsAt(frame, passes) && ticks.add(clock.tickOf(r, i)));
   });
-  return ticks.size ? [...ticks].sort((a, b) => a - b) : clock.ticks.map((_, tick) => tick);
+  if (!ticks.size) return clock.ticks.map((_, tick) => tick);
+  return [...ticks.add(clock.length - 1)].sort((a, b) => a - b);
 }
 
 /** The frame that stands for frame i of a run: the last one up to it that is stopped at, else the first. */

@@ -392,12 +392,12 @@ export class Pair {
   }
 }
 
-/** "probe, outer step 11 of 16, t 0.63 to 0.88": the NFE stands above, on the clock. */
+/** "probe pass, step 11 of 16, t 0.63 to 0.88": the NFE stands above, on the clock. */
 function nowOf(run, i, image) {
   const frame = run.frames[i];
   if (!frame) return "";
   if (frame.phase === "final") return `result, after ${frame.nfe} NFE`;
-  return `${frame.phase}, outer step ${frame.outer + 1} of ${run.meta.steps}, ${times(run, frame, image)}`;
+  return `${frame.phase} pass, step ${frame.outer + 1} of ${run.meta.steps}, ${times(run, frame, image)}`;
 }
 
 function whereIn(run, i, letter) {
