@@ -132,7 +132,8 @@ class Sections:
 
 
 def fitting(text: str, face: ImageFont.FreeTypeFont, room: float) -> str:
-    """The text, its end left out if it is wider than `room` pixels."""
+    """The text in one line, its end left out if it is wider than `room` pixels."""
+    text = " ".join(text.split())[:200]
     if face.getlength(text) <= room:
         return text
     while text and face.getlength(text + "…") > room:
@@ -215,7 +216,15 @@ def _strip_of(deck, r, frames, left, y, cell, gap, bits, words) -> int:
             Words(deck.pad, y, fitting(deck.shown[r].name, deck.big, deck.slides.width - 2 * deck.pad), deck.big)
         )
     if deck.slides.titles:
-        words.append(Words(deck.pad, y + u(32), deck.about(r), deck.small, True))
+        words.append(
+            Words(
+                deck.pad,
+                y + u(32),
+                fitting(deck.about(r), deck.small, deck.slides.width - 2 * deck.pad),
+                deck.small,
+                True,
+            )
+        )
     top = y + deck.head_height
     for c, i in enumerate(frames):
         x, frame = left + c * (cell + gap), deck.runs[r][i]

@@ -175,6 +175,12 @@ def test_words_are_the_pages(ahead):
     assert slides.known(0, len(ahead), "sigma") == len(ahead) - 1  # the result shows the last map
 
 
+def test_a_name_of_several_lines_is_shown_in_one(ahead):
+    odd = replace(ahead, recipe=ahead.recipe | {"labels": ["a\nclass " + "x" * 400]})
+    slides = Deck([Shown(odd, bundle().codec, "two\nlines")], Slides(frames="outer"))
+    assert slides.frame(0).width == slides.strip().width == 1280
+
+
 def test_a_strip_is_by_outer_step_and_the_command_lines_png_stays(ahead, tmp_path):
     outer = deck(ahead, frames="outer", width=1600)
     assert len(outer) == ahead.frames[-1].outer + 2

@@ -207,8 +207,10 @@ def look_at(world: World, run) -> None:
     describe(run, "")
     if run.state == FAILED or not run.heads:
         return
-    for path in ("", "/frames?start=0", *(f"/export?format={suffix[1:]}" for suffix in WRITERS if suffix != ".mp4")):
-        reply = world.client.get(f"/pf/runs/{run.id}{path}")
+    paths = ("", "/frames?start=0", *(f"/export?format={suffix[1:]}" for suffix in WRITERS if suffix != ".mp4"))
+    slide = f"/pf/slides/preview?runs={run.id}&slides=" + '{"panels": ["x", "t", "sigma", "easy"]}'
+    for path in (*(f"/pf/runs/{run.id}{path}" for path in paths), slide):
+        reply = world.client.get(path)
         if reply.status_code >= 500:
             raise AssertionError(f"{path} answered {reply.status_code}: {reply.text[:300]}")
 

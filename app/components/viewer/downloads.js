@@ -1,7 +1,5 @@
 // Exports of the runs that are shown, and the command line that repeats them; slides.js has the pictures and films.
 
-import { hand } from "./slides.js";
-
 const NAMES = { safetensors: "raw arrays", json: "recipe" };
 const HINTS = {
   safetensors: "Every forward pass as arrays, recipe inside: loads back without being computed again",
@@ -67,4 +65,13 @@ function say(viewer, text, files = []) {
     viewer.quiet = setTimeout(() => {
       place.textContent = "";
     }, 6000);
+}
+
+/** Give a file to the browser's downloads. */
+export function hand(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

@@ -44,6 +44,7 @@ export class Presentation {
     this.times = false;
     this.box = document.createElement("dialog");
     this.box.className = "pfz";
+    this.box.tabIndex = -1; // so that the keys stay here after a press on a map
     this.box.setAttribute("aria-label", "Presentation");
     this.box.innerHTML = MARKUP;
     viewer.root.append(this.box);

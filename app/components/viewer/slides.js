@@ -2,6 +2,7 @@
 //
 // The server draws it (pf_core/figures/slides.py), says beforehand what the file will be, and refuses what is too large.
 
+import { hand } from "./downloads.js";
 import { PANELS } from "./panels.js";
 
 const KINDS = { gif: "GIF", webp: "WebP", mp4: "MP4", picture: "PNG picture", strip: "PNG strip" };
@@ -52,6 +53,7 @@ export class SlideDialog {
     this.viewer = viewer;
     this.box = document.createElement("dialog");
     this.box.className = "pfx";
+    this.box.tabIndex = -1; // so that the keys stay here after a press beside all fields
     this.box.setAttribute("aria-label", "Export for a slide");
     this.box.innerHTML = MARKUP;
     viewer.root.append(this.box);
@@ -278,13 +280,4 @@ async function reply(what, signal) {
   if (answer.ok) return answer;
   const told = await answer.json().catch(() => ({}));
   throw new Error(told.error || `The server answered ${answer.status}.`);
-}
-
-/** Give a file to the browser's downloads. */
-export function hand(blob, name) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

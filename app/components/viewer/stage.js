@@ -9,13 +9,10 @@ const TYPING = "input, textarea, select, [contenteditable=true], [role=listbox],
 export class Stage {
   constructor(viewer) {
     this.viewer = viewer;
-    this.slides = new SlideDialog(viewer);
-    this.presentation = new Presentation(viewer);
     this.times = new TimesCard(viewer);
-    const bar = viewer.find(".pfv-rate");
-    bar.append(
-      this.button("Export\u2026", "Export for a slide: picture, GIF, WebP, MP4", () => this.slides.open()),
-      this.button("Present", "Presentation mode (F)", () => this.presentation.show()),
+    viewer.find(".pfv-switches").append(
+      this.button("Export\u2026", "Export for a slide: picture, GIF, WebP, MP4", () => this.export()),
+      this.button("Present", "Presentation mode (F)", () => this.present()),
     );
     const keys = (event) => {
       if (!viewer.root.isConnected) document.removeEventListener("keydown", keys);
@@ -36,16 +33,28 @@ export class Stage {
 
   pressed(event) {
     const { viewer } = this;
-    if (event.key.toLowerCase() !== "f" || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+    if (event.key?.toLowerCase() !== "f" || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     if (viewer.root.offsetParent === null || event.target.closest?.(TYPING) || document.querySelector("dialog[open]"))
       return;
     event.preventDefault();
+    this.present();
+  }
+
+  // both are made when they are first asked for
+
+  export() {
+    this.slides ||= new SlideDialog(this.viewer);
+    this.slides.open();
+  }
+
+  present() {
+    this.presentation ||= new Presentation(this.viewer);
     this.presentation.show();
   }
 
   /** Everything that follows the clock; costs nothing while it is closed. */
   draw() {
-    this.presentation.draw();
+    this.presentation?.draw();
     this.times.draw();
   }
 }

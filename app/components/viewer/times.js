@@ -51,7 +51,9 @@ export const sigmaMarkup = (palettes) =>
     palettes.sigmaRange,
     true,
   )
-    .map(([place, text]) => `<span style="left:${100 * place}%">${text}</span>`)
+    .map(
+      ([place, text, minor]) => `<span style="left:${100 * place}%"${minor ? ' class="pfv-minor"' : ""}>${text}</span>`,
+    )
     .join("")}</div>`;
 
 /** The card of Explore and Compare: one row a run, filled when it is open. */
