@@ -75,3 +75,8 @@ def test_the_same_error_shows_again_after_it_was_mended():
     first, second = line.postprocess(error), line.postprocess(error)
     assert first != second and "&lt;b&gt;" in first and 'role="alert"' in first
     assert "pf-error" not in line.postprocess("A note.")
+
+
+def test_a_pages_own_copy_of_a_field_does_not_answer_in_place_of_the_handler(built):  # noqa: F811
+    """Gradio makes a component anew for a page that changed it."""
+    assert gr.Number(0, minimum=0, maximum=9).preprocess(-4) == -4 and gr.Slider(0, 1).preprocess("many") == "many"
