@@ -9,7 +9,6 @@ const PLACE = ["at", "image", "patch", "panels"]; // of a viewer: see components
 const PAUSE = 350; // ms: browsers refuse addresses that change too often
 const parts = (query) => new URLSearchParams(query);
 const tabOf = (query) => parts(query).get("tab") || FIRST;
-const canonical = (query) => parts(query).toString();
 
 /** (what the tab shows, where its viewer stands) of a query. */
 function split(query) {
@@ -51,7 +50,7 @@ class Address {
   /** A tab shows something else: `again` if that is only what its address asked for. */
   shows(tab, query, again = false) {
     const before = this.queries[tab];
-    const now = canonical(query);
+    const [now] = split(query);
     if (before === now) return;
     if (this.waiting) this.write(true); // the entry that is left says where one was
     this.queries[tab] = now;

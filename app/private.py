@@ -34,16 +34,14 @@ async def logged_in(request: Request) -> bool:
     return any(app.tokens.get(request.cookies.get(name)) is not None for name in names)
 
 
-def unchecked(demo: gr.Blocks) -> None:
-    """Let numbers come to the handlers as a page sends them. They check all of them and answer in sentences; Gradio's
-    own check of the range would be an HTTP 500."""
-    for block in demo.blocks.values():
-        if isinstance(block, gr.Number | gr.Slider):
-            block.preprocess = as_sent
-
-
-def as_sent(payload: Any) -> Any:
+def as_sent(component: Any, payload: Any) -> Any:
     return payload
+
+
+def numbers_unchecked() -> None:
+    """Let numbers come to the handlers as a page sends them: they check all of them and answer in sentences, where
+    Gradio's own check of the range would be an HTTP 500. Of the classes, as a page's copies are made anew."""
+    gr.Number.preprocess = gr.Slider.preprocess = as_sent
 
 
 def forget_page(demo: gr.Blocks, request: gr.Request) -> None:

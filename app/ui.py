@@ -9,7 +9,7 @@ from app.components.glossary.glossary import Glossary
 from app.components.tour.tour import Heading
 from app.controls import NETWORKS
 from app.handlers import QUIET, Asked, StatusLine, address_of, on
-from app.private import forget_page, page_opened, patient_start, payload, unchecked
+from app.private import forget_page, numbers_unchecked, page_opened, patient_start, payload
 from app.server.access import Access, Rules
 from app.server.routes import routes
 from app.server.static import head
@@ -29,6 +29,7 @@ _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mon
 
 
 def build(state: AppState) -> gr.Blocks:
+    numbers_unchecked()
     with gr.Blocks(
         title="Patch Forcing", fill_width=True, analytics_enabled=False, delete_cache=(3600, 24 * 3600)
     ) as demo:
@@ -64,7 +65,6 @@ def build(state: AppState) -> gr.Blocks:
             forget_page(demo, request)
 
         demo.unload(closed)
-        unchecked(demo)
     return demo
 
 

@@ -70,6 +70,7 @@ def test_reload_and_a_second_browser_stand_where_the_link_does(page, served):  #
     page.reload()
     page.wait_for_function(f"(stands) => window.__pf?.viewer?.ready && ({STANDS})() === stands", arg=stands)
     other = page.context.browser.new_context(viewport={"width": 900, "height": 700}).new_page()
+    other.set_default_timeout(60_000)
     other.goto(link)
     other.wait_for_function(f"(stands) => window.__pf?.viewer?.ready && ({STANDS})() === stands", arg=stands)
     other.context.close()

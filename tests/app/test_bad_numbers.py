@@ -59,7 +59,8 @@ def test_a_bad_number_in_any_form_is_answered_in_a_sentence(idle):
             values = sent(event, lab)
             values[i] = next(bad)
             try:
-                answer = asyncio.run(demo.process_api(event, values, state=SessionState(demo)))
+                sent_with = {"state": SessionState(demo), "event_data": gr.EventData(None, {})}
+                answer = asyncio.run(demo.process_api(event, values, **sent_with))
             except Exception as e:  # in a browser this would be an HTTP 500
                 failed.add((event.name, event.input_keyword_names[i], str(values[i]), f"{type(e).__name__}: {e}"))
                 continue
@@ -74,3 +75,8 @@ def test_the_same_error_shows_again_after_it_was_mended():
     first, second = line.postprocess(error), line.postprocess(error)
     assert first != second and "&lt;b&gt;" in first and 'role="alert"' in first
     assert "pf-error" not in line.postprocess("A note.")
+
+
+def test_a_pages_own_copy_of_a_field_does_not_answer_in_place_of_the_handler(built):  # noqa: F811
+    """Gradio makes a component anew for a page that changed it."""
+    assert gr.Number(0, minimum=0, maximum=9).preprocess(-4) == -4 and gr.Slider(0, 1).preprocess("many") == "many"

@@ -221,7 +221,10 @@ class Compare:
             updates |= column.updates(part)
         return updates
 
-    def on_count(self, count: float) -> dict:
+    def on_count(self, count: Any) -> dict:
+        """As many columns as there are to be; nothing changes while no number stands there."""
+        if not isinstance(count, int | float):
+            return {}
         return {column.box: gr.update(visible=i < count) for i, column in enumerate(self.columns)}
 
     def on_network(self, network: str, label: str) -> dict:
