@@ -7,15 +7,9 @@ from app.store import StoredRun
 class FrameViewer(Scripted):
     """Shows 1 to 4 runs on one clock. Value: {"runs": [{"id", "label"}], "align": "nfe" | "outer" | "seconds",
     "autoplay": bool, "query": text for the address bar or None, "empty": sentence shown while there is no run,
-<<<<<<< HEAD
-    "columns": whether the runs stand side by side, with what two of them differ by, "again": whether the query is only
-    what the address asked for, made again}; with "unasked": true it is for a page whose address asks for nothing, and
-    is not shown on any other."""
-=======
     "again": whether the query is only what the address asked for, made again, "columns": whether the runs stand side by
     side, with what two of them differ by}; with "unasked": true it is for a page whose address asks for nothing, and is
     not shown on any other."""
->>>>>>> origin/ways
 
     module = "viewer.js"
     markup = '<div class="pf-viewer"></div>'
@@ -36,10 +30,5 @@ def manifest(
 ) -> dict:
     """The viewer's value."""
     shown = [{"id": run.id, "label": run.label} for run in runs]
-<<<<<<< HEAD
-    how = {"align": align, "autoplay": autoplay, "query": query, "again": again, "empty": empty, "columns": columns}
-    return {"runs": shown, **how}
-=======
     about = {"query": query, "again": again, "empty": empty, "columns": columns}
     return {"runs": shown, "align": align, "autoplay": autoplay, **about}
->>>>>>> origin/ways
