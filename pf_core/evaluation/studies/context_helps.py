@@ -67,21 +67,13 @@ def _chart(result: dict[str, Any]) -> Chart:
         marks = {"2 t": 2 * float(t)}
         return Panel(title, "context timestep", "hard region's loss, %", [series], zero=True, marks=marks)
 
-    def over_t(key: str, factor: float, **options) -> list[Series]:
-        return [
-            Series.measured(name, [float(t) for t in at], [n[kind][key] for n in at.values()], factor, **options)
-            for kind, name in KINDS.items()
-        ]
-
     best = Series.measured(KINDS["own"], [float(t) for t in at], [n["own"]["best"] for n in at.values()], kind="points")
     where = Panel("Where the loss is least", "t", "context timestep", [best, _paper_line()], diagonal=True)
-    gains = Panel(
-        "Gain there, chosen on other images",
-        "t",
-        "hard region's loss, %",
-        over_t("gain", 100, kind="points"),
-        zero=True,
-    )
+    bars = [
+        Series.measured(name, [f"t {t}" for t in at], [n[kind]["gain"] for n in at.values()], 100, kind="bars")
+        for kind, name in KINDS.items()
+    ]
+    gains = Panel("Gain there, chosen on other images", "", "hard region's loss, %", bars, zero=True)
     rows = [[*(curve(t, "own") for t in at), where], [*(curve(t, "true") for t in at), gains]]
     note = (
         f"Loss: squared velocity error of the hard {100 * (1 - result['p']):.0f}% of the patches, against that with "
@@ -114,7 +106,7 @@ def _verdict(result: dict[str, Any]) -> str:
         "Finding 1",
         _paper(),
     ),
-    quick={"images": 80, "spacing": 0.1},
+    quick={"images": 60, "spacing": 0.1},
 )
 def context_helps(
     bundle: Bundle,
