@@ -100,12 +100,12 @@ def test_a_head_that_knows_its_error_is_told_from_one_that_is_upside_down(power,
     for numbers in result["t"].values():
         assert numbers["spearman"]["value"] == pytest.approx(sign, abs=5e-3)
         assert sign * numbers["pearson"]["value"] > 0.9 and numbers["exact_spearman"]["value"] == pytest.approx(
-            1, abs=1e-3
+            1, abs=5e-3
         )
         if sign > 0:
             assert numbers["predicted_over_true"]["value"] == pytest.approx(1, rel=1e-3)
             assert numbers["predicted_over_exact"]["value"] == pytest.approx(1, rel=1e-3)
-            assert numbers["sparsification"]["value"] == pytest.approx(1, abs=1e-3)
+            assert numbers["sparsification"]["value"] == pytest.approx(1, abs=5e-3)
             true = [group["value"] for group in numbers["reliability"]["true"]]
             assert true == pytest.approx(numbers["reliability"]["predicted"], rel=1e-3) and len(true) == 10
         else:

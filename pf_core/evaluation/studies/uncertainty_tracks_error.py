@@ -35,8 +35,8 @@ REMOVED = np.arange(0, 1, 0.05)  # shares of the patches left out
 _PART = 100  # images a pass
 _AGAIN = 0x9E3779B1  # repeat k of an image's noise has the seed with k times this in its 32 bits
 
-_CORRELATIONS = {  # key -> name of the bars, Spearman where nothing is said
-    "spearman": "all\npatches",
+_CORRELATIONS = {  # key -> name of the bars; Spearman where R is not said
+    "spearman": "Spear-\nman",
     "spearman_hard": "hard\nregions",
     "pearson": "Pearson\nR",
     "paper": "R in the\npaper",
@@ -84,7 +84,7 @@ def _chart(result: dict[str, Any]) -> Chart:
             Series("ideal order, of each", curves["removed"], curves["ideal"], dashed=True),
         ]
     numbers = [
-        Panel("Correlation of predicted and true squared error", "", "Spearman", _bars(at, _CORRELATIONS), zero=True),
+        Panel("Predicted and true squared error", "", "correlation over patches", _bars(at, _CORRELATIONS), zero=True),
         Panel("Reliability", "predicted sigma", "true RMS error", reliability, diagonal=True),
         Panel("Without the patches called hardest", "share left out", "error of the others / of all", sparsification),
         Panel("Means of squared errors", "", "ratio", _bars(at, _RATIOS)),
