@@ -118,11 +118,13 @@ def _dig(numbers: Mapping[str, Any], key: str) -> list[float] | None:
 def _verdict(result: dict[str, Any]) -> str:
     """Every law of the maximum against every law of the mean."""
     laws = result["laws"]
+    of_mean = [label for label, law in laws.items() if law["controls"] == "mean"]
     of_maximum = [law for law in laws.values() if law["controls"] == "maximum"]
     nearer = [side(minus) < 0 for law in of_maximum for minus in law["minus"].values()]
     holds = "Holds here" if all(nearer) else "Holds here in part" if any(nearer) else "Does not appear here"
     told = ", ".join(f"{label} {number(law['gap']['all'], 3)}" for label, law in laws.items())
-    largest = ", ".join(f"{label} {law['apart']['maximum']['value']:.2f}" for label, law in laws.items())
+    own, other = next(iter(laws)), min(of_mean, key=lambda label: laws[label]["gap"]["all"]["value"])
+    largest = " and ".join(f"{number(laws[label]['apart']['maximum'], 2)} for {label}" for label in (own, other))
     return (
         f"{holds}: energy distance between a law's maps of t and those that {', '.join(result['visited'])} visit: "
         f"{told}; the largest t of an image alone is off by {largest}."
@@ -204,7 +206,8 @@ def _laws(bundle: Bundle) -> dict[str, tuple[str, dict[str, Any]]]:
     same = next((label for label, law in laws.items() if law == own), None)
     knobs = TIMESTEPS[name].knobs
     changed = ", ".join(f"{k} {v:g}" for k, v in own[1].items() if v != knobs[k].default)
-    label = f"its own: {same or name}" + (f" ({changed})" if changed and not same else "")
+    alike = next((label for label, law in laws.items() if law[0] == name and name not in MEAN), name)
+    label = f"its own: {same or ', '.join(filter(None, (alike, changed)))}"
     return {label: own} | {other: law for other, law in laws.items() if other != same}
 
 
