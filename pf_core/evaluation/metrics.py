@@ -1,6 +1,6 @@
 """Distances between sets of images and the uncertainty of numbers: plain functions of arrays."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,9 +85,20 @@ class Resampled:
     def of(
         cls, statistic: Callable[[np.ndarray], float], count: int, repeats: int | None = None, seed: int = 0
     ) -> "Resampled":
+        return cls.of_each(lambda i: [statistic(i)], count, repeats, seed)[0]
+
+    @classmethod
+    def of_each(
+        cls,
+        statistic: Callable[[np.ndarray], Sequence[float]],
+        count: int,
+        repeats: int | None = None,
+        seed: int = 0,
+    ) -> "list[Resampled]":
+        """Of a statistic of several numbers, as the points of a curve: one each."""
         rng = np.random.default_rng(seed)
         values = np.array([statistic(rng.integers(0, count, count)) for _ in range(repeats or REPEATS)])
-        return cls(float(statistic(np.arange(count))), values)
+        return [cls(float(v), values[:, k]) for k, v in enumerate(statistic(np.arange(count)))]
 
     def __sub__(self, other: "Resampled") -> "Resampled":
         return Resampled(self.value - other.value, self.values - other.values)
@@ -116,6 +127,12 @@ def interval_of_mean(values: np.ndarray, **options) -> dict[str, float | list[fl
     return {"value": float(values.mean()), "interval": ends.tolist()}
 
 
+def pearson(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlation of two (M,) arrays; 0 where one is flat, which says nothing of the other."""
+    flat = any(np.ptp(v) == 0 for v in (a, b))
+    return 0.0 if flat else float(np.corrcoef(a, b)[0, 1])
+
+
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Rank correlation of two (M,) arrays."""
-    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+    """Rank correlation of two (M,) arrays; 0 where one is flat."""
+    return pearson(rankdata(a), rankdata(b))

@@ -56,8 +56,9 @@ def _foot(figure: SubFigure, chart: Chart, colours: Mapping[str, str], note: str
 def _panel(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
     if panel.map:
         _map(axes, panel.map)
+    names = list(dict.fromkeys(x for s in panel.series if s.kind == "bars" for x in s.x))
     for place, series in enumerate(panel.series):
-        _SERIES[series.kind](axes, series, colours[series.name], place, len(panel.series))
+        _SERIES[series.kind](axes, series, colours[series.name], place, len(panel.series), names)
     if panel.zero:
         axes.axhline(0, **_FAINT)
     if panel.diagonal:
@@ -95,13 +96,14 @@ def _points(axes: Axes, series: Series, colour: str, *_) -> None:
     axes.errorbar(series.x, series.y, _arms(series), color=colour, marker="o", linestyle="", markersize=5, capsize=3)
 
 
-def _bars(axes: Axes, series: Series, colour: str, place: int, of: int) -> None:
+def _bars(axes: Axes, series: Series, colour: str, place: int, of: int, names: list) -> None:
+    """names: all that the panel's bars stand at; a series may lack some."""
     wide = 0.8 / of
-    x = [i + (place - (of - 1) / 2) * wide for i in range(len(series.x))]
+    x = [names.index(name) + (place - (of - 1) / 2) * wide for name in series.x]
     axes.bar(x, series.y, wide * 0.9, color=colour, alpha=0.85)
     if series.low is not None:
         axes.errorbar(x, series.y, _arms(series), color="#222222", linestyle="", capsize=2, linewidth=1)
-    axes.set_xticks(range(len(series.x)), series.x)
+    axes.set_xticks(range(len(names)), names)
 
 
 def _area(axes: Axes, series: Series, colour: str, *_) -> None:

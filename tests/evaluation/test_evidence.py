@@ -16,6 +16,10 @@ from pf_core.figures import evidence as drawn
 from pf_core.models import checkpoint
 
 FEW = {
+    "timestep_laws": {"images": 3, "nfe": 6},
+    "context_helps": {"images": 10, "spacing": 0.45},
+    "uncertainty_tracks_error": {"images": 10, "repeats": 2},
+    "context_reduces_uncertainty": {"images": 10},
     "difficulty": {"images": 10},
     "probe_gain": {"images": 10},
     "equal_cost": {"images": 20, "steps": 2},

@@ -1,6 +1,8 @@
 """Studies: one file for each question, `name(bundle, *, knobs) -> dict` of numbers with intervals; those whose `reads`
 is "runs" read folders of training runs instead, `name(paths, *, keep, knobs)`."""
 
+from pf_core.evaluation.studies.context_helps import context_helps
+from pf_core.evaluation.studies.context_reduces_uncertainty import context_reduces_uncertainty
 from pf_core.evaluation.studies.difficulty import difficulty
 from pf_core.evaluation.studies.divergence import divergence
 from pf_core.evaluation.studies.equal_cost import equal_cost
@@ -8,7 +10,25 @@ from pf_core.evaluation.studies.exactness import exactness
 from pf_core.evaluation.studies.order import order
 from pf_core.evaluation.studies.probe_gain import probe_gain
 from pf_core.evaluation.studies.schedules import schedules
+from pf_core.evaluation.studies.timestep_laws import timestep_laws
+from pf_core.evaluation.studies.uncertainty_tracks_error import uncertainty_tracks_error
 from pf_core.evaluation.studies.when_it_pays import when_it_pays
 from pf_core.registry import Registry
 
-STUDIES = Registry("study", [difficulty, exactness, probe_gain, schedules, equal_cost, order, when_it_pays, divergence])
+STUDIES = Registry(
+    "study",
+    [
+        timestep_laws,
+        context_helps,
+        uncertainty_tracks_error,
+        context_reduces_uncertainty,
+        difficulty,
+        exactness,
+        probe_gain,
+        schedules,
+        equal_cost,
+        order,
+        when_it_pays,
+        divergence,
+    ],
+)

@@ -4,14 +4,21 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from pf_core import flow
 from pf_core.charts import Chart
 from pf_core.data.splits import CHOICES, images_of, seeds_of, take
+from pf_core.errors import InputError
 from pf_core.models.checkpoint import Bundle, data_of, labelled
 from pf_core.models.codecs import states_of
+from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
+from pf_core.samplers.common import advance
 from pf_core.sampling.run import SampleSpec, resolve
+from pf_core.types import PatchTime
 
 SPLIT = Knob(help="images and seeds: evaluation, to report; search, to choose by", choices=CHOICES)
 
@@ -29,6 +36,45 @@ def looked_at(bundle: Bundle, images: int, split: str) -> tuple[Any, Tensor, Ten
     else:
         y = bundle.conditioner.null(len(indices), sample.labels.device)
     return sample, x0, states_of(bundle.codec, data, sample.images), y
+
+
+def needs_difficulty(bundle: Bundle) -> None:
+    """Raises InputError for a network that predicts no difficulty."""
+    if not bundle.predicts_difficulty:
+        raise InputError(f"{bundle.name} predicts no difficulty: it cannot say which patches are easy.")
+
+
+def kinds(sample: Any, data: Any, grid: PatchGrid) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """(B, N) bool each: patches of easy regions only; patches with at least half hard regions. None for a data set
+    without regions."""
+    if not hasattr(data, "easy"):
+        return None, None
+
+    def share(names: tuple[str, ...]) -> Tensor:
+        inside = sum((sample.regions == data.regions.index(name)).float() for name in names)
+        return grid.to_patches(inside[:, None])
+
+    return (share(data.easy) == 1).numpy(), (share(data.hard) >= 0.5).numpy()
+
+
+def look_at(bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float) -> flow.Look:
+    """One pass of the network on x1 noised with x0, (B, C, H, W) each, to one t for all patches; y: classes (B,)."""
+    x0, x1, y = (part.to(bundle.device) for part in (x0, x1, y))
+    times = PatchTime.shared(torch.full((len(x0),), t, device=x0.device), bundle.grid.n)
+    return flow.evaluate_at(bundle.model, x0, x1, times, y, bundle.grid)
+
+
+def look_with_context(
+    bundle: Bundle, plain: flow.Look, y: Tensor, easy: Tensor, context: float, true: bool = False
+) -> flow.Look:
+    """A second pass on what a first one at one t saw, its easy patches (B, N) now at the time `context`: moved there by
+    the network's own velocity, which is its one-step prediction noised with the noise that it predicts, or, `true`, by
+    the true velocity, which is true data noised with the true noise."""
+    t = plain.t.per_patch
+    ahead = torch.where(easy, context, t)
+    x, _ = advance(plain.xt, t, plain.u if true else plain.prediction.v, ahead - t, bundle.grid)
+    times = PatchTime.grouped(ahead, easy, 2)
+    return plain._replace(xt=x, t=times, prediction=bundle.model(x, times, y.to(bundle.device)))
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,9 @@ from pf_core import flow
 from pf_core.charts import Chart, Panel, Series
 from pf_core.errors import InputError
 from pf_core.evaluation.metrics import spearman, with_intervals
-from pf_core.evaluation.studies.common import SPLIT, looked_at, number, study
+from pf_core.evaluation.studies.common import SPLIT, kinds, looked_at, number, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle, data_of
-from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
 from pf_core.types import PatchTime
 
@@ -62,26 +61,13 @@ def difficulty(
     if getattr(data, "held", 2) < 2:
         raise InputError(f"{bundle.name} was trained on pictures of which none, or only one, was held out.")
     sample, x0, x1, y = looked_at(bundle, images, split)
-    easy, hard = _kinds(sample, data, bundle.grid)
+    easy, hard = kinds(sample, data, bundle.grid)
     result = {"images": len(x0), "split": split, "t": {}}
     for t in TIMES:
         predicted, true = _errors(bundle, x0, x1, y, t)
         result["t"][str(t)] = _numbers(predicted, true, easy, hard)
         work.did(len(x0))
     return result
-
-
-def _kinds(sample: Any, data: Any, grid: PatchGrid) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """(B, N) bool each: patches of easy regions only; patches with at least half hard regions. None for a data set
-    without regions."""
-    if not hasattr(data, "easy"):
-        return None, None
-
-    def share(names: tuple[str, ...]) -> Tensor:
-        inside = sum((sample.regions == data.regions.index(name)).float() for name in names)
-        return grid.to_patches(inside[:, None])
-
-    return (share(data.easy) == 1).numpy(), (share(data.hard) >= 0.5).numpy()
 
 
 @torch.inference_mode()
