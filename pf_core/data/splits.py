@@ -55,7 +55,7 @@ JUDGE_TRAINING = Split("judge training", 3 * 2**30 + _Q, 3 * 2**30 + 2 * _Q)
 SPLITS = (TRAINING, VALIDATION, SEARCH, EVALUATION, JUDGE_TEST, REAL, JUDGE_TRAINING)
 PUBLISHED = Split("evaluation", HELD_OUT, HELD_OUT + _Q)  # see above
 
-# Below 2**32: torch's CPU generator takes the low 32 bits of a seed alone, so that greater ones repeat the noise of these.
+# Below 2**32: torch's CPU generator takes the low 32 bits of a seed alone, so greater ones repeat the noise of these.
 REPORTED_SEEDS = Split("reported seeds", 0, 2**31)
 SEARCH_SEEDS = Split("search seeds", 2**31, 2**32)
 

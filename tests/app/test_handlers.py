@@ -216,7 +216,7 @@ def refuse(value, *shown):
 
 def test_a_refusal_is_the_status_lines_text():
     first, second, said = processed(refuse)
-    assert unchanged(first) and unchanged(second) and said == "<p>That is &lt;wrong&gt;.</p>"
+    assert unchanged(first) and unchanged(second) and said.endswith(">That is &lt;wrong&gt;.</p>")
 
 
 def test_a_refusal_without_a_status_line_is_a_note(monkeypatch):

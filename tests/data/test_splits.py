@@ -4,6 +4,7 @@ from itertools import combinations
 from types import SimpleNamespace
 
 import pytest
+import torch
 from own_pictures import tree, two_classes
 
 from pf_core.data import splits
@@ -20,6 +21,9 @@ def disjoint(a, b):
 def test_no_two_splits_share_an_image_or_a_seed():
     assert all(disjoint(a, b) for a, b in combinations(splits.SPLITS, 2))
     assert disjoint(splits.SEARCH_SEEDS, splits.REPORTED_SEEDS)
+    last = [split.stop - 1 for split in (splits.SEARCH_SEEDS, splits.REPORTED_SEEDS)]
+    firsts = [split.start for split in (splits.SEARCH_SEEDS, splits.REPORTED_SEEDS)]
+    assert len({torch.randn(4, generator=torch.Generator().manual_seed(s)).sum().item() for s in last + firsts}) == 4
     assert splits.TRAINING.stop == splits.HELD_OUT and all(s.start >= splits.HELD_OUT for s in splits.SPLITS[1:])
     assert splits.JUDGE_TEST.first(REFERENCES)
 

@@ -148,7 +148,7 @@ class Train:
             self.measure.click, self.on_estimate, self.inputs, [self.estimated, self.cancel], **status,
             busy=self.measure, show_progress="hidden", api_visibility="private", concurrency_limit=None,
         )  # fmt: skip
-        on(self.cancel.click, self.on_cancel, {}, [])
+        on(self.cancel.click, self.on_cancel, {}, [self.cancel])
         begun = {"fork_of": self.fork_of, "forking": self.forking, "device": self.device, **self.inputs}
         on(self.start.click, self.on_start, begun, [self.board, self.fork_of, self.forking], **status, busy=self.start)
         on(
@@ -262,7 +262,7 @@ class Train:
 
     def on_cancel(self, request: gr.Request = None) -> dict:
         self.estimating.stop(lane_of(request))
-        return {}
+        return {self.cancel: gr.update(visible=False)}
 
     def on_start(self, fork_of: str | None, forking: Any, device: str, **values: Any) -> dict:
         name, recipe, every = self.recipe(values)
