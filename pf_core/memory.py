@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
 import torch
 
 from pf_core.errors import InputError
@@ -26,6 +25,8 @@ def available(device: torch.device | str = "cpu") -> int:
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    import psutil  # here, as on Linux it needs what other systems lack
+
     return min([psutil.virtual_memory().available, *_left_of_group()])
 
 

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from app.components.painter.painter import chosen_of, values_of
 from app.handlers import uploaded
-from app.tabs.compare.tab import Compare, _place
+from app.tabs.compare.between import _moments
+from app.tabs.compare.tab import Compare
 from app.tabs.toy.tab import SPEEDS, _speed
 from app.tabs.train.tab import Train
 from app.ui import build
@@ -75,10 +76,10 @@ def test_a_recording_whose_seconds_no_float_can_hold_is_a_sentence(state, tmp_pa
         Trajectory.load(path)
 
 
-@pytest.mark.parametrize("text", [DEEP, '{"image": Infinity}', '{"frames": [1e999]}', "[]", '{"frames": 3}'])
-def test_a_place_of_the_viewer_that_makes_no_sense_is_a_sentence(text):
-    with pytest.raises(InputError):
-        _place(text, 2)
+@pytest.mark.parametrize("text", [DEEP, "1", "1:2:3", "-1:0", "0:999999", "٣:1", "0:0," * 2000])
+def test_moments_of_a_difference_that_make_no_sense_are_a_sentence(text):
+    with pytest.raises(InputError, match="Frames are pairs"):
+        _moments(text)
 
 
 def test_a_link_whose_columns_or_sweep_are_nested_too_deeply_is_a_sentence(state):  # noqa: F811

@@ -81,11 +81,12 @@ def test_a_label_may_be_an_index(net, tmp_path):
 def test_every_knob_is_a_flag(net, tmp_path, name):
     out = tmp_path / "run.safetensors"
     knobs = SAMPLERS[name].knobs.values()
-    flags = [part for k in knobs for part in (k.flag, str(k.type(k.knob.low or 1)))]
+    values = {k.name: k.knob.choices[-1] if k.knob.choices else k.type(k.knob.low or 1) for k in knobs}
+    flags = [part for k in knobs for part in (k.flag, str(values[k.name]))]
     assert main(["sample", "--checkpoint", net, "--sampler", name, "--steps", "3", *flags, "--out", str(out)]) == 0
     with safe_open(out, "pt") as f:
         settings = json.loads(f.metadata()["recipe"])["settings"]
-    assert settings == {k.name: k.type(k.knob.low or 1) for k in knobs}
+    assert settings == values
 
 
 def test_train_has_a_flag_for_every_knob_of_its_registries():
@@ -270,7 +271,7 @@ BAD_TRAIN = {
     "resume": (["--resume"], "no run to resume"),
     "empty init": (["--init", ""], "no checkpoint ''"),
     "exact init": (["--init", "shapes-exact"], "has no weights"),
-    "empty threads": (["--threads", ""], "threads must be"),
+    "empty threads": (["--threads", ""], "threads is empty: give a number"),
 }
 
 
