@@ -12,6 +12,7 @@ from app_world import ROOT, networks  # noqa: F401
 from gradio.blocks import Block
 
 from app.handlers import PlainText, StatusLine, note, on, warn
+from app.server.static import APP, SERVED
 from app.state import AppState
 from app.ui import build
 from pf_core.errors import InputError
@@ -255,3 +256,10 @@ def test_generators_and_what_waits_answer_the_same_way():
     assert asyncio.run(later.fn(count=2)) == asyncio.run(later.fn(2)) == {shown: 2}  # Gradio passes it by place
     assert order == ["waited", "answered"] * 2
     assert isinstance(shown, Block)
+
+
+def test_no_two_scripts_or_style_sheets_have_one_name():
+    """They are served from one address: the later would hide the earlier."""
+    names = [p.name for folder in SERVED for p in folder.iterdir() if p.suffix in (".js", ".css")]
+    assert sorted(names) == sorted(set(names))
+    assert {p.name for p in APP.rglob("*.js")} == {name for name in names if name.endswith(".js")}

@@ -5,7 +5,7 @@ import { mapFrame } from "./kept.js";
 import { arrange, drawPanel, sigmaScale } from "./panels.js";
 import { PHASES } from "./filmbar.js";
 import { ICONS } from "./template.js";
-import { drawLook, looks, sigmaMarkup, TIMES } from "./times.js";
+import { drawLook, looks, sigmaMarkup, TIMES } from "./moments.js";
 import { readout } from "./words.js";
 
 const KEYS = [

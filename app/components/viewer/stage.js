@@ -2,7 +2,7 @@
 
 import { Presentation } from "./present.js";
 import { SlideDialog } from "./slides.js";
-import { TimesCard } from "./times.js";
+import { TimesCard } from "./moments.js";
 
 const TYPING = "input, textarea, select, [contenteditable=true], [role=listbox], [role=tab]";
 
