@@ -161,7 +161,7 @@ def test_errors_fields_and_dialogs_are_for_everyone_too(browser, served):  # noq
     page.set_default_timeout(60_000)
     visit(page, served, "?network=plain&sampler=euler&images=2&budget=4")
     run(page)
-    page.evaluate("navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed'))")
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed')); }")
     page.click(".pf-link")
     page.wait_for_selector(".pf-copied input")
     page.fill("#explore-seed input", "-4")

@@ -80,14 +80,14 @@ def test_a_link_can_be_copied_with_or_without_the_clipboard(page, served):  # no
     visit(page, served, SMALL)
     run(page)
     page.evaluate("window.__pf.viewer.go(2)")
-    page.evaluate("navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed'))")
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed')); }")
     page.click(".pf-link")
     field = page.wait_for_selector(".pf-copied input")
     link = field.input_value()
     assert "at=3" in link and field.evaluate("(f) => f.selectionEnd - f.selectionStart") == len(link)
     page.keyboard.press("Escape")
     assert page.query_selector(".pf-copied input") is None
-    page.evaluate("navigator.clipboard.writeText = (text) => { window.copied = text; return Promise.resolve(); }")
+    page.evaluate("() => { navigator.clipboard.writeText = async (text) => { window.copied = text; }; }")
     page.click(".pf-link")
     page.wait_for_function("document.querySelector('.pf-copied').textContent === 'Link copied.'")
     assert page.evaluate("window.copied") == link

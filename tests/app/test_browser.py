@@ -271,8 +271,12 @@ def test_a_recording_plays_at_first_paint(page, served):
 @pytest.mark.parametrize("width", [390, 1400])
 def test_it_fits_the_screen(page, served, width):
     page.set_viewport_size({"width": width, "height": 844})
-    visit(page, served)
-    run(page)
+    page.goto(
+        served.address + "?network=nano&sampler=look_ahead&images=2&budget=16&run=now"
+    )  # the form is a drawer at 390
+    page.wait_for_function(LOADED)
+    page.wait_for_function("window.__pf.viewer?.runs.length === 1")
+    page.wait_for_function(ENDED)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     sizes = page.evaluate(
         "[...document.querySelectorAll('.pfv-frame canvas')]"

@@ -133,7 +133,7 @@ def test_a_link_sets_the_controls_and_a_bad_one_is_a_sentence(state):
     assert "not kept" in said and mine == run_id and run_id in shown["query"]
     assert (
         run.spec.nfe == 8
-        and run.spec.settings == {"p": 0.5, "n_inner": 2, "order": 1}
+        and run.spec.settings == {"p": 0.5, "n_inner": 2, "order": 1, "refresh": "every"}
         and run.spec.labels == ["class 0"] * 4
     )
     kept = load(network="nano", run=run_id)

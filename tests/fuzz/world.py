@@ -50,6 +50,21 @@ class Caught(logging.Handler):
             self.errors.append(record.exc_info[1])
 
 
+class Measured:
+    """An estimate that is there at once."""
+
+    seconds = 0.0
+
+    def __init__(self, *asked):
+        pass
+
+    def found(self, wait):
+        return Estimate(10, 10, 10, 1.0, 10.0, 3, 1.0)
+
+    def stop(self):
+        pass
+
+
 class World:
     """The page over small networks, with a run, a sweep and a laboratory in it. No training begins, nothing is
     measured, and what runs is stopped after each call."""
@@ -67,7 +82,7 @@ class World:
         enter(mock.patch.object(checkpoint, "FOLDER", made))
         enter(mock.patch.object(checkpoint, "RUNS", runs))
         enter(mock.patch.object(Jobs, "_launch", lambda jobs, run: None))
-        enter(mock.patch("app.tabs.train.tab.estimate", lambda *asked: Estimate(10, 10, 10, 1.0, 10.0, 3, 1.0)))
+        enter(mock.patch("app.tabs.train.tab.Measuring", Measured))
         enter(mock.patch("app.tabs.compare.sweep_jobs.pace", lambda bundle: 0.001))
         enter(mock.patch.object(threading, "excepthook", lambda args: self.caught.errors.append(args.exc_value)))
         logger = logging.getLogger("patch_forcing")

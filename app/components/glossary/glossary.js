@@ -1,6 +1,7 @@
 // Terms explained where they stand. The table comes from the server (glossary.py); here they are found and marked.
 
-const WHOLE = "[data-testid=block-info], .pfv-panels figcaption b, .pfv-legend > span, .pfi-maps figcaption, .prose h4";
+const WHOLE =
+  "[data-testid=block-info], .pfv-panels figcaption b, .pfv-pair figcaption b, .pfv-legend > span, .pfi-maps figcaption, .prose h4";
 const LINES = ".pfv-state, .pfv-about, .pfg-lead";
 const PAUSE = 250; // ms: marks may follow a change of the page that late
 const LINGER = 200; // ms: time to move the pointer from a word to its explanation

@@ -158,7 +158,7 @@ TERMS = {
         "RMS, root mean square",
         "The usual size of a difference: the root of the mean of its squares. Pixels run from -1 to 1, so 2 is the "
         "difference between black and white.",
-        ("Differ by more than, RMS",),
+        ("RMS of each patch",),
     ),
     "head": Term(
         "Difficulty head",

@@ -135,12 +135,16 @@ class Painting:
                 now = now._replace(index=self.logic.next_of_class(now))
         except InputError:
             pass  # the words below say so
-        return {
-            page.index: now.index,
-            page.of_data: gr.update(visible=now.source == DATA),
-            page.file: gr.update(visible=now.source == MINE),
-            page.show: now.show,
-        } | self.refreshed(now)
+        drawn = {page.index: now.index} if now.index != values.get("index") else {}
+        return (
+            drawn
+            | {
+                page.of_data: gr.update(visible=now.source == DATA),
+                page.file: gr.update(visible=now.source == MINE),
+                page.show: now.show,
+            }
+            | self.refreshed(now)
+        )
 
     def on_another(self, **values: Any) -> dict:
         now = Now.of(values)
