@@ -11,10 +11,12 @@ from app.state import AppState
 from app.store import ACTIVE
 from app.tabs.evidence.jobs import Studies
 from pf_core import files
+from pf_core.data.shapes import SHAPES
 from pf_core.errors import InputError
 from pf_core.evaluation import evaluate, evidence, metrics
 from pf_core.evaluation.studies import STUDIES
 from pf_core.models import checkpoint
+from pf_core.models.conditioning import ClassLabels
 
 
 @pytest.fixture
@@ -63,6 +65,7 @@ def test_what_the_app_does_not_measure_is_said(state):
 def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa: F811
     monkeypatch.setattr(metrics, "REPEATS", 5)
     monkeypatch.setattr(evidence, "RESULTS", tmp_path)
+    monkeypatch.setattr(served.bundle("nano"), "conditioner", ClassLabels(10, list(SHAPES)))
     known = {"study": "order", "checkpoint": "nano", "hash": "x", "images": 20, "made": "2026-11-28", "seconds": 1.0}
     row = {"sampler": "multistep", "settings": {}, "budget": 8, "minus_euler": {"value": -3.0, "interval": [-4, -2]}}
     known |= {
