@@ -9,6 +9,7 @@ z_p (J z)_p, z random signs, one forward-mode derivative a probe. So every flow 
 """
 
 import copy
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from pf_core.models.layers import Attention
 from pf_core.types import Model, PatchTime, Prediction
 
 MOST_PROBES = 64
+_ONE_AT_A_TIME = threading.Lock()  # torch keeps the level of forward derivatives for all threads together
 
 
 class Divergence:
@@ -59,7 +61,8 @@ class Divergence:
         def along(z: Tensor) -> tuple[Tensor, Tensor]:
             return jvp(lambda y: self._plain(y, t, cond).v, (x,), (z,))
 
-        v, moved = vmap(along, out_dims=(None, 0))(signs)  # the pass itself is computed once
+        with _ONE_AT_A_TIME:
+            v, moved = vmap(along, out_dims=(None, 0))(signs)  # the pass itself is computed once
         return v, self.grid.to_patches((signs * moved).mean(0))
 
 

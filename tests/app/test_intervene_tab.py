@@ -62,7 +62,7 @@ def answering_tab(tab):
     runs = [here.viewer, here.ids, here.status, here.which, here.box]
     noted = [here.viewer, here.ids, here.note, here.which, here.box]
     preview, listed, form = painting.preview, [here.note, *painting.listing], list(here.form.inputs.values())
-    groups = [*here.form.knobs.groups.values(), here.form.before]
+    groups = [*here.form.knobs.groups.values(), here.form.before, here.form.ranking.box]
     everything = [*runs, *form, *painting.listing, here.uploads]
     hidden = lambda fn: lambda *a, **v: {k: u for k, u in answered(fn, here.status, *a, **v).items() if k not in groups}  # noqa: E731
     asked = [*runs, *tab.places, *painting.draft, *preview]

@@ -63,7 +63,8 @@ def test_controls_of_a_network_that_recommends_nothing_are_as_ever(state):  # no
 def test_another_network_moves_the_knobs_that_nobody_touched(advised, state):  # noqa: F811
     form = built(Explore, state).form
     ratio, p = (form.knobs.inputs[f"look_ahead.{name}"] for name in ("ratio", "p"))
-    values = {**KNOBS, "look_ahead.ratio": 2.0, "look_ahead.p": 0.25, "cfg": 1.5}  # p was moved by hand
+    ranking = {"difficulty": "head", "probes": 4}
+    values = {**KNOBS, **ranking, "look_ahead.ratio": 2.0, "look_ahead.p": 0.25, "cfg": 1.5}  # p was moved by hand
     away = form.on_network("plain", "class 1", "euler", "nano", **values)
     assert away[ratio]["value"] == 1.4 and away[form.cfg]["value"] == 1 and away[form.before] == "plain"
     assert "value" not in away[p] and WORDS not in away[p]["info"]

@@ -148,8 +148,10 @@ def test_everything_by_keys(page, served):  # noqa: F811
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     page.wait_for_function("document.querySelector('.pfv-say').textContent.startsWith('Row 3, column 4')")
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.getAttribute('role')") == "slider"
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.getAttribute('role')") == "slider":
+            break
     page.keyboard.press("Home")
     page.wait_for_function(
         "document.activeElement.getAttribute('aria-valuetext').startsWith('outer step 1 of 4, outer')"

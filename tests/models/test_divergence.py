@@ -1,6 +1,7 @@
 """Difficulty without a head: the variance read off a velocity's Jacobian, and runs that are ranked by it."""
 
 import dataclasses
+import threading
 
 import pytest
 import torch
@@ -112,3 +113,23 @@ def test_recipes_tell_it_only_where_it_is_used():
 def test_what_makes_no_sense_is_a_sentence(changes, says):
     with pytest.raises(InputError, match=says):
         Run(bundle(), dataclasses.replace(SPEC, **changes))
+
+
+def test_two_threads_may_ask_for_it_at_once():
+    """Torch's forward derivatives are not made for that."""
+    net, failed = lively(), []
+    x, t = torch.randn(2, 3, 32, 32), PatchTime.shared(torch.full((2,), 0.5), net.grid.n)
+
+    def ask():
+        try:
+            for _ in range(20):
+                Divergence(net, 1.0, 1, [torch.Generator() for _ in range(2)]).ranked(x, t, torch.tensor([0, 1]))
+        except RuntimeError as e:
+            failed.append(e)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed

@@ -41,7 +41,7 @@ class EvidenceTab:
         self.state, self.studies = state, Studies(state)
         first = state.first_network()
         about = {"elem_classes": [NETWORKS], "elem_id": "evidence-network", "scale": 0, "min_width": 300}
-        with gr.Row():
+        with gr.Row(elem_classes="pfe-row"):
             self.network = gr.Dropdown(state.network_choices(), value=first, label="Network", **about)
         self.status = StatusLine(elem_id="evidence-status")
         self.page = EvidencePage(self.value(first), elem_id="evidence-page")
