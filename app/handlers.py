@@ -81,12 +81,13 @@ def on(
     answer = answering(fn, status) if after is None else waiting(answering(fn, status), after)
     triggers = triggers if isinstance(triggers, Sequence) else [triggers]
     known = [t for t in triggers if hasattr(t, "has_trigger")]
+    show = "() => window.__pf?.say('busy', { id: '%s', busy: %s })"
+    if busy is not None:  # before the call itself: a page does one after the other
+        triggers[0](None, js=show % (busy.elem_id, "true"), **QUIET)
     listener = gr.on(known, answer, **options) if known else None
     for trigger in triggers:  # another event's `then`, and events of components of ours, take a listener each
         listener = listener if trigger in known else trigger(answer, **options)
     if busy is not None:
-        show = "() => window.__pf?.say('busy', { id: '%s', busy: %s })"
-        triggers[0](None, js=show % (busy.elem_id, "true"), **QUIET)
         listener.then(None, js=show % (busy.elem_id, "false"), **QUIET)
     return listener
 

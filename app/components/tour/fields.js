@@ -7,6 +7,7 @@ const AGAIN = 400; // ms between looks at a field that is wrong: its value may b
 const PATIENCE = 120_000; // ms after which a button is free again whatever happened
 const NUMBER = ".gradio-container input[type=number]";
 const wrong = new Map(); // field -> the paragraph that says why
+let pressed = false; // a pointer is down
 
 /** Why a number will not do; "" where it will. */
 export function whyNot({ value, min, max, badInput }) {
@@ -78,8 +79,16 @@ function busy(id, is) {
   if (is) button.pfFree = setTimeout(() => busy(id, false), PATIENCE);
 }
 
+/** Call once no pointer is down: a line that appears under a pressed button would move it away from the click. */
+function released(call) {
+  if (!pressed) call();
+  else document.addEventListener("pointerup", () => setTimeout(call), { once: true });
+}
+
 export function fields() {
-  document.addEventListener("change", (event) => event.target.matches?.(NUMBER) && check(event.target));
+  document.addEventListener("pointerdown", () => (pressed = true), true);
+  for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, () => (pressed = false), true);
+  document.addEventListener("change", (event) => event.target.matches?.(NUMBER) && released(() => check(event.target)));
   document.addEventListener("input", (event) => wrong.has(event.target) && check(event.target));
   for (const name of ["input", "change", "pointerdown"]) document.addEventListener(name, mended);
   page.on("busy", (news) => busy(news.id, news.busy));
