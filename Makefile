@@ -90,7 +90,7 @@ train-demo: install
 # The networks of toybox, one after the other, equal but for what is compared: the same images in the same order, size,
 # steps, seed. On a GPU where there is one. Made again, it goes on from the last save, and leaves alone what has ended.
 # INIT_PFT, INIT_SIT: weights to start from; MORE: other flags, such as MORE="--nice 10 --threads 1".
-TOYBOX := $(PY) -m pf_core train --dataset toybox --variety 0.5 --patch-size 4 --depth 4 --hidden-size 128 --num-heads 2 --scale 0.5 \
+TOYBOX := $(PY) -m pf_core train --dataset toybox --variety 0.5 --patch-size 4 --depth 4 --hidden-size 128 --num-heads 2 --pixel-scale 0.5 \
 	--precision bf16 --compile --steps 9375 --ema 0.9995 --decay 0.15
 INIT_PFT ?=
 INIT_SIT ?=
@@ -98,7 +98,7 @@ MORE ?=
 begun = $$(test -f $(1)/config.json && echo --resume) --out $(1)
 ended = @grep -q '"finished"' $(1)/status.json || { echo "$(1) has not ended yet: make train-toybox goes on with it." >&2; exit 1; }
 train-toybox: install
-	$(TOYBOX) --timesteps ltg $(if $(INIT_PFT),--init $(INIT_PFT)) $(MORE) $(call begun,runs/toybox-pft)
+	$(TOYBOX) --timesteps ltg --scale 0.5 $(if $(INIT_PFT),--init $(INIT_PFT)) $(MORE) $(call begun,runs/toybox-pft)
 	$(call ended,runs/toybox-pft)
 	$(TOYBOX) --timesteps uniform --no-difficulty $(if $(INIT_SIT),--init $(INIT_SIT)) $(MORE) $(call begun,runs/toybox-sit)
 	$(call ended,runs/toybox-sit)

@@ -26,12 +26,12 @@ from pf_core.training import plans
 from pf_core.training.config import NETWORK_SETTINGS, Intervals, TrainRecipe
 from pf_core.training.estimate import measure
 from pf_core.training.loop import TrainConfig, TrainStep
+from pf_core.training.plans import CODEC_KNOBS
 from pf_core.training.process import be_nice, keep_memory
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import execute, use_device
 
 NAMES = {"dataset": "shapes", "model": "tiny", "timesteps": "ltg"}  # their defaults
-CODEC = CODECS[TrainRecipe.codec]
 EVERY = list(parameters(Intervals).values())
 THREADS = Parameter("threads", int, None, Knob(1, 1024, "CPU threads"))
 NICE = Parameter("nice", int, 0, Knob(0, 19, "how much to give way to other programs"))
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_knobs(parser, parameters(TrainConfig).values())
     add_registry_knobs(parser, TIMESTEPS)
     add_registry_knobs(parser, DATASETS)
-    add_knobs(parser, CODEC.knobs.values())
+    add_knobs(parser, CODEC_KNOBS.values())
     add_knobs(parser, NETWORK_SETTINGS)
 
 
@@ -120,7 +120,6 @@ def _begun(folder: RunFolder, args: argparse.Namespace) -> TrainRecipe:
         (
             (DATASETS, recipe.dataset, recipe.data_settings),
             (TIMESTEPS, recipe.config.timesteps, recipe.config.timestep_settings),
-            (CODECS, recipe.codec, recipe.codec_settings),
         ),
     )
     begun = {name: getattr(config, name) for name in parameters(TrainConfig)} | asdict(PRESETS[recipe.model])
@@ -132,6 +131,9 @@ def _begun(folder: RunFolder, args: argparse.Namespace) -> TrainRecipe:
     for registry, name, settings in chosen:
         begun |= registry[name].settings(settings)
         asked |= {k: registry[name].settings(given_of(args, registry))[k] for k in given_of(args, registry)}
+    own = recipe.codec_settings if recipe.codec == TrainRecipe.codec else {}  # latents bring their codec along
+    begun |= _of_codec(CODECS[TrainRecipe.codec].settings(own))
+    asked |= _of_codec(_codec_settings(args))
     for name, value in asked.items():
         if begun[name] != value:
             flag = f"--{name.replace('_', '-')}"
@@ -140,6 +142,20 @@ def _begun(folder: RunFolder, args: argparse.Namespace) -> TrainRecipe:
                 f"leave {flag} out, or start another run, with --init from this run's weights."
             )
     return recipe
+
+
+def _codec_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What is given of the codec's knobs, checked, by their own names."""
+    flags = given(args, CODEC_KNOBS.values())
+    return checked(
+        CODECS[TrainRecipe.codec].fn,
+        {name: flags[knob.name] for name, knob in CODEC_KNOBS.items() if knob.name in flags},
+    )
+
+
+def _of_codec(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the codec by the names of their flags."""
+    return {CODEC_KNOBS[name].name: value for name, value in settings.items()}
 
 
 def _name_of(out: Path) -> str:
@@ -176,5 +192,5 @@ def _recipe(args: argparse.Namespace) -> TrainRecipe:
     return TrainRecipe(
         dataset, data, model, shape, not args.no_difficulty, args.init,
         TrainConfig(**config, timesteps=times, timestep_settings=timesteps),
-        codec_settings=checked(CODEC.fn, given(args, CODEC.knobs.values())),
+        codec_settings=_codec_settings(args),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from pf_core import files
 from pf_core.charts import Chart
 from pf_core.evaluation import evidence
 from pf_core.evaluation.studies import STUDIES
-from pf_core.figures import chart_file
+from pf_core.figures import chart_file, static
 
 SUFFIXES = (".png", ".pdf", ".svg")
 _DPI = 110  # of pictures in a report
@@ -49,9 +49,8 @@ def write(result: dict[str, Any], folder: Path) -> list[Path]:
 
 def save(figure: Figure, path: str | Path) -> None:
     """Of the format that the suffix says; the same figure gives the same bytes. Raises InputError."""
-    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     with files.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=2 * _DPI, metadata=undated.get(Path(path).suffix, {}))
+        static.save(figure, temporary)
 
 
 def report(results: Sequence[dict[str, Any]], path: Path, intro: str) -> None:

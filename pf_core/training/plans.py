@@ -85,18 +85,26 @@ def pair(recipe: TrainRecipe) -> tuple[TrainRecipe, TrainRecipe]:
     return replace(recipe, difficulty=False, config=sit), replace(recipe, difficulty=True, config=pft)
 
 
+# The knobs of the codec that a training begins with, by their own names, under flags that no other knob has: a timestep
+# sampler's scale is another thing than pixels'.
+CODEC_KNOBS = {
+    name: replace(knob, name=f"{TrainRecipe.codec.removesuffix('s')}_{name}")
+    for name, knob in CODECS[TrainRecipe.codec].knobs.items()
+}
+
+
 def command(recipe: TrainRecipe, out: str, intervals: Intervals | None = None) -> list[str]:
     """The arguments of `python -m pf_core train` that train this recipe, without settings at their defaults.
     Raises InputError for an unknown setting."""
     argv = ["--dataset", recipe.dataset, "--timesteps", recipe.config.timesteps, "--model", recipe.model]
     argv += [] if recipe.difficulty else ["--no-difficulty"]
     argv += ["--init", recipe.init] if recipe.init else []
-    data, times, codec = DATASETS[recipe.dataset], TIMESTEPS[recipe.config.timesteps], CODECS[recipe.codec]
+    data, times = DATASETS[recipe.dataset], TIMESTEPS[recipe.config.timesteps]
     own = recipe.codec_settings if recipe.codec == TrainRecipe.codec else {}  # latents bring their codec along
     for knobs, values in (
         (data.knobs.values(), data.settings(recipe.data_settings)),
         (times.knobs.values(), times.settings(recipe.config.timestep_settings)),
-        (codec.knobs.values(), codec.settings(own)),
+        (CODEC_KNOBS.values(), {CODEC_KNOBS[name].name: value for name, value in own.items()}),
         (NETWORK_SETTINGS, recipe.model_settings),
         (parameters(TrainConfig).values(), vars(recipe.config)),
     ):

@@ -124,7 +124,7 @@ def settled(recipe: TrainRecipe, data: Any) -> TrainRecipe:
         return recipe
     codec, settings = data.encoded_by
     if recipe.codec != codec and recipe.codec_settings:
-        raise InputError("--scale is a factor on pixels: latents have their autoencoder's. Leave it out.")
+        raise InputError("--pixel-scale is a factor on pixels: latents have their autoencoder's. Leave it out.")
     return replace(recipe, codec=codec, codec_settings=settings)
 
 
@@ -339,7 +339,7 @@ def network_config(recipe: TrainRecipe, data) -> SiTConfig:
             raise InputError(f"{recipe.init} is a network of another architecture than the recipe's: {start}.")
         codec = checkpoint.codec_in(header)
         if not same_space(codec, mine := build_codec(recipe.codec, recipe.codec_settings)):
-            more = "" if hasattr(data, "encoded_by") else ": give the recipe the same --scale"
+            more = "" if hasattr(data, "encoded_by") else ": give the recipe the same --pixel-scale"
             raise InputError(f"{recipe.init} works on {codec}, this data on {mine}{more}.")
     return config
 

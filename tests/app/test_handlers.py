@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 from app_world import ROOT, networks  # noqa: F401
+from fuzz.world import Measured
 from gradio.blocks import Block
 
 from app.handlers import PlainText, StatusLine, note, on, warn
@@ -16,7 +17,6 @@ from app.server.static import APP, SERVED
 from app.state import AppState
 from app.ui import build
 from pf_core.errors import InputError
-from pf_core.training.plans import Estimate
 from pf_core.training.queue import Jobs
 
 HOSTILE = ["![a](http://x.example/y.png)", "<img src=http://x.example/y.png onerror=alert(1)>", "[a](javascript:x)"]
@@ -37,21 +37,6 @@ def built(networks, tmp_path_factory):  # noqa: F811
 def ours(demo):
     """The events that `on` made."""
     return [fn for fn in demo.fns.values() if fn.fn is not None and hasattr(fn.fn, "__wrapped__")]
-
-
-class Measured:
-    """An estimate that is there at once."""
-
-    seconds = 0.0
-
-    def __init__(self, *asked):
-        pass
-
-    def found(self, wait):
-        return Estimate(10, 10, 10, 1.0, 10.0, 3, 1.0)
-
-    def stop(self):
-        pass
 
 
 class Page:

@@ -296,7 +296,16 @@ def test_beside_resume_a_flag_that_says_otherwise_is_refused_and_one_that_agrees
     assert main([*begin, "--resume", "--out", str(out)]) == main(["train", "--resume", "--out", str(out)]) == 0
     capsys.readouterr()
     others = ["--steps=3", "--lr=0.1", "--std=0.4", "--series=8", "--depth=2", "--model=tiny", "--timesteps=srm"]
-    others += ["--no-difficulty", "--init=x", "--scale=0.5", "--variety=1", "--compile", "--t-scale=1", "--num-heads=1"]
+    others += [
+        "--no-difficulty",
+        "--init=x",
+        "--scale=0.5",
+        "--pixel-scale=0.5",
+        "--variety=1",
+        "--compile",
+        "--t-scale=1",
+        "--num-heads=1",
+    ]
     for flag in others:
         said = fails(capsys, "train", "--resume", "--out", out, flag)
         assert f"started with another {flag.partition('=')[0]} (" in said

@@ -157,11 +157,13 @@ def test_the_app_reads_latents_only_from_where_data_may_be(world, home, tmp_path
 def test_a_training_on_latents_is_repeated_by_its_command_and_pins_its_file(world, tmp_path, capsys):  # noqa: F811
     shutil.copytree(world, tmp_path / "w")
     run = RunFolder(tmp_path / "w" / "runs" / "net")
-    assert run.recipe().codec == "latents" and not {"--scale", "--autoencoder"} & set(command(run.recipe(), "x"))
+    assert run.recipe().codec == "latents"
+    assert not {"--pixel-scale", "--autoencoder"} & set(command(run.recipe(), "x"))
     again = ["train", "--dataset", "latents", "--path", str(world / "set.safetensors"), "--model", "nano"]
     again += ["--patch-size", "2", "--steps", "3", "--batch-size", "8", "--out"]
     assert main([*again, str(tmp_path / "b"), "--init", str(run.network)]) == 0
-    assert main([*again, str(tmp_path / "c"), "--scale", "0.5"]) == 2 and "factor on pixels" in capsys.readouterr().err
+    assert main([*again, str(tmp_path / "c"), "--pixel-scale", "0.5"]) == 2
+    assert "factor on pixels" in capsys.readouterr().err
     other = again[:1] + ["--dataset", "shapes"] + again[5:]
     assert main([*other, str(tmp_path / "d"), "--init", str(run.network)]) == 2
     assert json.loads((run.path / "data.json").read_text())["held_out"] == 8

@@ -46,15 +46,16 @@ def test_a_data_set_of_states_is_the_data_set_in_all_else(name):
 def test_a_training_on_scaled_pixels_from_the_command_to_the_picture(tmp_path, capsys):
     out = tmp_path / "small"
     argv = ["--model", "nano", "--steps", "2", "--batch-size", "4", "--samples-every", "2", "--compass-every", "2"]
-    assert main(["train", *argv, "--scale", "0.25", "--out", str(out)]) == 0
+    assert main(["train", *argv, "--pixel-scale", "0.25", "--scale", "0.7", "--out", str(out)]) == 0
     bundle = checkpoint.load(str(out / "network.safetensors"))
     assert bundle.codec == Pixels(0.25)
     recipe = RunFolder(out).recipe()
-    assert recipe.codec_settings == SCALED and "--scale 0.25" in " ".join(plans.command(recipe, "x"))
+    assert recipe.codec_settings == SCALED and "--pixel-scale 0.25" in " ".join(plans.command(recipe, "x"))
+    assert recipe.config.timestep_settings["scale"] == 0.7  # the law's own, which is another thing
     *_, final = Run(bundle, SampleSpec("x", "euler", nfe=2, labels=[0], seeds=[0]))
     assert bundle.codec.decode(final.x).equal(final.x / 0.25)
-    assert main(["train", "--resume", "--scale", "0.5", "--out", str(out)]) == 2
-    assert "another --scale" in capsys.readouterr().err
+    assert main(["train", "--resume", "--pixel-scale", "0.5", "--out", str(out)]) == 2
+    assert "another --pixel-scale" in capsys.readouterr().err
     assert main(["train", *argv, "--init", str(out / "network.safetensors"), "--out", str(tmp_path / "on")]) == 2
     assert "works on pixels times 0.25" in capsys.readouterr().err
 
