@@ -98,7 +98,7 @@ MORE ?=
 begun = $$(test -f $(1)/config.json && echo --resume) --out $(1)
 ended = @grep -q '"finished"' $(1)/status.json || { echo "$(1) has not ended yet: make train-toybox goes on with it." >&2; exit 1; }
 train-toybox: install
-	$(TOYBOX) --timesteps ltg --scale 0.5 $(if $(INIT_PFT),--init $(INIT_PFT)) $(MORE) $(call begun,runs/toybox-pft)
+	$(TOYBOX) --timesteps ltg $(if $(INIT_PFT),--init $(INIT_PFT)) $(MORE) $(call begun,runs/toybox-pft)
 	$(call ended,runs/toybox-pft)
 	$(TOYBOX) --timesteps uniform --no-difficulty $(if $(INIT_SIT),--init $(INIT_SIT)) $(MORE) $(call begun,runs/toybox-sit)
 	$(call ended,runs/toybox-sit)

@@ -19,6 +19,7 @@ MODULES = (
     "convert",
     "encode",
     "runs",
+    "snapshot",
     "data",
     "evaluate",
     "report",

@@ -22,6 +22,7 @@ from pf_core.cli import main
 from pf_core.cli.runs import clock
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
+from pf_core.models import checkpoint
 from pf_core.sampling.trajectory import Trajectory
 from pf_core.training import plans
 from pf_core.training.config import Intervals
@@ -55,6 +56,23 @@ def test_looking_at_a_training_does_not_change_it(tmp_path):
     assert load_file(plain.weights).keys() == load_file(watched.weights).keys()
     assert same(plain.weights, watched.weights)
     assert len(list(watched.path.glob("samples/*.safetensors"))) == 3 and not plain.metrics.exists()
+
+
+def test_a_snapshot_is_the_average_of_the_trained_weights_alone(tmp_path, capsys):
+    kept = Intervals(save=0, log=0, validate=0, samples=0, weights=1)
+    averaged = trained(tmp_path / "averaged", recipe(3, ema=0.6), kept)
+    last = trained(tmp_path / "last", recipe(3, ema=0.0), kept)  # averaging does not feed back into training
+    out = tmp_path / "network.safetensors"
+    assert main(["snapshot", str(averaged.path), "--step", "2", "--out", str(out)]) == 0
+    one, two, found = (load_file(path) for path in (last.kept(1), last.kept(2), out))
+    for name in found:
+        wanted = (0.6 * 0.4 * one[name].float() + 0.4 * two[name].float()) / (1 - 0.6**2)
+        assert torch.allclose(found[name].float(), wanted, rtol=0.02, atol=2e-3), name
+    assert "0.3600" in checkpoint.load(str(out)).training["average"]
+    assert main(["snapshot", str(averaged.path), "--step", "7", "--out", str(out)]) == 2
+    assert "Kept: 1, 2, 3" in capsys.readouterr().err
+    assert main(["snapshot", str(averaged.path), "--step", "1", "--out", str(out)]) == 2  # 60% first weights
+    assert "take a later step" in capsys.readouterr().err
 
 
 def test_samples_come_with_their_maps_on_the_same_noise_each_time(tmp_path):
