@@ -23,6 +23,7 @@ MODULES = (
     "evaluate",
     "report",
     "study",
+    "results",
     "recommend",
     "record",
     "toy",

@@ -78,9 +78,7 @@ def _of_network(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _of_runs(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
-    settings = study.settings(_given(study, args))
-    numbers = study.fn([Path(p) for p in args.runs], keep=_parts(args.out), **settings)
-    return {"study": study.name} | numbers
+    return evidence.of_runs(study.name, [Path(p) for p in args.runs], _given(study, args), _parts(args.out))
 
 
 def _parts(out: str | None) -> Path | None:

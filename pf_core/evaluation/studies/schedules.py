@@ -64,6 +64,14 @@ def _chart(result: dict[str, Any]) -> Chart:
     return Chart(f"Schedules at equal cost, {result['checkpoint']}", [panels[:2], panels[2:]], note)
 
 
+def _brief(result: dict[str, Any]) -> str:
+    whole, least = _verdict(result).partition(":")[0], [r for r in result["rows"] if r["label"] == "look-ahead"]
+    if not least:
+        return _verdict(result)
+    most = max(least, key=lambda row: row["budget"])
+    return f"{whole}: look-ahead minus Euler {number(most['minus_euler'])} at {most['budget']} NFE."
+
+
 def _verdict(result: dict[str, Any]) -> str:
     """Of the largest budget: every schedule against Euler."""
     most = max(row["budget"] for row in result["rows"])
@@ -79,6 +87,7 @@ def _verdict(result: dict[str, Any]) -> str:
     forwards=_forwards,
     chart=_chart,
     verdict=_verdict,
+    brief=_brief,
     claim=Claim("Easy regions move ahead in time and provide context for harder regions.", "Fig. 2 and 6", _paper()),
     quick={"images": 50, "budgets": "16,32"},
 )
