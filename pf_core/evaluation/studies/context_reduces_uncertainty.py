@@ -122,8 +122,8 @@ def _verdict(result: dict[str, Any]) -> str:
     mass = {0: "no mass moves", len(at): "mass moves"}.get(lower, "mass moves at some t alone")
     return (
         f"{_holds(result)}: {mass} to lower log-variance; with the easy patches at {result['ratio']:g} t the hard "
-        f"ones' mean moves by {shifts}, and {tails} lie where the plain ones' lowest {100 * LOW:.0f}% lay, while their true "
-        f"squared error changes by {errors}."
+        f"ones' mean moves by {shifts}, and {tails} lie where the plain ones' lowest {100 * LOW:.0f}% lay, while "
+        f"their true squared error changes by {errors}."
     )
 
 

@@ -9,11 +9,21 @@ import torch
 from pf_core.charts import Chart, Map, Panel, Series
 from pf_core.data.splits import seeds_of
 from pf_core.evaluation.studies.common import SPLIT, Claim, drawing, holds, number, side, study
-from pf_core.evaluation.train_test import BINS, COMPARED, DRAWS, apart, distances, draw, spread, summary
+from pf_core.evaluation.train_test import (
+    BINS,
+    COMPARED,
+    DRAWS,
+    apart,
+    distances,
+    draw,
+    own_law,
+    spread,
+    summary,
+    visits,
+)
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle, labelled
 from pf_core.registry import Knob
-from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.timesteps import TIMESTEPS, density
 
@@ -28,20 +38,11 @@ LAWS: dict[str, tuple[str, dict[str, float]]] = {  # label -> timestep sampler a
 }
 MAXIMUM = ("ltg", "truncated_gaussian")  # laws of the maximum
 MEAN = ("srm",)  # laws of the mean
-VISITING = {"Euler": "euler", "dual-loop": "dual_loop", "look-ahead": "look_ahead"}
 INFERENCE = "inference"
 
 
-def _specs(bundle: Bundle, nfe: int) -> dict[str, SampleSpec]:
-    return {
-        label: SampleSpec(bundle.name, sampler, nfe=nfe)
-        for label, sampler in VISITING.items()
-        if bundle.predicts_difficulty or not SAMPLERS[sampler].fn.needs_difficulty
-    }
-
-
 def _forwards(bundle: Bundle, images: int, nfe: int, **_) -> int:
-    return drawing(bundle, _specs(bundle, nfe).values(), images)
+    return drawing(bundle, visits(bundle, nfe).values(), images)
 
 
 def _paper() -> Chart:
@@ -164,16 +165,16 @@ def timestep_laws(
     Wasserstein distances of the three, in units of t. `minus`: gap minus that of each SRM, laws of the mean alone.
     Intervals are 95%, bootstrap over maps and images; of `apart` over maps alone.
     """
-    visits = {
+    visited = {
         label: work.piece(
             {"study": "timestep_laws", "network": bundle.hash, "sampler": label, "images": images, "nfe": nfe}
             | {"split": split},
             lambda spec=spec: {"maps": _visited(bundle, spec, images, split)},
             drawing(bundle, [spec], images),
         )["maps"]
-        for label, spec in _specs(bundle, nfe).items()
+        for label, spec in visits(bundle, nfe).items()
     }
-    maps = {label: np.array(of) for label, of in visits.items()}  # (images, passes, N)
+    maps = {label: np.array(of) for label, of in visited.items()}  # (images, passes, N)
     every = np.concatenate(list(maps.values()), 1)
     seen = {label: summary(of) for label, of in (maps | {"all": every}).items()}
     result: dict[str, Any] = {"images": images, "nfe": nfe, "split": split, "visited": list(maps)}
@@ -199,11 +200,10 @@ def timestep_laws(
 def _laws(bundle: Bundle) -> dict[str, tuple[str, dict[str, Any]]]:
     """label -> timestep sampler and all its settings; the network's own first, where its record says which."""
     laws = {label: (name, TIMESTEPS[name].settings(given)) for label, (name, given) in LAWS.items()}
-    config = bundle.training.get("recipe", {}).get("config", {})
-    if "timesteps" not in config:
+    own = own_law(bundle)
+    if own is None:
         return laws
-    name = config["timesteps"]
-    own = (name, TIMESTEPS[name].settings(config.get("timestep_settings", {})))
+    name = own[0]
     same = next((label for label, law in laws.items() if law == own), None)
     knobs = TIMESTEPS[name].knobs
     changed = ", ".join(f"{k} {v:g}" for k, v in own[1].items() if v != knobs[k].default)
