@@ -12,7 +12,7 @@ from pf_core.evaluation import evidence
 from pf_core.evaluation.studies import STUDIES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "RESULTS.md"
-BEGIN, END = "<!-- evidence -->\n", "\n<!-- /evidence -->"
+BEGIN, END = "<!-- evidence -->\n", "<!-- /evidence -->"
 SUFFIX = ".png"  # of a kept result's picture
 
 
@@ -52,7 +52,7 @@ def written(page: str) -> str:
     """The page with its part between the marks made anew."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}{text()}{END}{after}"
+    return f"{before}{BEGIN}{text()}\n{END}{after}"
 
 
 def text() -> str:

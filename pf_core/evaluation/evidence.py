@@ -118,7 +118,6 @@ def measure(
     """
     study = STUDIES[name]
     given = study.settings(settings)
-    study.fn.about.check(bundle)
     work = Work(folder, forwards(name, bundle, settings), tell, stop)
     began = time.perf_counter()
     numbers = study.fn(bundle, work=work, **given)
@@ -140,21 +139,21 @@ def of_runs(name: str, runs: list[Path], settings: Mapping[str, Any], folder: Pa
     given = study.settings(settings)
     began = time.perf_counter()
     numbers = study.fn(runs, keep=folder, **given)
-    words = [*_words(study, settings), *(word for run in runs for word in ("--runs", str(run)))]
+    typed = _typed(study, [word for run in runs for word in ("--runs", str(run))], settings)
     taken = {"made": date.today().isoformat(), "seconds": round(time.perf_counter() - began, 1)}
-    return {"study": name} | numbers | {"settings": given, "command": shlex.join(words)} | taken
+    return {"study": name} | numbers | {"settings": given, "command": typed} | taken
 
 
 def command(study: Entry, checkpoint: str, settings: Mapping[str, Any]) -> str:
     """What to type for the same numbers."""
-    return shlex.join([*_words(study, settings), "--checkpoint", checkpoint])
+    return _typed(study, ["--checkpoint", checkpoint], settings)
 
 
-def _words(study: Entry, settings: Mapping[str, Any]) -> list[str]:
-    """The command with the flags of all settings that are no defaults."""
+def _typed(study: Entry, on: list[str], settings: Mapping[str, Any]) -> str:
+    """The command, on what, with the flags of all settings that are no defaults."""
     given = study.settings(settings)
     knobs = [(study.knobs[k].flag, str(given[k])) for k in settings if given[k] != study.knobs[k].default]
-    return ["python", "-m", "pf_core", "study", study.name, *(word for knob in knobs for word in knob)]
+    return shlex.join(["python", "-m", "pf_core", "study", study.name, *on, *(word for knob in knobs for word in knob)])
 
 
 def everything(
