@@ -69,7 +69,7 @@ def ruled_look_ahead(
     past: Past | None = None,
     *,
     p: Annotated[float, Knob(0.05, 0.95, "share of patches called easy")] = 0.4,
-    level: Annotated[float, Knob(0.0, 100.0, "easy: difficulty under this, whatever the share; 0: by share")] = 0.0,
+    level: Annotated[float, Knob(0.0, 1e9, "easy: difficulty under this, whatever the share; 0: by share")] = 0.0,
     ratio: Annotated[float, Knob(1.0, 5.0, "easy patches look ahead to min(1, ratio * t)")] = 1.4,
     fade: Annotated[bool, Knob(help="the ratio falls to 1 as t rises: 1 + (ratio - 1) (1 - t)")] = False,
     warm_up: Annotated[float, Knob(0.0, 1.0, "no probe while t <= this; steps there are unguided")] = WARM_UP,

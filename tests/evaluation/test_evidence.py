@@ -24,6 +24,8 @@ FEW = {
     "probe_gain": {"images": 10},
     "equal_cost": {"images": 20, "steps": 2},
     "schedules": {"images": 20, "budgets": "4"},
+    "table": {"images": 20, "nfe": 4, "beside": ""},
+    "knobs": {"images": 20, "fresh": 21, "nfe": 4},
     "order": {"images": 20, "most": 8},
     "divergence": {"images": 10, "probes": 1},
 }
