@@ -46,7 +46,7 @@ def test_it_stops_saved_goes_on_and_trains_nothing_twice(tmp_path, monkeypatch):
     asked, told = [], []
     with pytest.raises(Stopped):
         measure(tmp_path, stop=lambda: asked.append(1) or len(asked) == 3)  # pieces: the first run, two steps
-    assert RunFolder(tmp_path / "runs" / "uniform-0-12").saved_step() == 3  # it ends the step that it is at
+    assert RunFolder(tmp_path / "runs" / "uniform-0-12").saved_step() == 2  # it ends the step that it is at
     result = measure(tmp_path, tell=lambda *at: told.append(at))
     assert [steps_of(tmp_path, f"{law}-0-12") for law in ("uniform", "ltg")] == [3, 3]
     assert told[-1][0] == told[-1][1] == evidence.forwards("training_timesteps", None, FEW)
@@ -74,7 +74,8 @@ def test_the_command_names_a_folder_and_writes_figure_and_numbers(tmp_path, caps
     assert "forward passes of an image, about" in said.err and "100%" in said.err
     assert {p.suffix for p in out.glob("training_timesteps.*")} == {".json", ".png", ".pdf", ".svg"}
     made = json.loads((out / "training_timesteps.json").read_text())
-    assert made["command"].startswith("python -m pf_core study training_timesteps --out training_timesteps --laws")
+    assert made["command"].startswith("python -m pf_core study training_timesteps --out training_timesteps")
+    assert "--laws uniform,ltg --seeds 1 --train-images 12" in made["command"]
     assert STUDIES["training_timesteps"].fn.about.verdict(made).endswith(".")
 
 
