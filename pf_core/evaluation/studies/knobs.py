@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 
 from pf_core.charts import Chart, Panel, Series
 from pf_core.errors import InputError
+from pf_core.evaluation import metrics
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import Resampled, moments
 from pf_core.evaluation.paired import distance, images_of_row, named
@@ -226,12 +228,25 @@ def _words(bundle: Bundle, spec: SampleSpec) -> str:
 def _apart(
     bundle: Bundle, specs: dict[str, SampleSpec], images: int, split: str, work: Work
 ) -> dict[str, Resampled]:  # fmt: skip
+    """The distance of each row, kept with its resamples: those are dear too."""
     judge = judge_of(bundle)
     real = moments(references(bundle, split, judge, work.pause))
-    return {
-        key: distance(images_of_row(bundle, spec, images, split, judge, work=work)["features"], real)
-        for key, spec in specs.items()
-    }
+
+    def measured(spec: SampleSpec) -> dict[str, Any]:
+        drawn = images_of_row(bundle, spec, images, split, judge, work=work)
+        own = distance(drawn["features"], real)
+        return {"value": own.value, "values": own.values.tolist()}
+
+    apart = {}
+    for key, spec in specs.items():
+        done = work.done
+        about = {"distance": key, "nfe": spec.nfe, "images": images, "split": split, "network": bundle.hash}
+        about |= {"judge": judge.stem, "resamples": metrics.REPEATS}
+        row = work.piece(about, lambda spec=spec: measured(spec))
+        if work.done == done:  # it was kept
+            work.did(images * resolve(spec, bundle).nfe)
+        apart[key] = Resampled(row["value"], np.array(row["values"]))
+    return apart
 
 
 def _fresh(bundle: Bundle, specs: dict[str, SampleSpec], images: int, nfe: int, work: Work) -> dict[str, Any]:

@@ -139,7 +139,13 @@ def _networks(bundle: Bundle, beside: str, baseline: str) -> list[tuple[Bundle, 
     names = checkpoint.files_here() if beside == SHIPPED else [n.strip() for n in beside.split(",") if n.strip()]
     others = [checkpoint.load(name, bundle.device) for name in names if name != bundle.name]
     found = [(net, _twin(net)) for net in others if net.hash != bundle.hash and _measurable(net, beside == SHIPPED)]
-    return sorted([(bundle, plain), *found], key=lambda of: parameter_count(of[0].model.config))
+    return sorted([(bundle, plain), *found], key=lambda of: _parameters(of[0]))
+
+
+def _parameters(net: Bundle) -> int:
+    """0 for an exact denoiser."""
+    config = getattr(net.model, "config", None)
+    return parameter_count(config) if config else 0
 
 
 def _measurable(net: Bundle, lenient: bool) -> bool:
@@ -161,9 +167,10 @@ def _alike(one: Bundle, other: Bundle) -> bool:
 
 def _twin(bundle: Bundle) -> Bundle | None:
     """The shipped network that is like this one but for its difficulty head."""
+    config = getattr(bundle.model, "config", None)
+    size = {k: getattr(config, k) for k in ("depth", "hidden_size", "patch_size")} if config else {"depth": None}
     for name in checkpoint.files_here():
         header = checkpoint.read_header(checkpoint.find(name))
-        size = {k: getattr(bundle.model.config, k) for k in ("depth", "hidden_size", "patch_size")}
         if header["model"].get("predict_uncertainty", True) or not size.items() <= header["model"].items():
             continue
         if _alike(plain := checkpoint.load(name, bundle.device), bundle):
@@ -179,7 +186,7 @@ def _rows(net: Bundle, twin: Bundle | None, nfe: int) -> Iterator[tuple[str, Bun
 
 
 def _measured(net: Bundle, twin: Bundle | None, images: int, nfe: int, split: str, work: Work) -> dict[str, Any]:
-    judge, config = judge_of(net), net.model.config
+    judge, config = judge_of(net), getattr(net.model, "config", None)
     real = moments(references(net, split, judge, work.pause))
     specs = {label: (of, spec) for label, of, spec in _rows(net, twin, nfe)}
     apart = {
@@ -194,14 +201,14 @@ def _measured(net: Bundle, twin: Bundle | None, images: int, nfe: int, split: st
         if label not in (PLAIN, PARALLEL):
             row["over_euler"] = apart[label].over(apart[PARALLEL]).measured()
         rows.append(row)
-    count = parameter_count(config)
+    count = _parameters(net)
     return {
         "network": net.name,
         "hash": net.hash,
-        "label": f"{net.name}, {count / 1e6:.1f}M",
+        "label": f"{net.name}, {count / 1e6:.1f}M" if count else f"{net.name}, exact",
         "parameters": count,
-        "depth": config.depth,
-        "width": config.hidden_size,
+        "depth": config and config.depth,
+        "width": config and config.hidden_size,
         "patches": net.grid.n,
         "trained_on": net.training.get("images"),
         "data": list(checkpoint.data_settings(net)),
