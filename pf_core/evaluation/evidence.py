@@ -25,19 +25,22 @@ EVIDENCE = "evidence"  # the folder of a training run for results on its network
 DIGITS = 5  # of a number that is kept
 
 
-def forwards(name: str, bundle: Bundle, settings: Mapping[str, Any]) -> int:
-    """Forward passes of one image that a study of a network takes. Raises InputError for settings it lacks, and for a
-    network that it cannot look at."""
+def forwards(name: str, bundle: Bundle | None, settings: Mapping[str, Any]) -> int:
+    """Forward passes of one image that a study takes, of a network or (None) of its own ones. Raises InputError for
+    settings it lacks, and for a network that it cannot look at."""
     study = STUDIES[name]
-    study.fn.about.check(bundle)
+    if bundle:
+        study.fn.about.check(bundle)
     return study.fn.about.forwards(bundle, **study.settings(settings))
 
 
-def cost(name: str, bundle: Bundle, settings: Mapping[str, Any], seconds: float | None = None) -> str:
+def cost(name: str, bundle: Bundle | None, settings: Mapping[str, Any], seconds: float | None = None) -> str:
     """What a study will take, in words; seconds: of one image's pass, timed here if they are not given. Raises
     InputError, see `forwards`."""
-    count = forwards(name, bundle, settings)
-    return f"{count:,} forward passes of an image, about {in_words(count * (seconds or pace(bundle)))}"
+    count, study = forwards(name, bundle, settings), STUDIES[name]
+    if seconds is None:
+        seconds = pace(bundle) if bundle else study.fn.about.pace(**study.settings(settings))
+    return f"{count:,} forward passes of an image, about {in_words(count * seconds)}"
 
 
 def folder_of(name: str, network: str) -> Path:
@@ -56,6 +59,12 @@ def kept(name: str, network: str, digest: str = "") -> dict[str, Any] | None:
     result = files.read_json(folder_of(name, network) / f"{name}.json")
     other = digest and result.get("hash", digest) != digest
     return None if other else result or None
+
+
+def kept_of_trainings() -> list[dict[str, Any]]:
+    """The results in the repository of studies that look at no one network: a report shows them as they are."""
+    about = {name: entry.fn.about for name, entry in STUDIES.items() if entry.fn.about.reads != "network"}
+    return [known for name in about if (known := kept(name, TRAININGS))]
 
 
 def all_kept() -> Iterator[dict[str, Any]]:
@@ -88,7 +97,10 @@ def _rounded(value: Any) -> Any:
 
 def how(name: str, network: str) -> str:
     """What to type for a result of a study on a network that `kept` finds."""
-    if STUDIES[name].fn.about.reads != "network":
+    reads = STUDIES[name].fn.about.reads
+    if reads == "nothing":
+        return f"python -m pf_core study {name} --out D && python -m pf_core results D"
+    if reads == "runs":
         return f"python -m pf_core study {name} --runs runs --out D && python -m pf_core results D"
     if not checkpoint.is_run(network):
         return shlex.join(["make", "results", f"NETWORKS={network}"])
@@ -106,13 +118,14 @@ def made(result: Mapping[str, Any]) -> str:
 
 def measure(
     name: str,
-    bundle: Bundle,
+    bundle: Bundle | None,
     settings: Mapping[str, Any] = {},
     folder: Path | None = None,
     tell: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
-    """A study's result on a network: its numbers, and the study, network, hash, settings, command, date and seconds.
+    """A study's result on a network, or (None) on those that it trains: its numbers, and the study, network, hash,
+    settings, command, date and seconds.
 
     folder: where its pieces are kept; tell, stop: see Work. Raises InputError for a network it cannot look at, Stopped.
     """
@@ -120,14 +133,14 @@ def measure(
     given = study.settings(settings)
     work = Work(folder, forwards(name, bundle, settings), tell, stop)
     began = time.perf_counter()
-    numbers = study.fn(bundle, work=work, **given)
+    network = {"checkpoint": bundle.name, "hash": bundle.hash} if bundle else {}
+    numbers = study.fn(*([bundle] if bundle else []), work=work, **given)
     return {
         "study": name,
-        "checkpoint": bundle.name,
-        "hash": bundle.hash,
+        **network,
         **numbers,
         "settings": given,
-        "command": command(study, bundle.name, settings),
+        "command": command(study, bundle and bundle.name, settings),
         "made": date.today().isoformat(),
         "seconds": round(time.perf_counter() - began, 1),
     }
@@ -144,9 +157,9 @@ def of_runs(name: str, runs: list[Path], settings: Mapping[str, Any], folder: Pa
     return {"study": name} | numbers | {"settings": given, "command": typed} | taken
 
 
-def command(study: Entry, checkpoint: str, settings: Mapping[str, Any]) -> str:
+def command(study: Entry, checkpoint: str | None, settings: Mapping[str, Any]) -> str:
     """What to type for the same numbers."""
-    return _typed(study, ["--checkpoint", checkpoint], settings)
+    return _typed(study, ["--checkpoint", checkpoint] if checkpoint else ["--out", study.name], settings)
 
 
 def _typed(study: Entry, on: list[str], settings: Mapping[str, Any]) -> str:

@@ -24,6 +24,8 @@ FEW = {
     "probe_gain": {"images": 10},
     "equal_cost": {"images": 20, "steps": 2},
     "schedules": {"images": 20, "budgets": "4"},
+    "table": {"images": 20, "nfe": 4, "beside": ""},
+    "knobs": {"images": 20, "fresh": 21, "nfe": 4},
     "order": {"images": 20, "most": 8},
     "divergence": {"images": 10, "probes": 1},
 }
@@ -65,6 +67,7 @@ def test_a_study_in_a_folder_writes_its_files_and_goes_on_where_it_stopped(quick
     assert made == ["parts", "schedules.json", "schedules.pdf", "schedules.png", "schedules.svg"]
     first = json.loads((tmp_path / "made" / "schedules.json").read_text())
     assert {row["label"] for row in first["rows"]} >= {"Euler", "dual-loop", "look-ahead", "random order", "multistep"}
+    assert {row["label"] for row in first["rows"] if "minus_random" in row} == {"dual-loop", "look-ahead"}
     monkeypatch.setattr(evaluate.Run, "__iter__", None)  # nothing is drawn again
     assert main([*argv, "--out", str(tmp_path / "made"), "--figure", str(tmp_path / "alone.png")]) == 0
     again = json.loads((tmp_path / "made" / "schedules.json").read_text())

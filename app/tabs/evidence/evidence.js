@@ -25,12 +25,11 @@ const HOLDS = { "Holds here": "yes", "Holds here in part": "part", "Does not app
 
 /** "Holds here: -4.9" -> its first words as a badge, where they say whether the claim holds, and the rest. */
 function verdictOf(text) {
-  const at = text.indexOf(": ");
-  const kind = HOLDS[text.slice(0, at)];
-  if (!kind) return [text];
-  const badge = element("b", "pfe-badge", text.slice(0, at));
-  badge.dataset.holds = kind;
-  return [badge, ` ${text.slice(at + 2)}`];
+  const words = Object.keys(HOLDS).find((each) => new RegExp(`^${each}[:,] `).test(text));
+  if (!words) return [text];
+  const badge = element("b", "pfe-badge", words);
+  badge.dataset.holds = HOLDS[words];
+  return [badge, ` ${text.slice(words.length + 2)}`];
 }
 
 class Card {

@@ -105,8 +105,9 @@ class Study:
     forwards(bundle, **settings): forward passes of one image that it takes, its cost. chart(result): its figure.
     verdict(result): what came out, in one sentence that a reader can check. quick: settings of a first look.
     brief(result): the verdict in one line; None: it is one already.
-    reads: "network", or "runs", folders of trainings. network: the shipped one it is made for; "": any. check(bundle):
-    raises InputError for a network that it cannot look at, before anything is computed.
+    reads: "network"; "runs", folders of trainings; or "nothing": it trains networks of its own, and its bundle is None.
+    pace(**settings): seconds of one such pass here, of a study without a network. network: the shipped one it is made
+    for; "": any. check(bundle): raises InputError for a network that it cannot look at, before anything is computed.
     """
 
     forwards: Callable[..., int]
@@ -115,6 +116,7 @@ class Study:
     claim: Claim | None = None
     quick: Mapping[str, Any] = field(default_factory=dict)
     reads: str = "network"
+    pace: Callable[..., float] | None = None
     network: str = ""
     check: Callable[[Bundle], Any] = lambda bundle: None
     brief: Callable[[dict[str, Any]], str] | None = None

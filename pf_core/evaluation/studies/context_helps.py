@@ -179,8 +179,7 @@ def context_helps(
             }
             if kind == "own":
                 ratios.append(ratio)
-    mean = Resampled(float(np.mean([r.value for r in ratios])), np.mean([r.values for r in ratios], 0))
-    return result | {"ratio": _percentiles(mean)}
+    return result | {"ratio": _percentiles(Resampled.mean(ratios))}
 
 
 @torch.inference_mode()

@@ -35,6 +35,8 @@ LAWS: dict[str, tuple[str, dict[str, float]]] = {  # label -> timestep sampler a
     "SRM, s = 10": ("srm", {"sharpness": 10.0}),
     "independent": ("independent", {}),
     "one t an image": ("uniform", {}),
+    "one t, drawn as LTG's": ("ltg_shared", {}),
+    "dual timestep": ("dual_timestep", {}),
 }
 MAXIMUM = ("ltg", "truncated_gaussian")  # laws of the maximum
 MEAN = ("srm",)  # laws of the mean
@@ -156,8 +158,9 @@ def timestep_laws(
     """The laws of t that networks train on, against the maps of t that inference visits.
 
     Laws: the network's own first, then LTG, truncated Gaussian, SRM with sharpness 1, 4, 10, independent, one t an
-    image, all for the network's number of patches. Inference: the t of every forward pass of Euler, dual-loop and
-    look-ahead with their own settings, outer, inner and probe. Reported of each law and of inference: densities of the
+    image, one t drawn as a patch of LTG is, two times an image (Self-Flow), all for the network's number of patches.
+    Inference: the t of every forward pass of Euler, dual-loop and look-ahead with their own settings, outer, inner and
+    probe. Reported of each law and of inference: densities of the
     image's `mean` and `maximum`, 2-D histograms of a patch's t against them (percent of patches, rows: t), and of t
     `given` a maximum within 0.05 of 0.25, 0.5, 0.75 where there are such. The train-test `gap`: the energy distance
     2 E|A - B| - E|A - A'| - E|B - B'| between the law's A and inference's B, where a map of t is the point (mean,
