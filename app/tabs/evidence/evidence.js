@@ -21,6 +21,9 @@ function element(tag, name, text = "") {
   return made;
 }
 
+const BESIDE = 1100; // px of a card from which on the paper's figure stands beside ours
+const columns = (width) => Math.max(1, Math.min(8, Math.floor(width / 215)));
+
 const HOLDS = { "Holds here": "yes", "Holds here in part": "part", "Does not appear here": "no" };
 
 /** "Holds here: -4.9" -> its first words as a badge, where they say whether the claim holds, and the rest. */
@@ -102,8 +105,12 @@ class Card {
 
   async fill() {
     const { network } = this.wall;
-    const path = `pf/evidence/${this.about.study}?network=${encodeURIComponent(network)}`;
-    const [detail, cost] = await Promise.all([ask(path), this.about.runs_here ? ask(path.replace("?", "/cost?")) : {}]);
+    const path = `pf/evidence/${this.about.study}`;
+    const query = `?network=${encodeURIComponent(network)}`;
+    const [detail, cost] = await Promise.all([
+      ask(`${path}${query}&${this.room()}`),
+      this.about.runs_here ? ask(`${path}/cost${query}`) : {},
+    ]);
     if (network !== this.wall.network) return;
     if (this.said && !this.job) this.said.textContent = cost.refused ?? cost.cost ?? "";
     if (this.button) this.button.disabled = Boolean(cost.refused);
@@ -115,18 +122,25 @@ class Card {
     this.figures = { ours: detail.ours, paper: detail.paper };
     await this.draw();
     if (this.about.live) {
-      this.laws ||= new Laws(this.live, network, ask, () => this.wall.plotly());
+      this.laws ||= new Laws(this.live, network, ask, () => this.wall.plotly(), columns(this.root.clientWidth));
       await this.laws.show();
     }
   }
 
+  /** How many panels go beside each other, in our figure and in the paper's. */
+  room() {
+    const wide = this.root.clientWidth;
+    const [ours, paper] = wide >= BESIDE ? [0.68 * wide, 0.3 * wide] : [wide, wide];
+    return new URLSearchParams({ columns: columns(ours), beside: columns(paper) });
+  }
+
   async draw() {
+    this.pair.classList.toggle("pfe-both", Boolean(this.figures.ours && this.figures.paper));
     for (const [name, figure] of Object.entries(this.figures)) {
       const { root, chart } = this[name];
       root.hidden = !figure;
       if (figure) await (await this.wall.plotly()).react(chart, figure.data, themed(figure.layout), OPTIONS);
     }
-    this.pair.classList.toggle("pfe-both", Boolean(this.figures.ours && this.figures.paper));
     await this.laws?.redraw();
   }
 

@@ -17,8 +17,8 @@ const grids = (key, title) =>
 
 export class Laws {
   /** ask(path) -> JSON; plotly() -> the library. */
-  constructor(box, network, ask, plotly) {
-    Object.assign(this, { box, network, ask, plotly, settings: {}, asked: 0 });
+  constructor(box, network, ask, plotly, columns) {
+    Object.assign(this, { box, network, ask, plotly, columns, settings: {}, asked: 0 });
     this.root = make(`<div class="pfe-laws">
       <h4>Try the laws</h4>
       <div class="pfe-knobs"><label>Timestep sampler <select data-set="timesteps"></select></label>
@@ -53,7 +53,7 @@ export class Laws {
 
   async show() {
     const asked = ++this.asked;
-    const query = new URLSearchParams({ network: this.network, ...this.settings });
+    const query = new URLSearchParams({ network: this.network, columns: this.columns, ...this.settings });
     for (const name of ["timesteps", "sampler"]) if (this.chosen(name)) query.set(name, this.chosen(name));
     try {
       const answer = await this.ask(`pf/evidence/laws?${query}`);

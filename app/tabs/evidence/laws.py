@@ -14,8 +14,16 @@ from app.state import AppState
 from pf_core.evaluation import train_test
 from pf_core.figures import chart_page
 from pf_core.models.checkpoint import Bundle
+from pf_core.registry import whole
 from pf_core.sampling.run import SampleSpec
 from pf_core.timesteps import TIMESTEPS
+
+MOST_COLUMNS = 8
+
+
+def columns_of(request: Request, name: str = "columns") -> int:
+    """How many panels a figure may have in a row, as the page asks. Raises InputError."""
+    return whole(name, request.query_params.get(name, MOST_COLUMNS), 1, MOST_COLUMNS)
 
 
 class Laws:
@@ -53,7 +61,7 @@ class Laws:
                 "seen": seen,
                 "gap": found.gap,
                 "sentence": found.sentence,
-                "figure": chart_page.draw(found.chart),
+                "figure": chart_page.draw(found.chart.narrowed(columns_of(request))),
             },
             headers=FRESH,
         )

@@ -17,7 +17,7 @@ from app.server.routes import guarded
 from app.server.static import FRESH
 from app.state import AppState
 from app.tabs.evidence.jobs import Studies
-from app.tabs.evidence.laws import Laws
+from app.tabs.evidence.laws import Laws, columns_of
 from app.worker import lane_of
 from pf_core.errors import InputError
 from pf_core.evaluation import evidence
@@ -111,11 +111,12 @@ def routes(state: AppState) -> list[Route]:
         about, known = STUDIES[name].fn.about, known_of(name, network)
         chart = about.chart(known) if known else None
         paper = about.claim.chart if about.claim else None
+        wide, beside = (columns_of(request, name) for name in ("columns", "beside"))
         return JSONResponse(
             {
-                "ours": chart and chart_page.draw(chart),
+                "ours": chart and chart_page.draw(chart.narrowed(wide)),
                 "note": chart.note if chart else "",
-                "paper": paper and chart_page.draw(paper),
+                "paper": paper and chart_page.draw(paper.narrowed(beside)),
                 "paper_note": paper.note if paper else "",
                 "made": evidence.made(known) if known else "",
                 "command": known.get("command", "") if known else "",

@@ -110,7 +110,7 @@ def _dig(numbers: Mapping[str, Any], key: str) -> list[float] | None:
 
 
 def _brief(result: dict[str, Any]) -> str:
-    gaps = ", ".join(f"{number(law['gap']['all'], 3)} {label}" for label, law in list(result["laws"].items())[:3])
+    gaps = ", ".join(f"{label} {number(law['gap']['all'], 3)}" for label, law in list(result["laws"].items())[:3])
     return f"{_holds(result)}: train-test gap {gaps}."
 
 
