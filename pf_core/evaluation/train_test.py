@@ -117,7 +117,7 @@ def _chart(law: str, sampler: str, drawn: Mapping[str, Any], seen: Mapping[str, 
         )
         for what, key in (("Mean", "mean"), ("Largest", "maximum"))
     ]
-    return Chart("", [[*(joint_of(*of) for of in both.items()), *densities]])
+    return Chart("", [[*densities, *(joint_of(*of) for of in both.items())]])
 
 
 def summary(t: np.ndarray) -> np.ndarray:

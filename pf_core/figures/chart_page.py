@@ -9,18 +9,20 @@ from pf_core.charts import Chart, Map, Panel, Series
 from pf_core.figures.chart_file import COLOURS
 from pf_core.figures.interactive import MAP, Figure
 
-_GAP_X, _BETWEEN, _HEIGHT = 0.075, 96, 220  # share of the width; pixels between rows, of a row
-_AROUND = 130  # pixels above and below all rows
-_LETTERS = 66  # of a title across all panels of a row
+_GAP_X, _BETWEEN, _HEIGHT = 0.075, 104, 220  # share of the width; pixels between rows, of a row
+_AROUND = 80  # pixels below all rows
+_LETTERS, _MOST = 88, 44  # of a title across all panels of a row, of one
+_LINE = 17  # pixels
 
 
 def draw(chart: Chart) -> Figure:
     """The chart's panels in a grid, zoomed one by one, with one legend; its note is the page's to show."""
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(chart.names)}
+    top = 34 * bool(chart.title) + 10 + _LINE * max(_lines_of(panel, len(chart.rows[0])) for panel in chart.rows[0])
     layout: dict[str, Any] = {
         "title": {"text": chart.title, "x": 0.5, "font": {"size": 15}},
-        "height": _HEIGHT * len(chart.rows) + _BETWEEN * (len(chart.rows) - 1) + _AROUND,
-        "margin": {"l": 56, "r": 12, "t": 40 + 30 * bool(chart.title), "b": 60 + 20 * (len(colours) > 1)},
+        "height": _HEIGHT * len(chart.rows) + _BETWEEN * (len(chart.rows) - 1) + top + _AROUND,
+        "margin": {"l": 56, "r": 12, "t": top, "b": 60 + 20 * (len(colours) > 1)},
         "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "yref": "container", "y": 0, "yanchor": "bottom"},
         "barmode": "group",
         "showlegend": len(colours) > 1,
@@ -42,6 +44,10 @@ def draw(chart: Chart) -> Figure:
         bar = c == wide - 1 or chart.rows[r][c + 1].map is None or not _alike(panel, chart.rows[r][c + 1])
         data += [trace | axes for trace in _traces(panel, colours, told, across, up, bar)]
     return {"data": data, "layout": layout}
+
+
+def _lines_of(panel: Panel, wide: int) -> int:
+    return 1 + _wrapped(panel.title, wide).count("<br>")
 
 
 def _alike(panel: Panel, other: Panel) -> bool:
@@ -67,7 +73,7 @@ def _names(panel: Panel) -> dict[str, Any]:
 
 
 def _wrapped(text: str, panels: int) -> str:
-    return "<br>".join(textwrap.wrap(text, max(_LETTERS // panels, 12)))
+    return "<br>".join(textwrap.wrap(text, max(min(_LETTERS // panels, _MOST), 12)))
 
 
 def _title(text: str, across: list[float], up: list[float]) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Card {
     if (known) this.verdict.replaceChildren(...verdictOf(verdict));
     else
       this.verdict.replaceChildren(
-        "Not measured on this network yet. The full measurement: ",
+        this.about.runs_here ? "Not measured on this network yet. The full measurement: " : "Not measured yet: ",
         element("code", "", how),
       );
     this.verdict.classList.toggle("pfe-none", !known);

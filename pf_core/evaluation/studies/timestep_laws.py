@@ -110,8 +110,8 @@ def _dig(numbers: Mapping[str, Any], key: str) -> list[float] | None:
 
 
 def _brief(result: dict[str, Any]) -> str:
-    gaps = ", ".join(f"{label} {number(law['gap']['all'], 3)}" for label, law in list(result["laws"].items())[:3])
-    return f"{_holds(result)}: train-test gap {gaps}."
+    gaps = [f"{number(law['gap']['all'], 3)} of {label}" for label, law in list(result["laws"].items())[:3]]
+    return f"{_holds(result)}: train-test gap {', '.join(gaps).replace('its own: ', 'its own law, ')}."
 
 
 def _holds(result: dict[str, Any]) -> str:
