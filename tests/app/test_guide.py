@@ -78,6 +78,20 @@ def test_the_pictures_without_a_network_get_numbers_too():
         assert all(len(floats(run["t"])) == len(run["phase"]) * found["side"] ** 2 for run in runs)
 
 
+def test_the_findings_on_the_page_are_the_kept_ones(monkeypatch, tmp_path):
+    shown = how.findings(checkpoint.load(PFT))
+    for key, study in how.FINDINGS.items():
+        kept = evidence.kept(study, PFT)
+        assert shown[key]["verdict"] == STUDIES[study].fn.about.line(kept) and list(shown[key]["t"]) == list(kept["t"])
+    own = evidence.kept("context_helps", PFT)["t"]["0.2"]["own"]["change"]
+    assert shown["helps"]["t"]["0.2"]["change"] == [point["value"] for point in own]
+    assert (
+        shown["reduces"]["t"]["0.1"]["own"] == evidence.kept(how.FINDINGS["reduces"], PFT)["t"]["0.1"]["density"]["own"]
+    )
+    monkeypatch.setattr(evidence, "RESULTS", tmp_path)
+    assert how.findings(checkpoint.load(PFT)) == {}
+
+
 @needs_chromium
 def test_how_it_works_is_alive(page, served):  # noqa: F811
     page.goto(served.address + "?tab=how-it-works")
