@@ -127,6 +127,14 @@ def _progress(parts: int = 10) -> Callable[[int, int], None]:
     return tell
 
 
+def _cost(name: str, bundle: Bundle, settings: dict[str, Any]) -> str:
+    """What a study of several takes, or why it is left out."""
+    try:
+        return evidence.cost(name, bundle, settings)
+    except InputError as e:
+        return f"left out, as {e}"
+
+
 def _put(result: dict[str, Any], args: argparse.Namespace) -> None:
     if args.figure or (args.out and not _is_json(args.out)):
         from pf_core.figures import chart_file  # here, as matplotlib takes its time
@@ -155,7 +163,7 @@ def _all(args: argparse.Namespace) -> None:
     networks = {name: _network(entry, args) for name, entry in chosen.items()}
     settings = {name: _with_twin(entry, networks[name], _given(entry, args)) for name, entry in chosen.items()}
     for name, bundle in networks.items():
-        print(f"{name} on {bundle.name}: {evidence.cost(name, bundle, settings[name])}", file=sys.stderr)
+        print(f"{name} on {bundle.name}: {_cost(name, bundle, settings[name])}", file=sys.stderr)
     results, folder = [], Path(args.out)
     for result in evidence.everything(networks, settings, folder, tell=_progress()):
         if "refused" in result:

@@ -71,7 +71,7 @@ def test_the_laws_are_drawn_live_beside_what_inference_visits(client):
         assert all(len(base64.b64decode(answer[key])) == 4 * 8 * n for key in ("law", "visited"))
         assert {"xaxis", "xaxis4"} <= set(answer["figure"]["layout"]) and "Train-test gap" in answer["sentence"]
     assert ltg["settings"]["loc"] == -1 and one["gap"]["value"] < 0.02 < ltg["gap"]["interval"][0]
-    assert "from -3 to 3" in client.get(f"{asked}ltg&loc=9").json()["error"]
+    assert "between -3 and 3" in client.get(f"{asked}ltg&loc=9").json()["error"]
     assert client.get(f"{asked}ltg&columns=0").status_code == 400
 
 

@@ -13,8 +13,10 @@ from test_browser import pytestmark as needs_chromium
 
 from app.tabs.how import tab as how
 from pf_core.errors import InputError
-from pf_core.evaluation import inspect
-from pf_core.presets import TRAINING_TIMES
+from pf_core.evaluation import evidence, inspect
+from pf_core.evaluation.studies import STUDIES
+from pf_core.models import checkpoint
+from pf_core.presets import PFT, TRAINING_TIMES
 from pf_core.timesteps import TIMESTEPS
 from pf_core.timesteps.preview import BINS, draws
 
@@ -85,9 +87,8 @@ def test_the_findings_on_the_page_are_the_kept_ones(monkeypatch, tmp_path):
         assert shown[key]["verdict"] == STUDIES[study].fn.about.line(kept) and list(shown[key]["t"]) == list(kept["t"])
     own = evidence.kept("context_helps", PFT)["t"]["0.2"]["own"]["change"]
     assert shown["helps"]["t"]["0.2"]["change"] == [point["value"] for point in own]
-    assert (
-        shown["reduces"]["t"]["0.1"]["own"] == evidence.kept(how.FINDINGS["reduces"], PFT)["t"]["0.1"]["density"]["own"]
-    )
+    density = evidence.kept("context_reduces_uncertainty", PFT)["t"]["0.1"]["density"]
+    assert shown["reduces"]["t"]["0.1"] == {"x": density["at"], "plain": density["plain"], "own": density["own"]}
     monkeypatch.setattr(evidence, "RESULTS", tmp_path)
     assert how.findings(checkpoint.load(PFT)) == {}
 

@@ -8,7 +8,7 @@ from helpers import bundle
 from PIL import Image
 
 from pf_core.charts import Chart, Map, Panel, Series
-from pf_core.cli import main
+from pf_core.cli import main, study
 from pf_core.evaluation import evaluate, evidence, metrics
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.work import Stopped, Work
@@ -83,6 +83,16 @@ def test_what_study_all_cannot_do_is_said(tmp_path, capsys):
         assert main(["study", "all", *wrong]) == 2
     assert "name a folder" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_study_all_leaves_out_what_cannot_be_measured_on_a_network(quick, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(study, "STUDIES", {name: STUDIES[name] for name in ("timestep_laws", "difficulty")})
+    path = tmp_path / "plain.safetensors"
+    plain = bundle(predict_uncertainty=False)
+    checkpoint.save(path, plain.model, plain.conditioner.names, {"recipe": {"dataset": "shapes"}})
+    assert main(["study", "all", "--quick", "--checkpoint", str(path), "--out", str(tmp_path / "made")]) == 0
+    assert "difficulty on plain: left out, as plain predicts no difficulty" in capsys.readouterr().err
+    assert "Not measured on plain" in (tmp_path / "made" / "report.html").read_text()
 
 
 def test_work_keeps_its_pieces_and_stops_between_them(tmp_path):
