@@ -1,6 +1,7 @@
 """The page "How it works" and the tour: their numbers against the core's laws, and both in Chromium."""
 
 import base64
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ from app.tabs.how import tab as how
 from pf_core.errors import InputError
 from pf_core.evaluation import evidence, inspect
 from pf_core.evaluation.studies import STUDIES
-from pf_core.models import checkpoint
 from pf_core.presets import PFT, TRAINING_TIMES
 from pf_core.timesteps import TIMESTEPS
 from pf_core.timesteps.preview import BINS, draws
@@ -81,7 +81,8 @@ def test_the_pictures_without_a_network_get_numbers_too():
 
 
 def test_the_findings_on_the_page_are_the_kept_ones(monkeypatch, tmp_path):
-    shown = how.findings(checkpoint.load(PFT))
+    network = SimpleNamespace(name=PFT, hash=evidence.kept("context_helps", PFT)["hash"])
+    shown = how.findings(network)
     for key, study in how.FINDINGS.items():
         kept = evidence.kept(study, PFT)
         assert shown[key]["verdict"] == STUDIES[study].fn.about.line(kept) and list(shown[key]["t"]) == list(kept["t"])
@@ -90,7 +91,7 @@ def test_the_findings_on_the_page_are_the_kept_ones(monkeypatch, tmp_path):
     density = evidence.kept("context_reduces_uncertainty", PFT)["t"]["0.1"]["density"]
     assert shown["reduces"]["t"]["0.1"] == {"x": density["at"], "plain": density["plain"], "own": density["own"]}
     monkeypatch.setattr(evidence, "RESULTS", tmp_path)
-    assert how.findings(checkpoint.load(PFT)) == {}
+    assert how.findings(network) == {}
 
 
 @needs_chromium
