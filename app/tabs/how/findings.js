@@ -3,7 +3,7 @@
 import { chart, curve } from "./axes.js";
 import { make } from "./draw.js";
 
-const KINDS = { plain: "all patches at t", own: "easy patches ahead, at 2 t" };
+const KINDS = { plain: () => "all patches at t", own: (ratio) => `easy patches ahead, at ${ratio} t` };
 
 export function findings(box, content) {
   const { helps, reduces } = content.findings;
@@ -13,13 +13,13 @@ export function findings(box, content) {
   }
   const root = make(`<div class="pfg-mini" data-of="findings"></div>`);
   if (helps) root.append(...part("Loss of the hard patches", "by the time of the easy ones", helps, curvesOf(helps)));
-  if (reduces) root.append(...part("Log-variance of the hard patches", key(), reduces, densitiesOf(reduces)));
+  if (reduces) root.append(...part("Log-variance of the hard patches", key(reduces), reduces, densitiesOf(reduces)));
   box.replaceChildren(root);
 }
 
-const key = () =>
+const key = ({ ratio }) =>
   Object.values(KINDS)
-    .map((name, i) => `<i data-curve="${i}"></i>${name}`)
+    .map((name, i) => `<i data-curve="${i}"></i>${name(ratio)}`)
     .join(" ");
 
 function part(title, rest, { study, verdict, made }, charts) {

@@ -140,6 +140,7 @@ def findings(bundle: Bundle) -> dict[str, Any]:
             "study": FINDINGS[key],
             "verdict": STUDIES[FINDINGS[key]].fn.about.line(result),
             "made": evidence.made(result),
+            "ratio": result["settings"].get("ratio"),
             "t": {t: _CURVES[key](numbers) for t, numbers in result["t"].items()},
         }
         for key, result in kept.items()
