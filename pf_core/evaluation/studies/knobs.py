@@ -112,7 +112,7 @@ def _chart(result: dict[str, Any]) -> Chart:
             )
             for key, what in keys.items()
         ]
-        return Panel(title, "", "difference", series, zero=True)
+        return Panel(title, "", "difference of distances", series, zero=True)
 
     panels = [surface(of) for of in result["surfaces"]]
     keys = {"minus_euler": "minus Euler", "minus_look_ahead": "minus look-ahead"}
