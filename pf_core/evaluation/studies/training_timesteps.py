@@ -110,8 +110,8 @@ def _chart(result: dict[str, Any]) -> Chart:
         rows.append([Panel(title, "law of t in training", "difference", [minus], zero=True)])
     note = (
         f"Networks alike but for the law: {result['network']}, {result['train_images']:,} images each; "
-        f"{result['images']} images at {result['nfe']} NFE. Bars are 95% intervals over images, which hold no chance of "
-        + ("training: the seeds show it." if result["seeds"] > 1 else "training: one seed cannot show it.")
+        f"{result['images']} images at {result['nfe']} NFE. Bars are 95% intervals over images; chance of training "
+        + ("is what the seeds differ by." if result["seeds"] > 1 else "takes more seeds to see.")
     )
     return Chart("Laws of t in training, at equal compute", rows, note)
 
