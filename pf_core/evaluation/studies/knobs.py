@@ -139,7 +139,7 @@ def _verdict(result: dict[str, Any]) -> str:
     return f"{wins}, at {result['nfe']} NFE on fresh seeds: {rule['label']}: {versus}. {best}."
 
 
-@study(forwards=_forwards, chart=_chart, verdict=_verdict, quick={"images": 20, "fresh": 20, "nfe": 32})
+@study(forwards=_forwards, chart=_chart, verdict=_verdict, quick={"images": 20, "fresh": 20, "nfe": 16})
 def knobs(
     bundle: Bundle,
     *,
