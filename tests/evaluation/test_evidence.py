@@ -1,6 +1,7 @@
 """Studies as a person runs them: cost first, figures and numbers in a folder, stopped and gone on with, one report."""
 
 import json
+import sys
 
 import pytest
 from helpers import bundle
@@ -54,6 +55,13 @@ def test_every_study_says_its_cost_its_figure_and_its_verdict(quick, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert page.count("<section>") == len(results) and "<a test>" not in page
     assert not any(word in page for word in ("<script", "http://", "https://", 'src="/'))
+
+
+def test_schedules_the_fast_way_are_so_in_every_row():
+    study = sys.modules["pf_core.evaluation.studies.schedules"]  # the package's attribute is the function
+    slow, fast = ([spec for *_, spec in study._rows(bundle(), None, 8, **how)] for how in ({}, study.FAST))
+    assert {(spec.precision, spec.compile) for spec in slow} == {("fp32", False)}
+    assert {(spec.precision, spec.compile) for spec in fast} == {("bf16", True)} and len(fast) == len(slow) > 3
 
 
 def test_a_study_in_a_folder_writes_its_files_and_goes_on_where_it_stopped(quick, tmp_path, capsys, monkeypatch):
