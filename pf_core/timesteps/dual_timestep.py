@@ -16,8 +16,8 @@ def dual_timestep(
 ) -> PatchTime:
     """Two times a sample (Self-Flow's dual timestep).
 
-    (b, n): t, s ~ U[0, 1], in no order; round(share * n) patches, drawn at random, are at s and all others at t. So a
-    patch alone sees U[0, 1], as with one t a sample, beside patches that are cleaner or noisier.
+    (b, n): t, s ~ U[0, 1] (our reading: its law of a single time is not in our sources), in no order; round(share * n)
+    patches, drawn at random, are at s and all others at t. So a patch sees U[0, 1], as with one t a sample.
     """
     both = common.uniform((b, 2), rng)
     second = common.uniform((b, n), rng).argsort(1).argsort(1) < round(share * n)

@@ -37,7 +37,7 @@ def shipped(tmp_path, monkeypatch):
 
 def test_the_table_finds_twins_and_sizes_among_what_is_shipped(shipped):
     of = checkpoint.load("wide")
-    assert evidence.forwards("table", of, FEW) == 20 * 4 * (3 + 4)
+    assert evidence.forwards("table", of, FEW) == 20 * (3 * 4 + 2 * 4 + 2 * 3)  # look-ahead: 3 of 4
     result = evidence.measure("table", of, FEW, shipped / "parts")
     assert [net["network"] for net in result["networks"]] == ["small", "wide"]  # by size
     small, wide = result["networks"]
