@@ -4,7 +4,7 @@ PY := .venv/bin/python
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: run test test-slow torture fuzz lint lint-js format install bench bench-ui bench-people train-demo train-toybox recordings assets browser clean
+.PHONY: run test test-slow torture fuzz lint lint-js format install bench bench-ui bench-people train-demo train-toybox recordings results assets browser clean
 
 run: .venv/.installed
 	$(PY) -m app --host $(HOST) --port $(PORT)
@@ -108,6 +108,15 @@ train-toybox: install
 STORY ?=
 recordings: install
 	$(PY) -m pf_core record $(STORY)
+
+# Every study on shipped networks, kept in assets/results and shown in docs/RESULTS.md and the Evidence tab. Stopped, it
+# goes on where it was. make results NETWORKS=shapes-sit: of another one; STUDY=--quick: few images.
+NETWORKS ?= shapes-pft shapes-sit
+STUDY ?=
+results: install
+	set -e; for network in $(NETWORKS); do \
+		$(PY) -m pf_core study all --checkpoint $$network $(STUDY) --out runs/results/$$network; \
+		$(PY) -m pf_core results runs/results/$$network; done
 
 # The pictures and recordings of the shipped networks, again: sheets of 100 among them.
 SAMPLE := $(PY) -m pf_core sample --nfe 64

@@ -1,8 +1,9 @@
 """What a figure shows, as data: panels with curves, bars, densities and maps. `figures` draws them, for files with
 matplotlib and for the page with Plotly; what is measured makes them."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 
@@ -80,6 +81,15 @@ class Chart:
         """The names of all series, each once, in the order of their colours."""
         series = (s.name for row in self.rows for panel in row for s in panel.series)
         return list(dict.fromkeys(series))
+
+    def narrowed(self, most: int) -> "Chart":
+        """The same with at most so many panels in a row: longer rows are broken into even ones."""
+        rows = []
+        for row in self.rows:
+            parts = math.ceil(len(row) / max(most, 1))
+            each = math.ceil(len(row) / max(parts, 1))
+            rows += [row[k : k + each] for k in range(0, len(row), each)] if row else []
+        return replace(self, rows=rows)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -24,6 +24,7 @@ MODULES = (
     "evaluate",
     "report",
     "study",
+    "results",
     "recommend",
     "record",
     "toy",

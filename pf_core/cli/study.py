@@ -13,9 +13,12 @@ from pf_core.errors import InputError
 from pf_core.evaluation import evidence
 from pf_core.evaluation.evaluate import write
 from pf_core.evaluation.studies import STUDIES
+from pf_core.evaluation.work import Stopped
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Entry
+from pf_core.training.process import keep_memory
+from pf_core.training.runner import use_device
 
 ALL = "all"
 
@@ -44,11 +47,21 @@ def run(args: argparse.Namespace) -> None:
     if args.name == ALL:
         return _all(args)
     study = STUDIES[args.name]
-    of_runs = study.fn.about.reads == "runs"
-    if of_runs != bool(args.runs) or (of_runs and args.checkpoint):
-        needs = "trainings: name them with --runs, and no --checkpoint" if of_runs else "one network: leave --runs out"
-        raise InputError(f"{study.name} looks at {needs}.")
-    return _put(_of_runs(study, args) if of_runs else _of_network(study, args), args)
+    reads = study.fn.about.reads
+    if (reads == "runs") != bool(args.runs) or (reads != "network" and args.checkpoint):
+        raise InputError(f"{study.name} {_NEEDS[reads]}.")
+    try:
+        _put(_MEASURED[reads](study, args), args)
+    except Stopped:  # by a signal, which a training answers by saving itself
+        print("What was computed is kept: the same command goes on from there.", file=sys.stderr)
+        raise KeyboardInterrupt from None
+
+
+_NEEDS = {
+    "network": "looks at one network: leave --runs out",
+    "runs": "looks at trainings: name them with --runs, and no --checkpoint",
+    "nothing": "trains networks of its own: leave --runs and --checkpoint out",
+}
 
 
 def _is_json(out: str) -> bool:
@@ -77,10 +90,21 @@ def _of_network(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
     return evidence.measure(study.name, bundle, given, _parts(args.out), _progress())
 
 
+def _of_its_own(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
+    given = _given(study, args)
+    if not args.out:
+        raise InputError(f"{study.name} trains networks: name a folder that keeps them, with --out.")
+    use_device(args.device)
+    keep_memory()
+    print(f"{study.name}: {evidence.cost(study.name, None, given)}.", file=sys.stderr, flush=True)
+    return evidence.measure(study.name, None, given, _parts(args.out), _progress(100))
+
+
 def _of_runs(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
-    settings = study.settings(_given(study, args))
-    numbers = study.fn([Path(p) for p in args.runs], keep=_parts(args.out), **settings)
-    return {"study": study.name} | numbers
+    return evidence.of_runs(study.name, [Path(p) for p in args.runs], _given(study, args), _parts(args.out))
+
+
+_MEASURED = {"network": _of_network, "runs": _of_runs, "nothing": _of_its_own}
 
 
 def _parts(out: str | None) -> Path | None:
@@ -89,18 +113,26 @@ def _parts(out: str | None) -> Path | None:
     return Path(out).with_suffix(".parts") if _is_json(out) else Path(out) / evidence.PARTS
 
 
-def _progress() -> Callable[[int, int], None]:
-    """Tells a tenth at a time."""
+def _progress(parts: int = 10) -> Callable[[int, int], None]:
+    """Tells a tenth, or another share, at a time."""
     told = 0
 
     def tell(done: int, total: int) -> None:
         nonlocal told
-        tenths = 10 * done // max(total, 1)
-        if tenths > told:
-            told = tenths
-            print(f"  {10 * tenths}%", file=sys.stderr, flush=True)
+        now = parts * done // max(total, 1)
+        if now > told:
+            told = now
+            print(f"  {100 * now // parts}%", file=sys.stderr, flush=True)
 
     return tell
+
+
+def _cost(name: str, bundle: Bundle, settings: dict[str, Any]) -> str:
+    """What a study of several takes, or why it is left out."""
+    try:
+        return evidence.cost(name, bundle, settings)
+    except InputError as e:
+        return f"left out, as {e}"
 
 
 def _put(result: dict[str, Any], args: argparse.Namespace) -> None:
@@ -131,7 +163,7 @@ def _all(args: argparse.Namespace) -> None:
     networks = {name: _network(entry, args) for name, entry in chosen.items()}
     settings = {name: _with_twin(entry, networks[name], _given(entry, args)) for name, entry in chosen.items()}
     for name, bundle in networks.items():
-        print(f"{name} on {bundle.name}: {evidence.cost(name, bundle, settings[name])}", file=sys.stderr)
+        print(f"{name} on {bundle.name}: {_cost(name, bundle, settings[name])}", file=sys.stderr)
     results, folder = [], Path(args.out)
     for result in evidence.everything(networks, settings, folder, tell=_progress()):
         if "refused" in result:
@@ -140,6 +172,7 @@ def _all(args: argparse.Namespace) -> None:
             drawn.write(result, folder)
             print(f"{result['study']}: {STUDIES[result['study']].fn.about.verdict(result)}", flush=True)
         results.append(result)
+    results += evidence.kept_of_trainings()
     how = "a first look with few images" if args.quick else "the full settings"
     drawn.report(results, folder / "report.html", f"Made by python -m pf_core study all, {how}.")
     print(folder / "report.html")

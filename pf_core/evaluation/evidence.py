@@ -1,5 +1,7 @@
-"""Studies run: their cost said first, their numbers with what anyone needs to repeat them."""
+"""Studies run: their cost said first, their numbers with what anyone needs to repeat them; and the results kept."""
 
+import json
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,46 +13,120 @@ from pf_core import files
 from pf_core.errors import InputError
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.work import Work, pace
+from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Entry
 from pf_core.sampling.sweep import in_words
 
 PARTS = "parts"  # of a report's folder: the pieces of its studies, so that a stopped one goes on
-RESULTS = Path(__file__).resolve().parents[2] / "assets" / "results"  # NETWORK/STUDY.json: measured by `study all`
+RESULTS = Path(__file__).resolve().parents[2] / "assets" / "results"  # NETWORK/STUDY.json: what `make results` keeps
+TRAININGS = "trainings"  # the folder there of studies that look at trainings, not at one network
+EVIDENCE = "evidence"  # the folder of a training run for results on its network
+DIGITS = 5  # of a number that is kept
 
 
-def forwards(name: str, bundle: Bundle, settings: Mapping[str, Any]) -> int:
-    """Forward passes of one image that a study of a network takes. Raises InputError for settings it lacks."""
+def forwards(name: str, bundle: Bundle | None, settings: Mapping[str, Any]) -> int:
+    """Forward passes of one image that a study takes, of a network or (None) of its own ones. Raises InputError for
+    settings it lacks, and for a network that it cannot look at."""
     study = STUDIES[name]
+    if bundle:
+        study.fn.about.check(bundle)
     return study.fn.about.forwards(bundle, **study.settings(settings))
 
 
-def cost(name: str, bundle: Bundle, settings: Mapping[str, Any], seconds: float | None = None) -> str:
-    """What a study will take, in words; seconds: of one image's pass, timed here if they are not given."""
-    count = forwards(name, bundle, settings)
-    return f"{count:,} forward passes of an image, about {in_words(count * (seconds or pace(bundle)))}"
+def cost(name: str, bundle: Bundle | None, settings: Mapping[str, Any], seconds: float | None = None) -> str:
+    """What a study will take, in words; seconds: of one image's pass, timed here if they are not given. Raises
+    InputError, see `forwards`."""
+    count, study = forwards(name, bundle, settings), STUDIES[name]
+    if seconds is None:
+        seconds = pace(bundle) if bundle else study.fn.about.pace(**study.settings(settings))
+    return f"{count:,} forward passes of an image, about {in_words(count * seconds)}"
 
 
-def kept(name: str, network: str) -> dict[str, Any] | None:
-    """The result of a study on a network that was measured before and stands in the repository; None if there is
-    none."""
-    return files.read_json(RESULTS / network / f"{name}.json") or None
+def folder_of(name: str, network: str) -> Path:
+    """Where results of a study on a network are looked for: assets/results/NETWORK, for a training run's network
+    runs/NAME/evidence; a study of trainings has one folder of its own."""
+    if STUDIES[name].fn.about.reads != "network":
+        return RESULTS / TRAININGS
+    if checkpoint.is_run(network):
+        return checkpoint.RUNS / re.split("[/@]", network)[1] / EVIDENCE
+    return RESULTS / network
+
+
+def kept(name: str, network: str, digest: str = "") -> dict[str, Any] | None:
+    """The result of a study on a network that was measured before; None if there is none. digest: the network's hash,
+    if only a result on just this version of it counts."""
+    result = files.read_json(folder_of(name, network) / f"{name}.json")
+    other = digest and result.get("hash", digest) != digest
+    return None if other else result or None
+
+
+def kept_of_trainings() -> list[dict[str, Any]]:
+    """The results in the repository of studies that look at no one network: a report shows them as they are."""
+    about = {name: entry.fn.about for name, entry in STUDIES.items() if entry.fn.about.reads != "network"}
+    return [known for name in about if (known := kept(name, TRAININGS))]
+
+
+def all_kept() -> Iterator[dict[str, Any]]:
+    """What `keep` has kept, network by network, in the order of the studies."""
+    for folder in sorted(path for path in RESULTS.glob("*") if path.is_dir()):
+        for name in STUDIES:
+            if result := files.read_json(folder / f"{name}.json"):
+                yield result
+
+
+def keep(result: dict[str, Any]) -> Path:
+    """A study's result as a file of the repository, numbers to DIGITS digits; where it is. Raises InputError for one
+    that is no study's, or if it cannot be written."""
+    name = STUDIES[result.get("study", "")].name
+    path = folder_of(name, Path(str(result.get("checkpoint", TRAININGS))).stem) / f"{name}.json"
+    text = json.dumps(_rounded(result), indent=1, allow_nan=False)
+    text = re.sub(r"\[[^\[\]{}\"]*\]", lambda numbers: " ".join(numbers[0].split()), text)  # a list of numbers: a line
+    with files.replacing(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        short = float(f"{value:.{DIGITS}g}")
+        return int(short) if short.is_integer() else short
+    if isinstance(value, Mapping):
+        return {key: _rounded(each) for key, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def how(name: str, network: str) -> str:
+    """What to type for a result of a study on a network that `kept` finds."""
+    reads = STUDIES[name].fn.about.reads
+    if reads == "nothing":
+        return f"python -m pf_core study {name} --out D && python -m pf_core results D"
+    if reads == "runs":
+        return f"python -m pf_core study {name} --runs runs --out D && python -m pf_core results D"
+    if not checkpoint.is_run(network):
+        return shlex.join(["make", "results", f"NETWORKS={network}"])
+    where = folder_of(name, network).relative_to(checkpoint.RUNS.parent)
+    return shlex.join(["python", "-m", "pf_core", "study", name, "--checkpoint", network, "--out", where.as_posix()])
 
 
 def made(result: Mapping[str, Any]) -> str:
     """Where a result comes from, in words."""
-    return f"{result['checkpoint']} ({result['hash']}), {result['made']}, {in_words(result['seconds'])}"
+    if "hash" not in result:
+        return f"trainings, {result['made']}"
+    images = f"{result['images']} images, " if "images" in result else ""
+    return f"{result['checkpoint']} ({result['hash']}), {images}{result['made']}, {in_words(result['seconds'])}"
 
 
 def measure(
     name: str,
-    bundle: Bundle,
+    bundle: Bundle | None,
     settings: Mapping[str, Any] = {},
     folder: Path | None = None,
     tell: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
-    """A study's result on a network: its numbers, and the study, network, hash, settings, command, date and seconds.
+    """A study's result on a network, or (None) on those that it trains: its numbers, and the study, network, hash,
+    settings, command, date and seconds.
 
     folder: where its pieces are kept; tell, stop: see Work. Raises InputError for a network it cannot look at, Stopped.
     """
@@ -58,25 +134,40 @@ def measure(
     given = study.settings(settings)
     work = Work(folder, forwards(name, bundle, settings), tell, stop)
     began = time.perf_counter()
-    numbers = study.fn(bundle, work=work, **given)
+    network = {"checkpoint": bundle.name, "hash": bundle.hash} if bundle else {}
+    numbers = study.fn(*([bundle] if bundle else []), work=work, **given)
     return {
         "study": name,
-        "checkpoint": bundle.name,
-        "hash": bundle.hash,
+        **network,
         **numbers,
         "settings": given,
-        "command": command(study, bundle.name, settings),
+        "command": command(study, bundle and bundle.name, settings),
         "made": date.today().isoformat(),
         "seconds": round(time.perf_counter() - began, 1),
     }
 
 
-def command(study: Entry, checkpoint: str, settings: Mapping[str, Any]) -> str:
+def of_runs(name: str, runs: list[Path], settings: Mapping[str, Any], folder: Path | None = None) -> dict[str, Any]:
+    """The same of a study that looks at trainings, in these folders. folder: where its pieces are kept."""
+    study = STUDIES[name]
+    given = study.settings(settings)
+    began = time.perf_counter()
+    numbers = study.fn(runs, keep=folder, **given)
+    typed = _typed(study, [word for run in runs for word in ("--runs", str(run))], settings)
+    taken = {"made": date.today().isoformat(), "seconds": round(time.perf_counter() - began, 1)}
+    return {"study": name} | numbers | {"settings": given, "command": typed} | taken
+
+
+def command(study: Entry, checkpoint: str | None, settings: Mapping[str, Any]) -> str:
     """What to type for the same numbers."""
+    return _typed(study, ["--checkpoint", checkpoint] if checkpoint else ["--out", study.name], settings)
+
+
+def _typed(study: Entry, on: list[str], settings: Mapping[str, Any]) -> str:
+    """The command, on what, with the flags of all settings that are no defaults."""
     given = study.settings(settings)
     knobs = [(study.knobs[k].flag, str(given[k])) for k in settings if given[k] != study.knobs[k].default]
-    words = ["python", "-m", "pf_core", "study", study.name, "--checkpoint", checkpoint, *(w for k in knobs for w in k)]
-    return shlex.join(words)
+    return shlex.join(["python", "-m", "pf_core", "study", study.name, *on, *(word for knob in knobs for word in knob)])
 
 
 def everything(

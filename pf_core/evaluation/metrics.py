@@ -103,6 +103,15 @@ class Resampled:
     def __sub__(self, other: "Resampled") -> "Resampled":
         return Resampled(self.value - other.value, self.values - other.values)
 
+    def over(self, base: "Resampled") -> "Resampled":
+        """The change from a base, as a share of it: -0.1 is ten percent less."""
+        return Resampled(self.value / base.value - 1, self.values / base.values - 1)
+
+    @classmethod
+    def mean(cls, of: "Sequence[Resampled]") -> "Resampled":
+        """Of several statistics of the same items."""
+        return cls(float(np.mean([each.value for each in of])), np.mean([each.values for each in of], 0))
+
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """See `bootstrap`."""
         tail = 100 * (1 - level) / 2

@@ -19,6 +19,7 @@ _STYLE = {"font.size": 10, "font.family": "DejaVu Sans", "svg.fonttype": "path",
 _FAINT = {"color": "#888888", "linewidth": 0.8, "zorder": 0}
 _WIDTH, _HEIGHT, _TITLE, _LINE = 4.2, 3.4, 0.4, 0.22  # inches: a panel; the title; a line of legend or note
 _KEYS = 4  # of the legend in a line
+_ROOM = 40  # characters of a panel's names of bars that stand side by side
 
 
 def draw(chart: Chart) -> Figure:
@@ -103,7 +104,8 @@ def _bars(axes: Axes, series: Series, colour: str, place: int, of: int, names: l
     axes.bar(x, series.y, wide * 0.9, color=colour, alpha=0.85)
     if series.low is not None:
         axes.errorbar(x, series.y, _arms(series), color="#222222", linestyle="", capsize=2, linewidth=1)
-    axes.set_xticks(range(len(names)), names)
+    slanted = {"rotation": 20, "ha": "right"} if len("".join(map(str, names))) > _ROOM else {}
+    axes.set_xticks(range(len(names)), names, **slanted)
 
 
 def _area(axes: Axes, series: Series, colour: str, *_) -> None:

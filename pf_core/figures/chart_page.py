@@ -9,18 +9,21 @@ from pf_core.charts import Chart, Map, Panel, Series
 from pf_core.figures.chart_file import COLOURS
 from pf_core.figures.interactive import MAP, Figure
 
-_GAP_X, _GAP_Y, _HEIGHT = 0.09, 0.26, 300  # shares of the width, of a row; pixels a row
-_LETTERS = 66  # of a title across all panels of a row
+_GAP_X, _BETWEEN, _HEIGHT = 0.075, 104, 220  # share of the width; pixels between rows, of a row
+_AROUND = 80  # pixels below all rows
+_LETTERS, _MOST = 88, 44  # of a title across all panels of a row, of one
+_LINE = 17  # pixels
 
 
 def draw(chart: Chart) -> Figure:
     """The chart's panels in a grid, zoomed one by one, with one legend; its note is the page's to show."""
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(chart.names)}
+    top = 34 * bool(chart.title) + 10 + _LINE * max(_lines_of(panel, len(chart.rows[0])) for panel in chart.rows[0])
     layout: dict[str, Any] = {
         "title": {"text": chart.title, "x": 0.5, "font": {"size": 15}},
-        "height": _HEIGHT * len(chart.rows) + 110,
-        "margin": {"l": 56, "r": 12, "t": 70, "b": 40},
-        "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "y": -0.14 / len(chart.rows), "yanchor": "top"},
+        "height": _HEIGHT * len(chart.rows) + _BETWEEN * (len(chart.rows) - 1) + top + _AROUND,
+        "margin": {"l": 56, "r": 12, "t": top, "b": 60 + 20 * (len(colours) > 1)},
+        "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "yref": "container", "y": 0, "yanchor": "bottom"},
         "barmode": "group",
         "showlegend": len(colours) > 1,
         "annotations": [],
@@ -28,17 +31,29 @@ def draw(chart: Chart) -> Figure:
     }
     data: list[dict] = []
     told: set[str] = set()
+    inside = _HEIGHT * len(chart.rows) + _BETWEEN * (len(chart.rows) - 1)
     places = [(r, c, len(row), panel) for r, row in enumerate(chart.rows) for c, panel in enumerate(row)]
     for number, (r, c, wide, panel) in enumerate(places, 1):
         of = "" if number == 1 else str(number)
-        across, up = _domain(c, wide, _GAP_X), _domain(len(chart.rows) - 1 - r, len(chart.rows), _GAP_Y / 2)
+        across, up = _domain(c, wide, _GAP_X), _domain(len(chart.rows) - 1 - r, len(chart.rows), _BETWEEN / inside)
         layout[f"xaxis{of}"] = _axis(panel.x, across, f"y{of}", panel.log_x) | _names(panel)
         layout[f"yaxis{of}"] = _axis(panel.y, up, f"x{of}", panel.log_y)
         layout["annotations"] += [_title(_wrapped(panel.title, wide), across, up), *_marks(panel, of)]
         layout["shapes"] += _lines(panel, of)
         axes = {"xaxis": f"x{of}", "yaxis": f"y{of}"}
-        data += [trace | axes for trace in _traces(panel, colours, told, across, up)]
+        bar = c == wide - 1 or chart.rows[r][c + 1].map is None or not _alike(panel, chart.rows[r][c + 1])
+        data += [trace | axes for trace in _traces(panel, colours, told, across, up, bar)]
     return {"data": data, "layout": layout}
+
+
+def _lines_of(panel: Panel, wide: int) -> int:
+    return 1 + _wrapped(panel.title, wide).count("<br>")
+
+
+def _alike(panel: Panel, other: Panel) -> bool:
+    """Whether one colour bar is enough for both maps."""
+    a, b = panel.map, other.map
+    return bool(a and b and a.ends) and (a.ends, a.label, a.log) == (b.ends, b.label, b.log)
 
 
 def _domain(place: int, of: int, gap: float) -> list[float]:
@@ -58,7 +73,7 @@ def _names(panel: Panel) -> dict[str, Any]:
 
 
 def _wrapped(text: str, panels: int) -> str:
-    return "<br>".join(textwrap.wrap(text, max(_LETTERS // panels, 12)))
+    return "<br>".join(textwrap.wrap(text, max(min(_LETTERS // panels, _MOST), 12)))
 
 
 def _title(text: str, across: list[float], up: list[float]) -> dict[str, Any]:
@@ -88,8 +103,8 @@ def _lines(panel: Panel, of: str) -> list[dict[str, Any]]:
     return shapes
 
 
-def _traces(panel: Panel, colours: Mapping[str, str], told: set[str], across, up) -> list[dict[str, Any]]:
-    traces = [_heat(panel.map, across, up)] if panel.map else []
+def _traces(panel: Panel, colours: Mapping[str, str], told: set[str], across, up, bar) -> list[dict[str, Any]]:
+    traces = [_heat(panel.map, across, up) | {"showscale": bar}] if panel.map else []
     for series in panel.series:
         first = series.name not in told
         told.add(series.name)

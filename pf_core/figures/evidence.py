@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from pf_core import files
 from pf_core.charts import Chart
@@ -16,7 +17,7 @@ from pf_core.evaluation.studies import STUDIES
 from pf_core.figures import chart_file, static
 
 SUFFIXES = (".png", ".pdf", ".svg")
-_DPI = 110  # of pictures in a report
+_DPI, _SMALL = 110, 72  # of pictures in a report, of kept ones
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -51,6 +52,14 @@ def save(figure: Figure, path: str | Path) -> None:
     """Of the format that the suffix says; the same figure gives the same bytes. Raises InputError."""
     with files.replacing(path) as temporary:
         static.save(figure, temporary)
+
+
+def small(result: dict[str, Any], path: Path) -> None:
+    """The figure as a PNG of few colours, to be kept in a repository. Raises InputError if it cannot be written."""
+    made = io.BytesIO()
+    chart_file.draw(chart_of(result)).savefig(made, format="png", dpi=_SMALL, metadata={"Software": None})
+    with files.replacing(path) as temporary:
+        Image.open(made).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(temporary, optimize=True)
 
 
 def report(results: Sequence[dict[str, Any]], path: Path, intro: str) -> None:

@@ -13,6 +13,7 @@ from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
 from pf_core.types import Denoise, PatchTime, Prediction
 
+Choose = Callable[[Prediction, Tensor], tuple[Tensor, Tensor | None]]  # prediction, t -> easy (B, N), threshold (B,)
 WARM_UP = 0.05  # look-ahead takes plain steps while t <= this
 GROWTH = 8  # a step longer than so many of the last one is Euler's: an extrapolation that far is noise
 
@@ -110,9 +111,14 @@ def mixed(t: Tensor, easy: Tensor, ts: Tensor) -> PatchTime:
     return PatchTime.grouped(t, easy, 2) if ts.ndim == 1 else PatchTime.dense(t)
 
 
-def warming_up(t: Tensor) -> Tensor:
-    """Is an image's earliest patch still at t <= WARM_UP? t (..., B, N) -> (..., B); shared t, () or (S,), as it is."""
-    return (t.amin(-1) if t.ndim > 1 else t) <= WARM_UP
+def warming_up(t: Tensor, until: float = WARM_UP) -> Tensor:
+    """Is an image's earliest patch still at t <= until? t (..., B, N) -> (..., B); shared t, () or (S,), as it is."""
+    return earliest(t) <= until
+
+
+def earliest(t: Tensor) -> Tensor:
+    """An image's lowest t (..., B, N) -> (..., B); shared t, () or (S,), as it is."""
+    return t.amin(-1) if t.ndim > 1 else t
 
 
 def denoise_ranking(denoise: Denoise, x: Tensor, t: PatchTime) -> Prediction:
@@ -146,3 +152,18 @@ def easiest(score: Tensor, p: float, grid: PatchGrid, t: Tensor | None = None) -
     below, above = (ordered.gather(1, i // copies) for i in (low, (low + 1).minimum(last)))
     threshold = below + (place - low) * (above - below)
     return score < threshold, threshold[:, 0]
+
+
+def by_difficulty(p: float, grid: PatchGrid) -> Choose:
+    """The easiest share p of an image's patches."""
+    return lambda prediction, t: easiest(difficulty(prediction, grid), p, grid, t)
+
+
+def at_random(p: float, grid: PatchGrid, rng: list[torch.Generator]) -> Choose:
+    """As many patches, drawn at random anew every time, each image's from its own generator."""
+
+    def draw(prediction: Prediction, t: Tensor) -> tuple[Tensor, None]:
+        score = torch.stack([torch.rand(grid.n, generator=g) for g in rng])
+        return easiest(score.to(t.device), p, grid, t)[0], None
+
+    return draw

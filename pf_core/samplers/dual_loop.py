@@ -9,21 +9,19 @@ from torch import Tensor
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
 from pf_core.samplers.common import (
+    Choose,
     Order,
     Past,
     Refresh,
     advance,
     at,
+    by_difficulty,
     denoise_ranking,
-    difficulty,
-    easiest,
     mixed,
     sampler,
     time_of,
 )
 from pf_core.types import Denoise, PatchTime, Prediction, Step
-
-Choose = Callable[[Prediction, Tensor], tuple[Tensor, Tensor | None]]  # prediction, t -> easy (B, N), threshold (B,)
 
 
 @sampler(nfe=lambda ts, n_inner, **_: n_inner * (len(ts) - 1), needs_difficulty=True)
@@ -45,11 +43,7 @@ def dual_loop(
     Easy patches lead as cleaner context while hard ones follow in n_inner parts. n_inner NFE a step. With `refresh`
     once or none hard patches see the keys and values that easy ones left: an approximation, of fewer token-forwards.
     """
-
-    def rank(prediction, t):
-        return easiest(difficulty(prediction, grid), p, grid, t)
-
-    first = partial(denoise_ranking, denoise)
+    rank, first = by_difficulty(p, grid), partial(denoise_ranking, denoise)
     return two_speeds(denoise, x, grid, ts, rank, n_inner, Past.of(order, past), first, refresh)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
-from pf_core.samplers.common import Order, Past, easiest, sampler
+from pf_core.samplers.common import Order, Past, at_random, sampler
 from pf_core.samplers.dual_loop import two_speeds
 from pf_core.types import Denoise, Step
 
@@ -28,9 +28,4 @@ def random_order(
 
     The control of Fig. 6: as many patches run ahead, but not the easy ones. n_inner NFE a step.
     """
-
-    def draw(_, t):
-        score = torch.stack([torch.rand(grid.n, generator=g) for g in rng])  # each image from its own generator
-        return easiest(score.to(x.device), p, grid, t)[0], None
-
-    return two_speeds(denoise, x, grid, ts, draw, n_inner, Past.of(order, past))
+    return two_speeds(denoise, x, grid, ts, at_random(p, grid, rng), n_inner, Past.of(order, past))

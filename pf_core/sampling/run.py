@@ -18,7 +18,7 @@ from pf_core.guidance import guide
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.divergence import MOST_PROBES, Divergence
 from pf_core.registry import Knob, Parameter, number
-from pf_core.samplers import MAX_NFE, SAMPLERS, nfe_of, steps_for, uniform_grid
+from pf_core.samplers import MAX_NFE, SAMPLERS, entry_of, nfe_of, steps_for, uniform_grid
 from pf_core.samplers.common import Past
 from pf_core.sampling import edits as intervene
 from pf_core.types import Model, PatchTime, Prediction, Step
@@ -97,7 +97,7 @@ def resolve(spec: SampleSpec, bundle: Bundle) -> SampleSpec:
 
 def _resolved(spec: SampleSpec, bundle: Bundle) -> tuple[SampleSpec, list[intervene.Edit], Tensor]:
     """The same, its edits, and its times (S + 1,) float64."""
-    sampler = SAMPLERS[spec.sampler]
+    sampler = entry_of(spec.sampler)
     spec = replace(spec, probes=_probes(spec))
     if sampler.fn.needs_difficulty and spec.difficulty == "head" and not bundle.predicts_difficulty:
         others = ", ".join(name for name, entry in SAMPLERS.items() if not entry.fn.needs_difficulty)
@@ -230,7 +230,7 @@ class Run:
         spec, grid, x0 = self.spec, self.bundle.grid, self.x0.to(self.bundle.device)
         rng = [torch.Generator().manual_seed(seed ^ _ORDER) for seed in spec.seeds]
 
-        fn, past = SAMPLERS[spec.sampler].fn, Past()
+        fn, past = entry_of(spec.sampler).fn, Past()
         memory = {"past": past} if fn.remembers else {}
 
         def sampler(x: Tensor, ts: Tensor) -> Iterator[Step]:

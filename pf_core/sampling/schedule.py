@@ -11,6 +11,7 @@ from pf_core.samplers import SAMPLERS, uniform_grid
 from pf_core.types import PatchTime, Prediction, Step
 
 SIDE = 3  # patches in a row and in a column
+GRID = PatchGrid(SIDE, SIDE, 1)
 LEVELS = 12  # times at which the toy network has difficulties of their own
 SEED = 5
 SHARES = (0.2, 0.4, 0.6, 0.8)  # p: of nine patches 2, 4, 5 and 7 lie under these quantiles
@@ -45,10 +46,11 @@ class Schedule(NamedTuple):
     nfe: list[int]
 
 
-def schedule(sampler: str, steps: int, settings: Mapping[str, Any] = {}, side: int = SIDE) -> Schedule:
-    """A registered sampler on the toy network, side x side patches. Raises InputError for a wrong name or setting."""
-    entry, grid = SAMPLERS[sampler], PatchGrid(side, side, 1)
-    x, rng = torch.zeros(1, 1, side, side), [torch.Generator().manual_seed(SEED)]
+def schedule(sampler: str, steps: int, settings: Mapping[str, Any] = {}, grid: PatchGrid = GRID) -> Schedule:
+    """A registered sampler on the toy network, of patches of one pixel. Raises InputError for a wrong name or
+    setting."""
+    entry = SAMPLERS[sampler]
+    x, rng = torch.zeros(1, 1, grid.height, grid.width), [torch.Generator().manual_seed(SEED)]
     run: list[Step] = list(entry.fn(ToyNetwork(grid), x, grid, uniform_grid(steps), rng, **entry.settings(settings)))
     nobody = torch.zeros(1, grid.n, dtype=torch.bool)
     return Schedule(

@@ -1,14 +1,19 @@
 """The wall of claims: what is known is shown, a study is measured beside other people's runs, stopped, and kept."""
 
+import base64
+import shutil
 import time
 
 import pytest
 from helpers import write_checkpoint
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 from test_browser import LOADED, browser, page, served  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 
 from app.state import AppState
 from app.store import ACTIVE
+from app.tabs.evidence import tab as evidence_tab
 from app.tabs.evidence.jobs import Studies
 from pf_core import files
 from pf_core.data.shapes import SHAPES
@@ -26,6 +31,48 @@ def state(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "REFERENCES", 100)
     write_checkpoint(tmp_path)
     return AppState(tmp_path / "none")
+
+
+@pytest.fixture
+def client(state):
+    return TestClient(Starlette(routes=evidence_tab.routes(state)))
+
+
+def test_every_card_says_how_it_is_measured_and_a_network_that_cannot_be_looked_at_why(client, state):
+    cards = {card["study"]: card for card in client.get("/pf/evidence?network=nano").json()["cards"]}
+    assert list(cards) == list(STUDIES) and not any(card["known"] for card in cards.values())
+    assert cards["order"]["how"] == "make results NETWORKS=nano" and "--runs runs" in cards["when_it_pays"]["how"]
+    assert all(cards[name]["sentence"] for name in ("timestep_laws", "context_helps", "schedules", "when_it_pays"))
+    said = client.get("/pf/evidence/exactness/cost?network=nano").json()
+    assert "finite data set" in said["refused"]
+
+
+def test_a_training_run_fills_the_wall_from_its_own_folder(client, state, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "RUNS", tmp_path / "runs")
+    folder = tmp_path / "runs" / "mine"
+    folder.mkdir(parents=True)
+    shutil.copy(tmp_path / "nano.safetensors", folder / "network.safetensors")
+    known = {"study": "order", "hash": state.bundle("runs/mine").hash, "rows": []}
+    files.write_json(folder / "evidence" / "order.json", known)
+    cards = {card["study"]: card for card in client.get("/pf/evidence?network=runs/mine").json()["cards"]}
+    assert cards["order"]["known"] and not cards["difficulty"]["known"]
+    assert cards["difficulty"]["how"].endswith("study difficulty --checkpoint runs/mine --out runs/mine/evidence")
+    files.write_json(folder / "evidence" / "order.json", known | {"hash": "of an older network"})
+    assert evidence.kept("order", "runs/mine") and not evidence.kept("order", "runs/mine", known["hash"])
+
+
+def test_the_laws_are_drawn_live_beside_what_inference_visits(client):
+    first = client.get("/pf/evidence/laws?network=nano").json()
+    assert first["samplers"] == ["Euler", "dual-loop", "look-ahead"] and first["sampler"] == "look-ahead"
+    n = first["grid"]["rows"] * first["grid"]["cols"]
+    asked = "/pf/evidence/laws?network=nano&sampler=Euler&columns=2&timesteps="
+    ltg, one = client.get(f"{asked}ltg&loc=-1").json(), client.get(f"{asked}uniform").json()
+    for answer in (ltg, one):
+        assert all(len(base64.b64decode(answer[key])) == 4 * 8 * n for key in ("law", "visited"))
+        assert {"xaxis", "xaxis4"} <= set(answer["figure"]["layout"]) and "Train-test gap" in answer["sentence"]
+    assert ltg["settings"]["loc"] == -1 and one["gap"]["value"] < 0.02 < ltg["gap"]["interval"][0]
+    assert "between -3 and 3" in client.get(f"{asked}ltg&loc=9").json()["error"]
+    assert client.get(f"{asked}ltg&columns=0").status_code == 400
 
 
 def ended(job):
@@ -57,8 +104,8 @@ def test_what_the_app_does_not_measure_is_said(state):
     studies = Studies(state)
     with pytest.raises(InputError, match="looks at trainings"):
         studies.start("when_it_pays", "nano")
-    job = studies.start("exactness", "nano")
-    assert ended(job).state == "failed" and "finite data set" in job.message
+    with pytest.raises(InputError, match="finite data set"):
+        studies.start("exactness", "nano")
 
 
 @needs_chromium
@@ -66,7 +113,14 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     monkeypatch.setattr(metrics, "REPEATS", 5)
     monkeypatch.setattr(evidence, "RESULTS", tmp_path)
     monkeypatch.setattr(served.bundle("nano"), "conditioner", ClassLabels(10, list(SHAPES)))
-    known = {"study": "order", "checkpoint": "nano", "hash": "x", "images": 20, "made": "2026-11-28", "seconds": 1.0}
+    known = {
+        "study": "order",
+        "checkpoint": "nano",
+        "hash": served.bundle("nano").hash,
+        "images": 20,
+        "made": "2026-11-28",
+        "seconds": 1.0,
+    }
     row = {"sampler": "multistep", "settings": {}, "budget": 8, "minus_euler": {"value": -3.0, "interval": [-4, -2]}}
     known |= {
         "command": "python -m pf_core study order",
@@ -85,3 +139,14 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     page.wait_for_selector("[data-study=difficulty] .js-plotly-plot .main-svg")
     assert "Spearman" in page.inner_text("[data-study=difficulty] .pfe-verdict")
     assert "study difficulty --checkpoint nano" in page.inner_text("[data-study=difficulty] .pfe-made")
+    page.locator("[data-study=timestep_laws]").scroll_into_view_if_needed()
+    page.wait_for_selector(".pfe-laws[data-ready] [data-of=figure] .main-svg")
+    page.select_option("[data-set=timesteps]", "ltg")
+    page.wait_for_selector(".pfe-laws[data-ready=ltg]")
+    said = page.inner_text(".pfe-gap")
+    page.focus("[data-knob=loc]")
+    page.keyboard.press("Home")
+    page.wait_for_function("(said) => document.querySelector('.pfe-gap').textContent !== said", arg=said)
+    page.select_option("[data-set=timesteps]", "uniform")
+    page.wait_for_selector(".pfe-laws[data-ready=uniform]")
+    assert "no knobs" in page.inner_text(".pfe-laws") and page.locator(".pfe-grids canvas").count() == 16

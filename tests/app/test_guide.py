@@ -2,6 +2,7 @@
 
 import base64
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from test_browser import pytestmark as needs_chromium
 from app.tabs.explore.tab import Explore
 from app.tabs.how import tab as how
 from pf_core.errors import InputError
-from pf_core.evaluation import inspect
-from pf_core.presets import TRAINING_TIMES
+from pf_core.evaluation import evidence, inspect
+from pf_core.evaluation.studies import STUDIES
+from pf_core.presets import PFT, TRAINING_TIMES
 from pf_core.timesteps import TIMESTEPS
 from pf_core.timesteps.preview import BINS, draws
 
@@ -78,6 +80,20 @@ def test_the_pictures_without_a_network_get_numbers_too():
     for runs in found["runs"]:
         assert [run["nfe"][-1] for run in runs] == [12, 12, 11]
         assert all(len(floats(run["t"])) == len(run["phase"]) * found["side"] ** 2 for run in runs)
+
+
+def test_the_findings_on_the_page_are_the_kept_ones(monkeypatch, tmp_path):
+    network = SimpleNamespace(name=PFT, hash=evidence.kept("context_helps", PFT)["hash"])
+    shown = how.findings(network)
+    for key, study in how.FINDINGS.items():
+        kept = evidence.kept(study, PFT)
+        assert shown[key]["verdict"] == STUDIES[study].fn.about.line(kept) and list(shown[key]["t"]) == list(kept["t"])
+    own = evidence.kept("context_helps", PFT)["t"]["0.2"]["own"]["change"]
+    assert shown["helps"]["t"]["0.2"]["change"] == [point["value"] for point in own]
+    density = evidence.kept("context_reduces_uncertainty", PFT)["t"]["0.1"]["density"]
+    assert shown["reduces"]["t"]["0.1"] == {"x": density["at"], "plain": density["plain"], "own": density["own"]}
+    monkeypatch.setattr(evidence, "RESULTS", tmp_path)
+    assert how.findings(network) == {}
 
 
 @needs_chromium

@@ -9,7 +9,7 @@ from scipy.stats import energy_distance
 from pf_core.data.shapes import SHAPES, Shapes
 from pf_core.evaluation import metrics
 from pf_core.evaluation.studies import STUDIES
-from pf_core.evaluation.studies.timestep_laws import _gaps
+from pf_core.evaluation.train_test import distances
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import Pixels
 from pf_core.models.conditioning import ClassLabels
@@ -126,7 +126,7 @@ def test_the_gap_is_the_energy_distance():
     rng = np.random.default_rng(1)
     law, visited = np.zeros((50, 3)), np.zeros((4, 10, 3))
     law[:, 0], visited[..., 0] = rng.random(50), rng.random((4, 10)) ** 2
-    gap = _gaps(law, {"all": visited})["all"]
+    gap = distances(law, {"all": visited})["all"]
     assert gap.value == pytest.approx(energy_distance(law[:, 0], visited[..., 0].ravel()) ** 2)
 
 

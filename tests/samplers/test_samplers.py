@@ -8,12 +8,12 @@ import torch
 
 from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
-from pf_core.samplers import SAMPLERS, nfe_of, steps_for, uniform_grid
+from pf_core.samplers import SAMPLERS, TRIALS, entry_of, nfe_of, steps_for, uniform_grid
 from pf_core.samplers.common import Past, easiest
 from pf_core.types import Prediction
 
 GRID = PatchGrid(8, 8, 2)  # 16 patches
-NAMES = list(SAMPLERS)
+NAMES = [*SAMPLERS, *TRIALS]
 
 
 class Field:
@@ -31,7 +31,7 @@ class Field:
 
 
 def go(name, field, x, ts, settings=None, seeds=None):
-    entry = SAMPLERS[name]
+    entry = entry_of(name)
     rng = [torch.Generator().manual_seed(s) for s in (seeds or range(x.shape[0]))]
     return list(entry.fn(field, x, GRID, ts, rng, **entry.settings(settings or {})))
 
@@ -58,7 +58,7 @@ class TestEverySampler:
     def test_nfe_is_its_formula_and_the_calls_counted(self, name, ts):
         field = Field(lambda x, t: -x)
         steps = go(name, field, noise(), ts)
-        settings = SAMPLERS[name].settings()
+        settings = entry_of(name).settings()
         assert len(field.seen) == nfe_of(name, ts, settings) == steps[-1].nfe == len(steps) - 1
         assert [s.nfe for s in steps[:-1]] == list(range(1, len(steps)))
 
@@ -83,7 +83,7 @@ class TestEverySampler:
 
     def test_stops_between_forwards_when_no_longer_asked(self, name, ts):
         field = Field(lambda x, t: -x)
-        entry = SAMPLERS[name]
+        entry = entry_of(name)
         run = entry.fn(field, noise(), GRID, ts, [torch.Generator() for _ in range(2)], **entry.settings())
         next(run), next(run)
         run.close()
@@ -138,7 +138,7 @@ class TestEverySamplerOnAGridPerPatch:
     def test_nfe_is_its_formula_and_the_calls_counted(self, name):
         field, ts = Field(lambda x, t: -x), grid_per_patch()
         steps = go(name, field, noise(), ts)
-        assert len(field.seen) == nfe_of(name, ts, SAMPLERS[name].settings()) == steps[-1].nfe == len(steps) - 1
+        assert len(field.seen) == nfe_of(name, ts, entry_of(name).settings()) == steps[-1].nfe == len(steps) - 1
 
     def test_a_grid_that_all_patches_share_is_the_shared_grid(self, name):
         field = Field(lambda x, t: torch.sin(3 * x) - t, lambda x: GRID.to_patches(x))
@@ -156,7 +156,7 @@ class TestEverySamplerOnAGridPerPatch:
 
     @pytest.mark.parametrize("order", [1, 2])
     def test_two_stretches_of_a_grid_are_the_whole(self, name, order):
-        field, ts, entry = Field(lambda x, t: torch.sin(3 * x) - t), uniform_grid(8), SAMPLERS[name]
+        field, ts, entry = Field(lambda x, t: torch.sin(3 * x) - t), uniform_grid(8), entry_of(name)
         settings = entry.settings({"order": order} if "order" in entry.knobs else {})
         whole = go(name, field, noise(), ts, settings, seeds=[1, 2])
         rng = [torch.Generator().manual_seed(s) for s in (1, 2)]
@@ -243,7 +243,7 @@ def test_look_ahead_warms_up_to_t_005_inclusive():
 @pytest.mark.parametrize("budget", [8, 13, 64, 97])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_budget_buys_the_most_steps_that_fit(name, budget):
-    settings = SAMPLERS[name].settings()
+    settings = entry_of(name).settings()
     steps = steps_for(name, budget, settings)
     assert nfe_of(name, uniform_grid(steps), settings) <= budget < nfe_of(name, uniform_grid(steps + 1), settings)
 
@@ -288,15 +288,15 @@ def test_random_order_chooses_as_many_patches_but_not_the_same_ones_and_by_its_s
     assert not torch.equal(sets[0][0], sets[0][1])  # a new draw every outer step
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if SAMPLERS[n].fn.needs_difficulty])
+@pytest.mark.parametrize("name", [n for n in NAMES if entry_of(n).fn.needs_difficulty])
 def test_samplers_that_rank_refuse_a_network_without_difficulty_in_one_sentence(name):
     def denoise(x, t):
         return Prediction(x, None, x, None)
 
     with pytest.raises(InputError, match="predicts no difficulty") as error:
         list(
-            SAMPLERS[name].fn(
-                denoise, noise(), GRID, uniform_grid(4), [torch.Generator()] * 2, **SAMPLERS[name].settings()
+            entry_of(name).fn(
+                denoise, noise(), GRID, uniform_grid(4), [torch.Generator()] * 2, **entry_of(name).settings()
             )
         )
     assert "\n" not in str(error.value)
@@ -304,4 +304,80 @@ def test_samplers_that_rank_refuse_a_network_without_difficulty_in_one_sentence(
 
 def test_a_sampler_fits_on_a_page():
     for name in NAMES:
-        assert len(inspect.getsource(SAMPLERS[name].fn).splitlines()) <= 45, name
+        assert len(inspect.getsource(entry_of(name).fn).splitlines()) <= 45, name
+
+
+# on trial
+
+
+def test_a_sampler_on_trial_is_found_by_name_and_in_no_list():
+    assert not set(TRIALS) & set(SAMPLERS) and entry_of("euler") is SAMPLERS["euler"]
+    for wrong in ("nothing", None, 3):
+        with pytest.raises(InputError, match="There is no sampler"):
+            entry_of(wrong)
+
+
+@pytest.mark.parametrize("settings", [{}, {"p": 0.6, "ratio": 2.0, "order": 2}])
+def test_look_ahead_by_other_rules_is_look_ahead_until_a_rule_is_changed(settings):
+    field = Field(lambda x, t: torch.sin(3 * x) - t, lambda x: GRID.to_patches(x))
+    for ts in (uniform_grid(24), RANDOM_GRID, grid_per_patch()):
+        plain, ruled = (go(name, field, noise(), ts, settings) for name in ("look_ahead", "ruled_look_ahead"))
+        assert len(plain) == len(ruled) and all(torch.equal(a.x, b.x) for a, b in zip(plain, ruled, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("rule", "probed"),
+    [
+        ({"until": 0.5}, lambda k: 2 <= k < 10),
+        ({"warm_up": 0.32}, lambda k: k > 6),
+        ({"every": 3}, lambda k: k > 1 and k % 3 == 0),
+    ],
+)
+def test_a_rule_says_which_steps_probe_and_what_they_cost(rule, probed):
+    ts = uniform_grid(20)
+    steps = go("ruled_look_ahead", Field(lambda x, t: -x), noise(), ts, rule)
+    assert {s.outer for s in steps if s.phase == "probe"} == {k for k in range(20) if probed(k)}
+    settings = entry_of("ruled_look_ahead").settings(rule)
+    assert steps[-1].nfe == nfe_of("ruled_look_ahead", ts, settings) == 20 + sum(map(probed, range(20)))
+
+
+def test_easy_by_level_is_every_patch_below_it_whatever_the_share():
+    field = Field(lambda x, t: -x)  # log-variances from -2 to 1
+    first, probe = (s for s in go("ruled_look_ahead", field, noise(), uniform_grid(10), {"level": 1.1}) if s.outer == 5)
+    assert torch.equal(first.easy, (torch.linspace(-2, 1, 16) < 0.09).expand(2, -1))
+    assert torch.allclose(probe.threshold, torch.tensor(1.1))
+    nobody = go("ruled_look_ahead", field, noise(), uniform_grid(10), {"level": 0.01})
+    assert torch.allclose(nobody[-1].x, go("euler", field, noise(), uniform_grid(10))[-1].x, atol=1e-6)
+
+
+def test_a_fading_ratio_looks_less_far_ahead_later():
+    ahead = [s for s in go("ruled_look_ahead", Field(lambda x, t: -x), noise(), uniform_grid(10), {"fade": True})]
+    for first, probe in zip(ahead, ahead[1:], strict=False):
+        if probe.phase == "probe":
+            t = first.t[first.easy]
+            assert torch.allclose(probe.t[probe.easy], (1 + 0.4 * (1 - t)) * t)
+
+
+def test_a_hard_patch_follows_the_second_velocity_only_where_it_is_surer():
+    class Second(Field):
+        """The second pass of a step has another velocity, and is surer of the last four patches alone."""
+
+        def __call__(self, x, t):
+            made = super().__call__(x, t)
+            if (t.per_patch == t.per_patch[:, :1]).all():
+                return made
+            logvar = made.logvar + GRID.to_pixels((torch.arange(16) < 12).float().expand(2, -1) - 0.5)
+            return made._replace(v=made.v + 1, logvar=logvar)
+
+    field, ts = Second(lambda x, t: 0 * x), uniform_grid(2)
+    moved = GRID.to_patches(go("ruled_look_ahead", field, noise(), ts, {"surer": True})[-1].x - noise())
+    assert torch.allclose(moved, (torch.arange(16) >= 12).float().expand(2, -1) / 2, atol=1e-6)
+
+
+def test_random_look_ahead_probes_as_many_patches_but_not_the_easy_ones():
+    field, ts = Field(lambda x, t: -x), uniform_grid(30)
+    a, b = (go("random_look_ahead", field, noise(), ts, seeds=[1, 2]) for _ in range(2))
+    by_difficulty = go("look_ahead", field, noise(), ts)
+    sets = [torch.stack([s.easy for s in run if s.phase == "probe"]) for run in (a, b, by_difficulty)]
+    assert torch.equal(sets[0], sets[1]) and not torch.equal(sets[0][0], sets[0][1])
+    assert torch.equal(sets[0].sum(-1), sets[2].sum(-1)) and not torch.equal(sets[0], sets[2])

@@ -6,10 +6,12 @@ from scipy.stats import halfnorm, ks_2samp, kstest, norm, truncnorm
 from torch import Generator
 
 from pf_core.timesteps import TIMESTEPS, common
+from pf_core.timesteps.dual_timestep import dual_timestep
 from pf_core.timesteps.gaussian import gaussian
 from pf_core.timesteps.independent import independent
 from pf_core.timesteps.logit_normal import logit_normal
 from pf_core.timesteps.ltg import ltg
+from pf_core.timesteps.ltg_shared import ltg_shared
 from pf_core.timesteps.srm import _halve, srm
 from pf_core.timesteps.truncated_gaussian import truncated_gaussian
 from pf_core.timesteps.uniform import uniform
@@ -69,7 +71,7 @@ def test_the_generator_alone_decides(entry):
 # one time a sample
 
 
-@pytest.mark.parametrize("fn", [uniform, logit_normal])
+@pytest.mark.parametrize("fn", [uniform, logit_normal, ltg_shared])
 def test_all_patches_share_one_time_that_needs_no_memory_of_its_own(fn):
     t = times(fn)(100, 9, seeded())
     assert (t == t[:, :1]).all() and t.stride(1) == 0
@@ -224,3 +226,34 @@ def test_ltg_keeps_to_a_small_std_where_there_is_room():
     t_max = torch.sigmoid(0.7 + common.normal((4_000, 1), seeded()))
     wide = t_max[:, 0] > 0.5  # five spreads of room
     assert fits(relative_drop(t, t_max, 0.1)[wide].flatten()[::7], "halfnorm")
+
+
+# the control of ltg, and two times a sample
+
+
+def test_the_shared_time_is_drawn_as_a_patch_of_ltg_is():
+    shared, patch = times(ltg_shared)(20_000, 64, seeded(1))[:, 0], times(ltg)(20_000, 64, seeded(2))[:, 5]
+    assert ks_2samp(shared, patch).pvalue > 0.01
+    assert ks_2samp(shared, times(uniform)(20_000, 64, seeded(3))[:, 0]).pvalue < 1e-6
+
+
+def test_dual_timestep_is_two_uniform_times_of_which_a_quarter_of_the_patches_sees_the_second():
+    drawn = dual_timestep(5_000, 64, seeded())
+    t, s = drawn.levels.T
+    assert fits(t, "uniform") and fits(s, "uniform")
+    assert torch.stack([t, s]).corrcoef()[0, 1].abs() < 4 / 5_000**0.5  # not sorted
+    assert (drawn.index.sum(1) == 16).all()
+    assert torch.equal(drawn.per_patch, torch.where(drawn.index == 1, s[:, None], t[:, None]))
+
+
+def test_dual_timestep_chooses_its_patches_anew_and_all_alike():
+    chosen = dual_timestep(8_000, 16, seeded(), share=0.5).index.double()
+    assert (chosen.mean(0) - 0.5).abs().max() < 4 * 0.5 / 8_000**0.5
+    pairs = chosen.T.corrcoef()[~torch.eye(16, dtype=torch.bool)]
+    assert (pairs + 1 / 15).abs().max() < 4 / 8_000**0.5  # drawn without replacement: -1 / (n - 1)
+
+
+def test_dual_timestep_with_no_patch_at_the_second_time_is_one_t_a_sample():
+    for share in (0.0, 1.0):
+        t = times(dual_timestep)(50, 9, seeded(), share=share)
+        assert (t == t[:, :1]).all()

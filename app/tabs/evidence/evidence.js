@@ -1,5 +1,6 @@
 // The wall of claims: a card a study, its figures drawn when it comes into view, its measuring followed here.
 
+import { Laws } from "./laws.js";
 import { OPTIONS, load, themed } from "./plot.js";
 import { page } from "./shared.js";
 
@@ -20,35 +21,73 @@ function element(tag, name, text = "") {
   return made;
 }
 
+const BESIDE = 1100; // px of a card from which on the paper's figure stands beside ours
+const columns = (width) => Math.max(1, Math.min(8, Math.floor(width / 215)));
+
+const HOLDS = { "Holds here": "yes", "Holds here in part": "part", "Does not appear here": "no" };
+
+/** "Holds here: -4.9" -> its first words as a badge, where they say whether the claim holds, and the rest. */
+function verdictOf(text) {
+  const words = Object.keys(HOLDS).find((each) => new RegExp(`^${each}[:,] `).test(text));
+  if (!words) return [text];
+  const badge = element("b", "pfe-badge", words);
+  badge.dataset.holds = HOLDS[words];
+  return [badge, ` ${text.slice(words.length + 2)}`];
+}
+
 class Card {
   constructor(wall, about) {
     Object.assign(this, { wall, about, figures: {} });
     this.root = element("article", "pfe-card");
     this.root.dataset.study = about.study;
     this.root.append(element("h3", "", about.label));
-    if (about.sentence) this.root.append(element("blockquote", "", `${about.sentence} (${about.where})`));
+    if (about.sentence) this.root.append(element("blockquote", "", `\u201c${about.sentence}\u201d (${about.where})`));
     this.verdict = element("p", "pfe-verdict");
-    this.ours = element("div", "pfe-chart");
-    this.note = element("p", "pfe-note");
-    this.paper = element("div", "pfe-chart pfe-paper");
+    this.whole = element("details", "pfe-whole");
+    this.pair = element("div", "pfe-pair");
+    this.ours = this.place("pfe-here");
+    this.paper = this.place("pfe-paper", "The paper");
     this.made = element("p", "pfe-made");
     this.bar = element("div", "pfe-bar");
-    this.root.append(this.verdict, this.ours, this.note, this.paper, this.made, this.bar);
-    for (const part of [this.ours, this.note, this.paper, this.made]) part.hidden = true;
+    this.live = element("div");
+    this.root.append(this.verdict, this.whole, this.pair, this.made, this.bar, this.live);
+    this.made.hidden = true;
     this.say(about);
     if (about.runs_here) this.offer();
     else this.bar.textContent = "Measured along trainings, from a shell.";
   }
 
-  say({ verdict, known }) {
-    this.verdict.textContent = known ? verdict : "Not measured on this network yet.";
+  /** A place for a figure: a title, the figure, a note. */
+  place(name, title = "") {
+    const root = element("figure", name);
+    const parts = {
+      root,
+      title: element("figcaption", "", title),
+      chart: element("div", "pfe-chart"),
+      note: element("p", "pfe-note"),
+    };
+    root.append(parts.title, parts.chart, parts.note);
+    root.hidden = true;
+    this.pair.append(root);
+    return parts;
+  }
+
+  say({ verdict, whole, known, how }) {
+    if (known) this.verdict.replaceChildren(...verdictOf(verdict));
+    else
+      this.verdict.replaceChildren(
+        this.about.runs_here ? "Not measured on this network yet. The full measurement: " : "Not measured yet: ",
+        element("code", "", how),
+      );
     this.verdict.classList.toggle("pfe-none", !known);
+    this.whole.hidden = !whole;
+    this.whole.replaceChildren(element("summary", "", "All numbers in words"), element("p", "", whole));
   }
 
   offer() {
-    this.button = element("button", "", "Measure here");
+    this.button = element("button", "", "Run it again here");
     this.button.type = "button";
-    this.button.setAttribute("aria-label", `Measure here: ${this.about.label}`);
+    this.button.setAttribute("aria-label", `Run it again here: ${this.about.label}`);
     this.said = element("span", "pfe-said");
     this.said.setAttribute("role", "status");
     this.progress = element("progress");
@@ -66,24 +105,43 @@ class Card {
 
   async fill() {
     const { network } = this.wall;
-    const path = `pf/evidence/${this.about.study}?network=${encodeURIComponent(network)}`;
-    const [detail, cost] = await Promise.all([ask(path), this.about.runs_here ? ask(path.replace("?", "/cost?")) : {}]);
+    const path = `pf/evidence/${this.about.study}`;
+    const query = `?network=${encodeURIComponent(network)}`;
+    const [detail, cost] = await Promise.all([
+      ask(`${path}${query}&${this.room()}`),
+      this.about.runs_here ? ask(`${path}/cost${query}`) : {},
+    ]);
     if (network !== this.wall.network) return;
     if (this.said && !this.job) this.said.textContent = cost.refused ?? cost.cost ?? "";
     if (this.button) this.button.disabled = Boolean(cost.refused);
-    this.note.textContent = detail.note;
-    this.note.hidden = !detail.note;
     this.made.hidden = !detail.made;
     this.made.replaceChildren(`${detail.made}: `, element("code", "", detail.command));
+    this.ours.title.textContent = `Here: ${network}`;
+    this.ours.note.textContent = detail.note;
+    this.paper.note.textContent = detail.paper_note;
     this.figures = { ours: detail.ours, paper: detail.paper };
     await this.draw();
+    if (this.about.live) {
+      this.laws ||= new Laws(this.live, network, ask, () => this.wall.plotly(), columns(this.root.clientWidth));
+      await this.laws.show();
+    }
+  }
+
+  /** How many panels go beside each other, in our figure and in the paper's. */
+  room() {
+    const wide = this.root.clientWidth;
+    const [ours, paper] = wide >= BESIDE ? [0.68 * wide, 0.3 * wide] : [wide, wide];
+    return new URLSearchParams({ columns: columns(ours), beside: columns(paper) });
   }
 
   async draw() {
+    this.pair.classList.toggle("pfe-both", Boolean(this.figures.ours && this.figures.paper));
     for (const [name, figure] of Object.entries(this.figures)) {
-      this[name].hidden = !figure;
-      if (figure) await (await this.wall.plotly()).react(this[name], figure.data, themed(figure.layout), OPTIONS);
+      const { root, chart } = this[name];
+      root.hidden = !figure;
+      if (figure) await (await this.wall.plotly()).react(chart, figure.data, themed(figure.layout), OPTIONS);
     }
+    await this.laws?.redraw();
   }
 
   async follow(job) {
@@ -102,7 +160,7 @@ class Card {
       await sleep(EVERY);
     }
     this.job = null;
-    this.button.textContent = "Measure here";
+    this.button.textContent = "Run it again here";
     this.progress.hidden = true;
     if (found.state === "done") await this.wall.again(this);
   }
@@ -117,7 +175,7 @@ class Wall {
         if (!isIntersecting) continue;
         this.seen.unobserve(target);
         const card = this.cards.find((each) => each.root === target);
-        card?.fill().catch((error) => (card.note.textContent = error.message));
+        card?.fill().catch((error) => (card.bar.textContent = error.message));
       }
     });
     page.on("theme", () => this.cards.forEach((card) => card.draw()));
@@ -145,7 +203,11 @@ class Wall {
     this.network = network;
     const { cards } = await ask(`pf/evidence?network=${encodeURIComponent(network)}`);
     this.cards = cards.map((about) => new Card(this, about));
-    this.box.replaceChildren(...this.cards.map((card) => card.root));
+    const [claims, others] = [true, false].map((claim) =>
+      this.cards.filter(({ about }) => Boolean(about.sentence) === claim),
+    );
+    const part = (title, shown) => (shown.length ? [element("h2", "", title), ...shown.map(({ root }) => root)] : []);
+    this.box.replaceChildren(...part("Claims of the page", claims), ...part("Further checks of this project", others));
     for (const card of this.cards) this.seen.observe(card.root);
     this.root.dataset.ready = "1";
   }

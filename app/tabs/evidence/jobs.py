@@ -74,7 +74,7 @@ class Studies:
     def _settings(self, study: str) -> dict[str, Any]:
         about = STUDIES[study].fn.about
         if about.reads != "network":
-            raise InputError(f"{study} looks at trainings: python -m pf_core study {study} --runs DIR.")
+            raise InputError(f"{study} looks at trainings, from a shell: {evidence.how(study, '')}.")
         return dict(about.quick)
 
     def latest(self, study: str, network: str) -> StudyJob | None:

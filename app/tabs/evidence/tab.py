@@ -17,6 +17,7 @@ from app.server.routes import guarded
 from app.server.static import FRESH
 from app.state import AppState
 from app.tabs.evidence.jobs import Studies
+from app.tabs.evidence.laws import Laws, columns_of
 from app.worker import lane_of
 from pf_core.errors import InputError
 from pf_core.evaluation import evidence
@@ -24,6 +25,7 @@ from pf_core.evaluation.studies import STUDIES
 from pf_core.figures import chart_page
 
 TITLE = "Evidence"
+LIVE = "timestep_laws"  # the study whose card has knobs
 _MARKUP = Path(__file__).with_name("evidence.html").read_text(encoding="utf-8")
 
 
@@ -77,36 +79,45 @@ def routes(state: AppState) -> list[Route]:
     def network_of(request: Request) -> str:
         return state.bundle(request.query_params.get("network", "")).name
 
+    def known_of(name: str, network: str) -> dict[str, Any] | None:
+        """What was measured here last, else what is kept of just this network."""
+        job = studies.latest(name, network)
+        return job.result if job else evidence.kept(name, network, state.bundle(network).hash)
+
     def wall(request: Request) -> Response:
         network = network_of(request)
         cards = [card(name, network) for name in STUDIES]
         return JSONResponse({"network": network, "cards": cards}, headers=FRESH)
 
     def card(name: str, network: str) -> dict[str, Any]:
-        entry = STUDIES[name]
-        claim, job = entry.fn.about.claim, studies.latest(name, network)
-        known = job.result if job else evidence.kept(name, network)
+        entry, known = STUDIES[name], known_of(name, network)
+        about = entry.fn.about
+        line, whole = (about.line(known), about.verdict(known)) if known else ("", "")
         return {
             "study": name,
-            "label": entry.label,
-            "sentence": claim.sentence if claim else "",
-            "where": claim.where if claim else "",
-            "verdict": entry.fn.about.verdict(known) if known else "",
+            "label": entry.label.rstrip("."),
+            "sentence": about.claim.sentence if about.claim else "",
+            "where": about.claim.where if about.claim else "",
+            "verdict": line,
+            "whole": whole if whole != line else "",
             "known": bool(known),
-            "runs_here": entry.fn.about.reads == "network",
+            "how": evidence.how(name, network),
+            "runs_here": about.reads == "network",
+            "live": name == LIVE,
         }
 
     def detail(request: Request) -> Response:
         name, network = _study(request.path_params["study"]), network_of(request)
-        about, job = STUDIES[name].fn.about, studies.latest(name, network)
-        known = job.result if job else evidence.kept(name, network)
+        about, known = STUDIES[name].fn.about, known_of(name, network)
         chart = about.chart(known) if known else None
         paper = about.claim.chart if about.claim else None
+        wide, beside = (columns_of(request, name) for name in ("columns", "beside"))
         return JSONResponse(
             {
-                "ours": chart and chart_page.draw(chart),
+                "ours": chart and chart_page.draw(chart.narrowed(wide)),
                 "note": chart.note if chart else "",
-                "paper": paper and chart_page.draw(paper),
+                "paper": paper and chart_page.draw(paper.narrowed(beside)),
+                "paper_note": paper.note if paper else "",
                 "made": evidence.made(known) if known else "",
                 "command": known.get("command", "") if known else "",
             },
@@ -125,6 +136,7 @@ def routes(state: AppState) -> list[Route]:
 
     table = {
         "/pf/evidence": wall,
+        "/pf/evidence/laws": Laws(state).answer,
         "/pf/evidence/jobs/{job}": job,
         "/pf/evidence/{study}": detail,
         "/pf/evidence/{study}/cost": cost,

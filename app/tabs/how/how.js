@@ -4,14 +4,15 @@ import { changes } from "./changes.js";
 import { context } from "./context.js";
 import { densities } from "./densities.js";
 import { floats, motionButton } from "./draw.js";
+import { findings } from "./findings.js";
 import { loadPalettes } from "./colours.js";
 import { overview } from "./overview.js";
 import { schedules } from "./schedules.js";
 import { RunData } from "./store.js";
 import { times } from "./times.js";
 
-const MINIATURES = { overview, times, densities, context, schedules, changes };
-const ALONE = ["densities", "schedules"]; // need no network
+const MINIATURES = { overview, times, densities, context, findings, schedules, changes };
+const ALONE = ["densities", "findings", "schedules"]; // need no network
 
 export async function mount(element) {
   const boxes = [...element.querySelectorAll("[data-mini]")];

@@ -14,7 +14,8 @@ from starlette.routing import Route
 from app.components.scripted import Scripted, packed
 from app.server.routes import guarded
 from app.state import AppState
-from pf_core.evaluation import inspect
+from pf_core.evaluation import evidence, inspect
+from pf_core.evaluation.studies import STUDIES
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import to_uint8
@@ -27,6 +28,7 @@ from pf_core.types import PatchTime
 TITLE = "How it works"
 ARTICLE = Path(__file__).with_name("how.html").read_text(encoding="utf-8")
 SHOWN = 24  # maps a timestep sampler
+FINDINGS = {"helps": "context_helps", "reduces": "context_reduces_uncertainty"}
 TRAINED = 6  # of these maps, with a forward pass each, in the picture of training
 
 
@@ -47,6 +49,7 @@ class Miniatures:
         shown = names or list(islice(on_pixels, 1))
         recordings = [run.id for run in self.state.recordings(1)]
         found = {"recording": recordings[0] if recordings else None, "densities": densities(), "schedules": schedules()}
+        found["findings"] = findings(self.state.bundle(PFT)) if PFT in names else {}
         return found | (self._pictures(shown) if shown else {})
 
     def _pictures(self, names: list[str]) -> dict[str, Any]:
@@ -126,6 +129,39 @@ def schedules() -> dict[str, Any]:
             for p in schedule.SHARES
         ],
     }
+
+
+def findings(bundle: Bundle) -> dict[str, Any]:
+    """What is kept in the repository of the two findings about context, on just this network: by key, how it was
+    measured, the verdict, and curves at each t; a key is absent where nothing is kept."""
+    kept = {key: evidence.kept(study, bundle.name, bundle.hash) for key, study in FINDINGS.items()}
+    return {
+        key: {
+            "study": FINDINGS[key],
+            "verdict": STUDIES[FINDINGS[key]].fn.about.line(result),
+            "made": evidence.made(result),
+            "ratio": result["settings"].get("ratio"),
+            "t": {t: _CURVES[key](numbers) for t, numbers in result["t"].items()},
+        }
+        for key, result in kept.items()
+        if result
+    }
+
+
+def _helps(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Change of the hard region's loss, with its interval, at each timestep of its context."""
+    change = numbers["own"]["change"]
+    ends = [[c["interval"][k] for c in change] for k in range(2)]
+    return {"x": numbers["contexts"], "change": [c["value"] for c in change], "low": ends[0], "high": ends[1]}
+
+
+def _reduces(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Densities of the hard patches' log-variance."""
+    density = numbers["density"]
+    return {"x": density["at"], "plain": density["plain"], "own": density["own"]}
+
+
+_CURVES = {"helps": _helps, "reduces": _reduces}
 
 
 def routes(state: AppState) -> list[Route]:

@@ -12,6 +12,7 @@ from pf_core import flow
 from pf_core.charts import Chart
 from pf_core.data.splits import CHOICES, images_of, seeds_of, take
 from pf_core.errors import InputError
+from pf_core.evaluation.evaluate import judge_of
 from pf_core.models.checkpoint import Bundle, data_of, labelled
 from pf_core.models.codecs import states_of
 from pf_core.patches import PatchGrid
@@ -42,6 +43,17 @@ def needs_difficulty(bundle: Bundle) -> None:
     """Raises InputError for a network that predicts no difficulty."""
     if not bundle.predicts_difficulty:
         raise InputError(f"{bundle.name} predicts no difficulty: it cannot say which patches are easy.")
+
+
+def needs_judge(bundle: Bundle) -> None:
+    """Raises InputError for a network whose data set no judge knows, as distances are in a judge's features."""
+    judge_of(bundle)
+
+
+def needs_both(bundle: Bundle) -> None:
+    """Raises InputError for a network without difficulty or without a judge of its data set."""
+    needs_difficulty(bundle)
+    needs_judge(bundle)
 
 
 def kinds(sample: Any, data: Any, grid: PatchGrid) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -92,7 +104,10 @@ class Study:
 
     forwards(bundle, **settings): forward passes of one image that it takes, its cost. chart(result): its figure.
     verdict(result): what came out, in one sentence that a reader can check. quick: settings of a first look.
-    reads: "network", or "runs", folders of trainings. network: the shipped one it is made for; "": any.
+    brief(result): the verdict in one line; None: it is one already.
+    reads: "network"; "runs", folders of trainings; or "nothing": it trains networks of its own, and its bundle is None.
+    pace(**settings): seconds of one such pass here, of a study without a network. network: the shipped one it is made
+    for; "": any. check(bundle): raises InputError for a network that it cannot look at, before anything is computed.
     """
 
     forwards: Callable[..., int]
@@ -101,7 +116,14 @@ class Study:
     claim: Claim | None = None
     quick: Mapping[str, Any] = field(default_factory=dict)
     reads: str = "network"
+    pace: Callable[..., float] | None = None
     network: str = ""
+    check: Callable[[Bundle], Any] = lambda bundle: None
+    brief: Callable[[dict[str, Any]], str] | None = None
+
+    def line(self, result: dict[str, Any]) -> str:
+        """The verdict in one line."""
+        return (self.brief or self.verdict)(result)
 
 
 def study(**about: Any) -> Callable:
@@ -117,6 +139,11 @@ def study(**about: Any) -> Callable:
 def drawing(bundle: Bundle, specs: Iterable[SampleSpec], images: int) -> int:
     """Forward passes that it takes to draw so many images of each spec, unguided."""
     return images * sum(resolve(spec, bundle).nfe for spec in specs)
+
+
+def holds(hits: int, of: int) -> str:
+    """How many of the places where the paper's effect is looked for show it, in words."""
+    return {0: "Does not appear here", of: "Holds here"}.get(hits, "Holds here in part")
 
 
 def percent(measured: Mapping[str, Any], digits: int = 1) -> str:

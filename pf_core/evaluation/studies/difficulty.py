@@ -10,7 +10,7 @@ from pf_core import flow
 from pf_core.charts import Chart, Panel, Series
 from pf_core.errors import InputError
 from pf_core.evaluation.metrics import spearman, with_intervals
-from pf_core.evaluation.studies.common import SPLIT, kinds, looked_at, number, study
+from pf_core.evaluation.studies.common import SPLIT, kinds, looked_at, needs_difficulty, number, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle, data_of
 from pf_core.registry import Knob
@@ -40,7 +40,13 @@ def _verdict(result: dict[str, Any]) -> str:
     return f"{'Holds here' if lowest > 0.5 else 'Holds here in part'}: Spearman correlation over patches {told}."
 
 
-@study(forwards=lambda bundle, images, **_: images * len(TIMES), chart=_chart, verdict=_verdict, quick={"images": 100})
+@study(
+    forwards=lambda bundle, images, **_: images * len(TIMES),
+    chart=_chart,
+    verdict=_verdict,
+    check=needs_difficulty,
+    quick={"images": 100},
+)
 def difficulty(
     bundle: Bundle,
     *,

@@ -9,7 +9,7 @@ from pf_core.charts import Chart, Panel, Series
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import moments
 from pf_core.evaluation.paired import distance, images_of_row, named
-from pf_core.evaluation.studies.common import SPLIT, number, study
+from pf_core.evaluation.studies.common import SPLIT, needs_both, number, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Knob
@@ -54,7 +54,7 @@ def _forwards(bundle: Bundle, images: int, steps: int, **_) -> int:
     return images * (steps + ahead * (len(RATIOS) + len(SHARES) + 2))
 
 
-@study(forwards=_forwards, chart=_chart, verdict=_verdict, quick={"images": 50})
+@study(forwards=_forwards, chart=_chart, verdict=_verdict, check=needs_both, quick={"images": 50})
 def equal_cost(
     bundle: Bundle,
     *,

@@ -42,7 +42,12 @@ def _verdict(result: dict[str, Any]) -> str:
     return f"{told}."
 
 
-@study(forwards=lambda bundle, states, **_: states, chart=_chart, verdict=_verdict)
+def _needs_finite(bundle: Bundle) -> None:
+    if not bundle.training.get("recipe", {}).get("data_settings", {}).get("count", 0):
+        raise InputError(f"{bundle.name} was not trained on a finite data set: train one with --count 8, say.")
+
+
+@study(forwards=lambda bundle, states, **_: states, chart=_chart, verdict=_verdict, check=_needs_finite)
 def exactness(
     bundle: Bundle,
     *,
@@ -57,10 +62,9 @@ def exactness(
     head. Intervals are 95%, bootstrap over states. Raises InputError for a network that was not trained on a finite
     data set.
     """
-    recipe = bundle.training.get("recipe", {})
-    count = recipe.get("data_settings", {}).get("count", 0)
-    if not count:
-        raise InputError(f"{bundle.name} was not trained on a finite data set: train one with --count 8, say.")
+    _needs_finite(bundle)
+    recipe = bundle.training["recipe"]
+    count = recipe["data_settings"]["count"]
     data = DATASETS[recipe["dataset"]].fn(**recipe["data_settings"])
     grid, rng = bundle.grid, generator(2026, states)
     sample = data.batch(range(states))

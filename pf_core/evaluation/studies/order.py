@@ -7,7 +7,7 @@ from pf_core.charts import Chart, Panel, Series
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import moments
 from pf_core.evaluation.paired import distance, images_of_row, named
-from pf_core.evaluation.studies.common import SPLIT, drawing, number, study
+from pf_core.evaluation.studies.common import SPLIT, drawing, needs_judge, number, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Knob
@@ -58,7 +58,7 @@ def _specs(bundle: Bundle, most: int) -> Iterator[tuple[int, list[SampleSpec]]]:
         yield budget, [resolve(SampleSpec(bundle.name, *sampler, nfe=budget), bundle) for sampler in samplers]
 
 
-@study(forwards=_forwards, chart=_chart, verdict=_verdict, quick={"images": 50, "most": 16})
+@study(forwards=_forwards, chart=_chart, verdict=_verdict, check=needs_judge, quick={"images": 50, "most": 16})
 def order(
     bundle: Bundle,
     *,

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from pf_core import flow
 from pf_core.charts import Chart, Panel, Series
-from pf_core.errors import InputError
 from pf_core.evaluation.metrics import with_intervals
-from pf_core.evaluation.studies.common import SPLIT, Claim, looked_at, percent, side, study
+from pf_core.evaluation.studies.common import SPLIT, Claim, holds, looked_at, needs_difficulty, percent, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import build_codec
@@ -49,9 +48,9 @@ def _chart(result: dict[str, Any]) -> Chart:
 def _verdict(result: dict[str, Any]) -> str:
     early = {t: gains["own 2"] for t, gains in result["t"].items() if float(t) < 0.4}
     below = sum(side(gain) < 0 for gain in early.values())
-    holds = {0: "Does not appear here", len(early): "Holds here"}.get(below, "Holds here in part")
     told = ", ".join(f"{percent(gain)} at t {t}" for t, gain in early.items())
-    return f"{holds}: the network's own look ahead at ratio 2 changes the hard patches' error by {told}."
+    whole = holds(below, len(early))
+    return f"{whole}: the network's own look ahead at ratio 2 changes the hard patches' error by {told}."
 
 
 def _forwards(bundle: Bundle, images: int, **_) -> int:
@@ -62,6 +61,7 @@ def _forwards(bundle: Bundle, images: int, **_) -> int:
     forwards=_forwards,
     chart=_chart,
     verdict=_verdict,
+    check=needs_difficulty,
     claim=Claim("Easy regions move ahead in time and provide context for harder regions.", "Fig. 2"),
     quick={"images": 100},
 )
@@ -109,8 +109,7 @@ def measure(
     bundle: Bundle, times: Sequence[float], images: int, p: float, split: str, work: Work | None = None
 ) -> dict[str, Any]:
     """The gain at these times; see probe_gain. Raises InputError for a network that predicts no difficulty."""
-    if not bundle.predicts_difficulty:
-        raise InputError(f"{bundle.name} predicts no difficulty: it cannot say which patches are easy.")
+    needs_difficulty(bundle)
     _, *tensors = looked_at(bundle, images, split)
     parts = list(zip(*(part.split(100) for part in tensors), strict=True))
     gains, work = {}, work or Work()

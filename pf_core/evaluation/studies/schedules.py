@@ -13,17 +13,20 @@ from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Knob, whole
+from pf_core.samplers import entry_of
 from pf_core.sampling.run import SampleSpec, resolve
 
-PLAIN, PARALLEL, RANDOM = "SiT, Euler", "Euler", "random order"
+PLAIN, PARALLEL, RANDOM, RANDOM_AHEAD = "SiT, Euler", "Euler", "random order", "random look-ahead"
 ROWS = {  # label -> sampler and settings; each as many steps as the budget allows
     PARALLEL: ("euler", {}),
     RANDOM: ("random_order", {}),
     "dual-loop": ("dual_loop", {}),
     "look-ahead": ("look_ahead", {}),
     "look-ahead, ratio 2": ("look_ahead", {"ratio": 2.0}),
+    RANDOM_AHEAD: ("random_look_ahead", {}),
     "multistep": ("multistep", {}),
 }
+CONTROLS = {RANDOM: "dual-loop", RANDOM_AHEAD: "look-ahead"}  # the same with the easy set drawn at random
 PAPER = {PLAIN: 41.0, RANDOM: 33.2, PARALLEL: 31.4, "dual-loop": 29.3, "look-ahead": 27.8}  # FID-10k, B/2, ImageNet
 FAST = {"precision": "bf16", "compile": True}  # of all rows alike
 NEAREST = 3  # of coverage: a real image is covered within the distance to its third neighbour
@@ -50,7 +53,7 @@ def _chart(result: dict[str, Any]) -> Chart:
             rows = [row for row in result["rows"] if row["label"] == label and row.get(key)]
             x, values = [row["budget"] for row in rows], [row[key] for row in rows]
             if rows:
-                series.append(Series.measured(label, x, values, factor, dashed=label == RANDOM))
+                series.append(Series.measured(label, x, values, factor, dashed=label in CONTROLS))
         return series
 
     labels = list(dict.fromkeys(row["label"] for row in result["rows"]))
@@ -65,6 +68,14 @@ def _chart(result: dict[str, Any]) -> Chart:
     return Chart(f"Schedules at equal cost, {result['checkpoint']}", [panels[:2], panels[2:]], note)
 
 
+def _brief(result: dict[str, Any]) -> str:
+    whole, least = _verdict(result).partition(":")[0], [r for r in result["rows"] if r["label"] == "look-ahead"]
+    if not least:
+        return _verdict(result)
+    most = max(least, key=lambda row: row["budget"])
+    return f"{whole}: look-ahead minus Euler {number(most['minus_euler'])} at {most['budget']} NFE."
+
+
 def _verdict(result: dict[str, Any]) -> str:
     """Of the largest budget: every schedule against Euler."""
     most = max(row["budget"] for row in result["rows"])
@@ -73,13 +84,16 @@ def _verdict(result: dict[str, Any]) -> str:
     told = "; ".join(f"{row['label']} {number(row['minus_euler'])}" for row in rows if row["label"] != PARALLEL)
     base = next(row for row in rows if row["label"] == PARALLEL)["frechet"]
     holds = {0: "Does not appear here", 1: "Holds here in part"}.get(len(better), "Holds here")
-    return f"{holds}: at {most} NFE, distance minus Euler's {base['value']:.0f}: {told}."
+    order = "; ".join(f"{r['label']} {number(r['minus_random'])}" for r in rows if "minus_random" in r)
+    order = order and f". With the easy set drawn at random instead: {order} less"
+    return f"{holds}: at {most} NFE, distance minus Euler's {base['value']:.0f}: {told}{order}."
 
 
 @study(
     forwards=_forwards,
     chart=_chart,
     verdict=_verdict,
+    brief=_brief,
     claim=Claim("Easy regions move ahead in time and provide context for harder regions.", "Fig. 2 and 6", _paper()),
     quick={"images": 50, "budgets": "16,32"},
 )
@@ -97,8 +111,9 @@ def schedules(
 
     All rows draw the same seeds, each with the most steps that fit the budget (look-ahead 64: 33 steps). Reported:
     Frechet distance to real images, accuracy of the class asked for, coverage of real images (share that lie within
-    a generated one's third-neighbour ball), seconds an image; and distance minus that of Euler of the same budget,
-    negative where better. Intervals are 95%, bootstrap over images, paired by seed in the differences.
+    a generated one's third-neighbour ball), seconds an image; distance minus that of Euler of the same budget, and, of
+    dual-loop and look-ahead, minus that of their control, whose easy set is drawn at random: negative where better.
+    Intervals are 95%, bootstrap over images, paired by seed in the differences.
     """
     plain = checkpoint.load(baseline, bundle.device) if baseline else None
     if plain and checkpoint.data_settings(plain) != checkpoint.data_settings(bundle):
@@ -121,13 +136,14 @@ def _rows(bundle: Bundle, plain: Bundle | None, budget: int, **how: Any) -> Iter
     if plain:
         yield PLAIN, plain, SampleSpec(plain.name, "euler", nfe=budget, **how)
     for label, (sampler, settings) in ROWS.items():
-        if bundle.predicts_difficulty or sampler in ("euler", "multistep", "random_order"):
+        if bundle.predicts_difficulty or not entry_of(sampler).fn.needs_difficulty:
             yield label, bundle, SampleSpec(bundle.name, sampler, settings, nfe=budget, **how)
 
 
 def _measured(drawn: list[tuple], real: Any, budget: int) -> Iterator[dict[str, Any]]:
     moment = moments(real)
     apart: dict[str, Resampled] = {label: distance(judged["features"], moment) for label, _, judged in drawn}
+    controls = {sampler: control for control, sampler in CONTROLS.items()}
     for label, spec, judged in drawn:
         right = (judged["asked"].argmax(1) == judged["labels"])[judged["labels"] >= 0]
         seconds = judged["seconds"]
@@ -138,6 +154,7 @@ def _measured(drawn: list[tuple], real: Any, budget: int) -> Iterator[dict[str, 
             "checkpoint": spec.checkpoint,
             "frechet": apart[label].measured(),
             "minus_euler": (apart[label] - apart[PARALLEL]).measured(),
+            **({"minus_random": (apart[label] - apart[controls[label]]).measured()} if label in controls else {}),
             "accuracy": interval_of_mean(right) if len(right) else None,
             "coverage": coverage(real[: max(len(right), 100)], judged["features"], NEAREST),
             "seconds_per_image": float(sorted(seconds)[len(seconds) // 2]),

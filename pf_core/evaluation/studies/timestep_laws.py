@@ -5,18 +5,25 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from scipy.spatial.distance import cdist
-from scipy.stats import wasserstein_distance
 
 from pf_core.charts import Chart, Map, Panel, Series
 from pf_core.data.splits import seeds_of
-from pf_core.evaluation import metrics
-from pf_core.evaluation.metrics import Resampled
-from pf_core.evaluation.studies.common import SPLIT, Claim, drawing, number, side, study
+from pf_core.evaluation.studies.common import SPLIT, Claim, drawing, holds, number, side, study
+from pf_core.evaluation.train_test import (
+    BINS,
+    COMPARED,
+    DRAWS,
+    apart,
+    distances,
+    draw,
+    own_law,
+    spread,
+    summary,
+    visits,
+)
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle, labelled
 from pf_core.registry import Knob
-from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.timesteps import TIMESTEPS, density
 
@@ -28,29 +35,16 @@ LAWS: dict[str, tuple[str, dict[str, float]]] = {  # label -> timestep sampler a
     "SRM, s = 10": ("srm", {"sharpness": 10.0}),
     "independent": ("independent", {}),
     "one t an image": ("uniform", {}),
+    "one t, drawn as LTG's": ("ltg_shared", {}),
+    "dual timestep": ("dual_timestep", {}),
 }
 MAXIMUM = ("ltg", "truncated_gaussian")  # laws of the maximum
 MEAN = ("srm",)  # laws of the mean
-VISITING = {"Euler": "euler", "dual-loop": "dual_loop", "look-ahead": "look_ahead"}
 INFERENCE = "inference"
-SUMMARY = ("mean", "maximum", "spread")  # of a map of t: what the distance sees; spread: standard deviation
-NEAR, GIVEN = 0.05, (0.25, 0.5, 0.75)  # maps whose maximum is that near to these
-FEWEST = 20  # of such maps
-_BINS, _CELLS = 16, 32  # of densities, and a side of the 2-D histograms
-_DRAWS = 4000  # maps of t a law
-_COMPARED = 1000  # of them, for distances
-
-
-def _specs(bundle: Bundle, nfe: int) -> dict[str, SampleSpec]:
-    return {
-        label: SampleSpec(bundle.name, sampler, nfe=nfe)
-        for label, sampler in VISITING.items()
-        if bundle.predicts_difficulty or not SAMPLERS[sampler].fn.needs_difficulty
-    }
 
 
 def _forwards(bundle: Bundle, images: int, nfe: int, **_) -> int:
-    return drawing(bundle, _specs(bundle, nfe).values(), images)
+    return drawing(bundle, visits(bundle, nfe).values(), images)
 
 
 def _paper() -> Chart:
@@ -82,7 +76,7 @@ def _chart(result: dict[str, Any]) -> Chart:
             label, "largest t of the image", "t of a patch", map=Map(cells, (0, 1), (0, 1), "% of patches", ends, True)
         )
 
-    middle = [(k + 0.5) / _BINS for k in range(_BINS)]
+    middle = [(k + 0.5) / BINS for k in range(BINS)]
     everyone = laws | {INFERENCE: result["inference"]}
 
     def densities(key: str) -> list[Series]:
@@ -103,7 +97,7 @@ def _chart(result: dict[str, Any]) -> Chart:
         Panel("Distance to what the sampler visits", "", "energy distance", gaps),
     ]
     note = (
-        f"{_DRAWS:,} maps of t of each law; every forward pass of {result['images']} images a sampler at "
+        f"{DRAWS:,} maps of t of each law; every forward pass of {result['images']} images a sampler at "
         f"{result['nfe']} NFE. Distance between (mean, maximum, spread) of the maps; bars are 95% intervals, bootstrap "
         "over maps and images."
     )
@@ -115,19 +109,31 @@ def _dig(numbers: Mapping[str, Any], key: str) -> list[float] | None:
     return numbers[name].get(rest) if rest else numbers[name]
 
 
-def _verdict(result: dict[str, Any]) -> str:
+def _brief(result: dict[str, Any]) -> str:
+    gaps = [f"{number(law['gap']['all'], 3)} of {label}" for label, law in list(result["laws"].items())[:3]]
+    return f"{_holds(result)}: train-test gap {', '.join(gaps).replace('its own: ', 'its own law, ')}."
+
+
+def _holds(result: dict[str, Any]) -> str:
     """Every law of the maximum against every law of the mean."""
+    nearer = [
+        side(minus) < 0
+        for law in result["laws"].values()
+        if law["controls"] == "maximum"
+        for minus in law["minus"].values()
+    ]
+    return holds(sum(nearer), len(nearer))
+
+
+def _verdict(result: dict[str, Any]) -> str:
     laws = result["laws"]
     of_mean = [label for label, law in laws.items() if law["controls"] == "mean"]
-    of_maximum = [law for law in laws.values() if law["controls"] == "maximum"]
-    nearer = [side(minus) < 0 for law in of_maximum for minus in law["minus"].values()]
-    holds = "Holds here" if all(nearer) else "Holds here in part" if any(nearer) else "Does not appear here"
     told = ", ".join(f"{label} {number(law['gap']['all'], 3)}" for label, law in laws.items())
     own, other = next(iter(laws)), min(of_mean, key=lambda label: laws[label]["gap"]["all"]["value"])
     largest = " and ".join(f"{number(laws[label]['apart']['maximum'], 2)} for {label}" for label in (own, other))
     return (
-        f"{holds}: energy distance between a law's maps of t and those that {', '.join(result['visited'])} visit: "
-        f"{told}; the largest t of an image alone is off by {largest}."
+        f"{_holds(result)}: energy distance between a law's maps of t and those that "
+        f"{', '.join(result['visited'])} visit: {told}; the largest t of an image alone is off by {largest}."
     )
 
 
@@ -135,6 +141,7 @@ def _verdict(result: dict[str, Any]) -> str:
     forwards=_forwards,
     chart=_chart,
     verdict=_verdict,
+    brief=_brief,
     claim=Claim(
         "Controlling maximum information better matches inference than controlling only the mean.", "Fig. 3", _paper()
     ),
@@ -151,8 +158,9 @@ def timestep_laws(
     """The laws of t that networks train on, against the maps of t that inference visits.
 
     Laws: the network's own first, then LTG, truncated Gaussian, SRM with sharpness 1, 4, 10, independent, one t an
-    image, all for the network's number of patches. Inference: the t of every forward pass of Euler, dual-loop and
-    look-ahead with their own settings, outer, inner and probe. Reported of each law and of inference: densities of the
+    image, one t drawn as a patch of LTG is, two times an image (Self-Flow), all for the network's number of patches.
+    Inference: the t of every forward pass of Euler, dual-loop and look-ahead with their own settings, outer, inner and
+    probe. Reported of each law and of inference: densities of the
     image's `mean` and `maximum`, 2-D histograms of a patch's t against them (percent of patches, rows: t), and of t
     `given` a maximum within 0.05 of 0.25, 0.5, 0.75 where there are such. The train-test `gap`: the energy distance
     2 E|A - B| - E|A - A'| - E|B - B'| between the law's A and inference's B, where a map of t is the point (mean,
@@ -160,24 +168,21 @@ def timestep_laws(
     Wasserstein distances of the three, in units of t. `minus`: gap minus that of each SRM, laws of the mean alone.
     Intervals are 95%, bootstrap over maps and images; of `apart` over maps alone.
     """
-    visits = {
+    visited = {
         label: work.piece(
             {"study": "timestep_laws", "network": bundle.hash, "sampler": label, "images": images, "nfe": nfe}
             | {"split": split},
             lambda spec=spec: {"maps": _visited(bundle, spec, images, split)},
             drawing(bundle, [spec], images),
         )["maps"]
-        for label, spec in _specs(bundle, nfe).items()
+        for label, spec in visits(bundle, nfe).items()
     }
-    maps = {label: np.array(of) for label, of in visits.items()}  # (images, passes, N)
+    maps = {label: np.array(of) for label, of in visited.items()}  # (images, passes, N)
     every = np.concatenate(list(maps.values()), 1)
     seen = {label: summary(of) for label, of in (maps | {"all": every}).items()}
     result: dict[str, Any] = {"images": images, "nfe": nfe, "split": split, "visited": list(maps)}
-    drawn = {
-        label: TIMESTEPS[name].fn(_DRAWS, bundle.grid.n, torch.Generator().manual_seed(0), **settings).per_patch.numpy()
-        for label, (name, settings) in _laws(bundle).items()
-    }
-    gaps = {label: _gaps(summary(t[:_COMPARED]), seen) for label, t in drawn.items()}
+    drawn = {label: draw(name, bundle.grid.n, settings) for label, (name, settings) in _laws(bundle).items()}
+    gaps = {label: distances(summary(t[:COMPARED]), seen) for label, t in drawn.items()}
     laws = _laws(bundle)
     of_mean = [label for label, (name, _) in laws.items() if name in MEAN]
     result["laws"] = {
@@ -187,22 +192,21 @@ def timestep_laws(
             "controls": "maximum" if name in MAXIMUM else "mean" if name in MEAN else "",
             "gap": {to: gap.measured() for to, gap in gaps[label].items()},
             "minus": {other: (gaps[label]["all"] - gaps[other]["all"]).measured() for other in of_mean},
-            "apart": _apart(summary(drawn[label][:_COMPARED]), seen["all"]),
-            **_spread(drawn[label]),
+            "apart": apart(summary(drawn[label][:COMPARED]), seen["all"]),
+            **spread(drawn[label]),
         }
         for label, (name, settings) in laws.items()
     }
-    return result | {"inference": _spread(every.reshape(-1, bundle.grid.n))}
+    return result | {"inference": spread(every.reshape(-1, bundle.grid.n))}
 
 
 def _laws(bundle: Bundle) -> dict[str, tuple[str, dict[str, Any]]]:
     """label -> timestep sampler and all its settings; the network's own first, where its record says which."""
     laws = {label: (name, TIMESTEPS[name].settings(given)) for label, (name, given) in LAWS.items()}
-    config = bundle.training.get("recipe", {}).get("config", {})
-    if "timesteps" not in config:
+    own = own_law(bundle)
+    if own is None:
         return laws
-    name = config["timesteps"]
-    own = (name, TIMESTEPS[name].settings(config.get("timestep_settings", {})))
+    name = own[0]
     same = next((label for label, law in laws.items() if law == own), None)
     knobs = TIMESTEPS[name].knobs
     changed = ", ".join(f"{k} {v:g}" for k, v in own[1].items() if v != knobs[k].default)
@@ -218,74 +222,3 @@ def _visited(bundle: Bundle, spec: SampleSpec, images: int, split: str) -> list[
     spec = SampleSpec(spec.checkpoint, spec.sampler, spec.settings, nfe=spec.nfe, seeds=seeds, labels=labels)
     maps = [step.t.double().cpu() for step in Run(bundle, spec) if step.phase != "final"]
     return torch.stack(maps, 1).numpy().round(5).tolist()
-
-
-def summary(t: np.ndarray) -> np.ndarray:
-    """(..., N) maps of t -> (..., 3): mean, maximum, standard deviation."""
-    return np.stack([t.mean(-1), t.max(-1), t.std(-1)], -1)
-
-
-def _gaps(law: np.ndarray, visited: Mapping[str, np.ndarray]) -> dict[str, Resampled]:
-    """The energy distance of a law's points (L, 3) to each sampler's, (images, passes, 3); resampled over the law's
-    points and over images. The same images are drawn for all laws, so that gaps differ paired."""
-    within = cdist(law, law)
-    tables = {
-        to: (np.stack([cdist(law, image).mean(1) for image in of], 1), _between(of)) for to, of in visited.items()
-    }
-
-    def gaps(a: np.ndarray, b: np.ndarray) -> list[float]:
-        """a, b: weights of the law's points and of images; they sum to 1."""
-        own = a @ within @ a
-        return [2 * a @ across @ b - own - b @ among @ b for across, among in tables.values()]
-
-    def weights(count: int) -> np.ndarray:
-        return np.bincount(rng.integers(0, count, count), minlength=count) / count
-
-    count = len(next(iter(visited.values())))
-    rng = np.random.default_rng(0)
-    even = gaps(np.full(len(law), 1 / len(law)), np.full(count, 1 / count))
-    values = np.array([gaps(weights(len(law)), weights(count)) for _ in range(metrics.REPEATS)])
-    return {to: Resampled(float(even[k]), values[:, k]) for k, to in enumerate(tables)}
-
-
-def _between(visited: np.ndarray) -> np.ndarray:
-    """(images, passes, 3) -> (images, images) mean distance of two images' points."""
-    if np.ptp(visited, 0).max() == 0:  # all images alike, as Euler's
-        return np.full((len(visited),) * 2, cdist(visited[0], visited[0]).mean())
-    return np.array([[cdist(a, b).mean() for b in visited] for a in visited])
-
-
-def _apart(law: np.ndarray, visited: np.ndarray) -> dict[str, Any]:
-    flat = visited.reshape(-1, len(SUMMARY))
-    measured = {}
-    for k, name in enumerate(SUMMARY):
-        law_only = Resampled.of(lambda i, k=k: wasserstein_distance(law[i, k], flat[:, k]), len(law))
-        measured[name] = law_only.measured()
-    return measured
-
-
-def _spread(t: np.ndarray) -> dict[str, Any]:
-    """Densities of maps t (M, N): of their mean and maximum, of t against both, and of t given the maximum."""
-    mean, maximum = t.mean(1), t.max(1)
-    given = {}
-    for about in GIVEN:
-        near = np.abs(maximum - about) <= NEAR
-        if near.sum() >= FEWEST:
-            given[str(about)] = _density(t[near].ravel())
-    return {
-        "mean": _density(mean),
-        "maximum": _density(maximum),
-        "against_mean": _joint(mean, t),
-        "against_maximum": _joint(maximum, t),
-        "given": given,
-    }
-
-
-def _density(values: np.ndarray) -> list[float]:
-    return np.histogram(values, _BINS, (0, 1), density=True)[0].round(4).tolist()
-
-
-def _joint(of_image: np.ndarray, t: np.ndarray) -> list[list[float]]:
-    """Percent of all patches in each cell; rows: t of a patch, columns: of_image (M,)."""
-    counts, *_ = np.histogram2d(t.ravel(), of_image.repeat(t.shape[1]), _CELLS, ((0, 1), (0, 1)))
-    return (100 * counts / t.size).round(4).tolist()

@@ -14,6 +14,7 @@ from pf_core.evaluation.metrics import Resampled, pearson, spearman, with_interv
 from pf_core.evaluation.studies.common import (
     SPLIT,
     Claim,
+    holds,
     kinds,
     look_at,
     looked_at,
@@ -108,18 +109,27 @@ def _map(t: str, of: dict[str, list[float]], most: float, rows: int) -> Panel:
     return Panel(f"t = {t}: predicted sigma | true RMS error", "", "", map=shown, marks={"": 1})
 
 
+def _brief(result: dict[str, Any]) -> str:
+    ranks = ", ".join(number(n["spearman"], 2) for n in result["t"].values())
+    return f"{_holds(result)}: Spearman of predicted with true squared error {ranks} at t = {', '.join(result['t'])}."
+
+
+def _holds(result: dict[str, Any]) -> str:
+    """Above 0.5 at every t, or above 0 at some."""
+    lows = [n["spearman"]["interval"][0] for n in result["t"].values()]
+    return holds(2 if min(lows) > 0.5 else max(lows) > 0, 2)
+
+
 def _verdict(result: dict[str, Any]) -> str:
     at = result["t"]
-    lowest = min(n["spearman"]["interval"][0] for n in at.values())
-    highest = max(n["spearman"]["interval"][0] for n in at.values())
-    holds = "Holds here" if lowest > 0.5 else "Holds here in part" if highest > 0 else "Does not appear here"
     ranks = ", ".join(f"{number(n['spearman'], 2)} at t {t}" for t, n in at.items())
     pearsons = ", ".join(f"{number(at[str(t)]['pearson'], 2)} at t {t} (paper: {r})" for t, r in PAPER.items())
     order = ", ".join(f"{number(at[str(t)]['sparsification'], 2)}" for t in CURVES)
     exact = ", ".join(f"{number(n['exact_spearman'], 2)}" for n in at.values() if "exact_spearman" in n)
     return (
-        f"{holds}: Spearman of predicted with true squared error over patches {ranks}; Pearson R {pearsons}; leaving "
-        f"out the hardest patches reaches {order} of the ideal order's gain at t {' and '.join(map(str, CURVES))}"
+        f"{_holds(result)}: Spearman of predicted with true squared error over patches {ranks}; Pearson R {pearsons}; "
+        f"leaving out the hardest patches reaches {order} of the ideal order's gain at t "
+        f"{' and '.join(map(str, CURVES))}"
         + (f"; the exact squared error's own Spearman is {exact}." if exact else ".")
     )
 
@@ -128,6 +138,8 @@ def _verdict(result: dict[str, Any]) -> str:
     forwards=lambda bundle, images, repeats, **_: images * repeats * len(TIMES),
     chart=_chart,
     verdict=_verdict,
+    brief=_brief,
+    check=needs_difficulty,
     claim=Claim(
         "Predicted uncertainty correlates with reconstruction error and identifies regions that require more "
         "refinement.",

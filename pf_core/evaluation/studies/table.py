@@ -1,0 +1,218 @@
+"""The paper's table: SiT, and Patch Forcing by three samplers, at equal cost, by network."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pf_core.charts import Chart, Panel, Series
+from pf_core.errors import InputError
+from pf_core.evaluation.evaluate import judge_of, references
+from pf_core.evaluation.metrics import moments
+from pf_core.evaluation.paired import distance, images_of_row, named
+from pf_core.evaluation.studies.common import SPLIT, Claim, drawing, needs_difficulty, percent, side, study
+from pf_core.evaluation.work import UNWATCHED, Work
+from pf_core.models import checkpoint, parameter_count
+from pf_core.models.checkpoint import Bundle
+from pf_core.registry import Knob
+from pf_core.sampling.run import SampleSpec, resolve
+
+PLAIN, PARALLEL = "SiT, Euler", "Euler"
+ROWS = {PARALLEL: "euler", "dual-loop": "dual_loop", "look-ahead": "look_ahead"}  # with their default settings
+PAPER = {  # FID, ImageNet-256, fixed compute
+    "B/2, 130M": {PLAIN: 33.0, PARALLEL: 27.9, "dual-loop": 26.0, "look-ahead": 24.2},
+    "L/2, 458M": {PLAIN: 18.8, PARALLEL: 14.7, "dual-loop": 13.9, "look-ahead": 13.0},
+    "XL/2, 675M": {PLAIN: 17.2, PARALLEL: 12.9, "dual-loop": 11.5, "look-ahead": 9.8},
+}
+SHIPPED = "shipped"
+
+
+def _paper() -> Chart:
+    """FID, and what it changes against Euler of the same network and against SiT, in percent."""
+
+    def change(base: str, labels: list[str]) -> list[Series]:
+        return [
+            Series(label, list(PAPER), [100 * (row[label] / row[base] - 1) for row in PAPER.values()], kind="bars")
+            for label in labels
+        ]
+
+    fid = [Series(label, list(PAPER), [row[label] for row in PAPER.values()], kind="bars") for label in (PLAIN, *ROWS)]
+    panels = [
+        [Panel("FID at equal compute", "network", "FID", fid)],
+        [Panel("Against SiT", "network", "change, %", change(PLAIN, list(ROWS)), zero=True)],
+        [Panel("Against Euler", "network", "change, %", change(PARALLEL, list(ROWS)[1:]), zero=True)],
+    ]
+    return Chart("The paper's table: ImageNet-256", panels)
+
+
+def _chart(result: dict[str, Any]) -> Chart:
+    networks = result["networks"]
+
+    def bars(key: str, factor: float = 1) -> list[Series]:
+        series = []
+        for label in (PLAIN, *ROWS):
+            found = [(net["label"], row[key]) for net in networks for row in net["rows"]
+                     if row["label"] == label and key in row]  # fmt: skip
+            if found:
+                series.append(Series.measured(label, *zip(*found, strict=True), factor, kind="bars"))
+        return series
+
+    panels = [[Panel("Distance to real images", "network", "Frechet distance", bars("frechet"))]]
+    for key, base in (("over_sit", "SiT"), ("over_euler", "Euler of the same network")):
+        if series := bars(key, 100):
+            panels.append([Panel(f"Against {base}, paired by seed", "network", "change, %", series, zero=True)])
+    note = (
+        f"{result['images']} images a bar at {result['nfe']} NFE, the same seeds; bars are 95% intervals. Networks of "
+        "different data or judges cannot be compared by distance, only by change."
+    )
+    return Chart("SiT and Patch Forcing by network, at equal cost", panels, note)
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    """Of each network: does every sampler beat the one before, as in the paper?"""
+    told, better, of = [], 0, 0
+    for net in result["networks"]:
+        rows = {row["label"]: row for row in net["rows"]}
+        changes = [("Euler against SiT", rows[PARALLEL].get("over_sit"))]
+        changes += [(f"{label} against Euler", rows[label]["over_euler"]) for label in list(ROWS)[1:]]
+        changes = [(what, change) for what, change in changes if change]
+        better += sum(side(change) < 0 for _, change in changes)
+        of += len(changes)
+        told.append(f"{net['network']}: " + ", ".join(f"{what} {percent(change)}" for what, change in changes))
+    holds = "Holds here" if better == of else "Holds here in part" if better else "Does not appear here"
+    paper = ", ".join(f"{100 * (row['look-ahead'] / row[PARALLEL] - 1):.0f}% at {size}" for size, row in PAPER.items())
+    return f"{holds}, at {result['nfe']} NFE: {'; '.join(told)}. In the paper look-ahead changes Euler's by {paper}."
+
+
+def _forwards(bundle: Bundle, images: int, nfe: int, beside: str, baseline: str, **_) -> int:
+    return sum(
+        drawing(net, [spec], images) for of in _networks(bundle, beside, baseline) for _, net, spec in _rows(*of, nfe)
+    )
+
+
+@study(
+    forwards=_forwards,
+    chart=_chart,
+    verdict=_verdict,
+    claim=Claim(
+        "These improvements persist across model scales, from B/2 to XL/2, suggesting that the benefits of "
+        "heterogeneous timesteps generalize beyond a specific model capacity.",
+        "Results, the table",
+        _paper(),
+    ),
+    quick={"images": 50, "nfe": 32},
+)
+def table(
+    bundle: Bundle,
+    *,
+    images: Annotated[int, Knob(20, 100_000, "images a row")] = 500,
+    nfe: Annotated[int, Knob(4, 1000, "network evaluations an image, for every sampler")] = 64,
+    beside: Annotated[
+        str, Knob(help="other networks, with commas between; shipped: all of those; empty: none")
+    ] = SHIPPED,
+    baseline: Annotated[str, Knob(help="a network with one time for all patches, of Euler; empty: a twin")] = "",
+    split: Annotated[str, SPLIT] = "evaluation",
+    work: Work = UNWATCHED,
+) -> dict[str, Any]:
+    """The paper's table, by network.
+
+    Of the network and of those beside it: the Frechet distance to real images of Euler, dual-loop and look-ahead with
+    their default settings and of SiT, each with the most steps that fit the budget and on the same seeds; its change
+    from Euler of the same network and from SiT, as a share of theirs. SiT: `baseline`, or the shipped network without
+    a difficulty head that learned from the same data at the same size; none where there is none. Intervals are 95%,
+    bootstrap over images, paired by seed in the changes.
+    """
+    needs_difficulty(bundle)
+    options = {"images": images, "nfe": nfe, "split": split, "work": work}
+    return {
+        "images": images,
+        "nfe": nfe,
+        "split": split,
+        "networks": [_measured(net, twin, **options) for net, twin in _networks(bundle, beside, baseline)],
+    }
+
+
+def _networks(bundle: Bundle, beside: str, baseline: str) -> list[tuple[Bundle, Bundle | None]]:
+    """(network, its twin) of the network and of those beside it, by size. Raises InputError for a baseline of other
+    data."""
+    plain = checkpoint.load(baseline, bundle.device) if baseline else _twin(bundle)
+    if plain and not _alike(plain, bundle):
+        raise InputError(f"{plain.name} and {bundle.name} learned from different data: their distances cannot differ.")
+    names = checkpoint.files_here() if beside == SHIPPED else [n.strip() for n in beside.split(",") if n.strip()]
+    others = [checkpoint.load(name, bundle.device) for name in names if name != bundle.name]
+    found = [(net, _twin(net)) for net in others if net.hash != bundle.hash and _measurable(net, beside == SHIPPED)]
+    return sorted([(bundle, plain), *found], key=lambda of: _parameters(of[0]))
+
+
+def _parameters(net: Bundle) -> int:
+    """0 for an exact denoiser."""
+    config = getattr(net.model, "config", None)
+    return parameter_count(config) if config else 0
+
+
+def _measurable(net: Bundle, lenient: bool) -> bool:
+    """Does it rank patches, and is there a judge of its data? Of a shipped one that does not, False; else raises
+    InputError."""
+    try:
+        needs_difficulty(net)
+        judge_of(net)
+    except InputError:
+        if not lenient:
+            raise
+        return False
+    return True
+
+
+def _alike(one: Bundle, other: Bundle) -> bool:
+    return one.shape == other.shape and checkpoint.data_settings(one) == checkpoint.data_settings(other)
+
+
+def _twin(bundle: Bundle) -> Bundle | None:
+    """The shipped network that is like this one but for its difficulty head."""
+    config = getattr(bundle.model, "config", None)
+    size = {k: getattr(config, k) for k in ("depth", "hidden_size", "patch_size")} if config else {"depth": None}
+    for name in checkpoint.files_here():
+        header = checkpoint.read_header(checkpoint.find(name))
+        if header["model"].get("predict_uncertainty", True) or not size.items() <= header["model"].items():
+            continue
+        if _alike(plain := checkpoint.load(name, bundle.device), bundle):
+            return plain
+    return None
+
+
+def _rows(net: Bundle, twin: Bundle | None, nfe: int) -> Iterator[tuple[str, Bundle, SampleSpec]]:
+    if twin:
+        yield PLAIN, twin, SampleSpec(twin.name, "euler", nfe=nfe)
+    for label, sampler in ROWS.items():
+        yield label, net, SampleSpec(net.name, sampler, nfe=nfe)
+
+
+def _measured(net: Bundle, twin: Bundle | None, images: int, nfe: int, split: str, work: Work) -> dict[str, Any]:
+    judge, config = judge_of(net), getattr(net.model, "config", None)
+    real = moments(references(net, split, judge, work.pause))
+    specs = {label: (of, spec) for label, of, spec in _rows(net, twin, nfe)}
+    apart = {
+        label: distance(images_of_row(of, spec, images, split, judge, work=work)["features"], real)
+        for label, (of, spec) in specs.items()
+    }
+    rows = []
+    for label, (of, spec) in specs.items():
+        row = {"label": label, "network": of.name, **named(resolve(spec, of)), "frechet": apart[label].measured()}
+        if label != PLAIN and twin:
+            row["over_sit"] = apart[label].over(apart[PLAIN]).measured()
+        if label not in (PLAIN, PARALLEL):
+            row["over_euler"] = apart[label].over(apart[PARALLEL]).measured()
+        rows.append(row)
+    count = _parameters(net)
+    return {
+        "network": net.name,
+        "hash": net.hash,
+        "label": f"{net.name}, {count / 1e6:.1f}M" if count else f"{net.name}, exact",
+        "parameters": count,
+        "depth": config and config.depth,
+        "width": config and config.hidden_size,
+        "patches": net.grid.n,
+        "trained_on": net.training.get("images"),
+        "data": list(checkpoint.data_settings(net)),
+        "baseline": twin and {"network": twin.name, "hash": twin.hash, "trained_on": twin.training.get("images")},
+        "judge": judge.stem,
+        "rows": rows,
+    }

@@ -1,0 +1,76 @@
+"""What is kept in the repository: of the shipped networks, small, and the same numbers in the docs and in the tab."""
+
+import json
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from app.state import AppState
+from app.tabs.evidence import tab
+from pf_core.cli import main, results
+from pf_core.errors import InputError
+from pf_core.evaluation import evidence
+from pf_core.evaluation.studies import STUDIES
+from pf_core.models import checkpoint
+from pf_core.presets import PFT
+
+KEPT = list(evidence.all_kept())
+ORDER = {
+    "study": "order",
+    "checkpoint": "nano",
+    "hash": "0123",
+    "images": 20,
+    "rows": [
+        {
+            "sampler": "multistep",
+            "settings": {},
+            "budget": 8,
+            "frechet": {"value": 9.87654321, "interval": [8.0, 10.0]},
+            "minus_euler": {"value": -3.0, "interval": [-4.0, -2.0]},
+        }
+    ],
+    "command": "python -m pf_core study order",
+    "made": "2026-11-28",
+    "seconds": 1.0,
+}
+
+
+def test_kept_results_are_of_the_shipped_networks_and_small():
+    assert {result["study"] for result in KEPT if result.get("checkpoint") == PFT} >= {"timestep_laws", "context_helps"}
+    networks = {result["checkpoint"] for result in KEPT if "checkpoint" in result}
+    hashes = {name: checkpoint.load(name).hash for name in networks}
+    for result in KEPT:
+        assert result.get("hash") == hashes.get(result.get("checkpoint")), "else: make results"
+    files = [path for path in evidence.RESULTS.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 2 * 2**20
+
+
+def test_docs_tab_and_kept_numbers_are_the_same(tmp_path):
+    page = results.PAGE.read_text(encoding="utf-8")
+    assert results.written(page) == page, "else: python -m pf_core results"
+    client = TestClient(Starlette(routes=tab.routes(AppState(tmp_path))))
+    cards = {card["study"]: card for card in client.get(f"/pf/evidence?network={PFT}").json()["cards"]}
+    for result in (result for result in KEPT if result.get("checkpoint") == PFT):
+        card, verdict = cards[result["study"]], STUDIES[result["study"]].fn.about.verdict(result)
+        assert card["known"] and (card["whole"] or card["verdict"]) == verdict and verdict in page
+
+
+def test_a_folder_of_results_is_kept_and_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evidence, "RESULTS", tmp_path / "docs" / "results")
+    monkeypatch.setattr(results, "PAGE", tmp_path / "docs" / "RESULTS.md")
+    results.PAGE.parent.mkdir()
+    results.PAGE.write_text(f"Before.\n{results.BEGIN}old{results.END}\nAfter.\n")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "order.json").write_text(json.dumps(ORDER))
+    assert main(["results", str(tmp_path / "made")]) == 0
+    page = results.PAGE.read_text()
+    assert page.startswith("Before.") and page.endswith("After.\n") and "old" not in page
+    assert "-3.0 (-4.0 to -2.0) at 8 NFE" in page and "`python -m pf_core study order`" in page
+    text = (evidence.RESULTS / "nano" / "order.json").read_text()
+    assert '"value": 9.8765,' in text and "[ -4, -2 ]" in text
+    assert (evidence.RESULTS / "nano" / "order.png").stat().st_size < 50_000
+    assert main(["results", str(tmp_path / "none")]) == 2
+    assert "There are no results of studies" in capsys.readouterr().err
+    with pytest.raises(InputError):
+        evidence.keep({"study": "nothing"})

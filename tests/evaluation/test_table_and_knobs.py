@@ -1,0 +1,125 @@
+"""The paper's table by network, and the search for better knobs and rules, on networks and answers that are known."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from helpers import bundle, lively, write_checkpoint
+
+from pf_core.data.shapes import SHAPES
+from pf_core.errors import InputError
+from pf_core.evaluation import evaluate, evidence, metrics
+from pf_core.evaluation.metrics import Resampled
+from pf_core.evaluation.studies import STUDIES
+from pf_core.models import checkpoint
+
+KNOBS = vars(sys.modules["pf_core.evaluation.studies.knobs"])
+FEW = {"images": 20, "nfe": 4}
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    monkeypatch.setattr(metrics, "REPEATS", 5)
+    monkeypatch.setattr(evaluate, "REFERENCES", 100)
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """Two sizes, the small one with a plain twin, and a network of no size that any other has."""
+    monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
+    write_checkpoint(tmp_path, "wide", hidden_size=48)
+    write_checkpoint(tmp_path, "small")
+    write_checkpoint(tmp_path, "plain", predict_uncertainty=False)
+    write_checkpoint(tmp_path, "deep-plain", predict_uncertainty=False, depth=3)
+    return tmp_path
+
+
+def test_the_table_finds_twins_and_sizes_among_what_is_shipped(shipped):
+    of = checkpoint.load("wide")
+    assert evidence.forwards("table", of, FEW) == 20 * (3 * 4 + 2 * 4 + 2 * 3)  # look-ahead: 3 of 4
+    result = evidence.measure("table", of, FEW, shipped / "parts")
+    assert [net["network"] for net in result["networks"]] == ["small", "wide"]  # by size
+    small, wide = result["networks"]
+    assert small["baseline"]["network"] == "plain" and wide["baseline"] is None
+    assert [row["label"] for row in small["rows"]] == ["SiT, Euler", "Euler", "dual-loop", "look-ahead"]
+    rows = {row["label"]: row for row in small["rows"]}
+    base, ahead = rows["SiT, Euler"]["frechet"]["value"], rows["look-ahead"]
+    assert ahead["over_sit"]["value"] == pytest.approx(ahead["frechet"]["value"] / base - 1)
+    assert all(row["nfe"] <= 4 for row in small["rows"]) and "over_sit" not in wide["rows"][1]
+    about = STUDIES["table"].fn.about
+    assert "small: Euler against SiT" in about.verdict(result) and "wide: dual-loop against" in about.verdict(result)
+    assert len(about.chart(result).rows) == 3
+
+
+def test_a_persons_own_network_stands_beside_the_shipped_ones_or_alone(shipped):
+    own = shipped.parent / f"{shipped.name}-own.safetensors"
+    checkpoint.save(own, lively(depth=3), list(SHAPES), {"command": "none"})
+    mine = checkpoint.load(str(own))
+    names = [net["network"] for net in STUDIES["table"].fn(mine, **FEW, beside="small")["networks"]]
+    assert names == ["small", mine.name]
+    [alone] = STUDIES["table"].fn(mine, **FEW, beside="")["networks"]
+    assert alone["baseline"]["network"] == "deep-plain"
+    [told] = STUDIES["table"].fn(mine, **FEW, beside="", baseline="plain")["networks"]
+    assert told["baseline"]["network"] == "plain"
+    own.unlink()
+
+
+def test_what_the_table_cannot_compare_is_said(shipped):
+    with pytest.raises(InputError, match="predicts no difficulty"):
+        STUDIES["table"].fn(checkpoint.load("plain"), **FEW)
+    with pytest.raises(InputError, match="predicts no difficulty"):
+        STUDIES["table"].fn(checkpoint.load("small"), **FEW, beside="plain")
+    other = {"recipe": {"dataset": "shapes", "data_settings": {"variety": 1.0}}}
+    checkpoint.save(shipped / "wild.safetensors", lively(predict_uncertainty=False), list(SHAPES), other)
+    with pytest.raises(InputError, match="different data"):
+        STUDIES["table"].fn(checkpoint.load("small"), **FEW, baseline="wild")
+
+
+def landscape(lower):
+    """In the place of distances: 100, `lower(split, sampler, settings)` less, and a little spread that all share."""
+
+    def apart(net, specs, images, split, work):
+        values = {key: 100 - lower(split, spec.sampler, spec.settings) for key, spec in specs.items()}
+        for spec in specs.values():
+            work.did(images * KNOBS["resolve"](spec, net).nfe)
+        return {key: Resampled(v, v + np.linspace(-1, 1, 9)) for key, v in values.items()}
+
+    return apart
+
+
+@pytest.mark.parametrize(
+    ("fresh_gain", "words"), [(9, "A rule wins"), (4, "No other rule wins"), (-3, "No other rule wins")]
+)
+def test_a_rule_must_beat_tuned_knobs_on_fresh_seeds(monkeypatch, fresh_gain, words):
+    """Ratio 2 is the best knob, and worth 5; a probe every second step is the best rule where it is chosen."""
+
+    def lower(split, sampler, settings):
+        if settings.get("every") == 2:
+            return 12 if split == "search" else fresh_gain
+        return 5 * (sampler == "look_ahead" and settings["ratio"] == 2.0 and settings["p"] == 0.4)
+
+    monkeypatch.setitem(KNOBS, "_apart", landscape(lower))
+    told = []
+    few = {"images": 20, "fresh": 20, "nfe": 16}
+    result = evidence.measure("knobs", bundle(), few, tell=lambda *at: told.append(at))
+    assert told[-1][0] == told[-1][1]
+    rows = {row["role"]: row for row in result["fresh"]}
+    assert rows["tuned"]["label"] == "look-ahead, p 0.4, ratio 2" and rows["rule"]["label"] == "probe every 2nd step"
+    assert rows["rule"]["minus_tuned"]["value"] == pytest.approx(5 - fresh_gain)
+    assert result["wins"] == (fresh_gain == 9)
+    assert STUDIES["knobs"].fn.about.verdict(result).startswith(words)
+    ahead = result["surfaces"][0]
+    assert len(ahead["rows"]) == 12 and min(r["minus_euler"]["value"] for r in ahead["rows"]) == -5
+
+
+def test_an_absolute_level_lets_the_same_share_of_all_patches_pass(tmp_path):
+    """What is chosen by the network's own difficulties, and drawn once."""
+    net, few = bundle(), {"images": 20, "fresh": 20, "nfe": 4}
+    result = evidence.measure("knobs", net, few, tmp_path)
+    levels = list(result["levels"].values())
+    assert levels == sorted(levels) and len(set(levels)) == 3
+    labels = [row["label"] for row in result["rules"]]
+    assert "absolute level, 40% under it" in labels and set(KNOBS["RULES"]) < set(labels)
+    assert [s["rows"][-1]["across"] for s in result["surfaces"]] == [3.0, 4, 0.2, 4]  # 8 inner steps cost too much
+    json.dumps(result)
