@@ -220,10 +220,10 @@ class Run:
         return self._denoise.forwards
 
     @property
-    def token_forwards(self) -> float:
-        """Forwards by the share of the patches that passed, the mean over images: below `forwards` where a sampler lets
-        only some pass."""
-        return self._denoise.tokens
+    def token_forwards(self) -> float | None:
+        """Forwards by the share of the patches that passed, the mean over images, where a sampler let only some pass;
+        None where all passed, and it is `forwards`."""
+        return None if self._denoise.tokens == self.forwards else self._denoise.tokens
 
     @torch.inference_mode()
     def __iter__(self) -> Iterator[Step]:
