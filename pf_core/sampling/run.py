@@ -208,7 +208,7 @@ class Run:
         cond, null = y.encode(self.spec.labels, device), y.null(len(self.spec.seeds), device)
         if spec.compile and spec.difficulty == "divergence":
             raise InputError("A compiled network has no Jacobian here: leave --compile out, or take difficulty head.")
-        model = bundle.compiled if spec.compile else bundle.model
+        model = bundle.network(self.spec.precision, spec.compile)
         if self.spec.difficulty == "divergence":
             signs = [torch.Generator().manual_seed(seed ^ _SIGNS) for seed in self.spec.seeds]
             model = Divergence(model, bundle.source.std, self.spec.probes, signs)
