@@ -128,7 +128,8 @@ class Codec(Protocol):
     """Between images, (B, 3, H, W) in [-1, 1], and the space a network works in, of sides `factor` times smaller.
 
     `preview` gives images of the same size as `decode` at next to no cost; `full`: decode is more than that; `lack`:
-    what is missing for that, as a sentence, "" where images are states, or decoded. `check` raises InputError where decode would; `found` is the same codec as it can be had on this machine.
+    what is missing for that, as a sentence, "" where images are states, or decoded. `check` raises InputError where
+    decode would; `found` is the same codec as it can be had on this machine.
     """
 
     factor: int
