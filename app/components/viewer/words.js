@@ -165,7 +165,7 @@ export function aboutEdits({ edits }) {
 
 /** What a run is doing or has cost. */
 export function aboutState({ state, message, evaluations, seconds, forwards, tokenForwards, updates }, meta) {
-  const tokens = tokenForwards == null ? "" : ` \u00b7 ${tokenForwards.toFixed(1)} token-forwards`;
+  const tokens = Number.isFinite(tokenForwards) ? ` \u00b7 ${tokenForwards.toFixed(1)} token-forwards` : "";
   if (state === "done")
     return `${meta.nfe} NFE \u00b7 ${meta.steps} outer steps \u00b7 ${forwards} forwards${tokens} \u00b7 ${updates} patch moves \u00b7 ${seconds.toFixed(2)} s${message ? ` \u00b7 ${message}` : ""}`;
   if (state === "running")
