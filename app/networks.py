@@ -76,7 +76,7 @@ def version(path: Path | None) -> tuple:
 
 
 def size_of(bundle: Bundle) -> int:
-    """Bytes of a network's numbers."""
-    model = bundle.model
-    held = [*model.parameters(), *model.buffers()] if isinstance(model, torch.nn.Module) else []
-    return sum(each.nbytes for each in held)
+    """Bytes of a network's numbers, those for passes in bf16 among them where there has been one."""
+    networks = [bundle.model, vars(bundle).get("in_bf16")]
+    parts = [(*n.parameters(), *n.buffers()) for n in networks if isinstance(n, torch.nn.Module)]
+    return sum(each.nbytes for each in {id(each): each for held in parts for each in held}.values())

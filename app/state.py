@@ -209,7 +209,7 @@ class AppState:
                     break
                 with memory.sentences("decoding the result"):
                     pictures.append(to_uint8(run.codec.decode(x[None].to(run.job.bundle.device))).cpu())
-            run.message = ""
+            run.message = run.codec.lack and f"The result is shown as a preview. {run.codec.lack}"
         except InputError as e:
             run.message = f"The result is shown as a preview. {e}"
         pack_final(run, torch.cat(pictures) if len(pictures) == len(x1) else None)

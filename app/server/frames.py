@@ -114,6 +114,7 @@ def status(run: StoredRun, waits: str) -> dict[str, Any]:
         "evaluations": run.heads[-1]["nfe"] if run.heads else 0,
         "seconds": round(done.seconds, 4),
         "forwards": done.forwards,
+        "token_forwards": done.token_forwards,
         "updates": round(sum(found := patch_updates(done)) / len(found)) if run.state == "done" else None,
         "exports": exports(run),
     }

@@ -24,7 +24,7 @@ def network(size: str) -> Bundle:
     for name, p in model.named_parameters():
         if "adaLN" in name or "final_layer" in name:
             nn.init.normal_(p, std=0.02, generator=rng)
-    return Bundle(size, model, build_codec("pixels", {}), ClassLabels(1000))
+    return Bundle(size, model, build_codec("pixels", {}), ClassLabels(PRESETS[size].num_classes))
 
 
 def end(bundle: Bundle, sampler: str, **fields) -> Tensor:

@@ -21,7 +21,7 @@ from pf_core.sampling.export import check_suffix, export, read_recipe
 from pf_core.sampling.memory import check_fits
 from pf_core.sampling.recommended import with_recommended
 from pf_core.sampling.run import Run, SampleSpec
-from pf_core.sampling.trajectory import Trajectory, follow
+from pf_core.sampling.trajectory import Trajectory, follow, passes_in_words
 
 
 def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
@@ -96,10 +96,9 @@ def run(args: argparse.Namespace) -> None:
         export(trajectory, bundle.codec, args.out, args.sheet)
     if reason:
         print(f"{reason} The file holds latents alone.")
-    tokens = "" if trajectory.token_forwards is None else f", {trajectory.token_forwards:.1f} token-forwards"
     print(
         f"{args.out}: {len(job.spec.seeds)} images by {job.spec.sampler}, {job.spec.steps} steps, "
-        f"{job.spec.nfe} NFE ({job.forwards} forwards{tokens}), {trajectory.seconds:.2f} s"
+        f"{job.spec.nfe} NFE ({passes_in_words(job.forwards, job.token_forwards)}), {trajectory.seconds:.2f} s"
     )
 
 

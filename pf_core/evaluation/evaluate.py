@@ -51,7 +51,8 @@ def draw(
     pause: Callable[[], None] = lambda: None,
 ) -> Iterator[dict[str, Any]]:
     """Each shard, drawn or read back from `folder`, as a dict: the judge's features and, under each name in
-    `heads`, its probabilities; the classes asked for (labels, -1: none), nfe, steps, forwards, seconds. pause: called
+    `heads`, its probabilities; the classes asked for (labels, -1: none), nfe, steps, forwards, token_forwards (see
+    Run), seconds. pause: called
     after every pass, and may raise. Raises InputError if there is no judge for the network."""
     path_of_judge = judge or judge_of(bundle)
     judge_network, _ = judges.load(path_of_judge)
@@ -68,6 +69,7 @@ def draw(
             facts = {
                 "seconds": trajectory.seconds,
                 "forwards": run.forwards,
+                "token_forwards": run.token_forwards,
                 "nfe": run.spec.nfe,
                 "steps": run.spec.steps,
             }
@@ -120,6 +122,9 @@ def summarise(parts: list[dict[str, Any]], real: np.ndarray) -> dict[str, Any]:
     heads = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]["heads"]}
     features, labels = (np.concatenate([p[k] for p in parts]) for k in ("features", "labels"))
     facts = {k: parts[0][k] for k in ("nfe", "steps", "forwards")}
+    if parts[0].get("token_forwards") is not None:  # each part's are a mean over its images
+        weights = [len(p["labels"]) for p in parts]
+        facts["token_forwards"] = float(np.average([p["token_forwards"] for p in parts], weights=weights))
     seconds = np.array([p["seconds"] / len(p["labels"]) for p in parts])
     return facts | compare(heads, features, labels, real) | {"seconds_per_image": _median(seconds)}
 

@@ -27,6 +27,7 @@ from pf_core.models.conditioning import ClassLabels, imagenet_names
 from pf_core.models.layers import position_embedding
 from pf_core.models.oracle import from_dataset
 from pf_core.models.recommended import Recommended
+from pf_core.models.rounded import in_bf16
 from pf_core.patches import PatchGrid
 from pf_core.types import Codec, Model
 
@@ -80,9 +81,25 @@ class Bundle:
         return held[0].device if held else torch.device("cpu")
 
     @cached_property
+    def in_bf16(self) -> Model:
+        """The network for passes in bf16, made once for all runs."""
+        return in_bf16(self.model)
+
+    @cached_property
     def compiled(self) -> Model:
         """The network compiled, once for all runs. Raises InputError where it cannot be."""
         return compiled(self.model)
+
+    @cached_property
+    def compiled_in_bf16(self) -> Model:
+        """The same of the network for passes in bf16."""
+        return compiled(self.in_bf16)
+
+    def network(self, precision: str, compile: bool = False) -> Model:
+        """What a run of this precision, "fp32" or "bf16", passes through. Raises InputError."""
+        if precision == "bf16":
+            return self.compiled_in_bf16 if compile else self.in_bf16
+        return self.compiled if compile else self.model
 
     @cached_property
     def hash(self) -> str:

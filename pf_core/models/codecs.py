@@ -39,6 +39,7 @@ class Pixels:
         return x if self.scale == 1 else x / self.scale
 
     full = False  # decoding costs nothing: there is no preview beside it
+    lack = ""
     factor = 1
 
     def preview(self, x: Tensor) -> Tensor:
@@ -49,6 +50,9 @@ class Pixels:
 
     def check(self) -> None:
         """Nothing can be missing."""
+
+
+LACK = "This network works on an autoencoder's latents: name its folder with --autoencoder."
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,10 @@ class Latents:
         """Whether `decode` is more than `preview`."""
         return bool(self.autoencoder)
 
+    @property
+    def lack(self) -> str:
+        return "" if self.full else LACK
+
     def found(self) -> "Latents":
         """With the folder in which its autoencoder is on this machine, if it is: the one that was named when it was
         made, else the one given to this process (`autoencoder.use`), which also serves where none was named."""
@@ -107,7 +115,7 @@ class Latents:
     def about(self) -> About:
         """Its autoencoder. Raises InputError where it is not here, or is another one."""
         if not self.autoencoder:
-            raise InputError("This network works on an autoencoder's latents: name its folder with --autoencoder.")
+            raise InputError(LACK)
         if not Path(self.autoencoder).is_dir():
             raise InputError(
                 f"The autoencoder of these latents is not at {self.autoencoder}: give its folder with --autoencoder."

@@ -18,6 +18,9 @@ from pf_core.models.sit import SiT, SiTConfig
 HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}  # width -> attention heads, of the sizes S, B, L and XL
 WRAPPERS = ("module.", "_orig_mod.")  # what parallel and compiled training puts before names
 FAMILIES = ("pft", "sit", "self-flow", "dit")
+TYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+TIME_FEATURES = 256
+_ABOUT = ("config", "hyper_parameters", "metadata")  # what a file holds beside weights that is read or says nothing
 _NAMES = re.compile(
     r"(pos_embed|x_embedder\.proj\.(weight|bias)|t_embedder\.mlp\.[02]\.(weight|bias)"
     r"|y_embedder\.embedding_table\.weight|final_layer\.(linear|adaLN_modulation\.1)\.(weight|bias)"
@@ -44,11 +47,13 @@ def convert(held: dict[str, Any], family: str | None = None, heads: int | None =
     both. Raises InputError for weights of another layout.
     """
     weights, settings, notes = _weights(held, ema)
-    x = _of(weights, "x_embedder.proj.weight")
-    family = family or _family(weights, x)
+    known = {name: w for name, w in weights.items() if _NAMES.fullmatch(name)}
+    x = _of(known if known else weights, "x_embedder.proj.weight")
+    for name, w in known.items():
+        _check_tensor(name, w)
+    family = family or _family(known, x)
     if family not in FAMILIES:
         raise InputError(f"The kind of network must be one of {', '.join(FAMILIES)}, not {family!r:.60}.")
-    known = {name: w for name, w in weights.items() if _NAMES.fullmatch(name)}
     notes += _left_out(sorted(weights.keys() - known.keys()))
     config, more = _config(known, family, settings, heads)
     done = Converted(config, known, family, "noise" if family == "dit" else "velocity", notes + more)
@@ -62,11 +67,18 @@ def convert(held: dict[str, Any], family: str | None = None, heads: int | None =
 
 def _weights(held: dict[str, Any], ema: bool) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
     """(weights by name, the network's settings, notes)."""
-    params = plain(held.get("hyper_parameters")) or {}
-    config = plain(held.get("config")) or (params.get("model") if isinstance(params, dict) else None) or {}
+    params = plain(held.get("hyper_parameters"))
+    config = plain(held.get("config")) or (params.get("model") if isinstance(params, dict) else None)
     settings = config.get("params", config) if isinstance(config, dict) else {}
-    places = [held[k] for k in ("ema", "state_dict", "model") if isinstance(held.get(k), dict)]
-    tensors = _tensors(next(iter(places), held))
+    settings = settings if isinstance(settings, dict) else {}
+    places = ("ema", "state_dict", "model") if ema else ("model", "state_dict", "ema")
+    place = next((k for k in places if isinstance(held.get(k), dict)), None)
+    notes = [] if place in (None, "state_dict") else [f"Taken: the weights under {place!r}."]
+    beside = () if place is None else sorted(str(k) for k in held if k not in (place, *_ABOUT))
+    notes += _left_out(list(beside), "beside the weights")
+    tensors, wrapped = _tensors(held if place is None else held[place])
+    if wrapped:
+        notes.append(f"Renamed: {wrapped} tensors, without {' or '.join(WRAPPERS)} before their names.")
     if not tensors:
         raise InputError("The file holds no weights: it has no state dict.")
     prefixes = ("ema_model.", "model.") if ema else ("model.", "ema_model.")
@@ -74,30 +86,44 @@ def _weights(held: dict[str, Any], ema: bool) -> tuple[dict[str, Tensor], dict[s
         inside = {name.removeprefix(prefix): w for name, w in tensors.items() if name.startswith(prefix)}
         if any(_NAMES.fullmatch(name) for name in inside):
             rest = sorted(name for name in tensors if not name.startswith(prefix))
-            notes = [f"Taken: the weights under {prefix!r}."]
-            return inside, settings, notes + _left_out(rest)
-    return tensors, settings, []
+            return inside, settings, [*notes, f"Taken: the weights under {prefix!r}.", *_left_out(rest)]
+    return tensors, settings, notes
 
 
-def _tensors(names: dict[Any, Any]) -> dict[str, Tensor]:
-    tensors = {}
+def _tensors(names: dict[Any, Any]) -> tuple[dict[str, Tensor], int]:
+    """Tensors by name, and how many names lost what wraps them."""
+    tensors, wrapped = {}, 0
     for name, value in names.items():
         if isinstance(name, str) and isinstance(value, Tensor):
+            bare = name
             for wrapper in WRAPPERS:
-                name = name.removeprefix(wrapper)
-            tensors[name] = value.detach()
-    return tensors
+                bare = bare.removeprefix(wrapper)
+            tensors[bare], wrapped = value.detach(), wrapped + (bare != name)
+    return tensors, wrapped
 
 
-def _left_out(names: list[str]) -> list[str]:
-    """A note on these tensors, those of one part together."""
-    parts = Counter(name.split(".")[0] for name in names)
-    words = [f"{part}.* ({count} tensors)" if count > 1 else part for part, count in parts.items()]
-    return [f"Left out: {', '.join(words)}."] if words else []
+def _left_out(names: list[str], where: str = "") -> list[str]:
+    """A note on these tensors, those of one part together, or on what else a file holds and `where`."""
+    parts = Counter(name if where else name.split(".")[0] for name in names)
+    words = [f"{part:.60}.* ({count} tensors)" if count > 1 else f"{part:.60}" for part, count in parts.items()]
+    return [f"Left out{where and ', '}{where}: {_listed(words, 20)}."] if words else []
 
 
 def _listed(names: list[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _check_tensor(name: str, w: Tensor) -> None:
+    """Raises InputError for what is no plain tensor of numbers, or has a shape that no network of this layout has."""
+    dimensions = {"pos_embed": (2, 3), "x_embedder.proj.weight": (2, 4)}.get(name, (1 + name.endswith("weight"),))
+    if w.layout is not torch.strided or w.dtype not in TYPES:
+        raise InputError(f"{name} holds {w.dtype} ({w.layout}): save the weights as float32 or bfloat16.")
+    if w.ndim not in dimensions or not w.numel():
+        raise InputError(f"{name} has the shape {tuple(w.shape)}, which no network of these kinds has.")
+    if not w.is_meta and w.nbytes > w.untyped_storage().nbytes():
+        raise InputError(f"{name} repeats fewer numbers than it has places for: save the weights with .contiguous().")
+    if name == "t_embedder.mlp.0.weight" and w.shape[1] != TIME_FEATURES:
+        raise InputError(f"{name} takes {w.shape[1]} features of t; networks of these kinds have {TIME_FEATURES}.")
 
 
 def _of(weights: dict[str, Tensor], name: str) -> Tensor:
@@ -189,6 +215,8 @@ def _keep(done: Converted, channels: int, what: str) -> None:
         whole = w.shape[0] // cells
         if whole == channels:
             return
+        if w.shape[0] != 2 * channels * cells:
+            raise InputError(f"{name} has {w.shape[0]} rows, not {channels * cells} or twice as many.")
         done.weights[name] = w.unflatten(0, (cells, whole))[:, :channels].flatten(0, 1)
     done.notes.append(f"Left out: the second half of the output channels; the first is the {what}.")
 
@@ -196,7 +224,8 @@ def _keep(done: Converted, channels: int, what: str) -> None:
 def _self_flow(done: Converted) -> None:
     """Time runs from data to noise there, and velocity with it; the embedding of patches is a linear layer."""
     w, c, p = done.weights, done.config.in_channels, done.config.patch_size
-    w["x_embedder.proj.weight"] = w["x_embedder.proj.weight"].unflatten(1, (c, p, p))
+    if w["x_embedder.proj.weight"].ndim == 2:
+        w["x_embedder.proj.weight"] = w["x_embedder.proj.weight"].unflatten(1, (c, p, p))
     _keep(done, c, "velocity")
     for name in ("final_layer.linear.weight", "final_layer.linear.bias"):
         w[name] = -w[name]
@@ -210,7 +239,7 @@ def _self_flow(done: Converted) -> None:
 def reversed_time(weight: Tensor) -> Tensor:
     """The first layer on the features of t (D, 256), cos then sin, that says of t what `weight` says of 1 - t:
     cos((1 - t) f) = cos f cos(t f) + sin f sin(t f), sin((1 - t) f) = sin f cos(t f) - cos f sin(t f)."""
-    f = time_frequencies(weight.shape[1] // 2, torch.float64)
+    f = time_frequencies(weight.shape[1] // 2, torch.float64, weight.device)
     cos, sin = weight.double().chunk(2, 1)
     return torch.cat([cos * f.cos() + sin * f.sin(), cos * f.sin() - sin * f.cos()], 1).to(weight.dtype)
 
@@ -228,14 +257,23 @@ def _check(done: Converted) -> None:
     positions is not ours."""
     with torch.device("meta"):
         wanted = {name: p.shape for name, p in SiT(done.config).state_dict().items()}
-    done.weights["pos_embed"] = done.weights["pos_embed"].reshape(wanted["pos_embed"])
+    done.weights["pos_embed"] = done.weights["pos_embed"].reshape(done.config.grid.n, -1)[None]
     if missing := sorted(wanted.keys() - done.weights.keys()):
         raise InputError(f"The weights lack {_listed(missing)}.")
+    seen = set()
     for name, shape in wanted.items():
-        if done.weights[name].shape != shape:
-            raise InputError(f"{name} has the shape {tuple(done.weights[name].shape)}, not {tuple(shape)}.")
-        if not done.weights[name].isfinite().all():
-            raise InputError(f"{name} holds values that are not finite numbers.")
+        w = done.weights[name]
+        if w.shape != shape:
+            raise InputError(f"{name} has the shape {tuple(w.shape)}, not {tuple(shape)}.")
+        if w.is_meta:  # shapes alone
+            continue
+        if not w.float().isfinite().all():
+            raise InputError(f"{name} holds values that are not finite numbers, or too large for float32.")
+        if (held := w.untyped_storage().data_ptr()) in seen:
+            done.weights[name] = w.clone()  # two names of the same numbers are written one by one
+        seen.add(held)
+    if done.weights["pos_embed"].is_meta:
+        return
     away = (done.weights["pos_embed"].float() - position_embedding(done.config.grid, done.config.hidden_size)).abs()
     if away.max() > 1e-4:
         done.notes.append(f"Kept: its own table of positions, which differs from ours by up to {away.max():.2g}.")

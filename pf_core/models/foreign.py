@@ -4,10 +4,14 @@ A pickle is a program. Torch's own reader of weights runs only what it knows to 
 with inert stand-ins for the names under which OmegaConf's settings are pickled. Training checkpoints often hold more
 (optimizers, callbacks, settings of other libraries): those are read by an unpickler of our own, which knows how tensors
 are rebuilt and makes an inert object of everything else, so that no name in a file is ever imported or called.
+
+Archives of programs (TorchScript), which `torch.load` would hand to another reader that runs them, are refused before.
 """
 
 import collections
 import pickle
+import tarfile
+import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +25,8 @@ from pf_core import bounded
 from pf_core.errors import InputError
 
 CONFIG_DEPTH = 20  # nested settings deeper than this are no network's
+CONFIG_SIZE = 100_000  # and neither are more values than this: one value may stand in many places
+SAVE_IT = "save the network's state_dict() with torch.save, or as safetensors, where it was made"
 
 
 class Inert:
@@ -62,6 +68,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], list[str]]:
         raise InputError(f"There is no file {path}.")
     if path.suffix == ".safetensors":
         return _safetensors(path), []
+    _check_format(path)
     try:
         with torch.serialization.safe_globals(_STAND_INS):
             return _dict(path, torch.load(path, map_location="cpu", weights_only=True)), []
@@ -88,12 +95,35 @@ def _safetensors(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read; it is cut short, damaged or no safetensors file ({e}).") from None
 
 
+def _check_format(path: Path) -> None:
+    """Raises InputError for what `torch.load` would not read by a pickle alone, or only after unpacking it."""
+    with open(path, "rb") as f:
+        zipped = f.read(4) == b"PK\x03\x04"
+    if not zipped:
+        if tarfile.is_tarfile(path):  # its parts would be unpacked into a folder
+            raise InputError(f"{path} is a tar archive, as the first versions of torch wrote it: {SAVE_IT}.")
+        return
+    try:
+        records = torch._C.PyTorchFileReader(str(path)).get_all_records()  # torch's own list, so that none differs
+        with zipfile.ZipFile(path) as z:
+            unpacked = sum(part.file_size for part in z.infolist())
+    except (RuntimeError, ValueError, OSError, zipfile.BadZipFile, NotImplementedError) as e:
+        raise InputError(f"{path} cannot be read as weights ({_reason(e)}): {SAVE_IT}.") from None
+    if "constants.pkl" in records or any(name.startswith("code/") for name in records):
+        raise InputError(f"{path} is a program (TorchScript), which is never run here: {SAVE_IT}.")
+    if unpacked > path.stat().st_size:
+        raise InputError(f"{path} is compressed, which weights never are: {SAVE_IT}.")
+
+
 def _dict(path: Path, held: Any) -> dict[str, Any]:
     if not isinstance(held, dict):
         raise InputError(
             f"{path} holds {type(held).__name__}, not a state dict: save the network's state_dict() where it was made, "
             "not the network itself."
         )
+    for part in (held, *(value for value in held.values() if isinstance(value, dict))):
+        if any(isinstance(w, Tensor) and w.is_meta for w in part.values()):
+            raise InputError(f"{path} holds shapes without numbers (the meta device): {SAVE_IT}.")
     return held
 
 
@@ -135,15 +165,23 @@ def _load(file: Any, **options: Any) -> Any:
     return _Unpickler(file, **options).load()
 
 
-def plain(settings: Any, depth: int = 0) -> Any:
-    """OmegaConf's pickled settings, or a plain dict, as plain values; anything else is None."""
-    if depth > CONFIG_DEPTH:
-        return None
-    if isinstance(settings, Inert):
-        state = settings.state if isinstance(settings.state, dict) else {}
-        return plain(state["_content"] if "_content" in state else state.get("_val"), depth + 1)
-    if isinstance(settings, dict):
-        return {str(plain(k, depth + 1)): plain(v, depth + 1) for k, v in settings.items()}
-    if isinstance(settings, list | tuple):
-        return [plain(v, depth + 1) for v in settings]
-    return settings if isinstance(settings, str | int | float | bool) else None
+def plain(settings: Any) -> Any:
+    """OmegaConf's pickled settings, or a plain dict, as plain values; anything else is None. Raises InputError for more
+    values than any settings have."""
+    left = iter(range(CONFIG_SIZE))
+
+    def of(value: Any, depth: int) -> Any:
+        if next(left, None) is None:
+            raise InputError(f"The file's settings hold more than {CONFIG_SIZE:,} values: {SAVE_IT}.")
+        if depth > CONFIG_DEPTH:
+            return None
+        if isinstance(value, Inert):
+            state = value.state if isinstance(value.state, dict) else {}
+            return of(state["_content"] if "_content" in state else state.get("_val"), depth + 1)
+        if isinstance(value, dict):
+            return {str(of(k, depth + 1)): of(v, depth + 1) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [of(v, depth + 1) for v in value]
+        return value if isinstance(value, str | int | float | bool) else None
+
+    return of(settings, 0)

@@ -1,5 +1,7 @@
 """What a run will take of memory, estimated before it begins."""
 
+from torch import nn
+
 from pf_core import memory
 from pf_core.models import autoencoder
 from pf_core.models.checkpoint import Bundle
@@ -21,7 +23,14 @@ def needed(bundle: Bundle, spec: SampleSpec) -> int:
         work = rows * n * config.hidden_size * WIDTHS * 4
         if spec.difficulty != "head":  # forward-mode derivatives: attention's matrices are held, twice
             work = spec.probes * (3 * work + rows * config.num_heads * n * n * 4 * 4)
-    return kept + max(work, 24 * state, _decoding(bundle))
+    return kept + _rounding(bundle, spec) + max(work, 24 * state, _decoding(bundle))
+
+
+def _rounding(bundle: Bundle, spec: SampleSpec) -> int:
+    """Weights in bf16 beside those in float32, unless a run has made them already."""
+    if spec.precision != "bf16" or "in_bf16" in vars(bundle) or not isinstance(bundle.model, nn.Module):
+        return 0
+    return sum(2 * p.numel() for p in bundle.model.parameters())
 
 
 def _decoding(bundle: Bundle) -> int:

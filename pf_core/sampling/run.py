@@ -208,7 +208,7 @@ class Run:
         cond, null = y.encode(self.spec.labels, device), y.null(len(self.spec.seeds), device)
         if spec.compile and spec.difficulty == "divergence":
             raise InputError("A compiled network has no Jacobian here: leave --compile out, or take difficulty head.")
-        model = bundle.compiled if spec.compile else bundle.model
+        model = bundle.network(self.spec.precision, spec.compile)
         if self.spec.difficulty == "divergence":
             signs = [torch.Generator().manual_seed(seed ^ _SIGNS) for seed in self.spec.seeds]
             model = Divergence(model, bundle.source.std, self.spec.probes, signs)
@@ -220,10 +220,10 @@ class Run:
         return self._denoise.forwards
 
     @property
-    def token_forwards(self) -> float:
-        """Forwards by the share of the patches that passed, the mean over images: below `forwards` where a sampler lets
-        only some pass."""
-        return self._denoise.tokens
+    def token_forwards(self) -> float | None:
+        """Forwards by the share of the patches that passed, the mean over images, where a sampler let only some pass;
+        None where all passed, and it is `forwards`."""
+        return None if self._denoise.tokens == self.forwards else self._denoise.tokens
 
     @torch.inference_mode()
     def __iter__(self) -> Iterator[Step]:

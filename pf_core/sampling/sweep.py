@@ -86,7 +86,7 @@ def pace(bundle: Bundle, repeats: int = 3) -> float:
 
 
 class Done(NamedTuple):
-    """A cell that ran, or an error sentence why not. forwards, seconds: what it really took."""
+    """A cell that ran, or an error sentence why not. forwards, token_forwards (see Run), seconds: what it took."""
 
     cell: Cell
     image: Image.Image | None
@@ -94,6 +94,7 @@ class Done(NamedTuple):
     nfe: int = 0
     forwards: int = 0
     seconds: float = 0.0
+    token_forwards: float | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ class Sweep:
             except InputError as e:
                 yield Done(cell, None, str(e))
                 continue
-            yield Done(cell, picture, None, job.spec.nfe, job.forwards, clock.seconds)
+            yield Done(cell, picture, None, job.spec.nfe, job.forwards, clock.seconds, job.token_forwards)
 
     def to_dict(self) -> dict[str, Any]:
         return {"base": self.base.to_dict(), "axes": {name: list(values) for name, values in self.axes.items()}}

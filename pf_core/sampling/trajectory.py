@@ -202,6 +202,11 @@ class Trajectory:
             raise ValueError("the record of the run is invalid")
 
 
+def passes_in_words(forwards: int, token_forwards: float | None) -> str:
+    """'16 forwards', or '16 forwards, 12.4 token-forwards' where only some patches passed."""
+    return f"{forwards} forwards" + ("" if token_forwards is None else f", {token_forwards:.1f} token-forwards")
+
+
 @dataclass
 class Clock:
     """Seconds spent within an iterator, not between two of its items: others may work meanwhile."""
@@ -227,8 +232,7 @@ def follow(run: Iterable[Step], trajectory: Trajectory) -> Iterator[Frame]:
     for step in clock.timed(run):
         trajectory.seconds = clock.seconds
         trajectory.forwards = getattr(run, "forwards", step.nfe)
-        passed = getattr(run, "token_forwards", trajectory.forwards)
-        trajectory.token_forwards = None if passed == trajectory.forwards else passed
+        trajectory.token_forwards = getattr(run, "token_forwards", None)
         if step.phase == "final":
             trajectory.x1 = step.x.float().cpu()
             return

@@ -241,6 +241,14 @@ def test_what_a_run_is(state, client):
     assert info["steps"] == run.spec.steps and info["forwards"] == run.spec.nfe and info["recipe"]["checkpoint_hash"]
 
 
+def test_where_only_hard_patches_pass_the_viewer_is_told_how_many(state, client):
+    dual = {"sampler": "dual_loop", "nfe": 8}
+    whole = ended(state.start(spec(**dual)))
+    part = ended(state.start(spec(**dual, settings={"refresh": "none"})))
+    told = [client.get(f"/pf/runs/{run.id}").json()["token_forwards"] for run in (whole, part)]
+    assert told[0] is None and 2 < told[1] < part.trajectory.forwards == 8
+
+
 @pytest.mark.parametrize("kind", ["png", "gif", "webp", "safetensors"])
 def test_exports_carry_the_recipe(state, client, tmp_path, kind):
     from pf_core.sampling.export import read_recipe

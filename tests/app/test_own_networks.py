@@ -17,6 +17,7 @@ from app.networks import Loaded, size_of
 from app.tabs.explore.add import AddNetwork
 from app.tabs.explore.decoded import Decoded
 from pf_core import memory
+from pf_core.cli import bench_sampling
 from pf_core.errors import InputError
 from pf_core.models import SiTConfig, autoencoder, build, checkpoint
 from pf_core.models.codecs import to_uint8
@@ -80,8 +81,25 @@ def test_classes_of_a_thousand_without_names_are_imagenets(state, networks):  # 
     names = controls.classes(state, "thousand")
     assert len(names) == 1001 and names[207] == "Golden Retriever"
     first = ended(state.start(asked("thousand", labels=["Golden Retriever"])))
+    assert "shown as a preview. This network works on an autoencoder's latents: name its folder" in first.message
     assert torch.equal(ended(state.start(asked("thousand", labels=["207"]))).trajectory.x1, first.trajectory.x1)
     path.unlink()
+
+
+@pytest.mark.slow  # a file of 0.5 GB, 15 passes
+def test_a_run_of_a_released_size_goes_through_and_says_what_it_took(state, networks):  # noqa: F811
+    model, path = bench_sampling.network("B/2").model, networks / "b-2.safetensors"
+    checkpoint.save(
+        path, model, [], {}, codec="latents", codec_settings={"channels": 4}, dtype=torch.float32, positions="kept"
+    )
+    try:
+        started = state.start(asked("b-2", labels=["Golden Retriever"], sampler="look_ahead", nfe=16, seeds=[0]))
+        run = ended(started, seconds=1200)
+    finally:
+        path.unlink()
+    assert run.state == "done" and [h["nfe"] for h in run.heads] == [*range(1, 16), 15]
+    assert run.trajectory.x1.isfinite().all() and run.trajectory.x1.shape == (1, 4, 32, 32)
+    print(f"B/2, look-ahead: {run.trajectory.seconds / 15:.2f} seconds an NFE")
 
 
 # kept by bytes

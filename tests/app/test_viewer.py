@@ -1,9 +1,11 @@
 """The viewer in Chromium, beyond a single plain run: mixed grids, guidance, edits, the switches."""
 
+import re
+
 import numpy as np
 import torch
 from app_world import CLASSES, ended, spec, unpack
-from test_browser import ENDED, browser, page, pytestmark, served, slow, visit  # noqa: F401
+from test_browser import ENDED, browser, page, pytestmark, run, served, slow, visit  # noqa: F401
 
 from app.server import pictures
 from app.server.frames import pack_reply
@@ -258,3 +260,13 @@ def test_a_schedule_map_is_titled_and_its_rows_are_under_the_pointer(page, serve
         y = box["y"] + 4 + (row + 0.5) * (box["height"] - 38) / rows
         page.mouse.click(box["x"] + 100, y)
         assert page.evaluate("window.__pf.viewer.index") == row
+
+
+def test_token_forwards_stand_beside_forwards_where_only_hard_patches_pass(page, served, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(served.bundle("nano"), "model", served.bundle("nano").model.model)  # which keeps a context
+    visit(page, served, "?network=nano&sampler=dual_loop&refresh=none&images=1&budget=8")
+    run(page)
+    said = page.inner_text("#explore-viewer .pfv-state")
+    found = re.search(r"8 forwards . ([0-9.]+) token-forwards . \d+ patch moves", said)
+    assert found and 2 < float(found[1]) < 8, said
+    assert page.text_content("#explore-viewer .pfv-state [data-term=token-forwards]") == "token-forwards"

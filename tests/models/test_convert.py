@@ -4,8 +4,11 @@ import io
 import os
 import pickle
 import sys
+import tarfile
 import types
+import warnings
 import zipfile
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,10 +16,11 @@ import torch.nn.functional as F
 
 from pf_core.cli import main
 from pf_core.errors import InputError
-from pf_core.models import checkpoint
+from pf_core.models import SiT, checkpoint, preset
 from pf_core.models.conditioning import imagenet_names
 from pf_core.models.convert import convert
 from pf_core.models.foreign import read
+from pf_core.models.layers import position_embedding
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import SampleSpec, sample
 from pf_core.types import PatchTime
@@ -123,10 +127,9 @@ def test_a_converted_release_equals_its_definition_in_every_sampler(kind, tmp_pa
     assert torch.allclose(seen.v, v, atol=1e-5)
     assert seen.logvar is None if logvar is None else torch.allclose(seen.logvar, logvar, atol=1e-5)
     for sampler, entry in SAMPLERS.items():
-        if entry.fn.needs_difficulty and kind != "pft":
-            continue
+        ranked = {"difficulty": "divergence", "probes": 1} if entry.fn.needs_difficulty and kind != "pft" else {}
         for scale in (1.0, 2.0):
-            spec = SampleSpec("net", sampler, steps=3, labels=[3], seeds=[0, 1], cfg_scale=scale)
+            spec = SampleSpec("net", sampler, steps=3, labels=[3], seeds=[0, 1], cfg_scale=scale, **ranked)
             for step in sample(net, spec):
                 if step.phase == "final":
                     break
@@ -193,17 +196,69 @@ def test_sits_and_dits_layouts_are_alike_and_one_must_say_which(tmp_path, capsys
     assert checkpoint.load(str(tmp_path / "net.safetensors"), to_train=True).model.config.depth == DEPTH
 
 
-@pytest.mark.parametrize("size, count", [("B/2", 130_503_188), ("XL/2", 675_115_796)])
-def test_the_releases_own_sizes_are_recognised_by_shape(size, count):
-    from pf_core.models import SiT, preset
+SIZES = {"B/2": (12, 768, 12), "XL/2": (28, 1152, 16)}  # depth, width, heads
+RELEASES = {  # channels of the final layer, embedding of patches, what else its file holds
+    "pft": (5, "conv", {}),
+    "sit": (8, "conv", {}),
+    "dit": (8, "conv", {}),
+    "self-flow": (8, "linear", {"projector.0.weight": (2048, 1152), "feature_head.2.bias": (768,)}),
+}
 
+
+def layout(kind, depth, d, classes=1000, tokens=256, c=4, p=2):
+    """Names and shapes of a release on 32 x 32 x 4 latents, as METHOD.md, section 2, lists them."""
+    out, embed, more = RELEASES[kind]
+    rows = {"x_embedder.proj": d, "t_embedder.mlp.0": d, "t_embedder.mlp.2": d}
+    rows |= {"final_layer.linear": p * p * out, "final_layer.adaLN_modulation.1": 2 * d}
+    columns = {"t_embedder.mlp.0": 256}
+    for i in range(depth):
+        rows |= {f"blocks.{i}.attn.qkv": 3 * d, f"blocks.{i}.attn.proj": d, f"blocks.{i}.mlp.fc1": 4 * d}
+        rows |= {f"blocks.{i}.mlp.fc2": d, f"blocks.{i}.adaLN_modulation.1": 6 * d}
+        columns[f"blocks.{i}.mlp.fc2"] = 4 * d
+    shapes = {f"{name}.weight": (n, columns.get(name, d)) for name, n in rows.items()}
+    shapes |= {f"{name}.bias": (n,) for name, n in rows.items()}
+    shapes["x_embedder.proj.weight"] = (d, c, p, p) if embed == "conv" else (d, c * p * p)
+    shapes |= {"pos_embed": (1, tokens, d), "y_embedder.embedding_table.weight": (classes + 1, d)}
+    return shapes | more
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", RELEASES)
+def test_the_releases_own_sizes_are_recognised_by_shape(kind, size):
+    depth, width, heads = SIZES[size]
+    w = {name: torch.empty(shape, device="meta") for name, shape in layout(kind, depth, width).items()}
+    done = convert({"state_dict": w}, kind if kind in ("sit", "dit") else None)
+    assert done.family == kind and done.predicts == ("noise" if kind == "dit" else "velocity")
+    assert done.config == replace(preset(size), predict_uncertainty=kind == "pft") and done.config.num_heads == heads
     with torch.device("meta"):
-        w = dict(SiT(preset(size)).state_dict())
-    w = {k: torch.zeros(1).expand(v.shape) for k, v in w.items()} | {
-        "pos_embed": torch.zeros(1, 256, 1).expand(w["pos_embed"].shape)
-    }
-    done = convert({"state_dict": w})
-    assert done.config == preset(size) and sum(v.numel() for v in done.weights.values()) == count
+        ours = {name: p.shape for name, p in SiT(done.config).state_dict().items()}
+    assert {name: p.shape for name, p in done.weights.items()} == ours
+    assert any("projector" in note for note in done.notes) == (kind == "self-flow")
+    if kind == "pft":
+        counts = {"B/2": (130_503_188, 132), "XL/2": (675_115_796, 292)}
+        assert (sum(p.numel() for p in done.weights.values()), len(done.weights)) == counts[size]
+
+
+@pytest.mark.slow  # files of 0.5 and 2.7 GB
+@pytest.mark.parametrize("kind, size", [("pft", "B/2"), ("pft", "XL/2"), ("self-flow", "XL/2")])
+def test_a_file_of_a_releases_own_size_is_converted_loaded_and_sampled(kind, size, tmp_path, capsys):
+    depth, width, heads = SIZES[size]
+    g = torch.Generator().manual_seed(0)
+    w = {name: 0.02 * torch.randn(shape, generator=g) for name, shape in layout(kind, depth, width).items()}
+    w["pos_embed"] = position_embedding(preset(size).grid, width)
+    path, out = tmp_path / "release.ckpt", tmp_path / "net.safetensors"
+    torch.save({"state_dict": w}, path)
+    assert path.stat().st_size > 300e6
+    assert main(["convert", str(path), "--out", str(out)]) == 0
+    path.unlink()
+    assert f"width {width}, {heads} heads" in capsys.readouterr().out
+    net = checkpoint.load(str(out))
+    if kind == "pft":
+        assert all(torch.equal(p, w[name]) for name, p in net.model.state_dict().items())
+    del w
+    ranked = {} if kind == "pft" else {"difficulty": "divergence", "probes": 1}
+    *_, end = sample(net, SampleSpec("net", "look_ahead", steps=2, labels=["Golden Retriever"], **ranked))
+    assert end.phase == "final" and end.x.isfinite().all() and end.x.shape == (1, 4, 32, 32)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +270,17 @@ def test_the_releases_own_sizes_are_recognised_by_shape(size, count):
         (lambda w: w["final_layer.linear.bias"].fill_(torch.nan), "not finite"),
         (lambda w: w.clear(), "holds no weights"),
         (lambda w: w.update(pos_embed=torch.zeros(1, 15, D)), "not square"),
+        (lambda w: w.update(pos_embed=torch.zeros(16)), "pos_embed has the shape"),
+        (lambda w: w.update({"x_embedder.proj.weight": torch.zeros(0, C, P, P)}), "which no network"),
+        (lambda w: w.update({"blocks.0.mlp.fc1.weight": torch.tensor(1.0)}), "which no network"),
+        (lambda w: w.update({"t_embedder.mlp.0.weight": torch.zeros(D, 255)}), "takes 255 features"),
+        (lambda w: w.update({"blocks.0.attn.qkv.bias": torch.zeros(3 * D, dtype=torch.int64)}), "holds torch.int64"),
+        (lambda w: w.update({"blocks.0.attn.qkv.bias": torch.zeros(3 * D).to_sparse()}), "sparse"),
+        (
+            lambda w: w.update({"blocks.0.attn.qkv.bias": torch.full((3 * D,), 1e300, dtype=torch.float64)}),
+            "not finite",
+        ),
+        (lambda w: w.update({"blocks.1.attn.qkv.bias": torch.zeros(1).expand(3 * D)}), "repeats fewer"),
     ],
 )
 def test_weights_that_do_not_fit_are_a_sentence(break_it, says):
@@ -222,6 +288,33 @@ def test_weights_that_do_not_fit_are_a_sentence(break_it, says):
     break_it(w)
     with pytest.raises(InputError, match=says):
         convert({"state_dict": w, "config": CONFIG})
+
+
+def test_rows_of_an_output_that_are_no_layouts_are_a_sentence():
+    with pytest.raises(InputError, match="24 rows, not 16 or twice"):
+        convert({"state_dict": released(6)}, "sit")
+
+
+def test_two_names_of_the_same_numbers_are_written_one_by_one(tmp_path):
+    w = released(C + 1)
+    w["blocks.1.attn.qkv.bias"] = w["blocks.0.attn.qkv.bias"]
+    torch.save({"state_dict": w, "config": CONFIG}, tmp_path / "x.ckpt")
+    assert main(["convert", str(tmp_path / "x.ckpt"), "--out", str(tmp_path / "net.safetensors")]) == 0
+    got = checkpoint.load(str(tmp_path / "net.safetensors")).model.state_dict()
+    assert torch.equal(got["blocks.1.attn.qkv.bias"], w["blocks.0.attn.qkv.bias"])
+
+
+def test_all_that_is_left_out_or_renamed_is_listed(tmp_path, capsys):
+    averaged, last = ({f"module.{k}": v for k, v in released(C, rng=rng).items()} for rng in (1, 2))
+    path, out = tmp_path / "0400000.pt", tmp_path / "net.safetensors"
+    torch.save({"model": last, "ema": averaged, "opt": {"lr": 1e-4}, "args": {"a": 1}}, path)
+    for flags, wanted, place, other in (([], averaged, "'ema'", "model"), (["--raw"], last, "'model'", "ema")):
+        assert main(["convert", str(path), "--out", str(out), "--heads", str(HEADS), *flags]) == 0
+        said = capsys.readouterr().out
+        assert f"Taken: the weights under {place}" in said and "without module. or _orig_mod." in said
+        assert f"Left out, beside the weights: {', '.join(sorted(['args', other, 'opt']))}." in said
+        got = checkpoint.load(str(out)).model.state_dict()
+        assert all(torch.equal(got[k.removeprefix("module.")], v) for k, v in wanted.items())
 
 
 def test_settings_that_disagree_with_the_weights_are_refused():
@@ -287,6 +380,83 @@ def test_a_foreign_pickle_never_runs_code(kind, wrap, tmp_path):
     else:
         assert found.config.depth == DEPTH and wrap != "bare pickle"
     assert not mark.exists()
+
+
+class Program(torch.nn.Module):
+    """Writes a file when its archive is read: a program's own way to be restored."""
+
+    def __init__(self, mark: str):
+        super().__init__()
+        self.mark, self.x = mark, torch.zeros(2)
+
+    @torch.jit.export
+    def __getstate__(self):
+        return (self.mark, self.training)
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[str, bool]):
+        self.mark, self.training = state
+        self.x = torch.from_file(self.mark, True, 16, dtype=torch.float32)
+
+    def forward(self):
+        return self.x
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_program_of_torchscript_never_runs(tmp_path):
+    mark, path = tmp_path / "it-ran", tmp_path / "x.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(Program(str(mark))).save(str(path))
+        torch.jit.load(str(path))
+    assert mark.exists()  # it does where it is run
+    mark.unlink()
+    with pytest.raises(InputError, match="program .TorchScript., which is never run"):
+        read(path)
+    assert not mark.exists()
+
+
+def many_times(value, depth=9):
+    """One value in 10^depth places."""
+    for _ in range(depth):
+        value = dict.fromkeys("abcdefghij", value)
+    return value
+
+
+def test_what_would_fill_memory_or_time_is_a_sentence(tmp_path):
+    path, w = tmp_path / "x.ckpt", released(C + 1)
+    w["y_embedder.embedding_table.weight"] = torch.zeros(1).expand(900_000, D)
+    torch.save({"state_dict": w, "config": CONFIG}, path)
+    with pytest.raises(InputError, match="repeats fewer"):
+        convert(read(path)[0])
+    torch.save({"state_dict": released(C + 1), "config": many_times(1)}, path)
+    with pytest.raises(InputError, match="more than 100,000 values"):
+        convert(read(path)[0])
+    torch.save({"state_dict": {k: v.to("meta") for k, v in released(C + 1).items()}}, path)
+    with pytest.raises(InputError, match="shapes without numbers"):
+        convert(read(path)[0])
+    torch.save({"state_dict": {"x": torch.zeros(10**6)}}, path)
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "small.ckpt", "w", zipfile.ZIP_DEFLATED) as small:
+        for name in whole.namelist():
+            small.writestr(name, whole.read(name))
+    with pytest.raises(InputError, match="is compressed"):
+        read(tmp_path / "small.ckpt")
+
+
+def test_archives_that_would_be_unpacked_into_a_folder_are_refused(tmp_path):
+    with tarfile.open(tmp_path / "x.pt", "w") as tar:
+        tar.addfile(tarfile.TarInfo("storages"), io.BytesIO())
+    with pytest.raises(InputError, match="tar archive"):
+        read(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("config", [{"params": [1]}, {"params": {"num_heads": "x"}}, {"params": {"num_heads": -3}}, 7])
+def test_settings_of_any_kind_are_used_or_a_sentence(config, tmp_path):
+    torch.save({"state_dict": released(C + 1), "config": config}, tmp_path / "x.ckpt")
+    try:
+        assert convert(read(tmp_path / "x.ckpt")[0]).config.num_heads == 1
+    except InputError as error:
+        assert "\n" not in str(error)
 
 
 def test_damaged_files_are_a_sentence(tmp_path):

@@ -9,7 +9,7 @@ from pf_core.models import checkpoint
 from pf_core.models.compiled import cpu_compiler
 from pf_core.models.context import Context
 from pf_core.sampling.run import Run, SampleSpec
-from pf_core.sampling.trajectory import Trajectory, follow
+from pf_core.sampling.trajectory import Trajectory, follow, passes_in_words
 from pf_core.types import PatchTime
 
 DUAL = SampleSpec("nano", "dual_loop", {"n_inner": 3}, steps=2, seeds=[0, 1, 2], labels=["circle"] * 3)
@@ -62,6 +62,10 @@ def test_deeper_networks_differ_and_pay_less():
     assert once.token_forwards == pytest.approx(2 * (2 + float(hard)), abs=0.1)
     assert none.token_forwards == pytest.approx(2 * (1 + 2 * float(hard)), abs=0.2)
     assert [f.nfe for f in none.frames] == [f.nfe for f in every.frames]
+    assert passes_in_words(every.forwards, every.token_forwards) == "6 forwards"
+    assert (
+        passes_in_words(once.forwards, once.token_forwards) == f"6 forwards, {once.token_forwards:.1f} token-forwards"
+    )
 
 
 def test_an_image_does_not_depend_on_its_batch():

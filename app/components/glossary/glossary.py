@@ -110,6 +110,13 @@ TERMS = {
         (),
         ("forwards",),
     ),
+    "token-forwards": Term(
+        "Token-forwards",
+        "Forwards, each counted by the share of the patches that passed through the network. There are fewer of them "
+        "where hard patches pass alone, beside the keys and values that easy ones left.",
+        (),
+        ("token-forwards",),
+    ),
     "moves": Term(
         "Patch moves",
         "How many times a patch was moved forward in time, counted over all patches of an image. Samplers of equal "

@@ -134,7 +134,7 @@ async function refusal(reply) {
   return Object.assign(new Error(text), { final: reply.status < 500 });
 }
 
-const pick = ({ state, message, ready, total, evaluations, seconds, forwards, updates, exports }) => ({
+const pick = ({ state, message, ready, total, evaluations, seconds, forwards, token_forwards, updates, exports }) => ({
   state,
   message,
   ready,
@@ -142,6 +142,7 @@ const pick = ({ state, message, ready, total, evaluations, seconds, forwards, up
   evaluations,
   seconds,
   forwards,
+  tokenForwards: token_forwards,
   updates,
   exports,
 });

@@ -164,9 +164,10 @@ export function aboutEdits({ edits }) {
 }
 
 /** What a run is doing or has cost. */
-export function aboutState({ state, message, evaluations, seconds, forwards, updates }, meta) {
+export function aboutState({ state, message, evaluations, seconds, forwards, tokenForwards, updates }, meta) {
+  const tokens = Number.isFinite(tokenForwards) ? ` \u00b7 ${tokenForwards.toFixed(1)} token-forwards` : "";
   if (state === "done")
-    return `${meta.nfe} NFE \u00b7 ${meta.steps} outer steps \u00b7 ${forwards} forwards \u00b7 ${updates} patch moves \u00b7 ${seconds.toFixed(2)} s${message ? ` \u00b7 ${message}` : ""}`;
+    return `${meta.nfe} NFE \u00b7 ${meta.steps} outer steps \u00b7 ${forwards} forwards${tokens} \u00b7 ${updates} patch moves \u00b7 ${seconds.toFixed(2)} s${message ? ` \u00b7 ${message}` : ""}`;
   if (state === "running")
     return message || `running \u00b7 NFE ${evaluations} of ${meta.nfe} \u00b7 ${seconds.toFixed(1)} s`;
   return message;

@@ -34,6 +34,7 @@ from pf_core.sampling.contact_sheet import heading, read_sweep, title, write_she
 from pf_core.sampling.run import SampleSpec
 from pf_core.sampling.sweep import MAX_AXES, Cost, Done, Sweep
 from pf_core.sampling.sweep_axes import NAMED, axes_known, axis_words, parse, suggested, text_of, value_words
+from pf_core.sampling.trajectory import passes_in_words
 
 NOTHING = "nothing"
 PLACES = ("Columns", "Rows", "Blocks")
@@ -99,7 +100,7 @@ def _tile(app: AppState, done: Done) -> dict[str, Any]:
         "values": values,
         "image": None if done.image is None else data_address(done.image),
         "error": done.error,
-        "cost": f"{done.nfe} NFE, {done.forwards} forwards, {done.seconds:.2f} s",
+        "cost": f"{done.nfe} NFE, {passes_in_words(done.forwards, done.token_forwards)}, {done.seconds:.2f} s",
     }
 
 
