@@ -113,7 +113,7 @@ def test_study_all_shows_what_is_kept_of_trainings_and_trains_nothing(tmp_path, 
     about = {"checkpoint": "4 networks trained for it", "hash": "x", "made": "2026-11-28", "seconds": 60.0}
     about |= {"command": "python -m pf_core study training_timesteps --out laws", "network": "depth 2", "seeds": 2}
     known = {"study": "training_timesteps", **about, "train_images": 100, "images": 20, "nfe": 4, "laws": laws}
-    files.write_json(tmp_path / evidence.TRAINED / "training_timesteps.json", known)
+    files.write_json(tmp_path / evidence.TRAININGS / "training_timesteps.json", known)
     assert evidence.kept("training_timesteps", "nano") == known == evidence.kept_of_trainings()[0]
     drawn.report(evidence.kept_of_trainings(), tmp_path / "report.html", "Kept.")
     assert "Holds here: Frechet distance one t (SiT) 320" in (tmp_path / "report.html").read_text()
