@@ -3,7 +3,9 @@
 import io
 import json
 import threading
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from app_world import client, ended, networks, spec, state  # noqa: F401
 from axe_playwright_python.sync_playwright import Axe
@@ -13,6 +15,8 @@ from test_browser import pytestmark as needs_chromium
 
 from app import links
 from app.server import exports
+from app.tabs.compare.tab import Compare
+from pf_core.errors import InputError
 from pf_core.sampling.export import read_recipes
 
 
@@ -44,9 +48,23 @@ def test_two_runs_in_one_file_which_explore_loads_back(state, client, pair, tmp_
     path.write_bytes(reply.content)
     assert [recipe["sampler"] for recipe in read_recipes(path)] == ["look_ahead", "euler"]
     loaded, said = links.load(state, str(path))
-    assert loaded.spec == pair[0].spec and said == "The first of the 2 recipes in slide.gif is run again."
+    assert loaded.spec == pair[0].spec and said == "slide.gif holds 2 recipes: the first one is run again here."
     again = ask(client, "", pair)
     assert again.content == reply.content
+    parts = {k: str(v) for k, v in links.beside(state, str(path)).items()}
+    with gr.Blocks():
+        compare = Compare(state)
+    shown = compare.from_link(SimpleNamespace(query_params=parts))
+    assert [ended(state.runs.get(i)).spec for i in shown[compare.ids]] == [run.spec for run in pair]
+
+
+def test_what_compare_cannot_show_side_by_side_says_why(state, pair, tmp_path):  # noqa: F811
+    other = ended(state.start(spec(sampler="euler", seeds=[7, 8])))
+    for runs, said in (([pair[0], other], "differ in more than"), ([pair[0]] * 5, "has 4 columns")):
+        path = tmp_path / "several.json"
+        path.write_text(json.dumps({"recipes": [run.spec.to_dict() for run in runs]}))
+        with pytest.raises(InputError, match=said):
+            links.beside(state, str(path))
 
 
 @pytest.mark.parametrize("kind", ["picture", "strip", "webp"])
@@ -136,6 +154,23 @@ def test_a_gif_for_a_slide_in_two_presses(page, served, tmp_path):  # noqa: F811
     page.keyboard.press("Escape")
     assert not page.is_visible(".pfx")
     assert page.evaluate("document.activeElement.textContent") == "Export…"
+
+
+@needs_chromium
+def test_the_file_has_the_passes_that_the_transport_stops_at(page, served):  # noqa: F811
+    visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=8&seed=3")
+    run(page)
+    page.select_option("[data-set=passes]", "outer")
+    page.click("text=Export…")
+    assert page.input_value(".pfx [name=frames]") == "outer"
+    page.select_option(".pfx [name=frames]", "probes")
+    page.keyboard.press("Escape")
+    page.click("text=Export…")
+    assert page.input_value(".pfx [name=frames]") == "probes"  # what was chosen here stays
+    page.keyboard.press("Escape")
+    page.select_option("[data-set=passes]", "all")
+    page.click("text=Export…")
+    assert page.input_value(".pfx [name=frames]") == "every"
 
 
 @needs_chromium
