@@ -6,7 +6,7 @@ import { arrange, drawPanel, sigmaScale } from "./panels.js";
 import { PHASES } from "./filmbar.js";
 import { ICONS } from "./template.js";
 import { drawLook, looks, sigmaMarkup, TIMES } from "./moments.js";
-import { readout } from "./words.js";
+import { nowOf, readout } from "./words.js";
 
 const KEYS = [
   ["first", "First (Home)"],
@@ -205,7 +205,8 @@ export class Presentation {
       return this.layOut(); // more frames, or other runs
     }
     this.shown.forEach((each) => this.drawRun(each));
-    this.find(".pfz-readout").textContent = this.shown.length === 1 ? this.said(this.shown[0].run) : "";
+    this.find(".pfz-readout").textContent =
+      this.shown.length === 1 ? this.said(this.shown[0].run) : (viewer.pair?.time ?? "");
     this.find("[data-act=play]").innerHTML = viewer.player.playing ? ICONS.pause : ICONS.play;
     const line = this.find(".pfz-line");
     line.querySelector("i").style.left = `${(100 * (viewer.index + 0.5)) / viewer.frames}%`;
@@ -214,15 +215,15 @@ export class Presentation {
     line.setAttribute("aria-valuetext", this.said(this.shown[0].run));
   }
 
-  said(run) {
+  said(run, words = readout) {
     const { viewer } = this;
-    return readout(run, viewer.frameIndex(viewer.runs.indexOf(run)), Math.min(viewer.image, run.shape.images - 1));
+    return words(run, viewer.frameIndex(viewer.runs.indexOf(run)), Math.min(viewer.image, run.shape.images - 1));
   }
 
   drawRun({ run, section, layout, cells, canvases }) {
     const { viewer } = this;
     const i = viewer.frameIndex(viewer.runs.indexOf(run));
-    section.querySelector("h3 small").textContent = this.shown.length > 1 ? this.said(run) : "";
+    section.querySelector("h3 small").textContent = this.shown.length > 1 ? this.said(run, nowOf) : "";
     if (this.times) return;
     cells.forEach(({ panel }, k) => {
       const frame = run.frames[mapFrame(run, i, panel.map)];
@@ -266,7 +267,7 @@ function fit(stage, layout, runs, count, times) {
     for (const columns of counts) {
       const rows = Math.ceil(count / columns);
       const room = (wide - (across - 1) * 2 * em) / across - (columns - 1) * 0.7 * em;
-      const height = tall / down - (runs > 1 ? 3.6 : 1.8) * em - rows * 3.5 * em;
+      const height = tall / down - (runs > 1 ? 4.2 : 1.8) * em - rows * 3.5 * em;
       const zoom = Math.min(room / columns / layout.width, height / rows / layout.height);
       const side = layout.width * (zoom * screen >= 1 ? Math.floor(zoom * screen) / screen : Math.max(zoom, 0.05));
       if (!best || side > best.side + 0.5) best = { across, columns, side };

@@ -36,7 +36,7 @@ from pf_core.sampling.run import SampleSpec
 TITLE = "Compare"
 MOST = len(LETTERS)
 UNFOLDED = "Comparison and settings"
-EMPTY = "Pick a comparison above, or set the columns yourself, and press Run: all of them start from the same noise."
+EMPTY = "Pick a comparison, or set the columns yourself, and press Run all: every column starts from the same noise."
 
 
 def routes(state: AppState) -> list[Route]:
