@@ -17,6 +17,7 @@ const KEYS = [
   ["nextOuter", "Next outer step (Shift+Right)"],
   ["last", "Last (End)"],
 ];
+const WORDY = 22; // em: what is said of one run among several takes a second line where it has less
 const MARKUP = `
 <div class="pfz-top">
   <p class="pfz-keys">&larr; &rarr; pass &nbsp; Shift step &nbsp; Space play &nbsp; &uarr; &darr; image &nbsp; T three times &nbsp; Esc leave</p>
@@ -158,8 +159,9 @@ export class Presentation {
     this.runs = viewer.runs.filter((run) => run.shape && run.frames.length);
     const cells = this.runs.map((run) => this.cells(run));
     const layouts = this.runs.map((run) => arrange(run.shape, viewer.imagesOf(run)));
-    const { across, columns, side } = fit(stage, layouts[0], this.runs.length, cells[0].length, this.times);
+    const { across, columns, side, lines } = fit(stage, layouts[0], this.runs.length, cells[0].length, this.times);
     stage.style.gridTemplateColumns = `repeat(${across}, max-content)`;
+    stage.style.setProperty("--pfz-lines", lines);
     stage.innerHTML = this.runs
       .map(
         (_, r) =>
@@ -255,22 +257,28 @@ export class Presentation {
   }
 }
 
-/** How many runs stand in a row, cells in a row of each, and the width of a picture: as large as the stage allows. */
+/** How many runs stand in a row, cells in a row of each, the width of a picture, as large as the stage allows, and the
+ * lines that the words above several runs take. */
 function fit(stage, layout, runs, count, times) {
   const { clientWidth: wide, clientHeight: tall } = stage;
   const em = parseFloat(getComputedStyle(stage).fontSize);
   const screen = window.devicePixelRatio || 1;
+  const sized = (across, columns, lines) => {
+    const down = Math.ceil(runs / across);
+    const rows = Math.ceil(count / columns);
+    const room = (wide - (across - 1) * 2 * em) / across - (columns - 1) * 0.7 * em;
+    const height = tall / down - (runs > 1 ? 2.3 + 1.3 * lines : 1.8) * em - rows * 3.5 * em;
+    const zoom = Math.min(room / columns / layout.width, height / rows / layout.height);
+    const side = layout.width * (zoom * screen >= 1 ? Math.floor(zoom * screen) / screen : Math.max(zoom, 0.05));
+    const narrow = side * columns + (columns - 1) * 0.7 * em < WORDY * em;
+    return narrow && lines < 2 && runs > 1 ? sized(across, columns, 2) : { across, columns, side, lines };
+  };
   let best = null;
   for (let across = runs; across >= 1; across -= 1) {
-    const down = Math.ceil(runs / across);
     const counts = times ? [TIMES.length, count] : Array.from({ length: count }, (_, k) => count - k);
     for (const columns of counts) {
-      const rows = Math.ceil(count / columns);
-      const room = (wide - (across - 1) * 2 * em) / across - (columns - 1) * 0.7 * em;
-      const height = tall / down - (runs > 1 ? 4.2 : 1.8) * em - rows * 3.5 * em;
-      const zoom = Math.min(room / columns / layout.width, height / rows / layout.height);
-      const side = layout.width * (zoom * screen >= 1 ? Math.floor(zoom * screen) / screen : Math.max(zoom, 0.05));
-      if (!best || side > best.side + 0.5) best = { across, columns, side };
+      const found = sized(across, columns, 1);
+      if (!best || found.side > best.side + 0.5) best = found;
     }
   }
   return best;
