@@ -12,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from test_browser import ENDED, browser, page, run, served, visit  # noqa: F401
 from test_browser import pytestmark as needs_chromium
+from test_compare_tab import compare_two
 
 from app import links
 from app.server import exports
@@ -223,6 +224,36 @@ def test_a_speaker_presents_with_keys_alone(page, served):  # noqa: F811
     page.wait_for_selector(".pfz[open]")
     page.keyboard.press("f")
     page.wait_for_function("!document.querySelector('.pfz').open")
+
+
+@needs_chromium
+def test_two_runs_are_presented_within_a_phones_screen(page, served):  # noqa: F811
+    compare_two(page, served)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.keyboard.press("f")
+    page.wait_for_selector(".pfz[open] section:nth-child(2) canvas")
+    outside = """[...document.querySelectorAll(".pfz section, .pfz section *")].filter((e) => {
+      const box = e.getBoundingClientRect();
+      return box.left < 0 || box.right > innerWidth || box.top < 0 || box.bottom > innerHeight;
+    }).map((e) => e.outerHTML.slice(0, 80))"""
+    page.wait_for_function(f"!({outside}).length")
+    assert page.evaluate("document.querySelector('.pfz-readout').textContent") == "the results"
+
+
+@needs_chromium
+def test_the_longest_readout_is_seen_whole_at_1440_by_900(page, served):  # noqa: F811
+    page.set_viewport_size({"width": 1440, "height": 900})
+    visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=8&seed=3")
+    run(page)
+    fits = """(words) => {
+      const line = document.querySelector(".pfv-readout");
+      line.textContent = words;
+      const text = document.createRange();
+      text.selectNodeContents(line);
+      const [box, inner] = [line.getBoundingClientRect(), text.getBoundingClientRect()];
+      return inner.right <= box.right && inner.top >= box.top && inner.bottom <= box.bottom;
+    }"""
+    assert page.evaluate(fits, "outer step 128 of 256, probe, NFE 254 of 256, t 0.44 to 0.61")
 
 
 @needs_chromium
