@@ -162,6 +162,7 @@ export class Presentation {
     const { across, columns, side, lines } = fit(stage, layouts[0], this.runs.length, cells[0].length, this.times);
     stage.style.gridTemplateColumns = `repeat(${across}, max-content)`;
     stage.style.setProperty("--pfz-lines", lines);
+    stage.style.setProperty("--pfz-across", across);
     stage.innerHTML = this.runs
       .map(
         (_, r) =>
