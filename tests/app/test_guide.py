@@ -1,6 +1,7 @@
 """The page "How it works" and the tour: their numbers against the core's laws, and both in Chromium."""
 
 import base64
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from starlette.testclient import TestClient
 from test_browser import browser, page, served  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 
+from app.tabs.explore.tab import Explore
 from app.tabs.how import tab as how
 from pf_core.errors import InputError
 from pf_core.evaluation import inspect
@@ -116,6 +118,18 @@ def test_the_pictures_move_until_they_are_paused(page, served):  # noqa: F811
     page.wait_for_function(
         "(before) => document.querySelector('[data-line=training] .pfg-said').textContent !== before", arg=before
     )
+
+
+@needs_chromium
+def test_run_waits_for_what_the_address_asks_for(page, served, monkeypatch):  # noqa: F811
+    """That answer would take the run's place in the viewer, and a tour begun at once would wait for it for ever."""
+    asked = Explore.from_link
+    monkeypatch.setattr(Explore, "from_link", lambda *args: (time.sleep(1), asked(*args))[1])
+    page.goto(served.address + "?network=nano&images=1&budget=4")
+    page.click("#explore-run")
+    page.wait_for_function("window.__pf.viewer?.runs[0]?.status.state === 'done'")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.__pf.viewer.runs.length") == 1
 
 
 @needs_chromium

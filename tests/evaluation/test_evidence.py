@@ -9,7 +9,7 @@ from PIL import Image
 from pf_core.charts import Chart, Map, Panel, Series
 from pf_core.cli import main
 from pf_core.evaluation import evaluate, evidence, metrics
-from pf_core.evaluation.studies import STUDIES
+from pf_core.evaluation.studies import STUDIES, schedules
 from pf_core.evaluation.work import Stopped, Work
 from pf_core.figures import chart_file, chart_page
 from pf_core.figures import evidence as drawn
@@ -52,6 +52,12 @@ def test_every_study_says_its_cost_its_figure_and_its_verdict(quick, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert page.count("<section>") == len(results) and "<a test>" not in page
     assert not any(word in page for word in ("<script", "http://", "https://", 'src="/'))
+
+
+def test_schedules_the_fast_way_are_so_in_every_row():
+    slow, fast = ([spec for *_, spec in schedules._rows(bundle(), None, 8, **how)] for how in ({}, schedules.FAST))
+    assert {(spec.precision, spec.compile) for spec in slow} == {("fp32", False)}
+    assert {(spec.precision, spec.compile) for spec in fast} == {("bf16", True)} and len(fast) == len(slow) > 3
 
 
 def test_a_study_in_a_folder_writes_its_files_and_goes_on_where_it_stopped(quick, tmp_path, capsys, monkeypatch):

@@ -48,6 +48,7 @@ async function start(button, place) {
     .join();
   const status = () => find(`${button.replace(/run$/, "said")} p`)?.textContent.trim() || "";
   const shown = status();
+  await until(() => !find(button).disabled);
   find(button).click();
   await until(() => {
     const viewer = viewerIn(place);
@@ -119,7 +120,10 @@ const STEPS = [
         Number.isNaN(v) ? -Infinity : v,
       );
       step.shown = sigma.some((v) => v > -Infinity) ? step.text : step.plain;
-      viewer.hold({ image: viewer.image, patch: sigma.indexOf(Math.max(...sigma)) });
+      viewer.hold({
+        image: viewer.image,
+        patch: sigma.indexOf(Math.max(...sigma)),
+      });
       await viewer.drawn;
     },
   },
@@ -145,8 +149,12 @@ const STEPS = [
 
 class Tour {
   constructor() {
-    this.ring = Object.assign(document.createElement("div"), { className: "pft-ring" });
-    this.card = Object.assign(document.createElement("div"), { className: "pft-card" });
+    this.ring = Object.assign(document.createElement("div"), {
+      className: "pft-ring",
+    });
+    this.card = Object.assign(document.createElement("div"), {
+      className: "pft-card",
+    });
     this.card.setAttribute("role", "dialog");
     this.card.setAttribute("aria-label", "Tour");
     this.card.addEventListener("click", (event) => this.pressed(event.target.closest("[data-go]")?.dataset.go));
@@ -215,7 +223,10 @@ class Tour {
     const { offsetWidth: w, offsetHeight: h } = this.card;
     const clamp = (v, most) => Math.max(12, Math.min(v, most - 12));
     if (!box)
-      return Object.assign(this.card.style, { left: `${(innerWidth - w) / 2}px`, top: `${(innerHeight - h) / 2}px` });
+      return Object.assign(this.card.style, {
+        left: `${(innerWidth - w) / 2}px`,
+        top: `${(innerHeight - h) / 2}px`,
+      });
     const below = box.bottom + 18 + h < innerHeight;
     const above = box.top - 18 - h > 0;
     const top = below ? box.bottom + 18 : above ? box.top - 18 - h : innerHeight - h - 12;
@@ -243,4 +254,5 @@ export function mount(element, props, watch, trigger) {
   element.querySelector(".pft-start").addEventListener("click", () => {
     if (!tour?.open) tour = new Tour();
   });
+  for (const button of element.querySelectorAll("button")) button.disabled = false; // a press before this would be lost
 }

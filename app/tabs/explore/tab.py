@@ -43,7 +43,8 @@ class Explore:
     def build_controls(self) -> None:
         self.form = RunForm(self.state, "explore", nfe=64, images=4)
         with gr.Row(elem_classes="pf-buttons"):
-            self.run = gr.Button("Run", variant="primary", elem_id="explore-run", min_width=80)
+            # off until the page has what its address asks for: that answer would take a run's place in the viewer
+            self.run = gr.Button("Run", variant="primary", elem_id="explore-run", min_width=80, interactive=False)
             self.stop = gr.Button("Stop", variant="stop", elem_id="explore-stop", min_width=60)
         self.changed = Changed("explore-changed")
         self.recipe = gr.UploadButton(
@@ -72,7 +73,7 @@ class Explore:
     def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's settings and run, else a recording, at first paint."""
         outputs = [self.viewer, self.run_id, self.mine, *self.form.outputs]
-        asked = on(demo.load, self.from_link, {}, outputs, status=self.status)
+        asked = on(demo.load, self.at_first, {}, [*outputs, self.run], status=self.status)
         back = on(address.travelled, travelling(self.from_entry, TITLE), {}, outputs, status=self.status)
         self.decoded.follow(asked, back)
 
@@ -138,6 +139,10 @@ class Explore:
         if "recipe" in asked:
             return self.state.start(links.here(self.state, links.decode(asked["recipe"])))
         return self.state.start(self.form.spec(self.form.values(asked)))
+
+    def at_first(self, request: gr.Request) -> dict:
+        """What the page's address asks for; Run works from then on."""
+        return self.from_link(request) | {self.run: gr.update(interactive=True)}
 
     def from_link(self, request: gr.Request) -> dict:
         """What the page's address asks for: settings, and a run; a recording where it asks for nothing."""

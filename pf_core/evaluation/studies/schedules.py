@@ -25,6 +25,7 @@ ROWS = {  # label -> sampler and settings; each as many steps as the budget allo
     "multistep": ("multistep", {}),
 }
 PAPER = {PLAIN: 41.0, RANDOM: 33.2, PARALLEL: 31.4, "dual-loop": 29.3, "look-ahead": 27.8}  # FID-10k, B/2, ImageNet
+FAST = {"precision": "bf16", "compile": True}  # of all rows alike
 NEAREST = 3  # of coverage: a real image is covered within the distance to its third neighbour
 
 
@@ -89,6 +90,7 @@ def schedules(
     budgets: Annotated[str, Knob(help="network evaluations an image, with commas between")] = "16,32,64,96,128",
     baseline: Annotated[str, Knob(help="a network with one time for all patches, of Euler; empty: none")] = "",
     split: Annotated[str, SPLIT] = "evaluation",
+    fast: Annotated[bool, Knob(help="bf16 and compiled in all rows alike: sooner, rounded otherwise")] = False,
     work: Work = UNWATCHED,
 ) -> dict[str, Any]:
     """Schedules at equal cost.
@@ -107,18 +109,20 @@ def schedules(
     for budget in _budgets(budgets):
         drawn = [
             (label, resolve(spec, net), images_of_row(net, spec, images, split, judge, work=work))
-            for label, net, spec in _rows(bundle, plain, budget)
+            for label, net, spec in _rows(bundle, plain, budget, **(FAST if fast else {}))
         ]
         rows += _measured(drawn, real, budget)
-    return {"images": images, "split": split, "baseline": plain and plain.name, "rows": rows}
+    arithmetic = "bf16, compiled" if fast else "fp32"
+    twin = plain and plain.name
+    return {"images": images, "split": split, "baseline": twin, "arithmetic": arithmetic, "rows": rows}
 
 
-def _rows(bundle: Bundle, plain: Bundle | None, budget: int) -> Iterator[tuple[str, Bundle, SampleSpec]]:
+def _rows(bundle: Bundle, plain: Bundle | None, budget: int, **how: Any) -> Iterator[tuple[str, Bundle, SampleSpec]]:
     if plain:
-        yield PLAIN, plain, SampleSpec(plain.name, "euler", nfe=budget)
+        yield PLAIN, plain, SampleSpec(plain.name, "euler", nfe=budget, **how)
     for label, (sampler, settings) in ROWS.items():
         if bundle.predicts_difficulty or sampler in ("euler", "multistep", "random_order"):
-            yield label, bundle, SampleSpec(bundle.name, sampler, settings, nfe=budget)
+            yield label, bundle, SampleSpec(bundle.name, sampler, settings, nfe=budget, **how)
 
 
 def _measured(drawn: list[tuple], real: Any, budget: int) -> Iterator[dict[str, Any]]:
