@@ -311,6 +311,7 @@ PRESSED = """(id) => new Promise((done) => {
   const began = performance.now();
   const look = () => button.classList.contains("pf-working") && done(performance.now() - began);
   new MutationObserver(look).observe(button, { attributeFilter: ["class"] });
+  setTimeout(() => done(1e5), 20_000);
   button.click();
 })"""
 
