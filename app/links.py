@@ -6,21 +6,25 @@ import dataclasses
 import json
 import zlib
 from pathlib import Path
+from typing import Any
 
+from app.ranking import part_of
 from app.state import AppState, shown
 from app.store import StoredRun
 from pf_core.bounded import parse_json
 from pf_core.errors import InputError
 from pf_core.sampling.edits import parse, pictures_needed
 from pf_core.sampling.export import WRITERS, read_recipe, read_recipes
-from pf_core.sampling.run import SampleSpec
+from pf_core.sampling.run import SampleSpec, resolve
 from pf_core.sampling.trajectory import Trajectory
 
 KINDS = list(WRITERS)
 MOST_IN_A_LINK = 6000  # characters: longer recipes travel by file alone
 MOST_BYTES = 500 * 10**6  # of an export: what an upload may have; of all but a recording the recipe alone is read
 NOW = "now"  # in a link, instead of a run's id: start it when the page opens
+MOST_BESIDE = 4  # columns of Compare
 _MOST_TEXT = 2**20
+_ONE_FOR_ALL = ("labels", "seeds", "cfg_scale")  # of a comparison's recipes
 
 
 def load(state: AppState, path: str) -> tuple[StoredRun, str]:
@@ -34,8 +38,8 @@ def load(state: AppState, path: str) -> tuple[StoredRun, str]:
         run = state.keep(content, origin="from a file")
         return run, " ".join([f"This is the run recorded in {name}; nothing was computed.", *_other(state, run)])
     more = len(read_recipes(path)) - 1
-    which = f"The first of the {more + 1} recipes in {name}" if more else f"The recipe of {name}"
-    return state.start(here(state, content)), f"{which} is run again."
+    said = f"{name} holds {more + 1} recipes: the first one is run again here." if more else ""
+    return state.start(here(state, content)), said or f"The recipe of {name} is run again."
 
 
 def read(path: str) -> Trajectory | SampleSpec:
@@ -87,6 +91,32 @@ def beyond(spec: SampleSpec) -> list[str]:
         "seeds that are not consecutive": seeds != list(range(seeds[0], seeds[0] + len(seeds))),
     }
     return [words for words, there in parts.items() if there]
+
+
+def beside(state: AppState, path: str) -> dict[str, Any] | None:
+    """The parts of a link that runs all recipes of an export in Compare; None where it holds one. Raises InputError
+    where Compare's controls cannot say them."""
+    if Path(path).suffix.lower() == ".safetensors" or len(recipes := read_recipes(path)) < 2:
+        return None
+    if len(recipes) > MOST_BESIDE:
+        raise InputError(f"Compare has {MOST_BESIDE} columns.")
+    specs = [here(state, SampleSpec.from_dict(recipe)) for recipe in recipes]
+    first, most = specs[0], max((spec.nfe for spec in specs if spec.nfe is not None), default=None)
+    differ = any(getattr(spec, name) != getattr(first, name) for spec in specs for name in _ONE_FOR_ALL)
+    if differ or any(beyond(spec) or list(spec.guidance_interval) != [0, 1] or spec.nfe is None for spec in specs):
+        raise InputError("They differ in more than Compare's columns can.")
+    for spec in specs:
+        again = dataclasses.replace(spec, nfe=most, steps=None, ts=None)
+        if resolve(again, state.bundle(spec.checkpoint)).steps != spec.steps:
+            raise InputError("They differ in their cost, which Compare's columns share.")
+    shared = {"label": first.labels[0], "seed": first.seeds[0], "images": len(first.seeds), "nfe": most}
+    columns = {f"c{k + 1}": json.dumps(column_of(spec), separators=(",", ":")) for k, spec in enumerate(specs)}
+    return {"tab": "compare", "runs": NOW} | shared | {"cfg": first.cfg_scale} | columns
+
+
+def column_of(spec: SampleSpec) -> list[Any]:
+    """A column of Compare as a link holds it."""
+    return [spec.checkpoint, spec.sampler, spec.settings, *filter(None, [part_of(spec)])]
 
 
 def encode(spec: SampleSpec) -> str | None:

@@ -304,3 +304,27 @@ def test_scrubbing_is_quick(page, served):
     print(f"scrub, 4 runs x 64 forwards: p50 {p50:.1f} ms, p95 {p95:.1f} ms")
     if os.getloadavg()[0] < 2 * (os.cpu_count() or 1):  # on a crowded machine the figure says nothing of the viewer
         assert p95 < 60
+
+
+PRESSED = """(id) => new Promise((done) => {
+  const button = document.getElementById(id);
+  const began = performance.now();
+  const look = () => button.classList.contains("pf-working") && done(performance.now() - began);
+  new MutationObserver(look).observe(button, { attributeFilter: ["class"] });
+  setTimeout(() => done(1e5), 20_000);
+  button.click();
+})"""
+
+
+def test_every_button_that_draws_says_within_200_ms_that_it_was_pressed(page, served):
+    visit(page, served)
+    took = {"explore-run": page.evaluate(PRESSED, "explore-run")}
+    for tab, button in (("compare", "compare-run"), ("intervene", "intervene-run"), ("intervene", "intervene-go")):
+        page.click(f"[role=tab][data-tab-id={tab}]")
+        page.wait_for_selector(f"#{button}")
+        took[button] = page.evaluate(PRESSED, button)
+        page.wait_for_selector(f"#{button}:not(.pf-working)")
+        page.wait_for_function(
+            "(tab) => window.__pf.within('viewer', `#${tab}-viewer`).runs.every((run) => !run.active)", arg=tab
+        )
+    assert max(took.values()) < 200, took

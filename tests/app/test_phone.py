@@ -62,3 +62,17 @@ def test_picture_and_playback_share_the_first_screen_and_the_form_is_a_drawer(br
             page.evaluate("scrollTo(0, 0)")
         page.wait_for_function(SEEN, arg=selector)
     page.context.close()
+
+
+def test_every_tab_is_in_sight_or_a_mark_says_where_it_is(browser, recorded):  # noqa: F811
+    page = phone(browser, 360, 740)
+    page.goto(f"{recorded.address}?tab=evidence")
+    page.wait_for_function(SEEN, arg="[role=tab][aria-selected=true]:is([data-tab-id=evidence])")
+    page.wait_for_selector(".pf-tabs-back")
+    assert not page.is_visible(".pf-tabs-more")
+    while page.is_visible(".pf-tabs-back"):
+        page.tap(".pf-tabs-back")
+        page.wait_for_timeout(100)
+    page.wait_for_function(SEEN, arg="[role=tab][data-tab-id=explore]")
+    page.wait_for_selector(".pf-tabs-more")
+    page.context.close()

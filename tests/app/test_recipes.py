@@ -33,7 +33,7 @@ UPLOAD = [{"kind": "clean", "patches": [1, 2], "source": {"given": 0}}]
 def tab(state):  # noqa: F811
     with gr.Blocks():
         tab = Explore(state)
-    order = [tab.viewer, tab.run_id, tab.mine, tab.status, *tab.form.outputs]
+    order = [tab.viewer, tab.run_id, tab.mine, tab.status, *tab.form.outputs, tab.beside]
     told = {name: answers(getattr(tab, name), tab.status, order) for name in ("on_recipe", "from_link")}
     return SimpleNamespace(**told)
 
@@ -47,9 +47,9 @@ def written(run, folder, suffix):
 @pytest.mark.parametrize("suffix", list(WRITERS))
 def test_every_export_loads_back_bit_for_bit(state, tab, tmp_path, suffix):  # noqa: F811
     first = ended(state.start(spec(edits=EDITS, seeds=[4, 9], labels=["class 1", "class 2"], cfg_scale=1.5)))
-    shown, run_id, _, said, *updates = tab.on_recipe("", written(first, tmp_path, suffix))
+    shown, run_id, _, said, *updates, beside = tab.on_recipe("", written(first, tmp_path, suffix))
     again = ended(state.runs.get(run_id))
-    assert run_id != first.id and torch.equal(again.trajectory.x1, first.trajectory.x1)
+    assert beside == "" and run_id != first.id and torch.equal(again.trajectory.x1, first.trajectory.x1)
     assert again.spec == first.spec and again.packed == first.packed
     assert ("nothing was computed" in said) == (suffix == ".safetensors") and "edits, several classes, seeds" in said
     values = [u["value"] if isinstance(u, dict) else u for u in updates if not isinstance(u, dict) or "value" in u]

@@ -3,16 +3,21 @@
 import io
 import json
 import threading
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from app_world import client, ended, networks, spec, state  # noqa: F401
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from test_browser import ENDED, browser, page, run, served, visit  # noqa: F401
 from test_browser import pytestmark as needs_chromium
+from test_compare_tab import compare_two
 
 from app import links
 from app.server import exports
+from app.tabs.compare.tab import Compare
+from pf_core.errors import InputError
 from pf_core.sampling.export import read_recipes
 
 
@@ -44,9 +49,23 @@ def test_two_runs_in_one_file_which_explore_loads_back(state, client, pair, tmp_
     path.write_bytes(reply.content)
     assert [recipe["sampler"] for recipe in read_recipes(path)] == ["look_ahead", "euler"]
     loaded, said = links.load(state, str(path))
-    assert loaded.spec == pair[0].spec and said == "The first of the 2 recipes in slide.gif is run again."
+    assert loaded.spec == pair[0].spec and said == "slide.gif holds 2 recipes: the first one is run again here."
     again = ask(client, "", pair)
     assert again.content == reply.content
+    parts = {k: str(v) for k, v in links.beside(state, str(path)).items()}
+    with gr.Blocks():
+        compare = Compare(state)
+    shown = compare.from_link(SimpleNamespace(query_params=parts))
+    assert [ended(state.runs.get(i)).spec for i in shown[compare.ids]] == [run.spec for run in pair]
+
+
+def test_what_compare_cannot_show_side_by_side_says_why(state, pair, tmp_path):  # noqa: F811
+    other = ended(state.start(spec(sampler="euler", seeds=[7, 8])))
+    for runs, said in (([pair[0], other], "differ in more than"), ([pair[0]] * 5, "has 4 columns")):
+        path = tmp_path / "several.json"
+        path.write_text(json.dumps({"recipes": [run.spec.to_dict() for run in runs]}))
+        with pytest.raises(InputError, match=said):
+            links.beside(state, str(path))
 
 
 @pytest.mark.parametrize("kind", ["picture", "strip", "webp"])
@@ -139,6 +158,23 @@ def test_a_gif_for_a_slide_in_two_presses(page, served, tmp_path):  # noqa: F811
 
 
 @needs_chromium
+def test_the_file_has_the_passes_that_the_transport_stops_at(page, served):  # noqa: F811
+    visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=8&seed=3")
+    run(page)
+    page.select_option("[data-set=passes]", "outer")
+    page.click("text=Export…")
+    assert page.input_value(".pfx [name=frames]") == "outer"
+    page.select_option(".pfx [name=frames]", "probes")
+    page.keyboard.press("Escape")
+    page.click("text=Export…")
+    assert page.input_value(".pfx [name=frames]") == "probes"  # what was chosen here stays
+    page.keyboard.press("Escape")
+    page.select_option("[data-set=passes]", "all")
+    page.click("text=Export…")
+    assert page.input_value(".pfx [name=frames]") == "every"
+
+
+@needs_chromium
 def test_what_is_too_large_offers_a_film_or_fewer_frames(page, served, monkeypatch):  # noqa: F811
     from pf_core.figures import slide_files
 
@@ -188,6 +224,36 @@ def test_a_speaker_presents_with_keys_alone(page, served):  # noqa: F811
     page.wait_for_selector(".pfz[open]")
     page.keyboard.press("f")
     page.wait_for_function("!document.querySelector('.pfz').open")
+
+
+@needs_chromium
+def test_two_runs_are_presented_within_a_phones_screen(page, served):  # noqa: F811
+    compare_two(page, served)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.keyboard.press("f")
+    page.wait_for_selector(".pfz[open] section:nth-child(2) canvas")
+    outside = """[...document.querySelectorAll(".pfz section, .pfz section *")].filter((e) => {
+      const box = e.getBoundingClientRect();
+      return box.left < 0 || box.right > innerWidth || box.top < 0 || box.bottom > innerHeight;
+    }).map((e) => e.outerHTML.slice(0, 80))"""
+    page.wait_for_function(f"!({outside}).length")
+    assert page.evaluate("document.querySelector('.pfz-readout').textContent") == "the results"
+
+
+@needs_chromium
+def test_the_longest_readout_is_seen_whole_at_1440_by_900(page, served):  # noqa: F811
+    page.set_viewport_size({"width": 1440, "height": 900})
+    visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=8&seed=3")
+    run(page)
+    fits = """(words) => {
+      const line = document.querySelector(".pfv-readout");
+      line.textContent = words;
+      const text = document.createRange();
+      text.selectNodeContents(line);
+      const [box, inner] = [line.getBoundingClientRect(), text.getBoundingClientRect()];
+      return inner.right <= box.right && inner.top >= box.top && inner.bottom <= box.bottom;
+    }"""
+    assert page.evaluate(fits, "outer step 128 of 256, probe, NFE 254 of 256, t 0.44 to 0.61")
 
 
 @needs_chromium

@@ -147,9 +147,10 @@ class Board {
     this.showStrip(strip, run, k);
   }
 
-  whyNothing({ actions }) {
+  whyNothing({ actions, state }) {
     if (actions.some(([what]) => what === "sample_now"))
       return "The first pictures are still to come; \u201cSample now\u201d draws some at once.";
+    if (["queued", "starting"].includes(state)) return "The pictures that it draws will stand here.";
     return "This training has drawn no pictures.";
   }
 

@@ -75,6 +75,7 @@ class Drawer {
     write(this.go, "textContent", button?.textContent.trim() || "");
     write(this.go, "hidden", !button);
     write(this.go, "disabled", Boolean(button?.disabled));
+    this.go.classList.toggle("pf-working", Boolean(button?.classList.contains("pf-working")));
     write(this.toggle, "hidden", !shown);
     write(this.bar, "hidden", !shown && !button);
     const lines = [...document.querySelectorAll(SAID)].filter((line) => line.offsetParent && line.textContent.trim());

@@ -1,11 +1,12 @@
 // The painter's canvas: picture, what is painted over it, grid, brush.
 
-const LARGEST = 448; // px: the longer side, at most
+/** Of the longer side, in px. */
+const largest = () => (innerWidth >= 1900 ? 576 : 448);
 
 /** Pixels a patch: whole, and a multiple of the picture's own pixels in a patch where that fits. */
 export function cellSize(painting, image, room) {
-  const most = Math.max(3, Math.floor(Math.min(room, LARGEST) / Math.max(painting.cols, 1)));
-  const tall = Math.max(3, Math.floor(LARGEST / Math.max(painting.rows, 1)));
+  const most = Math.max(3, Math.floor(Math.min(room, largest()) / Math.max(painting.cols, 1)));
+  const tall = Math.max(3, Math.floor(largest() / Math.max(painting.rows, 1)));
   const cell = Math.min(most, tall);
   const own = image ? image.naturalWidth / painting.cols : 1;
   return Number.isInteger(own) && own <= cell ? Math.floor(cell / own) * own : cell;

@@ -178,8 +178,14 @@ class Plots {
     const frame = layout.yaxis.scaleanchor ? JSON.stringify([layout.xaxis.range, layout.yaxis.range]) : "chart";
     // In another frame react() would stretch the axes to the old one's box, and forget a zoom made in that.
     const plot = this.drawn[name] === frame ? this.Plotly.react : this.Plotly.newPlot;
+    const box = this.boxes[name];
+    if (!this.drawn[name]) box.classList.add("pf-drawing");
     this.drawn[name] = frame;
-    await plot(this.boxes[name], inked(data), themed(layout), OPTIONS);
+    try {
+      await plot(box, inked(data), themed(layout), OPTIONS);
+    } finally {
+      box.classList.remove("pf-drawing");
+    }
   }
 
   // While the stream runs, what is out of date is drawn for a while only, the longest waiting first: so the picture moves

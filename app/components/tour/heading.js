@@ -3,6 +3,7 @@
 import { copyLink } from "./copylink.js";
 
 import { mountDrawer } from "./drawer.js";
+import { mountTabRow } from "./tabrow.js";
 
 const KEPT = "patch-forcing-theme";
 const system = matchMedia("(prefers-color-scheme: dark)");
@@ -65,6 +66,7 @@ function themeSwitch(button) {
 
 export function heading(root) {
   mountDrawer();
+  mountTabRow();
   skipLink(root.querySelector(".pf-skip"));
   copyLink(root.querySelector(".pf-link"), root.querySelector(".pf-copied"));
   themeSwitch(root.querySelector(".pf-theme"));

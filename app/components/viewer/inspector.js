@@ -58,7 +58,7 @@ export class Inspector {
   nameHistogram(indices) {
     const { viewer } = this;
     const kept = viewer.runs.some((run, r) => mapFrame(run, indices[r], "logvar") !== indices[r]);
-    const words = `Difficulty of the patches ${kept ? "at the last pass" : "now"}${viewer.guided ? " (extrapolated)" : ""}`;
+    const words = `Difficulty \u03c3 ${kept ? "at the last pass" : "now"}${viewer.guided ? " (extrapolated)" : ""}`;
     const title = viewer.find(".pfv-histogram-title");
     if (title.textContent !== words) title.textContent = words;
   }

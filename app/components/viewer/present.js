@@ -6,7 +6,7 @@ import { arrange, drawPanel, sigmaScale } from "./panels.js";
 import { PHASES } from "./filmbar.js";
 import { ICONS } from "./template.js";
 import { drawLook, looks, sigmaMarkup, TIMES } from "./moments.js";
-import { readout } from "./words.js";
+import { nowOf, readout } from "./words.js";
 
 const KEYS = [
   ["first", "First (Home)"],
@@ -17,6 +17,7 @@ const KEYS = [
   ["nextOuter", "Next outer step (Shift+Right)"],
   ["last", "Last (End)"],
 ];
+const WORDY = 22; // em: what is said of one run among several takes a second line where it has less
 const MARKUP = `
 <div class="pfz-top">
   <p class="pfz-keys">&larr; &rarr; pass &nbsp; Shift step &nbsp; Space play &nbsp; &uarr; &darr; image &nbsp; T three times &nbsp; Esc leave</p>
@@ -158,8 +159,10 @@ export class Presentation {
     this.runs = viewer.runs.filter((run) => run.shape && run.frames.length);
     const cells = this.runs.map((run) => this.cells(run));
     const layouts = this.runs.map((run) => arrange(run.shape, viewer.imagesOf(run)));
-    const { across, columns, side } = fit(stage, layouts[0], this.runs.length, cells[0].length, this.times);
+    const { across, columns, side, lines } = fit(stage, layouts[0], this.runs.length, cells[0].length, this.times);
     stage.style.gridTemplateColumns = `repeat(${across}, max-content)`;
+    stage.style.setProperty("--pfz-lines", lines);
+    stage.style.setProperty("--pfz-across", across);
     stage.innerHTML = this.runs
       .map(
         (_, r) =>
@@ -205,7 +208,8 @@ export class Presentation {
       return this.layOut(); // more frames, or other runs
     }
     this.shown.forEach((each) => this.drawRun(each));
-    this.find(".pfz-readout").textContent = this.shown.length === 1 ? this.said(this.shown[0].run) : "";
+    this.find(".pfz-readout").textContent =
+      this.shown.length === 1 ? this.said(this.shown[0].run) : (viewer.pair?.time ?? "");
     this.find("[data-act=play]").innerHTML = viewer.player.playing ? ICONS.pause : ICONS.play;
     const line = this.find(".pfz-line");
     line.querySelector("i").style.left = `${(100 * (viewer.index + 0.5)) / viewer.frames}%`;
@@ -214,15 +218,15 @@ export class Presentation {
     line.setAttribute("aria-valuetext", this.said(this.shown[0].run));
   }
 
-  said(run) {
+  said(run, words = readout) {
     const { viewer } = this;
-    return readout(run, viewer.frameIndex(viewer.runs.indexOf(run)), Math.min(viewer.image, run.shape.images - 1));
+    return words(run, viewer.frameIndex(viewer.runs.indexOf(run)), Math.min(viewer.image, run.shape.images - 1));
   }
 
   drawRun({ run, section, layout, cells, canvases }) {
     const { viewer } = this;
     const i = viewer.frameIndex(viewer.runs.indexOf(run));
-    section.querySelector("h3 small").textContent = this.shown.length > 1 ? this.said(run) : "";
+    section.querySelector("h3 small").textContent = this.shown.length > 1 ? this.said(run, nowOf) : "";
     if (this.times) return;
     cells.forEach(({ panel }, k) => {
       const frame = run.frames[mapFrame(run, i, panel.map)];
@@ -254,22 +258,28 @@ export class Presentation {
   }
 }
 
-/** How many runs stand in a row, cells in a row of each, and the width of a picture: as large as the stage allows. */
+/** How many runs stand in a row, cells in a row of each, the width of a picture, as large as the stage allows, and the
+ * lines that the words above several runs take. */
 function fit(stage, layout, runs, count, times) {
   const { clientWidth: wide, clientHeight: tall } = stage;
   const em = parseFloat(getComputedStyle(stage).fontSize);
   const screen = window.devicePixelRatio || 1;
+  const sized = (across, columns, lines) => {
+    const down = Math.ceil(runs / across);
+    const rows = Math.ceil(count / columns);
+    const room = (wide - (across - 1) * 2 * em) / across - (columns - 1) * 0.7 * em;
+    const height = tall / down - (runs > 1 ? 2.3 + 1.3 * lines : 1.8) * em - rows * 3.5 * em;
+    const zoom = Math.min(room / columns / layout.width, height / rows / layout.height);
+    const side = layout.width * (zoom * screen >= 1 ? Math.floor(zoom * screen) / screen : Math.max(zoom, 0.05));
+    const narrow = side * columns + (columns - 1) * 0.7 * em < WORDY * em;
+    return narrow && lines < 2 && runs > 1 ? sized(across, columns, 2) : { across, columns, side, lines };
+  };
   let best = null;
   for (let across = runs; across >= 1; across -= 1) {
-    const down = Math.ceil(runs / across);
     const counts = times ? [TIMES.length, count] : Array.from({ length: count }, (_, k) => count - k);
     for (const columns of counts) {
-      const rows = Math.ceil(count / columns);
-      const room = (wide - (across - 1) * 2 * em) / across - (columns - 1) * 0.7 * em;
-      const height = tall / down - (runs > 1 ? 3.6 : 1.8) * em - rows * 3.5 * em;
-      const zoom = Math.min(room / columns / layout.width, height / rows / layout.height);
-      const side = layout.width * (zoom * screen >= 1 ? Math.floor(zoom * screen) / screen : Math.max(zoom, 0.05));
-      if (!best || side > best.side + 0.5) best = { across, columns, side };
+      const found = sized(across, columns, 1);
+      if (!best || found.side > best.side + 0.5) best = found;
     }
   }
   return best;

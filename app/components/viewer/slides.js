@@ -8,6 +8,7 @@ import { PANELS } from "./panels.js";
 const KINDS = { gif: "GIF", webp: "WebP", mp4: "MP4", picture: "PNG picture", strip: "PNG strip" };
 const FRAMES = { every: "every pass", outer: "outer steps only", probes: "probes only" };
 const PLACES = { fit: "as fits best", beside: "side by side", below: "one below the other" };
+const STOPS = { all: "every", outer: "outer", probe: "probes" }; // the transport's choice (passes.js) as `frames`
 const WAIT = 250; // ms after the last change before the server is asked
 
 const options = (known) =>
@@ -90,6 +91,7 @@ export class SlideDialog {
     const key = viewer.runs.map((run) => run.id).join();
     if (key !== this.key) this.begin(key);
     this.look();
+    this.follow();
     this.box.showModal();
     this.ask();
   }
@@ -111,6 +113,22 @@ export class SlideDialog {
     this.all("panel").forEach((box) => {
       box.checked = panels.has(box.value) && (panels.size < PANELS.length - 1 || box.value !== "easy");
     });
+  }
+
+  /** The frames that the transport stops at, unless they were chosen here since it was last set. */
+  follow() {
+    const { passes } = this.viewer.settings;
+    const { frames } = this.form.elements;
+    if (passes === this.passes && !frames.selectedOptions[0].disabled) return;
+    this.passes = passes;
+    frames.value = this.usual;
+  }
+
+  /** What `frames` begins with: a strip shows outer steps, a film what the transport stops at. */
+  get usual() {
+    if (this.value("kind") === "strip") return "outer";
+    const frames = STOPS[this.viewer.settings.passes] ?? "every";
+    return this.find(`[name=frames] [value=${frames}]`).disabled ? "every" : frames;
   }
 
   all(name) {
@@ -148,7 +166,7 @@ export class SlideDialog {
   changed(field) {
     if (field.name === "kind") {
       const strip = this.value("kind") === "strip";
-      if (strip !== Boolean(this.strip)) this.form.elements.frames.value = strip ? "outer" : "every";
+      if (strip !== Boolean(this.strip)) this.form.elements.frames.value = this.usual;
       this.strip = strip;
     }
     this.look();

@@ -24,6 +24,14 @@ export function readout(run, i, image) {
   return `outer step ${frame.outer + 1} of ${run.meta.steps}, ${frame.phase}, NFE ${frame.nfe} of ${run.meta.nfe}, ${t}`;
 }
 
+/** "probe pass, step 11 of 16, t 0.63 to 0.88": beside other runs, where the clock that all are on says the NFE. */
+export function nowOf(run, i, image) {
+  const frame = run.frames[i];
+  if (!frame) return "";
+  if (frame.phase === "final") return `result, after ${frame.nfe} NFE`;
+  return `${frame.phase} pass, step ${frame.outer + 1} of ${run.meta.steps}, ${times(run, frame, image)}`;
+}
+
 /** "t 0.44 to 0.61": of an image's patches. */
 export function times(run, frame, image) {
   const [low, high] = range(frame.t, run.shape.n, image);

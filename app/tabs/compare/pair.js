@@ -9,7 +9,7 @@ import { columns } from "./filmbar.js";
 import { scaled } from "./layout.js";
 import { drawOverlay } from "./overlay.js";
 import { arrange, drawPanel, PANELS } from "./panels.js";
-import { readout, times } from "./words.js";
+import { nowOf, readout } from "./words.js";
 
 const LETTERS = "ABCD";
 const GUESS = PANELS.find((panel) => panel.image === "x1_hat");
@@ -390,14 +390,6 @@ export class Pair {
     viewer.pickImage(image);
     viewer.go(Math.max(...begun));
   }
-}
-
-/** "probe pass, step 11 of 16, t 0.63 to 0.88": the NFE stands above, on the clock. */
-function nowOf(run, i, image) {
-  const frame = run.frames[i];
-  if (!frame) return "";
-  if (frame.phase === "final") return `result, after ${frame.nfe} NFE`;
-  return `${frame.phase} pass, step ${frame.outer + 1} of ${run.meta.steps}, ${times(run, frame, image)}`;
 }
 
 function whereIn(run, i, letter) {

@@ -10,14 +10,14 @@ import gradio as gr
 from gradio.components import Component
 from starlette.routing import Route
 
-from app import controls
+from app import controls, links
 from app.changed import Changed
 from app.components.tour.tour import Heading
 from app.components.viewer.viewer import FrameViewer, manifest
 from app.controls import KnobGroups, network_choice
 from app.handlers import PlainText, StatusLine, on, travelling
 from app.limits import MAX_IMAGES, MAX_NFE, SEED_RANGE
-from app.ranking import PARTS, Ranking, part_of
+from app.ranking import PARTS, Ranking
 from app.runform import MAX_CFG
 from app.state import AppState, title
 from app.store import StoredRun
@@ -36,7 +36,7 @@ from pf_core.sampling.run import SampleSpec
 TITLE = "Compare"
 MOST = len(LETTERS)
 UNFOLDED = "Comparison and settings"
-EMPTY = "Pick a comparison above, or set the columns yourself, and press Run: all of them start from the same noise."
+EMPTY = "Pick a comparison, or set the columns yourself, and press Run all: every column starts from the same noise."
 
 
 def routes(state: AppState) -> list[Route]:
@@ -163,13 +163,13 @@ class Compare:
         on(
             self.run.click, self.on_run, {"before": self.mine, **self.inputs},
             [self.viewer, self.ids, self.fold, self.mine], status=self.status,
-            api_name="compare", show_progress="hidden", queue=False,
+            busy=self.run, api_name="compare", show_progress="hidden", queue=False,
         )  # fmt: skip
         on(self.stop.click, self.on_stop, {"ids": self.ids}, status=self.status)
 
     def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's columns and runs."""
-        outputs = [self.viewer, self.ids, self.fold, *self.shared.values(), *self.settable]
+        outputs = [self.viewer, self.ids, self.mine, self.fold, *self.shared.values(), *self.settable]
         for event, handler in ((demo.load, self.from_link), (address.travelled, travelling(self.from_link, TITLE))):
             on(event, handler, {}, outputs, status=self.status)
         self.sweep.on_load(demo, address)
@@ -234,9 +234,12 @@ class Compare:
     def specs(self, values: Mapping[str, Any]) -> list[SampleSpec]:
         """One recipe a column. Raises InputError. Nothing here trusts the browser."""
         count = whole("The number of columns", values["count"], 2, MOST)
+        return self.with_shared([column.part(values) for column in self.columns[:count]], values)
+
+    def with_shared(self, parts: list[dict[str, Any]], values: Mapping[str, Any]) -> list[SampleSpec]:
+        """Recipes of columns' parts and of what all columns share. Raises InputError."""
         first = whole("The seed", values["seed"], 0, SEED_RANGE)
         images = whole("The number of images", values["images"], 1, MAX_IMAGES)
-        parts = [column.part(values) for column in self.columns[:count]]
         shared = {
             "labels": [controls.chosen_class(self.state, parts[0]["checkpoint"], values["label"])],
             "seeds": list(range(first, first + images)),
@@ -247,18 +250,26 @@ class Compare:
 
     def on_run(self, before: list[str], request: gr.Request = None, **values: Any) -> dict:
         """Start all columns' runs (those before stop) and show them."""
-        specs, started = self.specs(values), []
+        specs = self.specs(values)
         self.state.halt(*before or [])
+        return self.started(specs, values, lane=lane_of(request))
+
+    def started(
+        self, specs: list[SampleSpec], values: Mapping[str, Any], lane: str = "", again: bool = False
+    ) -> dict[Component, Any]:
+        """All columns' runs, or none where one is refused. again: they are only what the address asks for."""
+        runs: list[StoredRun] = []
         try:
             for letter, spec in zip(LETTERS, specs, strict=False):
-                started.append(self.state.start(spec, lane=lane_of(request)))
-                started[-1].label = f"{letter} · {title(spec)}"
+                runs.append(self.state.start(spec, lane=lane))
+                runs[-1].label = f"{letter} · {title(spec)}"
         except InputError:
-            self.state.halt(*(run.id for run in started))
+            self.state.halt(*(run.id for run in runs))
             raise
-        ids = [run.id for run in started]
+        ids = [run.id for run in runs]
         query = urlencode(self.link(ids, specs, values))
-        return {self.viewer: manifest(started, query=query, columns=True), self.mine: ids} | self.showing(ids, specs)
+        shown = {self.viewer: manifest(runs, query=query, columns=True, again=again), self.mine: ids}
+        return shown | self.showing(ids, specs)
 
     def showing(self, ids: list[str], specs: list[SampleSpec]) -> dict[Component, Any]:
         """The form folds to one line, which says what is shown."""
@@ -272,7 +283,7 @@ class Compare:
 
     def link(self, ids: list[str], specs: list[SampleSpec], values: Mapping[str, Any]) -> dict[str, Any]:
         shared = {name: values[name] for name in self.shared if name != "count"}
-        columns = [json.dumps(column_of(s), separators=(",", ":")) for s in specs]
+        columns = [json.dumps(links.column_of(s), separators=(",", ":")) for s in specs]
         named = {f"c{i + 1}": column for i, column in enumerate(columns)}
         return {"tab": TITLE.lower(), "runs": ",".join(ids)} | shared | named
 
@@ -287,12 +298,20 @@ class Compare:
         except (InputError, ValueError, TypeError, AttributeError) as e:
             reason = e if isinstance(e, InputError) else "its columns are damaged."
             raise InputError(f"This link could not be read: {reason}") from None
+        if asked.get("runs") == links.NOW:
+            return updates | self.begun(updates, parts)
         ids = asked.get("runs", "").split(",")[:MOST]
         if len(ids) != len(parts) or not all(i in self.state.runs for i in ids):
             sentence = "Those runs are not kept any more; their settings are here: press Run all to make them again."
             return updates | {self.status: sentence}
         runs: list[StoredRun] = [self.state.runs.get(i) for i in ids]
         return updates | self.showing(ids, [run.spec for run in runs]) | {self.viewer: manifest(runs, columns=True)}
+
+    def begun(self, updates: Mapping[Component, Any], parts: list[dict[str, Any]]) -> dict[Component, Any]:
+        """The runs that a link asks to start. Raises InputError."""
+        values = {name: updates.get(each, each.value) for name, each in self.shared.items()}
+        values |= {"label": updates[self.label]["value"], "count": len(parts)}
+        return self.started(self.with_shared(parts, values), values, again=True)
 
     def parts_of(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
         """The columns of a link. Raises InputError, or ValueError or TypeError for what is no list of three."""
@@ -316,11 +335,6 @@ class Compare:
         limits = {"seed": (0, SEED_RANGE), "images": (1, MAX_IMAGES), "nfe": (1, MAX_NFE)}
         updates |= {self.shared[k]: whole(k, asked[k], *limits[k]) for k in limits if k in asked}
         return updates | ({self.cfg: number("cfg", asked["cfg"], 0, MAX_CFG)} if "cfg" in asked else {})
-
-
-def column_of(spec: SampleSpec) -> list[Any]:
-    """A column as a link holds it."""
-    return [spec.checkpoint, spec.sampler, spec.settings, *filter(None, [part_of(spec)])]
 
 
 def build(state: AppState) -> Compare:

@@ -1,5 +1,6 @@
 """Explore: one run, stepped through."""
 
+import html
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -54,6 +55,7 @@ class Explore:
             elem_classes="pf-quiet",
         )
         self.status = StatusLine(elem_id="explore-said")
+        self.beside = gr.HTML("", padding=False, elem_id="explore-beside")
         self.form.advanced()
 
     def wire(self) -> None:
@@ -61,9 +63,10 @@ class Explore:
         self.changed.watch(self.state, self.viewer, self.form.inputs, lambda values: [self.form.spec(values)])
         started = {"busy": self.run, "api_name": "run", "show_progress": "hidden", "queue": False}
         ran = on(self.run.click, self.on_run, {"before": self.mine, **self.form.inputs}, shown, **status, **started)
-        loaded = [*shown, *self.form.outputs]
+        loaded = [*shown, self.beside, *self.form.outputs]
         read = on(self.recipe.upload, self.on_recipe, {"before": self.mine, "path": self.recipe}, loaded, **status)
         self.decoded.follow(ran, read)
+        on(self.run.click, lambda: {self.beside: ""}, {}, [self.beside])
         stopped = {"api_name": "stop", "show_progress": "hidden", "queue": False}
         on(self.stop.click, self.on_stop, {"run_id": self.run_id}, **status, **stopped)
 
@@ -94,7 +97,21 @@ class Explore:
             sentence += f" The controls cannot show it: {e}"
         if more := links.beyond(run.spec):
             sentence += f" It has {', '.join(more)}, which the controls cannot show: Run leaves it out."
-        return updates | self.showing(run, self.address(asked, run)) | {self.status: sentence}
+        offer, reason = self.offer(path)
+        said = {self.status: " ".join(filter(None, [sentence, reason])), self.beside: offer}
+        return updates | self.showing(run, self.address(asked, run)) | said
+
+    def offer(self, path: str) -> tuple[str, str]:
+        """(a link that runs all recipes of an export side by side, why there is none)."""
+        try:
+            parts = links.beside(self.state, path)
+        except InputError as e:
+            return "", f"Compare cannot show them all: {e}"
+        if parts is None:
+            return "", ""
+        count = sum(name.startswith("c") and name[1:].isdigit() for name in parts)
+        words = "Open both in Compare" if count == 2 else f"Open all {count} in Compare"
+        return f'<a class="pf-beside" href="?{html.escape(urlencode(parts))}">{words}</a>', ""
 
     def on_stop(self, run_id: str) -> dict:
         if not run_id:

@@ -28,8 +28,8 @@ class Page:
         self.asked = gr.State("")  # an experiment whose run is being made
         with gr.Row(elem_classes="pf-presets"):
             self.experiments = [
-                (gr.Button(e.label, size="sm", min_width=120, elem_classes="pf-preset"), e)
-                for e in EXPERIMENTS.values()
+                (gr.Button(e.label, size="sm", min_width=120, elem_id=f"intervene-{name}", elem_classes="pf-preset"), e)
+                for name, e in EXPERIMENTS.items()
             ]
         self.caption = PlainText(
             "pf-caption",

@@ -47,18 +47,20 @@ class Intervene:
             self.state, page.viewer, page.form.inputs, lambda values: [page.form.spec(values)], first=True
         )
         inputs = {"ids": page.ids, **page.form.inputs}
-        started = {"api_name": "intervene", "show_progress": "hidden", "queue": False}
+        started = {"busy": page.run, "api_name": "intervene", "show_progress": "hidden", "queue": False}
         begun = on(page.run.click, self.on_run, inputs, self.runs, status=page.status, **started)
         placed = [*self.places, *self.painting.preview]
         on(begun.then, self.when_base, page.now, placed, after=self.base_ended, **_SLOW)
-        self.then_shown(on(page.go.click, self.on_go, page.now, self.runs, status=page.note))
+        self.then_shown(on(page.go.click, self.on_go, page.now, self.runs, status=page.note, busy=page.go))
         on(page.stop.click, self.on_stop, {"ids": page.ids}, status=page.status)
         loaded = {"ids": page.ids, "path": page.recipe}
         self.then_ready(on(page.recipe.upload, self.on_recipe, loaded, self.everything, status=page.status))
         planned = [*self.runs, *self.places, *self.painting.draft, *self.painting.preview]
         for button, experiment in page.experiments:
             asked = [*self.runs, page.caption, page.asked]
-            begun = on(button.click, partial(self.on_experiment, experiment), inputs, asked, status=page.status)
+            begun = on(
+                button.click, partial(self.on_experiment, experiment), inputs, asked, status=page.status, busy=button
+            )
             ready = {"asked": page.asked, **page.now}
             made = {"status": page.status, "after": self.base_ended, **_SLOW}
             self.then_shown(on(begun.then, self.when_asked, ready, planned, **made))
