@@ -126,7 +126,7 @@ def test_what_a_link_says_comes_back_as_plain_text(built, text, field):
     for tab in ("explore", "compare", "intervene"):
         asked = {"tab": tab, "c1": text, "base": text, "plan": text, "sweep": text, **link}
         for event in ours(built.demo):
-            if event.name != "from_link" or "request" not in inspect.signature(event.fn).parameters:
+            if event.name not in ("from_link", "at_first") or "request" not in inspect.signature(event.fn).parameters:
                 continue
             answer = event.fn(request=SimpleNamespace(query_params=asked, session_hash="x"))
             for component, value in answer.items() if answer != gr.skip() else ():

@@ -70,9 +70,10 @@ def test_every_tab_is_in_sight_or_a_mark_says_where_it_is(browser, recorded):  #
     page.wait_for_function(SEEN, arg="[role=tab][aria-selected=true]:is([data-tab-id=evidence])")
     page.wait_for_selector(".pf-tabs-back")
     assert not page.is_visible(".pf-tabs-more")
-    while page.is_visible(".pf-tabs-back"):
-        page.tap(".pf-tabs-back")
-        page.wait_for_timeout(100)
+    page.tap(".pf-tabs-back")
+    for _ in range(10):  # by script: a mark that is no longer needed vanishes while the row still glides
+        page.wait_for_timeout(500)
+        page.evaluate("document.querySelector('.pf-tabs-back:not([hidden])')?.click()")
     page.wait_for_function(SEEN, arg="[role=tab][data-tab-id=explore]")
     page.wait_for_selector(".pf-tabs-more")
     page.context.close()

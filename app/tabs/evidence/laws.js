@@ -12,7 +12,7 @@ const shown = (value) => String(Number(Number(value).toFixed(2)));
 const grids = (key, title) =>
   `<div class="pfe-grids" role="group" aria-label="${title}"><h4 data-of="${key}"></h4><div>${Array.from(
     { length: SHOWN },
-    (_, k) => figure(`${key}-${k}`, "", ""),
+    (_, k) => figure(`${key}-${k}`, "", "").replace('aria-label=" "', `aria-label="${title}, ${k + 1}, not drawn yet"`),
   ).join("")}</div></div>`;
 
 export class Laws {
