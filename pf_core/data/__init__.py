@@ -3,7 +3,8 @@
 from pf_core.data.latents import LatentImages
 from pf_core.data.own.dataset import Folder
 from pf_core.data.shapes import Shapes
+from pf_core.data.signs import Signs
 from pf_core.data.toybox import Toybox
 from pf_core.registry import Registry
 
-DATASETS = Registry("data set", [Shapes, Toybox, Folder, LatentImages])
+DATASETS = Registry("data set", [Shapes, Toybox, Folder, LatentImages, Signs])
