@@ -12,6 +12,8 @@ from pf_core.data.signs.render import render
 from pf_core.data.signs.scene import _BOARDS, KINDS, NAMES, _pairs
 from pf_core.data.splits import EVALUATION, JUDGE_TEST, JUDGE_TRAINING, REAL, SEARCH, TRAINING, VALIDATION
 from pf_core.errors import InputError
+from pf_core.evaluation.inspect import picture
+from pf_core.evaluation.studies.uncertainty_tracks_error import _oracle
 from pf_core.models import checkpoint
 
 BACKGROUND, BUSY, SIGN, LETTERS = range(4)
@@ -182,7 +184,8 @@ def test_drawing_one_picture_leaves_others_alone():
 
 
 def test_an_oblong_network_trains_on_signs(tmp_path):
-    run = ["train", "--dataset", "signs", "--variety", "0", "--model", "nano", "--steps", "2", "--batch-size", "2"]
-    assert main([*run, "--out", str(tmp_path / "net")]) == 0
+    run = ["train", "--dataset", "signs", "--count", "5", "--model", "nano", "--steps", "2"]
+    assert main([*run, "--batch-size", "2", "--out", str(tmp_path / "net")]) == 0
     net = checkpoint.load(str(tmp_path / "net" / "network.safetensors"))
     assert net.shape == (3, 32, 96) and net.training["data"]["digest"].startswith("signs")
+    assert _oracle(net).grid == net.grid and picture(net).x1.shape == (1, 3, 32, 96)

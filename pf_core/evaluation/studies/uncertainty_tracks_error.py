@@ -193,7 +193,7 @@ def _oracle(bundle: Bundle) -> Oracle | None:
     name, settings = data_settings(bundle)
     count = settings.get("count", 0)
     data = DATASETS[name].fn(**settings) if count else None
-    if not data or (data.channels, data.size, data.size) != bundle.shape:
+    if not data or tuple(data.batch([0]).images.shape[1:]) != bundle.shape:
         return None
     return from_dataset(data, count, bundle.grid, bundle.source)
 
