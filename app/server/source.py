@@ -3,10 +3,16 @@
 import ast
 import inspect
 import textwrap
+import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from pf_core.registry import Entry
+
+_turn = (
+    threading.Lock()
+)  # Python 3.11 fails where two threads parse at once ("AST constructor recursion depth mismatch")
 
 
 def listing(entry: Entry) -> dict[str, Any]:
@@ -33,10 +39,12 @@ def _helpers(fn: Callable) -> list[Callable]:
     return [f for f in called if inspect.isfunction(f) and _yields(f)]
 
 
+@cache
 def _one(fn: Callable) -> tuple[list[str], list[dict]]:
     """A function without decorators, annotations and docstring, and its marks."""
     source = textwrap.dedent(inspect.getsource(fn))
-    tree = ast.parse(source).body[0]
+    with _turn:
+        tree = ast.parse(source).body[0]
     body = tree.body[1:] if ast.get_docstring(tree) else tree.body
     top = body[0].lineno
     head = f"def {tree.name}({', '.join(inspect.signature(fn).parameters)}):"

@@ -1,7 +1,9 @@
 """The app without a browser: AppState, store, routes."""
 
+import ast
 import gzip
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,6 +17,7 @@ from starlette.testclient import TestClient
 from app.limits import MAX_IMAGES, MAX_NFE
 from app.private import logged_in
 from app.server import pictures as pictures_codec
+from app.server import source
 from app.server.frames import command, pack_frame, pack_reply
 from app.server.routes import routes
 from app.server.source import listing
@@ -323,3 +326,21 @@ def test_a_recording_is_a_run(tmp_path, state):
         and shown[0].state == DONE
         and len(shown[0].heads) == 9 - 1 + (shown[0].spec.nfe == 8)
     )
+
+
+def test_many_pages_ask_for_a_samplers_source_at_once_and_it_is_parsed_one_at_a_time(monkeypatch):
+    """Python 3.11 fails where two threads parse at once."""
+    source._one.cache_clear()
+    now, most, real = [], [], ast.parse
+
+    def parse(text):
+        now.append(1)
+        most.append(len(now))
+        time.sleep(0.01)
+        now.pop()
+        return real(text)
+
+    monkeypatch.setattr(source.ast, "parse", parse)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(listing, [*SAMPLERS.values()] * 2))
+    assert max(most) == 1
