@@ -10,6 +10,7 @@ from pf_core.sampling.selections import own_data
 
 MAX_IMAGES = 16
 MAX_NFE = 256
+COLUMNS = "ABCD"  # of Compare, by their letters
 MAX_SIDE = 512  # pixels, of runs that people load
 LOADED_BYTES = 4 * 2**30  # of loaded networks together; one larger than that is kept alone
 UPLOAD_BYTES = 500 * 2**20  # of a network that is uploaded

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from app.limits import COLUMNS
 from app.ranking import part_of
 from app.state import AppState, shown
 from app.store import StoredRun
@@ -22,7 +23,6 @@ KINDS = list(WRITERS)
 MOST_IN_A_LINK = 6000  # characters: longer recipes travel by file alone
 MOST_BYTES = 500 * 10**6  # of an export: what an upload may have; of all but a recording the recipe alone is read
 NOW = "now"  # in a link, instead of a run's id: start it when the page opens
-MOST_BESIDE = 4  # columns of Compare
 _MOST_TEXT = 2**20
 _ONE_FOR_ALL = ("labels", "seeds", "cfg_scale")  # of a comparison's recipes
 
@@ -98,8 +98,8 @@ def beside(state: AppState, path: str) -> dict[str, Any] | None:
     where Compare's controls cannot say them."""
     if Path(path).suffix.lower() == ".safetensors" or len(recipes := read_recipes(path)) < 2:
         return None
-    if len(recipes) > MOST_BESIDE:
-        raise InputError(f"Compare has {MOST_BESIDE} columns.")
+    if len(recipes) > len(COLUMNS):
+        raise InputError(f"Compare has {len(COLUMNS)} columns.")
     specs = [here(state, SampleSpec.from_dict(recipe)) for recipe in recipes]
     first, most = specs[0], max((spec.nfe for spec in specs if spec.nfe is not None), default=None)
     differ = any(getattr(spec, name) != getattr(first, name) for spec in specs for name in _ONE_FOR_ALL)

@@ -156,6 +156,8 @@ def _between(visited: np.ndarray) -> np.ndarray:
 
 
 def apart(law: np.ndarray, visited: np.ndarray) -> dict[str, Any]:
+    """How far a law's points (L, 3) are from inference's (images, passes, 3), of each of SUMMARY alone: the Wasserstein
+    distance in units of t, {"value", "interval"}, resampled over the law's points."""
     flat = visited.reshape(-1, len(SUMMARY))
     measured = {}
     for k, name in enumerate(SUMMARY):
@@ -182,6 +184,7 @@ def spread(t: np.ndarray) -> dict[str, Any]:
 
 
 def density_of(values: np.ndarray) -> list[float]:
+    """Density of values in [0, 1], any shape, in BINS bins."""
     return np.histogram(values, BINS, (0, 1), density=True)[0].round(4).tolist()
 
 

@@ -24,16 +24,17 @@ from pf_core.samplers.common import (
 from pf_core.types import Denoise, Prediction, Step
 
 
-def _probes(ts: Tensor, **_) -> int:
-    return int((~_throughout(warming_up(ts[:-1]))).sum())
+def probes(ts: Tensor, **_) -> int:
+    """Steps of a grid ts (S + 1, ...) that probe: those after the warm-up."""
+    return int((~throughout(warming_up(ts[:-1]))).sum())
 
 
-def _throughout(of: Tensor) -> Tensor:
+def throughout(of: Tensor) -> Tensor:
     """(S,) bool, or (S, B) of grids that differ by image -> (S,): is it so of all images?"""
     return of.reshape(len(of), -1).all(1)
 
 
-@sampler(nfe=lambda ts, **_: len(ts) - 1 + _probes(ts), needs_difficulty=True, ranks=_probes)
+@sampler(nfe=lambda ts, **_: len(ts) - 1 + probes(ts), needs_difficulty=True, ranks=probes)
 def look_ahead(
     denoise: Denoise,
     x: Tensor,

@@ -22,11 +22,11 @@ from pf_core.samplers.common import (
     sampler,
     warming_up,
 )
-from pf_core.samplers.look_ahead import _probes, _throughout, looking_ahead
+from pf_core.samplers.look_ahead import looking_ahead, probes, throughout
 from pf_core.types import Denoise, Prediction, Step
 
 
-@sampler(nfe=lambda ts, **_: len(ts) - 1 + _probes(ts))
+@sampler(nfe=lambda ts, **_: len(ts) - 1 + probes(ts))
 def random_look_ahead(
     denoise: Denoise,
     x: Tensor,
@@ -56,7 +56,7 @@ def _alone(ts: Tensor, steps: range | None = None, *, warm_up: float, until: flo
 
 
 def _ruled_probes(ts: Tensor, **rules) -> int:
-    return int((~_throughout(_alone(ts[:-1], **rules))).sum())
+    return int((~throughout(_alone(ts[:-1], **rules))).sum())
 
 
 @sampler(nfe=lambda ts, **rules: len(ts) - 1 + _ruled_probes(ts, **rules), needs_difficulty=True, ranks=_ruled_probes)

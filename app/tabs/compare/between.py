@@ -19,7 +19,7 @@ from starlette.routing import Route
 from torch import Tensor
 
 from app.components.difference import RMS_MAP, RMS_SPAN, SIGNED_MAP, SIGNED_SPAN, made_of
-from app.limits import MAX_NFE
+from app.limits import COLUMNS, MAX_NFE
 from app.server.routes import guarded, raw
 from app.server.static import FRESH
 from app.state import AppState
@@ -28,7 +28,6 @@ from pf_core.errors import InputError
 from pf_core.registry import number, whole
 from pf_core.sampling.compare import THRESHOLD, film, measured, parting
 
-LETTERS = "ABCD"
 MOST_MOMENTS = 2 * (MAX_NFE + 1)  # of two runs that never show a new frame together
 AT_ONCE = 32  # moments that are held as floats
 MOST_PIXELS = 8_000_000  # of a film's signed maps: beyond that they come at half, a third, ... of the size
@@ -43,7 +42,7 @@ def routes(state: AppState) -> list[Route]:
 
     def in_words(request: Request) -> Response:
         asked = request.query_params
-        runs = [state.runs.get(i) for i in asked.get("runs", "").split(",")[: len(LETTERS)]]
+        runs = [state.runs.get(i) for i in asked.get("runs", "").split(",")[: len(COLUMNS)]]
         threshold = number("The threshold", asked.get("threshold", THRESHOLD), 0.001, 10)
         one, other = (whole("The column", asked.get(k, d), 0, len(runs) - 1) for k, d in (("one", 0), ("other", 1)))
         partings = _partings(state, runs[one], runs[other], threshold)
@@ -57,7 +56,7 @@ def sentences(state: AppState, runs: list[StoredRun], threshold: float = THRESHO
     """One for every column beside the first; where one cannot be compared, why. Computed once, however many ask."""
 
     def sentence(k: int) -> str:
-        first, other, names = runs[0], runs[k], (LETTERS[0], LETTERS[k])
+        first, other, names = runs[0], runs[k], (COLUMNS[0], COLUMNS[k])
         key = made_of(first, other, "measured", names, threshold)
         try:
             return state.panels.get(key, lambda: measured(first.trajectory, other.trajectory, names, threshold))

@@ -16,14 +16,13 @@ from app.components.tour.tour import Heading
 from app.components.viewer.viewer import FrameViewer, manifest
 from app.controls import KnobGroups, network_choice
 from app.handlers import PlainText, StatusLine, on, travelling
-from app.limits import MAX_IMAGES, MAX_NFE, SEED_RANGE
+from app.limits import COLUMNS, MAX_IMAGES, MAX_NFE, SEED_RANGE
 from app.ranking import PARTS, Ranking
 from app.runform import MAX_CFG
 from app.state import AppState, title
 from app.store import StoredRun
 from app.tabs.compare import between
 from app.tabs.compare import sweep_panel as sweep
-from app.tabs.compare.between import LETTERS
 from app.worker import lane_of
 from pf_core.bounded import parse_json
 from pf_core.errors import InputError
@@ -34,7 +33,7 @@ from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import SampleSpec
 
 TITLE = "Compare"
-MOST = len(LETTERS)
+MOST = len(COLUMNS)
 UNFOLDED = "Comparison and settings"
 EMPTY = "Pick a comparison, or set the columns yourself, and press Run all: every column starts from the same noise."
 
@@ -129,7 +128,7 @@ class Compare:
         with gr.Row(elem_classes="pf-columns", equal_height=False):
             names = [name for _, name in controls.samplers(self.state, first)]
             chosen = [names[0], names[-1], *names[1:-1], *names][:MOST]
-            self.columns = [Column(self.state, LETTERS[i], first, chosen[i], i < 2) for i in range(MOST)]
+            self.columns = [Column(self.state, COLUMNS[i], first, chosen[i], i < 2) for i in range(MOST)]
 
     def build_shared(self, network: str | None) -> None:
         classes = controls.classes(self.state, network)
@@ -260,7 +259,7 @@ class Compare:
         """All columns' runs, or none where one is refused. again: they are only what the address asks for."""
         runs: list[StoredRun] = []
         try:
-            for letter, spec in zip(LETTERS, specs, strict=False):
+            for letter, spec in zip(COLUMNS, specs, strict=False):
                 runs.append(self.state.start(spec, lane=lane))
                 runs[-1].label = f"{letter} · {title(spec)}"
         except InputError:
@@ -343,7 +342,7 @@ def build(state: AppState) -> Compare:
 
 def in_short(specs: list[SampleSpec]) -> str:
     """Runs of one comparison in a line: "A Euler | B Look-ahead · star · seeds 0 to 1 · 32 NFE"."""
-    columns = [f"{letter} {title(spec)}" for letter, spec in zip(LETTERS, specs, strict=False)]
+    columns = [f"{letter} {title(spec)}" for letter, spec in zip(COLUMNS, specs, strict=False)]
     networks = list(dict.fromkeys(spec.checkpoint for spec in specs))
     if len(networks) > 1:
         columns = [f"{column} ({spec.checkpoint})" for column, spec in zip(columns, specs, strict=True)]

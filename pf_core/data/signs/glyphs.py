@@ -53,6 +53,7 @@ def _font(name: str) -> ImageFont.FreeTypeFont:
 
 @cache
 def glyph(name: str, character: str) -> Glyph:
+    """A character of A-Z and 0-9 in one of FONTS."""
     font, edge = _font(name), MARGIN * _FINE
     top = font.getbbox("H", anchor="ls")[1]
     left, upper, right, lower = font.getbbox(character, anchor="ls")
@@ -74,7 +75,7 @@ def glyph(name: str, character: str) -> Glyph:
 
 @lru_cache(maxsize=4096)
 def word(name: str, text: str, tracking: float) -> Word:
-    """tracking: further room between two letters."""
+    """A text in one of FONTS. tracking: further room between two letters, in cap heights."""
     glyphs = [glyph(name, c) for c in text]
     pens = np.cumsum([0.0] + [g.advance + tracking for g in glyphs[:-1]]) - glyphs[0].ink[0]
     cells = np.round(pens * CAP).astype(int) + max(0, int(np.ceil(glyphs[0].ink[0] * CAP)))

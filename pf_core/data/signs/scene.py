@@ -85,6 +85,7 @@ class Scene:
 
 
 def length_of(u: np.ndarray, variety: float, longest: int) -> int:
+    """Characters of the word: 1 to `longest`, or, 0, to 3 (variety 0) to 6 (variety 1)."""
     return 1 + int(u[COLUMNS["length"]] * (longest or round(3 + 3 * variety)))
 
 

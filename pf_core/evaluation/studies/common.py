@@ -45,6 +45,11 @@ def needs_difficulty(bundle: Bundle) -> None:
         raise InputError(f"{bundle.name} predicts no difficulty: it cannot say which patches are easy.")
 
 
+def other_data(one: Bundle, other: Bundle) -> InputError:
+    """The error where the distances of two networks are to different real images."""
+    return InputError(f"{one.name} and {other.name} learned from different data: their distances do not compare.")
+
+
 def needs_judge(bundle: Bundle) -> None:
     """Raises InputError for a network whose data set no judge knows, as distances are in a judge's features."""
     judge_of(bundle)

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pf_core.charts import Chart, Panel, Series
-from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import Resampled, coverage, interval_of_mean, moments
 from pf_core.evaluation.paired import distance, images_of_row, named
-from pf_core.evaluation.studies.common import SPLIT, Claim, drawing, number, side, study
+from pf_core.evaluation.studies.common import SPLIT, Claim, drawing, holds, number, other_data, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
@@ -83,10 +82,9 @@ def _verdict(result: dict[str, Any]) -> str:
     better = [row["label"] for row in rows if side(row["minus_euler"]) < 0 and row["label"] not in (RANDOM, PLAIN)]
     told = "; ".join(f"{row['label']} {number(row['minus_euler'])}" for row in rows if row["label"] != PARALLEL)
     base = next(row for row in rows if row["label"] == PARALLEL)["frechet"]
-    holds = {0: "Does not appear here", 1: "Holds here in part"}.get(len(better), "Holds here")
     order = "; ".join(f"{r['label']} {number(r['minus_random'])}" for r in rows if "minus_random" in r)
     order = order and f". With the easy set drawn at random instead: {order} less"
-    return f"{holds}: at {most} NFE, distance minus Euler's {base['value']:.0f}: {told}{order}."
+    return f"{holds(len(better), 2)}: at {most} NFE, distance minus Euler's {base['value']:.0f}: {told}{order}."
 
 
 @study(
@@ -117,7 +115,7 @@ def schedules(
     """
     plain = checkpoint.load(baseline, bundle.device) if baseline else None
     if plain and checkpoint.data_settings(plain) != checkpoint.data_settings(bundle):
-        raise InputError(f"{plain.name} and {bundle.name} learned from different data: their distances cannot differ.")
+        raise other_data(plain, bundle)
     judge = judge_of(bundle)
     real = references(bundle, split, judge, work.pause)
     rows = []

@@ -8,7 +8,17 @@ from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import moments
 from pf_core.evaluation.paired import distance, images_of_row, named
-from pf_core.evaluation.studies.common import SPLIT, Claim, drawing, needs_difficulty, percent, side, study
+from pf_core.evaluation.studies.common import (
+    SPLIT,
+    Claim,
+    drawing,
+    holds,
+    needs_difficulty,
+    other_data,
+    percent,
+    side,
+    study,
+)
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models import checkpoint, parameter_count
 from pf_core.models.checkpoint import Bundle
@@ -77,9 +87,9 @@ def _verdict(result: dict[str, Any]) -> str:
         better += sum(side(change) < 0 for _, change in changes)
         of += len(changes)
         told.append(f"{net['network']}: " + ", ".join(f"{what} {percent(change)}" for what, change in changes))
-    holds = "Holds here" if better == of else "Holds here in part" if better else "Does not appear here"
     paper = ", ".join(f"{100 * (row['look-ahead'] / row[PARALLEL] - 1):.0f}% at {size}" for size, row in PAPER.items())
-    return f"{holds}, at {result['nfe']} NFE: {'; '.join(told)}. In the paper look-ahead changes Euler's by {paper}."
+    ours = f"{holds(better, of)}, at {result['nfe']} NFE: {'; '.join(told)}"
+    return f"{ours}. In the paper look-ahead changes Euler's by {paper}."
 
 
 def _forwards(bundle: Bundle, images: int, nfe: int, beside: str, baseline: str, **_) -> int:
@@ -135,7 +145,7 @@ def _networks(bundle: Bundle, beside: str, baseline: str) -> list[tuple[Bundle, 
     data."""
     plain = checkpoint.load(baseline, bundle.device) if baseline else _twin(bundle)
     if plain and not _alike(plain, bundle):
-        raise InputError(f"{plain.name} and {bundle.name} learned from different data: their distances cannot differ.")
+        raise other_data(plain, bundle)
     names = checkpoint.files_here() if beside == SHIPPED else [n.strip() for n in beside.split(",") if n.strip()]
     others = [checkpoint.load(name, bundle.device) for name in names if name != bundle.name]
     found = [(net, _twin(net)) for net in others if net.hash != bundle.hash and _measurable(net, beside == SHIPPED)]

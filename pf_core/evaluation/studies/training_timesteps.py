@@ -12,7 +12,7 @@ from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import Resampled, interval_of_mean, moments
 from pf_core.evaluation.paired import distance, images_of_row
-from pf_core.evaluation.studies.common import Claim, number, side, study
+from pf_core.evaluation.studies.common import Claim, holds, number, side, study
 from pf_core.evaluation.work import UNWATCHED, Stopped, Work
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
@@ -120,14 +120,14 @@ def _verdict(result: dict[str, Any]) -> str:
         return f"Frechet distance by law: {told}."
     rivals = [name for name in laws if name in (SIT, "independent", "srm", "truncated_gaussian")]
     wins = [name for name in rivals if _below(laws[LTG], name)]
-    holds = "Holds here" if wins == rivals else "Holds here in part" if wins else "Does not appear here"
     apart = ""
     if SHARED in laws:
         minus = laws[LTG]["minus"][SHARED]
         how = {-1: "better than", 0: "no different from", 1: "worse than"}[side(minus)]
         apart = f"; LTG is {how} one t drawn as its patches are, {number(minus, 0)}"
     best = ", ".join(laws[name]["label"] for name in wins) or "none"
-    return f"{holds}: Frechet distance {told}; LTG is lower, with every training seed, than: {best}{apart}."
+    found = f"{holds(len(wins), len(rivals))}: Frechet distance {told}"
+    return f"{found}; LTG is lower, with every training seed, than: {best}{apart}."
 
 
 def _below(law: Mapping[str, Any], other: str) -> bool:
