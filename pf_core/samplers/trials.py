@@ -1,7 +1,7 @@
 """Samplers on trial: controls and rules that studies measure. A rule that wins becomes a sampler of its own."""
 
 from collections.abc import Iterator
-from functools import partial
+from itertools import count, pairwise
 from typing import Annotated
 
 import torch
@@ -14,15 +14,19 @@ from pf_core.samplers.common import (
     Choose,
     Order,
     Past,
+    advance,
+    at,
     at_random,
     by_difficulty,
     denoise_ranking,
     difficulty,
     earliest,
+    mixed,
     sampler,
+    time_of,
     warming_up,
 )
-from pf_core.samplers.look_ahead import looking_ahead, probes, throughout
+from pf_core.samplers.look_ahead import looking_ahead, probes
 from pf_core.types import Denoise, Prediction, Step
 
 
@@ -44,7 +48,7 @@ def random_look_ahead(
     The control of look-ahead, as random_order is dual-loop's. NFE as look-ahead.
     """
     chosen = at_random(p, grid, rng)
-    return looking_ahead(denoise, x, grid, ts, chosen, lambda t: ratio * t, Past.of(order, past))
+    return looking_ahead(denoise, x, grid, ts, chosen, ratio, Past.of(order, past))
 
 
 def _alone(ts: Tensor, steps: range | None = None, *, warm_up: float, until: float, every: int, **_) -> Tensor:
@@ -56,7 +60,7 @@ def _alone(ts: Tensor, steps: range | None = None, *, warm_up: float, until: flo
 
 
 def _ruled_probes(ts: Tensor, **rules) -> int:
-    return int((~throughout(_alone(ts[:-1], **rules))).sum())
+    return int((~_alone(ts[:-1], **rules).reshape(len(ts) - 1, -1).all(1)).sum())
 
 
 @sampler(nfe=lambda ts, **rules: len(ts) - 1 + _ruled_probes(ts, **rules), needs_difficulty=True, ranks=_ruled_probes)
@@ -82,19 +86,40 @@ def ruled_look_ahead(
 
     With its default settings it is look_ahead. 1 NFE a step without a probe, 2 with one.
     """
-    return looking_ahead(
-        denoise,
-        x,
-        grid,
-        ts,
-        _under(level, grid) if level else by_difficulty(p, grid),
-        (lambda t: (1 + (ratio - 1) * (1 - t)) * t) if fade else (lambda t: ratio * t),
-        Past.of(order, past),
-        partial(denoise_ranking, denoise),
-        lambda k, t0: _alone(t0[None], range(k, k + 1), warm_up=warm_up, until=until, every=every)[0],
-        lambda t0: warming_up(t0, warm_up),
-        (lambda first, ahead: difficulty(ahead, grid) < difficulty(first, grid)) if surer else None,
-    )
+    nfe, past, choose = count(1), Past.of(order, past), _under(level, grid) if level else by_difficulty(p, grid)
+    for k, (t0, t1) in enumerate(pairwise(ts)):
+        t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
+        unguided = warming_up(t0, warm_up)
+        alone = _alone(t0[None], range(k, k + 1), warm_up=warm_up, until=until, every=every)[0]
+        if alone.all():
+            prediction = denoise(x, time_of(t0, x, grid))
+            yield Step("outer", k, x, t, prediction, None, last := next(nfe))
+            x, _ = advance(x, t, _first_velocity(prediction, unguided), dt, grid, past)
+            continue
+        prediction = denoise_ranking(denoise, x, time_of(t0, x, grid))
+        easy, threshold = choose(prediction, t)
+        yield Step("outer", k, x, t, prediction, easy, last := next(nfe), threshold)
+        jump = torch.where(easy, _target(t, ratio, fade) - t, 0)
+        x_ahead, t_ahead = advance(x, t, prediction.v_cond, jump, grid)
+        ahead = denoise(x_ahead, mixed(t_ahead, easy, ts))
+        yield Step("probe", k, x_ahead, t_ahead, ahead, easy, last := next(nfe), threshold)
+        first = easy | (difficulty(ahead, grid) >= difficulty(prediction, grid)) if surer else easy
+        v = torch.where(grid.to_pixels(first), prediction.v, ahead.v)
+        v[alone] = _first_velocity(prediction, unguided)[alone]  # on grids per patch, where images differ
+        x, _ = advance(x, t, v, dt, grid, past)
+    yield Step("final", k, x, at(ts[-1], x, grid), None, None, last)
+
+
+def _target(t: Tensor, ratio: float, fade: bool) -> Tensor:
+    """(B, N) times that easy patches at t would look ahead to."""
+    return ((1 + (ratio - 1) * (1 - t) if fade else ratio) * t).clamp(max=1)
+
+
+def _first_velocity(prediction: Prediction, unguided: Tensor) -> Tensor:
+    """(B, C, H, W): of the images, () or (B,) bool, that go unguided and of the others."""
+    if unguided.all() or not unguided.any():
+        return prediction.v_cond if unguided.all() else prediction.v
+    return torch.where(unguided[:, None, None, None].to(prediction.v.device), prediction.v_cond, prediction.v)
 
 
 def _under(level: float, grid: PatchGrid) -> Choose:
