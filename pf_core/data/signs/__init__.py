@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pf_core.data.signs import words
-from pf_core.data.signs.captions import caption
+from pf_core.data.signs.captions import caption, vocabulary
 from pf_core.data.signs.render import REGIONS, render
 from pf_core.data.signs.scene import KINDS, Scene, box, build, length_of
 from pf_core.data.splits import HELD_OUT
@@ -147,6 +147,14 @@ class Signs:
     def texts(self, indices: range | list[int]) -> list[str]:
         """The words that the images with these indices read; nothing is drawn."""
         return [self._draws(i)[1] for i in self._wanted(indices)]
+
+    def captions_of(self, indices: range | list[int]) -> list[str]:
+        """The captions of the images with these indices, the words not spelt apart; nothing is drawn."""
+        return [caption(self._scene(i)) for i in self._wanted(indices)]
+
+    def vocabulary(self) -> list[str]:
+        """Phrases that hold every word of any caption whose sign's word is spelt apart."""
+        return vocabulary()
 
     def _wanted(self, indices: range | list[int]) -> list[int]:
         return [int(i) % self.count if self.count and int(i) < HELD_OUT else int(i) for i in indices]

@@ -1,6 +1,7 @@
 """A sentence for each sign, in one of many wordings: `a red neon sign that reads "AX7" beside a hedge`."""
 
 from pf_core.data.signs.scene import BUSY, KINDS, NAMES, SIDES, Scene
+from pf_core.data.signs.words import ALPHABET
 
 _SIGNS = {  # what a sign is called; {0}: the board's colour, {1}: the letters'
     "plate": ("a {0} plate with {1} letters", "a {0} sign with {1} letters", "a {0} plate", "a plate"),
@@ -36,10 +37,22 @@ def caption(s: Scene) -> str:
         rest -= int(rest)
         return chosen
 
-    sign = pick(_SIGNS[KINDS[s.kind]]).format(NAMES[s.board], NAMES[s.letters])
-    sign = sign.replace("a orange", "an orange")
+    sign = _named(pick(_SIGNS[KINDS[s.kind]]), NAMES[s.board], NAMES[s.letters])
     sentence = pick(_NEON_READS if sign.startswith("glowing") else _READS).format(sign, s.text)
     if pick(("without", "with")) == "without":
         return sentence
     thing = pick(_BEHIND[BUSY[s.busy]])
     return f"{sentence} {pick(_WHERE[SIDES[s.side]]).format(thing)}"
+
+
+def _named(form: str, board: str, letters: str) -> str:
+    return form.format(board, letters).replace("a orange", "an orange")
+
+
+def vocabulary() -> list[str]:
+    """Phrases that hold every word of any caption, and each character as a word of its own."""
+    signs = [_named(form, colour, colour) for forms in _SIGNS.values() for form in forms for colour in NAMES]
+    reads = [form.format("a sign", "A B") for form in (*_READS, *_NEON_READS)]
+    things = [thing for names in _BEHIND.values() for thing in names]
+    places = [form.format(thing) for forms in _WHERE.values() for form in forms for thing in things]
+    return list(dict.fromkeys([*signs, *reads, *places, *ALPHABET]))
