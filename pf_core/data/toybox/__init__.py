@@ -23,7 +23,7 @@ from pf_core.data.toybox import captioned as captioned_scenes
 from pf_core.data.toybox import captions as wordings
 from pf_core.data.toybox.cache import Cache
 from pf_core.data.toybox.render import REGIONS, Picture, trace
-from pf_core.data.toybox.scene import COLUMNS, GROUNDS, Scene, build
+from pf_core.data.toybox.scene import COLUMNS, GROUNDS, RELATIONS, Scene, build
 from pf_core.data.toybox.toys import CLASSES, COLOURS
 from pf_core.registry import Knob
 
@@ -110,6 +110,7 @@ class Toybox:
     channels = 3
     # what a judge names: the class, and fields of Attributes
     heads = {"toy": CLASSES, "colour": tuple(COLOURS), "ground": GROUNDS}
+    relations = RELATIONS
     regions, easy, hard = REGIONS, ("sky", "ground"), ("object", "outline")
 
     def __init__(
