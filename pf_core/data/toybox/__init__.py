@@ -153,6 +153,10 @@ class Toybox:
         """The scenes of these images, for `render.trace` on another device or at another size."""
         return self._planned(indices, labels)[0]
 
+    def draws(self, indices: list[int]) -> Tensor:
+        """(B, len(COLUMNS)) the uniform numbers, float64, from which these images come."""
+        return torch.from_numpy(np.stack([_uniforms(self.series, i) for i in indices]))
+
     def captions_of(self, indices: range | list[int]) -> list[str]:
         """The captions of the images with these indices; nothing is drawn."""
         return _captions(*self._planned(self._wanted(indices)))
@@ -165,7 +169,7 @@ class Toybox:
         return [int(i) % self.count if self.count else int(i) for i in indices]
 
     def _planned(self, indices: list[int], labels: Tensor | None = None) -> tuple[Scene, captioned_scenes.Plan | None]:
-        draws = torch.from_numpy(np.stack([_uniforms(self.series, i) for i in indices]))
+        draws = self.draws(indices)
         if self.captioned:
             return captioned_scenes.scenes(draws, indices, self.toys, self.dependence, self.variety, labels)
         return build(draws, self.toys, self.dependence, self.variety, labels), None

@@ -11,11 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from pf_core.data.splits import EVALUATION
+from pf_core.data.toybox import Toybox
 from pf_core.data.toybox.captioned import held_out
 from pf_core.data.toybox.captions import listed, related, several, toy
-from pf_core.data.toybox.scene import RELATIONS
+from pf_core.data.toybox.render import trace
+from pf_core.data.toybox.scene import COLUMNS, RELATIONS, build
 from pf_core.data.toybox.toys import CLASSES, COLOURS
 from pf_core.errors import InputError
 
@@ -86,3 +90,32 @@ def related_as(first: Sequence[float], second: Sequence[float]) -> int:
     if abs(deep) > _DEEP:
         return RELATIONS.index("behind" if deep > 0 else "in front of")
     return RELATIONS.index("left of" if across < 0 else "right of")
+
+
+def pictures(data: Toybox, asked: Sequence[Prompt]) -> Tensor:
+    """Real pictures that show what prompts ask for, (B, 3, S, S) in [-1, 1], with a data set's size, variety and
+    dependence: what a judge of such pictures reads right is the most that it can find in a network's."""
+    images = torch.empty(len(asked), 3, data.size, data.size)
+    for number in {len(p.toys) for p in asked}:
+        rows = [i for i, p in enumerate(asked) if len(p.toys) == number]
+        some = [asked[i] for i in rows]
+        u = data.draws([EVALUATION.start + i for i in rows])
+        for row, p in zip(u, some, strict=True):
+            if p.relation is not None:
+                row[COLUMNS["relation1"]] = (p.relation + 0.5) / len(RELATIONS)
+        scene = build(u, number, data.dependence, data.variety, recast=_cast(some))
+        images[rows] = trace(scene, data.size).levels.float() * (2 / 255) - 1
+    return images
+
+
+def _cast(asked: list[Prompt]):
+    """See `build`: the toys that prompts ask for, of the colours that are drawn where they ask for none."""
+    kinds = torch.tensor([[w.toy for w in p.toys] for p in asked])
+    wanted = torch.tensor([[-1 if w.colour is None else w.colour for w in p.toys] for p in asked])
+    alike = torch.tensor([[p.category == "counting"] for p in asked])
+
+    def recast(_: Tensor, colours: Tensor, seconds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        colours, seconds = (torch.where(alike, c[:, :1], c) for c in (colours, seconds))
+        return kinds, torch.where(wanted < 0, colours, wanted), seconds
+
+    return recast

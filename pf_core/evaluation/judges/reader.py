@@ -95,6 +95,13 @@ class Reader(nn.Module):
         best = [self.logits(part.float().to(device)).argmax(-1).cpu() for part in images.split(batch)]
         return [_collapsed(row) for part in best for row in part]
 
+    @staticmethod
+    def packed(reading: str) -> str:
+        """What `read` says of one picture, as JSON can hold it; and back."""
+        return reading
+
+    unpacked = packed
+
     def right(self, images: Tensor, truth: dict[str, Tensor]) -> dict[str, tuple[float, float]]:
         """name -> (hits, of): characters, less edits, and whole words."""
         asked = ["".join(ALPHABET[k] for k in row if k >= 0) for row in truth["letters"].tolist()]

@@ -1,7 +1,7 @@
 """The judge that reads scenes: which toys of which colours stand where, by a map of centres (as CenterNet, Zhou et al.,
 2019), and on what ground."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -155,6 +155,16 @@ class Checker(nn.Module):
             found[image].append(_found(maps[image, :, row, column], row, column))
         readings = zip(found, grounds.argmax(1).tolist(), strict=True)
         return [Reading(tuple(sorted(toys, key=lambda f: -f.score)), ground) for toys, ground in readings]
+
+    @staticmethod
+    def packed(reading: Reading) -> dict[str, Any]:
+        """What `read` says of one picture, as JSON can hold it."""
+        return asdict(reading)
+
+    @staticmethod
+    def unpacked(packed: dict[str, Any]) -> Reading:
+        toys = (f | {"place": tuple(f["place"]), "centre": tuple(f["centre"])} for f in packed["toys"])
+        return Reading(tuple(Found(**f) for f in toys), packed["ground"])
 
     def right(self, images: Tensor, truth: dict[str, Tensor]) -> dict[str, tuple[float, float]]:
         """name -> (hits, of): pictures whose number of toys is right; toys found with the right class, with the right

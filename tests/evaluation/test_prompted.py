@@ -1,0 +1,98 @@
+"""Text rendering and composition, on networks of prompts whose pictures are real ones: the numbers are known."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers import bundle, lively
+
+from pf_core.data.splits import EVALUATION
+from pf_core.errors import InputError
+from pf_core.evaluation import evidence, metrics, prompted
+from pf_core.evaluation.studies import STUDIES
+from pf_core.models.checkpoint import Bundle, data_of
+from pf_core.models.codecs import Pixels
+from pf_core.models.conditioning import ClassLabels
+
+CALM = {"variety": 0.0, "longest": 3}
+SCENES = {"variety": 0.3, "dependence": 0.5, "toys": 3, "captioned": True}
+
+
+class Prompts(ClassLabels):
+    """Takes any text, and forgets it."""
+
+    takes = "prompt"
+
+    def named(self, asked):
+        return asked
+
+    def encode(self, asked, device="cpu"):
+        return torch.zeros(len(asked), dtype=torch.long)
+
+
+def network(dataset, settings, size, name="net", **changes):
+    record = {"recipe": {"dataset": dataset, "data_settings": settings}}
+    return Bundle(name, lively(input_size=size, **changes), Pixels(), Prompts(10, []), training=record)
+
+
+def spoilt(word, sampler):
+    """Look-ahead spells right, dual-loop misses a last letter, Euler all."""
+    return {"look_ahead": word, "dual_loop": f"{word[:-1]}{'Q' if word[-1] != 'Q' else 'X'}"}.get(
+        sampler, "W" * len(word)
+    )
+
+
+@pytest.fixture
+def signs(monkeypatch):
+    net = network("signs", CALM, 32)
+    data = data_of(net)
+
+    def drawn(run, of, pause):
+        words = [prompt.split('"')[1] for prompt in run.spec.labels]
+        texts = [spoilt(word, run.spec.sampler if of is net else "none") for word in words]
+        return data.batch([EVALUATION.start + s for s in run.spec.seeds], texts=texts).images
+
+    monkeypatch.setattr(prompted, "drawn", drawn)
+    monkeypatch.setattr(metrics, "REPEATS", 20)
+    return net
+
+
+def test_text_rendering_tells_who_spells_right(signs, tmp_path, monkeypatch):
+    twin = network("signs", CALM, 32, "plain", predict_uncertainty=False)
+    monkeypatch.setattr(sys.modules["pf_core.evaluation.studies.text_rendering"], "baseline_of", lambda *_: twin)
+    settings, told = {"images": 30, "nfe": 4, "guidance": "1, 3"}, []
+    result = evidence.measure("text_rendering", signs, settings, tmp_path, lambda *at: told.append(at))
+    assert told[-1][0] == told[-1][1] == 30 * (4 + 4 + 4 + 3) * 3  # two passes an evaluation at guidance 3
+    rows = {(row["label"], row["cfg_scale"]): row for row in result["rows"]}
+    assert len(rows) == 8 and {row["nfe"] for row in result["rows"]} == {3, 4}
+    ahead, plain = rows["look-ahead", 3.0], rows["flow matching, Euler", 3.0]
+    assert ahead["words"]["value"] > 0.9 > 0.2 > plain["words"]["value"] == rows["Euler", 1.0]["words"]["value"]
+    assert ahead["minus_plain"]["words"]["interval"][0] > 0 and "minus_plain" not in plain
+    assert "minus_euler" not in plain and "minus_euler" in ahead
+    lengths = rows["dual-loop", 1.0]["by_length"]
+    assert lengths[1]["characters"]["value"] < 0.2 and lengths[3]["characters"]["value"] > 0.5
+    assert result["real"]["characters"]["value"] > 0.97 and result["asked"][0]
+    about = STUDIES["text_rendering"].fn.about
+    assert about.verdict(result).startswith("Holds here in part. Characters right in unseen words")
+    assert [len(row) for row in about.chart(result).rows] == [2, 2]
+    monkeypatch.setattr(prompted, "drawn", None)  # nothing is drawn again
+    assert evidence.measure("text_rendering", signs, settings, tmp_path)["rows"] == result["rows"]
+
+
+def test_what_cannot_be_measured_is_said(signs):
+    with pytest.raises(InputError, match="nano takes no prompts"):
+        evidence.forwards("text_rendering", bundle(), {})
+    with pytest.raises(InputError, match="No judge knows `toybox` of 32x32.*--kind scenes"):
+        evidence.forwards("composition", network("toybox", SCENES, 32), {})
+    with pytest.raises(InputError, match="No judge knows `signs`"):
+        evidence.forwards("composition", signs, {})
+    for wrong in ("", "a", "-1"):
+        with pytest.raises(InputError, match="guidance"):
+            prompted.guidances(wrong)
+    assert prompted.guidances("4, 1,1") == [1.0, 4.0]
+
+
+def test_a_guidance_is_chosen_by_label():
+    rows = [{"label": "a", "cfg_scale": s, "words": {"value": v}} for s, v in ((1, 0.2), (2, 0.5), (4, 0.3))]
+    assert [r["cfg_scale"] for r in prompted.best(rows, "words")] == [2] and np.isfinite(rows[0]["words"]["value"])
