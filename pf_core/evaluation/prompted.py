@@ -30,14 +30,10 @@ SAMPLERS = {PARALLEL: "euler", "dual-loop": "dual_loop", "look-ahead": "look_ahe
 BASES = {"minus_plain": PLAIN, "minus_euler": PARALLEL}
 
 
-def takes_prompts(bundle: Bundle) -> bool:
-    return getattr(bundle.conditioner, "takes", "") == "prompt"
-
-
 def judge_for(bundle: Bundle, kind: str) -> Path:
     """The file of the judge of a kind (see judges.KINDS) that reads a network's pictures. Raises InputError for a
     network without prompts, and where there is no judge."""
-    if not takes_prompts(bundle):
+    if bundle.conditioner.takes != "prompt":
         raise InputError(f"{bundle.name} takes no prompts: this is measured on networks that do.")
     dataset, settings = checkpoint.data_settings(bundle)
     return judges.find(dataset, settings, bundle.image_size[0], kind)

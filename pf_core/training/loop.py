@@ -19,7 +19,7 @@ from pf_core import flow
 from pf_core.data.splits import VALIDATION
 from pf_core.errors import InputError
 from pf_core.models import compiled
-from pf_core.models.conditioning import ClassLabels
+from pf_core.models.conditioning import Conditioner, conditioner_for
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
 from pf_core.timesteps import TIMESTEPS
@@ -76,7 +76,8 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's draw: x0, x1 (B, C, H, W), t of (B, N), labels y (B,) with some dropped."""
+    """One step's draw: x0, x1 (B, C, H, W), t of (B, N), conditions y, (B,) labels or (B, L) tokens, with some
+    dropped."""
 
     x0: Tensor
     x1: Tensor
@@ -105,7 +106,7 @@ def generator(*key: int) -> Generator:
     return Generator().manual_seed(seed)
 
 
-def draw(data, cfg: TrainConfig, conditioner: ClassLabels, grid: PatchGrid, step: int) -> Batch:
+def draw(data, cfg: TrainConfig, conditioner: Conditioner, grid: PatchGrid, step: int) -> Batch:
     """All random draws of a step (0-based), which depend on (cfg.seed, step) and the data set's seed alone."""
     rng = generator(cfg.seed, step)
     first = step * cfg.batch_size
@@ -113,7 +114,8 @@ def draw(data, cfg: TrainConfig, conditioner: ClassLabels, grid: PatchGrid, step
     sampler = TIMESTEPS[cfg.timesteps]
     t = sampler.fn(cfg.batch_size, grid.n, rng, **sampler.settings(cfg.timestep_settings))
     x0 = cfg.source.shift(torch.randn(sample.images.shape, generator=rng))
-    return Batch(x0, sample.images, t, conditioner.drop(sample.labels, cfg.label_dropout, rng))
+    y = conditioner.of_sample(sample, data.names)
+    return Batch(x0, sample.images, t, conditioner.drop(y, cfg.label_dropout, rng))
 
 
 class Trainer:
@@ -211,10 +213,13 @@ def check_compiler(cfg: TrainConfig) -> None:
         compiled.check_compiler()
 
 
+_BLOCKS = ("blocks.", "text.tower.transformer.")
+
+
 def _optimizers(model: nn.Module, cfg: TrainConfig) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon for the blocks' matrices and AdamW for the rest."""
+    """AdamW for everything, or Muon for the matrices of the blocks, a text tower's too, and AdamW for the rest."""
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    inner = [p for n, p in named if cfg.optimizer == "muon" and n.startswith("blocks.") and p.ndim == 2]
+    inner = [p for n, p in named if cfg.optimizer == "muon" and n.startswith(_BLOCKS) and p.ndim == 2]
     chosen = {id(p) for p in inner}
     rest = [p for _, p in named if id(p) not in chosen]
     optimizers = [torch.optim.AdamW(rest, lr=cfg.lr, weight_decay=cfg.weight_decay, foreach=True)]
@@ -226,11 +231,11 @@ def _optimizers(model: nn.Module, cfg: TrainConfig) -> list[torch.optim.Optimize
 
 
 def train(
-    model: nn.Module, data, cfg: TrainConfig, state: dict | None = None, conditioner: ClassLabels | None = None
+    model: nn.Module, data, cfg: TrainConfig, state: dict | None = None, conditioner: Conditioner | None = None
 ) -> Iterator[TrainStep]:
     """Train in place, from `state` (Trainer.state_dict()) if given; yields a TrainStep after each optimizer step."""
     check_compiler(cfg)
-    conditioner = conditioner or ClassLabels(len(data.names), list(data.names))
+    conditioner = conditioner or conditioner_for(model, data)
     trainer = Trainer(model, cfg)
     if state is not None:
         trainer.load_state_dict(state)
@@ -247,7 +252,8 @@ def held_out(
     device = next(model.parameters()).device
     sample = data.batch(VALIDATION.first(images))
     x0 = source.draw(list(range(images)), tuple(sample.images.shape[1:])).to(device)
-    x1, y, grid = sample.images.to(device), sample.labels.to(device), model.grid
+    y = conditioner_for(model, data).of_sample(sample, data.names).to(device)
+    x1, grid = sample.images.to(device), model.grid
     for t in SEGMENTS:
         times = PatchTime.shared(torch.full((images,), t, device=device), grid.n)
         yield t, flow.evaluate_at(model, x0, x1, times, y, grid)

@@ -7,13 +7,18 @@ import pytest
 import torch
 from helpers import bundle, lively
 
+from pf_core.data.signs import Signs
 from pf_core.data.splits import EVALUATION
 from pf_core.errors import InputError
 from pf_core.evaluation import evidence, metrics, prompted
 from pf_core.evaluation.studies import STUDIES
+from pf_core.figures import chart_file
+from pf_core.models import build, checkpoint, preset
 from pf_core.models.checkpoint import Bundle, data_of
 from pf_core.models.codecs import Pixels
 from pf_core.models.conditioning import ClassLabels
+from pf_core.models.text import TextConfig
+from pf_core.models.tokens import rows_of
 
 CALM = {"variety": 0.0, "longest": 3}
 SCENES = {"variety": 0.3, "dependence": 0.5, "toys": 3, "captioned": True}
@@ -78,6 +83,21 @@ def test_text_rendering_tells_who_spells_right(signs, tmp_path, monkeypatch):
     assert [len(row) for row in about.chart(result).rows] == [2, 2]
     monkeypatch.setattr(prompted, "drawn", None)  # nothing is drawn again
     assert evidence.measure("text_rendering", signs, settings, tmp_path)["rows"] == result["rows"]
+
+
+def test_a_network_of_prompts_is_measured_from_its_file_to_the_figure(tmp_path, monkeypatch):
+    """Its pictures are noise: nothing is right, and the cost is what was told as done."""
+    monkeypatch.setattr(metrics, "REPEATS", 5)
+    text = TextConfig(width=32, layers=1, rows=rows_of(Signs().vocabulary()), context=32)
+    config = preset("nano", input_size=(32, 96), patch_size=16, num_classes=0, text=text)
+    path = tmp_path / "words.safetensors"
+    checkpoint.save(path, build(config), [], {"recipe": {"dataset": "signs", "data_settings": CALM}})
+    net, told = checkpoint.load(str(path)), []
+    few = {"images": 10, "nfe": 4, "guidance": "2", "baseline": str(path)}
+    result = evidence.measure("text_rendering", net, few, tmp_path / "parts", lambda *at: told.append(at))
+    assert told[-1] == (10 * (4 + 4 + 4 + 3) * 2,) * 2
+    assert [row["words"]["value"] for row in result["rows"]] == [0, 0, 0, 0]
+    assert chart_file.draw(STUDIES["text_rendering"].fn.about.chart(result)).subfigs
 
 
 def test_what_cannot_be_measured_is_said(signs):
