@@ -9,8 +9,10 @@ from helpers import bundle, lively
 
 from pf_core.data.signs import Signs
 from pf_core.data.splits import EVALUATION
+from pf_core.data.toybox import Toybox
+from pf_core.data.toybox.prompts import CATEGORIES, pictures, prompts
 from pf_core.errors import InputError
-from pf_core.evaluation import evidence, metrics, prompted
+from pf_core.evaluation import evidence, judges, metrics, prompted
 from pf_core.evaluation.studies import STUDIES
 from pf_core.figures import chart_file
 from pf_core.models import build, checkpoint, preset
@@ -98,6 +100,66 @@ def test_a_network_of_prompts_is_measured_from_its_file_to_the_figure(tmp_path, 
     assert told[-1] == (10 * (4 + 4 + 4 + 3) * 2,) * 2
     assert [row["words"]["value"] for row in result["rows"]] == [0, 0, 0, 0]
     assert chart_file.draw(STUDIES["text_rendering"].fn.about.chart(result)).subfigs
+
+
+class Knowing:
+    """In the place of a trained judge: knows the real pictures of some prompts, and sees nothing in others."""
+
+    packed, unpacked = staticmethod(judges.Checker.packed), staticmethod(judges.Checker.unpacked)
+
+    def __init__(self, data, asked):
+        self.known = {self.key(image): self.told(p) for image, p in zip(pictures(data, asked), asked, strict=True)}
+
+    @staticmethod
+    def key(image):
+        return image.mul(127.5).round().to(torch.int16).numpy().tobytes()
+
+    @staticmethod
+    def told(prompt):
+        places = [(0.0, 0.0), {None: (1, 0), 0: (1, 0), 1: (-1, 0), 2: (0.5, -1), 3: (0.5, 1)}[prompt.relation], (3, 0)]
+        toys = zip(prompt.toys, places, strict=False)
+        return judges.Reading(tuple(judges.Found(w.toy, w.colour or 0, p, (0.0, 0.0), 1.0) for w, p in toys), 0)
+
+    def read(self, images):
+        return [self.known.get(self.key(image), judges.Reading((), 0)) for image in images]
+
+
+def test_composition_tells_by_category_and_part(tmp_path, monkeypatch):
+    """Look-ahead shows what is asked for, the others the negative of it."""
+    monkeypatch.setattr(metrics, "REPEATS", 20)
+    study = sys.modules["pf_core.evaluation.studies.composition"]
+    net = network("toybox", SCENES, 64, patch_size=16)
+    data, asked = data_of(net), study._asked(24, "evaluation")
+    path, by_text = tmp_path / "judge", {p.text: p for p in asked}
+    real = pictures(data, asked)
+    path.write_bytes(b"knows")
+    monkeypatch.setattr(prompted, "judge_for", lambda *_: path)
+    knowing = Knowing(data, asked)
+    monkeypatch.setattr(judges, "load", lambda _: (knowing, {}))
+    monkeypatch.setattr(study, "baseline_of", lambda *_: None)
+
+    def drawn(run, of, pause):
+        images = real[[asked.index(by_text[text]) for text in run.spec.labels]]
+        return images if run.spec.sampler == "look_ahead" else -images
+
+    monkeypatch.setattr(prompted, "drawn", drawn)
+    result = evidence.measure("composition", net, {"images": 24, "nfe": 4, "guidance": "1"}, tmp_path / "parts")
+    rows = {row["label"]: row for row in result["rows"]}
+    ahead, plain = rows["look-ahead"], rows["Euler"]
+    assert ahead["all"]["value"] == result["real"]["all"]["value"] == 1 and plain["all"]["value"] == 0
+    assert set(ahead["by_category"]) == set(CATEGORIES) and ahead["relation"]["value"] == 1
+    assert ahead["seen"]["value"] == ahead["unseen"]["value"] == ahead["minus_euler"]["all"]["value"] == 1
+    about = STUDIES["composition"].fn.about
+    assert about.verdict(result).startswith("Prompts satisfied, each at its best guidance: Euler 0.0%")
+    assert len(about.chart(result).rows[0][1].series) == 3
+    others = study._asked(24, "search")
+    assert len(others) == 24 and not {p.text for p in asked} >= {p.text for p in others}
+
+
+def test_real_pictures_of_prompts_are_the_same_in_any_batch():
+    data = Toybox(**SCENES)
+    asked = [p for category in CATEGORIES for p in prompts(category, 3)]
+    assert torch.equal(pictures(data, asked)[:5], pictures(data, asked[:5]))
 
 
 def test_what_cannot_be_measured_is_said(signs):

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from pf_core.cli import main
 from pf_core.data.signs import Signs
 from pf_core.data.splits import JUDGE_TEST
 from pf_core.data.toybox import prompts
@@ -148,7 +149,21 @@ def test_readers_are_found_by_kind_and_data_set(tmp_path, monkeypatch):
     assert isinstance(again, judges.Checker) and len(again.read(torch.zeros(3, 3, 64, 64))) == 3
     with pytest.raises(InputError, match="No judge knows `toybox` of 64x64.*judge --dataset toybox --size 64"):
         judges.find("toybox", {}, 64)
+    with pytest.raises(InputError, match="judge --dataset toybox --kind scenes --toys 2 --size 64"):
+        judges.find("toybox", {"toys": 2}, 64, "scenes")
     with pytest.raises(InputError, match="no kind of judge 'smell'"):
         judges.find("signs", {}, kind="smell")
     with pytest.raises(InputError, match="shapes declares nothing.*reader could name: choose one of signs"):
         judges.Field("shapes", kind="reader")
+
+
+def test_the_judge_command_trains_a_reader_of_scenes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("pf_core.cli.judge.TESTED", 20)
+    argv = "judge --dataset toybox --kind scenes --toys 3 --captioned true --steps 2 --batch-size 16 --width 4".split()
+    assert main([*argv, "--out", str(tmp_path / "j.safetensors")]) == 0
+    assert "relation 0.00%" in capsys.readouterr().out
+    _, record = judges.load(tmp_path / "j.safetensors")
+    assert record["kind"] == "scenes" and record["ranges"] == {"toys": [1, 3]}
+    assert set(record["held_out_accuracy"]) == {*scenes.ATTRIBUTES, "images"}
+    assert main(["judge", "--kind", "reader", "--dataset", "shapes", "--out", str(tmp_path / "k.safetensors")]) == 2
+    assert "choose one of signs" in capsys.readouterr().err

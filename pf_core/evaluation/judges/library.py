@@ -1,6 +1,7 @@
 """Judges as files, chosen by what they say and were trained on: kind, data set, image size and ranges of settings."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,7 @@ from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.evaluation.judges.kinds import KINDS
 from pf_core.evaluation.judges.network import Judge
+from pf_core.registry import Entry
 
 FOLDER = Path(__file__).resolve().parents[3] / "checkpoints" / "judges"
 HEADER = "patch_forcing_judge"
@@ -84,12 +86,21 @@ def find(dataset: str, settings: dict[str, Any], size: int | None = None, kind: 
     if fitting:
         return min(fitting)[2]
     can = KINDS[kind].check(entry.fn)
-    asked = ", ".join(f"{k} {v}" for k, v in settings.items() if can and k not in (*ALIKE, "size"))
+    chosen = {k: v for k, v in settings.items() if can and k not in (*ALIKE, "size")}
+    asked = ", ".join(f"{k} {v}" for k, v in chosen.items())
     here = "; ".join(str(k) for k, _ in all_known) or "none"
-    what = "" if kind == "classes" else f" --kind {kind}"
-    hint = f" Train one: `python -m pf_core judge --dataset {dataset}{what} --size {size}`." if can else ""
     what = f"`{dataset}` of {size}x{size}" + (f" ({asked})" if asked else "")
+    hint = f" Train one: `{_command(entry, chosen, size, kind)}`." if can else ""
     raise InputError(f"No judge knows {what}. The judges here know: {here}.{hint}")
+
+
+def _command(entry: Entry, settings: dict[str, Any], size: int, kind: str) -> str:
+    """What to type for a judge of a data set with these settings."""
+    flags = [] if kind == "classes" else ["--kind", kind]
+    for name, value in settings.items():
+        if value != entry.knobs[name].default:
+            flags += [entry.knobs[name].flag, str(value).lower()]
+    return shlex.join(["python", "-m", "pf_core", "judge", "--dataset", entry.name, *flags, "--size", str(size)])
 
 
 def save(path: Path, judge: Judge, record: dict[str, Any]) -> None:
