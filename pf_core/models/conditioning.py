@@ -272,11 +272,12 @@ def conditioner_of(config: Any, names: Sequence[str] = (), examples: Sequence[st
 
 
 def conditioner_for(model: Any, data: Any) -> Conditioner:
-    """That of a network which is trained on a data set with its classes, without any, or with its captions; with its
-    classes where the network is none with a configuration."""
-    if (config := getattr(model, "config", None)) is None:
+    """That of a network which is trained on a data set: with its captions or without any classes where the network's
+    configuration says so, else with its classes."""
+    config = getattr(model, "config", None)
+    if config is None or config.num_classes:
         return ClassLabels(len(data.names), list(data.names))
-    return conditioner_of(config, data.names if config.num_classes else ())
+    return conditioner_of(config)
 
 
 def imagenet_names() -> list[str]:
