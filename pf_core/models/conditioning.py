@@ -275,7 +275,7 @@ def conditioner_for(model: Any, data: Any) -> Conditioner:
     """That of a network which is trained on a data set: with its captions or without any classes where the network's
     configuration says so, else with its classes."""
     config = getattr(model, "config", None)
-    if config is None or config.num_classes:
+    if getattr(config, "num_classes", 1):  # networks of other kinds do as the data set says
         return ClassLabels(len(data.names), list(data.names))
     return conditioner_of(config)
 
