@@ -327,8 +327,8 @@ class Compare:
 
     def shared_from(self, asked: Mapping[str, str], parts: list[dict[str, Any]]) -> dict[Component, Any]:
         network, label = parts[0]["checkpoint"], asked.get("label")
-        if label is not None and controls.offered(self.state, network, label) is None:
-            raise InputError(f"there is no class {label[:40]!r}.")
+        if label is not None:
+            controls.check_offered(self.state, network, label)
         updates = {self.count: len(parts), self.label: gr.update(**controls.condition(self.state, network, label))}
         limits = {"seed": (0, SEED_RANGE), "images": (1, MAX_IMAGES), "nfe": (1, MAX_NFE)}
         updates |= {self.shared[k]: whole(k, asked[k], *limits[k]) for k in limits if k in asked}
