@@ -28,6 +28,7 @@ from pf_core.training.estimate import measure
 from pf_core.training.loop import TrainConfig, TrainStep
 from pf_core.training.plans import CODEC_KNOBS
 from pf_core.training.process import be_nice, keep_memory
+from pf_core.training.ranks import rank
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import execute, use_device
 
@@ -50,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--measure", action="store_true", help="take a few steps and print the estimated cost as JSON")
     parser.add_argument("--tensorboard", action="store_true", help="log for TensorBoard too, in DIR/tensorboard")
     parser.add_argument("--device", help="auto, cpu or cuda; auto takes a GPU if there is one, and is the default")
+    parser.add_argument(
+        "--shard", action="store_true", help="of several processes each holds a part of the weights (fully_shard)"
+    )
     parser.add_argument("--threads", help=THREADS.knob.help)
     parser.add_argument("--nice", help=f"{NICE.knob.help}, 0 to 19; default 0")
     for knob in EVERY:
@@ -75,13 +79,20 @@ def run(args: argparse.Namespace) -> None:
     every = {k.name: k.check(v) for k in EVERY if (v := getattr(args, f"every_{k.name}")) is not None}
     intervals = Intervals(**{**(asdict(folder.intervals()) if args.resume else {}), **every})
     if args.measure:
-        print(json.dumps(measure(recipe, intervals).to_dict()))
+        estimate = json.dumps(measure(recipe, intervals).to_dict())
+        if not rank():
+            print(estimate)
         return
     tensorboard = args.tensorboard or (args.resume and bool(folder.about().get("tensorboard")))
     # a resumed run is repeated by its recipe, not by --resume
     words = ["train", *plans.command(recipe, args.out, intervals)] if args.resume else sys.argv[1:]
     command = "python -m pf_core " + shlex.join(words)
-    _follow(execute(folder, args.resume, recipe, intervals, command, tensorboard, _compass), folder, recipe)
+    steps = execute(folder, args.resume, recipe, intervals, command, tensorboard, _compass, args.shard)
+    if rank():  # the first process speaks for all
+        for _ in steps:
+            pass
+        return
+    _follow(steps, folder, recipe)
 
 
 def _compass(*of: Any) -> dict[str, Any]:
