@@ -77,7 +77,7 @@ def test_save_pause_and_stop_reach_both_and_one_process_ends_the_run(together, t
     assert seen[0][name] == seen[1][name] == list(range(1, 10))
     run = RunFolder(folder / name)
     status = run.status()
-    assert status.state == "stopped" and status.saved_step == 9 and run.kept(4).exists()
+    assert status.state == "stopped" and status.saved_step == 9 and run.kept(3).exists()
     for _ in execute(run, True, None, None, "test"):
         pass
     whole = RunFolder(tmp_path / "whole")

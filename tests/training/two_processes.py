@@ -48,8 +48,8 @@ def main(folder):
     torch.set_num_threads(1)
     use_device("cpu")
     result = {name: losses(name, half=folder) for name in WAYS}
-    state, _ = load_state(folder / "one.safetensors")  # which a single process has left
     for name in ("plain", "sharded"):
+        state, _ = load_state(folder / "one.safetensors")  # which a single process has left; a trainer works on in it
         result[f"{name} resumed"] = losses(name, state)
     for name, shard in (("run", False), ("sharded-run", True)):
         result[name] = [at.step for at in commanded(RunFolder(folder / name), shard)]
