@@ -28,6 +28,12 @@ class PatchGrid:
                 f"choose sides that are multiples of {self.patch_size}."
             )
 
+    @classmethod
+    def of(cls, size: int | tuple[int, int], patch_size: int) -> "PatchGrid":
+        """size: a side, or (height, width), as a data set or a network's configuration has it."""
+        height, width = (size, size) if isinstance(size, int) else size
+        return cls(height, width, patch_size)
+
     @property
     def rows(self) -> int:
         return self.height // self.patch_size

@@ -106,19 +106,21 @@ class Model(Protocol):
 
 
 class Dataset(Protocol):
-    """Images in [-1, 1], (channels, size, size), each with a class: an index into `names`.
+    """Images in [-1, 1], (channels, height, width), each with a class: an index into `names`. size: their side, or
+    (height, width).
 
     batch(indices).images is (B, C, H, W), .labels (B,). Item i depends on i and the set's settings alone; there is an
     item for every index; which are for what stands in `pf_core.data.splits`. A finite set also has `held`, how many
     pictures are held out, and `facts`, a dict with the `digest` of what is trained on. A made set has `regions`, names,
     of which some are `easy` and some `hard`; batch(indices).regions (B, H, W) are indices of them. `heads`, name ->
     choices, are what a judge names: the first is the class, the others are fields of batch(indices).attributes, (B,).
+    A captioned set has batch(indices).captions, B texts, and `vocabulary()`, texts that hold every word of any caption.
     A set of latents has `encoded_by`, (name, settings) of a codec: its images are a network's states, of any range.
     """
 
     names: list[str]
     channels: int
-    size: int
+    size: int | tuple[int, int]
 
     def __len__(self) -> int: ...
     def batch(self, indices: Any) -> Any: ...

@@ -15,12 +15,13 @@ from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import to_uint8
-from pf_core.models.conditioning import ClassLabels
+from pf_core.models.conditioning import EXAMPLE, Conditioner
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.export import check_suffix, export, read_recipe
 from pf_core.sampling.memory import check_fits
 from pf_core.sampling.recommended import with_recommended
 from pf_core.sampling.run import Run, SampleSpec
+from pf_core.sampling.sweep_axes import check_takes
 from pf_core.sampling.trajectory import Trajectory, follow, passes_in_words
 
 
@@ -38,6 +39,11 @@ def add_recipe_flags(parser: argparse.ArgumentParser, of_images: bool = True) ->
             "default: none",
         )
         parser.add_argument("--seeds", help="one an image: 0-15, or 1,4,9; default 0")
+        parser.add_argument(
+            "--prompt",
+            action="append",
+            help=f"for networks of prompts: what to draw, such as '{EXAMPLE}'; once for all images, or once an image",
+        )
     parser.add_argument("--cfg-scale", help="classifier-free guidance; 1 is off")
     parser.add_argument("--guidance-interval", metavar="LO,HI", help="guide only patches with t in [LO, HI]")
     parser.add_argument("--precision", help="fp32 (default) or bf16")
@@ -87,6 +93,8 @@ def run(args: argparse.Namespace) -> None:
     x0 = _noise(spec, args.recipe)
     job = Run(bundle, spec, x0, _edit_images(args.recipe))
     check_fits(bundle, job.spec)
+    for note in dict.fromkeys(n for asked in job.spec.labels for n in bundle.conditioner.notes(asked)):
+        print(note)
     trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
     for _ in tqdm(follow(job, trajectory), total=job.spec.nfe, unit="NFE", disable=None):
         pass
@@ -139,9 +147,15 @@ def chosen(spec: SampleSpec, args: argparse.Namespace, bundle: Bundle) -> Sample
     return with_recommended(spec, bundle, guided=args.cfg_scale is not None) if args.recommended else spec
 
 
-def with_labels(spec: SampleSpec, args: argparse.Namespace, classes: ClassLabels) -> SampleSpec:
-    """The recipe with the classes that --label names, split by the network's names."""
-    return spec if args.label is None else replace(spec, labels=classes.split(args.label))
+def with_labels(spec: SampleSpec, args: argparse.Namespace, conditioner: Conditioner) -> SampleSpec:
+    """The recipe with the classes that --label names, split by the network's names, or the prompts of --prompt. Raises
+    InputError for one of them where the network takes the other."""
+    for name in ("label", "prompt"):
+        if getattr(args, name) is not None:
+            check_takes(name, conditioner)
+    if args.prompt is not None:
+        return replace(spec, labels=[conditioner.named(prompt) for prompt in args.prompt])
+    return spec if args.label is None else replace(spec, labels=conditioner.split(args.label))
 
 
 def _from_recipe(args: argparse.Namespace) -> SampleSpec:

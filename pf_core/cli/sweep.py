@@ -58,14 +58,14 @@ def run(args: argparse.Namespace) -> None:
 
 def _from_flags(args: argparse.Namespace, load: Load) -> Sweep:
     base, axes = _base(args, load), {}
-    if args.label is not None:
+    if args.label is not None or args.prompt is not None:
         base = with_labels(base, args, load(base.checkpoint).conditioner)
     for text in args.axis or []:
         name, equals, values = text.partition("=")
         name = name.strip().lstrip("-").replace("-", "_")
         if not equals or name in axes:
             raise InputError(f"--axis takes a name and its values, each name once, such as nfe=16,32; not {text!r}.")
-        classes = load(base.checkpoint).conditioner if name == "label" else None
+        classes = load(base.checkpoint).conditioner if name in ("label", "prompt") else None
         axes[name] = parse(name, values, classes)
     if args.recommended and (several := {"checkpoint", "sampler"} & set(axes)):
         raise InputError(f"--recommended is of one network and sampler: leave it or --axis {min(several)} out.")

@@ -23,7 +23,15 @@ from pf_core.models.codecs import CODECS
 from pf_core.registry import Knob, Parameter, parameters
 from pf_core.timesteps import TIMESTEPS
 from pf_core.training import plans
-from pf_core.training.config import NETWORK_SETTINGS, Intervals, TrainRecipe
+from pf_core.training.config import (
+    CONDITIONS,
+    NETWORK_SETTINGS,
+    OF_TEXT,
+    TEXT_SETTINGS,
+    Intervals,
+    TrainRecipe,
+    timestep_settings,
+)
 from pf_core.training.estimate import measure
 from pf_core.training.loop import TrainConfig, TrainStep
 from pf_core.training.plans import CODEC_KNOBS
@@ -44,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timesteps", help=f"training distribution of t: {', '.join(TIMESTEPS)}; default {NAMES['timesteps']}"
     )
     parser.add_argument("--model", help=f"network size: {', '.join(PRESETS)}; default {NAMES['model']}")
+    text = "; ".join(f"{name}'s {k} is then {v}" for name, own in OF_TEXT.items() for k, v in own.items())
+    parser.add_argument(
+        "--condition",
+        help=f"what to draw by: {', '.join(CONDITIONS)}; text: the data's captions ({text}); default "
+        f"{TrainRecipe.condition}",
+    )
     parser.add_argument("--no-difficulty", action="store_true", help="the SiT baseline: no log-variance channel")
     parser.add_argument("--init", help="start from these weights: a shipped name or a file")
     parser.add_argument("--out", required=True, help="folder of the run; the weights are in it, network.safetensors")
@@ -65,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_registry_knobs(parser, DATASETS)
     add_knobs(parser, CODEC_KNOBS.values())
     add_knobs(parser, NETWORK_SETTINGS)
+    add_knobs(parser, TEXT_SETTINGS, owner="with --condition text")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -135,9 +150,10 @@ def _begun(folder: RunFolder, args: argparse.Namespace) -> TrainRecipe:
     )
     begun = {name: getattr(config, name) for name in parameters(TrainConfig)} | asdict(PRESETS[recipe.model])
     begun |= recipe.model_settings | {"dataset": recipe.dataset, "model": recipe.model, "timesteps": config.timesteps}
-    begun |= {"init": recipe.init, "no_difficulty": not recipe.difficulty}
-    asked = _config(args) | _model_settings(args)
-    asked |= {name: v for name in (*NAMES, "init") if (v := getattr(args, name)) is not None}
+    begun |= {"init": recipe.init, "no_difficulty": not recipe.difficulty, "condition": recipe.condition}
+    begun |= {knob.name: knob.default for knob in TEXT_SETTINGS} | recipe.text_settings
+    asked = _config(args) | _settings(NETWORK_SETTINGS, args) | _settings(TEXT_SETTINGS, args)
+    asked |= {name: v for name in (*NAMES, "init", "condition") if (v := getattr(args, name)) is not None}
     asked |= {"no_difficulty": True} if args.no_difficulty else {}
     for registry, name, settings in chosen:
         begun |= registry[name].settings(settings)
@@ -183,14 +199,27 @@ def _config(args: argparse.Namespace) -> dict[str, Any]:
     return checked(TrainConfig, given(args, parameters(TrainConfig).values()))
 
 
-def _model_settings(args: argparse.Namespace) -> dict[str, Any]:
-    return {k.name: k.check(v) for k in NETWORK_SETTINGS if (v := getattr(args, k.name)) is not None}
+def _settings(knobs: list[Parameter], args: argparse.Namespace) -> dict[str, Any]:
+    return {k.name: k.check(v) for k in knobs if (v := getattr(args, k.name)) is not None}
+
+
+def _condition(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """(condition, settings of the text tower). Raises InputError."""
+    condition = TrainRecipe.condition if args.condition is None else args.condition
+    if condition not in CONDITIONS:
+        raise InputError(f"--condition must be one of {', '.join(CONDITIONS)}, not {condition!r:.60}.")
+    settings = _settings(TEXT_SETTINGS, args)
+    if settings and condition != "text":
+        flag = f"--{next(iter(settings)).replace('_', '-')}"
+        raise InputError(f"{flag} is for networks of prompts: add --condition text, or leave it out.")
+    return condition, settings
 
 
 def _recipe(args: argparse.Namespace) -> TrainRecipe:
-    config, shape = _config(args), _model_settings(args)
+    config, shape = _config(args), _settings(NETWORK_SETTINGS, args)
+    condition, tower = _condition(args)
     dataset, model, times = (NAMES[n] if (v := getattr(args, n)) is None else v for n in NAMES)
-    timesteps = TIMESTEPS[times].settings(given_of(args, TIMESTEPS))
+    timesteps = timestep_settings(times, given_of(args, TIMESTEPS), condition)
     data = DATASETS[dataset].settings(given_of(args, DATASETS))
     preset(model, **shape)  # raises InputError before anything is written
     if args.init is not None:
@@ -204,4 +233,6 @@ def _recipe(args: argparse.Namespace) -> TrainRecipe:
         dataset, data, model, shape, not args.no_difficulty, args.init,
         TrainConfig(**config, timesteps=times, timestep_settings=timesteps),
         codec_settings=_codec_settings(args),
+        condition=condition,
+        text_settings=tower,
     )  # fmt: skip

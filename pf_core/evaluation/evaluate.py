@@ -88,8 +88,10 @@ def draw(
 def _judged(bundle: Bundle, asked: str | None) -> int:
     """The data set's, and so the judge's, number of a class that a network was asked for, by its name; -1 for none.
     Raises InputError for a class that the data set lacks."""
-    if asked is None or not bundle.conditioner.names:
-        return -1 if asked is None else bundle.conditioner.index(asked)
+    if asked is None or bundle.conditioner.takes == "prompt":
+        return -1
+    if not bundle.conditioner.names:
+        return bundle.conditioner.index(asked)
     names = list(checkpoint.data_of(bundle).names)
     if asked not in names:
         raise InputError(f"The judge knows no class {asked!r}: its classes are {', '.join(names)}.")

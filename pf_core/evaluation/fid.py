@@ -18,7 +18,7 @@ from torch import Tensor
 from pf_core.errors import InputError
 from pf_core.evaluation.metrics import moments_distance
 from pf_core.models import foreign
-from pf_core.models.torchvision_guard import without_operators
+from pf_core.models.openclip import without_missing_operators
 
 FEATURES = 2048  # of Inception's last pooling
 BATCH = 32  # images a pass
@@ -63,7 +63,7 @@ def inception(weights: str | Path, device: torch.device | str = "cpu") -> Featur
 def _fidelity() -> Any:
     """The package. Raises InputError where it is missing or does not load."""
     try:
-        with without_operators():
+        with without_missing_operators():
             return importlib.import_module("torch_fidelity")
     except (ImportError, RuntimeError) as e:
         raise InputError(

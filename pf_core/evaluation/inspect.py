@@ -147,14 +147,14 @@ def data_picture(bundle: Bundle, index: int) -> Item:
     x1 = states_of(bundle.codec, data, sample.images.to(bundle.device))[0].cpu()
     about = f"Image {index} of {name}, {kind}."
     try:
-        labels = bundle.conditioner.of_data(sample.labels, data.names)
+        (label,) = bundle.conditioner.asked_of(sample, data.names)
     except InputError:
         return Item(
             x1,
             None,
             f"{about} {bundle.name} has no class {data.names[int(sample.labels[0])]!r}, the class of this image.",
         )
-    return Item(x1, bundle.conditioner.asked(int(labels[0])), about)
+    return Item(x1, label, about)
 
 
 def knows(bundle: Bundle, x1: Tensor) -> bool:

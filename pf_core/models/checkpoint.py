@@ -23,7 +23,7 @@ from pf_core.flow import STANDARD_NORMAL, Source
 from pf_core.models import SiT, SiTConfig, config_dict, recommended
 from pf_core.models.codecs import Pixels, build_codec
 from pf_core.models.compiled import compiled
-from pf_core.models.conditioning import ClassLabels, imagenet_names
+from pf_core.models.conditioning import ClassLabels, Conditioner, conditioner_of, imagenet_names
 from pf_core.models.layers import position_embedding
 from pf_core.models.oracle import from_dataset
 from pf_core.models.recommended import Recommended
@@ -40,6 +40,7 @@ OLD_NETWORK = "latest.safetensors"  # an unfinished run's, in folders of the fir
 RESERVED = ("network", "latest", "state", "start")  # NAMEs whose NAME.safetensors is another file of the folder
 HEADER = "patch_forcing"  # the header's one entry: JSON of format, model, classes, codec, source, training
 FORMAT = 1
+TOWER = "text.tower."  # the weights of a network's text tower begin with this
 IMAGENET = 1000  # classes without names, of a network with so many, are ImageNet's
 
 
@@ -50,7 +51,7 @@ class Bundle:
     name: str
     model: Model
     codec: Codec
-    conditioner: ClassLabels
+    conditioner: Conditioner
     source: Source = STANDARD_NORMAL
     training: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
@@ -148,8 +149,9 @@ def _damage_of(path: Path, written: int, size: int) -> str | None:
         header, weights = _open(path, with_types=True)
         with _fitting(path):
             with torch.device("meta"):
-                model = SiT(SiTConfig(**header["model"]))
-            model.load_state_dict({k: torch.empty(shape, device="meta") for k, shape in weights.items()}, assign=True)
+                model = SiT(SiTConfig(**header["model"]), tower=False)  # open_clip takes seconds to import
+            shapes = {k: shape for k, shape in weights.items() if not k.startswith(TOWER)}
+            model.load_state_dict({k: torch.empty(shape, device="meta") for k, shape in shapes.items()}, assign=True)
             _parts(header, model)
             if size <= CHECKED_WHOLE:
                 _check_finite(_open(path, with_weights=True)[1])
@@ -318,12 +320,12 @@ def _fitting(path: Path) -> Iterator[None]:
         raise InputError(f"{path} does not fit together: its header and weights disagree ({reason}).") from e
 
 
-def _parts(header: dict[str, Any], model: SiT) -> tuple[Source, Codec, ClassLabels, dict[str, Any]]:
+def _parts(header: dict[str, Any], model: SiT) -> tuple[Source, Codec, Conditioner, dict[str, Any]]:
     """All of a Bundle but its network. What it raises is for `_fitting`."""
     classes = list(header["classes"])
     if not classes and model.config.num_classes == IMAGENET:
         classes = imagenet_names()
-    conditioner = ClassLabels(model.config.num_classes, classes)
+    conditioner = conditioner_of(model.config, classes)
     return _source(header["source"], model), codec_in(header), conditioner, dict(header["training"])
 
 
@@ -355,7 +357,7 @@ def _oracle(name: str, device: str | torch.device) -> Bundle:
     of = ORACLES[name]
     settings = {"count": of["images"]}
     data = DATASETS[of["dataset"]].fn(**settings)
-    model = from_dataset(data, of["images"], PatchGrid(data.size, data.size, of["patch_size"]))
+    model = from_dataset(data, of["images"], PatchGrid.of(data.size, of["patch_size"]))
     recipe = {"dataset": of["dataset"], "data_settings": settings}
     record = {"command": "none: exact, no network", "images": of["images"], "recipe": recipe}
     return Bundle(name, model.to(device), Pixels(), ClassLabels(len(data.names), data.names), training=record)

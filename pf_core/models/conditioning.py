@@ -2,21 +2,26 @@
 
 A class is known by the type of what asks for it: an int is its index, a string its name, None the null class. Text that
 is typed (a command line, a box, an axis of a sweep) may be an index in digits, too, where no class has that name.
+
+A network of prompts has `Prompts` in the place of `ClassLabels`, with the same duties: what asks is a prompt, as text,
+or None. In a recipe both stand as `labels`. `conditioner_of` says which of the two a network has.
 """
 
-import importlib.util
 import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
+from functools import cache, cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pf_core.errors import InputError
+from pf_core.models import openclip
+from pf_core.models.tokens import Vocabulary, Word
 
+MOST_CHARACTERS = 300  # of a prompt
 MOST_PARTS = 32  # between commas, of one name that is not in quotes
 NULL_WORDS = ("none", "no class", "(no class)")  # the null class in words: the first that no class has for its name
 
@@ -31,6 +36,7 @@ class ClassLabels:
 
     num_classes: int
     names: list[str] = field(default_factory=list)
+    takes = "class"  # what asks for a picture is called
 
     def __post_init__(self):
         if len(self.names) not in (0, self.num_classes):
@@ -112,9 +118,21 @@ class ClassLabels:
             table[i] = self.names.index(names[i])
         return table[labels]
 
+    def of_sample(self, sample: Any, names: Sequence[str]) -> Tensor:
+        """The conditions (B,) of a data set's pictures, which it calls by these names. Raises InputError."""
+        return self.of_data(sample.labels, names)
+
+    def asked_of(self, sample: Any, names: Sequence[str]) -> list[str | None]:
+        """The same as a recipe asks for them."""
+        return [self.asked(int(i)) for i in self.of_sample(sample, names)]
+
     def encode(self, asked: list, device: torch.device | str = "cpu") -> Tensor:
         """(B,) class indices."""
         return torch.tensor([self.index(a) for a in asked], device=device)
+
+    def notes(self, asked: str | int | None) -> list[str]:
+        """Sentences on how little of what was asked for the network takes in: of a class always all."""
+        return []
 
     def null(self, batch: int, device: torch.device | str = "cpu") -> Tensor:
         return torch.full((batch,), self.num_classes, device=device)
@@ -125,6 +143,116 @@ class ClassLabels:
         return torch.where(dropped.to(y.device), self.num_classes, y)
 
 
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts, as rows of tokens (see Vocabulary). The null condition is the empty prompt, which None asks for.
+
+    For what lists classes it has none, but the null one.
+    """
+
+    vocabulary: Vocabulary
+    num_classes = 0
+    null_word = "(no prompt)"
+    takes = "prompt"
+
+    @property
+    def names(self) -> list[str]:
+        return []
+
+    def named(self, asked: str | int | None) -> str | None:
+        """The prompt as a recipe holds it: blanks at the ends and double ones taken out; None for an empty one, and for
+        `null_word`. Raises InputError for what is no text, or too long."""
+        if asked is None:
+            return None
+        if not isinstance(asked, str):
+            raise InputError(f"This network draws what a prompt says, such as {EXAMPLE!r}, not class {asked!r:.60}.")
+        prompt = " ".join(asked.split())
+        if len(prompt) > MOST_CHARACTERS:
+            raise InputError(f"A prompt has at most {MOST_CHARACTERS} characters, not {len(prompt):,}.")
+        return None if prompt in ("", self.null_word) else prompt
+
+    def index(self, asked: str | int | None) -> int:
+        """That of the null class, the only one. Raises InputError for a prompt."""
+        if self.named(asked) is None:
+            return 0
+        raise InputError("This network takes prompts, which have no numbers.")
+
+    def name(self, index: int) -> str:
+        return self.null_word
+
+    def asked(self, index: int) -> str | None:
+        return None
+
+    def split(self, text: str) -> list[str]:
+        """Several prompts, with semicolons or on lines of their own; one with a semicolon in double quotes."""
+        return [part for part in split(text, (), r";\n") if part]
+
+    def of_sample(self, sample: Any, names: Sequence[str] = ()) -> Tensor:
+        """The conditions (B, L) of a data set's pictures: their captions. Raises InputError where there are none."""
+        return self._rows(_captions(sample))
+
+    def asked_of(self, sample: Any, names: Sequence[str] = ()) -> list[str | None]:
+        """The same as a recipe asks for them, of a caption that is too long its first words."""
+        return [self.named(caption[:MOST_CHARACTERS]) for caption in _captions(sample)]
+
+    def encode(self, asked: list, device: torch.device | str = "cpu") -> Tensor:
+        """(B, L) rows of tokens."""
+        return self._rows([self.named(a) or "" for a in asked]).to(device)
+
+    def null(self, batch: int, device: torch.device | str = "cpu") -> Tensor:
+        return self._empty.to(device).expand(batch, -1)
+
+    def drop(self, y: Tensor, probability: float, rng: torch.Generator) -> Tensor:
+        """y with each prompt replaced by the empty one with this probability (for classifier-free guidance)."""
+        dropped = torch.rand(len(y), generator=rng, device=rng.device) < probability
+        return torch.where(dropped.to(y.device)[:, None], self._empty.to(y.device), y)
+
+    def words(self, asked: str | None) -> list[Word]:
+        """A prompt's words as the tokenizer parts them. Raises InputError."""
+        return self.vocabulary.words(self.named(asked) or "")
+
+    def notes(self, asked: str | int | None) -> list[str]:
+        """Sentences on what of a prompt the network does not take in: words behind its context's end, and those that it
+        has never met. Raises InputError."""
+        words = self.words(asked)
+        cut = [word.text for word in words if not word.places]
+        unknown = list(dict.fromkeys(word.text for word in words if word.places and not word.known))
+        return [
+            *([f"The prompt is too long for this network, which drops: {' '.join(cut)}."] if cut else []),
+            *([f"This network does not know: {', '.join(unknown)}."] if unknown else []),
+        ]
+
+    def _rows(self, texts: Sequence[str]) -> Tensor:
+        return torch.tensor([self.vocabulary.encode(text) for text in texts])
+
+    @cached_property
+    def _empty(self) -> Tensor:
+        return self._rows([""])
+
+
+EXAMPLE = 'a neon sign that reads "AX7"'
+Conditioner = ClassLabels | Prompts
+
+
+def _captions(sample: Any) -> list[str]:
+    if (captions := getattr(sample, "captions", None)) is None:
+        raise InputError("These pictures have no captions, which a network of prompts needs: choose other data.")
+    return captions
+
+
+def conditioner_of(config: Any, names: Sequence[str] = ()) -> Conditioner:
+    """That of a network with this SiTConfig; names: of its classes. Raises InputError if they do not fit."""
+    return ClassLabels(config.num_classes, list(names)) if config.text is None else Prompts(config.text.vocabulary)
+
+
+def conditioner_for(model: Any, data: Any) -> Conditioner:
+    """That of a network which is trained on a data set with its classes, without any, or with its captions; with its
+    classes where the network is none with a configuration."""
+    if (config := getattr(model, "config", None)) is None:
+        return ClassLabels(len(data.names), list(data.names))
+    return conditioner_of(config, data.names if config.num_classes else ())
+
+
 def imagenet_names() -> list[str]:
     """The 1,000 classes of ImageNet in words, in order; of two with one name the second is numbered."""
     return list(_imagenet_names())
@@ -132,13 +260,8 @@ def imagenet_names() -> list[str]:
 
 @cache
 def _imagenet_names() -> tuple[str, ...]:
-    package = importlib.util.find_spec("open_clip").submodule_search_locations[0]
-    # the one file by itself, as importing the package takes seconds and needs all of torchvision
-    spec = importlib.util.spec_from_file_location("imagenet_metadata", Path(package) / "zero_shot_metadata.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     names: list[str] = []
-    for name in module.IMAGENET_CLASSNAMES:
+    for name in openclip.part("zero_shot_metadata").IMAGENET_CLASSNAMES:
         names.append(name if name not in names else f"{name} (2)")
     return tuple(names)
 

@@ -19,15 +19,20 @@ def applies(x: Tensor) -> bool:
     return x.device.type == "cpu" and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, fused: bool = True) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v for q, k, v (B, heads, N, d). Torch's fused one walks through its backward pass in
-    small fp32 tiles on a CPU; three batched bf16 products take a half to a quarter of its time."""
+def attention(q: Tensor, k: Tensor, v: Tensor, fused: bool = True, valid: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v for q, k, v (B, heads, N, d). valid (B, 1, 1, N) bool: the keys that are seen; None:
+    all. Torch's fused one walks through its backward pass in small fp32 tiles on a CPU; three batched bf16 products
+    take a half to a quarter of its time."""
     if not fused:
-        return (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1) @ v
+        return _masked(q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5, valid).softmax(-1) @ v
     if q.shape[-2] > LONGEST or not applies(q):
-        return F.scaled_dot_product_attention(q, k, v)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=valid)
     with torch.autocast("cpu", enabled=False):  # it would have the softmax in fp32 memory; inside it is fp32 anyway
-        return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1) @ v
+        return _masked(q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1), valid).softmax(-1) @ v
+
+
+def _masked(scores: Tensor, valid: Tensor | None) -> Tensor:
+    return scores if valid is None else scores.masked_fill(~valid, -torch.inf)
 
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:

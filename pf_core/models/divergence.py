@@ -19,6 +19,7 @@ from torch.func import jvp, vmap
 
 from pf_core.flow import LOGVAR_RANGE
 from pf_core.models.layers import Attention
+from pf_core.models.text import CrossAttention
 from pf_core.types import Model, PatchTime, Prediction
 
 MOST_PROBES = 64
@@ -74,6 +75,6 @@ def with_plain_attention(model: Model) -> Model:
     shared = {id(part): part for part in (*model.parameters(), *model.buffers())}
     plain = copy.deepcopy(model, shared)
     for module in plain.modules():
-        if isinstance(module, Attention):
+        if isinstance(module, Attention | CrossAttention):
             module.fused = False
     return plain

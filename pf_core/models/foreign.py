@@ -95,6 +95,13 @@ def _safetensors(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read; it is cut short, damaged or no safetensors file ({e}).") from None
 
 
+def check(path: str | Path) -> None:
+    """Raises InputError for a file that torch.load(weights_only=True) would not read by a pickle alone: programs,
+    archives of archives. A safetensors file is fine, whatever it holds."""
+    if Path(path).suffix != ".safetensors":
+        _check_format(Path(path))
+
+
 def _check_format(path: Path) -> None:
     """Raises InputError for what `torch.load` would not read by a pickle alone, or only after unpacking it."""
     with open(path, "rb") as f:

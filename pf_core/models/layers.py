@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pf_core.models.context import Context
 from pf_core.models.cpu_step import attention, gelu, linear
+from pf_core.models.text import CrossAttention, Text
 from pf_core.patches import PatchGrid
 from pf_core.types import PatchTime
 
@@ -103,20 +104,35 @@ def modulation(layers: nn.Sequential, c: Tensor, t: PatchTime) -> tuple[Tensor, 
 
 
 class Block(nn.Module):
-    """Transformer block with AdaLN-Zero. The modulation is computed once per distinct time, then spread over tokens."""
+    """Transformer block with AdaLN-Zero. The modulation is computed once per distinct time, then spread over tokens.
+    text_width: of the tokens of a prompt, which patches attend to after each other; None: no text."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float):
+    def __init__(self, width: int, heads: int, mlp_ratio: float, text_width: int | None = None):
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.attn = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.mlp = Mlp(width, int(width * mlp_ratio))
         self.adaLN_modulation = adaln(width, 6)
+        if text_width is not None:
+            self.norm_cross = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
+            self.cross_attn = CrossAttention(width, heads, text_width)
 
-    def forward(self, x: Tensor, c: Tensor, t: PatchTime, context: Context | None = None) -> Tensor:
-        """x: (B, N, D); c: (B, K, D), one condition per level of t; context: see Attention."""
+    def forward(
+        self,
+        x: Tensor,
+        c: Tensor,
+        t: PatchTime,
+        context: Context | None = None,
+        text: Text | None = None,
+        looks: list[Tensor] | None = None,
+    ) -> Tensor:
+        """x: (B, N, D); c: (B, K, D), one condition per level of t; context: see Attention; looks: see
+        CrossAttention."""
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation(self.adaLN_modulation, c, t)
         x = x + gate1 * self.attn(modulate(self.norm1(x), shift1, scale1), context)
+        if text is not None:
+            x = x + self.cross_attn(self.norm_cross(x), text, looks)
         return x + gate2 * self.mlp(modulate(self.norm2(x), shift2, scale2))
 
 

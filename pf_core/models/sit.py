@@ -15,6 +15,7 @@ from pf_core.models.layers import (
     TimestepEmbedder,
     position_embedding,
 )
+from pf_core.models.text import Text, TextConfig, TextEncoder
 from pf_core.patches import PatchGrid
 from pf_core.registry import number, whole
 from pf_core.types import PatchTime, Prediction
@@ -27,6 +28,7 @@ class SiTConfig:
     `num_classes` 0 makes an unconditional network (one null row). `t_scale` multiplies t before its embedding: 1 in
     the released networks, 1000 in ours, whose few training steps profit from the faster features.
     `predict_uncertainty=False` is the SiT baseline: no log-variance channel, and one t for all patches.
+    `text` makes a network of prompts in the place of classes.
     Raises InputError for a size that no network can have.
     """
 
@@ -40,19 +42,22 @@ class SiTConfig:
     mlp_ratio: float = 4.0
     predict_uncertainty: bool = True
     t_scale: float = 1.0
+    text: TextConfig | None = None
 
     def __post_init__(self):
         if isinstance(self.input_size, list):
             object.__setattr__(self, "input_size", tuple(self.input_size))
+        if isinstance(self.text, dict):
+            object.__setattr__(self, "text", TextConfig(**self.text))
         _check(self)
+        if self.text and self.num_classes:
+            raise InputError("A network of prompts has no classes: set num_classes to 0.")
         if self.hidden_size % self.num_heads or self.hidden_size % 4:
             raise InputError(f"Width {self.hidden_size} must be a multiple of 4 and of the {self.num_heads} heads.")
 
     @property
     def grid(self) -> PatchGrid:
-        size = self.input_size
-        height, width = (size, size) if isinstance(size, int) else size
-        return PatchGrid(height, width, self.patch_size)
+        return PatchGrid.of(self.input_size, self.patch_size)
 
 
 LIMITS = {  # far beyond any real network: what is outside is damage
@@ -103,47 +108,78 @@ class SiT(nn.Module):
     """Predicts a velocity and, with `predict_uncertainty`, the log-variance of its own error.
 
     Calling it: x (B, C, H, W), t a PatchTime, y (B,) class indices (the null class is `num_classes`) -> Prediction
-    with v (B, C, H, W) and logvar (B, 1, H, W) or None. At the start v = 0 and logvar = 0.
+    with v (B, C, H, W) and logvar (B, 1, H, W) or None. At the start v = 0 and logvar = 0. A network of prompts takes
+    y (B, L), rows of tokens, or what `embed` makes of them. tower False: without its text tower, to look at its shape.
     """
 
-    def __init__(self, config: SiTConfig):
+    def __init__(self, config: SiTConfig, tower: bool = True):
         super().__init__()
         self.config, self.grid, self.channels = config, config.grid, config.in_channels
         d = config.hidden_size
         outputs = config.in_channels + int(config.predict_uncertainty)
         self.x_embedder = PatchEmbed(config.in_channels, config.patch_size, d)
         self.t_embedder = TimestepEmbedder(d, scale=config.t_scale)
-        self.y_embedder = LabelEmbedder(config.num_classes, d)
+        if config.text is None:
+            self.y_embedder = LabelEmbedder(config.num_classes, d)
         self.pos_embed = nn.Parameter(position_embedding(self.grid, d), requires_grad=False)
-        self.blocks = nn.ModuleList(Block(d, config.num_heads, config.mlp_ratio) for _ in range(config.depth))
+        text_width = config.text.width if config.text else None
+        self.blocks = nn.ModuleList(
+            Block(d, config.num_heads, config.mlp_ratio, text_width) for _ in range(config.depth)
+        )
         self.final_layer = FinalLayer(d, config.patch_size**2 * outputs)
         self.apply(_xavier)
         self._init_embedders()
+        if config.text is not None:  # open_clip's own initial weights
+            self.text = TextEncoder(config.text, d, tower)
 
     def _init_embedders(self) -> None:
         conv = self.x_embedder.proj
         nn.init.xavier_uniform_(conv.weight.view(conv.weight.shape[0], -1))
         nn.init.zeros_(conv.bias)
-        for weight in (
-            self.y_embedder.embedding_table.weight,
-            self.t_embedder.mlp[0].weight,
-            self.t_embedder.mlp[2].weight,
-        ):
+        labels = [] if self.config.text else [self.y_embedder.embedding_table.weight]
+        for weight in (*labels, self.t_embedder.mlp[0].weight, self.t_embedder.mlp[2].weight):
             nn.init.normal_(weight, std=0.02)
         zeroed = [b.adaLN_modulation[1] for b in self.blocks] + [
             self.final_layer.adaLN_modulation[1],
             self.final_layer.linear,
         ]
+        zeroed += [b.cross_attn.proj for b in self.blocks if self.config.text]
         for linear in zeroed:
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor, t: PatchTime, y: Tensor) -> Prediction:
         h = self.x_embedder(x) + self.pos_embed
-        c = self.t_embedder(t.levels) + self.y_embedder(y)[:, None]  # (B, K, D): one condition per distinct time
+        c, text = self._condition(t, y)
         for block in self.blocks:
-            h = block(h, c, t)
+            h = block(h, c, t, text=text)
         return self._prediction(self.final_layer(h, c, t))
+
+    def _condition(self, t: PatchTime, y: Tensor) -> tuple[Tensor, Text | None]:
+        """(B, K, D), one condition per distinct time; and the prompts that patches attend to."""
+        time = self.t_embedder(t.levels)
+        if self.config.text is None:
+            return time + self.y_embedder(y)[:, None], None
+        text = self.text(y)
+        return time + text.pooled[:, None], text
+
+    def embed(self, y: Tensor) -> Tensor:
+        """What a call takes for y, computed once for many calls: classes as they are; of prompts (B, L) the features of
+        their tokens (B, L, W), each prompt by itself, so that none depends on its batch."""
+        if self.config.text is None:
+            return y
+        prompts, place = y.unique(dim=0, return_inverse=True)
+        return torch.cat([self.text.features(prompt[None]) for prompt in prompts])[place]
+
+    def attention_to_tokens(self, x: Tensor, t: PatchTime, y: Tensor) -> Tensor:
+        """(B, L, N), of a network of prompts: how much of a patch's cross-attention a token has, the mean over blocks
+        and heads; a patch's sum to 1. One forward pass."""
+        looks: list[Tensor] = []
+        h = self.x_embedder(x) + self.pos_embed
+        c, text = self._condition(t, y)
+        for block in self.blocks:
+            h = block(h, c, t, text=text, looks=looks)
+        return torch.stack(looks).mean(0)
 
     def new_context(self) -> Context:
         """For `with_context`."""
@@ -156,11 +192,11 @@ class SiT(nn.Module):
         the others left in their last pass, whose prediction stands; None: all."""
         context.begin(moving)
         h = self.x_embedder(x) + self.pos_embed
-        c = self.t_embedder(t.levels) + self.y_embedder(y)[:, None]
+        c, text = self._condition(t, y)
         if context.moving is not None:
             h, t = context.moving.take(h), context.moving.at(t)
         for block in self.blocks:
-            h = block(h, c, t, context)
+            h = block(h, c, t, context, text)
         return self._prediction(context.output(self.final_layer(h, c, t)))
 
     def _prediction(self, tokens: Tensor) -> Prediction:
@@ -180,7 +216,10 @@ def _xavier(module: nn.Module) -> None:
 
 def config_dict(config: SiTConfig) -> dict:
     """JSON-ready form; `SiTConfig(**config_dict(c)) == c`."""
-    return asdict(config)
+    d = asdict(config)
+    if config.text is None:  # as in all files from before there were prompts
+        del d["text"]
+    return d
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

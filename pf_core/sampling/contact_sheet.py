@@ -17,6 +17,7 @@ from pf_core.sampling.sweep_axes import value_words
 
 _INK, _FAINT, _PAPER, _BLANK = (30, 30, 30), (110, 110, 110), (255, 255, 255), (236, 236, 236)
 _TILE, _SMALLEST, _GAP, _LINE = 128, 96, 6, 18
+_WIDEST = 480  # pixels of a heading beside its row
 _FONT = ImageFont.load_default(12)
 
 
@@ -24,22 +25,24 @@ def sheet(sweep: Sweep, done: Iterable[Done]) -> Image.Image:
     """One labelled picture: columns and rows with headings, blocks side by side. Cells that were not drawn stay blank,
     a failed one holds its sentence. Images are scaled by whole numbers, to about 128 pixels."""
     by_place = {d.cell.place: d for d in done}
-    longest = max((side for d in by_place.values() if d.image for side in d.image.size), default=_TILE)
-    zoom = max(1, _TILE // longest)
-    tile, (columns, rows, blocks) = max(longest * zoom, _SMALLEST), sweep.shape
-    left = 2 * _GAP + int(max(_FONT.getlength(heading(sweep, 1, y)) for y in range(rows)))
-    top, width = 3 * _LINE, left + columns * (tile + _GAP)
-    page = Image.new("RGB", (blocks * width + _GAP, top + rows * (tile + _GAP)), _PAPER)
+    sizes = [d.image.size for d in by_place.values() if d.image] or [(_TILE, _TILE)]
+    zoom = max(1, _TILE // max(map(max, sizes)))
+    tile = tuple(max(max(size[k] for size in sizes) * zoom, _SMALLEST) for k in (0, 1))  # (width, height)
+    columns, rows, blocks = sweep.shape
+    sides = [_fit(heading(sweep, 1, y), _WIDEST) for y in range(rows)]
+    left = 2 * _GAP + int(max(map(_FONT.getlength, sides)))
+    top, width = 3 * _LINE, left + columns * (tile[0] + _GAP)
+    page = Image.new("RGB", (blocks * width + _GAP, top + rows * (tile[1] + _GAP)), _PAPER)
     draw = ImageDraw.Draw(page)
     draw.text((_GAP, 2), title(sweep), _FAINT, _FONT)
     for z, y, x in product(range(blocks), range(rows), range(columns)):
-        across, down = z * width + left + x * (tile + _GAP), top + y * (tile + _GAP)
+        across, down = z * width + left + x * (tile[0] + _GAP), top + y * (tile[1] + _GAP)
         if x == y == 0:
-            draw.text((across, _LINE), heading(sweep, 2, z), _INK, _FONT)
+            draw.text((across, _LINE), _fit(heading(sweep, 2, z), width - left), _INK, _FONT)
         if y == 0:
-            draw.text((across, 2 * _LINE), _fit(heading(sweep, 0, x), tile), _INK, _FONT)
+            draw.text((across, 2 * _LINE), _fit(heading(sweep, 0, x), tile[0]), _INK, _FONT)
         if x == 0:
-            draw.text((z * width + _GAP, down + tile // 2 - 7), heading(sweep, 1, y), _INK, _FONT)
+            draw.text((z * width + _GAP, down + tile[1] // 2 - 7), sides[y], _INK, _FONT)
         page.paste(_tile(by_place.get((x, y, z)), tile, zoom), (across, down))
     return page
 
@@ -96,14 +99,14 @@ def title(sweep: Sweep) -> str:
     return ", ".join(value_words(k, v) for k, v in fixed.items() if k not in sweep.axes and v is not None)
 
 
-def _tile(done: Done | None, side: int, zoom: int) -> Image.Image:
-    """A cell as a square: its image, its error in words, or nothing."""
-    tile = Image.new("RGB", (side, side), _BLANK)
+def _tile(done: Done | None, size: tuple[int, int], zoom: int) -> Image.Image:
+    """A cell of this width and height: its image, its error in words, or nothing."""
+    tile = Image.new("RGB", size, _BLANK)
     if done is not None and done.image is not None:
-        size = (done.image.width * zoom, done.image.height * zoom)
-        tile.paste(done.image.resize(size, Image.Resampling.NEAREST), (0, 0))
+        scaled = (done.image.width * zoom, done.image.height * zoom)
+        tile.paste(done.image.resize(scaled, Image.Resampling.NEAREST), (0, 0))
     elif done is not None:
-        letters = max(8, int((side - 2 * _GAP) / _FONT.getlength("n")))
-        words = textwrap.wrap(done.error, letters, max_lines=max(1, (side - _GAP) // 15), placeholder=" ...")
+        letters = max(8, int((size[0] - 2 * _GAP) / _FONT.getlength("n")))
+        words = textwrap.wrap(done.error, letters, max_lines=max(1, (size[1] - _GAP) // 15), placeholder=" ...")
         ImageDraw.Draw(tile).text((_GAP, _GAP), "\n".join(words), _INK, _FONT)
     return tile

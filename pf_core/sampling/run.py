@@ -41,7 +41,8 @@ _EDITS = PlainValidator(lambda given: intervene.parse(given) and given)
 class SampleSpec:
     """Everything that decides a run. Two runs of one recipe on one machine agree bit for bit.
 
-    labels: one for all images, or one an image; names, indices (int) or None (the null class).
+    labels: one for all images, or one an image; names, indices (int) or None (the null class). A network of prompts
+    has its prompts here.
     nfe: budget of network evaluations an image, or steps: outer steps; exactly one of them, the other None.
     ts: the time grid, None for the uniform one. seeds: one an image. settings: the sampler's knobs.
     edits: interventions on chosen patches, as dicts (see intervene.Edit); `nfe` then counts what they add or save.
@@ -111,7 +112,8 @@ def _resolved(spec: SampleSpec, bundle: Bundle) -> tuple[SampleSpec, list[interv
     seeds = [NUMBERS["seed"].check(s) for s in spec.seeds]
     labels = list(spec.labels) * len(seeds) if len(spec.labels) == 1 else list(spec.labels)
     if len(labels) != len(seeds):
-        raise InputError(f"Give one label, or one an image: {len(seeds)} seeds but {len(labels)} labels.")
+        one, many = {"class": ("label", "labels"), "prompt": ("prompt", "prompts")}[bundle.conditioner.takes]
+        raise InputError(f"Give one {one}, or one an image: {len(seeds)} seeds but {len(labels)} {many}.")
     labels = [bundle.conditioner.named(a) for a in labels]
     steps, ts = _grid(spec, settings)
     times = uniform_grid(steps) if ts is None else torch.tensor(ts, dtype=torch.float64)
@@ -205,7 +207,7 @@ class Run:
         self.edit_images = edit_images if intervene.pictures_needed(edits) else None
         self._edits = intervene.with_pictures(edits, bundle, self.edit_images)
         device, y = bundle.device, bundle.conditioner
-        cond, null = y.encode(self.spec.labels, device), y.null(len(self.spec.seeds), device)
+        cond, null = _embedded(bundle, y.encode(self.spec.labels, device), y.null(len(self.spec.seeds), device))
         if spec.compile and spec.difficulty == "divergence":
             raise InputError("A compiled network has no Jacobian here: leave --compile out, or take difficulty head.")
         model = bundle.network(self.spec.precision, spec.compile)
@@ -239,6 +241,13 @@ class Run:
         parts = intervene.stretches(self._edits, self._times, len(spec.seeds), grid.n)
         for step in intervene.run(self._denoise, sampler, x0, grid, parts, past):
             yield replace(step, nfe=step.nfe + self._denoise.extra)
+
+
+@torch.no_grad()
+def _embedded(bundle: Bundle, *conditions: Tensor) -> list[Tensor]:
+    """Conditions as the network takes them in every pass: of prompts what a run computes once, in fp32."""
+    embed = getattr(bundle.model, "embed", None)
+    return [embed(cond) if embed else cond for cond in conditions]
 
 
 class autocast:  # noqa: N801

@@ -133,7 +133,8 @@ def own_data(bundle: Bundle) -> dict[str, Any] | None:
 
 
 def of_class(bundle: Bundle, source: dict[str, Any], label: str | None, start: int | None = None) -> int:
-    """The first image from `start` on that is of a class; any will do for None. Raises InputError if there is none.
+    """The first image from `start` on that is of a class; any will do for None, and for a prompt. Raises InputError if
+    there is none.
 
     start: None begins where no training came, if the data set is endless.
     """
@@ -141,7 +142,7 @@ def of_class(bundle: Bundle, source: dict[str, Any], label: str | None, start: i
     start = start if start is not None else _UNSEEN if len(data) > _UNSEEN + _SCAN else 0
     if not 0 <= start < len(data):
         raise InputError(f"{source['dataset']} has {len(data)} images; there is none with number {start}.")
-    if label is None:
+    if label is None or bundle.conditioner.takes == "prompt":
         return start
     name = bundle.conditioner.named(label)
     if bundle.conditioner.names and name not in data.names:

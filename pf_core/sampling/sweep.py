@@ -29,6 +29,8 @@ def _changes(name: str, value: Any) -> dict[str, Any]:
         return {"nfe": None, "steps": None, "ts": None, name: value}
     if name in ("seed", "label"):
         return {name + "s": [value]}
+    if name == "prompt":  # stands where a label does: see SampleSpec
+        return {"labels": [value]}
     if name == "checkpoint":
         return {"checkpoint": str(value), "checkpoint_hash": None}
     if name == "sampler":
@@ -117,6 +119,8 @@ class Sweep:
                 raise InputError(f"{name!r} cannot be swept. Known: {', '.join(axes_known())}.")
             if not isinstance(values, list | tuple) or not values:
                 raise InputError(f"Give a list of values for {name}.")
+        if {"label", "prompt"} <= set(self.axes):
+            raise InputError("Sweep labels or prompts, not both: a network takes one of them.")
         if {"nfe", "steps"} <= set(self.axes):
             raise InputError("Sweep nfe or steps, not both: one decides the other.")
         if self.base.noise is not None:

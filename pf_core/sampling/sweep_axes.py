@@ -4,12 +4,12 @@ from functools import partial
 from typing import Any
 
 from pf_core.errors import InputError
-from pf_core.models.conditioning import NULL_WORDS, ClassLabels, quoted, split
+from pf_core.models.conditioning import EXAMPLE, NULL_WORDS, Conditioner, Prompts, quoted, split
 from pf_core.registry import Parameter, ranged
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import DIFFICULTIES, NUMBERS
 
-SPEC_AXES = ("checkpoint", "sampler", "nfe", "steps", "cfg_scale", "label", "seed", "difficulty", "probes")
+SPEC_AXES = ("checkpoint", "sampler", "nfe", "steps", "cfg_scale", "label", "prompt", "seed", "difficulty", "probes")
 NAMED = ("checkpoint", "sampler", "label", "difficulty")  # axes whose values are names
 MAX_CELLS = 100
 WORDS = {"checkpoint": "network", "nfe": "NFE", "steps": "outer steps", "cfg_scale": "guidance", "label": "class"}
@@ -29,6 +29,8 @@ def value_words(name: str, value: Any) -> str:
     """A value as a heading says it: 'Look-ahead', '64 NFE', 'star', 'seed 3', 'n inner 4'."""
     if name == "sampler":
         return SAMPLERS[value].label.split("(")[0].strip() if value in SAMPLERS else str(value)
+    if name == "prompt":
+        return Prompts.null_word if value is None else str(value)
     if name == "checkpoint" or (name == "label" and isinstance(value, str)):
         return str(value)
     if name == "label" and value is None:
@@ -37,22 +39,27 @@ def value_words(name: str, value: Any) -> str:
     return f"{text} {axis_words(name)}" if name in ("nfe", "steps") else f"{axis_words(name)} {text}"
 
 
-def parse(name: str, text: Any, classes: ClassLabels | None = None) -> list[Any]:
-    """An axis's values: a text as above, or a list. Each is checked, and none comes twice. Raises InputError.
+def parse(name: str, text: Any, classes: Conditioner | None = None) -> list[Any]:
+    """An axis's values: a text as above, or a list. Each is checked, and none comes twice. Prompts, which may hold
+    commas, have semicolons between them, or lines of their own. Raises InputError.
 
-    classes: those that a label may name; checkpoints are checked by whoever loads them.
+    classes: the conditioner, for labels and prompts; checkpoints are checked by whoever loads them.
     """
     if name not in axes_known():
         raise InputError(f"{name!r} cannot be swept. Known: {', '.join(axes_known())}.")
+    check_takes(name, classes)
     names = classes.names if classes and name == "label" else ()
-    parts = split(text, names, r",;\n") if isinstance(text, str) else list(text or [])
+    marks = r";\n" if name == "prompt" else r",;\n"
+    parts = split(text, names, marks) if isinstance(text, str) else list(text or [])
     values: dict[Any, None] = {}
     for part in parts:
-        if name == "label" and not isinstance(part, str):  # a class is known by its type
+        if name in ("label", "prompt") and not isinstance(part, str):  # a class is known by its type
             values[part if classes is None else classes.named(part)] = None
         elif part := part if name == "label" and part.strip() else str(part).strip():
             values |= dict.fromkeys(
-                [_named(name, part, classes)] if name in NAMED else ranged(name, part, partial(_check, name), MAX_CELLS)
+                [_named(name, part, classes)]
+                if name in (*NAMED, "prompt")
+                else ranged(name, part, partial(_check, name), MAX_CELLS)
             )
         if len(values) > MAX_CELLS:
             raise InputError(f"{name} has more than {MAX_CELLS} values: a sweep has at most so many cells.")
@@ -61,7 +68,15 @@ def parse(name: str, text: Any, classes: ClassLabels | None = None) -> list[Any]
     return list(values)
 
 
-def suggested(name: str, classes: ClassLabels | None = None) -> str:
+def check_takes(name: str, classes: Conditioner | None) -> None:
+    """Raises InputError for labels of a network of prompts, and for prompts of one of classes."""
+    if name == "label" and classes and classes.takes == "prompt":
+        raise InputError("This network draws what a prompt says: give a prompt, not a label.")
+    if name == "prompt" and classes and classes.takes != "prompt":
+        raise InputError("This network draws classes, not prompts: give a label, not a prompt.")
+
+
+def suggested(name: str, classes: Conditioner | None = None) -> str:
     """Values to begin with, as a person would write them; empty where only the caller knows the names."""
     fixed = {"nfe": "8, 16, 32, 64", "steps": "4, 8, 16, 32", "cfg_scale": "1, 2, 4", "seed": "0-3"}
     if name in fixed:
@@ -72,6 +87,8 @@ def suggested(name: str, classes: ClassLabels | None = None) -> str:
         return ", ".join(DIFFICULTIES)
     if name == "probes":
         return "1, 2, 4, 8"
+    if name == "prompt":
+        return EXAMPLE
     if name == "label":
         return ", ".join(quoted(classes.name(i)) for i in range(min(4, classes.num_classes))) if classes else ""
     if name not in axes_known() or name in NAMED:
@@ -84,17 +101,23 @@ def suggested(name: str, classes: ClassLabels | None = None) -> str:
     return ", ".join(dict.fromkeys(f"{round(v) if knob.type is int else round(v, 2):g}" for v in values))
 
 
-def text_of(values: list[Any], classes: ClassLabels | None = None) -> str:
-    """Values as a person would write them; `parse` reads them back. classes: of labels, to name the null class."""
+def text_of(values: list[Any], classes: Conditioner | None = None, name: str = "") -> str:
+    """Values as a person would write them; `parse` reads them back. classes: of labels, to name the null class; name:
+    the axis's, as prompts have marks of their own."""
+    if name == "prompt":
+        texts = [Prompts.null_word if v is None else str(v) for v in values]
+        return "; ".join(quoted(text) if text.startswith('"') or ";" in text else text for text in texts)
     null = classes.null_word if classes else next(word for word in NULL_WORDS if word not in values)
     return ", ".join(null if v is None else f"{v:g}" if isinstance(v, float) else quoted(str(v)) for v in values)
 
 
-def _named(name: str, text: str, classes: ClassLabels | None) -> str | None:
+def _named(name: str, text: str, classes: Conditioner | None) -> str | None:
     if name == "sampler":
         return SAMPLERS[text].name
     if name == "difficulty" and text not in DIFFICULTIES:
         raise InputError(f"difficulty is {' or '.join(DIFFICULTIES)}, not {text!r:.60}.")
+    if name == "prompt":
+        return text if classes is None else classes.named(text)
     if name == "label":
         if classes is None:
             return None if text == NULL_WORDS[0] else text

@@ -20,7 +20,7 @@ from pf_core import flow
 from pf_core.data.splits import VALIDATION
 from pf_core.errors import InputError
 from pf_core.models import compiled
-from pf_core.models.conditioning import ClassLabels
+from pf_core.models.conditioning import Conditioner, conditioner_for
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
 from pf_core.timesteps import TIMESTEPS
@@ -78,7 +78,8 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's draw: x0, x1 (B, C, H, W), t of (B, N), labels y (B,) with some dropped."""
+    """One step's draw: x0, x1 (B, C, H, W), t of (B, N), conditions y, (B,) labels or (B, L) tokens, with some
+    dropped."""
 
     x0: Tensor
     x1: Tensor
@@ -111,7 +112,7 @@ EVERYTHING = slice(None)
 
 
 def draw(
-    data, cfg: TrainConfig, conditioner: ClassLabels, grid: PatchGrid, step: int, own: slice = EVERYTHING
+    data, cfg: TrainConfig, conditioner: Conditioner, grid: PatchGrid, step: int, own: slice = EVERYTHING
 ) -> Batch:
     """All random draws of a step (0-based), which depend on (cfg.seed, step) and the data set's seed alone. own: of the
     batch, what this process trains on; images of others are not made."""
@@ -121,8 +122,9 @@ def draw(
     sampler = TIMESTEPS[cfg.timesteps]
     t = sampler.fn(cfg.batch_size, grid.n, rng, **sampler.settings(cfg.timestep_settings))
     x0 = cfg.source.shift(torch.randn((cfg.batch_size, *sample.images.shape[1:]), generator=rng))
-    y = sample.labels.new_zeros((cfg.batch_size, *sample.labels.shape[1:]))
-    y[own] = sample.labels
+    asked = conditioner.of_sample(sample, data.names)
+    y = asked.new_zeros((cfg.batch_size, *asked.shape[1:]))
+    y[own] = asked
     y = conditioner.drop(y, cfg.label_dropout, rng)
     return Batch(x0[own], sample.images, t.map(lambda v: v[own]), y[own])
 
@@ -256,10 +258,13 @@ def check_compiler(cfg: TrainConfig) -> None:
         compiled.check_compiler()
 
 
+_BLOCKS = ("blocks.", "text.tower.transformer.")
+
+
 def _optimizers(model: nn.Module, cfg: TrainConfig) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon for the blocks' matrices and AdamW for the rest."""
+    """AdamW for everything, or Muon for the matrices of the blocks, a text tower's too, and AdamW for the rest."""
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    inner = [p for n, p in named if cfg.optimizer == "muon" and n.startswith("blocks.") and p.ndim == 2]
+    inner = [p for n, p in named if cfg.optimizer == "muon" and n.startswith(_BLOCKS) and p.ndim == 2]
     chosen = {id(p) for p in inner}
     rest = [p for _, p in named if id(p) not in chosen]
     optimizers = [torch.optim.AdamW(rest, lr=cfg.lr, weight_decay=cfg.weight_decay, foreach=True)]
@@ -275,14 +280,14 @@ def train(
     data,
     cfg: TrainConfig,
     state: dict | None = None,
-    conditioner: ClassLabels | None = None,
+    conditioner: Conditioner | None = None,
     kind: type[Trainer] = Trainer,
 ) -> Iterator[TrainStep]:
     """Train in place, from `state` (Trainer.state_dict()) if given; yields a TrainStep after each optimizer step.
 
     Of several processes all must iterate; the first one's caller decides: when it stops iterating, all end."""
     check_compiler(cfg)
-    conditioner = conditioner or ClassLabels(len(data.names), list(data.names))
+    conditioner = conditioner or conditioner_for(model, data)
     trainer = kind(model, cfg)
     if state is not None:
         trainer.load_state_dict(state)
@@ -312,7 +317,8 @@ def held_out(
     device = next(model.parameters()).device
     sample = data.batch(VALIDATION.first(images))
     x0 = source.draw(list(range(images)), tuple(sample.images.shape[1:])).to(device)
-    x1, y, grid = sample.images.to(device), sample.labels.to(device), model.grid
+    y = conditioner_for(model, data).of_sample(sample, data.names).to(device)
+    x1, grid = sample.images.to(device), model.grid
     for t in SEGMENTS:
         times = PatchTime.shared(torch.full((images,), t, device=device), grid.n)
         yield t, flow.evaluate_at(model, x0, x1, times, y, grid)

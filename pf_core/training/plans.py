@@ -13,7 +13,14 @@ from pf_core.errors import InputError
 from pf_core.models.codecs import CODECS
 from pf_core.registry import parameters
 from pf_core.timesteps import TIMESTEPS
-from pf_core.training.config import NETWORK_SETTINGS, Intervals, TrainRecipe
+from pf_core.training.config import (
+    NETWORK_SETTINGS,
+    OF_TEXT,
+    TEXT_SETTINGS,
+    Intervals,
+    TrainRecipe,
+    timestep_settings,
+)
 from pf_core.training.estimate import Estimate
 from pf_core.training.loop import TrainConfig
 from pf_core.training.runner import check
@@ -80,7 +87,8 @@ def pair(recipe: TrainRecipe) -> tuple[TrainRecipe, TrainRecipe]:
     sit = replace(recipe.config, timesteps="uniform", timestep_settings={})
     timesteps = {} if recipe.config.timesteps not in ("uniform", "logit_normal") else {"timesteps": "ltg"}
     if timesteps:
-        timesteps["timestep_settings"] = {}
+        own = timestep_settings("ltg", {}, recipe.condition) if recipe.condition == "text" else {}
+        timesteps["timestep_settings"] = own
     pft = replace(recipe.config, **timesteps)
     return replace(recipe, difficulty=False, config=sit), replace(recipe, difficulty=True, config=pft)
 
@@ -99,13 +107,17 @@ def command(recipe: TrainRecipe, out: str, intervals: Intervals | None = None) -
     argv = ["--dataset", recipe.dataset, "--timesteps", recipe.config.timesteps, "--model", recipe.model]
     argv += [] if recipe.difficulty else ["--no-difficulty"]
     argv += ["--init", recipe.init] if recipe.init else []
+    argv += ["--condition", recipe.condition] if recipe.condition != TrainRecipe.condition else []
     data, times = DATASETS[recipe.dataset], TIMESTEPS[recipe.config.timesteps]
     own = recipe.codec_settings if recipe.codec == TrainRecipe.codec else {}  # latents bring their codec along
+    others = OF_TEXT.get(recipe.config.timesteps, {}) if recipe.condition == "text" else {}  # defaults
+    time_knobs = [replace(knob, default=others.get(knob.name, knob.default)) for knob in times.knobs.values()]
     for knobs, values in (
         (data.knobs.values(), data.settings(recipe.data_settings)),
-        (times.knobs.values(), times.settings(recipe.config.timestep_settings)),
+        (time_knobs, times.settings(recipe.config.timestep_settings)),
         (CODEC_KNOBS.values(), {CODEC_KNOBS[name].name: value for name, value in own.items()}),
         (NETWORK_SETTINGS, recipe.model_settings),
+        (TEXT_SETTINGS, recipe.text_settings),
         (parameters(TrainConfig).values(), vars(recipe.config)),
     ):
         for knob in knobs:

@@ -16,11 +16,11 @@ from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.models import SiTConfig, build, checkpoint, preset
 from pf_core.models.codecs import Encoded, build_codec, same_space
-from pf_core.registry import parameters
+from pf_core.registry import Parameter, parameters
 from pf_core.sampling.run import versions
 from pf_core.timesteps import TIMESTEPS
-from pf_core.training import ranks, validation
-from pf_core.training.config import NETWORK_SETTINGS, Intervals, TrainRecipe
+from pf_core.training import ranks, text, validation
+from pf_core.training.config import CONDITIONS, NETWORK_SETTINGS, TEXT_SETTINGS, Intervals, TrainRecipe
 from pf_core.training.control import TrainerStatus
 from pf_core.training.loop import TrainConfig, Trainer, TrainStep, check_compiler, train
 from pf_core.training.run_dir import RunFolder
@@ -238,7 +238,7 @@ class TrainingSession:
         return {"images_per_second": round(rate, 1), "seconds_left": round(left, 1)}
 
     def _draw(self, at: TrainStep) -> None:
-        validation.draw_samples(self.folder, self.recipe, self.data.names, at.trainer.ema, at.step)
+        validation.draw_samples(self.folder, self.recipe, self.data, at.trainer.ema, at.step)
 
     def _save(self, at: TrainStep) -> None:
         _scalars(at)  # raises InputError rather than save weights that are not finite
@@ -310,7 +310,8 @@ class TrainingSession:
         if facts := getattr(self.data, "facts", None):
             about["data"] = facts
         codec = (self.recipe.codec, self.recipe.codec_settings)
-        checkpoint.save(path, ema, list(self.data.names), about, self.recipe.config.source, *codec)
+        classes = list(self.data.names) if ema.config.num_classes else []
+        checkpoint.save(path, ema, classes, about, self.recipe.config.source, *codec)
 
 
 def pin(folder: RunFolder, data, step: int, rules: int | None) -> None:
@@ -343,18 +344,27 @@ def check(recipe: TrainRecipe) -> SiTConfig:
     TIMESTEPS[recipe.config.timesteps].settings(recipe.config.timestep_settings)
     DATASETS[recipe.dataset].settings(recipe.data_settings)
     build_codec(recipe.codec, recipe.codec_settings)
-    known = {knob.name: knob for knob in NETWORK_SETTINGS}
-    for name, value in recipe.model_settings.items():
-        if name not in known:
-            raise InputError(f"A network has no setting {name!r}; its settings are: {', '.join(known)}.")
-        known[name].check(value)
+    _check_settings("network", NETWORK_SETTINGS, recipe.model_settings)
+    _check_settings("text tower", TEXT_SETTINGS, recipe.text_settings)
     return network_config(recipe, DATASETS[recipe.dataset].fn(**recipe.data_settings))
+
+
+def _check_settings(what: str, knobs: list[Parameter], given: dict[str, Any]) -> None:
+    known = {knob.name: knob for knob in knobs}
+    for name, value in given.items():
+        if name not in known:
+            raise InputError(f"A {what} has no setting {name!r}; its settings are: {', '.join(known)}.")
+        known[name].check(value)
 
 
 def network_config(recipe: TrainRecipe, data) -> SiTConfig:
     """The configuration of the recipe's network. Raises InputError if it does not fit the data or `init`."""
     recipe = settled(recipe, data)
-    fixed = {"in_channels": data.channels, "input_size": data.size, "num_classes": len(data.names)}
+    if recipe.condition not in CONDITIONS:
+        raise InputError(f"condition must be one of {', '.join(CONDITIONS)}, not {recipe.condition!r:.60}.")
+    fixed = {"in_channels": data.channels, "input_size": data.size}
+    fixed["num_classes"] = len(data.names) if recipe.condition == "classes" else 0
+    fixed["text"] = text.config_of(recipe, data) if recipe.condition == "text" else None
     config = preset(recipe.model, **fixed, predict_uncertainty=recipe.difficulty, **recipe.model_settings)
     _ = config.grid  # raises InputError if the side is not a multiple of the patch size
     if recipe.init:
@@ -375,6 +385,8 @@ def network(recipe: TrainRecipe, data) -> torch.nn.Module:
     if recipe.init:
         start = checkpoint.load(recipe.init, to_train=True)
         model.load_state_dict(_by_name(start.model.state_dict(), start.conditioner.names, data.names))
+    elif recipe.condition == "text":
+        text.read_weights(recipe, model)
     return model
 
 

@@ -1,15 +1,15 @@
 """Validation and samples during training. Nothing here uses the training's random numbers."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from PIL import Image
 from torch import nn
 
 from pf_core import files, flow
+from pf_core.data.splits import VALIDATION
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import build_codec, previewing, to_uint8
-from pf_core.models.conditioning import ClassLabels
+from pf_core.models.conditioning import Conditioner, conditioner_for
 from pf_core.sampling.export import film_strip
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.trajectory import record
@@ -44,20 +44,21 @@ def calibration(look: flow.Look, bins: int = BINS) -> dict[str, list[float]]:
     }
 
 
-def draw_samples(folder: RunFolder, recipe: TrainRecipe, names: Iterable[str], model: nn.Module, step: int) -> None:
-    """With fixed seeds and the classes in turn: a sheet of sixteen images, and a recorded run of four with its maps."""
-    names = list(names)
+def draw_samples(folder: RunFolder, recipe: TrainRecipe, data: Any, model: nn.Module, step: int) -> None:
+    """With fixed seeds and the classes in turn, or captions of held-out images: a sheet of sixteen images, and a
+    recorded run of four with its maps."""
     bundle = Bundle(
         f"runs/{folder.name}",
         model,
         previewing(build_codec(recipe.codec, recipe.codec_settings)),
-        ClassLabels(len(names), names),
+        conditioner_for(model, data),
         recipe.config.source,
     )
-    _sheet(folder, bundle, _labels(names, SHEET), step)
+    labels = _labels(bundle.conditioner, data, SHEET)
+    _sheet(folder, bundle, labels, step)
     sampler = "look_ahead" if bundle.predicts_difficulty else "euler"
     seeds = list(range(STRIP))
-    spec = SampleSpec(bundle.name, sampler, nfe=STRIP_NFE, labels=_labels(names, STRIP), seeds=seeds)
+    spec = SampleSpec(bundle.name, sampler, nfe=STRIP_NFE, labels=labels[:STRIP], seeds=seeds)
     run = record(Run(bundle, spec))
     run.save(folder.sample(step, ".safetensors"))
     with files.replacing(folder.sample(step, "-strip.png")) as temporary:
@@ -72,8 +73,11 @@ def _sheet(folder: RunFolder, bundle: Bundle, labels: list, step: int) -> None:
         Image.fromarray(sheet.numpy()).save(temporary)
 
 
-def _labels(names: list[str], images: int) -> list[int | None]:
-    return [i % len(names) if names else None for i in range(images)]
+def _labels(conditioner: Conditioner, data: Any, images: int) -> list[int | str | None]:
+    if conditioner.takes == "prompt":
+        return conditioner.asked_of(data.batch(VALIDATION.first(images)), data.names)
+    classes = conditioner.num_classes
+    return [i % classes if classes else None for i in range(images)]
 
 
 def smooth(values: list[float], keep: float = 0.9) -> list[float]:

@@ -250,7 +250,7 @@ class SweepPanel:
             choices += [(v, v) for v in given if v not in known]
             updates |= {
                 at.axis: gr.update(value=axis),
-                at.text: gr.update(value=text_of(values), visible=not named and axis != NOTHING),
+                at.text: gr.update(value=text_of(values, name=axis), visible=not named and axis != NOTHING),
                 at.names: gr.update(choices=choices, value=given, visible=named),
             }
         return updates

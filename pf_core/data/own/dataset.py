@@ -96,6 +96,13 @@ class Folder:
             "classes": dict(zip(self.names, counts, strict=True)),
         }
 
+    def vocabulary(self) -> list[str]:
+        """All captions. Raises InputError if there is none."""
+        captions = [self._listing.items[i].caption for i in self._kept]
+        if not any(captions):
+            raise InputError(f"None of the pictures in {self.path} has a caption, which a network of prompts needs.")
+        return captions
+
     def batch(self, indices: range | list[int]) -> Pictures:
         places = [self._place(int(i)) for i in indices]
         rows, flipped = np.array([row for row, _ in places], int), np.array([flip for _, flip in places], bool)

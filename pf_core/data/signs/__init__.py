@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pf_core.data.signs import words
-from pf_core.data.signs.captions import caption
+from pf_core.data.signs.captions import caption, vocabulary
 from pf_core.data.signs.render import REGIONS, render
 from pf_core.data.signs.scene import KINDS, Scene, box, build, length_of
 from pf_core.data.splits import HELD_OUT
@@ -147,6 +147,10 @@ class Signs:
     def texts(self, indices: range | list[int]) -> list[str]:
         """The words that the images with these indices read; nothing is drawn."""
         return [self._draws(i)[1] for i in self._wanted(indices)]
+
+    def vocabulary(self) -> list[str]:
+        """Texts that hold every word of any caption."""
+        return vocabulary()
 
     def _wanted(self, indices: range | list[int]) -> list[int]:
         return [int(i) % self.count if self.count and int(i) < HELD_OUT else int(i) for i in indices]

@@ -1,6 +1,7 @@
 """A sentence for each sign, in one of many wordings: `a red neon sign that reads "AX7" beside a hedge`."""
 
 from pf_core.data.signs.scene import BUSY, KINDS, NAMES, SIDES, Scene
+from pf_core.data.signs.words import ALPHABET
 
 _SIGNS = {  # what a sign is called; {0}: the board's colour, {1}: the letters'
     "plate": ("a {0} plate with {1} letters", "a {0} sign with {1} letters", "a {0} plate", "a plate"),
@@ -23,6 +24,14 @@ _WHERE = {
     "bottom": ("above {0}", "with {0} below"),
     "top": ("below {0}", "with {0} above"),
 }
+
+
+def vocabulary() -> list[str]:
+    """Texts that hold every word that a caption can, whatever the settings."""
+    signs = [sign.format(*[name] * 2) for wordings in _SIGNS.values() for sign in wordings for name in NAMES]
+    reads = [read.format("", character) for read in (*_READS, *_NEON_READS) for character in ALPHABET]
+    things = [thing for names in _BEHIND.values() for thing in names]
+    return [*signs, *reads, *things, *(where.format("") for both in _WHERE.values() for where in both), "an"]
 
 
 def caption(s: Scene) -> str:

@@ -142,6 +142,12 @@ class Toybox:
         draws = torch.from_numpy(np.stack([_uniforms(self.series, i) for i in indices]))
         return build(draws, self.toys, self.dependence, self.variety, labels)
 
+    def vocabulary(self) -> list[str]:
+        """Texts that hold every word of any caption, whatever the settings: so many captions that none is missing."""
+        settings = [(toys, variety) for toys in (1, 2, 3) for variety in (0.0, 1.0)]
+        sets = [Toybox(toys=toys, variety=variety, dependence=0.0) for toys, variety in settings]
+        return [caption for some in sets for caption in captions(some.scenes(range(500)))]
+
     def render_ahead(self, count: int) -> Iterator[int]:
         """Render images 0 .. count - 1 into the cache; yields the number of images in it so far. Raises InputError if
         the disk is too full."""

@@ -68,7 +68,7 @@ def exactness(
     data = DATASETS[recipe["dataset"]].fn(**recipe["data_settings"])
     grid, rng = bundle.grid, generator(2026, states)
     sample = data.batch(range(states))
-    y = bundle.conditioner.of_data(sample.labels, data.names)
+    y = bundle.conditioner.of_sample(sample, data.names)
     config = recipe.get("config", {"timesteps": "ltg", "timestep_settings": {}})  # an oracle was never trained
     t = TIMESTEPS[config["timesteps"]].fn(states, grid.n, rng, **config["timestep_settings"])
     x0 = bundle.source.shift(torch.randn(sample.images.shape, generator=rng))

@@ -16,7 +16,7 @@ from pf_core.evaluation.studies.common import SPLIT, Claim, holds, looked_at, ne
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import build_codec
-from pf_core.models.conditioning import ClassLabels
+from pf_core.models.conditioning import conditioner_of
 from pf_core.registry import Knob
 from pf_core.samplers.common import advance, difficulty, easiest
 from pf_core.training.loop import TrainStep
@@ -95,10 +95,11 @@ def along(at: TrainStep, recipe: Any, names: Sequence[str]) -> dict[str, Any]:
     images seen, and the gain with the averaged ("ema") and with the last weights."""
     last = copy.deepcopy(at.trainer.ema)  # not the trainer's own, which may be compiled for the batches of training
     last.load_state_dict(at.trainer.model.state_dict())
+    names = names if last.config.num_classes else []
     about, codec = {"recipe": recipe.to_dict()}, build_codec(recipe.codec, recipe.codec_settings)
     gains = {
         name: compass(
-            Bundle(name, model.eval(), codec, ClassLabels(len(names), list(names)), recipe.config.source, about)
+            Bundle(name, model.eval(), codec, conditioner_of(model.config, names), recipe.config.source, about)
         )
         for name, model in (("ema", at.trainer.ema), ("last", last))
     }

@@ -1,0 +1,148 @@
+"""Drawing from prompts: runs, recipes, sweeps, and where the words are looked at."""
+
+import pytest
+import torch
+from helpers import bundle as class_bundle
+from helpers import write_checkpoint
+from text_world import KNOWN, bundle, lively
+
+from pf_core.cli import main
+from pf_core.errors import InputError
+from pf_core.models import checkpoint
+from pf_core.sampling.contact_sheet import read_sweep, save_sheet
+from pf_core.sampling.export import export, read_recipe
+from pf_core.sampling.run import Run, SampleSpec
+from pf_core.sampling.sweep import Sweep
+from pf_core.sampling.sweep_axes import parse, text_of
+from pf_core.sampling.trajectory import record
+from pf_core.sampling.word_maps import word_maps
+
+SIGN = 'a red sign that reads "AX7"'
+
+
+def drawn(prompts, seeds, sampler="euler", **more):
+    spec = SampleSpec("words", sampler, labels=prompts, seeds=seeds, cfg_scale=3.0, steps=3, **more)
+    return record(Run(bundle(), spec))
+
+
+@pytest.fixture
+def net(tmp_path, monkeypatch):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    monkeypatch.setattr(checkpoint, "FOLDER", folder)
+    checkpoint.save(folder / "words.safetensors", lively(), [], {})
+    write_checkpoint(folder, "net")
+    return tmp_path
+
+
+def fails(capsys, *argv):
+    """The one sentence of a failing command."""
+    assert main(argv) == 2
+    (sentence,) = capsys.readouterr().err.strip().splitlines()
+    return sentence
+
+
+@pytest.mark.parametrize("sampler", ["euler", "look_ahead", "dual_loop"])
+def test_an_image_hangs_on_its_seed_and_its_prompt_alone(sampler):
+    both, one = drawn([SIGN, "a cake"], [3, 4], sampler).x1, drawn(["a cake"], [4], sampler).x1
+    assert torch.allclose(both[1], one[0], atol=1e-5)
+    assert not torch.allclose(drawn([SIGN], [4], sampler).x1, one, atol=1e-2)
+    assert torch.equal(drawn([SIGN], [3], sampler).x1, drawn([SIGN], [3], sampler).x1)
+
+
+def test_the_text_tower_runs_once_for_each_prompt_of_a_run():
+    net, calls = bundle(), []
+    net.model.text.tower.transformer.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
+    record(Run(net, SampleSpec("words", "euler", labels=[SIGN, SIGN, "a cake"], seeds=[0, 1, 2], cfg_scale=2, steps=5)))
+    assert calls == [1, 1, 1]  # two prompts and the empty one
+
+
+def test_bf16_and_a_partial_refresh_draw_from_prompts_too():
+    exact = drawn([SIGN], [0], "dual_loop").x1
+    rounded = drawn([SIGN], [0], "dual_loop", precision="bf16").x1
+    assert (exact - rounded).abs().mean() < 0.1 * exact.abs().mean()
+    assert drawn([SIGN], [0], "dual_loop", settings={"refresh": "once"}).x1.isfinite().all()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".json", ".safetensors", ".gif"])
+def test_exports_carry_the_prompt(tmp_path, suffix):
+    run = drawn([SIGN], [0])
+    export(run, bundle().codec, tmp_path / f"run{suffix}")
+    assert read_recipe(tmp_path / f"run{suffix}")["labels"] == [SIGN]
+
+
+def test_a_sheet_of_prompts_is_oblong_and_holds_its_sweep(tmp_path):
+    sweep = Sweep(SampleSpec("words", "euler", steps=2), {"seed": [0, 1], "prompt": [SIGN, None]})
+    net = bundle()
+    done = list(sweep.run(lambda name: net))
+    assert [d.error for d in done] == [None] * 4 and done[0].image.size == (32, 16)
+    save_sheet(tmp_path / "sheet.png", sweep, done)
+    assert read_sweep(tmp_path / "sheet.png").axes == sweep.axes
+
+
+def test_prompts_of_a_sweep_keep_their_commas():
+    takes = bundle().conditioner
+    values = parse("prompt", 'a cake, red; "a; b"\nit reads "A,B"; "AX7" on a sign', takes)
+    assert values == ["a cake, red", "a; b", 'it reads "A,B"', '"AX7" on a sign']
+    assert parse("prompt", text_of(values, name="prompt"), takes) == values
+    with pytest.raises(InputError, match="draws classes"):
+        parse("prompt", "a cake", class_bundle().conditioner)
+    with pytest.raises(InputError, match="give a prompt"):
+        parse("label", "star", takes)
+
+
+@pytest.mark.parametrize("labels", [[3], ["x" * 301], ["a cake"] * 2])
+def test_a_wrong_prompt_is_one_sentence(labels):
+    with pytest.raises(InputError):
+        Run(bundle(), SampleSpec("words", "euler", labels=labels, seeds=[0, 1, 2]))
+
+
+def test_a_prompt_is_drawn_from_the_command_line_and_its_recipe_repeats_it(net, capsys):
+    out = net / "run.safetensors"
+    main(["sample", "--checkpoint", "words", "--prompt", "a zebra " + SIGN, "--prompt", "a cake", "--seeds", "0-1",
+          "--cfg-scale", "3", "--nfe", "8", "--out", str(out)])  # fmt: skip
+    assert "does not know: zebra." in capsys.readouterr().out
+    assert read_recipe(out)["labels"] == ["a zebra " + SIGN, "a cake"]
+    main(["sample", "--recipe", str(out), "--out", str(net / "again.safetensors")])
+    assert (net / "again.safetensors").read_bytes()[-3000:] == out.read_bytes()[-3000:]
+
+
+def test_prompts_are_swept_from_the_command_line(net):
+    main(["sweep", "--checkpoint", "words", "--axis", f"prompt={SIGN}; a cake", "--nfe", "2", "--sampler", "euler",
+          "--out", str(net / "sheet.png")])  # fmt: skip
+    assert read_sweep(net / "sheet.png").axes == {"prompt": [SIGN, "a cake"]}
+
+
+def test_a_label_for_prompts_and_a_prompt_for_classes_are_sentences(net, capsys):
+    sample = ("sample", "--out", str(net / "x.png"), "--checkpoint")
+    assert "give a prompt, not a label" in fails(capsys, *sample, "words", "--label", "3")
+    assert "give a label, not a prompt" in fails(capsys, *sample, "net", "--prompt", "a cake")
+    assert "300 characters" in fails(capsys, *sample, "words", "--prompt", "x" * 301)
+
+
+# where words are looked at
+
+
+def test_the_maps_of_a_prompts_words_share_the_attention_of_each_patch():
+    run, net = drawn([SIGN, "a cake"], [0, 1]), bundle()
+    frame = run.frames[1]
+    found = word_maps(net, frame.x[0], frame.t[0], SIGN)
+    assert found.words == ["a", "red", "sign", "that", "reads", '"', "a", "x", "7", '"']
+    assert found.maps.shape == (10, 2, 4) and (found.maps > 0).all() and (found.maps.sum(0) < 1).all()
+    other = word_maps(net, run.frames[2].x[0], run.frames[2].t[0], SIGN).maps
+    assert not torch.allclose(found.maps, other)
+
+
+def test_a_word_that_the_tokenizer_parts_has_one_map():
+    frame = drawn([SIGN], [0]).frames[0]
+    found = word_maps(bundle(), frame.x[0], frame.t[0], "a mushroomhouse cake")
+    assert found.words == ["a", "mushroomhouse", "cake"] and found.maps.shape[0] == 3
+
+
+def test_no_prompt_has_no_maps_and_a_network_of_classes_is_a_sentence():
+    frame = drawn([KNOWN[1]], [0]).frames[0]
+    assert word_maps(bundle(), frame.x[0], frame.t[0], None).maps.shape == (0, 2, 4)
+    with pytest.raises(InputError, match="takes no prompts"):
+        word_maps(class_bundle(), frame.x[0], frame.t[0], "a cake")
+    with pytest.raises(InputError, match="works on"):
+        word_maps(bundle(), torch.zeros(3, 8, 8), frame.t[0], "a cake")

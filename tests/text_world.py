@@ -1,0 +1,29 @@
+"""A tiny network of prompts with lively weights, and a data set of a few captioned pictures."""
+
+import torch
+
+from pf_core.models import build, preset
+from pf_core.models.checkpoint import Bundle
+from pf_core.models.codecs import Pixels
+from pf_core.models.conditioning import Prompts
+from pf_core.models.text import TextConfig
+from pf_core.models.tokens import rows_of
+
+KNOWN = ['a red neon sign that reads "ABCX7"', "a cake"]
+CONFIG = preset(
+    "nano", input_size=(16, 32), num_classes=0, text=TextConfig(width=32, layers=1, rows=rows_of(KNOWN), context=16)
+)
+
+
+def lively():
+    """Random weights everywhere."""
+    model = build(CONFIG).eval().requires_grad_(False)
+    rng = torch.Generator().manual_seed(0)
+    for p in model.parameters():
+        if p is not model.pos_embed:
+            p.copy_(0.15 * torch.randn(p.shape, generator=rng))
+    return model
+
+
+def bundle():
+    return Bundle("words", lively(), Pixels(), Prompts(CONFIG.text.vocabulary))
