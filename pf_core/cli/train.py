@@ -23,7 +23,7 @@ from pf_core.models.codecs import CODECS
 from pf_core.registry import Knob, Parameter, parameters
 from pf_core.timesteps import TIMESTEPS
 from pf_core.training import plans
-from pf_core.training.config import NETWORK_SETTINGS, Intervals, TrainRecipe
+from pf_core.training.config import NETWORK_SETTINGS, Intervals, RepaConfig, TrainRecipe
 from pf_core.training.estimate import measure
 from pf_core.training.loop import TrainConfig, TrainStep
 from pf_core.training.plans import CODEC_KNOBS
@@ -65,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_registry_knobs(parser, DATASETS)
     add_knobs(parser, CODEC_KNOBS.values())
     add_knobs(parser, NETWORK_SETTINGS)
+    add_knobs(parser, parameters(RepaConfig).values())
 
 
 def run(args: argparse.Namespace) -> None:
@@ -136,7 +137,8 @@ def _begun(folder: RunFolder, args: argparse.Namespace) -> TrainRecipe:
     begun = {name: getattr(config, name) for name in parameters(TrainConfig)} | asdict(PRESETS[recipe.model])
     begun |= recipe.model_settings | {"dataset": recipe.dataset, "model": recipe.model, "timesteps": config.timesteps}
     begun |= {"init": recipe.init, "no_difficulty": not recipe.difficulty}
-    asked = _config(args) | _model_settings(args)
+    begun |= vars(recipe.repa)
+    asked = _config(args) | _model_settings(args) | _repa(args)
     asked |= {name: v for name in (*NAMES, "init") if (v := getattr(args, name)) is not None}
     asked |= {"no_difficulty": True} if args.no_difficulty else {}
     for registry, name, settings in chosen:
@@ -187,6 +189,10 @@ def _model_settings(args: argparse.Namespace) -> dict[str, Any]:
     return {k.name: k.check(v) for k in NETWORK_SETTINGS if (v := getattr(args, k.name)) is not None}
 
 
+def _repa(args: argparse.Namespace) -> dict[str, Any]:
+    return checked(RepaConfig, given(args, parameters(RepaConfig).values()))
+
+
 def _recipe(args: argparse.Namespace) -> TrainRecipe:
     config, shape = _config(args), _model_settings(args)
     dataset, model, times = (NAMES[n] if (v := getattr(args, n)) is None else v for n in NAMES)
@@ -203,5 +209,5 @@ def _recipe(args: argparse.Namespace) -> TrainRecipe:
     return TrainRecipe(
         dataset, data, model, shape, not args.no_difficulty, args.init,
         TrainConfig(**config, timesteps=times, timestep_settings=timesteps),
-        codec_settings=_codec_settings(args),
+        codec_settings=_codec_settings(args), repa=RepaConfig(**_repa(args)),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from pf_core.errors import InputError
 from pf_core.models.codecs import CODECS
 from pf_core.registry import parameters
 from pf_core.timesteps import TIMESTEPS
-from pf_core.training.config import NETWORK_SETTINGS, Intervals, TrainRecipe
+from pf_core.training.config import NETWORK_SETTINGS, Intervals, RepaConfig, TrainRecipe
 from pf_core.training.estimate import Estimate
 from pf_core.training.loop import TrainConfig
 from pf_core.training.runner import check
@@ -107,6 +107,7 @@ def command(recipe: TrainRecipe, out: str, intervals: Intervals | None = None) -
         (CODEC_KNOBS.values(), {CODEC_KNOBS[name].name: value for name, value in own.items()}),
         (NETWORK_SETTINGS, recipe.model_settings),
         (parameters(TrainConfig).values(), vars(recipe.config)),
+        (parameters(RepaConfig).values(), vars(recipe.repa)),
     ):
         for knob in knobs:
             if knob.name in values and values[knob.name] != knob.default:
