@@ -29,6 +29,7 @@ from pf_core.training.config import (
     OF_TEXT,
     TEXT_SETTINGS,
     Intervals,
+    RepaConfig,
     TrainRecipe,
     timestep_settings,
 )
@@ -80,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_knobs(parser, CODEC_KNOBS.values())
     add_knobs(parser, NETWORK_SETTINGS)
     add_knobs(parser, TEXT_SETTINGS, owner="with --condition text")
+    add_knobs(parser, parameters(RepaConfig).values())
 
 
 def run(args: argparse.Namespace) -> None:
@@ -152,7 +154,8 @@ def _begun(folder: RunFolder, args: argparse.Namespace) -> TrainRecipe:
     begun |= recipe.model_settings | {"dataset": recipe.dataset, "model": recipe.model, "timesteps": config.timesteps}
     begun |= {"init": recipe.init, "no_difficulty": not recipe.difficulty, "condition": recipe.condition}
     begun |= {knob.name: knob.default for knob in TEXT_SETTINGS} | recipe.text_settings
-    asked = _config(args) | _settings(NETWORK_SETTINGS, args) | _settings(TEXT_SETTINGS, args)
+    begun |= vars(recipe.repa)
+    asked = _config(args) | _settings(NETWORK_SETTINGS, args) | _settings(TEXT_SETTINGS, args) | _repa(args)
     asked |= {name: v for name in (*NAMES, "init", "condition") if (v := getattr(args, name)) is not None}
     asked |= {"no_difficulty": True} if args.no_difficulty else {}
     for registry, name, settings in chosen:
@@ -215,6 +218,10 @@ def _condition(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     return condition, settings
 
 
+def _repa(args: argparse.Namespace) -> dict[str, Any]:
+    return checked(RepaConfig, given(args, parameters(RepaConfig).values()))
+
+
 def _recipe(args: argparse.Namespace) -> TrainRecipe:
     config, shape = _config(args), _settings(NETWORK_SETTINGS, args)
     condition, tower = _condition(args)
@@ -235,4 +242,5 @@ def _recipe(args: argparse.Namespace) -> TrainRecipe:
         codec_settings=_codec_settings(args),
         condition=condition,
         text_settings=tower,
+        repa=RepaConfig(**_repa(args)),
     )  # fmt: skip

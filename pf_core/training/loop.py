@@ -201,6 +201,10 @@ class Trainer:
         """The gradient's norm, by which it is cut to `limit`."""
         return self.accelerator.clip_grad_norm_(self._parameters, limit)
 
+    def _also(self, batch: Batch) -> Tensor | float:
+        """A further loss of the pass that was just made; see repa.py."""
+        return 0.0
+
     def help(self, word: int) -> None:
         """Of the other processes, where the first one gathers what is spread: here nothing is."""
 
@@ -215,7 +219,7 @@ class Trainer:
         with torch.autocast(b.x0.device.type, torch.bfloat16, enabled=self.cfg.precision == "bf16"):
             look = flow.evaluate_at(self._predict, b.x0, b.x1, b.t, b.y, self.grid)
         losses = flow.loss(look.prediction, look.u, self.cfg.lam, self.cfg.stop_gradient)
-        self.accelerator.backward(losses.total / self.cfg.accumulate)
+        self.accelerator.backward((losses.total + self._also(b)) / self.cfg.accumulate)
         return flow.Losses(losses.total.detach(), losses.mse, losses.nll)
 
     def _predict(self, x: Tensor, t: PatchTime, y: Tensor) -> Prediction:
@@ -281,7 +285,7 @@ def train(
     cfg: TrainConfig,
     state: dict | None = None,
     conditioner: Conditioner | None = None,
-    kind: type[Trainer] = Trainer,
+    kind: Callable[..., Trainer] = Trainer,
 ) -> Iterator[TrainStep]:
     """Train in place, from `state` (Trainer.state_dict()) if given; yields a TrainStep after each optimizer step.
 

@@ -61,34 +61,43 @@ def execute(
         raise InputError(
             "The compass needs a network that predicts difficulty, and this one has no variance head: set compass to 0."
         )
-    kind = _kind(shard, every)
     if ranks.rank():
         state = _saved(folder)[0] if resume else None
         data, model = prepare(recipe)
+        kind = _kind(shard, every, recipe, data)
         with ranks.deaf():
             yield from train(model, data, recipe.config, state, kind=kind)
         return
     made = None
     if not resume:
         made = prepare(recipe)  # errors are raised before anything is written
+        _kind(shard, every, recipe, made[0])
         recipe = replace(settled(recipe, made[0]), rules=getattr(made[0], "rules", None))
         folder.start(recipe, intervals, tensorboard=tensorboard)
     saved = folder.saved_step() if resume else 0
     with TrainerStatus(folder, recipe.config.steps, saved) as trainer_status:
         state, header = _saved(folder) if resume else (None, {})
+        data, model = made or prepare(recipe)
+        kind = _kind(shard, every, recipe, data)
         session = TrainingSession(
             folder, recipe, every, trainer_status, command, header.get("seconds", 0.0), compass, kind
         )
-        yield from session.run(*(made or prepare(recipe)), state, tensorboard)
+        yield from session.run(data, model, state, tensorboard)
 
 
-def _kind(shard: bool, every: Intervals) -> type[Trainer]:
-    """Raises InputError for what a sharded training does not do."""
+def _kind(shard: bool, every: Intervals, recipe: TrainRecipe, data: Any) -> Callable[..., Trainer]:
+    """What trains. Raises InputError for what a sharded training does not do. Imported here, as few need the others."""
+    if recipe.repa.repa:
+        from pf_core.training.repa import trainer_of
+
+        if shard:
+            raise InputError("REPA's projector is not sharded: leave --shard or --repa out.")
+        return trainer_of(recipe.repa, data, build_codec(recipe.codec, recipe.codec_settings))
     if not shard:
         return Trainer
     if every.compass:
         raise InputError("The compass looks at whole networks: leave --compass-every or --shard out.")
-    from pf_core.training.sharded import ShardedTrainer  # imported here, as few trainings need it
+    from pf_core.training.sharded import ShardedTrainer
 
     return ShardedTrainer
 
@@ -158,7 +167,7 @@ class TrainingSession:
     command: str
     before: float  # seconds of training in earlier sessions
     compass: Compass | None = None
-    kind: type[Trainer] = Trainer
+    kind: Callable[..., Trainer] = Trainer
 
     def run(self, data, model: torch.nn.Module, state: dict | None, tensorboard: bool) -> Iterator[TrainStep]:
         start = state["step"] if state else 0

@@ -40,7 +40,7 @@ def together(alone):
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     done = subprocess.run(
         [*argv, str(HERE / "two_processes.py"), str(folder)], cwd=ROOT, env=env, capture_output=True, text=True,
-        timeout=300,
+        timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, [json.loads((folder / f"rank{k}.json").read_text()) for k in (0, 1)]
