@@ -1,16 +1,18 @@
 """Registry knobs as Gradio components: nothing here knows what a knob is for."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import gradio as gr
 from gradio.components import Component
 
+from app.handlers import note
 from pf_core.errors import InputError
 from pf_core.registry import Parameter, Registry
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.recommended import scale_of, settings_of
+from pf_core.sampling.run import SampleSpec
 
 NO_CLASS = "none"
 NETWORKS = "pf-networks"  # marks the lists of networks
@@ -86,16 +88,41 @@ def settled(control: Component) -> Any:
 
 
 def classes(state: Any, network: str | None) -> list[str]:
-    """The names of a network's classes, and the name of the null class."""
-    if network is None:
-        return [NO_CLASS]
-    y = state.bundle(network).conditioner
-    return [y.name(i) for i in range(y.num_classes + 1)]
+    """What a network offers to draw: its classes and the null class, or examples of prompts and none."""
+    return [NO_CLASS] if network is None else state.bundle(network).conditioner.choices
+
+
+def condition(state: Any, network: str | None, asked: Any = None, last: bool = False) -> dict[str, Any]:
+    """How the control of what to draw looks for a network: its name, what it offers, whether anything else can be
+    written there. It says what is asked for, where the network can draw that, else the first (last) that it offers."""
+    choices, takes = classes(state, network), "class" if network is None else state.bundle(network).conditioner.takes
+    value = None if asked is None else offered(state, network, asked)
+    value = choices[-1 if last else 0] if value is None else value
+    looks = {"label": takes.capitalize(), "allow_custom_value": takes == "prompt"}
+    return {"choices": choices, "value": value} | looks
+
+
+def offered(state: Any, network: str | None, asked: Any) -> str | None:
+    """What the control says of an entry, or a prompt; None where the network cannot draw it."""
+    return None if network is None else state.bundle(network).conditioner.offered(asked)
+
+
+def kept(state: Any, network: str | None, before: Any) -> Any:
+    """What the control said for another network, if it may stay for this one: a class is no prompt to go on with."""
+    written = isinstance(before, str) and " " in before
+    return before if written or before in classes(state, network) else None
 
 
 def chosen_class(state: Any, network: str | None, chosen: Any) -> str | None:
     """The class in a recipe for an entry in the list of classes. Raises InputError."""
     return None if network is None else state.bundle(network).conditioner.named(chosen)
+
+
+def note_losses(state: Any, specs: Iterable[SampleSpec]) -> None:
+    """Tell what of the prompts their networks do not take in."""
+    asked = dict.fromkeys((spec.checkpoint, label) for spec in specs for label in spec.labels)
+    for sentence in dict.fromkeys(s for name, label in asked for s in state.bundle(name).conditioner.notes(label)):
+        note(sentence)
 
 
 def class_word(state: Any, network: str | None, asked: str | int | None) -> str:

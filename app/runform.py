@@ -36,9 +36,8 @@ class RunForm:
         network = state.first_network()
         self.before = gr.State(network)  # the network that they were last set for
         sampler = controls.default_sampler(state, network)
-        classes = controls.classes(state, network)
         self.network = network_choice(state, network)
-        self.label = controls.Listed(classes, value=classes[0], label="Class")
+        self.label = controls.Listed(**controls.condition(state, network))
         self.sampler = controls.Listed(controls.samplers(state), value=sampler, label="Sampler")
         with gr.Row(elem_classes="pf-pair"):
             self.seed = gr.Number(
@@ -103,14 +102,13 @@ class RunForm:
     def on_network(self, network: str, label: str, sampler: str, before: str, **values: Any) -> dict[Component, Any]:
         """The new network's classes; what was chosen stays chosen where it can. Without a difficulty head its velocity
         ranks. Knobs that nobody has touched move to what this network recommends."""
-        classes = controls.classes(self.state, network)
-        label = label if label in classes else classes[0]
+        looks = controls.condition(self.state, network, controls.kept(self.state, network, label))
         probes, difficulty = values["probes"], values["difficulty"]
         fitting = self.ranking.fitting(network, sampler, difficulty, before)
         if fitting == DIVERGENCE != difficulty:
             note(f"{network} predicts no difficulty: it is estimated from its velocity, at a cost (see Advanced).")
         return (
-            {self.label: gr.update(choices=classes, value=label), self.before: network}
+            {self.label: gr.update(**looks), self.before: network}
             | self.restarted(before, network, values)
             | self.ranking.shown(network, sampler, fitting, probes)
         )
@@ -189,14 +187,13 @@ class RunForm:
         if not asked.get("network"):
             return {self.network: gr.update(choices=self.state.network_choices())}
         network = asked["network"]
-        classes = controls.classes(self.state, network)
         sampler = SAMPLERS[asked.get("sampler", controls.default_sampler(self.state, network))].name
-        label = asked.get("label", classes[0])
-        if label not in classes:
+        label = asked.get("label")
+        if label is not None and controls.offered(self.state, network, label) is None:
             raise InputError(f"{network} has no class {label!r:.80}.")
         updates = self.ranking.asked(network, sampler, asked) | {
             self.network: gr.update(choices=self.state.network_choices(), value=network),
-            self.label: gr.update(choices=classes, value=label),
+            self.label: gr.update(**controls.condition(self.state, network, label)),
             self.sampler: gr.update(value=sampler),
             self.before: network,
         }

@@ -134,6 +134,7 @@ class AppState:
         job = Run(bundle, spec, x0, edit_images)
         trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
         run = StoredRun(job.spec, trajectory, bundle.codec, title(job.spec), job, guided=job.spec.cfg_scale != 1)
+        run.takes = bundle.conditioner.takes
         run.passes = passes(job.spec, bundle.grid.n)
         self.worker.add(run, self._sampling(run), lane, lambda: self.left(run))
         return self.runs.add(run)
@@ -230,6 +231,7 @@ class AppState:
         spec = replace(spec, settings=SAMPLERS[spec.sampler].settings(spec.settings), labels=_each(spec.labels, images))
         spec = replace(spec, nfe=spec.nfe or len(trajectory), steps=spec.steps or trajectory.frames[-1].outer + 1)
         run = StoredRun(spec, trajectory, codec, title(spec), guided=spec.cfg_scale != 1, **known)
+        run.takes = checkpoint.takes(spec.checkpoint)
         run.passes = 0 if spec.difficulty == "head" else len(trajectory)
         for frame in trajectory.frames:
             pack_frame(run, frame)

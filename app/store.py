@@ -117,6 +117,7 @@ class StoredRun:
     label: str
     job: Any = None
     guided: bool = False
+    takes: str = "class"  # what its network draws: a class, or a prompt
     passes: int = 0  # forward passes of the whole run; 0: as many as its NFE
     state: str = WAITING
     message: str = ""

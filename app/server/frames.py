@@ -188,6 +188,16 @@ def _labels(labels: list[str | None]) -> str:
     return words[0] if len(set(words)) == 1 else ",".join(words)
 
 
+def _asked(run: StoredRun) -> list[str]:
+    """The flags for what was asked for."""
+    labels = run.spec.labels
+    if set(labels) == {None}:
+        return []
+    if run.takes != "prompt":
+        return [f"--label={_labels(labels)}"]
+    return [f"--prompt={label or ''}" for label in (labels if len(set(labels)) > 1 else labels[:1])]
+
+
 def command(run: StoredRun) -> str:
     """The command line that repeats the run."""
     spec, file = run.spec, recipe_file(run)
@@ -196,7 +206,7 @@ def command(run: StoredRun) -> str:
         return shlex.join(words)
     words = ["python", "-m", "pf_core", "sample", "--checkpoint", spec.checkpoint, "--sampler", spec.sampler]
     words += ["--nfe", spec.nfe]
-    words += [] if set(spec.labels) == {None} else [f"--label={_labels(spec.labels)}"]
+    words += _asked(run)
     words += ["--cfg-scale", f"{spec.cfg_scale:g}"] if run.guided else []
     words += (
         ["--guidance-interval", "{:g},{:g}".format(*spec.guidance_interval)]

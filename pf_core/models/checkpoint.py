@@ -23,7 +23,7 @@ from pf_core.flow import STANDARD_NORMAL, Source
 from pf_core.models import SiT, SiTConfig, config_dict, recommended
 from pf_core.models.codecs import Pixels, build_codec
 from pf_core.models.compiled import compiled
-from pf_core.models.conditioning import ClassLabels, Conditioner, conditioner_of, imagenet_names
+from pf_core.models.conditioning import ClassLabels, Conditioner, Prompts, conditioner_of, imagenet_names
 from pf_core.models.layers import position_embedding
 from pf_core.models.oracle import from_dataset
 from pf_core.models.recommended import Recommended
@@ -40,6 +40,7 @@ OLD_NETWORK = "latest.safetensors"  # an unfinished run's, in folders of the fir
 RESERVED = ("network", "latest", "state", "start")  # NAMEs whose NAME.safetensors is another file of the folder
 HEADER = "patch_forcing"  # the header's one entry: JSON of format, model, classes, codec, source, training
 FORMAT = 1
+MOST_EXAMPLES = 8  # prompts of a checkpoint that a page offers: "prompts" in its record of training
 TOWER = "text.tower."  # the weights of a network's text tower begin with this
 IMAGENET = 1000  # classes without names, of a network with so many, are ImageNet's
 
@@ -285,6 +286,15 @@ def codec_of(name: str) -> Codec:
         return Pixels()
 
 
+def takes(name: str) -> str:
+    """What such a network draws, "class" or "prompt", read from its header; "class" for any other."""
+    try:
+        header = read_header(find(name)) if name in files_here() or is_run(name) else {}
+    except InputError:  # the run is gone
+        return ClassLabels.takes
+    return Prompts.takes if dict(header.get("model", {})).get("text") else ClassLabels.takes
+
+
 def codec_in(header: dict[str, Any]) -> Codec:
     """That of a checkpoint's header, with its autoencoder as this machine has it. Raises InputError."""
     return build_codec(header["codec"], header.get("codec_settings", {})).found()
@@ -325,8 +335,9 @@ def _parts(header: dict[str, Any], model: SiT) -> tuple[Source, Codec, Condition
     classes = list(header["classes"])
     if not classes and model.config.num_classes == IMAGENET:
         classes = imagenet_names()
-    conditioner = conditioner_of(model.config, classes)
-    return _source(header["source"], model), codec_in(header), conditioner, dict(header["training"])
+    training = dict(header["training"])
+    conditioner = conditioner_of(model.config, classes, training.get("prompts", ())[:MOST_EXAMPLES])
+    return _source(header["source"], model), codec_in(header), conditioner, training
 
 
 def _network(config: dict[str, Any], weights: dict[str, torch.Tensor], kept: bool = False) -> SiT:

@@ -10,7 +10,7 @@ or None. In a recipe both stand as `labels`. `conditioner_of` says which of the 
 import operator
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -43,6 +43,15 @@ class ClassLabels:
             raise InputError(f"{len(self.names)} names cannot name {self.num_classes} classes.")
         if not all(isinstance(name, str) for name in self.names):
             raise InputError(f"Class names must be text, not {self.names!r:.60}.")
+
+    @property
+    def choices(self) -> list[str]:
+        """What a list offers: all classes, and the null class."""
+        return [self.name(i) for i in range(self.num_classes + 1)]
+
+    def offered(self, asked: str | int | None) -> str | None:
+        """An entry of such a list as it is; None for what is none."""
+        return asked if asked in self.choices else None
 
     @property
     def null_word(self) -> str:
@@ -147,10 +156,11 @@ class ClassLabels:
 class Prompts:
     """Prompts, as rows of tokens (see Vocabulary). The null condition is the empty prompt, which None asks for.
 
-    For what lists classes it has none, but the null one.
+    For what lists classes it has none, but the null one. examples: captions to begin with.
     """
 
     vocabulary: Vocabulary
+    examples: tuple[str, ...] = field(default=(), compare=False)
     num_classes = 0
     null_word = "(no prompt)"
     takes = "prompt"
@@ -158,6 +168,18 @@ class Prompts:
     @property
     def names(self) -> list[str]:
         return []
+
+    @property
+    def choices(self) -> list[str]:
+        """What a list offers, in which any other prompt can be written: examples, and no prompt."""
+        return [*(self.examples or [EXAMPLE]), self.null_word]
+
+    def offered(self, asked: str | int | None) -> str | None:
+        """What such a list says of a prompt; None for what is none."""
+        try:
+            return self.named(asked) or self.null_word
+        except InputError:
+            return None
 
     def named(self, asked: str | int | None) -> str | None:
         """The prompt as a recipe holds it: blanks at the ends and double ones taken out; None for an empty one, and for
@@ -240,17 +262,22 @@ def _captions(sample: Any) -> list[str]:
     return captions
 
 
-def conditioner_of(config: Any, names: Sequence[str] = ()) -> Conditioner:
-    """That of a network with this SiTConfig; names: of its classes. Raises InputError if they do not fit."""
-    return ClassLabels(config.num_classes, list(names)) if config.text is None else Prompts(config.text.vocabulary)
+def conditioner_of(config: Any, names: Sequence[str] = (), examples: Sequence[str] = ()) -> Conditioner:
+    """That of a network with this SiTConfig; names: of its classes; examples: of its prompts. Raises InputError if they
+    do not fit."""
+    if config.text is None:
+        return ClassLabels(config.num_classes, list(names))
+    prompts = Prompts(config.text.vocabulary)
+    return replace(prompts, examples=tuple(filter(prompts.offered, map(str, examples))))
 
 
 def conditioner_for(model: Any, data: Any) -> Conditioner:
-    """That of a network which is trained on a data set with its classes, without any, or with its captions; with its
-    classes where the network is none with a configuration."""
-    if (config := getattr(model, "config", None)) is None:
+    """That of a network which is trained on a data set: with its captions or without any classes where the network's
+    configuration says so, else with its classes."""
+    config = getattr(model, "config", None)
+    if config is None or config.num_classes:
         return ClassLabels(len(data.names), list(data.names))
-    return conditioner_of(config, data.names if config.num_classes else ())
+    return conditioner_of(config)
 
 
 def imagenet_names() -> list[str]:

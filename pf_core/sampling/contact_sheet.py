@@ -92,6 +92,8 @@ def title(sweep: Sweep) -> str:
     base = sweep.base
     fixed = {"checkpoint": base.checkpoint, "sampler": base.sampler, "nfe": base.nfe, "steps": base.steps}
     fixed |= {"label": (base.labels or [None])[0], "seed": (base.seeds or [None])[0], "cfg_scale": base.cfg_scale}
+    if "prompt" in sweep.axes:
+        fixed.pop("label")
     if base.nfe is not None or "nfe" in sweep.axes:
         fixed.pop("steps")
     if "steps" in sweep.axes:

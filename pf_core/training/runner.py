@@ -7,15 +7,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from pf_core import files
 from pf_core.data import DATASETS
+from pf_core.data.splits import VALIDATION
 from pf_core.errors import InputError
 from pf_core.models import SiTConfig, build, checkpoint, preset
 from pf_core.models.codecs import Encoded, build_codec, same_space
+from pf_core.models.conditioning import MOST_CHARACTERS
 from pf_core.registry import Parameter, parameters
 from pf_core.sampling.run import versions
 from pf_core.timesteps import TIMESTEPS
@@ -318,9 +321,19 @@ class TrainingSession:
         about["distinct_images"] = min(len(self.data), about["images"])
         if facts := getattr(self.data, "facts", None):
             about["data"] = facts
+        if prompts := self._prompts:
+            about["prompts"] = prompts
         codec = (self.recipe.codec, self.recipe.codec_settings)
         classes = list(self.data.names) if ema.config.num_classes else []
         checkpoint.save(path, ema, classes, about, self.recipe.config.source, *codec)
+
+    @cached_property
+    def _prompts(self) -> list[str]:
+        """Captions of held-out images, as examples; none for a network of classes."""
+        if self.recipe.condition != "text":
+            return []
+        sample = self.data.batch(VALIDATION.first(checkpoint.MOST_EXAMPLES))
+        return list(dict.fromkeys(caption[:MOST_CHARACTERS] for caption in sample.captions if caption.strip()))
 
 
 def pin(folder: RunFolder, data, step: int, rules: int | None) -> None:

@@ -20,6 +20,7 @@ from app.tabs.train.curves import PLOTS, Curves
 from app.tabs.train.own import OwnPictures
 from app.tabs.train.tab import GROUPS, SIMPLE, Train, intervals
 from pf_core.data.own import paths
+from pf_core.errors import InputError
 from pf_core.figures import training as figures
 from pf_core.models import checkpoint
 from pf_core.registry import parameters
@@ -289,3 +290,15 @@ def test_settings_of_the_machine_are_checked(tab):
     assert setting(2) == "" and tab.jobs.settings.parallel == 2
     assert "parallel must" in setting(0) and tab.jobs.settings.parallel == 2
     tab.on_setting("parallel", 1)
+
+
+def test_captions_have_their_own_default_of_the_timestep_sampler(tab):
+    (key,) = [name for name in tab.inputs if name.endswith("ltg.loc")]
+    loc, asked = tab.inputs[key], {name: control.value for name, control in tab.time_knobs.inputs.items()}
+    assert tab.on_condition("text", **asked)[loc]["value"] == 0.5
+    assert tab.on_condition("classes", **asked | {key: 0.5})[loc]["value"] == 0.7
+    assert "value" not in tab.on_condition("text", **asked | {key: 0.6})[loc]
+    made = tab.recipe(given(tab, dataset="signs", condition="text"))[1]
+    assert made.condition == "text" and tab.set_recipe(made, Intervals())[tab.condition] == "text"
+    with pytest.raises(InputError, match="no captions"):
+        tab.jobs.check(tab.recipe(given(tab, condition="text"))[1])

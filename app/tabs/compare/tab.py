@@ -131,9 +131,8 @@ class Compare:
             self.columns = [Column(self.state, COLUMNS[i], first, chosen[i], i < 2) for i in range(MOST)]
 
     def build_shared(self, network: str | None) -> None:
-        classes = controls.classes(self.state, network)
         self.count = gr.Slider(2, MOST, value=2, step=1, label="Columns", min_width=120)
-        self.label = controls.Listed(classes, value=classes[0], label="Class", min_width=120)
+        self.label = controls.Listed(**controls.condition(self.state, network), min_width=120)
         self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90)
         self.images = gr.Slider(1, MAX_IMAGES, value=2, step=1, label="Images", min_width=120)
         self.nfe = gr.Number(EQUAL_NFE, label="NFE, each", precision=0, minimum=1, maximum=MAX_NFE, min_width=90)
@@ -196,10 +195,9 @@ class Compare:
         return updates | self.set_columns(recommended_columns(preset, bundles))
 
     def opened_on(self, preset: Preset, opening: Opening, shown: Shown) -> dict[Component, Any]:
-        classes = controls.classes(self.state, preset.columns[0]["checkpoint"])
         return {
             self.caption: f"{preset.caption}\n{rule(opening, shown)}",
-            self.label: gr.update(choices=classes, value=shown.label),
+            self.label: gr.update(**controls.condition(self.state, preset.columns[0]["checkpoint"], shown.label)),
             self.seed: shown.seed,
             self.images: 1,
             self.cfg: opening.cfg_scale,
@@ -227,8 +225,8 @@ class Compare:
         return {column.box: gr.update(visible=i < count) for i, column in enumerate(self.columns)}
 
     def on_network(self, network: str, label: str) -> dict:
-        classes = controls.classes(self.state, network)
-        return {self.label: gr.update(choices=classes, value=label if label in classes else classes[0])}
+        label = controls.kept(self.state, network, label)
+        return {self.label: gr.update(**controls.condition(self.state, network, label))}
 
     def specs(self, values: Mapping[str, Any]) -> list[SampleSpec]:
         """One recipe a column. Raises InputError. Nothing here trusts the browser."""
@@ -251,7 +249,9 @@ class Compare:
         """Start all columns' runs (those before stop) and show them."""
         specs = self.specs(values)
         self.state.halt(*before or [])
-        return self.started(specs, values, lane=lane_of(request))
+        shown = self.started(specs, values, lane=lane_of(request))
+        controls.note_losses(self.state, specs)
+        return shown
 
     def started(
         self, specs: list[SampleSpec], values: Mapping[str, Any], lane: str = "", again: bool = False
@@ -326,11 +326,10 @@ class Compare:
         return parts
 
     def shared_from(self, asked: Mapping[str, str], parts: list[dict[str, Any]]) -> dict[Component, Any]:
-        classes = controls.classes(self.state, parts[0]["checkpoint"])
-        label = asked.get("label", classes[0])
-        if label not in classes:
+        network, label = parts[0]["checkpoint"], asked.get("label")
+        if label is not None and controls.offered(self.state, network, label) is None:
             raise InputError(f"there is no class {label[:40]!r}.")
-        updates = {self.count: len(parts), self.label: gr.update(choices=classes, value=label)}
+        updates = {self.count: len(parts), self.label: gr.update(**controls.condition(self.state, network, label))}
         limits = {"seed": (0, SEED_RANGE), "images": (1, MAX_IMAGES), "nfe": (1, MAX_NFE)}
         updates |= {self.shared[k]: whole(k, asked[k], *limits[k]) for k in limits if k in asked}
         return updates | ({self.cfg: number("cfg", asked["cfg"], 0, MAX_CFG)} if "cfg" in asked else {})

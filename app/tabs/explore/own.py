@@ -76,8 +76,7 @@ class OwnPicture:
             self.other = gr.Button("Another image", elem_classes="pf-dice", min_width=100, elem_id="own-other")
         self.t = gr.Slider(0, 1, FIRST_T, step=0.01, label="t of all patches", info="0 noise, 1 image", elem_id="own-t")
         self.network = network_choice(self.state, network, elem_id="own-network")
-        classes = controls.classes(self.state, network)
-        self.label = controls.Listed(classes, value=classes[-1], label="Class", elem_id="own-label")
+        self.label = controls.Listed(**controls.condition(self.state, network, last=True), elem_id="own-label")
         with gr.Row(elem_classes="pf-pair"):
             self.seed = gr.Number(
                 0, label="Noise seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90, elem_id="own-seed"
@@ -125,14 +124,16 @@ class OwnPicture:
         """Another picture, conditioned on its own class where that is known. The painted times stay, unless they do not
         fit the network's grid."""
         bundle = self._bundle(network)
-        item, classes = self._item(bundle, path, index), controls.classes(self.state, network)
-        return self._both(bundle, item, t, painted, item.label if item.label in classes else classes[-1], seed, classes)
+        item = self._item(bundle, path, index)
+        return self._both(
+            bundle, item, t, painted, controls.condition(self.state, network, item.label, last=True), seed
+        )
 
     def on_network(self, t, painted: Any, network: str, label: Any, path: str, index: Any, seed: Any) -> dict:
         """Another network; the class stays where it knows it."""
-        bundle, classes = self._bundle(network), controls.classes(self.state, network)
-        item = self._item(bundle, path, index)
-        return self._both(bundle, item, t, painted, label if label in classes else classes[-1], seed, classes)
+        bundle, label = self._bundle(network), controls.kept(self.state, network, label)
+        item, looks = self._item(bundle, path, index), controls.condition(self.state, network, label, last=True)
+        return self._both(bundle, item, t, painted, looks, seed)
 
     def on_index(self, t, painted: Any, network: str, label: Any, path: str, index: Any, seed: Any) -> dict:
         """A data image instead of a file."""
@@ -171,16 +172,17 @@ class OwnPicture:
         x1 = bundle.codec.encode(images[None].to(bundle.device))[0].cpu()
         return Item(x1, None, f"{Path(path).name}, your picture.")
 
-    def _both(self, bundle: Bundle, item: Item, t: Any, painted: Any, label: str, seed: Any, classes: list) -> dict:
+    def _both(self, bundle: Bundle, item: Item, t: Any, painted: Any, looks: dict[str, Any], seed: Any) -> dict:
+        """looks: of the control of what to condition on."""
         image, values = _picture(bundle, item.x1), None
         try:
             times = values_of(painted, bundle.grid)
         except InputError:  # painted on another grid, or not at all yet
             times = values = [number("t", t, 0, 1)] * bundle.grid.n
         return {
-            self.view: self.shown(bundle, item, torch.tensor(times), label, seed),
+            self.view: self.shown(bundle, item, torch.tensor(times), looks["value"], seed),
             self.painter: painting(bundle.grid, image=image, **({} if values is None else {"values": values})),
-            self.label: gr.update(choices=classes, value=label),
+            self.label: gr.update(**looks),
             self.status: "",
         }
 
@@ -192,7 +194,8 @@ class OwnPicture:
             begin = time.perf_counter()
             inspection = inspect_picture(bundle, item.x1, t, label=label, seed=seed)
             took = time.perf_counter() - begin
-        about = f"{item.about} Class {label or 'none'}, noise seed {seed}; one forward pass, {1000 * took:.0f} ms."
+        asked = f"{bundle.conditioner.takes.capitalize()} {label or 'none'}"
+        about = f"{item.about} {asked}, noise seed {seed}; one forward pass, {1000 * took:.0f} ms."
         stranger = (
             "" if knows(bundle, item.x1) else f" {bundle.name} knows only its own images: it predicts the nearest."
         )

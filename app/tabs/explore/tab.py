@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from app import links
+from app import controls, links
 from app.changed import Changed
 from app.components.tour.tour import Heading
 from app.components.viewer.viewer import FrameViewer, manifest
@@ -84,6 +84,7 @@ class Explore:
         spec = self.form.spec(values)
         self.state.halt(before)
         run = self.state.start(spec, lane=lane_of(request))
+        controls.note_losses(self.state, [run.spec])
         return self.showing(run, self.form.link(values)) | {self.status: ""}
 
     def on_recipe(self, before: str, path: str) -> dict:

@@ -29,7 +29,7 @@ from pf_core.models.checkpoint import ORACLES
 from pf_core.registry import Parameter, parameters, whole
 from pf_core.timesteps import TIMESTEPS
 from pf_core.timesteps.preview import draws
-from pf_core.training.config import Intervals, TrainRecipe
+from pf_core.training.config import OF_TEXT, Intervals, TrainRecipe
 from pf_core.training.loop import TrainConfig
 from pf_core.training.plans import PLANS, Estimate, Measuring, fitting, pair
 from pf_core.training.queue import Jobs
@@ -103,6 +103,13 @@ class Train:
             knobs("optimizer")
         with gr.Accordion("Advanced: data and losses", open=False, elem_classes="pf-advanced"):
             self.difficulty = gr.Checkbox(True, label="Difficulty head", info="off: the SiT baseline")
+            self.condition = gr.Dropdown(
+                [("classes", "classes"), ("captions", "text"), ("nothing", "none")],
+                value=TrainRecipe.condition,
+                label="Learns to draw by",
+                info="captions: of data that has them; the network then takes prompts",
+                elem_id="train-condition",
+            )
             knobs("data")
             self.data_knobs = KnobGroups(DATASETS, next(iter(DATASETS)), "data:")
             self.time_knobs = KnobGroups(TIMESTEPS, config["timesteps"], "times:")
@@ -123,6 +130,7 @@ class Train:
             "model": self.model,
             "timesteps": self.timesteps,
             "difficulty": self.difficulty,
+            "condition": self.condition,
             "init": self.init,
             "every": self.every,
             **self.config,
@@ -141,6 +149,12 @@ class Train:
             on(settled(control), self.on_draws, looks, [self.drawn])
         fits = {"model": self.model, "fitted": self.fitted, **self.config}
         on(self.model.input, self.on_model, fits, [self.fitted, *self.config.values()])
+        on(
+            self.condition.input,
+            self.on_condition,
+            {"condition": self.condition, **self.time_knobs.inputs},
+            list(self.time_knobs.inputs.values()),
+        )
         for button, plan in self.plans:
             on(button.click, partial(self.on_plan, plan), {}, [self.estimated, *self.settable])
         self.estimating = Estimating(self.estimated, self.cancel, self.status)
@@ -191,6 +205,7 @@ class Train:
             DATASETS[dataset].settings(self.data_knobs.settings(dataset, values)),
             values["model"],
             difficulty=bool(values["difficulty"]),
+            condition=values["condition"],
             init=self.init_of(values["init"]),
             config=TrainConfig(**config, timesteps=timesteps, timestep_settings=times),
         )
@@ -218,6 +233,7 @@ class Train:
             self.fitted: recipe.model,
             self.timesteps: config.timesteps,
             self.difficulty: recipe.difficulty,
+            self.condition: recipe.condition,
             self.init: recipe.init if recipe.init in self.networks() else NOTHING,
             self.every: every.samples,
             **{control: getattr(config, k) for k, control in self.config.items()},
@@ -240,6 +256,11 @@ class Train:
         return {self.fitted: model} | {
             self.config[name]: value for name, value in moved.items() if same(values[name], before[name])
         }
+
+    def on_condition(self, condition: Any, **values: Any) -> dict:
+        """Settings of timestep samplers that nobody has touched move to what fits captions, and back."""
+        captions = condition == "text"
+        return self.time_knobs.moved({} if captions else OF_TEXT, OF_TEXT if captions else {}, values)
 
     def on_draws(self, model: str, timesteps: str, **knobs: Any) -> dict:
         return {self.drawn: self.draws_of(model, timesteps, knobs)}
