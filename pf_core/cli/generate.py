@@ -43,13 +43,14 @@ def run(args: argparse.Namespace) -> None:
     asked = every_class(bundle) if args.label is None else _named(bundle, args.label)
     bulk = Bulk(bundle, spec, replace(config, classes=asked), args.out)
     check_fits(bundle, bulk.recipe(0))
+    before = bulk.complete
     bar = tqdm(total=config.num // processes, unit="image", disable=None if index == 0 else True)
     for images in bulk.draw(index, processes):
         bar.update(images)
     bar.close()
-    if bulk.complete:
+    if bulk.completed or (before and index == 0):  # of several processes one says so
         print(f"{args.out}: {config.num:,} images by {bulk.spec.sampler}, {bulk.spec.nfe} NFE{_also(bulk)}.")
-    elif index == 0:
+    elif index == 0 and not bulk.complete:
         print(f"{args.out}: {bulk.missing():,} blocks are missing: other processes draw them, or repeat the command.")
 
 

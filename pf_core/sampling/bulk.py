@@ -80,6 +80,7 @@ class Bulk:
 
     def __init__(self, bundle: Bundle, spec: SampleSpec, config: BulkConfig, folder: str | Path):
         self.bundle, self.config, self.folder = bundle, config, Path(folder)
+        self.completed = False  # by this process
         if config.rank_by_certainty and not bundle.predicts_difficulty:
             raise InputError(f"{bundle.name} predicts no difficulty, so its images cannot be ranked.")
         bundle.codec.check()
@@ -188,6 +189,7 @@ class Bulk:
             if self.config.format == "npz":
                 self._pack()
             files.write_json(self.folder / PLAN, self.plan | {"complete": True, "images": self.config.num})
+            self.completed = True
         rest = [*self.folder.glob(".*.tmp*"), *(self.folder / BLOCKS).glob(".*.tmp*")]  # of processes that were killed
         for path in [*rest, *(self.folder / BLOCKS).glob("*.npy")]:
             with suppress(OSError):

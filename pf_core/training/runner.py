@@ -71,17 +71,17 @@ def execute(
         with ranks.deaf():
             yield from train(model, data, recipe.config, state, kind=kind)
         return
-    made = None
+    made = kind = None
     if not resume:
         made = prepare(recipe)  # errors are raised before anything is written
-        _kind(shard, every, recipe, made[0])
+        kind = _kind(shard, every, recipe, made[0])
         recipe = replace(settled(recipe, made[0]), rules=getattr(made[0], "rules", None))
         folder.start(recipe, intervals, tensorboard=tensorboard)
     saved = folder.saved_step() if resume else 0
     with TrainerStatus(folder, recipe.config.steps, saved) as trainer_status:
         state, header = _saved(folder) if resume else (None, {})
         data, model = made or prepare(recipe)
-        kind = _kind(shard, every, recipe, data)
+        kind = kind or _kind(shard, every, recipe, data)
         session = TrainingSession(
             folder, recipe, every, trainer_status, command, header.get("seconds", 0.0), compass, kind
         )

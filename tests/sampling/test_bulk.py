@@ -137,6 +137,20 @@ def test_images_are_ranked_by_the_variance_along_their_path(tmp_path):
         )
 
 
+def test_generate_as_people_type_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
+    write_checkpoint(tmp_path, "net")
+    argv = ["generate", "--checkpoint", "net", "--nfe", "5", "--num", "6", "--block", "4", "--first-seed", "100"]
+    argv += ["--format", "npz", "--rank-by-certainty", "--out", str(tmp_path / "many")]
+    assert main([*argv, "--label", "star,heart"]) == 0
+    assert "6 images by look_ahead, 5 NFE in samples.npz, ranked in ranking.csv." in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "many" / "ranking.csv").read_text().splitlines()))
+    assert sorted((int(r["seed"]), r["class"]) for r in rows) == [(100 + i, ("star", "heart")[i % 2]) for i in range(6)]
+    assert main([*argv, "--label", "star,heart"]) == 0 and main([*argv, "--label", "ring"]) == 2
+    assert "another classes" in capsys.readouterr().err
+    assert main([*argv[:-1], str(tmp_path / "two"), "--label", "no such"]) == 2
+
+
 def test_a_killed_worker_leaves_no_corrupt_image_and_the_command_completes_the_rest(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "checkpoints"
     folder.mkdir()
