@@ -23,7 +23,8 @@ from app.tabs.compare.tab import Compare
 from app.tabs.explore.tab import Explore
 from app.worker import SHARE
 from pf_core.errors import InputError
-from pf_core.models.conditioning import ClassLabels
+from pf_core.models.conditioning import ClassLabels, Prompts
+from pf_core.models.tokens import Vocabulary
 from pf_core.presets import SWEEP_SAMPLERS
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.contact_sheet import read_sweep
@@ -109,7 +110,8 @@ def test_wrong_values_are_a_sentence(name, text, says):
 
 def test_every_axis_suggests_values_that_it_takes():
     for name in axes_known():
-        assert name == "checkpoint" or parse(name, suggested(name, YES), YES)
+        takes = Prompts(Vocabulary(32)) if name == "prompt" else YES
+        assert name == "checkpoint" or parse(name, suggested(name, takes), takes)
 
 
 def test_a_sweep_of_samplers_starts_with_three_worth_seeing(tab):
