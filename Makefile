@@ -4,7 +4,7 @@ PY := .venv/bin/python
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: run test test-slow torture fuzz lint lint-js format install bench bench-gpu bench-ui bench-people train-demo train-toybox recordings results assets browser clean
+.PHONY: run test test-slow torture fuzz lint lint-js format install bench bench-gpu bench-ui bench-people train-demo train-toybox train-judges recordings results assets browser clean
 
 run: .venv/.installed
 	$(PY) -m app --host $(HOST) --port $(PORT)
@@ -110,6 +110,13 @@ train-toybox: install
 	$(call ended,runs/toybox-pft)
 	$(TOYBOX) --timesteps uniform --no-difficulty $(if $(INIT_SIT),--init $(INIT_SIT)) $(MORE) $(call begun,runs/toybox-sit)
 	$(call ended,runs/toybox-sit)
+
+# The judges that read signs and scenes again, on real pictures: about 25 minutes of one core. They end in runs/judges.
+JUDGE := $(PY) -m pf_core judge --bf16
+train-judges: install
+	$(JUDGE) --dataset signs --kind reader --whole variety --steps 1800 --distinct 32000 --out runs/judges/signs-reader.safetensors
+	$(JUDGE) --dataset toybox --kind scenes --toys 3 --captioned true --whole variety,dependence --steps 3600 --distinct 32000 \
+		--out runs/judges/toybox-scenes.safetensors
 
 # What the page shows first, again: three runs from the same noise by the network that it opens with (PFT in
 # pf_core/presets.py), or by another: make recordings STORY="--checkpoint NAME --label a,b,c,d --seeds 1,2,3,4".

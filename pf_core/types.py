@@ -114,7 +114,8 @@ class Dataset(Protocol):
     pictures are held out, and `facts`, a dict with the `digest` of what is trained on. A made set has `regions`, names,
     of which some are `easy` and some `hard`; batch(indices).regions (B, H, W) are indices of them. `heads`, name ->
     choices, are what a judge names: the first is the class, the others are fields of batch(indices).attributes, (B,).
-    A captioned set has batch(indices).captions, B texts, and `vocabulary()`, texts that hold every word of any caption.
+    A captioned set has batch(indices).captions, B texts, `captions_of(indices)`, the same with nothing drawn, and
+    `vocabulary()`, texts that hold every word of any caption.
     A set of latents has `encoded_by`, (name, settings) of a codec: its images are a network's states, of any range.
     """
 

@@ -4,6 +4,7 @@ import argparse
 import shlex
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ TESTED = 10_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="shapes", help=f"{', '.join(DATASETS)}; default shapes")
+    parser.add_argument("--kind", default="classes", help=f"what it says: {', '.join(judges.KINDS)}; default classes")
     parser.add_argument(
         "--whole", default="", metavar="KNOBS", help="settings drawn from their whole range, such as variety"
     )
@@ -41,8 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     steps, batch, distinct, width = (k.check(getattr(args, k.name) or k.default) for k in OPTIONS)
-    of = judges.Field(args.dataset, given_of(args, DATASETS), _whole(args.dataset, args.whole))
-    out = Path(args.out or judges.FOLDER / f"{args.dataset}.safetensors")
+    of = judges.Field(args.dataset, given_of(args, DATASETS), _whole(args.dataset, args.whole), args.kind)
+    name = args.dataset if args.kind == "classes" else f"{args.dataset}-{args.kind}"
+    out = Path(args.out or judges.FOLDER / f"{name}.safetensors")
     files.check_writable(out)
     begin = time.perf_counter()
     training = judges.train_judge(
@@ -52,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     record = {
         "dataset": of.dataset,
         "data": of.settings,
-        "ranges": of.ranges,
+        "ranges": of.ranges | judge.covers(of),
         "images": steps * batch,
         "distinct": min(distinct or steps * batch, steps * batch),
         "wall_seconds": round(time.perf_counter() - begin),
@@ -64,17 +67,18 @@ def run(args: argparse.Namespace) -> None:
     judge, _ = judges.load(out)  # as it is on disk, rounded
     record["held_out_accuracy"] = judges.accuracy(judge, of, TESTED)
     record["at_the_ends"] = [
-        ends | judges.accuracy(judge, judges.Field(of.dataset, of.settings | ends), TESTED // 5)
+        ends | judges.accuracy(judge, judges.Field(of.dataset, of.settings | ends, kind=of.kind), TESTED // 5)
         for ends in (of.corners() if of.ranges else ())
     ]
     judges.save(out, judge, record)
-    print(f"{out}: {_accuracies(record['held_out_accuracy'], of)} held-out images.")
+    print(f"{out}: {_accuracies(record['held_out_accuracy'])} held-out images.")
     for ends in record["at_the_ends"]:
-        print("  at " + ", ".join(f"{k} {ends[k]:g}" for k in of.ranges) + f": {_accuracies(ends, of)}")
+        print("  at " + ", ".join(f"{k} {ends[k]:g}" for k in of.ranges) + f": {_accuracies(ends, of.ranges)}")
 
 
-def _accuracies(accuracy: dict, of: judges.Field) -> str:
-    return ", ".join(f"{name} {accuracy[name]:.2%}" for name in of.heads) + f" of {accuracy['images']}"
+def _accuracies(accuracy: dict, but: Collection[str] = ()) -> str:
+    shares = (f"{name} {share:.2%}" for name, share in accuracy.items() if name not in ("images", *but))
+    return ", ".join(shares) + f" of {accuracy['images']}"
 
 
 def _whole(dataset: str, names: str) -> dict[str, tuple[float, float]]:

@@ -189,3 +189,9 @@ def test_an_oblong_network_trains_on_signs(tmp_path):
     net = checkpoint.load(str(tmp_path / "net" / "network.safetensors"))
     assert net.shape == (3, 32, 96) and net.training["data"]["digest"].startswith("signs")
     assert _oracle(net).grid == net.grid and picture(net).x1.shape == (1, 3, 32, 96)
+
+
+def test_what_a_prompt_asks_a_sign_to_read_is_between_its_quotes():
+    for prompt in ('a sign that reads "ax7"', 'a sign saying "A X 7" beside a hedge', "“AX7” on a cake"):
+        assert words.quoted(prompt) == "AX7"
+    assert words.quoted("a red cake") == words.quoted('a "') == ""

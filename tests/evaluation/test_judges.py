@@ -138,3 +138,11 @@ def test_the_judge_of_wild_shapes_knows_them_where_the_first_one_does_not():
     assert min(record["held_out_accuracy"][k] for k in ("shape", "texture")) >= 0.98
     found, calm = (judges.accuracy(j, ANY, 1000) for j in (judge, judges.load()[0]))
     assert min(found["shape"], found["texture"]) >= 0.97 > calm["shape"] + 0.1
+
+
+def test_the_judge_of_signs_reads_words_that_it_never_saw():
+    for settings in ({"variety": 0.0}, {"variety": 0.5, "longest": 4}):
+        reader, record = judges.load(judges.find("signs", settings, kind="reader"))
+    assert record["held_out_accuracy"]["characters"] >= 0.99
+    of = judges.Field("signs", {"variety": 0.0}, kind="reader")  # two fonts: glyphs take their time
+    assert judges.accuracy(reader, of, 100)["characters"] >= 0.98

@@ -110,8 +110,11 @@ class Folder:
         if self.flip:
             pixels[flipped] = pixels[flipped, :, :, ::-1]
         images = torch.from_numpy(pixels).float().div_(127.5).sub_(1)
-        captions = [self._listing.items[self._kept[row]].caption for row in rows]
-        return Pictures(images, torch.from_numpy(self.labels[rows]), captions)
+        return Pictures(images, torch.from_numpy(self.labels[rows]), self.captions_of(indices))
+
+    def captions_of(self, indices: range | list[int]) -> list[str]:
+        """The captions of the pictures with these indices, '' where there is none."""
+        return [self._listing.items[self._kept[self._place(int(i))[0]]].caption for i in indices]
 
     def _place(self, index: int) -> tuple[int, bool]:
         """(row, mirrored?)."""

@@ -148,8 +148,12 @@ class Signs:
         """The words that the images with these indices read; nothing is drawn."""
         return [self._draws(i)[1] for i in self._wanted(indices)]
 
+    def captions_of(self, indices: range | list[int]) -> list[str]:
+        """The captions of the images with these indices, the words not spelt apart; nothing is drawn."""
+        return [caption(self._scene(i)) for i in self._wanted(indices)]
+
     def vocabulary(self) -> list[str]:
-        """Texts that hold every word of any caption."""
+        """Phrases that hold every word of any caption whose sign's word is spelt apart."""
         return vocabulary()
 
     def _wanted(self, indices: range | list[int]) -> list[int]:

@@ -26,14 +26,6 @@ _WHERE = {
 }
 
 
-def vocabulary() -> list[str]:
-    """Texts that hold every word that a caption can, whatever the settings."""
-    signs = [sign.format(*[name] * 2) for wordings in _SIGNS.values() for sign in wordings for name in NAMES]
-    reads = [read.format("", character) for read in (*_READS, *_NEON_READS) for character in ALPHABET]
-    things = [thing for names in _BEHIND.values() for thing in names]
-    return [*signs, *reads, *things, *(where.format("") for both in _WHERE.values() for where in both), "an"]
-
-
 def caption(s: Scene) -> str:
     """One sentence, with the word between double quotes; the wording comes from the scene's own number."""
     rest = s.wording
@@ -45,10 +37,22 @@ def caption(s: Scene) -> str:
         rest -= int(rest)
         return chosen
 
-    sign = pick(_SIGNS[KINDS[s.kind]]).format(NAMES[s.board], NAMES[s.letters])
-    sign = sign.replace("a orange", "an orange")
+    sign = _named(pick(_SIGNS[KINDS[s.kind]]), NAMES[s.board], NAMES[s.letters])
     sentence = pick(_NEON_READS if sign.startswith("glowing") else _READS).format(sign, s.text)
     if pick(("without", "with")) == "without":
         return sentence
     thing = pick(_BEHIND[BUSY[s.busy]])
     return f"{sentence} {pick(_WHERE[SIDES[s.side]]).format(thing)}"
+
+
+def _named(form: str, board: str, letters: str) -> str:
+    return form.format(board, letters).replace("a orange", "an orange")
+
+
+def vocabulary() -> list[str]:
+    """Phrases that hold every word of any caption, and each character as a word of its own."""
+    signs = [_named(form, colour, colour) for forms in _SIGNS.values() for form in forms for colour in NAMES]
+    reads = [form.format("a sign", "A B") for form in (*_READS, *_NEON_READS)]
+    things = [thing for names in _BEHIND.values() for thing in names]
+    places = [form.format(thing) for forms in _WHERE.values() for form in forms for thing in things]
+    return list(dict.fromkeys([*signs, *reads, *places, *ALPHABET]))

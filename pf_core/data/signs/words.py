@@ -48,6 +48,13 @@ def checked(word: str) -> str:
     return found
 
 
+def quoted(prompt: str) -> str:
+    """What a prompt asks a sign to read: the characters between its first double quotes, in capitals; "" where there
+    are none."""
+    found = re.search(r'"([^"]*)"', prompt.replace("“", '"').replace("”", '"'))
+    return "".join(c for c in found[1].upper() if c in ALPHABET) if found else ""
+
+
 def spelt(text: str) -> str:
     """A prompt with the words between its double quotes spelt apart, `reads "AX7"` -> `reads "A X 7"`: CLIP's tokenizer
     then gives each character a token of its own. What is spelt apart already stays."""

@@ -6,7 +6,8 @@
 
 Image i depends on (series, i) alone: uniform numbers give the scene (scene.py), made of parts (toys.py), which are
 ray-traced (render.py, primitives.py) in front of a sky and a ground (ground.py). Pixels are whole grey levels, so
-images rendered ahead (cache.py) are the same bits.
+images rendered ahead (cache.py) are the same bits. `captioned` pictures have 1 to `toys` toys, captions in many
+wordings, and combinations of class and colour that training never sees (captioned.py); prompts.py has prompts.
 """
 
 from collections.abc import Iterator
@@ -18,20 +19,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pf_core.data.toybox import captioned as captioned_scenes
+from pf_core.data.toybox import captions as wordings
 from pf_core.data.toybox.cache import Cache
-from pf_core.data.toybox.captions import captions
 from pf_core.data.toybox.render import REGIONS, Picture, trace
-from pf_core.data.toybox.scene import COLUMNS, GROUNDS, Scene, build
+from pf_core.data.toybox.scene import COLUMNS, GROUNDS, RELATIONS, Scene, build
 from pf_core.data.toybox.toys import CLASSES, COLOURS
 from pf_core.registry import Knob
 
 VERSION = 1  # of the pixels: raised whenever they change
+CAPTIONED_VERSION = 1  # the same of captioned pictures, and of which combinations are held out
 
 
 @dataclass(frozen=True)
 class Attributes:
     """The true contents of each image: (B,) of the image or of its first toy, (B, T) of all toys. Indices into CLASSES,
-    COLOURS, MATERIALS, GROUNDS, SKIES, SCENES, RELATIONS (scene.py, toys.py)."""
+    COLOURS, MATERIALS, GROUNDS, SKIES, SCENES, RELATIONS (scene.py, toys.py); -1 for toys that are not there."""
 
     toy: Tensor  # the class
     colour: Tensor  # its main colour
@@ -47,14 +50,17 @@ class Attributes:
     seconds: Tensor  # second colours
     materials: Tensor
     relations: Tensor  # (B, T - 1): toy 0 is RELATIONS[...] toy 1, 2
+    places: Tensor  # (B, T, 2): where toys stand in units, x to the right, y away
 
 
 class Sample:
     """images: (B, 3, S, S) in [-1, 1], grey levels k as 2 k / 255 - 1. Annotations are computed when they are asked
     for."""
 
-    def __init__(self, images: Tensor, scene: Scene, picture: Picture | None):
-        self.images, self._scene, self._picture = images, scene, picture
+    def __init__(
+        self, images: Tensor, scene: Scene, picture: Picture | None, plan: captioned_scenes.Plan | None = None
+    ):
+        self.images, self._scene, self._picture, self._plan = images, scene, picture, plan
 
     @property
     def labels(self) -> Tensor:
@@ -63,12 +69,14 @@ class Sample:
 
     @property
     def captions(self) -> list[str]:
-        return captions(self._scene)
+        """A sentence an image."""
+        return _captions(self._scene, self._plan)
 
     @cached_property
     def attributes(self) -> Attributes:
         s = self._scene
         first = {"toy": s.toys[:, 0], "colour": s.colours[:, 0], "material": s.materials[:, 0], "yaw": s.yaw[:, 0]}
+        first["places"] = s.feet[..., :2]
         rest = {f.name: getattr(s, f.name) for f in fields(Attributes) if f.name not in first}
         return Attributes(**first, **rest)
 
@@ -102,6 +110,7 @@ class Toybox:
     channels = 3
     # what a judge names: the class, and fields of Attributes
     heads = {"toy": CLASSES, "colour": tuple(COLOURS), "ground": GROUNDS}
+    relations = RELATIONS
     regions, easy, hard = REGIONS, ("sky", "ground"), ("object", "outline")
 
     def __init__(
@@ -110,13 +119,15 @@ class Toybox:
         size: Annotated[int, Knob(16, 512, "side in pixels")] = 64,
         variety: Annotated[float, Knob(0.0, 1.0, "0 calm .. 1 wild: camera, pose, textures, clutter")] = 0.3,
         dependence: Annotated[float, Knob(0.0, 1.0, "how strongly the scene determines the toy; 0: not at all")] = 0.9,
-        toys: Annotated[int, Knob(1, 3, "number of toys in a picture")] = 1,
+        toys: Annotated[int, Knob(1, 3, "number of toys in a picture; captioned: the most")] = 1,
+        captioned: Annotated[bool, Knob(help="for text: 1 to `toys` toys, many wordings, held-out colours")] = False,
         series: Annotated[int, Knob(0, 2**31 - 1, "which endless series of images")] = 0,
         count: Annotated[int, Knob(0, 2**31 - 1, "only the first so many images, over and over; 0: endless")] = 0,
     ):
         self.size, self.variety, self.dependence, self.toys = size, float(variety), float(dependence), toys
-        self.series, self.count = series, count
+        self.series, self.count, self.captioned = series, count, captioned
         named = {"size": size, "variety": self.variety, "dependence": self.dependence, "toys": toys, "series": series}
+        named |= {"captioned": CAPTIONED_VERSION} if captioned else {}
         self.cache = Cache(named | {"version": VERSION}, size)
 
     def __len__(self) -> int:
@@ -125,33 +136,52 @@ class Toybox:
     @property
     def facts(self) -> dict[str, Any]:
         """For a run's records: the number of images, and a digest that changes with the pixels' VERSION."""
-        return {"pictures": len(self), "digest": f"toybox {VERSION}"}
+        captioned = f", captioned {CAPTIONED_VERSION}" if self.captioned else ""
+        return {"pictures": len(self), "digest": f"toybox {VERSION}{captioned}"}
 
     def batch(self, indices: range | list[int], labels: Tensor | None = None) -> Sample:
         """The images with these indices. labels: (B,) classes of the first toys; all else stays the same."""
-        wanted = [int(i) % self.count if self.count else int(i) for i in indices]
-        scene = self.scenes(wanted, labels)
+        wanted = self._wanted(indices)
+        scene, plan = self._planned(wanted, labels)
         levels, picture = self.cache.read(wanted) if labels is None else None, None
         if levels is None:
             picture = trace(scene, self.size)
             levels = picture.levels
-        return Sample(torch.as_tensor(levels).float().mul_(2 / 255).sub_(1), scene, picture)
+        return Sample(torch.as_tensor(levels).float().mul_(2 / 255).sub_(1), scene, picture, plan)
 
     def scenes(self, indices: list[int], labels: Tensor | None = None) -> Scene:
         """The scenes of these images, for `render.trace` on another device or at another size."""
-        draws = torch.from_numpy(np.stack([_uniforms(self.series, i) for i in indices]))
-        return build(draws, self.toys, self.dependence, self.variety, labels)
+        return self._planned(indices, labels)[0]
+
+    def draws(self, indices: list[int]) -> Tensor:
+        """(B, len(COLUMNS)) the uniform numbers, float64, from which these images come."""
+        return torch.from_numpy(np.stack([_uniforms(self.series, i) for i in indices]))
+
+    def captions_of(self, indices: range | list[int]) -> list[str]:
+        """The captions of the images with these indices; nothing is drawn."""
+        return _captions(*self._planned(self._wanted(indices)))
 
     def vocabulary(self) -> list[str]:
-        """Texts that hold every word of any caption, whatever the settings: so many captions that none is missing."""
-        settings = [(toys, variety) for toys in (1, 2, 3) for variety in (0.0, 1.0)]
-        sets = [Toybox(toys=toys, variety=variety, dependence=0.0) for toys, variety in settings]
-        return [caption for some in sets for caption in captions(some.scenes(range(500)))]
+        """Phrases that hold every word of any caption or prompt."""
+        return wordings.vocabulary()
+
+    def _wanted(self, indices: range | list[int]) -> list[int]:
+        return [int(i) % self.count if self.count else int(i) for i in indices]
+
+    def _planned(self, indices: list[int], labels: Tensor | None = None) -> tuple[Scene, captioned_scenes.Plan | None]:
+        draws = self.draws(indices)
+        if self.captioned:
+            return captioned_scenes.scenes(draws, indices, self.toys, self.dependence, self.variety, labels)
+        return build(draws, self.toys, self.dependence, self.variety, labels), None
 
     def render_ahead(self, count: int) -> Iterator[int]:
         """Render images 0 .. count - 1 into the cache; yields the number of images in it so far. Raises InputError if
         the disk is too full."""
         return self.cache.fill(count, lambda some: trace(self.scenes(list(some)), self.size).levels.numpy())
+
+
+def _captions(scene: Scene, plan: captioned_scenes.Plan | None) -> list[str]:
+    return wordings.captions(scene) if plan is None else wordings.varied(scene, plan)
 
 
 def _uniforms(series: int, index: int) -> np.ndarray:

@@ -7,6 +7,7 @@ continuously and never redraws another quantity.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -95,7 +96,8 @@ _TOY = (
     "follow_toy toy follow_colour palette colour second follow_pose yaw turn variant follow_material material stretch "
     "widen tone second_tone second_colour size"
 ).split()
-COLUMNS = {name: i for i, name in enumerate(_IMAGE + [f"{n}{k}" for k in range(MOST_TOYS) for n in _TOY])}
+_CAPTIONED = ["number", "alike", "wording"]  # of captioned pictures alone
+COLUMNS = {name: i for i, name in enumerate(_IMAGE + [f"{n}{k}" for k in range(MOST_TOYS) for n in _TOY] + _CAPTIONED)}
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,19 @@ class _Draws:
         return torch.stack([self[f"{name}{k}"] for k in range(count)], 1)
 
 
-def build(u: Tensor, toys: int, dependence: float, variety: float, labels: Tensor | None = None) -> Scene:
-    """The scenes of u (B, len(COLUMNS)), float64 in [0, 1). labels: (B,) classes of the first toys."""
+Recast = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+def build(
+    u: Tensor,
+    toys: int,
+    dependence: float,
+    variety: float,
+    labels: Tensor | None = None,
+    recast: Recast = lambda *drawn: drawn,
+) -> Scene:
+    """The scenes of u (B, len(COLUMNS)), float64 in [0, 1). labels: (B,) classes of the first toys; recast: other toys,
+    colours and second colours, (B, T) each, for those that were drawn."""
     d = _Draws(u)
 
     def follows(name: str) -> Tensor:
@@ -178,7 +191,7 @@ def build(u: Tensor, toys: int, dependence: float, variety: float, labels: Tenso
     kinds = _toys(d, toys, dependence, cell, labels)
     azimuth, elevation, sunlight = _light(d, follows("follow_light"), CELL_SKY[cell], variety)
     zenith, horizon = _sky(d, sky)
-    colours, seconds = _colours(d, toys, dependence, cell)
+    kinds, colours, seconds = recast(kinds, *_colours(d, toys, dependence, cell))
     turn = d.between("ground_turn", -0.5, 0.5) * (0.25 + 1.4 * variety)
     yaw = _yaw(d, toys, dependence, cell, turn, variety)
     relations, places = _places(d, toys)

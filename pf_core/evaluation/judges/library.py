@@ -1,6 +1,7 @@
-"""Judges as files, chosen by what they were trained on: data set, image size and ranges of settings."""
+"""Judges as files, chosen by what they say and were trained on: kind, data set, image size and ranges of settings."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +15,9 @@ from safetensors.torch import save_file
 from pf_core import files
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
+from pf_core.evaluation.judges.kinds import KINDS
 from pf_core.evaluation.judges.network import Judge
+from pf_core.registry import Entry
 
 FOLDER = Path(__file__).resolve().parents[3] / "checkpoints" / "judges"
 HEADER = "patch_forcing_judge"
@@ -24,20 +27,22 @@ ALIKE = ("series", "count")  # settings that choose images, and not what they lo
 @dataclass(frozen=True)
 class Known:
     """What a judge was trained on: images of a data set, `size` pixels wide, with settings inside `ranges` (name ->
-    lowest and highest) and otherwise equal to `settings`."""
+    lowest and highest) and otherwise equal to `settings`; kind: what it says of them, one of KINDS."""
 
     name: str
     dataset: str
     size: int
     settings: dict[str, Any]
     ranges: dict[str, tuple[float, float]]
+    kind: str = "classes"
 
     @classmethod
     def of(cls, name: str, record: dict[str, Any]) -> "Known":
         """From a header. The first judge's header gives only the settings of `shapes`."""
         dataset, ranges = record.get("dataset", "shapes"), record.get("ranges", {})
         settings = DATASETS[dataset].settings(record["data"])
-        return cls(name, dataset, int(settings["size"]), settings, {k: (v[0], v[1]) for k, v in ranges.items()})
+        ranges = {k: (v[0], v[1]) for k, v in ranges.items()}
+        return cls(name, dataset, int(settings["size"]), settings, ranges, record.get("kind", "classes"))
 
     def fits(self, dataset: str, size: int, settings: dict[str, Any]) -> bool:
         return (self.dataset, self.size) == (dataset, size) and all(
@@ -70,27 +75,37 @@ def known() -> Iterator[tuple[Known, Path]]:
             continue
 
 
-def find(dataset: str, settings: dict[str, Any], size: int | None = None) -> Path:
-    """The file of the judge for a data set's images with these settings; of several, the most specific. Raises
-    InputError if there is none."""
+def find(dataset: str, settings: dict[str, Any], size: int | None = None, kind: str = "classes") -> Path:
+    """The file of the judge of a kind for a data set's images with these settings; of several, the most specific.
+    size: height in pixels. Raises InputError if there is none."""
     entry = DATASETS[dataset]
     settings = entry.settings(settings)
     size = settings.get("size") if size is None else size
-    all_known = list(known())
+    all_known = [(k, path) for k, path in known() if k.kind == kind]
     fitting = [(k.breadth, k.name, path) for k, path in all_known if k.fits(dataset, size, settings)]
     if fitting:
         return min(fitting)[2]
-    can = hasattr(entry.fn, "heads")
-    asked = ", ".join(f"{k} {v}" for k, v in settings.items() if can and k not in (*ALIKE, "size"))
+    can = KINDS[kind].check(entry.fn)
+    chosen = {k: v for k, v in settings.items() if can and k not in (*ALIKE, "size")}
+    asked = ", ".join(f"{k} {v}" for k, v in chosen.items())
     here = "; ".join(str(k) for k, _ in all_known) or "none"
-    hint = f" Train one: `python -m pf_core judge --dataset {dataset} --size {size}`." if can else ""
     what = f"`{dataset}` of {size}x{size}" + (f" ({asked})" if asked else "")
+    hint = f" Train one: `{_command(entry, chosen, size, kind)}`." if can else ""
     raise InputError(f"No judge knows {what}. The judges here know: {here}.{hint}")
+
+
+def _command(entry: Entry, settings: dict[str, Any], size: int, kind: str) -> str:
+    """What to type for a judge of a data set with these settings."""
+    flags = [] if kind == "classes" else ["--kind", kind]
+    for name, value in settings.items():
+        if value != entry.knobs[name].default:
+            flags += [entry.knobs[name].flag, str(value).lower()]
+    return shlex.join(["python", "-m", "pf_core", "judge", "--dataset", entry.name, *flags, "--size", str(size)])
 
 
 def save(path: Path, judge: Judge, record: dict[str, Any]) -> None:
     """Weights (matrices in bf16) and the header, atomically."""
-    shape = {"heads": judge.choices, "size": judge.size, "width": judge.width}
+    shape = judge.shape | ({} if judge.kind == "classes" else {"kind": judge.kind})
     weights = {k: (v.to(torch.bfloat16) if v.ndim > 1 else v).cpu().contiguous() for k, v in judge.state_dict().items()}
     with files.replacing(path) as temporary:
         save_file(weights, temporary, metadata={HEADER: json.dumps(shape | record)})
@@ -100,15 +115,23 @@ def save(path: Path, judge: Judge, record: dict[str, Any]) -> None:
 def _loaded(path: Path, modified: int) -> tuple[Judge, dict[str, Any]]:
     record, weights = _open(path, with_weights=True)
     try:
-        size = record.get("size", record["data"]["size"])
-        heads = record.get("heads") or DATASETS["shapes"].fn.heads
-        judge = Judge(size, heads, record.get("width", 32))
-        if "heads" not in record:  # the first judge's heads had no prefix
-            weights = {f"heads.{k}" if k.split(".")[0] in heads else k: v for k, v in weights.items()}
+        judge, weights = _built(record, weights)
         judge.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
     except (KeyError, TypeError, ValueError, RuntimeError):
         raise _damaged(path) from None
     return judge.eval().requires_grad_(False), record
+
+
+def _built(record: dict[str, Any], weights: dict[str, torch.Tensor]) -> tuple[Judge, dict[str, torch.Tensor]]:
+    """(a judge of the header's shape, the weights under its names)."""
+    size, width = record.get("size", record["data"]["size"]), record.get("width", 32)
+    kind = record.get("kind", "classes")
+    if kind != "classes":
+        return KINDS[kind](size, width), weights
+    heads = record.get("heads") or DATASETS["shapes"].fn.heads
+    if "heads" not in record:  # the first judge's heads had no prefix
+        weights = {f"heads.{k}" if k.split(".")[0] in heads else k: v for k, v in weights.items()}
+    return Judge(size, heads, width), weights
 
 
 def load(path: str | Path | None = None) -> tuple[Judge, dict[str, Any]]:

@@ -1,7 +1,8 @@
-"""The one architecture of all judges: a small convolutional classifier with one head for each attribute."""
+"""The judge of classes: a small convolutional classifier with one head for each attribute."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,9 @@ class Judge(nn.Module):
     `width` more channels, up to 4 * width.
     """
 
+    kind = "classes"
+    mirrors = True  # a mirrored image is as good to learn from
+
     def __init__(self, size: int, heads: Mapping[str, Sequence[str]], width: int = 32, features: int = 64):
         super().__init__()
         self.size, self.width = size, width
@@ -43,6 +47,46 @@ class Judge(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(b) for b in channels[1:])
         self.features = nn.Linear(channels[-1] * side**2, features)
         self.heads = nn.ModuleDict({name: nn.Linear(features, len(c)) for name, c in self.choices.items()})
+
+    @classmethod
+    def of(cls, field: Any, width: int) -> "Judge":
+        """A new one for a `training.Field`."""
+        return cls(field.settings["size"], field.heads, width)
+
+    @classmethod
+    def check(cls, dataset: type) -> bool:
+        """Can this judge a data set?"""
+        return bool(getattr(dataset, "heads", None))
+
+    @staticmethod
+    def covers(field: Any) -> dict[str, tuple[float, float]]:
+        """Settings, besides those that are drawn, whose whole range a judge of this field knows."""
+        return {}
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        return {"heads": self.choices, "size": self.size, "width": self.width}
+
+    @staticmethod
+    def truth(sample: Any, data: Any) -> dict[str, Tensor]:
+        """Head -> true choices (B,); the first head's choices are the labels."""
+        first, *others = data.heads
+        return {first: sample.labels} | {name: getattr(sample.attributes, name) for name in others}
+
+    @staticmethod
+    def mirrored(truth: dict[str, Tensor], which: Tensor) -> dict[str, Tensor]:
+        """The truth of a batch of which these images are mirrored."""
+        return truth
+
+    def loss(self, output: tuple[dict[str, Tensor], Tensor], truth: dict[str, Tensor]) -> Tensor:
+        """The sum of the heads' cross entropies."""
+        logits, _ = output
+        return sum(F.cross_entropy(logits[name].float(), truth[name].to(logits[name].device)) for name in truth)
+
+    def right(self, images: Tensor, truth: dict[str, Tensor]) -> dict[str, tuple[float, float]]:
+        """Head -> (hits, of)."""
+        found = self.judge(images).probabilities
+        return {name: (int((found[name].argmax(1) == truth[name]).sum()), len(images)) for name in self.choices}
 
     def logits(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """(logits (B, choices) of each head, features (B, D))."""

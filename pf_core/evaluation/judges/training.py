@@ -1,4 +1,5 @@
-"""Training a judge on real images only, over the whole range of a data set's settings, and measuring it."""
+"""Training a judge, of any kind, on real images only, over the whole range of a data set's settings, and measuring
+it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -7,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pf_core.data import DATASETS
 from pf_core.data.splits import JUDGE_TEST, JUDGE_TRAINING, Split
 from pf_core.errors import InputError
+from pf_core.evaluation.judges.kinds import KINDS
 from pf_core.evaluation.judges.network import Judge
 
 MIXED, CORNERS = 4, 2  # settings that are drawn for a batch; of them at the ends of the ranges, where it is hardest
@@ -21,17 +22,21 @@ MIXED, CORNERS = 4, 2  # settings that are drawn for a batch; of them at the end
 @dataclass(frozen=True)
 class Field:
     """What a judge is trained on: a data set with its settings, and `ranges`, name -> (lowest, highest), of the
-    settings that vary from image to image. Raises InputError for a data set without heads, or a wrong range."""
+    settings that vary from image to image; kind: of judge, one of KINDS. Raises InputError for a data set that has
+    nothing for it to say, or a wrong range."""
 
     dataset: str
     settings: dict[str, Any] = field(default_factory=dict)
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    kind: str = "classes"
 
     def __post_init__(self):
-        entry = DATASETS[self.dataset]
-        if not getattr(entry.fn, "heads", None):
-            known = ", ".join(name for name, entry in DATASETS.items() if getattr(entry.fn, "heads", None))
-            raise InputError(f"{self.dataset} declares nothing that a judge could name: choose one of {known}.")
+        entry, judge = DATASETS[self.dataset], KINDS[self.kind]
+        if not judge.check(entry.fn):
+            known = ", ".join(name for name, entry in DATASETS.items() if judge.check(entry.fn))
+            raise InputError(
+                f"{self.dataset} declares nothing that a judge of {self.kind} could name: choose one of {known}."
+            )
         object.__setattr__(self, "settings", entry.settings(self.settings))
         for name, (low, high) in self.ranges.items():
             entry.settings({name: low}), entry.settings({name: high})
@@ -60,9 +65,9 @@ class Field:
             settings = {
                 k: low + (high - low) * float(a) for a, (k, (low, high)) in zip(u, self.ranges.items(), strict=True)
             }
-            drawn.append(read(self.data(**settings), part.tolist()))
+            drawn.append(read(self.data(**settings), part.tolist(), self.kind))
         images, truth = zip(*drawn, strict=True)
-        return torch.cat(images), {name: torch.cat([t[name] for t in truth]) for name in self.heads}
+        return torch.cat(images), {name: torch.cat([t[name] for t in truth]) for name in truth[0]}
 
     def corners(self) -> Iterator[dict[str, float]]:
         """The settings at the ends of all ranges."""
@@ -70,12 +75,11 @@ class Field:
             yield dict(zip(self.ranges, values, strict=True))
 
 
-def read(data: Any, indices: Any) -> tuple[Tensor, dict[str, Tensor]]:
-    """(images (B, 3, H, W), head -> true choices (B,)) of a data set with heads; the first head's choices are the
-    labels."""
+def read(data: Any, indices: Any, kind: str = "classes") -> tuple[Tensor, dict[str, Tensor]]:
+    """(images (B, 3, H, W), what a kind of judge is to say of them: name -> (B, ...)); for classes head -> true choices
+    (B,), the first head's the labels."""
     sample = data.batch(indices)
-    first, *others = data.heads
-    return sample.images, {first: sample.labels} | {name: getattr(sample.attributes, name) for name in others}
+    return sample.images, KINDS[kind].truth(sample, data)
 
 
 def train_judge(
@@ -93,12 +97,12 @@ def train_judge(
     """Train from scratch on the first steps * batch images of JUDGE_TRAINING; yields (step, loss, judge) after each
     step.
 
-    The loss is the sum of the heads' cross entropies. distinct: for images that are costly to make, only about this
-    many are made, and shown again in another order, half of them mirrored.
+    distinct: for images that are costly to make, only about this many are made, and shown again in another order, half
+    of them mirrored where that changes nothing or the truth is known.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        judge = Judge(of.settings["size"], of.heads, width).to(device, memory_format=torch.channels_last)
+        judge = KINDS[of.kind].of(of, width).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=lr, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     pool = _Pool(of, batch, seed, distinct // batch or steps)
@@ -106,8 +110,8 @@ def train_judge(
         images, truth = pool.batch(step)
         images = images.to(device, memory_format=torch.channels_last)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
-            logits, _ = judge.train().logits(images)
-        loss = sum(F.cross_entropy(logits[name].float(), truth[name].to(device)) for name in truth)
+            output = judge.train().logits(images)
+        loss = judge.loss(output, truth)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -131,18 +135,20 @@ class _Pool:
         order = rng.permutation(self.fresh * self.size)[place * self.size : (place + 1) * self.size]
         rows = [(self.kept[i // self.size], i % self.size) for i in order.tolist()]
         images = torch.stack([images[k] for (images, _), k in rows]).float().div_(127.5).sub_(1)
+        truth = {name: torch.stack([truth[name][k] for (_, truth), k in rows]) for name in rows[0][0][1]}
+        if not KINDS[self.of.kind].mirrors:
+            return images, truth
         mirrored = torch.from_numpy(np.random.default_rng([self.seed, step, 1]).random(self.size) < 0.5)
         images[mirrored] = images[mirrored].flip(3)
-        return images, {name: torch.stack([truth[name][k] for (_, truth), k in rows]) for name in rows[0][0][1]}
+        return images, KINDS[self.of.kind].mirrored(truth, mirrored)
 
 
 def accuracy(judge: Judge, of: Field, count: int = 2000, batch: int = 500) -> dict[str, float]:
-    """Head -> share in [0, 1] of held-out real images (JUDGE_TEST, over all ranges) that it classifies correctly, and
-    "images", their number."""
-    right = dict.fromkeys(judge.choices, 0)
+    """Name -> share in [0, 1] of what held-out real images (JUDGE_TEST, over all ranges) show that it says correctly,
+    for classes by head, and "images", their number."""
+    totals: dict[str, np.ndarray] = {}
     for skip in range(0, count, batch):
         images, truth = of.batch(JUDGE_TEST, skip, min(batch, count - skip), seed=1)
-        probabilities = judge.judge(images).probabilities
-        for name in right:
-            right[name] += int((probabilities[name].argmax(1) == truth[name]).sum())
-    return {name: hits / count for name, hits in right.items()} | {"images": count}
+        for name, hits in judge.right(images, truth).items():
+            totals[name] = totals.get(name, 0) + np.array(hits, float)
+    return {name: float(hits / max(of, 1)) for name, (hits, of) in totals.items()} | {"images": count}

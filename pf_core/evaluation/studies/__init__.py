@@ -2,6 +2,7 @@
 is "runs" read folders of training runs instead, `name(paths, *, keep, knobs)`; one that reads "nothing" trains its own
 networks, `name(*, knobs)`."""
 
+from pf_core.evaluation.studies.composition import composition
 from pf_core.evaluation.studies.context_helps import context_helps
 from pf_core.evaluation.studies.context_reduces_uncertainty import context_reduces_uncertainty
 from pf_core.evaluation.studies.difficulty import difficulty
@@ -13,6 +14,7 @@ from pf_core.evaluation.studies.order import order
 from pf_core.evaluation.studies.probe_gain import probe_gain
 from pf_core.evaluation.studies.schedules import schedules
 from pf_core.evaluation.studies.table import table
+from pf_core.evaluation.studies.text_rendering import text_rendering
 from pf_core.evaluation.studies.timestep_laws import timestep_laws
 from pf_core.evaluation.studies.training_timesteps import training_timesteps
 from pf_core.evaluation.studies.uncertainty_tracks_error import uncertainty_tracks_error
@@ -37,5 +39,7 @@ STUDIES = Registry(
         order,
         when_it_pays,
         divergence,
+        text_rendering,
+        composition,
     ],
 )

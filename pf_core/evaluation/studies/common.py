@@ -13,6 +13,7 @@ from pf_core.charts import Chart
 from pf_core.data.splits import CHOICES, images_of, seeds_of, take
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of
+from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle, data_of, labelled
 from pf_core.models.codecs import states_of
 from pf_core.patches import PatchGrid
@@ -48,6 +49,33 @@ def needs_difficulty(bundle: Bundle) -> None:
 def other_data(one: Bundle, other: Bundle) -> InputError:
     """The error where the distances of two networks are to different real images."""
     return InputError(f"{one.name} and {other.name} learned from different data: their distances do not compare.")
+
+
+def alike(one: Bundle, other: Bundle) -> bool:
+    """Do two networks draw pictures of the same size and data, and are they asked for them alike?"""
+    same = one.conditioner.takes == other.conditioner.takes and one.shape == other.shape
+    return same and checkpoint.data_settings(one) == checkpoint.data_settings(other)
+
+
+def twin_of(bundle: Bundle) -> Bundle | None:
+    """The shipped network that is like this one but for its difficulty head."""
+    config = getattr(bundle.model, "config", None)
+    size = {k: getattr(config, k) for k in ("depth", "hidden_size", "patch_size")} if config else {"depth": None}
+    for name in checkpoint.files_here():
+        header = checkpoint.read_header(checkpoint.find(name))
+        if header["model"].get("predict_uncertainty", True) or not size.items() <= header["model"].items():
+            continue
+        if alike(plain := checkpoint.load(name, bundle.device), bundle):
+            return plain
+    return None
+
+
+def baseline_of(bundle: Bundle, baseline: str) -> Bundle | None:
+    """The network that a study compares with: `baseline`, or, "", the twin. Raises InputError for one of other data."""
+    plain = checkpoint.load(baseline, bundle.device) if baseline else twin_of(bundle)
+    if plain and not alike(plain, bundle):
+        raise other_data(plain, bundle)
+    return plain
 
 
 def needs_judge(bundle: Bundle) -> None:

@@ -11,13 +11,14 @@ from pf_core.evaluation.paired import distance, images_of_row, named
 from pf_core.evaluation.studies.common import (
     SPLIT,
     Claim,
+    baseline_of,
     drawing,
     holds,
     needs_difficulty,
-    other_data,
     percent,
     side,
     study,
+    twin_of,
 )
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models import checkpoint, parameter_count
@@ -143,12 +144,10 @@ def table(
 def _networks(bundle: Bundle, beside: str, baseline: str) -> list[tuple[Bundle, Bundle | None]]:
     """(network, its twin) of the network and of those beside it, by size. Raises InputError for a baseline of other
     data."""
-    plain = checkpoint.load(baseline, bundle.device) if baseline else _twin(bundle)
-    if plain and not _alike(plain, bundle):
-        raise other_data(plain, bundle)
+    plain = baseline_of(bundle, baseline)
     names = checkpoint.files_here() if beside == SHIPPED else [n.strip() for n in beside.split(",") if n.strip()]
     others = [checkpoint.load(name, bundle.device) for name in names if name != bundle.name]
-    found = [(net, _twin(net)) for net in others if net.hash != bundle.hash and _measurable(net, beside == SHIPPED)]
+    found = [(net, twin_of(net)) for net in others if net.hash != bundle.hash and _measurable(net, beside == SHIPPED)]
     return sorted([(bundle, plain), *found], key=lambda of: _parameters(of[0]))
 
 
@@ -169,23 +168,6 @@ def _measurable(net: Bundle, lenient: bool) -> bool:
             raise
         return False
     return True
-
-
-def _alike(one: Bundle, other: Bundle) -> bool:
-    return one.shape == other.shape and checkpoint.data_settings(one) == checkpoint.data_settings(other)
-
-
-def _twin(bundle: Bundle) -> Bundle | None:
-    """The shipped network that is like this one but for its difficulty head."""
-    config = getattr(bundle.model, "config", None)
-    size = {k: getattr(config, k) for k in ("depth", "hidden_size", "patch_size")} if config else {"depth": None}
-    for name in checkpoint.files_here():
-        header = checkpoint.read_header(checkpoint.find(name))
-        if header["model"].get("predict_uncertainty", True) or not size.items() <= header["model"].items():
-            continue
-        if _alike(plain := checkpoint.load(name, bundle.device), bundle):
-            return plain
-    return None
 
 
 def _rows(net: Bundle, twin: Bundle | None, nfe: int) -> Iterator[tuple[str, Bundle, SampleSpec]]:

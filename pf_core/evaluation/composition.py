@@ -1,0 +1,71 @@
+"""Does a picture show what its prompt asks for? By category, as GenEval and T2I-CompBench do it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pf_core.data.toybox.prompts import Prompt, related_as
+from pf_core.evaluation.judges.scenes import Found, Reading
+from pf_core.evaluation.metrics import Resampled
+
+PARTS = ("class", "colour", "count", "relation")  # of what a prompt may ask for
+
+
+def satisfied(prompt: Prompt, reading: Reading) -> dict[str, bool]:
+    """Of PARTS those that the prompt asks for, and "all" of them. class: each toy asked for is there; colour: each is
+    there in its colour; count: there are exactly so many toys of this class; relation: two toys of these classes stand
+    so. Further toys do no harm but to a count, as in GenEval."""
+    asked, found = [w.toy for w in prompt.toys], [f.toy for f in reading.toys]
+    parts = {"class": not Counter(asked) - Counter(found)}
+    if any(w.colour is not None for w in prompt.toys):
+        pairs = Counter((w.toy, w.colour) for w in prompt.toys)
+        parts["colour"] = not pairs - Counter((f.toy, f.colour) for f in reading.toys)
+    if prompt.category == "counting":
+        parts["count"] = found.count(asked[0]) == len(asked)
+    if prompt.relation is not None:
+        parts["relation"] = any(related_as(a.place, b.place) == prompt.relation for a, b in _pairs(asked, reading.toys))
+    return parts | {"all": all(parts.values())}
+
+
+def _pairs(asked: Sequence[int], found: Sequence[Found]) -> list[tuple[Found, Found]]:
+    first, second = asked
+    return [(a, b) for a in found for b in found if a is not b and (a.toy, b.toy) == (first, second)]
+
+
+def table(prompts: Sequence[Prompt], readings: Sequence[Reading]) -> dict[str, np.ndarray]:
+    """part -> (M,) of each picture: 1 satisfied, 0 not, NaN where its prompt does not ask for it."""
+    rows = [satisfied(*each) for each in zip(prompts, readings, strict=True)]
+    return {part: np.array([row.get(part, np.nan) for row in rows], float) for part in (*PARTS, "all")}
+
+
+def resampled(values: np.ndarray, which: np.ndarray | None = None) -> Resampled | None:
+    """The share of satisfied pictures, of those `which` (M,) bool, bootstrapped over all M; two tables of the same
+    prompts and seeds differ paired. None where no prompt asks for it."""
+    counted = ~np.isnan(values) & (True if which is None else which)
+    if not counted.any():
+        return None
+    hits = np.where(counted, np.nan_to_num(values), 0)
+
+    def share(i: np.ndarray) -> float:
+        return float(hits[i].sum() / max(counted[i].sum(), 1))
+
+    return Resampled.of(share, len(values))
+
+
+def measured(prompts: Sequence[Prompt], readings: Sequence[Reading]) -> dict[str, Any]:
+    """Shares {"value", "interval"}, None where no prompt asks: "all" and each of PARTS; "by_category": category -> its
+    "all"; "seen", "unseen": the colour of prompts whose combinations training shows, and that it never does."""
+    told, categories = table(prompts, readings), np.array([p.category for p in prompts])
+    coloured, unseen = ~np.isnan(told["colour"]), np.array([p.unseen for p in prompts])
+    rows: dict[str, Any] = {part: _told(resampled(values)) for part, values in told.items()}
+    rows["by_category"] = {
+        c: _told(resampled(told["all"], categories == c)) for c in dict.fromkeys(categories.tolist())
+    }
+    rows["seen"], rows["unseen"] = (_told(resampled(told["colour"], coloured & w)) for w in (~unseen, unseen))
+    return rows
+
+
+def _told(of: Resampled | None) -> dict[str, Any] | None:
+    return of and of.measured()

@@ -1,0 +1,166 @@
+"""Networks of prompts, compared: each draws the same prompts from the same seeds, by each sampler at equal cost and
+with each guidance, and a judge reads what came out."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pf_core.charts import Panel, Series
+from pf_core.data.splits import seeds_of
+from pf_core.errors import InputError
+from pf_core.evaluation import judges
+from pf_core.evaluation.evaluate import SHARD
+from pf_core.evaluation.metrics import Resampled
+from pf_core.evaluation.paired import named
+from pf_core.evaluation.work import Work
+from pf_core.models import checkpoint
+from pf_core.models.checkpoint import Bundle
+from pf_core.registry import number
+from pf_core.sampling.run import Run, SampleSpec, resolve
+from pf_core.sampling.trajectory import Trajectory, follow
+
+PLAIN = "flow matching, Euler"  # of the network with one time for all patches
+PARALLEL = "Euler"
+SAMPLERS = {PARALLEL: "euler", "dual-loop": "dual_loop", "look-ahead": "look_ahead"}  # with their default settings
+BASES = {"minus_plain": PLAIN, "minus_euler": PARALLEL}
+
+
+def judge_for(bundle: Bundle, kind: str) -> Path:
+    """The file of the judge of a kind (see judges.KINDS) that reads a network's pictures. Raises InputError for a
+    network without prompts, and where there is no judge."""
+    if bundle.conditioner.takes != "prompt":
+        raise InputError(f"{bundle.name} takes no prompts: this is measured on networks that do.")
+    dataset, settings = checkpoint.data_settings(bundle)
+    return judges.find(dataset, settings, bundle.image_size[0], kind)
+
+
+def guidances(text: str) -> list[float]:
+    """ "1,2,4" -> guidance scales, each once, in order. Raises InputError."""
+    scales = sorted({number("guidance", part.strip(), 0, 50) for part in text.split(",") if part.strip()})
+    if not scales:
+        raise InputError("guidance is empty: give scales with commas between, such as 1,2,4.")
+    return scales
+
+
+def rows(
+    bundle: Bundle, twin: Bundle | None, nfe: int, scales: Sequence[float]
+) -> Iterator[tuple[str, Bundle, SampleSpec]]:
+    """(label, network, recipe): for each guidance the twin's Euler, then the network by each sampler; each has the most
+    steps that fit `nfe`."""
+    for scale in scales:
+        if twin:
+            yield PLAIN, twin, SampleSpec(twin.name, "euler", nfe=nfe, cfg_scale=scale)
+        for label, sampler in SAMPLERS.items():
+            if label == PARALLEL or bundle.predicts_difficulty:
+                yield label, bundle, SampleSpec(bundle.name, sampler, nfe=nfe, cfg_scale=scale)
+
+
+def passes(bundle: Bundle, twin: Bundle | None, nfe: int, scales: Sequence[float], images: int) -> int:
+    """Forward passes of an image that all rows take: two an evaluation where it is guided."""
+    return images * sum(_passes(of, spec) for _, of, spec in rows(bundle, twin, nfe, scales))
+
+
+def _passes(bundle: Bundle, spec: SampleSpec) -> int:
+    return resolve(spec, bundle).nfe * (1 if spec.cfg_scale == 1 else 2)
+
+
+def readings(
+    bundle: Bundle, spec: SampleSpec, prompts: Sequence[str], judge: Path, split: str, work: Work
+) -> list[Any]:
+    """What the judge reads in the picture of each prompt, prompt i drawn from seed i of the split."""
+    reader, _ = judges.load(judge)
+    seeds, found = list(seeds_of(split).first(len(prompts))), []
+    for start in range(0, len(prompts), SHARD):
+        part = slice(start, start + SHARD)
+        run = Run(bundle, replace(spec, seeds=seeds[part], labels=list(prompts[part])))
+        kept = work.piece(
+            {"recipe": run.spec.to_dict(), "judge": _digest(judge, judge.stat().st_mtime_ns)},
+            lambda run=run: {"read": [reader.packed(one) for one in reader.read(drawn(run, bundle, work.pause))]},
+            _passes(bundle, spec) * len(run.spec.seeds),
+        )
+        found += [reader.unpacked(one) for one in kept["read"]]
+    return found
+
+
+def real_readings(pictures: Callable[[slice], Tensor], count: int, judge: Path, work: Work) -> list[Any]:
+    """What the judge reads in real pictures of the prompts; pictures(part) are those of prompts part.start ..."""
+    reader, _ = judges.load(judge)
+    found = []
+    for start in range(0, count, SHARD):
+        found += reader.read(pictures(slice(start, min(start + SHARD, count))))
+        work.pause()
+    return found
+
+
+def drawn(run: Run, bundle: Bundle, pause: Callable[[], None]) -> Tensor:
+    """A run's pictures, (B, 3, H, W). pause: called after every pass, and may raise."""
+    trajectory = Trajectory(bundle.grid, run.spec.to_dict(), run.x0)
+    for _ in follow(run, trajectory):
+        trajectory.frames.clear()  # only the end is read
+        pause()
+    return bundle.codec.decode(trajectory.x1)
+
+
+@lru_cache(maxsize=8)
+def _digest(path: Path, modified: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One label at one guidance: what is told of it, and its statistics, name -> resampled over the same prompts."""
+
+    label: str
+    scale: float
+    about: dict[str, Any]
+    statistics: Mapping[str, Resampled]
+
+
+def compared(done: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows as numbers: each statistic {"value", "interval"}, and the differences from the bases of the same
+    guidance (BASES), paired by prompt and seed."""
+    by_name = {(row.label, row.scale): row for row in done}
+    told = []
+    for row in done:
+        numbers = {name: each.measured() for name, each in row.statistics.items()}
+        for key, base in BASES.items():
+            other = by_name.get((base, row.scale))
+            if other and base != row.label and not (key == "minus_euler" and row.label == PLAIN):
+                numbers[key] = {n: (each - other.statistics[n]).measured() for n, each in row.statistics.items()}
+        told.append({"label": row.label, **row.about, **numbers})
+    return told
+
+
+def about(of: Bundle, spec: SampleSpec) -> dict[str, Any]:
+    return {"network": of.name, **named(resolve(spec, of))}
+
+
+def best(rows: Sequence[dict[str, Any]], by: str) -> list[dict[str, Any]]:
+    """Of each label the row with the guidance that serves it best."""
+    labels = dict.fromkeys(row["label"] for row in rows)
+    return [max((r for r in rows if r["label"] == label), key=lambda r: r[by]["value"]) for label in labels]
+
+
+def over_guidance(rows: Sequence[dict[str, Any]], key: str, title: str, base: str | None = None) -> Panel:
+    """Percent over the guidance scale, a line a label; base, a key of BASES: the differences from it."""
+    series = []
+    for label in dict.fromkeys(row["label"] for row in rows):
+        own = [row for row in rows if row["label"] == label and (base is None or base in row)]
+        if own:
+            values = [(row[base] if base else row)[key] for row in own]
+            series.append(Series.measured(label, [row["cfg_scale"] for row in own], values, 100))
+    return Panel(title, "guidance scale", "percentage points" if base else "%", series, zero=base is not None)
+
+
+def in_bars(rows: Sequence[dict[str, Any]], title: str, x: str, values: Callable[[dict[str, Any]], Mapping]) -> Panel:
+    """Percent by name, bars a label; values(row): name -> {"value", "interval"} or None."""
+    series = []
+    for row in rows:
+        known = {str(name): value for name, value in values(row).items() if value}
+        series.append(Series.measured(row["label"], list(known), list(known.values()), 100, kind="bars"))
+    return Panel(title, x, "%", series)

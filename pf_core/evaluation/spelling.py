@@ -1,0 +1,67 @@
+"""How well pictures spell: characters and words that are read right, with intervals, over all words and by length."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pf_core.evaluation.metrics import Resampled
+
+
+def edit_distance(a: str, b: str) -> int:
+    """Fewest characters inserted, left out or replaced that make b of a (Levenshtein)."""
+    row = list(range(len(b) + 1))
+    for i, one in enumerate(a, 1):
+        above, row = row, [i]
+        for j, other in enumerate(b, 1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (one != other)))
+    return row[-1]
+
+
+def marked(read: str, asked: str) -> list[tuple[str, bool]]:
+    """(character, is it right?) of what was read, by the alignment with the fewest edits: for a page that marks wrong
+    letters."""
+    table = [[edit_distance(read[i:], asked[j:]) for j in range(len(asked) + 1)] for i in range(len(read) + 1)]
+    marks, i, j = [], 0, 0
+    while i < len(read):
+        if j < len(asked) and read[i] == asked[j] and table[i + 1][j + 1] == table[i][j]:
+            marks, i, j = [*marks, (read[i], True)], i + 1, j + 1
+        elif j < len(asked) and table[i][j] == table[i][j + 1] + 1:  # a character is missing
+            j += 1
+        else:
+            replaced = j < len(asked) and table[i][j] == table[i + 1][j + 1] + 1
+            marks, i, j = [*marks, (read[i], False)], i + 1, j + replaced
+    return marks
+
+
+def counts(read: Sequence[str], asked: Sequence[str]) -> np.ndarray:
+    """(M, 4) of each picture: edits (at most as many as it has characters), characters, 1 if the word is right, 1."""
+    rows = []
+    for one, other in zip(read, asked, strict=True):
+        edits = edit_distance(one, other)
+        rows.append((min(edits, len(other)), len(other), one == other, 1))
+    return np.array(rows, float).reshape(-1, 4)
+
+
+STATISTICS = {
+    "characters": lambda c: 1 - c[0] / max(c[1], 1),  # share of characters that are right
+    "words": lambda c: c[2] / max(c[3], 1),  # share of words without any edit
+    "edits": lambda c: c[0] / max(c[3], 1),  # edit distance, mean over words
+}
+
+
+def resampled(table: np.ndarray) -> dict[str, Resampled]:
+    """STATISTICS of `counts`, bootstrapped over pictures; two tables of the same words and seeds differ paired."""
+    of = Resampled.of_each(lambda i: [f(table[i].sum(0)) for f in STATISTICS.values()], len(table))
+    return dict(zip(STATISTICS, of, strict=True))
+
+
+def measured(read: Sequence[str], asked: Sequence[str]) -> dict[str, Any]:
+    """name -> {"value", "interval"} for each of STATISTICS, and "by_length": length -> the same, with "images"."""
+    table, lengths = counts(read, asked), np.array([len(word) for word in asked])
+    groups = {int(k): table[lengths == k] for k in sorted(set(lengths.tolist()))}
+
+    def of(rows: np.ndarray) -> dict[str, Any]:
+        return {name: each.measured() for name, each in resampled(rows).items()}
+
+    return of(table) | {"by_length": {k: of(rows) | {"images": len(rows)} for k, rows in groups.items()}}
