@@ -97,19 +97,22 @@ train-demo: install
 
 # The networks of toybox, one after the other, equal but for what is compared: the same images in the same order, size,
 # steps, seed. On a GPU where there is one. Made again, it goes on from the last save, and leaves alone what has ended.
-# INIT_PFT, INIT_SIT: weights to start from; MORE: other flags, such as MORE="--nice 10 --threads 1".
+# INIT_PFT, INIT_SIT: weights to start from; MORE: other flags, such as MORE="--nice 10 --threads 1". What is shipped as
+# toybox-pft, -wide and -sit is of step 4375, toybox-pft-late of the last: python -m pf_core snapshot RUN --step 4375 --out FILE.
 TOYBOX := $(PY) -m pf_core train --dataset toybox --variety 0.5 --patch-size 4 --depth 4 --hidden-size 128 --num-heads 2 --pixel-scale 0.5 \
-	--precision bf16 --compile --steps 9375 --ema 0.9995 --decay 0.15
+	--precision bf16 --compile --steps 9375 --ema 0.9995 --decay 0.15 --weights-every 625
 INIT_PFT ?=
 INIT_SIT ?=
 MORE ?=
 begun = $$(test -f $(1)/config.json && echo --resume) --out $(1)
 ended = @grep -q '"finished"' $(1)/status.json || { echo "$(1) has not ended yet: make train-toybox goes on with it." >&2; exit 1; }
 train-toybox: install
-	$(TOYBOX) --timesteps ltg $(if $(INIT_PFT),--init $(INIT_PFT)) $(MORE) $(call begun,runs/toybox-pft)
+	$(TOYBOX) --timesteps ltg --scale 0.5 $(if $(INIT_PFT),--init $(INIT_PFT)) $(MORE) $(call begun,runs/toybox-pft)
 	$(call ended,runs/toybox-pft)
 	$(TOYBOX) --timesteps uniform --no-difficulty $(if $(INIT_SIT),--init $(INIT_SIT)) $(MORE) $(call begun,runs/toybox-sit)
 	$(call ended,runs/toybox-sit)
+	$(TOYBOX) --timesteps ltg $(MORE) $(call begun,runs/toybox-pft-wide)
+	$(call ended,runs/toybox-pft-wide)
 
 # The judges that read signs and scenes again, on real pictures: about 25 minutes of one core. They end in runs/judges.
 JUDGE := $(PY) -m pf_core judge --bf16
@@ -126,7 +129,7 @@ recordings: install
 
 # Every study on shipped networks, kept in assets/results and shown in docs/RESULTS.md and the Evidence tab. Stopped, it
 # goes on where it was. make results NETWORKS=shapes-sit: of another one; STUDY=--quick: few images.
-NETWORKS ?= shapes-pft shapes-sit
+NETWORKS ?= toybox-pft toybox-sit shapes-pft shapes-sit
 STUDY ?=
 results: install
 	set -e; for network in $(NETWORKS); do \
@@ -137,10 +140,15 @@ results: install
 SAMPLE := $(PY) -m pf_core sample --nfe 64
 TEN := circle,square,triangle,diamond,star,heart,cross,ring,crescent,arrow
 HUNDRED := $(TEN),$(TEN),$(TEN),$(TEN),$(TEN),$(TEN),$(TEN),$(TEN),$(TEN),$(TEN)
+TWELVE := snowman,sledge,boat,duck,car,cone,tree,house,mushroom,cake,gift,lamp
+TOYS := $(TWELVE),$(TWELVE),$(TWELVE),$(TWELVE),$(TWELVE),$(TWELVE),$(TWELVE),$(TWELVE),snowman,sledge,boat,duck
+FILM := mushroom,boat --seeds 8,2
 assets: install recordings
+	$(SAMPLE) --checkpoint toybox-pft --sampler look_ahead --cfg-scale 2 --label $(TOYS) --seeds 0-99 --sheet --out assets/toybox-pft-sheet.png
+	$(SAMPLE) --checkpoint toybox-sit --sampler euler --cfg-scale 2 --label $(TOYS) --seeds 0-99 --sheet --out assets/toybox-sit-sheet.png
+	$(SAMPLE) --checkpoint toybox-pft --sampler look_ahead --cfg-scale 2 --label $(FILM) --out assets/look-ahead.webp
 	$(SAMPLE) --checkpoint shapes-pft --sampler look_ahead --label $(HUNDRED) --seeds 0-99 --sheet --out assets/shapes-pft-sheet.png
 	$(SAMPLE) --checkpoint shapes-sit --sampler euler --label $(HUNDRED) --seeds 0-99 --sheet --out assets/shapes-sit-sheet.png
-	$(SAMPLE) --checkpoint shapes-pft --sampler look_ahead --label heart,star --seeds 85,34 --out assets/look-ahead.webp
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache tools/js/node_modules

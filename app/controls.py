@@ -107,6 +107,13 @@ def offered(state: Any, network: str | None, asked: Any) -> str | None:
     return None if network is None else state.bundle(network).conditioner.offered(asked)
 
 
+def check_offered(state: Any, network: str, asked: str) -> None:
+    """Raises InputError for what the control of what to draw cannot say: an unknown class, a prompt that is none."""
+    if offered(state, network, asked) is None:
+        chosen_class(state, network, asked)
+        raise InputError(f"{network} has no class {asked!r:.80}.")
+
+
 def kept(state: Any, network: str | None, before: Any) -> Any:
     """What the control said for another network, if it may stay for this one: a class is no prompt to go on with."""
     written = isinstance(before, str) and " " in before

@@ -189,8 +189,8 @@ class RunForm:
         network = asked["network"]
         sampler = SAMPLERS[asked.get("sampler", controls.default_sampler(self.state, network))].name
         label = asked.get("label")
-        if label is not None and controls.offered(self.state, network, label) is None:
-            raise InputError(f"{network} has no class {label!r:.80}.")
+        if label is not None:
+            controls.check_offered(self.state, network, label)
         updates = self.ranking.asked(network, sampler, asked) | {
             self.network: gr.update(choices=self.state.network_choices(), value=network),
             self.label: gr.update(**controls.condition(self.state, network, label)),

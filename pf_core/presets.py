@@ -15,13 +15,15 @@ from pf_core.sampling.run import SampleSpec, resolve
 @dataclass(frozen=True)
 class Preset:
     """Two to four runs worth seeing side by side. `columns` are parts of SampleSpecs; all of them cost the same NFE.
-    opens: whether `recommend` looks for the seeds that it opens on: two columns of one network."""
+    opens: whether `recommend` looks for the seeds that it opens on: two columns of one network. prompt: what all
+    columns draw to begin with, where their networks take prompts."""
 
     name: str
     label: str
     caption: str
     columns: tuple[dict[str, Any], ...]
     opens: bool = False
+    prompt: str = ""
 
     def specs(self, **shared: Any) -> list[SampleSpec]:
         """One SampleSpec a column; `shared` are what they have in common: seeds, labels, cfg_scale, edits, ...
@@ -37,11 +39,17 @@ class Preset:
 EQUAL_NFE = 64  # 64 Euler steps, 33 of look-ahead (2 of them warm-up) or 16 of a dual loop of 4 cost just this
 # Shipped networks: what page, comparisons and first recordings are of, and its plain twin. After another choice:
 # `make recordings`, and `python -m pf_core recommend --checkpoint NAME --write` for its settings and seeds.
-PFT, SIT = "shapes-pft", "shapes-sit"
+PFT, SIT = "toybox-pft", "toybox-sit"
+SIGNS_PFT, SIGNS_FM = "signs-pft", "signs-fm"  # networks of prompts, trained alike in pairs: signs that read a word,
+SCENES_PFT, SCENES_FM = "scenes-pft", "scenes-fm"  # and scenes of one to three toys
+LATE, WIDE = "toybox-pft-late", "toybox-pft-wide"  # PFT trained on, and one trained on a wider law of t
 TRAINING_TIMES = "ltg"  # the timestep sampler that shows what training is like
 SCHEDULES = (("euler", 12), ("dual_loop", 3), ("look_ahead", 6))  # Fig. 6's: sampler and outer steps, 12 NFE at most
 RECORDED = {"look-ahead": "look_ahead", "dual-loop": "dual_loop", "euler": "euler"}  # file -> sampler: shown first
-STORIES = {"shapes-pft": (["heart", "circle", "star", "ring"], [85, 60, 34, 87])}  # network -> classes and seeds of it
+STORIES = {  # network -> classes and seeds of it
+    "toybox-pft": (["mushroom", "boat", "duck", "cake"], [8, 2, 15, 9]),
+    "shapes-pft": (["heart", "circle", "star", "ring"], [85, 60, 34, 87]),
+}
 SWEEP_SAMPLERS = ("euler", "dual_loop", "look_ahead")  # what a sweep over samplers starts with, as far as they run
 
 
@@ -52,7 +60,7 @@ def _columns(*columns: tuple, nfe: int = EQUAL_NFE) -> tuple[dict[str, Any], ...
     )
 
 
-_SAME_SHARE = {"p": 0.4, "n_inner": 4}
+_SAME_SHARE, _FAR = {"p": 0.4, "n_inner": 4}, {"ratio": 2.0}
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
@@ -79,6 +87,20 @@ PRESETS: dict[str, Preset] = {
             _columns((SIT, "euler"), (PFT, "euler"), (PFT, "look_ahead")),
         ),
         Preset(
+            "early-late",
+            "Early and late in training",
+            "Same noise, same cost. A and B are one network after 280,000 images, C and D the same after 600,000. Over "
+            "hundreds of images look-ahead gains on the first and ties on the second, which draws better.",
+            _columns((PFT, "euler"), (PFT, "look_ahead", _FAR), (LATE, "euler"), (LATE, "look_ahead", _FAR)),
+        ),
+        Preset(
+            "narrow-wide",
+            "Narrow and wide times in training",
+            "Same noise, same cost. Two networks trained alike for 280,000 images but for LTG's width: 0.5 in A and "
+            "B, 1 in C and D. Over hundreds of images look-ahead gains on the first and loses on the second.",
+            _columns((PFT, "euler"), (PFT, "look_ahead", _FAR), (WIDE, "euler"), (WIDE, "look_ahead", _FAR)),
+        ),
+        Preset(
             "random-difficulty",
             "Random order and difficulty order",
             "Same noise, same cost, and the same share of the patches goes first in both: drawn at random in A, the "
@@ -91,6 +113,22 @@ PRESETS: dict[str, Preset] = {
             "Same noise, eight evaluations each. Euler takes a straight step; multistep bends each step by the "
             "velocity of the one before.",
             _columns((PFT, "euler"), (PFT, "multistep"), nfe=8),
+        ),
+        Preset(
+            "signs-fm-pf",
+            "FM against PF: signs",
+            "Same prompt, same noise, same cost. A is flow matching, B Patch Forcing trained alike, with the same "
+            "sampler; B and C differ by the sampler. Under each picture stands what a judge reads.",
+            _columns((SIGNS_FM, "euler"), (SIGNS_PFT, "euler"), (SIGNS_PFT, "look_ahead")),
+            prompt='a red neon sign that reads "CAT"',  # a word that no training shows
+        ),
+        Preset(
+            "scenes-fm-pf",
+            "FM against PF: scenes",
+            "Same prompt, same noise, same cost. A is flow matching, B Patch Forcing trained alike, with the same "
+            "sampler; B and C differ by the sampler. Look for toys, colours and places that the prompt asks for.",
+            _columns((SCENES_FM, "euler"), (SCENES_PFT, "euler"), (SCENES_PFT, "look_ahead")),
+            prompt="a red mushroom left of a blue house",
         ),
     )
 }

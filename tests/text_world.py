@@ -1,5 +1,7 @@
 """A tiny network of prompts with lively weights, and a data set of a few captioned pictures."""
 
+from dataclasses import replace
+
 import torch
 
 from pf_core.models import build, preset
@@ -15,9 +17,9 @@ CONFIG = preset(
 )
 
 
-def lively():
+def lively(**changes):
     """Random weights everywhere."""
-    model = build(CONFIG).eval().requires_grad_(False)
+    model = build(replace(CONFIG, **changes)).eval().requires_grad_(False)
     rng = torch.Generator().manual_seed(0)
     for p in model.parameters():
         if p is not model.pos_embed:
@@ -25,5 +27,5 @@ def lively():
     return model
 
 
-def bundle():
-    return Bundle("words", lively(), Pixels(), Prompts(CONFIG.text.vocabulary))
+def bundle(**changes):
+    return Bundle("words", lively(**changes), Pixels(), Prompts(CONFIG.text.vocabulary))

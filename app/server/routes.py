@@ -14,14 +14,14 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from app.private import logged_in
-from app.server import slides
+from app.server import prompts, slides
 from app.server.exports import pieces
 from app.server.frames import describe, file_name, pack_reply, status
 from app.server.static import FRESH, static_file
 from app.state import AppState
 from app.store import Unknown
 from pf_core.errors import InputError
-from pf_core.sampling.export import SIGMA_MAP, SIGMA_RANGE, TIME_MAP, WRITERS
+from pf_core.sampling.export import SIGMA_MAP, SIGMA_RANGE, TIME_MAP, WORD_MAP, WRITERS
 
 
 def routes(state: AppState) -> list[Route]:
@@ -29,7 +29,7 @@ def routes(state: AppState) -> list[Route]:
 
     def run_info(request: Request) -> Response:
         run = state.runs.get(request.path_params["run_id"])
-        return JSONResponse(describe(run, state.waits(run)), headers=FRESH)
+        return JSONResponse(describe(run, state.waits(run)) | prompts.about(state, run), headers=FRESH)
 
     def run_frames(request: Request) -> Response:
         run = state.runs.get(request.path_params["run_id"])
@@ -53,6 +53,7 @@ def routes(state: AppState) -> list[Route]:
         "/pf/runs/{run_id}/frames": run_frames,
         "/pf/runs/{run_id}/export": run_export,
         **slides.routes(state),
+        **prompts.routes(state),
     }
     table |= {"/pf/palettes": lambda request: JSONResponse(palettes()), "/pf/static/{version}/{name}": static_file}
     return [Route(path, guarded(answer)) for path, answer in table.items()]
@@ -99,4 +100,5 @@ def palettes() -> dict:
     def table(name: str) -> list[int]:
         return matplotlib.colormaps[name](np.arange(256), bytes=True)[:, :3].ravel().tolist()
 
-    return {"t": table(TIME_MAP), "sigma": table(SIGMA_MAP), "sigma_range": list(SIGMA_RANGE)}
+    tables = {"t": table(TIME_MAP), "sigma": table(SIGMA_MAP), "word": table(WORD_MAP)}
+    return {**tables, "sigma_range": list(SIGMA_RANGE)}

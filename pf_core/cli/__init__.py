@@ -14,6 +14,7 @@ from pf_core.errors import InputError
 MODULES = (
     "list_",
     "sample",
+    "generate",
     "sweep",
     "train",
     "convert",

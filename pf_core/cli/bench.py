@@ -17,6 +17,7 @@ from pf_core.models import PRESETS, build, checkpoint, cpu_step, preset
 from pf_core.models.compiled import cpu_compiler
 from pf_core.models.conditioning import ClassLabels
 from pf_core.models.layers import Block
+from pf_core.presets import PFT
 from pf_core.registry import Knob, Parameter
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import Run, SampleSpec
@@ -65,7 +66,7 @@ def _training(repeats: int, _: str) -> None:
 
 
 def _shipped(repeats: int, _: str) -> None:
-    if "shapes-pft" in checkpoint.names():
+    if PFT in checkpoint.names():
         _sampling(repeats)
 
 
@@ -199,14 +200,14 @@ def _step(repeats: int, **shape) -> None:
 
 def _sampling(repeats: int) -> None:
     """Four images at 64 NFE on the shipped network, every sampler against Euler."""
-    bundle = checkpoint.load("shapes-pft")
-    jobs = {}
+    bundle = checkpoint.load(PFT)
+    labels, jobs = bundle.conditioner.names[:1], {}
     for name in SAMPLERS:
         for scale in (1.0, 2.0):
-            spec = SampleSpec(bundle.name, name, nfe=64, labels=["star"], seeds=[0, 1, 2, 3], cfg_scale=scale)
+            spec = SampleSpec(bundle.name, name, nfe=64, labels=labels, seeds=[0, 1, 2, 3], cfg_scale=scale)
             jobs[f"{name}, guidance {scale:g}"] = lambda spec=spec: list(Run(bundle, spec))
     for name, seconds in _interleaved(jobs, repeats, "sampling").items():
-        print(f"shapes-pft, four images at 64 NFE: {name}: {seconds:.2f} s")
+        print(f"{PFT}, four images at 64 NFE: {name}: {seconds:.2f} s")
 
 
 def _interleaved(

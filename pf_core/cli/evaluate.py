@@ -1,9 +1,10 @@
-"""evaluate: draw many images with a network and a sampler, and measure them with the judge."""
+"""evaluate: draw many images with a network and a sampler, and measure them with the judge, or by FID."""
 
 import argparse
 from itertools import pairwise
 from pathlib import Path
 
+from torch import get_num_threads
 from tqdm import tqdm
 
 from pf_core import files
@@ -11,10 +12,21 @@ from pf_core.cli.common import add_autoencoder, add_registry_knobs, device, give
 from pf_core.data import DATASETS
 from pf_core.data.splits import CHOICES, seeds_of
 from pf_core.errors import InputError
-from pf_core.evaluation.evaluate import draw, judge_of, real_against_real, references, shards, summarise, write
+from pf_core.evaluation import fid
+from pf_core.evaluation.evaluate import (
+    captioned,
+    draw,
+    judge_of,
+    real_against_real,
+    references,
+    shards,
+    summarise,
+    write,
+)
 from pf_core.models import checkpoint
 from pf_core.registry import Knob, Parameter
 from pf_core.samplers import SAMPLERS
+from pf_core.sampling.bulk import Bulk, BulkConfig, every_class
 from pf_core.sampling.run import SampleSpec, resolve
 
 SAMPLES = Parameter("samples", int, 1000, Knob(10, 1_000_000, "images"))
@@ -28,10 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", help=f"{', '.join(CHOICES)}: to report, or to choose settings by; default {CHOICES[0]}"
     )
+    parser.add_argument(
+        "--reference", metavar="NPZ", help="measure by FID, not the judge: against arr_0 (images) or mu and sigma"
+    )
+    parser.add_argument("--inception", metavar="FILE", help="of --reference: the FID's Inception weights")
+    parser.add_argument("--images", metavar="PATH", help="of --reference: measure these: a folder, or arr_0 of an npz")
     parser.add_argument("--sampler", default="look_ahead", help=", ".join(SAMPLERS))
     parser.add_argument("--nfe", help="budget of network evaluations an image; default 64")
     parser.add_argument("--steps", help="outer steps, instead of --nfe")
-    parser.add_argument("--samples", help=f"images, classes in turn; default {SAMPLES.default}")
+    parser.add_argument("--samples", help=f"images, classes in turn, or captions; default {SAMPLES.default}")
     parser.add_argument("--seeds", default="0", help="the first image's seed, or all of them: 0-499 or 1,4,9-20")
     parser.add_argument("--cfg-scale", default="1", help="classifier-free guidance; 1 is off")
     parser.add_argument("--guidance-interval", metavar="LO,HI", help="guide only patches with t in [LO, HI]")
@@ -50,6 +67,9 @@ def run(args: argparse.Namespace) -> None:
     files.check_writable(out)
     asked, split = _seeds(args), args.split or "evaluation"
     offset = seeds_of(split).start
+    if args.reference or args.images or args.inception:
+        _by_fid(args, out, range(offset + asked[0], offset + asked[0] + len(asked)), split)
+        return
     if args.checkpoint is None and not args.real:
         raise InputError("Name a network with --checkpoint, or give --real.")
     bundle = checkpoint.load(args.checkpoint, device(args.device)) if args.checkpoint else None
@@ -61,11 +81,9 @@ def run(args: argparse.Namespace) -> None:
         print(f"{out}: {len(asked)} real images against real ones.")
         return
     judge = judge_of(bundle)
-    spec = SampleSpec(
-        args.checkpoint, args.sampler, given_of(args, SAMPLERS), args.nfe, args.steps, cfg_scale=args.cfg_scale,
-        guidance_interval=interval(args.guidance_interval),
-    )  # fmt: skip
+    spec = _spec(args)
     parts = shards(spec, [offset + seed for seed in asked], checkpoint.labelled(bundle))
+    parts = captioned(bundle, parts, split)
     first = resolve(parts[0], bundle)
     drawing = draw(bundle, parts, out.with_suffix(".parts"), judge)
     drawn = list(tqdm(drawing, total=len(parts), unit="shard", disable=None))
@@ -76,8 +94,36 @@ def run(args: argparse.Namespace) -> None:
     print(f"{out}: {len(asked)} images, {result['nfe']} NFE{_right(result)}, Frechet {result['frechet']['value']:.3f}.")
 
 
+def _spec(args: argparse.Namespace) -> SampleSpec:
+    return SampleSpec(
+        args.checkpoint, args.sampler, given_of(args, SAMPLERS), args.nfe, args.steps, cfg_scale=args.cfg_scale,
+        guidance_interval=interval(args.guidance_interval),
+    )  # fmt: skip
+
+
+def _by_fid(args: argparse.Namespace, out: Path, seeds: range, split: str) -> None:
+    """FID of the images of --images, or of those that the network draws from these seeds. Raises InputError."""
+    if not args.reference or not args.inception:
+        raise InputError("FID needs both --reference, an npz, and --inception, the file of Inception's weights.")
+    if args.real or (args.checkpoint is None) == (args.images is None):
+        raise InputError("With --reference, give --checkpoint, whose images are drawn, or --images, which are there.")
+    about = {"images_of": args.images}
+    if args.checkpoint:
+        bundle = checkpoint.load(args.checkpoint, device(args.device))
+        (all_of_them,) = captioned(bundle, [SampleSpec(args.checkpoint, seeds=list(seeds))], split)
+        asked = every_class(bundle) if bundle.conditioner.takes == "class" else tuple(all_of_them.labels)
+        config = BulkConfig(len(seeds), seeds.start, format="npz", threads=get_num_threads(), classes=asked)
+        bulk = Bulk(bundle, _spec(args), config, out.with_suffix(".images"))
+        for _ in tqdm(bulk.draw(), total=config.blocks, unit="block", disable=None):
+            pass
+        about = {"recipe": bulk.plan["recipe"], "first_seed": seeds.start}
+    result = fid.measure(args.images or bulk.folder, args.reference, args.inception, device(args.device))
+    write(out, about | result)
+    print(f"{out}: {fid.in_words(result)}")
+
+
 def _right(result: dict) -> str:
-    if result["accuracy"] is None:  # a network without classes
+    if result["accuracy"] is None:  # a network without classes, or of prompts
         return ""
     low, high = result["accuracy"]["interval"]
     return f", asked class {result['accuracy']['value']:.1%} ({low:.1%} to {high:.1%})"

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", help=f"{IMAGES.knob.help}; default {IMAGES.default}")
     parser.add_argument("--nfe", help=f"budget of every row; default {NUMBERS['nfe'].default}")
     parser.add_argument("--among", help=f"{AMONG.knob.help}; default {AMONG.default}")
+    parser.add_argument("--fast", action="store_true", help="search in bf16 and compiled: sooner, rounded otherwise")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--work", metavar="DIR", help="keeps what is drawn, so that a stopped search goes on")
     parser.add_argument("--out", metavar="FILE", help="x.json: all that was found")
@@ -60,7 +61,7 @@ def _recommended(bundle: Bundle, args: argparse.Namespace) -> Recommended:
     numbers = {"images": IMAGES, "nfe": NUMBERS["nfe"], "among": AMONG}
     images, nfe, among = (k.default if (v := getattr(args, n)) is None else k.check(v) for n, k in numbers.items())
     work = Path(args.work) if args.work else None
-    result = Recommended(**search(bundle, images=images, nfe=nfe, folder=work, report=_print))
+    result = Recommended(**search(bundle, images=images, nfe=nfe, folder=work, report=_print, fast=args.fast))
     bundle = replace(bundle, recommended=result)
     openings = {}
     for preset in (p for p in PRESETS.values() if p.opens and bundle.predicts_difficulty and labelled(bundle)):
@@ -73,7 +74,7 @@ def _recommended(bundle: Bundle, args: argparse.Namespace) -> Recommended:
 
 def _print(row: dict[str, Any]) -> None:
     (low, high), value = row["frechet"]["interval"], row["frechet"]["value"]
-    knobs = ", ".join(f"{name} {value:g}" for name, value in row["settings"].items()) or "no knobs"
+    knobs = ", ".join(f"{name} {setting}" for name, setting in row["settings"].items()) or "no knobs"
     print(
         f"{row['sampler']} ({knobs}), guidance {row['cfg_scale']:g}: {value:.3f} ({low:.3f} to {high:.3f})", flush=True
     )

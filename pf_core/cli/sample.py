@@ -25,26 +25,27 @@ from pf_core.sampling.sweep_axes import check_takes
 from pf_core.sampling.trajectory import Trajectory, follow, passes_in_words
 
 
-def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags that `from_flags` reads."""
+def add_recipe_flags(parser: argparse.ArgumentParser, of_images: bool = True) -> None:
+    """Flags that `from_flags` reads; those that name single images (--label, --seeds) may be left out."""
     parser.add_argument("--checkpoint", help="a shipped name or a .safetensors file: " + ", ".join(checkpoint.names()))
     add_autoencoder(parser)
     parser.add_argument("--sampler", help=", ".join(SAMPLERS))
     parser.add_argument("--nfe", help="budget of network evaluations an image; default 64")
     parser.add_argument("--steps", help="outer steps, instead of --nfe")
-    parser.add_argument(
-        "--label",
-        help="class name or index, or one an image, comma-separated (a name with a comma in double quotes); "
-        "default: none",
-    )
-    parser.add_argument(
-        "--prompt",
-        action="append",
-        help=f"for networks of prompts: what to draw, such as '{EXAMPLE}'; once for all images, or once an image",
-    )
+    if of_images:
+        parser.add_argument(
+            "--label",
+            help="class name or index, or one an image, comma-separated (a name with a comma in double quotes); "
+            "default: none",
+        )
+        parser.add_argument("--seeds", help="one an image: 0-15, or 1,4,9; default 0")
+        parser.add_argument(
+            "--prompt",
+            action="append",
+            help=f"for networks of prompts: what to draw, such as '{EXAMPLE}'; once for all images, or once an image",
+        )
     parser.add_argument("--cfg-scale", help="classifier-free guidance; 1 is off")
     parser.add_argument("--guidance-interval", metavar="LO,HI", help="guide only patches with t in [LO, HI]")
-    parser.add_argument("--seeds", help="one an image: 0-15, or 1,4,9; default 0")
     parser.add_argument("--precision", help="fp32 (default) or bf16")
     parser.add_argument(
         "--compile", action="store_true", default=None, help="compile the network: slow to start, then faster"
@@ -132,7 +133,7 @@ def from_flags(args: argparse.Namespace) -> SampleSpec:
         steps=args.steps,
         cfg_scale=1.0 if args.cfg_scale is None else args.cfg_scale,
         guidance_interval=interval(args.guidance_interval),
-        seeds=seeds("0" if args.seeds is None else args.seeds),
+        seeds=seeds("0" if (asked := getattr(args, "seeds", None)) is None else asked),
         precision="fp32" if args.precision is None else args.precision,
         compile=bool(args.compile),
         difficulty="head" if args.difficulty is None else args.difficulty,

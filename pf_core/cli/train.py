@@ -29,6 +29,7 @@ from pf_core.training.config import (
     OF_TEXT,
     TEXT_SETTINGS,
     Intervals,
+    RepaConfig,
     TrainRecipe,
     timestep_settings,
 )
@@ -36,6 +37,7 @@ from pf_core.training.estimate import measure
 from pf_core.training.loop import TrainConfig, TrainStep
 from pf_core.training.plans import CODEC_KNOBS
 from pf_core.training.process import be_nice, keep_memory
+from pf_core.training.ranks import rank
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import execute, use_device
 
@@ -64,6 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--measure", action="store_true", help="take a few steps and print the estimated cost as JSON")
     parser.add_argument("--tensorboard", action="store_true", help="log for TensorBoard too, in DIR/tensorboard")
     parser.add_argument("--device", help="auto, cpu or cuda; auto takes a GPU if there is one, and is the default")
+    parser.add_argument(
+        "--shard", action="store_true", help="of several processes each holds a part of the weights (fully_shard)"
+    )
     parser.add_argument("--threads", help=THREADS.knob.help)
     parser.add_argument("--nice", help=f"{NICE.knob.help}, 0 to 19; default 0")
     for knob in EVERY:
@@ -76,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_knobs(parser, CODEC_KNOBS.values())
     add_knobs(parser, NETWORK_SETTINGS)
     add_knobs(parser, TEXT_SETTINGS, owner="with --condition text")
+    add_knobs(parser, parameters(RepaConfig).values())
 
 
 def run(args: argparse.Namespace) -> None:
@@ -90,13 +96,20 @@ def run(args: argparse.Namespace) -> None:
     every = {k.name: k.check(v) for k in EVERY if (v := getattr(args, f"every_{k.name}")) is not None}
     intervals = Intervals(**{**(asdict(folder.intervals()) if args.resume else {}), **every})
     if args.measure:
-        print(json.dumps(measure(recipe, intervals).to_dict()))
+        estimate = json.dumps(measure(recipe, intervals).to_dict())
+        if not rank():
+            print(estimate)
         return
     tensorboard = args.tensorboard or (args.resume and bool(folder.about().get("tensorboard")))
     # a resumed run is repeated by its recipe, not by --resume
     words = ["train", *plans.command(recipe, args.out, intervals)] if args.resume else sys.argv[1:]
     command = "python -m pf_core " + shlex.join(words)
-    _follow(execute(folder, args.resume, recipe, intervals, command, tensorboard, _compass), folder, recipe)
+    steps = execute(folder, args.resume, recipe, intervals, command, tensorboard, _compass, args.shard)
+    if rank():  # the first process speaks for all
+        for _ in steps:
+            pass
+        return
+    _follow(steps, folder, recipe)
 
 
 def _compass(*of: Any) -> dict[str, Any]:
@@ -141,7 +154,8 @@ def _begun(folder: RunFolder, args: argparse.Namespace) -> TrainRecipe:
     begun |= recipe.model_settings | {"dataset": recipe.dataset, "model": recipe.model, "timesteps": config.timesteps}
     begun |= {"init": recipe.init, "no_difficulty": not recipe.difficulty, "condition": recipe.condition}
     begun |= {knob.name: knob.default for knob in TEXT_SETTINGS} | recipe.text_settings
-    asked = _config(args) | _settings(NETWORK_SETTINGS, args) | _settings(TEXT_SETTINGS, args)
+    begun |= vars(recipe.repa)
+    asked = _config(args) | _settings(NETWORK_SETTINGS, args) | _settings(TEXT_SETTINGS, args) | _repa(args)
     asked |= {name: v for name in (*NAMES, "init", "condition") if (v := getattr(args, name)) is not None}
     asked |= {"no_difficulty": True} if args.no_difficulty else {}
     for registry, name, settings in chosen:
@@ -204,6 +218,10 @@ def _condition(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     return condition, settings
 
 
+def _repa(args: argparse.Namespace) -> dict[str, Any]:
+    return checked(RepaConfig, given(args, parameters(RepaConfig).values()))
+
+
 def _recipe(args: argparse.Namespace) -> TrainRecipe:
     config, shape = _config(args), _settings(NETWORK_SETTINGS, args)
     condition, tower = _condition(args)
@@ -224,4 +242,5 @@ def _recipe(args: argparse.Namespace) -> TrainRecipe:
         codec_settings=_codec_settings(args),
         condition=condition,
         text_settings=tower,
+        repa=RepaConfig(**_repa(args)),
     )  # fmt: skip

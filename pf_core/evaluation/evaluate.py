@@ -4,10 +4,12 @@ Nothing here depends on a data set: a judge's header names its heads, the first 
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from safetensors.torch import save_file
 
 from pf_core import bounded, files
 from pf_core.data import DATASETS
-from pf_core.data.splits import REAL, references_of
+from pf_core.data.splits import REAL, images_of, references_of, seeds_of, take
 from pf_core.errors import InputError
 from pf_core.evaluation import judges
 from pf_core.evaluation.metrics import bootstrap, interval_of_mean, moments, moments_distance, precision_recall
@@ -30,17 +32,56 @@ REFERENCES = 5000  # real images that the Frechet distance compares with
 
 
 def shards(spec: SampleSpec, seeds: Sequence[int], classes: int) -> list[SampleSpec]:
-    """One image a seed, cut into recipes of SHARD images. A seed decides its class too: seed modulo classes."""
+    """One image a seed, cut into recipes of SHARD images. A seed decides its class too: seed modulo classes. For a
+    network of prompts see `captioned`."""
     parts = [list(seeds[i : i + SHARD]) for i in range(0, len(seeds), SHARD)]
     return [replace(spec, seeds=part, labels=[s % classes if classes else None for s in part]) for part in parts]
 
 
 def judge_of(bundle: Bundle) -> Path:
-    """The file of the judge of a network's data set. Raises InputError if there is none."""
+    """The file of the judge of classes of a network's data set. Raises InputError if there is none; for a network of
+    prompts it says what measures those."""
     dataset, settings = checkpoint.data_settings(bundle)
-    if len(set(bundle.shape[1:])) > 1:
-        raise InputError(f"Judges know square images; {bundle.name} draws {bundle.shape[2]}x{bundle.shape[1]}.")
-    return judges.find(dataset, settings, bundle.shape[-1])
+    try:
+        if len(set(bundle.shape[1:])) > 1:
+            height, width = bundle.shape[1:]
+            raise InputError(f"Judges of classes know square images; {bundle.name} draws {width}x{height}.")
+        return judges.find(dataset, settings, bundle.shape[-1])
+    except InputError as e:
+        raise InputError(f"{e}{_instead(bundle, dataset)}") from None
+
+
+def _instead(bundle: Bundle, dataset: str) -> str:
+    """For a network of prompts: the study that reads what they ask for off its pictures."""
+    if bundle.conditioner.takes != "prompt":
+        return ""
+    for kind, study in _READ_BY.items():
+        if judges.KINDS[kind].check(DATASETS[dataset].fn):
+            command = shlex.join(["python", "-m", "pf_core", "study", study, "--checkpoint", bundle.name])
+            return f" How well its pictures show what prompts ask for is measured by `{command}`."
+    return ""
+
+
+_READ_BY = {"reader": "text_rendering", "scenes": "composition"}  # kind of judge -> study
+
+
+def captioned(bundle: Bundle, parts: list[SampleSpec], split: str) -> list[SampleSpec]:
+    """The same recipes, but for a network of prompts: there seed i of a split asks for the caption of its image i,
+    which no training sees. Raises InputError."""
+    if bundle.conditioner.takes != "prompt":
+        return parts
+    data, seeds = checkpoint.data_of(bundle), seeds_of(split)
+    return [replace(p, labels=_captions(bundle, data, split, [s - seeds.start for s in p.seeds])) for p in parts]
+
+
+def _captions(bundle: Bundle, data: Any, split: str, places: list[int]) -> list[str | None]:
+    """As a recipe asks for them. A finite set's are used again where it has too few."""
+    images = images_of(data, split)
+    count = len(take(data, images, max(places) + 1))
+    indices = [images.start + place % count for place in places]
+    if not hasattr(data, "captions_of"):
+        return bundle.conditioner.asked_of(data.batch(indices), data.names)
+    return bundle.conditioner.asked_of(SimpleNamespace(captions=data.captions_of(indices)))  # nothing is drawn
 
 
 def draw(

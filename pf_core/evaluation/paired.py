@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from pf_core.data.splits import seeds_of
-from pf_core.evaluation.evaluate import draw, judge_of, references, shards
+from pf_core.evaluation.evaluate import captioned, draw, judge_of, references, shards
 from pf_core.evaluation.metrics import Resampled, interval_of_mean, moments, moments_distance
 from pf_core.evaluation.work import Work
 from pf_core.models.checkpoint import Bundle, labelled
 from pf_core.sampling.run import SampleSpec, resolve
+
+FAST = {"precision": "bf16", "compile": True}  # parts of a SampleSpec: of all rows alike, sooner, rounded otherwise
 
 
 def paired(
@@ -59,7 +61,7 @@ def images_of_row(
 ) -> dict[str, np.ndarray]:
     """What the judge saw in each image of a spec: {"features" (M, D), "asked" (M, choices), "labels" (M,)}, and the
     "seconds" of an image, by shard. folder, work: see `paired`."""
-    parts = shards(spec, seeds_of(split).first(images), labelled(bundle))
+    parts = captioned(bundle, shards(spec, seeds_of(split).first(images), labelled(bundle)), split)
     work = work or Work(folder)
     judged = []
     with nullcontext(work.folder) if work.folder else tempfile.TemporaryDirectory() as where:

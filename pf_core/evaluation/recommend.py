@@ -10,7 +10,7 @@ import numpy as np
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import Resampled, moments
-from pf_core.evaluation.paired import distance, images_of_row
+from pf_core.evaluation.paired import FAST, distance, images_of_row
 from pf_core.models.checkpoint import Bundle, labelled
 from pf_core.models.recommended import Opening, Shown
 from pf_core.samplers import SAMPLERS
@@ -26,19 +26,27 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def search(
-    bundle: Bundle, *, images: int, nfe: int, folder: Path | None = None, report: Report = lambda row: None
+    bundle: Bundle,
+    *,
+    images: int,
+    nfe: int,
+    folder: Path | None = None,
+    report: Report = lambda row: None,
+    fast: bool = False,
 ) -> dict[str, Any]:
     """{"settings": knobs by sampler, "cfg_scale": None for a network without classes, "measured": rows and rule}.
 
     The samplers that rank patches, then guidance on the last of them; of a network without a variance head guidance
     alone, on the first sampler. All by images of the search seeds at one NFE, paired, against real images of the search
-    split. report: called with each row as it is measured; folder: keeps what is drawn. Raises InputError.
+    split. report: called with each row as it is measured; folder: keeps what is drawn; fast: all rows in bf16 and
+    compiled, said in `measured`. Raises InputError.
     """
     trial = _Trial(bundle, images, folder, report)
     ranking = [name for name, entry in SAMPLERS.items() if entry.fn.needs_difficulty and bundle.predicts_difficulty]
-    best, settings = SampleSpec(bundle.name, next(iter(SAMPLERS)), nfe=nfe), {}
+    begin = SampleSpec(bundle.name, next(iter(SAMPLERS)), nfe=nfe, **(FAST if fast else {}))
+    best, settings = begin, {}
     for name in ranking:
-        best = SampleSpec(bundle.name, name, nfe=nfe)
+        best = replace(begin, sampler=name)
         for knob in (k for k in SAMPLERS[name].knobs if k in VALUES):
             best = trial.best(_trials(bundle, best, knob))
         chosen = SAMPLERS[name].settings(best.settings)
@@ -46,6 +54,7 @@ def search(
     if labelled(bundle):
         best = trial.best([replace(best, cfg_scale=scale) for scale in SCALES])
     about = {"rule": RULE, "images": images, "nfe": nfe, "split": "search", "judge": trial.judge.stem}
+    about |= {"arithmetic": "bf16, compiled"} if fast else {}
     scale = best.cfg_scale if labelled(bundle) else None
     return {"settings": settings, "cfg_scale": scale, "measured": about | {"rows": trial.rows}}
 

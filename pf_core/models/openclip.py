@@ -29,14 +29,14 @@ def tokenizer() -> Any:
 @cache
 def package() -> ModuleType:
     """open_clip itself."""
-    with _without_missing_operators():
+    with without_missing_operators():
         import open_clip
         import open_clip.factory
     return open_clip
 
 
 @contextmanager
-def _without_missing_operators() -> Iterator[None]:
+def without_missing_operators() -> Iterator[None]:
     """torchvision's wheels are built for CUDA: beside a torch for CPUs their operators do not load, and the import ends
     where it describes them to torch. Only its Python parts are needed, so what describes a missing operator is skipped.
     Where the operators load, nothing changes."""

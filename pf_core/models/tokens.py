@@ -69,6 +69,18 @@ class Vocabulary:
         return words
 
 
+def as_typed(text: str, words: Iterable[str]) -> list[str]:
+    """A prompt's words, in order, with the capitals that it was typed with, as far as they stand there as they are."""
+    text = text.translate(_STRAIGHT)
+    small, at, found = text.lower(), 0, []
+    for word in words:
+        place = small.find(word, at) if len(small) == len(text) else -1
+        apart = place >= 0 and not text[at:place].strip()
+        found.append(text[place : place + len(word)] if apart else word)
+        at = place + len(word) if apart else at
+    return found
+
+
 @lru_cache(maxsize=4096)
 def pieces(text: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """(word, CLIP's tokens) for each word of a prompt, quoted words spelt apart. What CLIP reads as the start or the

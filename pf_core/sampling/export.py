@@ -21,7 +21,7 @@ from pf_core.sampling.trajectory import Frame, Trajectory
 from pf_core.types import Codec
 
 SIGMA_RANGE = (0.04, 1.5)  # of the shown difficulty, sigma = sqrt(difficulty); one logarithmic scale everywhere
-TIME_MAP, SIGMA_MAP = "viridis", "magma"  # perceptually uniform, colour-blind-safe
+TIME_MAP, SIGMA_MAP, WORD_MAP = "viridis", "magma", "cividis"  # perceptually uniform, colour-blind-safe
 EXIF_DESCRIPTION = 0x010E
 _FRAME_MS = 80
 _INK, _PAPER = (30, 30, 30), (255, 255, 255)

@@ -11,6 +11,7 @@ from pf_core.sampling.run import DIFFICULTIES, NUMBERS
 
 SPEC_AXES = ("checkpoint", "sampler", "nfe", "steps", "cfg_scale", "label", "prompt", "seed", "difficulty", "probes")
 NAMED = ("checkpoint", "sampler", "label", "difficulty")  # axes whose values are names
+ASKED = {"label": "class", "prompt": "prompt"}  # axis -> what its values are, of what a network draws
 MAX_CELLS = 100
 WORDS = {"checkpoint": "network", "nfe": "NFE", "steps": "outer steps", "cfg_scale": "guidance", "label": "class"}
 
@@ -18,6 +19,11 @@ WORDS = {"checkpoint": "network", "nfe": "NFE", "steps": "outer steps", "cfg_sca
 def axes_known() -> list[str]:
     """Everything that can be swept: fields of a recipe, then the samplers' knobs."""
     return list(dict.fromkeys([*SPEC_AXES, *(knob for entry in SAMPLERS.values() for knob in entry.knobs)]))
+
+
+def axes_of(classes: Conditioner | None) -> list[str]:
+    """Those of them that a network with this conditioner takes: classes or prompts, not both; None: all."""
+    return [name for name in axes_known() if classes is None or ASKED.get(name, classes.takes) == classes.takes]
 
 
 def axis_words(name: str) -> str:
@@ -88,7 +94,7 @@ def suggested(name: str, classes: Conditioner | None = None) -> str:
     if name == "probes":
         return "1, 2, 4, 8"
     if name == "prompt":
-        return EXAMPLE
+        return text_of(list(classes.examples[:3]), name=name) if classes and classes.examples else EXAMPLE
     if name == "label":
         return ", ".join(quoted(classes.name(i)) for i in range(min(4, classes.num_classes))) if classes else ""
     if name not in axes_known() or name in NAMED:

@@ -31,6 +31,18 @@ _EVERY = Knob(0, 10**9, "interval in steps; 0: never")
 
 
 @dataclass(frozen=True)
+class RepaConfig:
+    """Representation alignment (repa.py): what tokens are pulled to, and how strongly. `repa` "" is off."""
+
+    repa: Annotated[
+        str, Knob(help="REPA: file with a CLIP's weights, to whose picture tokens a block's are pulled")
+    ] = ""
+    repa_model: Annotated[str, Knob(help="its sizes: open_clip's name of it, or a JSON file")] = "ViT-B-16"
+    repa_weight: Annotated[float, Knob(0.0, 100.0, "weight of REPA's loss")] = 0.5
+    repa_block: Annotated[int, Knob(1, 100, "block after which tokens are pulled")] = 8
+
+
+@dataclass(frozen=True)
 class TrainRecipe:
     """Everything that decides a training run, as JSON. `difficulty` False trains the SiT baseline: no variance head.
     condition: one of CONDITIONS: the data's classes, its captions, or nothing; text_settings: of the text tower.
@@ -51,11 +63,14 @@ class TrainRecipe:
     codec_settings: dict[str, Any] = field(default_factory=dict)
     condition: str = "classes"
     text_settings: dict[str, Any] = field(default_factory=dict)
+    repa: RepaConfig = field(default_factory=RepaConfig)
 
     def to_dict(self) -> dict[str, Any]:
         recipe = json.loads(json.dumps(asdict(self)))
         if self.condition == "classes":  # the recipes of all runs before there were others
             del recipe["condition"], recipe["text_settings"]
+        if not self.repa.repa:  # the recipes of all trainings before there was one
+            del recipe["repa"]
         return recipe
 
     @classmethod

@@ -46,6 +46,8 @@ def measure(recipe: TrainRecipe, intervals: Intervals) -> Estimate:
         now = time.perf_counter()
         took.append(now - before)
         before, begin = now, begin or now
+        if not at.trainer.ranks.first:  # which stops when the first process does
+            continue
         if len(took) > FEWEST and (now - begin > SECONDS or len(took) > MOST) or at.step > MOST:
             break
     first, later = took[0], took[1:] or took

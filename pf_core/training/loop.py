@@ -7,6 +7,7 @@ saved state continues exactly like one that never stopped, and the number of pro
 import copy
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from pf_core.models.conditioning import Conditioner, conditioner_for
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
 from pf_core.timesteps import TIMESTEPS
+from pf_core.training.ranks import GO, STOP, Ranks
 from pf_core.types import PatchTime, Prediction
 
 SEGMENTS = [(2 * k + 1) / 16 for k in range(8)]  # SD3's validation times
@@ -106,16 +108,25 @@ def generator(*key: int) -> Generator:
     return Generator().manual_seed(seed)
 
 
-def draw(data, cfg: TrainConfig, conditioner: Conditioner, grid: PatchGrid, step: int) -> Batch:
-    """All random draws of a step (0-based), which depend on (cfg.seed, step) and the data set's seed alone."""
+EVERYTHING = slice(None)
+
+
+def draw(
+    data, cfg: TrainConfig, conditioner: Conditioner, grid: PatchGrid, step: int, own: slice = EVERYTHING
+) -> Batch:
+    """All random draws of a step (0-based), which depend on (cfg.seed, step) and the data set's seed alone. own: of the
+    batch, what this process trains on; images of others are not made."""
     rng = generator(cfg.seed, step)
     first = step * cfg.batch_size
-    sample = data.batch(range(first, first + cfg.batch_size))
+    sample = data.batch(range(first, first + cfg.batch_size)[own])
     sampler = TIMESTEPS[cfg.timesteps]
     t = sampler.fn(cfg.batch_size, grid.n, rng, **sampler.settings(cfg.timestep_settings))
-    x0 = cfg.source.shift(torch.randn(sample.images.shape, generator=rng))
-    y = conditioner.of_sample(sample, data.names)
-    return Batch(x0, sample.images, t, conditioner.drop(y, cfg.label_dropout, rng))
+    x0 = cfg.source.shift(torch.randn((cfg.batch_size, *sample.images.shape[1:]), generator=rng))
+    asked = conditioner.of_sample(sample, data.names)
+    y = asked.new_zeros((cfg.batch_size, *asked.shape[1:]))
+    y[own] = asked
+    y = conditioner.drop(y, cfg.label_dropout, rng)
+    return Batch(x0[own], sample.images, t.map(lambda v: v[own]), y[own])
 
 
 class Trainer:
@@ -128,29 +139,38 @@ class Trainer:
         if cfg.batch_size % (cfg.accumulate * self.accelerator.num_processes):
             parts = f"{cfg.accumulate} parts on {self.accelerator.num_processes} processes"
             raise InputError(f"batch_size {cfg.batch_size} cannot be split evenly into {parts}.")
+        self.ranks = Ranks()
         self.model = model.to(self.accelerator.device)
-        self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self._ema = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self._spread(self.model, cfg)
         # listed once, and the optimizers used without accelerate's wrapper, which adds only look-ups here: for a small
         # network these cost more than its arithmetic
-        self._parameters, self._averaged = list(self.model.parameters()), list(self.ema.parameters())
+        self._parameters, self._averaged = list(self.model.parameters()), list(self._ema.parameters())
         self.optimizers = _optimizers(self.model, cfg)
         if cfg.compile:  # part by part: the blocks share one compilation, and the state dict keeps its names
             for part in (self.model.t_embedder, *self.model.blocks, self.model.final_layer):
                 part.compile()
-        self._forward = self.accelerator.prepare(self.model)
+        self._forward = self._prepared()
         self._rates = [[g["lr"] for g in o.param_groups] for o in self.optimizers]
 
+    @property
+    def ema(self) -> nn.Module:
+        """The averaged network."""
+        return self._ema
+
     def train_step(self, batch: Batch) -> TrainStep:
-        """One optimizer step on this process's share of a batch."""
+        """One optimizer step on this process's share of a batch (see `draw`); losses are those of the whole batch."""
         self.model.train()
         rate = self.cfg.rate(self.step)
         for optimizer, rates in zip(self.optimizers, self._rates, strict=True):
             for group, lr in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = lr * rate
-        parts = [self._backward(part) for part in self._parts(batch)]
-        losses = flow.Losses(*(None if p[0] is None else torch.stack(p).mean() for p in zip(*parts, strict=True)))
-        limit = self.cfg.clip or float("inf")
-        norm = self.accelerator.clip_grad_norm_(self._parameters, limit)
+        parts = []
+        for k, part in enumerate(self._parts(batch)):
+            with self._alone(last=k == self.cfg.accumulate - 1):
+                parts.append(self._backward(part))
+        losses = self._mean(parts)
+        norm = self._clip(self.cfg.clip or float("inf"))
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -159,18 +179,47 @@ class Trainer:
         return TrainStep(self.step, losses, norm, rate, self)
 
     def _parts(self, batch: Batch) -> list[Batch]:
-        """This process's share of the global batch, split for accumulation, on its device."""
-        acc = self.accelerator
-        own = batch.map(lambda v: v[acc.process_index :: acc.num_processes])
-        size = len(own.y) // self.cfg.accumulate
-        starts = range(0, len(own.y), size)
-        return [own.map(lambda v, i=i: v[i : i + size].to(acc.device)) for i in starts]
+        """A batch, split for accumulation, on this process's device."""
+        size = len(batch.y) // self.cfg.accumulate
+        starts, device = range(0, len(batch.y), size), self.accelerator.device
+        return [batch.map(lambda v, i=i: v[i : i + size].to(device)) for i in starts]
+
+    # what differs where weights are spread over several processes: see sharded.py
+
+    def _spread(self, model: nn.Module, cfg: TrainConfig) -> None:
+        """Every process holds the whole network."""
+
+    def _prepared(self) -> nn.Module:
+        """What a training pass calls: the network, whose gradients are averaged over the processes."""
+        return self.accelerator.prepare(self.model)
+
+    def _alone(self, last: bool) -> AbstractContextManager:
+        """Around one part of a batch: only the last one's gradients are averaged, with the earlier ones in them."""
+        return nullcontext() if last or self.ranks.count == 1 else self._forward.no_sync()
+
+    def _clip(self, limit: float) -> Tensor:
+        """The gradient's norm, by which it is cut to `limit`."""
+        return self.accelerator.clip_grad_norm_(self._parameters, limit)
+
+    def _also(self, batch: Batch) -> Tensor | float:
+        """A further loss of the pass that was just made; see repa.py."""
+        return 0.0
+
+    def help(self, word: int) -> None:
+        """Of the other processes, where the first one gathers what is spread: here nothing is."""
+
+    def _mean(self, parts: list[flow.Losses]) -> flow.Losses:
+        """Over the parts and processes of a batch."""
+        losses = flow.Losses(*(None if p[0] is None else torch.stack(p).mean() for p in zip(*parts, strict=True)))
+        there = [v for v in losses if v is not None]
+        means = iter(self.ranks.mean(there))
+        return flow.Losses(*(None if v is None else next(means) for v in losses))
 
     def _backward(self, b: Batch) -> flow.Losses:
         with torch.autocast(b.x0.device.type, torch.bfloat16, enabled=self.cfg.precision == "bf16"):
             look = flow.evaluate_at(self._predict, b.x0, b.x1, b.t, b.y, self.grid)
         losses = flow.loss(look.prediction, look.u, self.cfg.lam, self.cfg.stop_gradient)
-        self.accelerator.backward(losses.total / self.cfg.accumulate)
+        self.accelerator.backward((losses.total + self._also(b)) / self.cfg.accumulate)
         return flow.Losses(losses.total.detach(), losses.mse, losses.nll)
 
     def _predict(self, x: Tensor, t: PatchTime, y: Tensor) -> Prediction:
@@ -195,14 +244,14 @@ class Trainer:
         return {
             "step": self.step,
             "model": self.model.state_dict(),
-            "ema": self.ema.state_dict(),
+            "ema": self._ema.state_dict(),
             "optimizers": [o.state_dict() for o in self.optimizers],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
-        self.ema.load_state_dict(state["ema"])
+        self._ema.load_state_dict(state["ema"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
 
@@ -231,16 +280,36 @@ def _optimizers(model: nn.Module, cfg: TrainConfig) -> list[torch.optim.Optimize
 
 
 def train(
-    model: nn.Module, data, cfg: TrainConfig, state: dict | None = None, conditioner: Conditioner | None = None
+    model: nn.Module,
+    data,
+    cfg: TrainConfig,
+    state: dict | None = None,
+    conditioner: Conditioner | None = None,
+    kind: Callable[..., Trainer] = Trainer,
 ) -> Iterator[TrainStep]:
-    """Train in place, from `state` (Trainer.state_dict()) if given; yields a TrainStep after each optimizer step."""
+    """Train in place, from `state` (Trainer.state_dict()) if given; yields a TrainStep after each optimizer step.
+
+    Of several processes all must iterate; the first one's caller decides: when it stops iterating, all end."""
     check_compiler(cfg)
     conditioner = conditioner or conditioner_for(model, data)
-    trainer = Trainer(model, cfg)
+    trainer = kind(model, cfg)
     if state is not None:
         trainer.load_state_dict(state)
-    while trainer.step < cfg.steps:
-        yield trainer.train_step(draw(data, cfg, conditioner, trainer.grid, trainer.step))
+    if trainer.step >= cfg.steps:
+        return
+    ranks, word = trainer.ranks, GO
+    try:
+        while trainer.step < cfg.steps and word == GO:
+            yield trainer.train_step(draw(data, cfg, conditioner, trainer.grid, trainer.step, ranks.own))
+            if ranks.first and trainer.step < cfg.steps:
+                ranks.tell(GO)
+            if not ranks.first:
+                while (word := ranks.hear()) not in (GO, STOP):
+                    trainer.help(word)
+    finally:
+        if ranks.first:
+            with suppress(RuntimeError):  # another process has died, which is an error of its own
+                ranks.tell(STOP)
 
 
 @torch.no_grad()

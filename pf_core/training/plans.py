@@ -18,6 +18,7 @@ from pf_core.training.config import (
     OF_TEXT,
     TEXT_SETTINGS,
     Intervals,
+    RepaConfig,
     TrainRecipe,
     timestep_settings,
 )
@@ -119,6 +120,7 @@ def command(recipe: TrainRecipe, out: str, intervals: Intervals | None = None) -
         (NETWORK_SETTINGS, recipe.model_settings),
         (TEXT_SETTINGS, recipe.text_settings),
         (parameters(TrainConfig).values(), vars(recipe.config)),
+        (parameters(RepaConfig).values(), vars(recipe.repa)),
     ):
         for knob in knobs:
             if knob.name in values and values[knob.name] != knob.default:

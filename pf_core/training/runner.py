@@ -1,9 +1,11 @@
 """A training in its folder: logs, validates, draws samples, saves, obeys commands, and resumes where it stopped."""
 
+import copy
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -20,10 +22,10 @@ from pf_core.models.conditioning import MOST_CHARACTERS
 from pf_core.registry import Parameter, parameters
 from pf_core.sampling.run import versions
 from pf_core.timesteps import TIMESTEPS
-from pf_core.training import text, validation
+from pf_core.training import ranks, text, validation
 from pf_core.training.config import CONDITIONS, NETWORK_SETTINGS, TEXT_SETTINGS, Intervals, TrainRecipe
 from pf_core.training.control import TrainerStatus
-from pf_core.training.loop import TrainConfig, TrainStep, check_compiler, train
+from pf_core.training.loop import TrainConfig, Trainer, TrainStep, check_compiler, train
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.state import load_state, save_state
 from pf_core.training.tensorboard import Events
@@ -45,12 +47,14 @@ def execute(
     command: str,
     tensorboard: bool = False,
     compass: Compass | None = None,
+    shard: bool = False,
 ) -> Iterator[TrainStep]:
     """Train by the folder's recipe, log, draw samples and save; at the end the EMA weights are written in bf16.
 
     Commands and signals are obeyed between steps (see TrainerStatus). status.json holds how the training ended.
     `intervals` None: those that the run was started with. compass: measured every `intervals.compass` steps; it is
-    passed in because evaluation imports training. Raises InputError.
+    passed in because evaluation imports training. Of several processes all call this, and the first one does all but
+    the steps; shard: the network is spread over them. Raises InputError.
     """
     recipe = folder.recipe() if resume else recipe
     if resume and has_finished(folder, recipe):
@@ -60,21 +64,45 @@ def execute(
         raise InputError(
             "The compass needs a network that predicts difficulty, and this one has no variance head: set compass to 0."
         )
-    if int(os.environ.get("RANK", 0)):  # with several processes only the first one writes the folder
+    if ranks.rank():
         state = _saved(folder)[0] if resume else None
         data, model = prepare(recipe)
-        yield from train(model, data, recipe.config, state)
+        kind = _kind(shard, every, recipe, data)
+        with ranks.deaf():
+            yield from train(model, data, recipe.config, state, kind=kind)
         return
-    made = None
+    made = kind = None
     if not resume:
         made = prepare(recipe)  # errors are raised before anything is written
+        kind = _kind(shard, every, recipe, made[0])
         recipe = replace(settled(recipe, made[0]), rules=getattr(made[0], "rules", None))
         folder.start(recipe, intervals, tensorboard=tensorboard)
     saved = folder.saved_step() if resume else 0
     with TrainerStatus(folder, recipe.config.steps, saved) as trainer_status:
         state, header = _saved(folder) if resume else (None, {})
-        session = TrainingSession(folder, recipe, every, trainer_status, command, header.get("seconds", 0.0), compass)
-        yield from session.run(*(made or prepare(recipe)), state, tensorboard)
+        data, model = made or prepare(recipe)
+        kind = kind or _kind(shard, every, recipe, data)
+        session = TrainingSession(
+            folder, recipe, every, trainer_status, command, header.get("seconds", 0.0), compass, kind
+        )
+        yield from session.run(data, model, state, tensorboard)
+
+
+def _kind(shard: bool, every: Intervals, recipe: TrainRecipe, data: Any) -> Callable[..., Trainer]:
+    """What trains. Raises InputError for what a sharded training does not do. Imported here, as few need the others."""
+    if recipe.repa.repa:
+        from pf_core.training.repa import trainer_of
+
+        if shard:
+            raise InputError("REPA's projector is not sharded: leave --shard or --repa out.")
+        return trainer_of(recipe.repa, data, build_codec(recipe.codec, recipe.codec_settings))
+    if not shard:
+        return Trainer
+    if every.compass:
+        raise InputError("The compass looks at whole networks: leave --compass-every or --shard out.")
+    from pf_core.training.sharded import ShardedTrainer
+
+    return ShardedTrainer
 
 
 def has_finished(folder: RunFolder, recipe: TrainRecipe) -> bool:
@@ -142,6 +170,7 @@ class TrainingSession:
     command: str
     before: float  # seconds of training in earlier sessions
     compass: Compass | None = None
+    kind: Callable[..., Trainer] = Trainer
 
     def run(self, data, model: torch.nn.Module, state: dict | None, tensorboard: bool) -> Iterator[TrainStep]:
         start = state["step"] if state else 0
@@ -149,17 +178,22 @@ class TrainingSession:
         self._logged = None
         pin(self.folder, data, start, self.recipe.rules)
         self.folder.forget_after(start)
-        with Events(self.folder.path / "tensorboard", tensorboard, start) as self.events:
-            for at in train(model, data, self.recipe.config, state):
+        ended = copy.deepcopy(model) if start == self.recipe.config.steps else None  # saved, but not published
+        ema = _loaded(ended, state["ema"]) if ended is not None and state else None
+        with (
+            Events(self.folder.path / "tensorboard", tensorboard, start) as self.events,
+            closing(train(model, data, self.recipe.config, state, kind=self.kind)) as steps,
+        ):
+            for at in steps:
                 self.last = at
                 self._after(at)
                 yield at
                 if not self._obey_commands(at):
                     return
-        if self.last is None and state is None:
-            return
-        ema = self.last.trainer.ema if self.last is not None else _loaded(model, state["ema"])
-        self._finish(ema)
+                if at.step == self.recipe.config.steps:
+                    ema = at.trainer.ema  # now, while other processes help to gather it
+        if ema is not None:
+            self._finish(ema)
 
     @property
     def seconds(self) -> float:

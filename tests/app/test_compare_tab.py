@@ -1,6 +1,7 @@
 """The Compare tab: its handlers, and once in Chromium."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlencode
 
@@ -11,9 +12,12 @@ from app_world import answers, ended, networks, state  # noqa: F401
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from test_browser import browser, page, pytestmark, served  # noqa: F401
+from text_world import lively
 
 from app.server.frames import status
 from app.tabs.compare.tab import Compare, routes
+from pf_core.models import checkpoint
+from pf_core.presets import PRESETS
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.compare import difference, patch_updates
 
@@ -37,6 +41,7 @@ def answering_tab(tab):
         on_preset=answers(tab.on_preset, tab.status, preset),
         presets=tab.presets,
         sweep=tab.sweep,
+        tab=tab,
     )
 
 
@@ -152,6 +157,20 @@ def test_the_form_folds_to_a_line_that_says_what_is_shown(tab, state):  # noqa: 
 def test_a_preset_without_its_network_says_so(tab):
     _, preset = tab.presets[0]
     assert "is not here" in tab.on_preset(preset)[1]
+
+
+def test_a_comparison_of_networks_of_prompts_opens_on_its_prompt_and_classes_come_back(tab, networks):  # noqa: F811
+    preset = PRESETS["signs-fm-pf"]
+    assert "signs-fm" in tab.on_preset(preset)[1]  # is not here
+    for name in ("signs-fm", "signs-pft"):
+        checkpoint.save(networks / f"{name}.safetensors", lively(predict_uncertainty=name == "signs-pft"), [], {})
+    found = tab.tab.on_preset(preset, "class 1")
+    label = found[tab.tab.label]
+    assert label["label"] == "Prompt" and label["value"] == preset.prompt and found[tab.tab.count] == 3
+    plain = replace(preset, columns=({**preset.columns[0], "checkpoint": "nano"},) * 2, prompt="")
+    assert tab.tab.on_preset(plain, preset.prompt)[tab.tab.label]["value"] == "class 0"
+    for name in ("signs-fm", "signs-pft"):
+        (networks / f"{name}.safetensors").unlink()
 
 
 def test_a_link_brings_columns_and_runs_back(tab, state):  # noqa: F811

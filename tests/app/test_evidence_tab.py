@@ -104,6 +104,8 @@ def test_what_the_app_does_not_measure_is_said(state):
     studies = Studies(state)
     with pytest.raises(InputError, match="looks at trainings"):
         studies.start("when_it_pays", "nano")
+    with pytest.raises(InputError, match="trains networks of its own"):
+        studies.start("training_timesteps", "nano")
     with pytest.raises(InputError, match="finite data set"):
         studies.start("exactness", "nano")
 

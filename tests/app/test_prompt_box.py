@@ -60,7 +60,7 @@ def test_a_written_prompt_is_drawn_and_its_recipe_sets_the_control(form, state):
 
 
 def test_a_link_with_a_prompt_too_long_is_refused(form):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="at most 300"):
         form.from_link({"network": "words", "label": "x" * 301})
 
 

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from test_browser import browser, page, pytestmark, served  # noqa: F401
 from test_browser import slow as slowed  # noqa: F401
 from test_compare_tab import answering_tab, values
+from text_world import lively
 
 from app import worker
 from app.tabs.compare.sweep_jobs import SweepJob, Sweeps
@@ -23,7 +24,9 @@ from app.tabs.compare.tab import Compare
 from app.tabs.explore.tab import Explore
 from app.worker import SHARE
 from pf_core.errors import InputError
-from pf_core.models.conditioning import ClassLabels
+from pf_core.models import checkpoint
+from pf_core.models.conditioning import ClassLabels, Prompts
+from pf_core.models.tokens import Vocabulary
 from pf_core.presets import SWEEP_SAMPLERS
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.contact_sheet import read_sweep
@@ -48,7 +51,9 @@ def tab(state):  # noqa: F811
         from_link=answers(sweep.from_link, sweep.status, [sweep.view, sweep.job_id, sweep.box, *filled]),
         sweep=sweep.sweep,
     )
-    return SimpleNamespace(sweep=told, from_link=answering_tab(tab).from_link, samplers=sweep.axes[0].names)
+    return SimpleNamespace(
+        sweep=told, from_link=answering_tab(tab).from_link, samplers=sweep.axes[0].names, panel=sweep
+    )
 
 
 def form(*axes, loaded=None, **changes) -> dict:
@@ -107,9 +112,27 @@ def test_wrong_values_are_a_sentence(name, text, says):
         parse(name, text, YES)
 
 
+def test_only_what_a_network_takes_can_vary(tab, networks):  # noqa: F811
+    checkpoint.save(networks / "words.safetensors", lively(), [], {"prompts": ["a cake", "a red sign; small"]})
+    panel, (columns, rows, blocks) = tab.panel, tab.panel.axes
+    takes = {name: [axis for _, axis in panel.known(name)] for name in ("nano", "words", "not here")}
+    assert "label" in takes["nano"] and "prompt" not in takes["nano"]
+    assert "prompt" in takes["words"] and "label" not in takes["words"]
+    assert {"label", "prompt"} <= set(takes["not here"])
+    assert [axis for _, axis in columns.axis.choices] == takes["nano"]
+    now = panel.on_network(None, "words", columns="label", rows="nfe", blocks=NOTHING)
+    assert now[columns.axis]["value"] == "prompt" and now[columns.text]["value"] == 'a cake; "a red sign; small"'
+    assert now[rows.axis]["value"] == "nfe" and rows.text not in now and now[blocks.axis]["value"] == NOTHING
+    back = panel.on_network(None, "nano", columns="prompt", rows="nfe", blocks=NOTHING)
+    assert back[columns.axis]["value"] == "label" and back[columns.names]["value"] == CLASSES[:3]
+    assert panel.on_network({"checkpoint": "words"}, "nano", columns="prompt", rows="nfe", blocks=NOTHING) == {}
+    (networks / "words.safetensors").unlink()
+
+
 def test_every_axis_suggests_values_that_it_takes():
     for name in axes_known():
-        assert name == "checkpoint" or parse(name, suggested(name, YES), YES)
+        takes = Prompts(Vocabulary(32)) if name == "prompt" else YES
+        assert name == "checkpoint" or parse(name, suggested(name, takes), takes)
 
 
 def test_a_sweep_of_samplers_starts_with_three_worth_seeing(tab):

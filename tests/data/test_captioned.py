@@ -122,7 +122,9 @@ def test_relations_are_those_by_which_the_world_places_toys(data):
     assert related("a", RELATIONS.index("behind"), "b", 1) == "b in front of a"
 
 
-@pytest.mark.parametrize("made", [Signs(variety=1.0), Toybox(toys=3, captioned=True), Toybox(toys=2)], ids=["signs", "captioned", "toybox"])
+@pytest.mark.parametrize(
+    "made", [Signs(variety=1.0), Toybox(toys=3, captioned=True), Toybox(toys=2)], ids=["signs", "captioned", "toybox"]
+)
 def test_a_vocabulary_holds_every_word_of_the_captions(made):
     known = {c for phrase in made.vocabulary() for c in chunks(phrase)}
     indices = range(500) if made.name == "toybox" else range(40)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import text_world
 import torch
 from helpers import bundle, write_checkpoint
 
@@ -13,9 +14,11 @@ from pf_core import flow
 from pf_core.cli import main
 from pf_core.cli.report import table
 from pf_core.data.shapes import SHAPES, Shapes
+from pf_core.data.splits import images_of
+from pf_core.data.toybox import Toybox
 from pf_core.errors import InputError
 from pf_core.evaluation import evaluate, judges
-from pf_core.evaluation.evaluate import compare, draw, real_against_real, references, shards, summarise
+from pf_core.evaluation.evaluate import captioned, compare, draw, real_against_real, references, shards, summarise
 from pf_core.evaluation.studies import STUDIES
 from pf_core.models import checkpoint
 from pf_core.models.codecs import Pixels
@@ -125,6 +128,39 @@ def test_a_network_without_classes_is_judged_without_them(tmp_path):
     assert found["accuracy"] is None and 0 <= found["texture_confidence"]["value"] <= 1
     (tmp_path / "x.json").write_text(json.dumps(found | {"recipe": parts[0].to_dict()}))
     assert "| nano | `euler` | 1 | 1 | 20 |  |" in table(tmp_path)
+
+
+def prompted(dataset, settings, **changes):
+    """A network of prompts, by its record trained on this data."""
+    net = text_world.bundle(**changes)
+    net.training = {"recipe": {"dataset": dataset, "data_settings": settings}}
+    return net
+
+
+def test_a_network_of_prompts_is_asked_for_captions_that_no_training_sees(tmp_path):
+    net = prompted("toybox", {}, input_size=(64, 64), patch_size=16)
+    parts = captioned(net, shards(SampleSpec("words", "euler", nfe=1), range(3, 63), 0), "evaluation")
+    begin = images_of(Toybox, "evaluation").start
+    captions = Toybox().batch([begin + 3, begin + 62]).captions
+    assert [parts[0].labels[0], parts[1].labels[-1]] == captions and len(parts[0].labels) == 50
+    (chosen,) = captioned(net, shards(SampleSpec("words"), [2**31], 0), "search")
+    assert chosen.labels == Toybox().batch([images_of(Toybox, "search").start]).captions
+    found = next(draw(net, [replace(parts[1], seeds=parts[1].seeds[:2], labels=parts[1].labels[:2])], tmp_path))
+    assert found["labels"].tolist() == [-1, -1] and found["heads"][0] == "toy"
+    classes = shards(SampleSpec("nano"), range(3), 10)
+    assert captioned(bundle(), classes, "evaluation") == classes
+
+
+@pytest.mark.parametrize(
+    ("dataset", "changes", "says"),
+    [
+        ("signs", {"input_size": (32, 96)}, "know square images; words draws 96x32.*study text_rendering --checkpoint"),
+        ("toybox", {"input_size": (32, 32)}, "No judge knows `toybox` of 32x32.*study composition --checkpoint words"),
+    ],
+)
+def test_without_a_judge_of_classes_a_network_of_prompts_is_shown_what_measures_it(dataset, changes, says):
+    with pytest.raises(InputError, match=says):
+        evaluate.judge_of(prompted(dataset, {}, **changes))
 
 
 def test_what_the_judge_does_not_know_is_refused(tmp_path):

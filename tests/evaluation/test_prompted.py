@@ -12,7 +12,7 @@ from pf_core.data.splits import EVALUATION
 from pf_core.data.toybox import Toybox
 from pf_core.data.toybox.prompts import CATEGORIES, pictures, prompts
 from pf_core.errors import InputError
-from pf_core.evaluation import evidence, judges, metrics, prompted
+from pf_core.evaluation import composition, evidence, judges, metrics, prompted
 from pf_core.evaluation.studies import STUDIES
 from pf_core.figures import chart_file
 from pf_core.models import build, checkpoint, preset
@@ -154,6 +154,18 @@ def test_composition_tells_by_category_and_part(tmp_path, monkeypatch):
     assert len(about.chart(result).rows[0][1].series) == 3
     others = study._asked(24, "search")
     assert len(others) == 24 and not {p.text for p in asked} >= {p.text for p in others}
+
+
+def test_the_judge_of_scenes_finds_in_real_pictures_what_their_prompts_ask_for():
+    data = Toybox(**SCENES)
+    try:
+        reader, record = judges.load(judges.find("toybox", SCENES, 64, "scenes"))
+    except InputError:
+        pytest.skip("no judge of scenes is here yet: make train-judges")
+    asked = [p for category in CATEGORIES for p in prompts(category, 15)]
+    images = pictures(data, asked)
+    right, wrong = (composition.measured(asked, reader.read(i))["all"]["value"] for i in (images, images.flip(0)))
+    assert right >= record["held_out_accuracy"]["all"] - 0.1 and wrong < 0.2
 
 
 def test_real_pictures_of_prompts_are_the_same_in_any_batch():

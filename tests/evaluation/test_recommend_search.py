@@ -51,6 +51,16 @@ def test_what_is_clearly_better_is_taken_and_measured_on_the_search_split(drawn)
     assert len(set(asked)) == len(asked) == len(drawn)  # nothing twice
 
 
+def test_a_fast_search_draws_every_row_in_bf16_and_compiled_and_says_so(drawn, monkeypatch):
+    seen, plain = set(), recommend.images_of_row
+    monkeypatch.setattr(
+        recommend, "images_of_row",
+        lambda net, spec, *more: seen.add((spec.precision, spec.compile)) or plain(net, spec, *more),
+    )  # fmt: skip
+    assert recommend.search(bundle(), images=100, nfe=16, fast=True)["measured"]["arithmetic"] == "bf16, compiled"
+    assert seen == {("bf16", True)}
+
+
 def test_what_is_better_by_chance_only_is_left_at_its_default(drawn, monkeypatch):
     noise = np.random.default_rng(1)
     changed = lambda *of, **more: {"features": REAL[:100] + noise.normal(scale=0.05, size=(100, 4))}  # noqa: E731
@@ -115,14 +125,15 @@ def test_the_command_writes_it_into_the_file_and_takes_it_out_again(tmp_path, mo
     path = write_checkpoint(tmp_path, "net")
     content = path.read_bytes()
     monkeypatch.setattr(metrics, "REPEATS", 5)
-    monkeypatch.setattr(recommend, "VALUES", {"ratio": (1.4, 3.0)})
+    monkeypatch.setattr(recommend, "VALUES", {"ratio": (1.4, 3.0), "n_inner": (2, 4)})
     monkeypatch.setattr(recommend, "SCALES", (1.0, 2.0))
     monkeypatch.setattr(recommend, "references", lambda *of: np.random.default_rng(0).normal(size=(200, 64)))
-    argv = ["recommend", "--checkpoint", str(path), "--images", "20", "--nfe", "4", "--among", "3"]
+    argv = ["recommend", "--checkpoint", str(path), "--images", "20", "--nfe", "8", "--among", "3"]
     assert main([*argv, "--work", str(tmp_path / "work"), "--out", str(tmp_path / "found.json")]) == 0
     assert path.read_bytes() == content and "Nothing was written" in capsys.readouterr().out
     assert main([*argv, "--work", str(tmp_path / "work"), "--write"]) == 0
     bundle = checkpoint.load(str(path))
+    assert any(row["settings"].get("refresh") == "every" for row in bundle.recommended.measured["rows"])  # a word
     found = json.loads((tmp_path / "found.json").read_text())
     assert asdict(bundle.recommended) == {k: found[k] for k in asdict(bundle.recommended)}
     assert opening_of(PRESETS["euler-look-ahead"], bundle).among == 3 and found["hash"] == bundle.hash

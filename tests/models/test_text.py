@@ -16,7 +16,7 @@ from pf_core.models import SiTConfig, build, checkpoint, config_dict, openclip, 
 from pf_core.models.conditioning import ClassLabels, Prompts
 from pf_core.models.divergence import Divergence
 from pf_core.models.text import TextConfig, new_tower, read_tower
-from pf_core.models.tokens import ALL, UNKNOWN, Vocabulary, rows_of
+from pf_core.models.tokens import ALL, UNKNOWN, Vocabulary, as_typed, rows_of
 from pf_core.types import PatchTime
 
 PROMPTS = Prompts(CONFIG.text.vocabulary)
@@ -35,6 +35,13 @@ def test_a_quoted_word_is_one_token_a_character_however_it_is_quoted():
     assert len({tuple(PROMPTS.encode([f])[0].tolist()) for f in forms}) == 1
     assert [w.text for w in PROMPTS.words(forms[0])] == ["reads", '"', "a", "x", "7", '"']
     assert all(w.known and len(w.places) == 1 for w in PROMPTS.words(forms[0]))
+
+
+def test_words_are_shown_as_they_were_typed():
+    typed = "A Red sign: “Ax7” &amp; NO"
+    words = [word.text for word in CONFIG.text.vocabulary.words(typed)]
+    assert as_typed(typed, words)[:8] == ["A", "Red", "sign", ":", '"', "A", "x", "7"]
+    assert as_typed(typed, words)[-2:] == ["&", "no"]  # what was cleaned is no more what was typed
 
 
 def test_a_pruned_table_has_a_row_for_each_known_token_and_one_for_all_others():

@@ -4,9 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import text_world
 from helpers import bundle
 from PIL import Image
 
+from pf_core.data.signs.words import held_out, quoted
 from pf_core.errors import InputError
 from pf_core.models.codecs import to_uint8
 from pf_core.presets import PRESETS
@@ -25,16 +27,31 @@ def load(name):
     return bundle()
 
 
+def network(preset, name):
+    """A tiny one of the kind that stands behind a column's name."""
+    certain = not name.endswith(("sit", "fm"))
+    return text_world.bundle(predict_uncertainty=certain) if preset.prompt else bundle(predict_uncertainty=certain)
+
+
 class TestPresets:
     @pytest.mark.parametrize("name", list(PRESETS))
     def test_columns_cost_exactly_the_same_and_can_run(self, name):
         preset = PRESETS[name]
-        specs = preset.specs(labels=["star"], seeds=[1, 2])
-        nets = [bundle(predict_uncertainty=not s.checkpoint.endswith("sit")) for s in specs]
+        asked = preset.prompt or "star"
+        specs = preset.specs(labels=[asked], seeds=[1, 2])
+        nets = [network(preset, s.checkpoint) for s in specs]
         found = [resolve(s, net) for s, net in zip(specs, nets, strict=True)]
         assert len({s.nfe for s in found}) == 1 and 2 <= len(found) <= 4
-        assert all(s.seeds == [1, 2] and s.labels == ["star"] * 2 for s in found)
+        assert all(s.seeds == [1, 2] and s.labels == [asked] * 2 for s in found)
         assert len({(s.checkpoint, s.sampler) for s in found}) == len(found)
+
+    @pytest.mark.parametrize("name", ["signs-fm-pf", "scenes-fm-pf"])
+    def test_networks_of_prompts_are_compared_by_training_and_then_by_sampler(self, name):
+        a, b, c = PRESETS[name].specs(labels=[PRESETS[name].prompt])
+        assert a.sampler == b.sampler != c.sampler and a.checkpoint != b.checkpoint == c.checkpoint
+
+    def test_the_word_on_a_sign_is_one_that_no_training_shows(self):
+        assert held_out(quoted(PRESETS["signs-fm-pf"].prompt))
 
     def test_each_says_what_to_look_at_in_one_line(self):
         for name, preset in PRESETS.items():

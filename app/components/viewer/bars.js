@@ -39,6 +39,17 @@ function nameSigma(figure, extrapolated) {
     : "";
 }
 
+/** Of a word's share of a patch's attention: the least and the largest that are shown, in words, once there are any. */
+export function wordBar(viewer, figure, ends = ["least", "most"]) {
+  const bar = figure.querySelector(".pfv-bar");
+  if (bar.ends === ends.join()) return;
+  bar.ends = ends.join();
+  bar.innerHTML = markup(
+    gradient(viewer.palettes.word),
+    ends.map((text, place) => [place, text]),
+  );
+}
+
 export function sigmaBar(viewer, figure, scale) {
   figure.querySelector(".pfv-bar").innerHTML = markup(
     gradient(viewer.palettes.sigma),

@@ -16,7 +16,7 @@ loadPalettes().catch(() => {}); // at once: an answer waits long for a page that
 async function fetchPalettes() {
   const raw = await (await fetch(new URL("pf/palettes", document.baseURI))).json();
   const pack = (rgb) => Uint32Array.from({ length: 256 }, (_, i) => packed(...rgb.slice(3 * i, 3 * i + 3)));
-  return { t: pack(raw.t), sigma: pack(raw.sigma), sigmaRange: raw.sigma_range };
+  return { t: pack(raw.t), sigma: pack(raw.sigma), word: pack(raw.word), sigmaRange: raw.sigma_range };
 }
 
 /** A colour as a pixel of an ImageData's buffer. */

@@ -9,7 +9,11 @@ export const PANELS = [
   { key: "sigma", title: "difficulty &sigma;", note: "expected error", map: "logvar" },
   { key: "cond", title: "&sigma; conditional", note: "no guidance", map: "logvar_cond", guidedOnly: true },
   { key: "easy", title: "easy / hard", note: "which go first", map: "easy" },
+  { key: "word", title: "attention", note: "point at a word", map: "word", onDemand: true },
 ];
+
+/** Those of panels that are recorded: the others are made on demand, for the page alone. */
+export const exportable = (panels) => panels.filter(({ onDemand }) => !onDemand);
 
 const NOTHING = fromHex("#9a9fa8");
 const EASY_HARD = [fromHex(HARD), fromHex(EASY), NOTHING];
@@ -85,7 +89,7 @@ export function sigmaScale(frame, map, layout, palettes, perFrame) {
     : palettes.sigmaRange;
 }
 
-/** Draw one panel of one run; `scale` is the range of sigma. A picture that is not decoded yet leaves it as it is. */
+/** Draw one panel of one run; `scale` is the range of sigma, or of a word's attention. A picture that is not decoded yet leaves it as it is. */
 export function drawPanel(canvas, panel, frame, layout, grid, palettes, scale) {
   if (panel.image && !frame[panel.image]) return;
   if (canvas.width !== layout.width || canvas.height !== layout.height) {
@@ -128,6 +132,11 @@ function drawMap(pixels, layout, x0, y0, grid, colour) {
 function colours(panel, frame, image, n, palettes, scale) {
   const values = frame[panel.map].subarray(image * n, (image + 1) * n);
   if (panel.map === "easy") return Uint32Array.from(values, (v) => EASY_HARD[v]);
+  if (panel.map === "word") {
+    const [low, high] = scale ?? [0, 1];
+    const span = Math.max(high - low, 1e-6);
+    return Uint32Array.from(values, (v) => (Number.isNaN(v) ? NOTHING : colourAt(palettes.word, (v - low) / span)));
+  }
   if (panel.map === "t") return Uint32Array.from(values, (v) => colourAt(palettes.t, v));
   return Uint32Array.from(values, (v) =>
     Number.isNaN(v) ? NOTHING : colourAt(palettes.sigma, sigmaPlace(Math.exp(v / 2), scale)),

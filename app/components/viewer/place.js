@@ -3,7 +3,7 @@
 
 import { address, tabAround } from "./address.js";
 import { markImage, relayout } from "./layout.js";
-import { PANELS, spotOf } from "./panels.js";
+import { spotOf } from "./panels.js";
 
 const same = (a, b) => a.size === b.size && [...a].every((each) => b.has(each));
 
@@ -45,7 +45,7 @@ export function beginAt(viewer, asked) {
   viewer.sheet = asked.image === "all" && images > 1;
   if (image >= 1) viewer.image = Math.min(Math.floor(image), images) - 1;
   const keys = asked.panels?.split(".") ?? [];
-  const known = PANELS.filter(({ guidedOnly }) => !guidedOnly || viewer.guided).map(({ key }) => key);
+  const known = viewer.knownPanels().map(({ key }) => key);
   const shown = known.filter((key) => keys.includes(key));
   viewer.settings.hidden = new Set(shown.length ? known.filter((key) => !keys.includes(key)) : viewer.hiddenAtFirst);
   viewer.all("button[data-panel]").forEach((button) => {

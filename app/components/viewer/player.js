@@ -43,6 +43,7 @@ export class Player {
   pause() {
     this.playing = false;
     this.viewer.chrome();
+    this.viewer.schedule(); // what is made on demand is not made while it plays
   }
 
   /** The stop that the viewer is at. */

@@ -2,7 +2,7 @@
 
 import { gradient } from "./colours.js";
 import { mapFrame } from "./kept.js";
-import { arrange, drawPanel, sigmaScale } from "./panels.js";
+import { arrange, drawPanel, exportable, sigmaScale } from "./panels.js";
 import { PHASES } from "./filmbar.js";
 import { ICONS } from "./template.js";
 import { drawLook, looks, sigmaMarkup, TIMES } from "./moments.js";
@@ -149,7 +149,7 @@ export class Presentation {
   cells(run) {
     const { viewer } = this;
     if (this.times) return looks(run, viewer.imagesOf(run));
-    return viewer.visiblePanels().map((panel, column) => ({ panel, title: panel.title, row: 0, column }));
+    return exportable(viewer.visiblePanels()).map((panel, column) => ({ panel, title: panel.title, row: 0, column }));
   }
 
   layOut() {

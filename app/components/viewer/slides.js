@@ -3,7 +3,7 @@
 // The server draws it (pf_core/figures/slides.py), says beforehand what the file will be, and refuses what is too large.
 
 import { hand } from "./downloads.js";
-import { PANELS } from "./panels.js";
+import { exportable, PANELS } from "./panels.js";
 
 const KINDS = { gif: "GIF", webp: "WebP", mp4: "MP4", picture: "PNG picture", strip: "PNG strip" };
 const FRAMES = { every: "every pass", outer: "outer steps only", probes: "probes only" };
@@ -28,7 +28,9 @@ const MARKUP = `
           `<label><input type="radio" name="kind" value="${value}"${k ? "" : " checked autofocus"}><span>${text}</span></label>`,
       )
       .join("")}</fieldset>
-    <fieldset class="pfx-panels"><legend>Panels</legend>${PANELS.map((p) => `<span data-of="${p.key}">${tick("panel", p.title, p.key)}</span>`).join("")}</fieldset>
+    <fieldset class="pfx-panels"><legend>Panels</legend>${exportable(PANELS)
+      .map((p) => `<span data-of="${p.key}">${tick("panel", p.title, p.key)}</span>`)
+      .join("")}</fieldset>
     <fieldset class="pfx-runs"><legend>Runs</legend><div></div></fieldset>
     <fieldset class="pfx-images"><legend>Images</legend><div></div></fieldset>
     <div class="pfx-row">
@@ -109,9 +111,9 @@ export class SlideDialog {
     const names = this.find(".pfx-runs div");
     names.innerHTML = viewer.runs.map((_, r) => tick("run", "", r)).join("");
     names.querySelectorAll("label").forEach((label, r) => label.lastElementChild.append(viewer.runs[r].label)); // a person's text
-    const panels = new Set(viewer.visiblePanels().map((p) => p.key));
+    const panels = new Set(exportable(viewer.visiblePanels()).map((p) => p.key));
     this.all("panel").forEach((box) => {
-      box.checked = panels.has(box.value) && (panels.size < PANELS.length - 1 || box.value !== "easy");
+      box.checked = panels.has(box.value) && (panels.size < exportable(PANELS).length - 1 || box.value !== "easy");
     });
   }
 

@@ -68,6 +68,13 @@ export class RunData {
     this.meta = await reply.json();
   }
 
+  /** What the server answers to a question about this run, JSON. Throws a sentence, `final` where it refuses. */
+  async ask(what) {
+    const reply = await fetch(this.address(what));
+    if (!reply.ok) throw await refusal(reply);
+    return reply.json();
+  }
+
   /** Fetch the frames after those that are here, to be shown once the run is `described`. True if anything changed. */
   async pull(changed, described) {
     const reply = await fetch(this.address(`/frames?start=${this.frames.length}`));

@@ -102,12 +102,14 @@ export function runMarkup(r, several) {
   return `<section class="pfv-run" data-run="${r}">
     <header><h3>${several ? `<i class="pfv-dot" data-dot="${r}"></i>` : ""}<span class="pfv-name"></span></h3><span class="pfv-about"></span><span class="pfv-state" role="status"></span></header>
     <p class="pfv-edits" hidden></p>
+    <div class="pfv-words" hidden><span>Prompt</span><div role="group" aria-label="Words of the prompt: each shows where the network looks for it"></div></div>
     <div class="pfv-panels">${PANELS.map(
       (p) => `
       <figure data-panel="${p.key}"><figcaption><b>${p.title}</b> <span>${p.note}</span></figcaption>
       <div class="pfv-frame" role="group" aria-label="Patches of ${p.key}: arrow keys choose one"><canvas role="img" aria-label="${p.key}: ${p.note}"></canvas><svg class="pfv-marks" preserveAspectRatio="none" aria-hidden="true"><path class="pfv-edited"/></svg><div class="pfv-cross pfv-pin" hidden></div><div class="pfv-cross" hidden></div></div>
       <div class="pfv-bar"></div></figure>`,
     ).join("")}</div>
+    <div class="pfv-read" role="status" hidden></div>
     <p class="pfv-say" aria-live="polite"></p>
     <div class="pfv-film" role="slider" tabindex="0" aria-label="Forward pass" aria-valuemin="1"><canvas></canvas><div class="pfv-head"></div></div>
   </section>`;

@@ -3,6 +3,8 @@
 import { sigmaBar } from "./bars.js";
 import { RUN_COLOURS } from "./charts.js";
 import { Clock } from "./clock.js";
+import { Attention } from "./attention.js";
+import { drawReadings } from "./reading.js";
 import { listen } from "./input.js";
 import { listExports } from "./downloads.js";
 import { mapFrame } from "./kept.js";
@@ -59,6 +61,7 @@ class Viewer {
     this.player = new Player(this);
     this.inspector = new Inspector(this);
     this.stage = new Stage(this);
+    this.attention = new Attention(this);
     listen(this);
     new ResizeObserver(() => relayout(this)).observe(root);
     page.on("theme", () => this.redrawAll());
@@ -165,6 +168,9 @@ class Viewer {
     const guided = this.runs.some((run) => run.meta?.guided);
     this.find(".pfv-toggles [data-panel=cond]").hidden = !guided;
     this.guided = guided;
+    this.prompted = this.runs.some((run) => run.meta?.words);
+    this.find(".pfv-toggles [data-panel=word]").hidden = !this.prompted;
+    this.attention.begin();
     if (this.asked) beginAt(this, this.asked);
     this.runs.forEach((run, r) => this.nameRun(run, r));
     buildImages(this);
@@ -312,7 +318,9 @@ class Viewer {
   /** Everything that follows the clock. */
   draw() {
     if (!this.ready || !this.clock.length) return;
+    this.attention.wanted.clear();
     this.runs.forEach((run, r) => this.drawRun(run, r));
+    this.attention.drawn();
     drawThumbnails(this);
     this.inspector.draw();
     this.pair?.draw();
@@ -331,6 +339,10 @@ class Viewer {
     run.drawn = frame;
     for (const panel of this.visiblePanels()) {
       const figure = section.querySelector(`figure[data-panel=${panel.key}]`);
+      if (panel.onDemand) {
+        this.attention.draw(figure, panel, run, i, layout);
+        continue;
+      }
       const shown = run.frames[mapFrame(run, i, panel.map)];
       const scaled = panel.map === "logvar" || panel.map === "logvar_cond";
       const scale = scaled ? sigmaScale(shown, panel.map, layout, this.palettes, this.settings.perFrame) : null;
@@ -344,13 +356,20 @@ class Viewer {
         note.title = words;
       }
     }
+    this.attention.list(section, run);
+    drawReadings(this, section, run, layout.images);
     drawOverlay(this, section, run, layout, i);
     this.saySentence(section, run, i);
     this.moveHead(section, run, r, i);
   }
 
+  /** Those that these runs can have. */
+  knownPanels() {
+    return PANELS.filter((p) => (!p.guidedOnly || this.guided) && (!p.onDemand || this.prompted));
+  }
+
   visiblePanels() {
-    return PANELS.filter((p) => !this.settings.hidden.has(p.key) && (!p.guidedOnly || this.guided));
+    return this.knownPanels().filter((p) => !this.settings.hidden.has(p.key));
   }
 
   saySentence(section, run, i) {

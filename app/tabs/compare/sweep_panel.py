@@ -29,11 +29,21 @@ from app.tabs.compare.sweep_jobs import SweepJob, Sweeps
 from app.worker import lane_of
 from pf_core.bounded import parse_json
 from pf_core.errors import InputError
+from pf_core.models.conditioning import Conditioner
 from pf_core.presets import SWEEP_SAMPLERS
 from pf_core.sampling.contact_sheet import heading, read_sweep, title, write_sheet
 from pf_core.sampling.run import SampleSpec
 from pf_core.sampling.sweep import MAX_AXES, Cost, Done, Sweep
-from pf_core.sampling.sweep_axes import NAMED, axes_known, axis_words, parse, suggested, text_of, value_words
+from pf_core.sampling.sweep_axes import (
+    ASKED,
+    NAMED,
+    axes_of,
+    axis_words,
+    parse,
+    suggested,
+    text_of,
+    value_words,
+)
 from pf_core.sampling.trajectory import passes_in_words
 
 NOTHING = "nothing"
@@ -148,6 +158,9 @@ class SweepPanel:
         for axis in self.axes:
             inputs = {"axis": axis.axis, "network": column.network}
             on(axis.axis.input, partial(self.on_axis, axis), inputs, [axis.text, axis.names])
+        asked = {"loaded": self.loaded, "network": column.network}
+        asked |= {axis.key: axis.axis for axis in self.axes}
+        on(column.network.input, self.on_network, asked, self.form)
 
         def cost(triggers) -> None:
             on(triggers, self.on_cost, given, [self.cost], trigger_mode="always_last")
@@ -158,7 +171,8 @@ class SweepPanel:
         on(self.stop.click, self.on_stop, {"job_id": self.job_id}, status=self.status)
         filled = [self.loaded, self.forget, *self.form]
         cost(on(self.load.upload, self.on_sheet, {"path": self.load}, filled, status=self.status).then)
-        cost(on(self.forget.click, self.on_forget, {}, [self.loaded, self.forget], status=self.status).then)
+        forgotten = on(self.forget.click, self.on_forget, {}, [self.loaded, self.forget], status=self.status)
+        cost(on(forgotten.then, self.on_network, asked, self.form).then)
 
     def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's sweep."""
@@ -178,6 +192,17 @@ class SweepPanel:
             return CHOICES
         return [(name, name) for name in controls.classes(self.state, network)]
 
+    def known(self, network: str | None) -> list[tuple[str, str]]:
+        """(label, name) of what may vary on a network; all that may on any where it is not here."""
+        taken = [(axis_words(name), name) for name in axes_of(self.conditioner(network))]
+        return [(NOTHING, NOTHING), *taken]
+
+    def conditioner(self, network: str | None) -> Conditioner | None:
+        try:
+            return self.state.bundle(network).conditioner if network else None
+        except InputError:
+            return None
+
     # handlers: each returns {component: update}; nothing here trusts the browser
 
     def on_axis(self, at: SweepAxis, axis: str, network: str | None) -> dict:
@@ -187,11 +212,27 @@ class SweepPanel:
             choices = self.choices(axis, network)
             shown = gr.update(visible=True, choices=choices, value=_start(choices))
             return {at.text: gr.update(visible=False), at.names: shown}
+        begin = "" if axis == NOTHING else suggested(axis, self.conditioner(network))
         hidden = gr.update(visible=False)
         return {
-            at.text: hidden if axis == NOTHING else gr.update(visible=True, value=suggested(axis)),
+            at.text: hidden if axis == NOTHING else gr.update(visible=True, value=begin),
             at.names: hidden,
         }
+
+    def on_network(self, loaded: dict | None, network: str | None, **axes: Any) -> dict:
+        """Column A has another network: only what that takes is offered, and an axis of classes becomes one of prompts,
+        or the other way round. A loaded sheet has a network of its own."""
+        if loaded is not None:
+            return {}
+        known, updates = self.known(network), {}
+        names = [name for _, name in known]
+        for at in self.axes:
+            before = axes[at.key]
+            now = next((name for name in ASKED if name in names), NOTHING) if before in ASKED else before
+            updates[at.axis] = gr.update(choices=known, value=now)
+            if now != before or now == "label":  # classes are others
+                updates |= self.on_axis(at, now, network)
+        return updates
 
     def sweep(self, loaded: dict | None, values: Mapping[str, Any]) -> Sweep:
         """What the controls say. Raises InputError."""
@@ -249,7 +290,7 @@ class SweepPanel:
             given = [null if v is None else str(v) for v in values] if named else []
             choices += [(v, v) for v in given if v not in known]
             updates |= {
-                at.axis: gr.update(value=axis),
+                at.axis: gr.update(choices=self.known(sweep.base.checkpoint), value=axis),
                 at.text: gr.update(value=text_of(values, name=axis), visible=not named and axis != NOTHING),
                 at.names: gr.update(choices=choices, value=given, visible=named),
             }
@@ -281,8 +322,8 @@ class SweepAxis:
         self.key = place.lower()
         named = first in NAMED
         with gr.Column(min_width=230):
-            known = [NOTHING, *((axis_words(name), name) for name in axes_known())]
-            self.axis = gr.Dropdown(known, value=first, label=place, elem_id=f"sweep-{self.key}")
+            known = panel.known(panel.state.first_network())
+            self.axis = controls.Listed(known, value=first, label=place, elem_id=f"sweep-{self.key}")
             text, shown = "" if named or first == NOTHING else suggested(first), not named and first != NOTHING
             self.text = gr.Textbox(text, label="Values", visible=shown, elem_id=f"sweep-{self.key}-values")
             choices = panel.choices(first, None) if named else []

@@ -30,6 +30,7 @@ from pf_core.models.recommended import Opening, Shown
 from pf_core.presets import EQUAL_NFE, PRESETS, Preset, opening_of, recommended_columns, rule
 from pf_core.registry import number, whole
 from pf_core.samplers import SAMPLERS
+from pf_core.sampling.recommended import scale_of
 from pf_core.sampling.run import SampleSpec
 
 TITLE = "Compare"
@@ -151,7 +152,8 @@ class Compare:
         self.settable = [c for column in self.columns for c in column.outputs]
         self.set_by_preset = [self.caption, self.typical, self.opened, *self.shared.values(), *self.settable]
         for button, preset in self.presets:
-            chosen = on(button.click, partial(self.on_preset, preset), {}, self.set_by_preset, status=self.status)
+            asked = {"label": self.label}
+            chosen = on(button.click, partial(self.on_preset, preset), asked, self.set_by_preset, status=self.status)
             chosen.then(None, js="() => window.__pf.say('columns set')")  # the tour waits for it
         on(self.typical.click, self.on_typical, {"opened": self.opened}, self.set_by_preset, status=self.status)
         on(self.count.change, self.on_count, {"count": self.count}, [column.box for column in self.columns])
@@ -174,8 +176,9 @@ class Compare:
 
     # handlers: each returns {component: update}
 
-    def on_preset(self, preset: Preset, typical: bool = False) -> dict:
-        """A comparison, on the seed that its network's file names, if it does: chosen by a rule, which is stated."""
+    def on_preset(self, preset: Preset, label: Any = None, typical: bool = False) -> dict:
+        """A comparison, on the seed that its network's file names, if it does: chosen by a rule, which is stated; one
+        of networks of prompts on its own prompt. label: what is asked for now, which stays where it can be drawn."""
         missing = [c["checkpoint"] for c in preset.columns if c["checkpoint"] not in self.state.networks()]
         if missing:
             raise InputError(
@@ -190,6 +193,10 @@ class Compare:
             self.opened: "",
             self.status: "",
         }
+        if preset.prompt or label is not None:
+            updates[self.label] = self.on_network(preset.columns[0]["checkpoint"], preset.prompt or label)[self.label]
+        if preset.prompt and (scales := list(filter(None, map(scale_of, bundles)))):
+            updates[self.cfg] = scales[0]
         if (opening := opening_of(preset, bundles[0])) is not None:
             updates |= self.opened_on(preset, opening, opening.typical if typical else opening.largest)
         return updates | self.set_columns(recommended_columns(preset, bundles))
@@ -327,8 +334,8 @@ class Compare:
 
     def shared_from(self, asked: Mapping[str, str], parts: list[dict[str, Any]]) -> dict[Component, Any]:
         network, label = parts[0]["checkpoint"], asked.get("label")
-        if label is not None and controls.offered(self.state, network, label) is None:
-            raise InputError(f"there is no class {label[:40]!r}.")
+        if label is not None:
+            controls.check_offered(self.state, network, label)
         updates = {self.count: len(parts), self.label: gr.update(**controls.condition(self.state, network, label))}
         limits = {"seed": (0, SEED_RANGE), "images": (1, MAX_IMAGES), "nfe": (1, MAX_NFE)}
         updates |= {self.shared[k]: whole(k, asked[k], *limits[k]) for k in limits if k in asked}

@@ -74,7 +74,8 @@ class Studies:
     def _settings(self, study: str) -> dict[str, Any]:
         about = STUDIES[study].fn.about
         if about.reads != "network":
-            raise InputError(f"{study} looks at trainings, from a shell: {evidence.how(study, '')}.")
+            what = "looks at trainings" if about.reads == "runs" else "trains networks of its own"
+            raise InputError(f"{study} {what}, from a shell: {evidence.how(study, '')}.")
         return dict(about.quick)
 
     def latest(self, study: str, network: str) -> StudyJob | None:

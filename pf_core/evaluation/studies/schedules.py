@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pf_core.charts import Chart, Panel, Series
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import Resampled, coverage, interval_of_mean, moments
-from pf_core.evaluation.paired import distance, images_of_row, named
+from pf_core.evaluation.paired import FAST, distance, images_of_row, named
 from pf_core.evaluation.studies.common import SPLIT, Claim, drawing, holds, number, other_data, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models import checkpoint
@@ -27,7 +27,6 @@ ROWS = {  # label -> sampler and settings; each as many steps as the budget allo
 }
 CONTROLS = {RANDOM: "dual-loop", RANDOM_AHEAD: "look-ahead"}  # the same with the easy set drawn at random
 PAPER = {PLAIN: 41.0, RANDOM: 33.2, PARALLEL: 31.4, "dual-loop": 29.3, "look-ahead": 27.8}  # FID-10k, B/2, ImageNet
-FAST = {"precision": "bf16", "compile": True}  # of all rows alike
 NEAREST = 3  # of coverage: a real image is covered within the distance to its third neighbour
 
 
@@ -46,24 +45,33 @@ def _paper() -> Chart:
 
 
 def _chart(result: dict[str, Any]) -> Chart:
-    def curves(key: str, labels: list[str], factor: float = 1) -> list[Series]:
-        series = []
-        for label in labels:
-            rows = [row for row in result["rows"] if row["label"] == label and row.get(key)]
-            x, values = [row["budget"] for row in rows], [row[key] for row in rows]
-            if rows:
-                series.append(Series.measured(label, x, values, factor, dashed=label in CONTROLS))
-        return series
-
+    """Curves over NFE; of a single budget a point a schedule."""
+    budgets = sorted({row["budget"] for row in result["rows"]})
     labels = list(dict.fromkeys(row["label"] for row in result["rows"]))
     ours = [label for label in labels if label not in (PLAIN, PARALLEL)]
+    shape = {"x": "NFE", "log_x": True} if len(budgets) > 1 else {"x": f"at {budgets[0]} NFE"}
+
+    def curves(key: str, labels: list[str], factor: float = 1) -> list[Series]:
+        series = []
+        for place, label in enumerate(labels, start=1):
+            rows = [row for row in result["rows"] if row["label"] == label and row.get(key)]
+            x, values = [row["budget"] for row in rows], [row[key] for row in rows]
+            if rows and len(budgets) > 1:
+                series.append(Series.measured(label, x, values, factor, dashed=label in CONTROLS))
+            elif rows:
+                series.append(Series.measured(label, [place], values, factor, kind="points"))
+        return series
+
     panels = [
-        Panel("Distance to real images", "NFE", "Frechet distance", curves("frechet", labels), log_x=True),
-        Panel("Against Euler, paired by seed", "NFE", "difference", curves("minus_euler", ours), zero=True, log_x=True),
-        Panel("Class asked for", "NFE", "accuracy, %", curves("accuracy", labels, 100), log_x=True),
-        Panel("Real images reached", "NFE", "coverage, %", curves("coverage", labels, 100), log_x=True),
+        Panel("Distance to real images", y="Frechet distance", series=curves("frechet", labels), **shape),
+        Panel("Against Euler, paired by seed", y="difference", series=curves("minus_euler", ours), zero=True, **shape),
+        Panel("Class asked for", y="accuracy, %", series=curves("accuracy", labels, 100), **shape),
+        Panel("Real images reached", y="coverage, %", series=curves("coverage", labels, 100), **shape),
     ]
-    note = f"{result['images']} images a point, the same seeds in all; bands are 95% intervals, bootstrap over images."
+    spread = "bands" if len(budgets) > 1 else "bars"
+    note = (
+        f"{result['images']} images a point, the same seeds in all; {spread} are 95% intervals, bootstrap over images."
+    )
     return Chart(f"Schedules at equal cost, {result['checkpoint']}", [panels[:2], panels[2:]], note)
 
 

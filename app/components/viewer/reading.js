@@ -1,0 +1,44 @@
+// Under a run's pictures: what a judge reads in the results, wrong letters marked.
+
+/** One line an image that is shown; asked of the server once a run, when it has ended. */
+export function drawReadings(viewer, section, run, images) {
+  const box = section.querySelector(".pfv-read");
+  box.hidden = !run.meta.readable;
+  if (box.hidden) return;
+  if (run.status.state === "done" && !run.read) ask(viewer, run);
+  const key = `${run.id} ${images} ${run.read?.come}`;
+  if (box.key === key) return;
+  box.key = key;
+  if (run.read?.images) box.replaceChildren(...images.map((k) => line(run.read.images[k], viewer.sheet ? k : null)));
+  else box.textContent = run.read?.refusal ?? "What the result reads appears when the run has ended.";
+}
+
+async function ask(viewer, run) {
+  run.read = { come: false };
+  try {
+    run.read = { come: true, ...(await run.ask("/read")) };
+  } catch (error) {
+    run.read = { come: true, refusal: error.message };
+  }
+  viewer.schedule();
+}
+
+/** "The result reads CQT, asked CAT: 1 letter off." */
+function line({ asked, marks, edits }, image) {
+  const each = document.createElement("p");
+  each.append(image === null ? "The result reads " : `Image ${image + 1} reads `);
+  const word = document.createElement("span");
+  word.className = "pfv-reading";
+  word.append(
+    ...marks.map(([letter, right]) =>
+      right ? letter : Object.assign(document.createElement("mark"), { textContent: letter, title: "wrong" }),
+    ),
+  );
+  each.append(marks.length ? word : "nothing", verdict(asked, edits));
+  return each;
+}
+
+function verdict(asked, edits) {
+  if (!asked) return ". The prompt asks for no word in quotes.";
+  return edits ? `, asked ${asked}: ${edits} letter${edits > 1 ? "s" : ""} off.` : ", as asked.";
+}

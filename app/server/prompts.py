@@ -1,0 +1,88 @@
+"""What the viewer asks about prompts, on demand: where a recorded pass looks for their words, what its results read."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app import links
+from app.server.static import FRESH
+from app.state import AppState
+from app.store import StoredRun
+from pf_core.errors import InputError
+from pf_core.evaluation.read_back import read_back, readable
+from pf_core.models.checkpoint import Bundle
+from pf_core.models.conditioning import Prompts
+from pf_core.models.tokens import as_typed
+from pf_core.registry import whole
+from pf_core.sampling.word_maps import word_maps
+
+DIGITS = 5  # of a share, in JSON
+
+
+def routes(state: AppState) -> dict[str, Callable]:
+    def words(request: Request) -> Response:
+        """Maps of all words of an image's prompt at one frame: one forward pass, made once."""
+        run, asked = state.runs.get(request.path_params["run_id"]), request.query_params
+        image = whole("image", asked.get("image", "0"), 0, len(run.spec.seeds) - 1)
+        frame = whole("frame", asked.get("frame", "0"), 0, max(0, len(run.trajectory) - 1))
+        where = run, frame, image
+        return as_json(state.attended.get((run.id, frame, image), lambda: json.dumps(attention(state, *where))))
+
+    def read(request: Request) -> Response:
+        """What a judge reads in each picture of a run that has ended."""
+        run = state.runs.get(request.path_params["run_id"])
+        if run.trajectory.x1 is None:
+            raise InputError("This run has no result that could be read.")
+        return as_json(state.readings.get(run.id, lambda: json.dumps(readings(state, run))))
+
+    return {"/pf/runs/{run_id}/words": words, "/pf/runs/{run_id}/read": read}
+
+
+def as_json(text: str) -> Response:
+    return Response(text, media_type="application/json", headers=FRESH)
+
+
+def about(state: AppState, run: StoredRun) -> dict[str, Any]:
+    """Parts of what a run is, of one of prompts whose network is here: each image's words, whether the network takes
+    them in and knows them, and whether its results can be read."""
+    if run.takes != Prompts.takes:
+        return {}
+    try:
+        bundle = network_of(state, run)
+        words = {label: _words(bundle, label) for label in set(run.spec.labels)}
+    except InputError:
+        return {}
+    return {"words": [words[label] for label in run.spec.labels], "readable": readable(bundle)}
+
+
+def _words(bundle: Bundle, prompt: str | None) -> list[dict[str, Any]]:
+    words = bundle.conditioner.words(prompt)
+    texts = as_typed(prompt or "", [word.text for word in words])
+    return [{"text": t, "taken": bool(w.places), "known": w.known} for t, w in zip(texts, words, strict=True)]
+
+
+def network_of(state: AppState, run: StoredRun) -> Bundle:
+    """The one that made the run. Raises InputError where it is not here, or another one under its name."""
+    bundle = state.bundle(links.here(state, run.spec).checkpoint)
+    if bundle.hash != run.spec.checkpoint_hash:
+        raise InputError(f"The run was made with another {bundle.name} than the one here.")
+    return bundle
+
+
+def attention(state: AppState, run: StoredRun, frame: int, image: int) -> dict[str, Any]:
+    """{"words", "maps": each word's share of each patch's cross-attention, (words, N)}. Raises InputError."""
+    if not len(run.trajectory):
+        raise InputError("This run has no frames yet: wait for the first one.")
+    there = run.trajectory.frames[frame]
+    words, maps = word_maps(network_of(state, run), there.x[image], there.t[image], run.spec.labels[image])
+    return {"words": words, "maps": [[round(v, DIGITS) for v in each] for each in maps.flatten(1).tolist()]}
+
+
+def readings(state: AppState, run: StoredRun) -> dict[str, Any]:
+    """{"images": [{"asked", "marks", "edits"}]}, as read_back.Read has them. Raises InputError."""
+    bundle = network_of(state, run)
+    pictures = bundle.codec.decode(run.trajectory.x1.float().to(bundle.device))
+    return {"images": [each._asdict() for each in read_back(bundle, pictures, run.spec.labels)]}

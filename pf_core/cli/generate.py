@@ -1,0 +1,70 @@
+"""generate: draw tens of thousands of images into a folder or one npz, by several processes if you like, resumable."""
+
+import argparse
+import os
+from dataclasses import replace
+
+import torch
+from tqdm import tqdm
+
+from pf_core.cli.common import add_knobs, checked, device, given
+from pf_core.cli.sample import add_recipe_flags, chosen, from_flags
+from pf_core.models import checkpoint
+from pf_core.registry import parameters
+from pf_core.sampling.bulk import ARRAY, RANKING, Bulk, BulkConfig, every_class
+from pf_core.sampling.memory import check_fits
+
+KNOBS = parameters(BulkConfig).values()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_recipe_flags(parser, of_images=False)
+    parser.add_argument(
+        "--label", help="classes in turn, comma-separated (one with a comma in double quotes); default: all"
+    )
+    add_knobs(parser, KNOBS)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; several processes take a GPU each")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="a folder; one that this command has begun is completed. Several processes: "
+        "python -m torch.distributed.run --nproc_per_node N -m -- pf_core generate ...",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    config = BulkConfig(**checked(BulkConfig, given(args, KNOBS)))
+    torch.set_num_threads(config.threads)
+    index, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    spec = from_flags(args)
+    bundle = checkpoint.load(spec.checkpoint, device(_own(args.device)))
+    spec = chosen(spec, args, bundle)
+    asked = every_class(bundle) if args.label is None else _named(bundle, args.label)
+    bulk = Bulk(bundle, spec, replace(config, classes=asked), args.out)
+    check_fits(bundle, bulk.recipe(0))
+    before = bulk.complete
+    bar = tqdm(total=config.num // processes, unit="image", disable=None if index == 0 else True)
+    for images in bulk.draw(index, processes):
+        bar.update(images)
+    bar.close()
+    if bulk.completed or (before and index == 0):  # of several processes one says so
+        print(f"{args.out}: {config.num:,} images by {bulk.spec.sampler}, {bulk.spec.nfe} NFE{_also(bulk)}.")
+    elif index == 0 and not bulk.complete:
+        print(f"{args.out}: {bulk.missing():,} blocks are missing: other processes draw them, or repeat the command.")
+
+
+def _own(name: str) -> str:
+    """Of several processes on one machine each takes a GPU of its own."""
+    local = os.environ.get("LOCAL_RANK")
+    return f"cuda:{local}" if name == "cuda" and local is not None else name
+
+
+def _named(bundle: checkpoint.Bundle, text: str) -> tuple[str | None, ...]:
+    classes = bundle.conditioner
+    return tuple(classes.named(label) for label in classes.split(text))
+
+
+def _also(bulk: Bulk) -> str:
+    parts = [f" in {ARRAY}"] if bulk.config.format == "npz" else []
+    return ",".join([*parts, f" ranked in {RANKING}"] if bulk.config.rank_by_certainty else parts)

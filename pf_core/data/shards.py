@@ -1,0 +1,311 @@
+"""`shards`: a folder of tar files as WebDataset lays them out, for more pictures than a folder should hold.
+
+A sample is the neighbouring files of one name: `00017.jpg`, `00017.cls`, `00017.txt`. Known are pictures (png, jpg,
+jpeg, webp) or latents (npy), and beside them cls (the class's number), txt (a caption) or json (`label`, `caption`).
+All is read and decoded here; no URL, no command, no pickle. For latents the folder's codec.json says what made them:
+{"name", "settings"}; classes.json, a list, names the classes.
+
+The first look at a folder writes index.npz: where each sample's files lie in its tar, so that sample i is one read
+away. Index i < HELD_OUT is place i mod T of epoch i div T. An epoch takes the shards one after the other, in an order
+that comes from (series, epoch) alone, as does each shard's: reads stay near each other. From HELD_OUT on come the
+held-out ones, the last share of each shard.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pf_core import bounded, files
+from pf_core.data.own import image_io, paths
+from pf_core.data.splits import HELD_OUT
+from pf_core.errors import InputError
+from pf_core.registry import Knob
+
+INDEX, RULES = "index.npz", 1
+PICTURES, LATENTS = (".png", ".jpg", ".jpeg", ".webp"), (".npy",)
+TEXTS = (".cls", ".txt", ".json")
+MOST_TEXT, MOST_CLASSES = 2**20, 1_000_000
+
+
+@dataclass(frozen=True)
+class ShardSamples:
+    """images (B, 3, H, W) in [-1, 1], or states (B, C, h, w) of latents; labels (B,); captions, '' where none is."""
+
+    images: Tensor
+    labels: Tensor
+    captions: list[str]
+
+
+class Shards:
+    """Tar files of pictures or latents (WebDataset).
+
+    A folder of .tar files; its first use writes an index into it. Captions are kept for what can read them.
+    """
+
+    name = "shards"
+    rules = RULES
+
+    def __init__(
+        self,
+        *,
+        path: Annotated[str, Knob(help="folder of .tar files")] = "",
+        size: Annotated[int, Knob(8, 512, "side in pixels; latents have their own")] = 32,
+        flip: Annotated[bool, Knob(help="show half of the pictures mirrored, chosen anew each time")] = True,
+        held_out: Annotated[float, Knob(0.0, 0.5, "share of each shard kept for validation")] = 0.02,
+        series: Annotated[int, Knob(0, 2**31 - 1, "which order and which flips", advanced=True)] = 0,
+    ):
+        self.path, self.series, self._folder = path, series, paths.find(path)
+        self._index = index_of(self._folder)
+        self.names = _names(self._folder, self._index)
+        counts = np.diff(self._index.starts)
+        self._held = np.minimum(np.floor(counts * held_out + 0.5).astype(int), counts - 1) if held_out else 0 * counts
+        self._train = counts - self._held
+        self.channels, self.size, self.flip = 3, size, flip
+        if self._index.latents:
+            codec = _json(self._folder / "codec.json")
+            if not isinstance(codec, dict) or set(codec) != {"name", "settings"}:
+                raise InputError(f"{self._folder} holds latents: its codec.json must say name and settings of a codec.")
+            self.encoded_by, self.flip = (codec["name"], codec["settings"]), False
+            self.channels, height, width = self._latent(0).shape
+            self.size = height if height == width else (height, width)
+
+    def __len__(self) -> int:
+        """Samples to train on: an epoch."""
+        return int(self._train.sum())
+
+    @property
+    def held(self) -> int:
+        """Samples held out."""
+        return int(self._held.sum())
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For records: samples, those held out, shards, a digest of the index."""
+        index = self._index
+        known = {"pictures": len(index.rows), "held_out": self.held, "shards": len(index.shards)}
+        return known | {"digest": index.digest, "rules": RULES, "notes": []}
+
+    def batch(self, indices: range | list[int]) -> ShardSamples:
+        places = [self._place(int(i)) for i in indices]
+        images = torch.stack([self._image(row, mirrored) for row, mirrored in places])
+        labels = torch.tensor([max(0, int(self._index.rows["label"][row])) for row, _ in places])
+        return ShardSamples(images, labels, [self._caption(row) for row, _ in places])
+
+    # where a sample is
+
+    def _place(self, index: int) -> tuple[int, bool]:
+        """(row of the index, mirrored?)."""
+        starts = self._index.starts
+        if index >= HELD_OUT and self.held:
+            ends = np.cumsum(self._held)
+            place = (index - HELD_OUT) % self.held
+            shard = int(np.searchsorted(ends, place, "right"))
+            return int(starts[shard + 1] - (ends[shard] - place)), False
+        epoch, place = divmod(index % HELD_OUT, len(self))
+        order, ends = _epoch(self.series, epoch, tuple(self._train.tolist()))
+        turn = int(np.searchsorted(ends, place, "right"))
+        shard = int(order[turn])
+        within, flips = _within(self.series, epoch, shard, int(self._train[shard]))
+        at = place - (int(ends[turn - 1]) if turn else 0)
+        return int(starts[shard] + within[at]), bool(flips[at]) and self.flip
+
+    # what it holds
+
+    def _bytes(self, row: int, part: str) -> bytes:
+        entry = self._index.rows[row]
+        size = int(entry[f"{part}_size"])
+        found = os.pread(_opened(self._folder / self._index.shards[entry["shard"]]), size, int(entry[f"{part}_at"]))
+        if len(found) < size:
+            raise InputError(f"{self._index.shards[entry['shard']]} is shorter than its index says: remove {INDEX}.")
+        return found
+
+    def _image(self, row: int, mirrored: bool) -> Tensor:
+        if self._index.latents:
+            return torch.from_numpy(self._latent(row))
+        image = image_io.read(self._bytes(row, "data"), self.size, name=f"sample {row}")
+        return image.flip(-1) if mirrored else image
+
+    def _latent(self, row: int) -> np.ndarray:
+        try:
+            values = np.load(io.BytesIO(self._bytes(row, "data")), allow_pickle=False)
+        except (ValueError, OSError, EOFError) as e:
+            raise InputError(f"Sample {row} of {self._folder} holds no array: {e}.") from None
+        if values.ndim != 3 or values.dtype.kind != "f" or not np.isfinite(values).all():
+            raise InputError(f"Sample {row} of {self._folder} is no latent (C, h, w) of finite numbers.")
+        return values.astype(np.float32)
+
+    def _caption(self, row: int) -> str:
+        if not self._index.rows["text_size"][row]:
+            return ""
+        text = bounded.decoded(self._bytes(row, "text"), f"The text of sample {row}")
+        if self._index.rows["json"][row]:
+            text = _said(text, "caption")
+        return str(text or "").strip()
+
+
+@lru_cache(maxsize=4)
+def _epoch(series: int, epoch: int, counts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The shards in an epoch's order, and where each ends in it."""
+    order = np.random.default_rng([series, epoch]).permutation(len(counts))
+    return order, np.cumsum(np.array(counts)[order])
+
+
+@lru_cache(maxsize=8)
+def _within(series: int, epoch: int, shard: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """A shard's samples in an epoch's order, and which are mirrored."""
+    rng = np.random.default_rng([series, epoch, shard])
+    return rng.permutation(count), rng.random(count) < 0.5
+
+
+@lru_cache(maxsize=64)
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDONLY)
+
+
+# the index
+
+ROW = np.dtype(
+    [("shard", "<i4"), ("label", "<i4"), ("data_at", "<i8"), ("data_size", "<i8"), ("text_at", "<i8")]
+    + [("text_size", "<i8"), ("json", "?")]
+)
+
+
+@dataclass(frozen=True)
+class Index:
+    """shards: names of tar files; rows (M,) of ROW in their order; starts (shards + 1,): each shard's first row."""
+
+    shards: tuple[str, ...]
+    rows: np.ndarray
+    latents: bool
+    digest: str
+
+    @property
+    def starts(self) -> np.ndarray:
+        return np.searchsorted(self.rows["shard"], np.arange(len(self.shards) + 1))
+
+
+def index_of(folder: Path) -> Index:
+    """Read, or made and kept where the folder's tar files are new. Raises InputError."""
+    names = tuple(sorted(p.name for p in folder.glob("*.tar") if p.is_file()))
+    if not names:
+        raise InputError(f"{folder} holds no .tar files.")
+    seen = json.dumps([[n, (s := (folder / n).stat()).st_size, s.st_mtime_ns] for n in names])
+    return _index(folder, names, hashlib.sha256(seen.encode()).hexdigest())
+
+
+@lru_cache(maxsize=4)
+def _index(folder: Path, names: tuple[str, ...], seen: str) -> Index:
+    rows = latents = None
+    with suppress(OSError, ValueError, KeyError, EOFError), np.load(folder / INDEX, allow_pickle=False) as f:
+        if str(f["seen"]) == seen and f["rows"].dtype == ROW:
+            rows, latents = f["rows"], bool(f["latents"])
+    if rows is None:
+        rows, latents = _scan(folder, names)
+        with suppress(InputError), files.replacing(folder / INDEX) as temporary:  # a folder that may only be read
+            np.savez(temporary, rows=rows, latents=latents, seen=seen)
+    return Index(names, rows, latents, hashlib.sha256(rows.tobytes() + "\n".join(names).encode()).hexdigest())
+
+
+def _scan(folder: Path, names: tuple[str, ...]) -> tuple[np.ndarray, bool]:
+    """Look at every tar's headers, and read labels. Raises InputError."""
+    rows, kinds = [], set()
+    for shard, name in enumerate(names):
+        try:
+            with tarfile.open(folder / name, "r:") as tar:
+                for key, parts in _samples(tar):
+                    rows.append(_row(shard, f"{name}: {key}", parts, tar, kinds))
+        except (tarfile.TarError, OSError, EOFError) as e:
+            raise InputError(f"{name} is no tar file, or is damaged ({e}).") from None
+    if len(kinds) > 1:
+        raise InputError(f"{folder} holds both pictures and latents: keep them in two folders.")
+    if set(range(len(names))) - {row[0] for row in rows}:
+        raise InputError(f"A tar file of {folder} holds no sample: each needs a picture or an npy.")
+    return np.array(rows, ROW), kinds == {"latents"}
+
+
+def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
+    """Neighbouring files of one name up to its first dot, by what follows; only plain files with a known ending."""
+    key, parts = None, {}
+    for member in tar:
+        stem, dot, ending = member.name.rpartition("/")[2].partition(".")
+        name, suffix = member.name[: len(member.name) - len(dot + ending)], (dot + ending).lower()
+        if not member.isfile() or not stem or suffix not in (*PICTURES, *LATENTS, *TEXTS):
+            continue
+        if name != key and parts:
+            yield key, parts
+            parts = {}
+        key, parts[suffix] = name, member
+    if parts:
+        yield key, parts
+
+
+def _row(shard: int, name: str, parts: dict[str, tarfile.TarInfo], tar: tarfile.TarFile, kinds: set[str]) -> tuple:
+    data = next((parts[s] for s in (*PICTURES, *LATENTS) if s in parts), None)
+    if data is None:
+        raise InputError(f"{name} has neither a picture ({', '.join(PICTURES)}) nor an npy.")
+    kinds.add("latents" if not any(s in parts for s in PICTURES) else "pictures")
+    text = parts.get(".txt") or parts.get(".json")
+    label = -1
+    for suffix in (".cls", ".json"):
+        if suffix in parts and label < 0:
+            said = bounded.decoded(_text(tar, parts[suffix], name), name)
+            label = _label(said if suffix == ".cls" else _said(said, "label"), name)
+    at, size = (text.offset_data, text.size) if text else (0, 0)
+    return shard, label, data.offset_data, data.size, at, size, bool(text) and ".txt" not in parts
+
+
+def _text(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> bytes:
+    if member.size > MOST_TEXT:
+        raise InputError(f"{name} has a text of more than {MOST_TEXT >> 20} MB.")
+    return tar.extractfile(member).read()
+
+
+def _label(said: Any, name: str) -> int:
+    if said is None:
+        return -1
+    try:
+        label = int(str(said).strip())
+    except ValueError:
+        label = -1
+    if not 0 <= label < MOST_CLASSES:
+        raise InputError(f"{name} has the class {said!r:.40}: it must be a number from 0.")
+    return label
+
+
+def _said(text: str, entry: str) -> Any:
+    """An entry of a sample's json; None without it, or where it is no object."""
+    with suppress(ValueError):
+        value = bounded.parse_json(text)
+        return value.get(entry) if isinstance(value, dict) else None
+    return None
+
+
+def _names(folder: Path, index: Index) -> list[str]:
+    most = int(index.rows["label"].max()) + 1
+    if most and (index.rows["label"] < 0).any():
+        raise InputError(f"Some samples of {folder} have a class and some have none: give all of them one, or none.")
+    names = _json(folder / "classes.json")
+    if names is None:
+        return [str(i) for i in range(most)]
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len(names) < most:
+        raise InputError(f"classes.json of {folder} must be a list of at least {most} names.")
+    return names
+
+
+def _json(path: Path) -> Any:
+    try:
+        return bounded.read_json(path) if path.exists() else None
+    except (OSError, ValueError) as e:
+        raise InputError(f"{path} cannot be read ({e}).") from None
