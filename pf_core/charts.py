@@ -76,6 +76,9 @@ class Chart:
     rows: Sequence[Sequence[Panel]]
     note: str = ""
 
+    def __post_init__(self):
+        object.__setattr__(self, "rows", [[_side_by_side(panel) for panel in row] for row in self.rows])
+
     @property
     def names(self) -> list[str]:
         """The names of all series, each once, in the order of their colours."""
@@ -93,3 +96,12 @@ class Chart:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def _side_by_side(panel: Panel) -> Panel:
+    """Lines that all stand at one x would be nothing to see: they become points, side by side in their order."""
+    places = {x for series in panel.series for x in series.x}
+    if len(places) != 1 or panel.marks or any(series.kind != "line" for series in panel.series):
+        return panel
+    points = [replace(series, x=[k], kind="points") for k, series in enumerate(panel.series, start=1)]
+    return replace(panel, x=f"{panel.x} {places.pop():g}", series=points, log_x=False)

@@ -1,5 +1,6 @@
 """Writing files so that no half file is ever seen: to a temporary name beside the target, then renamed."""
 
+import hashlib
 import json
 import os
 import re
@@ -65,6 +66,12 @@ def read_json(path: str | Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def sha256(path: str | Path) -> str:
+    """A file's digest, in hex, read piece by piece. Raises OSError."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def link(path: Path, other: Path) -> None:

@@ -10,8 +10,13 @@ from pf_core.models.conditioning import ClassLabels
 
 
 def lively(name="nano", **changes):
+    """A network of this size with weights as `enlivened` makes them."""
+    return enlivened(preset(name, **changes))
+
+
+def enlivened(config):
     """Random weights everywhere: velocities and difficulties that differ from patch to patch."""
-    model = build(preset(name, **changes)).eval().requires_grad_(False)
+    model = build(config).eval().requires_grad_(False)
     rng = torch.Generator().manual_seed(0)
     for p in model.parameters():
         if p is not model.pos_embed:

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-import torch
+from helpers import enlivened
 
-from pf_core.models import build, preset
+from pf_core.models import preset
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import Pixels
 from pf_core.models.conditioning import Prompts
@@ -19,12 +19,7 @@ CONFIG = preset(
 
 def lively(**changes):
     """Random weights everywhere."""
-    model = build(replace(CONFIG, **changes)).eval().requires_grad_(False)
-    rng = torch.Generator().manual_seed(0)
-    for p in model.parameters():
-        if p is not model.pos_embed:
-            p.copy_(0.15 * torch.randn(p.shape, generator=rng))
-    return model
+    return enlivened(replace(CONFIG, **changes))
 
 
 def bundle(**changes):

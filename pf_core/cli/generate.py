@@ -13,6 +13,7 @@ from pf_core.models import checkpoint
 from pf_core.registry import parameters
 from pf_core.sampling.bulk import ARRAY, RANKING, Bulk, BulkConfig, every_class
 from pf_core.sampling.memory import check_fits
+from pf_core.training.ranks import rank
 
 KNOBS = parameters(BulkConfig).values()
 
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     config = BulkConfig(**checked(BulkConfig, given(args, KNOBS)))
     torch.set_num_threads(config.threads)
-    index, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    index, processes = rank(), int(os.environ.get("WORLD_SIZE", 1))
     spec = from_flags(args)
     bundle = checkpoint.load(spec.checkpoint, device(_own(args.device)))
     spec = chosen(spec, args, bundle)

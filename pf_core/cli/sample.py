@@ -1,7 +1,6 @@
 """sample: draw images with a network and a sampler, and save the whole run."""
 
 import argparse
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,7 +167,7 @@ def _from_recipe(args: argparse.Namespace) -> SampleSpec:
 def _digest(path: str) -> str:
     if not Path(path).is_file():
         raise InputError(f"There is no file {path}.")
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return files.sha256(path)
 
 
 def _noise(spec: SampleSpec, recipe: str | None) -> torch.Tensor | None:

@@ -98,6 +98,8 @@ class Shards:
         return known | {"digest": index.digest, "rules": RULES, "notes": []}
 
     def batch(self, indices: range | list[int]) -> ShardSamples:
+        """The samples with these indices; label 0 where none has a class. Raises InputError for one that cannot be
+        decoded."""
         places = [self._place(int(i)) for i in indices]
         images = torch.stack([self._image(row, mirrored) for row, mirrored in places])
         labels = torch.tensor([max(0, int(self._index.rows["label"][row])) for row, _ in places])
@@ -193,6 +195,7 @@ class Index:
 
     @property
     def starts(self) -> np.ndarray:
+        """(shards + 1,) int64: each shard's first row, then the number of rows."""
         return np.searchsorted(self.rows["shard"], np.arange(len(self.shards) + 1))
 
 

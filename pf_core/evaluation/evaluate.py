@@ -101,10 +101,7 @@ def draw(
         run = Run(bundle, part)
         path = folder / f"{_key(run.spec, path_of_judge)}.safetensors"
         if (done := _read(path)) is None:
-            trajectory = Trajectory(bundle.grid, run.spec.to_dict(), run.x0)
-            for _ in follow(run, trajectory):
-                trajectory.frames.clear()  # only the end is judged
-                pause()
+            trajectory = ended(run, bundle, pause)
             verdict = judge_network.judge(bundle.codec.decode(trajectory.x1))
             tensors = {**verdict.probabilities, "features": verdict.features}
             facts = {
@@ -126,6 +123,16 @@ def draw(
         )
 
 
+def ended(run: Run, bundle: Bundle, pause: Callable[[], None] = lambda: None) -> Trajectory:
+    """A run that was made to its end, of which only that is kept: x1 (B, C, H, W) and seconds. pause: called after
+    every pass, and may raise."""
+    trajectory = Trajectory(bundle.grid, run.spec.to_dict(), run.x0)
+    for _ in follow(run, trajectory):
+        trajectory.frames.clear()
+        pause()
+    return trajectory
+
+
 def _judged(bundle: Bundle, asked: str | None) -> int:
     """The data set's, and so the judge's, number of a class that a network was asked for, by its name; -1 for none.
     Raises InputError for a class that the data set lacks."""
@@ -142,13 +149,8 @@ def _judged(bundle: Bundle, asked: str | None) -> int:
 def _key(spec: SampleSpec, judge: Path) -> str:
     key = json.dumps(spec.to_dict(), sort_keys=True)
     if judge.stem != "shapes":  # the first judge's shards were named before there were others
-        key += _digest(judge, judge.stat().st_mtime_ns)
+        key += judges.digest(judge)
     return hashlib.sha256(key.encode()).hexdigest()[:20]
-
-
-@lru_cache(maxsize=8)
-def _digest(path: Path, modified: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _read(path: Path) -> tuple[dict, dict] | None:

@@ -1,7 +1,6 @@
 """The field's own number: the Frechet distance of Inception features (FID) to a reference, an npz of `arr_0` or of `mu`
 and `sigma`. Inception's weights come from a file that the user has; torch-fidelity, optional, builds the network."""
 
-import hashlib
 import importlib
 import tempfile
 import zipfile
@@ -15,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pf_core import files
 from pf_core.errors import InputError
 from pf_core.evaluation.metrics import moments_distance
 from pf_core.models import foreign
@@ -168,10 +168,10 @@ def measure(images: str | Path, reference: str | Path, weights: str | Path, devi
     return {
         "fid": distance(made, real),
         "images": made.images,
-        "reference": {"file": str(reference), "sha256": _sha256(reference), "images": real.images},
+        "reference": {"file": str(reference), "sha256": files.sha256(reference), "images": real.images},
         "inception": {
             "file": str(weights),
-            "sha256": _sha256(weights),
+            "sha256": files.sha256(weights),
             "by": f"torch-fidelity {_fidelity().__version__}",
         },
         "preprocessing": PREPROCESSING,
@@ -189,8 +189,3 @@ def in_words(result: dict[str, Any]) -> str:
     if result["images"] < ENOUGH:
         words += f" So few images give too high a distance: published ones are of {ENOUGH:,} or 50,000."
     return words
-
-
-def _sha256(path: str | Path) -> str:
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()

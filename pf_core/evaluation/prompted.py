@@ -1,10 +1,8 @@
 """Networks of prompts, compared: each draws the same prompts from the same seeds, by each sampler at equal cost and
 with each guidance, and a judge reads what came out."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +12,22 @@ from pf_core.charts import Panel, Series
 from pf_core.data.splits import seeds_of
 from pf_core.errors import InputError
 from pf_core.evaluation import judges
-from pf_core.evaluation.evaluate import SHARD
+from pf_core.evaluation.evaluate import SHARD, ended
 from pf_core.evaluation.metrics import Resampled
 from pf_core.evaluation.paired import named
 from pf_core.evaluation.work import Work
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
-from pf_core.registry import number
+from pf_core.registry import Knob, number
 from pf_core.sampling.run import Run, SampleSpec, resolve
-from pf_core.sampling.trajectory import Trajectory, follow
 
 PLAIN = "flow matching, Euler"  # of the network with one time for all patches
 PARALLEL = "Euler"
 SAMPLERS = {PARALLEL: "euler", "dual-loop": "dual_loop", "look-ahead": "look_ahead"}  # with their default settings
 BASES = {"minus_plain": PLAIN, "minus_euler": PARALLEL}
+NFE = Knob(4, 1000, "network evaluations an image, for every sampler")
+GUIDANCE = Knob(help="guidance scales, with commas between")
+BASELINE = Knob(help="a network with one time for all patches, of Euler; empty: a twin")
 
 
 def judge_for(bundle: Bundle, kind: str) -> Path:
@@ -79,7 +79,7 @@ def readings(
         part = slice(start, start + SHARD)
         run = Run(bundle, replace(spec, seeds=seeds[part], labels=list(prompts[part])))
         kept = work.piece(
-            {"recipe": run.spec.to_dict(), "judge": _digest(judge, judge.stat().st_mtime_ns)},
+            {"recipe": run.spec.to_dict(), "judge": judges.digest(judge)},
             lambda run=run: {"read": [reader.packed(one) for one in reader.read(drawn(run, bundle, work.pause))]},
             _passes(bundle, spec) * len(run.spec.seeds),
         )
@@ -98,17 +98,8 @@ def real_readings(pictures: Callable[[slice], Tensor], count: int, judge: Path, 
 
 
 def drawn(run: Run, bundle: Bundle, pause: Callable[[], None]) -> Tensor:
-    """A run's pictures, (B, 3, H, W). pause: called after every pass, and may raise."""
-    trajectory = Trajectory(bundle.grid, run.spec.to_dict(), run.x0)
-    for _ in follow(run, trajectory):
-        trajectory.frames.clear()  # only the end is read
-        pause()
-    return bundle.codec.decode(trajectory.x1)
-
-
-@lru_cache(maxsize=8)
-def _digest(path: Path, modified: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    """A run's pictures, (B, 3, H, W). pause: see `ended`."""
+    return bundle.codec.decode(ended(run, bundle, pause).x1)
 
 
 @dataclass(frozen=True)
@@ -136,7 +127,34 @@ def compared(done: Sequence[Row]) -> list[dict[str, Any]]:
     return told
 
 
+def compare(
+    bundle: Bundle,
+    twin: Bundle | None,
+    kind: str,
+    prompts: Sequence[str],
+    pictures: Callable[[slice], Tensor],
+    told: Callable[[list[Any]], tuple[dict[str, Any], Mapping[str, Resampled]]],
+    *,
+    nfe: int,
+    guidance: str,
+    split: str,
+    work: Work,
+) -> tuple[list[Any], dict[str, Any]]:
+    """What the judge of a kind reads in real pictures of the prompts, and a study's result so far: images, nfe, split,
+    baseline, judge and rows. pictures: see `real_readings`; told(readings) -> what is told of a row, and its
+    statistics. Raises InputError."""
+    judge = judge_for(bundle, kind)
+    real = real_readings(pictures, len(prompts), judge, work)
+    done = []
+    for label, of, spec in rows(bundle, twin, nfe, guidances(guidance)):
+        found, statistics = told(readings(of, spec, prompts, judge, split, work))
+        done.append(Row(label, spec.cfg_scale, about(of, spec) | found, statistics))
+    result = {"images": len(prompts), "nfe": nfe, "split": split, "baseline": twin and twin.name, "judge": judge.stem}
+    return real, result | {"rows": compared(done)}
+
+
 def about(of: Bundle, spec: SampleSpec) -> dict[str, Any]:
+    """What a row says of its network and recipe: network, sampler, settings, steps, nfe, cfg_scale."""
     return {"network": of.name, **named(resolve(spec, of))}
 
 

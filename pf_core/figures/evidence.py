@@ -59,7 +59,9 @@ def small(result: dict[str, Any], path: Path) -> None:
     made = io.BytesIO()
     chart_file.draw(chart_of(result)).savefig(made, format="png", dpi=_SMALL, metadata={"Software": None})
     with files.replacing(path) as temporary:
-        Image.open(made).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(temporary, optimize=True)
+        Image.open(made).convert("RGB").quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            temporary, optimize=True
+        )
 
 
 def report(results: Sequence[dict[str, Any]], path: Path, intro: str) -> None:

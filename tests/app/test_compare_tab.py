@@ -9,6 +9,7 @@ import gradio as gr
 import numpy as np
 import pytest
 from app_world import answers, ended, networks, state  # noqa: F401
+from helpers import write_checkpoint
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from test_browser import browser, page, pytestmark, served  # noqa: F401
@@ -17,7 +18,7 @@ from text_world import lively
 from app.server.frames import status
 from app.tabs.compare.tab import Compare, routes
 from pf_core.models import checkpoint
-from pf_core.presets import PRESETS
+from pf_core.presets import PFT, PRESETS
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.compare import difference, patch_updates
 
@@ -157,6 +158,14 @@ def test_the_form_folds_to_a_line_that_says_what_is_shown(tab, state):  # noqa: 
 def test_a_preset_without_its_network_says_so(tab):
     _, preset = tab.presets[0]
     assert "is not here" in tab.on_preset(preset)[1]
+
+
+def test_comparisons_that_can_run_are_offered_and_all_where_none_can(tab, networks):  # noqa: F811
+    assert {p.name for _, p in tab.presets} == set(PRESETS)  # of nano alone none can
+    write_checkpoint(networks, PFT)
+    with gr.Blocks():
+        offered = {p.name for _, p in Compare(tab.tab.state).presets}
+    assert {"euler-look-ahead", "random-difficulty"} <= offered and not offered & {"sit-pft", "signs-fm-pf"}
 
 
 def test_a_comparison_of_networks_of_prompts_opens_on_its_prompt_and_classes_come_back(tab, networks):  # noqa: F811

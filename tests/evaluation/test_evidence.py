@@ -120,6 +120,15 @@ def test_work_keeps_its_pieces_and_stops_between_them(tmp_path):
     assert again.piece({"piece": 2}, lambda: made.append(2) or {}) == {"value": 2} and made == [1, 2]
 
 
+def test_lines_that_stand_at_one_place_are_points_side_by_side():
+    one, other = Series("a", [64], [1.0], [0.5], [1.5]), Series("b", [64], [2.0], [1.5], [2.5])
+    (row,) = Chart("", [[Panel("", "NFE", "", [one, other], log_x=True)]]).rows
+    assert [(s.kind, s.x) for s in row[0].series] == [("points", [1]), ("points", [2])]
+    assert (row[0].x, row[0].log_x) == ("NFE 64", False)
+    curve = Panel("", "NFE", "", [one, Series("b", [64, 128], [2.0, 1.0])], log_x=True)
+    assert Chart("", [[curve]]).rows == [[curve]]
+
+
 def test_a_chart_is_drawn_for_files_and_for_the_page():
     measured = [{"value": v, "interval": [v - 1, v + 1]} for v in (3.0, 2.0)]
     panels = [

@@ -119,8 +119,10 @@ class Compare:
     def build_form(self) -> None:
         first = self.state.first_network()
         with gr.Row(elem_classes="pf-presets", elem_id="compare-presets"):
+            here = [p for p in PRESETS.values() if not self.missing(p)]  # where none can run, each says what it needs
             self.presets = [
-                (gr.Button(p.label, size="sm", min_width=120, elem_classes="pf-preset"), p) for p in PRESETS.values()
+                (gr.Button(p.label, size="sm", min_width=120, elem_classes="pf-preset"), p)
+                for p in here or PRESETS.values()
             ]
         self.caption = PlainText("pf-caption", "Same noise, same class, same cost: only what the columns say differs.")
         self.typical = gr.Button("A typical seed", size="sm", visible=False, elem_id="compare-typical", scale=0)
@@ -176,11 +178,14 @@ class Compare:
 
     # handlers: each returns {component: update}
 
+    def missing(self, preset: Preset) -> list[str]:
+        """Networks of a comparison that are not here."""
+        return [c["checkpoint"] for c in preset.columns if c["checkpoint"] not in self.state.networks()]
+
     def on_preset(self, preset: Preset, label: Any = None, typical: bool = False) -> dict:
         """A comparison, on the seed that its network's file names, if it does: chosen by a rule, which is stated; one
         of networks of prompts on its own prompt. label: what is asked for now, which stays where it can be drawn."""
-        missing = [c["checkpoint"] for c in preset.columns if c["checkpoint"] not in self.state.networks()]
-        if missing:
+        if missing := self.missing(preset):
             raise InputError(
                 f"{preset.label} needs the network {missing[0]}, which is not here; set the columns yourself."
             )

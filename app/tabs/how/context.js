@@ -1,6 +1,7 @@
 // Miniature: one step of a recorded look-ahead run in four beats, with the network's own words.
 
 import {
+  NO_RUN,
   beat,
   canvasOf,
   easyColour,
@@ -19,7 +20,7 @@ const mean = (values) => values.reduce((sum, v) => sum + v, 0) / Math.max(1, val
 export async function context(box, content, palettes) {
   const run = await content.run;
   if (!run) {
-    box.textContent = "No recorded run is shipped here: press Run in Explore and step through one.";
+    box.textContent = NO_RUN;
     return;
   }
   const steps = run.frames.flatMap((frame, i) => (frame.phase === "probe" ? [i] : []));

@@ -3,6 +3,7 @@
 import { colourAt, css, EASY, fromHex, gradient, HARD, packed, sigmaPlace, sigmaTicks } from "./colours.js";
 
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+export const NO_RUN = "No recorded run is shipped here: press Run in Explore and step through one.";
 export const floats = (text) => new Float32Array(bytes(text).buffer);
 export const pixels = bytes;
 

@@ -1,6 +1,7 @@
 // Miniature: training and inference in one moving picture, of real forward passes and a recorded run.
 
 import {
+  NO_RUN,
   beat,
   canvasOf,
   easyColour,
@@ -33,14 +34,16 @@ export async function overview(box, content, palettes) {
     <div class="pfg-line" data-line="inference"><h3>Inference <span>only noise is known</span></h3>
       <div class="pfg-row">${figure("run-x", "x<sub>t</sub>", "so far")}${figure("run-t", "time t", "one a patch")}
       ${NETWORK}${figure("run-x1", "x&#770;<sub>1</sub>", "prediction")}${figure("run-sigma", "&sigma;", "predicted")}${figure("run-easy", "easy / hard", "who leads")}</div>
-      <p class="pfg-said" aria-live="off">No recorded run is shipped here: press Run in Explore and step through one.</p></div>
+      <p class="pfg-said" aria-live="off">The recorded run is being read.</p></div>
     ${scales(palettes)}<div class="pfg-bar pfg-below"><button type="button" data-act="next">Next picture</button></div></div>`);
   box.replaceChildren(root);
   const parts = [new Training(root.querySelector("[data-line=training]"), content, palettes)];
   root.querySelector("button").addEventListener("click", () => parts.forEach((part) => part.next()));
   beat(root, 900, () => parts.forEach((part) => part.next()));
   const run = await content.run;
-  if (run) parts.push(new Inference(root.querySelector("[data-line=inference]"), run, palettes));
+  const inference = root.querySelector("[data-line=inference]");
+  if (run) parts.push(new Inference(inference, run, palettes));
+  else inference.querySelector(".pfg-said").textContent = NO_RUN;
 }
 
 class Training {

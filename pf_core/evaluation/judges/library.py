@@ -134,6 +134,16 @@ def _built(record: dict[str, Any], weights: dict[str, torch.Tensor]) -> tuple[Ju
     return Judge(size, heads, width), weights
 
 
+def digest(path: Path) -> str:
+    """A judge's file's, in hex, by which what it said is kept. Raises OSError."""
+    return _digest(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _digest(path: Path, modified: int) -> str:
+    return files.sha256(path)
+
+
 def load(path: str | Path | None = None) -> tuple[Judge, dict[str, Any]]:
     """(judge, header); by default the first judge. Raises InputError for a missing or wrong file."""
     path = Path(path or FOLDER / "shapes.safetensors")

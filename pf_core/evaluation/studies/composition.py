@@ -7,6 +7,8 @@ from pf_core.data.splits import CHOICES
 from pf_core.data.toybox.prompts import CATEGORIES, Prompt, pictures, prompts
 from pf_core.evaluation import composition as scoring
 from pf_core.evaluation import prompted
+from pf_core.evaluation.judges import Reading
+from pf_core.evaluation.metrics import Resampled
 from pf_core.evaluation.prompted import PARALLEL, PLAIN
 from pf_core.evaluation.studies.common import SPLIT, baseline_of, percent, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
@@ -66,24 +68,20 @@ def _forwards(bundle: Bundle, images: int, nfe: int, guidance: str, baseline: st
     return prompted.passes(bundle, baseline_of(bundle, baseline), nfe, prompted.guidances(guidance), images)
 
 
-def _check(bundle: Bundle) -> None:
-    prompted.judge_for(bundle, KIND)
-
-
 @study(
     forwards=_forwards,
     chart=_chart,
     verdict=_verdict,
     quick={"images": 24, "nfe": 16, "guidance": "2"},
-    check=_check,
+    check=lambda bundle: prompted.judge_for(bundle, KIND),
 )
 def composition(
     bundle: Bundle,
     *,
     images: Annotated[int, Knob(12, 100_000, "prompts a row, of all categories")] = 600,
-    nfe: Annotated[int, Knob(4, 1000, "network evaluations an image, for every sampler")] = 64,
-    guidance: Annotated[str, Knob(help="guidance scales, with commas between")] = GUIDANCE,
-    baseline: Annotated[str, Knob(help="a network with one time for all patches, of Euler; empty: a twin")] = "",
+    nfe: Annotated[int, prompted.NFE] = 64,
+    guidance: Annotated[str, prompted.GUIDANCE] = GUIDANCE,
+    baseline: Annotated[str, prompted.BASELINE] = "",
     split: Annotated[str, SPLIT] = "evaluation",
     work: Work = UNWATCHED,
 ) -> dict[str, Any]:
@@ -95,25 +93,16 @@ def composition(
     trained on real pictures reads toys, colours and places. Reported: the share of prompts that are satisfied, in all,
     by category and by part (class, colour, count, relation), colours also by whether training shows the combination;
     the differences from the twin and from Euler at the same guidance; and what the judge finds in real pictures of the
-    prompts. Intervals are 95%, bootstrap over prompts,
-    paired by prompt and seed. The best guidance of a row is chosen on the same prompts; `split` search has others.
+    prompts. Intervals are 95%, bootstrap over prompts, paired by prompt and seed. The best guidance of a row is chosen
+    on the same prompts; `split` search has others.
     """
-    judge, twin, asked = prompted.judge_for(bundle, KIND), baseline_of(bundle, baseline), _asked(images, split)
-    data = data_of(bundle)
-    real = prompted.real_readings(lambda part: pictures(data, asked[part]), len(asked), judge, work)
-    done = []
-    for label, of, spec in prompted.rows(bundle, twin, nfe, prompted.guidances(guidance)):
-        read = prompted.readings(of, spec, [p.text for p in asked], judge, split, work)
-        found = scoring.measured(asked, read)
-        whole = scoring.resampled(scoring.table(asked, read)["all"])
-        done.append(prompted.Row(label, spec.cfg_scale, prompted.about(of, spec) | found, {"all": whole}))
-    return {
-        "images": images,
-        "nfe": nfe,
-        "split": split,
-        "baseline": twin and twin.name,
-        "judge": judge.stem,
-        "real": scoring.measured(asked, real),
-        "asked": [p.text for p in asked[:FEW]],
-        "rows": prompted.compared(done),
-    }
+    asked, data = _asked(images, split), data_of(bundle)
+
+    def told(read: list[Reading]) -> tuple[dict[str, Any], dict[str, Resampled]]:
+        return scoring.measured(asked, read), {"all": scoring.resampled(scoring.table(asked, read)["all"])}
+
+    real, result = prompted.compare(
+        bundle, baseline_of(bundle, baseline), KIND, [p.text for p in asked],
+        lambda part: pictures(data, asked[part]), told, nfe=nfe, guidance=guidance, split=split, work=work,
+    )  # fmt: skip
+    return result | {"real": scoring.measured(asked, real), "asked": [p.text for p in asked[:FEW]]}

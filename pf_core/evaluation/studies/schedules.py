@@ -45,33 +45,24 @@ def _paper() -> Chart:
 
 
 def _chart(result: dict[str, Any]) -> Chart:
-    """Curves over NFE; of a single budget a point a schedule."""
-    budgets = sorted({row["budget"] for row in result["rows"]})
-    labels = list(dict.fromkeys(row["label"] for row in result["rows"]))
-    ours = [label for label in labels if label not in (PLAIN, PARALLEL)]
-    shape = {"x": "NFE", "log_x": True} if len(budgets) > 1 else {"x": f"at {budgets[0]} NFE"}
-
     def curves(key: str, labels: list[str], factor: float = 1) -> list[Series]:
         series = []
-        for place, label in enumerate(labels, start=1):
+        for label in labels:
             rows = [row for row in result["rows"] if row["label"] == label and row.get(key)]
             x, values = [row["budget"] for row in rows], [row[key] for row in rows]
-            if rows and len(budgets) > 1:
+            if rows:
                 series.append(Series.measured(label, x, values, factor, dashed=label in CONTROLS))
-            elif rows:
-                series.append(Series.measured(label, [place], values, factor, kind="points"))
         return series
 
+    labels = list(dict.fromkeys(row["label"] for row in result["rows"]))
+    ours = [label for label in labels if label not in (PLAIN, PARALLEL)]
     panels = [
-        Panel("Distance to real images", y="Frechet distance", series=curves("frechet", labels), **shape),
-        Panel("Against Euler, paired by seed", y="difference", series=curves("minus_euler", ours), zero=True, **shape),
-        Panel("Class asked for", y="accuracy, %", series=curves("accuracy", labels, 100), **shape),
-        Panel("Real images reached", y="coverage, %", series=curves("coverage", labels, 100), **shape),
+        Panel("Distance to real images", "NFE", "Frechet distance", curves("frechet", labels), log_x=True),
+        Panel("Against Euler, paired by seed", "NFE", "difference", curves("minus_euler", ours), zero=True, log_x=True),
+        Panel("Class asked for", "NFE", "accuracy, %", curves("accuracy", labels, 100), log_x=True),
+        Panel("Real images reached", "NFE", "coverage, %", curves("coverage", labels, 100), log_x=True),
     ]
-    spread = "bands" if len(budgets) > 1 else "bars"
-    note = (
-        f"{result['images']} images a point, the same seeds in all; {spread} are 95% intervals, bootstrap over images."
-    )
+    note = f"{result['images']} images a point, the same seeds in all; 95% intervals, bootstrap over images."
     return Chart(f"Schedules at equal cost, {result['checkpoint']}", [panels[:2], panels[2:]], note)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pf_core.charts import Chart
 from pf_core.data.splits import images_of, take
 from pf_core.evaluation import prompted, spelling
+from pf_core.evaluation.metrics import Resampled
 from pf_core.evaluation.prompted import PARALLEL, PLAIN
 from pf_core.evaluation.studies.common import SPLIT, Claim, baseline_of, holds, percent, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
@@ -58,25 +59,21 @@ def _forwards(bundle: Bundle, images: int, nfe: int, guidance: str, baseline: st
     return prompted.passes(bundle, baseline_of(bundle, baseline), nfe, prompted.guidances(guidance), images)
 
 
-def _check(bundle: Bundle) -> None:
-    prompted.judge_for(bundle, KIND)
-
-
 @study(
     forwards=_forwards,
     chart=_chart,
     verdict=_verdict,
     claim=Claim("Patch Forcing spells better than flow matching trained alike.", "Fig. 8, text rendering"),
     quick={"images": 20, "nfe": 16, "guidance": "2"},
-    check=_check,
+    check=lambda bundle: prompted.judge_for(bundle, KIND),
 )
 def text_rendering(
     bundle: Bundle,
     *,
     images: Annotated[int, Knob(10, 100_000, "words a row")] = 500,
-    nfe: Annotated[int, Knob(4, 1000, "network evaluations an image, for every sampler")] = 64,
-    guidance: Annotated[str, Knob(help="guidance scales, with commas between")] = GUIDANCE,
-    baseline: Annotated[str, Knob(help="a network with one time for all patches, of Euler; empty: a twin")] = "",
+    nfe: Annotated[int, prompted.NFE] = 64,
+    guidance: Annotated[str, prompted.GUIDANCE] = GUIDANCE,
+    baseline: Annotated[str, prompted.BASELINE] = "",
     split: Annotated[str, SPLIT] = "evaluation",
     work: Work = UNWATCHED,
 ) -> dict[str, Any]:
@@ -91,24 +88,16 @@ def text_rendering(
     words, paired by prompt and seed. The best guidance of a row is chosen on the same words; `split` search chooses it
     on others.
     """
-    judge = prompted.judge_for(bundle, KIND)
-    data, twin = data_of(bundle), baseline_of(bundle, baseline)
+    data = data_of(bundle)
     indices = take(data, images_of(data, split), images)
-    prompts, words = data.captions_of(indices), data.texts(indices)
-    real = prompted.real_readings(lambda part: data.batch(indices[part]).images, len(words), judge, work)
-    done = []
-    for label, of, spec in prompted.rows(bundle, twin, nfe, prompted.guidances(guidance)):
-        read = prompted.readings(of, spec, prompts, judge, split, work)
+    words = data.texts(indices)
+
+    def told(read: list[str]) -> tuple[dict[str, Any], dict[str, Resampled]]:
         found = {"by_length": spelling.measured(read, words)["by_length"], "read": read[:FEW]}
-        table = spelling.counts(read, words)
-        done.append(prompted.Row(label, spec.cfg_scale, prompted.about(of, spec) | found, spelling.resampled(table)))
-    return {
-        "images": images,
-        "nfe": nfe,
-        "split": split,
-        "baseline": twin and twin.name,
-        "judge": judge.stem,
-        "real": spelling.measured(real, words),
-        "asked": words[:FEW],
-        "rows": prompted.compared(done),
-    }
+        return found, spelling.resampled(spelling.counts(read, words))
+
+    real, result = prompted.compare(
+        bundle, baseline_of(bundle, baseline), KIND, data.captions_of(indices),
+        lambda part: data.batch(indices[part]).images, told, nfe=nfe, guidance=guidance, split=split, work=work,
+    )  # fmt: skip
+    return result | {"real": spelling.measured(real, words), "asked": words[:FEW]}
