@@ -11,6 +11,8 @@ from pf_core.sampling.trajectory import Trajectory
 
 EDITS = [{"kind": "head_start", "patches": [5, 6], "outer": 1, "amount": 0.3}]
 
+PREVIEWED = "!document.querySelector('.pfx-save').disabled"
+
 CHOOSER = "input[data-testid^='Load recipe']"
 
 
@@ -18,8 +20,9 @@ def save(page, words, folder):  # noqa: F811
     with page.expect_download() as download:
         if words == "PNG":
             page.click("text=Export…")
+            page.wait_for_function(PREVIEWED)  # the dialog grows as it comes, and moves what is clicked
             page.check("[name=kind][value=strip]", force=True)
-            page.wait_for_function("!document.querySelector('.pfx-save').disabled")
+            page.wait_for_function(PREVIEWED)
             page.click(".pfx-save")
         else:
             page.click(f".pfv-exports a >> text={words}")

@@ -16,7 +16,7 @@ from pf_core.patches import PatchGrid
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.trajectory import record
 from pf_core.types import PatchTime
-from tests.helpers import bundle, lively
+from helpers import bundle, lively
 
 GRID = PatchGrid(32, 32, 8)
 SPEC = SampleSpec("nano", "look_ahead", steps=4, labels=[1], seeds=[3, 8], difficulty="divergence", probes=2)

@@ -15,7 +15,7 @@ from pf_core.training import plans
 from pf_core.training.config import TrainRecipe
 from pf_core.training.loop import held_out
 from pf_core.training.run_dir import RunFolder
-from tests.helpers import lively
+from helpers import lively
 
 SCALED = {"scale": 0.25}
 
