@@ -118,6 +118,7 @@ def test_guidance_and_the_scale_per_frame(page, served):  # noqa: F811
     page.wait_for_selector(".pfz[open] figure >> nth=5")
     columns = page.evaluate("getComputedStyle(document.querySelector('.pfz-cells')).gridTemplateColumns.split(' ')")
     assert 6 % len(columns) == 0  # no row with one map alone
+    assert page.locator(".pfz figcaption >> text=\u03c3 extrapolated").count() == 1
     page.keyboard.press("Escape")
     page.evaluate("window.__pf.viewer.go(3)")
     point(page, "cond", 0.6, 0.6)

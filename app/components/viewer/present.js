@@ -167,7 +167,7 @@ export class Presentation {
     stage.innerHTML = this.runs
       .map(
         (_, r) =>
-          `<section><h3><span></span><small></small></h3><div class="pfz-cells" style="grid-template-columns: repeat(${columns}, max-content)">${cells[r].map((cell, k) => this.figure(cell, k, columns)).join("")}</div></section>`,
+          `<section><h3><span></span><small></small></h3><div class="pfz-cells" style="grid-template-columns: repeat(${columns}, max-content)">${cells[r].map((cell, k) => this.figure(cell, k, columns, this.runs[r].meta?.guided)).join("")}</div></section>`,
       ) // prettier-ignore
       .join("");
     this.shown = this.runs.map((run, r) => {
@@ -190,12 +190,12 @@ export class Presentation {
     this.draw();
   }
 
-  figure({ panel, title, row, column, words }, k, columns) {
+  figure({ panel, title, row, column, words }, k, columns, guided) {
     const { palettes } = this.viewer;
     const bars = { t: T_BAR, sigma: sigmaMarkup, cond: sigmaMarkup, easy: () => EASY_BAR };
     const bar = bars[panel.key] ? `<div class="pfz-bar">${bars[panel.key](palettes)}</div>` : "";
     const place = this.times && columns === TIMES.length ? ` style="grid-row: ${row + 1}; grid-column: ${column + 1}"` : ""; // prettier-ignore
-    const what = `<b>${panel.title}</b>${this.times && !row ? `<span>${title}</span>` : ""}`;
+    const what = `<b>${guided && panel.key === "sigma" ? "&sigma; extrapolated" : panel.title}</b>${this.times && !row ? `<span>${title}</span>` : ""}`;
     return `<figure${place}><figcaption title="${words || panel.note}">${what}</figcaption><canvas role="img" aria-label="${panel.key}${words ? `, ${words}` : ""}"></canvas>${bar}</figure>`;
   }
 

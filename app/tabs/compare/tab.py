@@ -132,7 +132,9 @@ class Compare:
             caption = f"{PRESETS[self.opened.value].caption}\n{rule(self.begins, self.begins.largest)}"
         self.caption = PlainText("pf-caption", caption)
         visible = self.begins is not None
-        self.typical = gr.Button("A typical seed", size="sm", visible=visible, elem_id="compare-typical", scale=0)
+        self.typical = gr.Button(
+            "A typical seed", size="sm", visible=visible, elem_id="compare-typical", scale=0, elem_classes="pf-preset"
+        )
         with gr.Row(elem_classes="pf-shared"):
             self.build_shared(first)
         with gr.Row(elem_classes="pf-columns", equal_height=False):
