@@ -77,3 +77,16 @@ def test_every_tab_is_in_sight_or_a_mark_says_where_it_is(browser, recorded):  #
     page.wait_for_function(SEEN, arg="[role=tab][data-tab-id=explore]")
     page.wait_for_selector(".pf-tabs-more")
     page.context.close()
+
+
+def test_no_button_of_a_sweep_is_narrower_than_its_words(browser, recorded):  # noqa: F811
+    page = phone(browser, 390, 844)
+    page.goto(recorded.address + "?tab=compare")
+    page.wait_for_function(LOADED)
+    page.click("#sweep > button, #sweep .label-wrap")
+    page.wait_for_selector("#sweep-run", state="visible")
+    page.wait_for_function("""["sweep-run", "sweep-stop", "sweep-load"].every((id) => {
+      const button = document.getElementById(id);
+      return button.checkVisibility() && button.scrollWidth <= button.clientWidth + 1;
+    })""")
+    page.context.close()
