@@ -28,7 +28,7 @@ from pf_core.sampling.run import Run, SampleSpec, resolve
 TENTHS = 10
 DRAWS = 4  # of the tenth that is dropped at random; their mean is compared with
 SHOWN = 8  # images at either end of the order
-ALL, CERTAIN, BY_CLASS, RANDOM = "all", "most certain", "of each class", "at random"
+ALL, CERTAIN, BY_CLASS, RANDOM = "all", "most certain", "most certain of each class", "at random"
 
 
 def _chart(result: dict[str, Any]) -> Chart:
