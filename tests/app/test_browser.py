@@ -21,6 +21,10 @@ FLAGS = [
     "--no-first-run",
     "--disable-component-update",
     "--disable-sync",
+    # The first two are pages of Chromium's own, made anew behind every page of a test. The others are of Playwright's
+    # list, in place of which this one counts.
+    "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,AimEnabled,LensOverlay,MediaRouter,PaintHolding,"
+    "OptimizationHints,NetworkTimeServiceQuerying,PreconnectToSearch,AvoidUnnecessaryBeforeUnloadCheckSync",
 ]
 pytestmark = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed")
 LOADED = "window.__pf?.viewer && window.__pf.viewer.ready !== undefined"
