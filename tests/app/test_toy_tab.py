@@ -409,7 +409,7 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     page.reload()
     page.wait_for_function("window.__pf?.plots?.updates > 0 && window.__pf.plots.status.textContent")
     assert f"Step {done:,} of" in page.inner_text(".pf-plots-said"), "a reload finds its laboratory again"
-    assert page.evaluate(STARTS) == before + 1
+    page.wait_for_function(f"window.__pf.plots.figures.uncertainty && ({STARTS}) === {before} + 1")
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_function("document.documentElement.scrollWidth <= 390")
     closing(lab)
