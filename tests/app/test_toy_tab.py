@@ -364,6 +364,11 @@ STARTS = (
 def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     """What a person does with it, in one go: a page costs seconds."""
     visit(page, served)
+    fit = """() => Object.values(window.__pf.plots.boxes).every((box) =>
+      Math.abs(box._fullLayout?.width - box.clientWidth) < 5)"""
+    for width in ("700px", ""):  # the page lays the plots out anew: none is cut
+        page.evaluate("(w) => { document.querySelector('.pf-plots-grid').style.width = w; }", width)
+        page.wait_for_function(fit)
     page.locator("#toy-data input").click()
     page.get_by_role("option", name="Drawn by hand").click()
     page.wait_for_selector(".pf-brush")

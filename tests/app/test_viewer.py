@@ -146,7 +146,15 @@ def test_what_was_done_by_hand_is_shown(page, served):  # noqa: F811
 def test_guidance_and_the_scale_per_frame(page, served):  # noqa: F811
     show(page, served, spec(cfg_scale=3.0))
     assert page.inner_text("figure[data-panel=sigma] figcaption").startswith("\u03c3 extrapolated")
+    assert page.get_attribute("button[data-panel=cond]", "aria-pressed") == "false"  # five maps are larger than six
+    page.click("button[data-panel=cond]")
     assert page.inner_text("figure[data-panel=cond] figcaption").startswith("\u03c3 conditional")
+    page.keyboard.press("f")
+    page.wait_for_selector(".pfz[open] figure >> nth=5")
+    columns = page.evaluate("getComputedStyle(document.querySelector('.pfz-cells')).gridTemplateColumns.split(' ')")
+    assert 6 % len(columns) == 0  # no row with one map alone
+    assert page.locator(".pfz figcaption >> text=\u03c3 extrapolated").count() == 1
+    page.keyboard.press("Escape")
     page.evaluate("window.__pf.viewer.go(3)")
     point(page, "cond", 0.6, 0.6)
     page.wait_for_function("document.querySelector('.pfv-say').textContent.includes('(extrapolated; conditional ')")
@@ -156,6 +164,16 @@ def test_guidance_and_the_scale_per_frame(page, served):  # noqa: F811
     page.wait_for_function(f"(fixed) => {ticks} !== fixed", arg=fixed)
     page.uncheck("[data-set=perFrame]")
     page.wait_for_function(f"(fixed) => {ticks} === fixed", arg=fixed)
+
+
+def test_pictures_are_enlarged_by_whole_pixels_or_by_two_and_a_half(page, served):  # noqa: F811
+    visit(page, served)
+    found = page.evaluate("""async () => {
+      const name = [...document.querySelectorAll("link[rel=modulepreload]")].find((e) => e.href.endsWith("/layout.js"));
+      const { whole } = await import(name.href);
+      return [0.4, 1.9, 2.4, 2.7, 3.6, 5.1].map(whole);
+    }""")
+    assert found == [0.4, 1, 2, 2.5, 3, 5]
 
 
 def test_the_first_run_is_drawn_while_the_others_wait(page, served, slow):  # noqa: F811
