@@ -129,6 +129,18 @@ def test_only_what_a_network_takes_can_vary(tab, networks):  # noqa: F811
     (networks / "words.safetensors").unlink()
 
 
+def test_the_axes_follow_column_a_when_a_preset_is_chosen(state):  # noqa: F811
+    with gr.Blocks() as app:
+        tab = Compare(state)
+    form = set(tab.sweep.form)
+    for button in [*(button for button, _ in tab.presets), tab.typical]:
+        clicks = [k for k, fn in app.fns.items() if (button._id, "click") in fn.targets]
+        after = [fn for fn in app.fns.values() if fn.trigger_after in clicks]
+        follows = [fn for fn in after if set(fn.outputs) == form]
+        assert len(follows) == 1 and tab.columns[0].network in follows[0].inputs
+        assert any(fn.trigger_after == follows[0]._id and fn.outputs == [tab.sweep.cost] for fn in app.fns.values())
+
+
 def test_every_axis_suggests_values_that_it_takes():
     for name in axes_known():
         takes = Prompts(Vocabulary(32)) if name == "prompt" else YES
