@@ -54,7 +54,7 @@ class Map:
 @dataclass(frozen=True)
 class Panel:
     """One pair of axes. zero: a line at y = 0. diagonal: one at y = x. marks: {label: x} of vertical lines. log_x,
-    log_y: logarithmic axes."""
+    log_y: logarithmic axes. picture: a data URI of images, shown instead of axes."""
 
     title: str
     x: str
@@ -66,6 +66,7 @@ class Panel:
     marks: Mapping[str, float] = field(default_factory=dict)
     log_x: bool = False
     log_y: bool = False
+    picture: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,7 +18,7 @@ from pf_core.models.checkpoint import Bundle
 from pf_core.models.conditioning import Prompts
 from pf_core.models.tokens import as_typed
 from pf_core.registry import whole
-from pf_core.sampling.word_maps import word_maps
+from pf_core.sampling.word_maps import Maps, WordMaps, word_maps
 
 DIGITS = 5  # of a share, in JSON
 
@@ -28,8 +29,7 @@ def routes(state: AppState) -> dict[str, Callable]:
         run, asked = state.runs.get(request.path_params["run_id"]), request.query_params
         image = whole("image", asked.get("image", "0"), 0, len(run.spec.seeds) - 1)
         frame = whole("frame", asked.get("frame", "0"), 0, max(0, len(run.trajectory) - 1))
-        where = run, frame, image
-        return as_json(state.attended.get((run.id, frame, image), lambda: json.dumps(attention(state, *where))))
+        return as_json(attended(state, run, frame, image))
 
     def read(request: Request) -> Response:
         """What a judge reads in each picture of a run that has ended."""
@@ -39,6 +39,24 @@ def routes(state: AppState) -> dict[str, Callable]:
         return as_json(state.readings.get(run.id, lambda: json.dumps(readings(state, run))))
 
     return {"/pf/runs/{run_id}/words": words, "/pf/runs/{run_id}/read": read}
+
+
+def attended(state: AppState, run: StoredRun, frame: int, image: int) -> str:
+    """`attention` as JSON, made once. Raises InputError."""
+    return state.attended.get((run.id, frame, image), lambda: json.dumps(attention(state, run, frame, image)))
+
+
+def maps_of(state: AppState, run: StoredRun) -> Maps | None:
+    """Maps of the words of a run's prompts, for a slide; None without prompts, or where its network is not here."""
+    if not about(state, run):
+        return None
+    grid = run.trajectory.grid
+
+    def maps(frame: int, image: int) -> WordMaps:
+        told = json.loads(attended(state, run, frame, image))
+        return WordMaps(told["words"], torch.tensor(told["maps"]).view(-1, grid.rows, grid.cols))
+
+    return maps
 
 
 def as_json(text: str) -> Response:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from app.server import prompts
 from app.server.exports import pieces, recorded, state_of
 from app.server.frames import file_name
 from app.server.static import FRESH
@@ -33,8 +34,10 @@ class Asked(NamedTuple):
     at: list[int]
     key: str
 
-    def deck(self) -> Deck:
-        return Deck([Shown(recorded(run), run.codec, run.label) for run in self.runs], self.slides)
+    def deck(self, state: AppState) -> Deck:
+        maps = prompts.maps_of if self.slides.word else lambda state, run: None
+        shown = [Shown(recorded(run), run.codec, run.label, maps(state, run)) for run in self.runs]
+        return Deck(shown, self.slides)
 
 
 def routes(state: AppState) -> dict[str, Callable]:
@@ -42,18 +45,19 @@ def routes(state: AppState) -> dict[str, Callable]:
 
     async def cost(request: Request) -> Response:
         asked = read(state, request)
-        found = await state.exports.look(lambda: estimate(asked.deck(), asked.kind).to_dict())
+        found = await state.exports.look(lambda: estimate(asked.deck(state), asked.kind).to_dict())
         return JSONResponse(found, headers=FRESH)
 
     async def preview(request: Request) -> Response:
         asked = read(state, request)
-        return Response(await state.exports.look(lambda: picture(asked)), media_type="image/png", headers=FRESH)
+        shown = await state.exports.look(lambda: picture(asked.deck(state), asked))
+        return Response(shown, media_type="image/png", headers=FRESH)
 
     async def made(request: Request) -> Response:
         asked = read(state, request)
         suffix = SUFFIXES[asked.kind]
         file = await state.exports.file(
-            asked.key, suffix, lambda path: save(asked.deck(), asked.kind, path, asked.at or None)
+            asked.key, suffix, lambda path: save(asked.deck(state), asked.kind, path, asked.at or None)
         )
         headers = {
             "content-disposition": f'attachment; filename="{name_of(asked.runs, asked.kind)}"',
@@ -87,9 +91,8 @@ def read(state: AppState, request: Request) -> Asked:
     return Asked(runs, kind, slides, at, f"{[state_of(run) for run in runs]}{kind}{slides}{at}")
 
 
-def picture(asked: Asked) -> bytes:
+def picture(deck: Deck, asked: Asked) -> bytes:
     """PNG of the strip, or of an animation's page where the runs stand."""
-    deck = asked.deck()
     image = deck.strip() if asked.kind == STRIP else deck.now(asked.at or [0] * len(asked.runs))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)

@@ -19,6 +19,7 @@ MODULES = (
     "train",
     "convert",
     "encode",
+    "shards",
     "runs",
     "snapshot",
     "data",

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--dtype must be one of {', '.join(DTYPES)}, not {args.dtype!r:.60}.")
     about, on = autoencoder.describe(args.autoencoder), device(args.device)
     data, settings = _data(args)
-    train, held = _counts(data, args)
+    train, held = counts(data, args)
     chosen = [*range(train), *range(HELD_OUT, HELD_OUT + held)]
     images = data.batch(chosen[:FITTED]).images.to(on)
     codec = Latents.of(about, images)
@@ -83,7 +83,7 @@ def _data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     return entry.fn(**settings), settings
 
 
-def _counts(data: Any, args: argparse.Namespace) -> tuple[int, int]:
+def counts(data: Any, args: argparse.Namespace) -> tuple[int, int]:
     """(training images, held-out ones): all of a finite set. Raises InputError."""
     if (held := getattr(data, "held", None)) is not None:
         if args.images is not None or args.held is not None:

@@ -22,6 +22,7 @@ from pf_core.sampling.recommended import with_recommended
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.sweep_axes import check_takes
 from pf_core.sampling.trajectory import Trajectory, follow, passes_in_words
+from pf_core.sampling.word_maps import Word, maps_over
 
 
 def add_recipe_flags(parser: argparse.ArgumentParser, of_images: bool = True) -> None:
@@ -73,10 +74,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="run.safetensors, .png (film strip), .gif, .webp, .mp4 or .json (the recipe alone)",
     )
+    parser.add_argument(
+        "--word", metavar="TEXT", help="for networks of prompts: a fifth panel, where the network looks for this word"
+    )
     parser.add_argument("--sheet", action="store_true", help="PNG: the results alone, ten a row, not the film strip")
 
 
-BESIDE_A_RECIPE = {"command", "recipe", "device", "out", "sheet", "autoencoder"}  # any other flag would change the run
+# any other flag would change the run
+BESIDE_A_RECIPE = {"command", "recipe", "device", "out", "sheet", "word", "autoencoder"}
 
 
 def run(args: argparse.Namespace) -> None:
@@ -89,6 +94,8 @@ def run(args: argparse.Namespace) -> None:
     reason = _undecodable(bundle)
     if reason and not arrays:
         raise InputError(reason)
+    if args.word is not None:
+        _check_word(args, bundle, spec)
     x0 = _noise(spec, args.recipe)
     job = Run(bundle, spec, x0, _edit_images(args.recipe))
     check_fits(bundle, job.spec)
@@ -101,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
         with files.replacing(args.out) as temporary:
             trajectory.save(temporary, to_uint8(bundle.codec.decode(trajectory.x1)))
     else:
-        export(trajectory, bundle.codec, args.out, args.sheet)
+        export(trajectory, bundle.codec, args.out, args.sheet, _word(args.word, bundle, trajectory))
     if reason:
         print(f"{reason} The file holds latents alone.")
     print(
@@ -117,6 +124,21 @@ def _undecodable(bundle: Bundle) -> str | None:
     except InputError as e:
         return str(e)
     return None
+
+
+def _check_word(args: argparse.Namespace, bundle: Bundle, spec: SampleSpec) -> None:
+    """Raises InputError for a word that no prompt has, or that this file would not show."""
+    if args.sheet or Path(args.out).suffix.lower() in (".safetensors", ".json"):
+        raise InputError("--word adds a panel to a film strip or film: leave it out, or choose .png, .webp or .mp4.")
+    if bundle.conditioner.takes != "prompt":
+        raise InputError(f"{bundle.name} takes no prompts, so no word can be looked for in its pictures.")
+    words = {word.text for label in spec.labels for word in bundle.conditioner.words(label) if word.places}
+    if args.word.lower() not in words:
+        raise InputError(f"No prompt has the word {args.word!r:.60}: there are {', '.join(sorted(words)) or 'none'}.")
+
+
+def _word(text: str | None, bundle: Bundle, trajectory: Trajectory) -> Word | None:
+    return None if text is None else Word(text, maps_over(bundle, trajectory))
 
 
 def from_flags(args: argparse.Namespace) -> SampleSpec:

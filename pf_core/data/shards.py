@@ -9,6 +9,9 @@ The first look at a folder writes index.npz: where each sample's files lie in it
 away. Index i < HELD_OUT is place i mod T of epoch i div T. An epoch takes the shards one after the other, in an order
 that comes from (series, epoch) alone, as does each shard's: reads stay near each other. From HELD_OUT on come the
 held-out ones, the last share of each shard.
+
+`python -m pf_core shards` (sharding.py) writes such folders, with shards.json, which says how many of each shard are
+held out and, for oblong pictures, their shape.
 """
 
 import hashlib
@@ -33,7 +36,7 @@ from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
 from pf_core.registry import Knob
 
-INDEX, RULES = "index.npz", 1
+INDEX, PLAN, RULES = "index.npz", "shards.json", 1
 PICTURES, LATENTS = (".png", ".jpg", ".jpeg", ".webp"), (".npy",)
 TEXTS = (".cls", ".txt", ".json")
 MOST_TEXT, MOST_CLASSES = 2**20, 1_000_000
@@ -61,9 +64,11 @@ class Shards:
         self,
         *,
         path: Annotated[str, Knob(help="folder of .tar files")] = "",
-        size: Annotated[int, Knob(8, 512, "side in pixels; latents have their own")] = 32,
+        size: Annotated[int, Knob(8, 512, "side in pixels, of oblong ones the height; latents have their own")] = 32,
         flip: Annotated[bool, Knob(help="show half of the pictures mirrored, chosen anew each time")] = True,
-        held_out: Annotated[float, Knob(0.0, 0.5, "share of each shard kept for validation")] = 0.02,
+        held_out: Annotated[
+            float, Knob(0.0, 0.5, "share of each shard kept for validation, unless shards.json says it")
+        ] = 0.02,
         series: Annotated[int, Knob(0, 2**31 - 1, "which order and which flips", advanced=True)] = 0,
     ):
         self.path, self.series, self._folder = path, series, paths.find(path)
@@ -71,8 +76,14 @@ class Shards:
         self.names = _names(self._folder, self._index)
         counts = np.diff(self._index.starts)
         self._held = np.minimum(np.floor(counts * held_out + 0.5).astype(int), counts - 1) if held_out else 0 * counts
+        told = _told(self._folder)
+        self._held = np.array([told["held"].get(n, h) for n, h in zip(self._index.shards, self._held, strict=True)])
+        if (self._held >= counts).any():
+            raise InputError(f"{self._folder / PLAN} holds out more than there is: repair it or remove it.")
         self._train = counts - self._held
-        self.channels, self.size, self.flip = 3, size, flip
+        height, width = told["shape"]
+        self.channels, self.flip = 3, flip
+        self.size = size if height == width else (size, max(1, round(size * width / height)))
         if self._index.latents:
             codec = _json(self._folder / "codec.json")
             if not isinstance(codec, dict) or set(codec) != {"name", "settings"}:
@@ -136,7 +147,8 @@ class Shards:
     def _image(self, row: int, mirrored: bool) -> Tensor:
         if self._index.latents:
             return torch.from_numpy(self._latent(row))
-        image = image_io.read(self._bytes(row, "data"), self.size, name=f"sample {row}")
+        height, width = self.size if isinstance(self.size, tuple) else (self.size, None)
+        image = image_io.read(self._bytes(row, "data"), height, width, name=f"sample {row}")
         return image.flip(-1) if mirrored else image
 
     def _latent(self, row: int) -> np.ndarray:
@@ -305,6 +317,21 @@ def _names(folder: Path, index: Index) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len(names) < most:
         raise InputError(f"classes.json of {folder} must be a list of at least {most} names.")
     return names
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    """Of shards.json: held, samples held out by tar file; shape, [height, width] of pictures. Of a folder without one:
+    none, and square."""
+    told = _json(folder / PLAN)
+    if told is None:
+        return {"held": {}, "shape": [1, 1]}
+    try:
+        held, shape = dict(told["held"]), told["recipe"]["shape"]
+        if len(shape) == 2 and all(isinstance(n, int) and n >= 0 for n in held.values()) and min(shape) > 0:
+            return {"held": held, "shape": shape}
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise InputError(f"{folder / PLAN} is not what `python -m pf_core shards` writes: repair it or remove it.")
 
 
 def _json(path: Path) -> Any:

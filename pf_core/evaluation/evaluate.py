@@ -118,7 +118,7 @@ def draw(
         yield (
             {k: v.numpy() for k, v in tensors.items()}
             | facts
-            | {"labels": np.array([_judged(bundle, a) for a in run.spec.labels])}
+            | {"labels": np.array([class_of(bundle, a) for a in run.spec.labels])}
             | {"heads": list(judge_network.choices)}
         )
 
@@ -133,7 +133,7 @@ def ended(run: Run, bundle: Bundle, pause: Callable[[], None] = lambda: None) ->
     return trajectory
 
 
-def _judged(bundle: Bundle, asked: str | None) -> int:
+def class_of(bundle: Bundle, asked: str | None) -> int:
     """The data set's, and so the judge's, number of a class that a network was asked for, by its name; -1 for none.
     Raises InputError for a class that the data set lacks."""
     if asked is None or bundle.conditioner.takes == "prompt":

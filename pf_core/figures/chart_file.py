@@ -1,5 +1,7 @@
 """A chart for a file, with matplotlib: data in, figure out."""
 
+import base64
+import io
 import math
 import textwrap
 from collections.abc import Mapping
@@ -10,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+from PIL import Image
 
 from pf_core.charts import Chart, Map, Panel, Series
 from pf_core.figures.static import UNCERTAINTY_MAP
@@ -57,6 +60,9 @@ def _foot(figure: SubFigure, chart: Chart, colours: Mapping[str, str], note: str
 def _panel(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
     if panel.map:
         _map(axes, panel.map)
+    if panel.picture:
+        axes.imshow(Image.open(io.BytesIO(base64.b64decode(panel.picture.partition(",")[2]))))
+        axes.set_axis_off()
     names = list(dict.fromkeys(x for s in panel.series if s.kind == "bars" for x in s.x))
     for place, series in enumerate(panel.series):
         _SERIES[series.kind](axes, series, colours[series.name], place, len(panel.series), names)

@@ -28,6 +28,7 @@ def draw(chart: Chart) -> Figure:
         "showlegend": len(colours) > 1,
         "annotations": [],
         "shapes": [],
+        "images": [],
     }
     data: list[dict] = []
     told: set[str] = set()
@@ -40,6 +41,9 @@ def draw(chart: Chart) -> Figure:
         layout[f"yaxis{of}"] = _axis(panel.y, up, f"x{of}", panel.log_y)
         layout["annotations"] += [_title(_wrapped(panel.title, wide), across, up), *_marks(panel, of)]
         layout["shapes"] += _lines(panel, of)
+        if panel.picture:
+            layout["images"].append(_image(panel.picture, across, up))
+            layout[f"xaxis{of}"]["visible"] = layout[f"yaxis{of}"]["visible"] = False
         axes = {"xaxis": f"x{of}", "yaxis": f"y{of}"}
         bar = c == wide - 1 or chart.rows[r][c + 1].map is None or not _alike(panel, chart.rows[r][c + 1])
         data += [trace | axes for trace in _traces(panel, colours, told, across, up, bar)]
@@ -87,6 +91,11 @@ def _marks(panel: Panel, of: str) -> list[dict[str, Any]]:
         {"text": label, "x": math.log10(x) if panel.log_x else x, "font": {"size": 11}} | at
         for label, x in panel.marks.items()
     ]
+
+
+def _image(source: str, across: list[float], up: list[float]) -> dict[str, Any]:
+    at = {"x": sum(across) / 2, "y": up[1], "xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "top"}
+    return {"source": source, "sizex": across[1] - across[0], "sizey": up[1] - up[0], "sizing": "contain"} | at
 
 
 def _lines(panel: Panel, of: str) -> list[dict[str, Any]]:

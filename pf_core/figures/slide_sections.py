@@ -11,10 +11,10 @@ from PIL import Image, ImageFont
 
 from pf_core.errors import InputError
 from pf_core.figures.slide_page import NAMES, Bit, Page, Words, font
-from pf_core.sampling.export import SIGMA_RANGE
+from pf_core.sampling.export import SIGMA_RANGE, word_colours
 
 MOST_PIXELS = 8_000_000  # of one picture
-_TICKS = {"t": [(0.0, "0"), (0.5, "0.5"), (1.0, "1")]}
+_TICKS = {"t": [(0.0, "0"), (0.5, "0.5"), (1.0, "1")], "word": [(0.0, "least"), (1.0, "most")]}
 _SIGMAS = (0.05, 0.1, 0.2, 0.5, 1.0)
 _NOTE = "Under a result stand the maps of the last pass."
 
@@ -143,7 +143,7 @@ def fitting(text: str, face: ImageFont.FreeTypeFont, room: float) -> str:
 
 def notation(title: str, x: float, y: float, face: ImageFont.FreeTypeFont, room: float) -> list[Words]:
     """A title in the page's notation: x_t and x^_1 with an index below the line, and a hat."""
-    if "_" not in title:
+    if title not in ("x_t", "x^_1"):
         return [Words(x, y, fitting(title, face, room), face)]
     letter, index = title.replace("^", "").split("_")
     small = font(round(face.size * 0.72), True)
@@ -169,8 +169,9 @@ def bar(deck: Any, panel: str, x: int, y: int, wide: int, bits: list[Bit], words
             words.append(Words(x + u(18), y + u(9), name, small, True))
             x += u(18) + round(small.getlength(name)) + u(12)
         return
-    kind = "t" if panel == "t" else "sigma"
-    bits.append(Bit(x, y + u(7), 1, u(7), kind, np.linspace(0, 1, wide)[None]))
+    kind, scale = "t" if panel == "t" else panel if panel == "word" else "sigma", np.linspace(0, 1, wide)[None]
+    shades = Bit(x, y + u(7), 1, u(7), kind, scale)
+    bits.append(shades._replace(kind="picture", values=word_colours(scale)) if kind == "word" else shades)
     taken: list[tuple[float, float]] = []
     marks = ticks(kind)
     for place, text in [marks[0], marks[-1], *marks[1:-1]]:

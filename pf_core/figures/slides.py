@@ -18,9 +18,11 @@ from pf_core.errors import InputError
 from pf_core.figures.slide_page import NAMES, Bit, font
 from pf_core.figures.slide_sections import Grid, Sections, strip
 from pf_core.models.codecs import to_uint8
+from pf_core.models.conditioning import MOST_CHARACTERS
 from pf_core.registry import Knob
-from pf_core.sampling.export import SIGMA_RANGE
+from pf_core.sampling.export import SIGMA_RANGE, word_colours
 from pf_core.sampling.trajectory import Frame, Trajectory
+from pf_core.sampling.word_maps import Maps, Word
 from pf_core.types import Codec
 
 MOST_RUNS = 4
@@ -31,6 +33,7 @@ PANELS = {
     "sigma": "difficulty σ",
     "cond": "σ conditional",
     "easy": "easy / hard",
+    "word": "attention",
 }
 EVERY, OUTER, PROBES = "every", "outer", "probes"
 FIT, BESIDE, BELOW = "fit", "beside", "below"
@@ -40,7 +43,8 @@ _BESIDE = 1.2  # runs side by side are worth maps that are so much smaller
 
 @dataclass(frozen=True)
 class Slides:
-    """What a person chooses for a slide. panels: keys of PANELS; images: indices within the batch."""
+    """What a person chooses for a slide. panels: keys of PANELS; images: indices within the batch; word: whose map the
+    panel `word` shows, word_place: see Word."""
 
     width: Annotated[int, Knob(320, 2560, "pixels across")] = 1280
     panels: list[str] = field(default_factory=lambda: ["x", "x1", "t", "sigma"])
@@ -52,22 +56,27 @@ class Slides:
     bars: bool = True
     dark: bool = False
     place: Annotated[str, Knob(choices=(FIT, BESIDE, BELOW), help="how several runs stand")] = FIT
+    word: str = ""
+    word_place: Annotated[int, Knob(-1, MOST_CHARACTERS, "which of a prompt's words")] = -1
     align: Annotated[str, Knob(choices=("nfe", "outer", "seconds"), help="what the runs' clock counts")] = "nfe"
 
     def __post_init__(self):
         unknown = [name for name in self.panels if name not in PANELS]
         if unknown or not self.panels:
             raise InputError(f"Choose at least one panel of {', '.join(PANELS)}, and no other.")
+        if len(self.word) > MOST_CHARACTERS:
+            raise InputError(f"A word has at most {MOST_CHARACTERS} characters.")
         if not self.images:
             raise InputError("Choose at least one image.")
 
 
 class Shown(NamedTuple):
-    """A run of a slide; `name` stands above it."""
+    """A run of a slide; `name` stands above it. maps: of its prompts' words, where its network is at hand."""
 
     run: Trajectory
     codec: Codec
     name: str
+    maps: Maps | None = None
 
 
 def moments(run: Trajectory) -> list[Frame]:
@@ -140,10 +149,16 @@ class Deck:
             raise InputError(f"There is no image {wrong[0] + 1}: all of these runs have images 1 to {most}.")
         self.images = sorted(set(slides.images))
         guided = any(each.run.recipe.get("cfg_scale", 1) != 1 for each in shown)
-        self.panels = [name for name in PANELS if name in slides.panels and (guided or name != "cond")]
+        words = bool(slides.word) and any(each.maps for each in shown)
+        there = {"cond": guided, "word": words}
+        self.panels = [name for name in PANELS if name in slides.panels and there.get(name, True)]
         if not self.panels:
-            raise InputError("Only guided runs have σ conditional: choose another panel.")
+            raise InputError(
+                "Only guided runs have σ conditional, and only a word of a prompt has a map: choose another panel."
+            )
+        self.words_shown = [each.maps and Word(slides.word, each.maps, slides.word_place) for each in shown]
         self.titles = dict(PANELS) | ({"sigma": "σ extrapolated"} if guided else {})
+        self.titles |= {"word": f'"{slides.word}"'} if words else {}
         self.sizes = [tuple(each.codec.decode(each.run.x0[:1]).shape[-2:]) for each in shown]
         self._sizes_of_text()
 
@@ -191,6 +206,8 @@ class Deck:
         if panel in ("x", "x1"):
             x = (frame.x if panel == "x" else frame.x1_hat)[self.images]
             return [Bit(0, 0, 1, 1, "picture", p) for p in to_uint8(each.codec.decode(x.float())).numpy()]
+        if panel == "word":
+            return self._attention(r, self.known(r, i, panel))
         frame = frames[self.known(r, i, panel)]
         if panel == "t":
             kind, values = "t", frame.t
@@ -204,10 +221,18 @@ class Deck:
         maps = values[self.images].reshape(-1, grid.rows, grid.cols).numpy()
         return [Bit(0, 0, 1, 1, kind, one) for one in maps]
 
+    def _attention(self, r: int, i: int) -> list[Bit]:
+        """A word's map, from its least to its most over the images shown, as the page has it; grey without one."""
+        grid, word = self.shown[r].run.grid, self.words_shown[r]
+        blank = np.full((len(self.images), grid.rows, grid.cols), np.nan)
+        shares = blank if word is None else word.over(i, self.images)
+        return [Bit(0, 0, 1, 1, "picture", one) for one in word_colours(shares)]
+
     def known(self, r: int, i: int, panel: str) -> int:
         """The frame whose map is shown at frame i: at the result, which no pass looks at, the last that has one."""
         frames = self.runs[r]
         has = {"easy": _ranked, "sigma": lambda f: not f.logvar.isnan().all()}
+        has["word"] = lambda f: True
         has["cond"] = lambda f: not f.logvar_cond.isnan().all()
         if frames[i].phase != "final" or panel not in has:
             return i

@@ -18,6 +18,7 @@ from pf_core import bounded, files
 from pf_core.errors import InputError
 from pf_core.models.codecs import to_uint8
 from pf_core.sampling.trajectory import Frame, Trajectory
+from pf_core.sampling.word_maps import Word
 from pf_core.types import Codec
 
 SIGMA_RANGE = (0.04, 1.5)  # of the shown difficulty, sigma = sqrt(difficulty); one logarithmic scale everywhere
@@ -25,6 +26,7 @@ TIME_MAP, SIGMA_MAP, WORD_MAP = "viridis", "magma", "cividis"  # perceptually un
 EXIF_DESCRIPTION = 0x010E
 _FRAME_MS = 80
 _INK, _PAPER = (30, 30, 30), (255, 255, 255)
+_LETTERS = 9  # of a row's name in a film strip
 _GAP, _LINE = 4, 18  # pixels between the panels of an animation; height of a line of words in it
 
 
@@ -39,18 +41,27 @@ def sigma_colours(logvar: torch.Tensor) -> np.ndarray:
     return _colours((logvar.numpy() / 2 - low) / (high - low), SIGMA_MAP)
 
 
+def word_colours(shares: np.ndarray) -> np.ndarray:
+    """A word's attention (...) -> (..., 3) uint8, from the least to the most of all; NaN is grey."""
+    there = shares[np.isfinite(shares)]
+    low, high = (there.min(), there.max()) if there.size else (0.0, 1.0)
+    return _colours((shares - low) / max(high - low, 1e-12), WORD_MAP)
+
+
 def _colours(values: np.ndarray, name: str) -> np.ndarray:
     palette = matplotlib.colormaps[name].with_extremes(bad="0.6")
     return palette(np.ma.masked_invalid(np.clip(values, 0, 1)), bytes=True)[..., :3]
 
 
-def _panels(frame: Frame, codec: Codec, grid) -> list[np.ndarray]:
-    """x_t, x1_hat, t and sigma of every image: four (B, H, W, 3) uint8, the pictures as previews."""
+def _panels(frame: Frame, codec: Codec, grid, attention: np.ndarray | None = None) -> list[np.ndarray]:
+    """x_t, x1_hat, t and sigma of every image: four (B, H, W, 3) uint8, the pictures as previews; and a fifth of a
+    word's attention (B, rows, columns)."""
     images = [to_uint8(codec.preview(x.float())).numpy() for x in (frame.x, frame.x1_hat)]
     maps = [
         colours(v).reshape(-1, grid.rows, grid.cols, 3)
         for colours, v in ((time_colours, frame.t), (sigma_colours, frame.logvar))
     ]
+    maps += [] if attention is None else [word_colours(attention)]
     height, width = images[0].shape[1:3]
     return images + [m.repeat(height // grid.rows, 1).repeat(width // grid.cols, 2) for m in maps]
 
@@ -58,32 +69,41 @@ def _panels(frame: Frame, codec: Codec, grid) -> list[np.ndarray]:
 PANELS = ("x_t", "x1_hat", "t", "sigma")
 
 
-def film_strip(run: Trajectory, codec: Codec, columns: int = 12, most: int = 8) -> Image.Image:
-    """Up to `most` images, four rows each (PANELS), over up to `columns` forward passes spread evenly, labelled."""
+def _with(word: Word | None) -> tuple[str, ...]:
+    """The panels' names, with that of a word."""
+    return (*PANELS, word.title) if word else PANELS
+
+
+def film_strip(
+    run: Trajectory, codec: Codec, columns: int = 12, most: int = 8, word: Word | None = None
+) -> Image.Image:
+    """Up to `most` images, four rows each (PANELS) and one of a word, over up to `columns` forward passes spread
+    evenly, labelled."""
     chosen = np.unique(np.linspace(0, len(run) - 1, min(columns, len(run))).round().astype(int))
-    frames = [_panels(run.frames[i], codec, run.grid) for i in chosen]
-    images = min(most, run.x1.shape[0])
+    names, every = _with(word), range(run.x1.shape[0])
+    frames = [_panels(run.frames[i], codec, run.grid, word and word.over(int(i), every)) for i in chosen]
+    images, rows = min(most, run.x1.shape[0]), len(names)
     zoom = max(1, 64 // frames[0][0].shape[1])
     height, width = frames[0][0].shape[1] * zoom, frames[0][0].shape[2] * zoom
     left, top, gap = 64, 38, 4
     wide = len(chosen) + codec.full  # where frames are previews, a last column shows the result itself
-    sheet = Image.new("RGB", (left + wide * (width + gap), top + images * (4 * (height + gap) + 3 * gap)), _PAPER)
+    sheet = Image.new("RGB", (left + wide * (width + gap), top + images * (rows * (height + gap) + 3 * gap)), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
     for column, i in enumerate(chosen):
         frame, x = run.frames[i], left + column * (width + gap)
         draw.text((x, 4), f"NFE {frame.nfe}\n{frame.phase}", _INK, font)
         for image in range(images):
             for row, panel in enumerate(frames[column]):
-                y = top + image * (4 * (height + gap) + 3 * gap) + row * (height + gap)
+                y = top + image * (rows * (height + gap) + 3 * gap) + row * (height + gap)
                 tile = Image.fromarray(panel[image]).resize((width, height), Image.Resampling.NEAREST)
                 sheet.paste(tile, (x, y))
                 if column == 0:
-                    draw.text((6, y + height // 2 - 7), PANELS[row], _INK, font)
+                    draw.text((6, y + height // 2 - 7), names[row][:_LETTERS], _INK, font)
     if codec.full:
         x = left + len(chosen) * (width + gap)
         draw.text((x, 4), "result,\ndecoded", _INK, font)
         for image, tile in enumerate(to_uint8(codec.decode(run.x1[:images])).numpy()):
-            sheet.paste(Image.fromarray(tile), (x, top + image * (4 * (height + gap) + 3 * gap)))
+            sheet.paste(Image.fromarray(tile), (x, top + image * (rows * (height + gap) + 3 * gap)))
     return sheet
 
 
@@ -95,22 +115,22 @@ def contact_sheet(run: Trajectory, codec: Codec, columns: int = 10) -> Image.Ima
     return _scaled(np.concatenate(np.concatenate(rows, 1), 1), max(1, 64 // tiles.shape[1]))
 
 
-def animation(run: Trajectory, codec: Codec, most: int = 16) -> list[Image.Image]:
-    """One picture a forward pass: PANELS in columns, up to `most` images in rows, with what pass it is in words."""
+def animation(run: Trajectory, codec: Codec, most: int = 16, word: Word | None = None) -> list[Image.Image]:
+    """One picture a forward pass: PANELS, and a word, in columns, up to `most` images in rows; and which pass it is."""
     images = min(most, run.x0.shape[0])
     zoom = max(1, (128 if images <= 2 else 64) // (run.grid.height * codec.factor))
     font, last = ImageFont.load_default(12), run.frames[-1]
     result = to_uint8(codec.decode(run.x1[:images])).cpu().numpy() if codec.full else None
     pictures = []
-    for frame in run.frames:
-        panels = _panels(frame, codec, run.grid)
+    for i, frame in enumerate(run.frames):
+        panels = _panels(frame, codec, run.grid, word and word.over(i, range(run.x0.shape[0])))
         if frame is last and result is not None:  # the last picture stays: in it the result itself, not its preview
             panels[1] = result
         panels = [_scaled(_column(panel[:images], max(1, _GAP // zoom)), zoom) for panel in panels]
         wide, tall = panels[0].size
         picture = Image.new("RGB", (len(panels) * (wide + _GAP) - _GAP, tall + 2 * _LINE), _PAPER)
         draw = ImageDraw.Draw(picture)
-        for k, (name, panel) in enumerate(zip(PANELS, panels, strict=True)):
+        for k, (name, panel) in enumerate(zip(_with(word), panels, strict=True)):
             picture.paste(panel, (k * (wide + _GAP), _LINE))
             draw.text((k * (wide + _GAP) + 1, 2), name, _INK, font)
         steps = run.recipe.get("steps") or last.outer + 1
@@ -131,28 +151,30 @@ def _scaled(pixels: np.ndarray, zoom: int) -> Image.Image:
     return picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
 
 
-def _save_png(run: Trajectory, codec: Codec, path: Path, note: str, picture: Callable = film_strip) -> None:
+def _save_png(
+    run: Trajectory, codec: Codec, path: Path, note: str, picture: Callable = film_strip, **more: Any
+) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("recipe", note)
-    picture(run, codec).save(path, "PNG", pnginfo=info)
+    picture(run, codec, **more).save(path, "PNG", pnginfo=info)
 
 
-def _save_gif(run: Trajectory, codec: Codec, path: Path, note: str) -> None:
-    first, *rest = animation(run, codec)
+def _save_gif(run: Trajectory, codec: Codec, path: Path, note: str, **more: Any) -> None:
+    first, *rest = animation(run, codec, **more)
     first.save(path, "GIF", save_all=True, append_images=rest, duration=_durations(run), loop=0, comment=note.encode())
 
 
-def _save_webp(run: Trajectory, codec: Codec, path: Path, note: str) -> None:
+def _save_webp(run: Trajectory, codec: Codec, path: Path, note: str, **more: Any) -> None:
     exif = Image.Exif()
     exif[EXIF_DESCRIPTION] = note
-    first, *rest = animation(run, codec)
+    first, *rest = animation(run, codec, **more)
     first.save(
         path, "WEBP", save_all=True, append_images=rest, duration=_durations(run), loop=0, lossless=True, exif=exif
     )
 
 
-def _save_mp4(run: Trajectory, codec: Codec, path: Path, note: str) -> None:
-    pictures = (np.asarray(picture) for picture in animation(run, codec))
+def _save_mp4(run: Trajectory, codec: Codec, path: Path, note: str, **more: Any) -> None:
+    pictures = (np.asarray(picture) for picture in animation(run, codec, **more))
     counts = (milliseconds // _FRAME_MS for milliseconds in _durations(run))
     write_film(path, zip(pictures, counts, strict=True), Fraction(1000, _FRAME_MS), note)
 
@@ -228,11 +250,11 @@ def check_suffix(path: str | Path, sheet: bool = False) -> None:
         raise InputError(f"Cannot write {Path(path).name}: the name must end in {', '.join(known)}.")
 
 
-def export(run: Trajectory, codec: Codec, path: str | Path, sheet: bool = False) -> None:
+def export(run: Trajectory, codec: Codec, path: str | Path, sheet: bool = False, word: Word | None = None) -> None:
     """Write a run as its suffix says, with the recipe inside; `sheet` makes a PNG of the results alone, not a film
-    strip. Raises InputError for another suffix."""
+    strip; word: whose map a strip or animation shows too. Raises InputError for another suffix."""
     check_suffix(path, sheet)
-    more = {"picture": contact_sheet} if sheet else {}
+    more = {"picture": contact_sheet} if sheet else {"word": word} if word else {}
     with files.replacing(path) as temporary:
         WRITERS[Path(path).suffix.lower()](run, codec, temporary, json.dumps(run.recipe), **more)
 

@@ -1,12 +1,16 @@
 """Where the words of a prompt are looked at: cross-attention in one more forward pass at a recorded state."""
 
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pf_core.errors import InputError
 from pf_core.models.checkpoint import Bundle
+from pf_core.sampling.trajectory import Trajectory
 from pf_core.types import PatchTime
 
 
@@ -34,3 +38,39 @@ def word_maps(bundle: Bundle, x: Tensor, t: Tensor, prompt: str | None) -> WordM
     grid = bundle.grid
     shape = (len(words), grid.rows, grid.cols)
     return WordMaps([word.text for word in words], torch.stack(maps).view(shape) if maps else torch.zeros(shape))
+
+
+Maps = Callable[[int, int], WordMaps]  # of a run's frame and image
+
+
+def maps_over(bundle: Bundle, run: Trajectory) -> Maps:
+    """Those of a run that the network made, each made when it is first asked for."""
+
+    @lru_cache(maxsize=4096)
+    def maps(frame: int, image: int) -> WordMaps:
+        there, labels = run.frames[frame], run.recipe["labels"]
+        return word_maps(bundle, there.x[image], there.t[image], labels[image if len(labels) > 1 else 0])
+
+    return maps
+
+
+class Word:
+    """One word over a run's frames: `place` among a prompt's words, from 0; -1: where it stands first."""
+
+    def __init__(self, text: str, maps: Maps, place: int = -1):
+        self.text, self._maps, self._place = text, maps, place
+
+    @property
+    def title(self) -> str:
+        return f'"{self.text}"'
+
+    def over(self, frame: int, images: Sequence[int]) -> np.ndarray:
+        """(images, rows, columns) of attention, NaN for an image whose prompt has not the word there."""
+        found = [self._maps(frame, image) for image in images]
+        places = [self._at(each.words) for each in found]
+        blank = np.full(np.asarray(found[0].maps).shape[1:], np.nan)
+        return np.stack([blank if k is None else np.asarray(f.maps[k]) for f, k in zip(found, places, strict=True)])
+
+    def _at(self, words: Sequence[str]) -> int | None:
+        places = [k for k, word in enumerate(words) if word == self.text.lower()]
+        return next((k for k in places if self._place in (-1, k)), None)

@@ -40,6 +40,7 @@ class RepaConfig:
     repa_model: Annotated[str, Knob(help="its sizes: open_clip's name of it, or a JSON file")] = "ViT-B-16"
     repa_weight: Annotated[float, Knob(0.0, 100.0, "weight of REPA's loss")] = 0.5
     repa_block: Annotated[int, Knob(1, 100, "block after which tokens are pulled")] = 8
+    repa_cache: Annotated[bool, Knob(help="keep the encoder's tokens of a finite data set on the disk")] = False
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pf_core.models import foreign
 from pf_core.models.openclip import without_missing_operators
 from pf_core.patches import PatchGrid
 from pf_core.training.config import RepaConfig
+from pf_core.training.features import Features, key_of
 from pf_core.training.loop import Batch, TrainConfig, Trainer
 from pf_core.types import Codec, PatchTime, Prediction
 
@@ -55,14 +56,23 @@ class Aligned(nn.Module):
 
 class AlignedTrainer(Trainer):
     """A Trainer with REPA's loss beside its own. The projector is trained and saved with the state, and is no part of
-    the network. Raises InputError for a block that the network has not, and for compiled networks."""
+    the network. cached: see features.key_of; None: the encoder looks at every batch anew. Raises InputError for a block
+    that the network has not, and for compiled networks."""
 
-    def __init__(self, model: nn.Module, cfg: TrainConfig, repa: RepaConfig, encoder: Encoder, codec: Codec):
+    def __init__(
+        self,
+        model: nn.Module,
+        cfg: TrainConfig,
+        repa: RepaConfig,
+        encoder: Encoder,
+        codec: Codec,
+        cached: dict[str, Any] | None = None,
+    ):
         if not 1 <= repa.repa_block <= len(model.blocks):
             raise InputError(f"The network has {len(model.blocks)} blocks: repa_block {repa.repa_block} is none.")
         if cfg.compile:
             raise InputError("REPA looks into the network, which a compiled one does not let: leave --compile out.")
-        self.repa, self.encoder, self.codec = repa, encoder, codec
+        self.repa, self.encoder, self.codec, self._cached = repa, encoder, codec, cached
         super().__init__(model, cfg)
 
     def _prepared(self) -> nn.Module:
@@ -71,15 +81,21 @@ class AlignedTrainer(Trainer):
             torch.manual_seed(self.cfg.seed)
             width = self.encoder(torch.zeros(1, 3, side, side, device=self.accelerator.device)).shape[-1]
             self.aligned = Aligned(self.model, self.repa.repa_block, width).to(self.accelerator.device)
+        key = self._cached and self._cached | {"side": side, "grid": [self.grid.rows, self.grid.cols]}
+        self.features = key and Features(key, (self.grid.n, width))
         self.optimizers[0].add_param_group({"params": list(self.aligned.projector.parameters())})
         return self.accelerator.prepare(self.aligned)
 
     def _also(self, batch: Batch) -> Tensor:
         """REPA's loss: weight times the mean over patches of 1 - cos(projected token, encoder's token)."""
-        with torch.no_grad():
-            wanted = on_grid(self.encoder(self.codec.decode(batch.x1)), self.grid)
+        wanted = self._wanted(batch.x1) if self.features is None else self.features.of(batch.x1, self._wanted)
         self.alignment = F.cosine_similarity(self.aligned.projected.float(), wanted.float(), dim=-1).mean()
         return self.repa.repa_weight * (1 - self.alignment)
+
+    @torch.no_grad()
+    def _wanted(self, x1: Tensor) -> Tensor:
+        """(B, N, D): the encoder's tokens of states, on the network's grid."""
+        return on_grid(self.encoder(self.codec.decode(x1)), self.grid)
 
     def _clip(self, limit: float) -> Tensor:
         return self.accelerator.clip_grad_norm_([*self._parameters, *self.aligned.projector.parameters()], limit)
@@ -99,10 +115,13 @@ def on_grid(tokens: Tensor, grid: PatchGrid) -> Tensor:
 
 
 def trainer_of(repa: RepaConfig, data: Any, codec: Codec) -> Callable[..., Trainer]:
-    """What trains by this configuration. Raises InputError for latents, whose pictures are not at hand."""
+    """What trains by this configuration. Raises InputError for latents, whose pictures are not at hand, and for a cache
+    of a data set without end."""
     if hasattr(data, "encoded_by"):
         raise InputError("REPA's encoder looks at pictures, and a set of latents has none: leave --repa out.")
-    return partial(AlignedTrainer, repa=repa, encoder=clip_encoder(repa.repa, repa.repa_model), codec=codec)
+    encoder = clip_encoder(repa.repa, repa.repa_model)
+    cached = key_of(repa.repa, _sizes(repa.repa_model), data) if repa.repa_cache else None
+    return partial(AlignedTrainer, repa=repa, encoder=encoder, codec=codec, cached=cached)
 
 
 def clip_encoder(weights: str | Path, model: str) -> Encoder:

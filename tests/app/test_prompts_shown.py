@@ -1,10 +1,14 @@
 """The words of a prompt over a run's maps, and what a judge reads under its pictures; once in Chromium."""
 
+import io
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from app_world import client, ended, networks, state  # noqa: F401
+from PIL import Image
 from test_browser import browser, page, run, served, visit  # noqa: F401
 from test_browser import pytestmark as chromium
 from text_world import lively
@@ -12,6 +16,7 @@ from text_world import lively
 from app.server import prompts
 from pf_core.data.signs import Signs
 from pf_core.models import checkpoint
+from pf_core.sampling.export import word_colours
 from pf_core.sampling.run import SampleSpec
 from pf_core.sampling.word_maps import word_maps
 
@@ -83,6 +88,27 @@ def test_another_network_under_the_name_is_not_asked(state, client):  # noqa: F8
     check_refused(client, f"/pf/runs/{one.id}/words?frame=0&image=0", "another signs")
 
 
+def test_a_slide_shows_the_map_of_a_word_of_the_prompt(state, client):  # noqa: F811
+    one, plain = drawn(state), drawn(state, checkpoint="nano", labels=[None])
+    asked = {"panels": ["word"], "images": [0, 1], "word": "sign", "word_place": 2, "width": 640, "bars": False}
+
+    def preview(run, **changes):  # noqa: F811
+        slides = json.dumps(asked | changes)
+        return client.get("/pf/slides/preview", params={"runs": run.id, "kind": "gif", "slides": slides, "at": "1"})
+
+    def colours(reply):
+        return set(Image.open(io.BytesIO(reply.content)).convert("RGB").getdata())
+
+    maps = json.loads(prompts.attended(state, one, 1, 0))["maps"][2]
+    shown = word_colours(np.array(maps))  # the second image has no prompt: its map is grey
+    assert {tuple(c) for c in shown.tolist()} <= colours(preview(one))
+    assert not {tuple(c) for c in shown.tolist()} <= colours(preview(one, word_place=1))  # there stands "red"
+    for drawn_run in (plain, one):  # one takes no prompts; of the other no word is asked for
+        both, x = (preview(drawn_run, panels=panels, word="").content for panels in (["x", "word"], ["x"]))
+        assert both == x and "choose another panel" in preview(drawn_run, word="").json()["error"]
+    assert "at most 300 characters" in preview(one, word="x" * 301).json()["error"]
+
+
 def test_what_the_results_read_is_told_letter_by_letter(state, client):  # noqa: F811
     one = drawn(state)
     one.trajectory.x1 = Signs(variety=0.0).batch(range(2), texts=["AQ7", "HI"]).images
@@ -121,5 +147,10 @@ def test_a_word_that_is_pointed_at_or_focused_shows_its_map_and_wrong_letters_ar
     page.keyboard.press("Home")
     page.wait_for_function(FIRST_PASS)
     assert page.evaluate(SHOWN)
+    page.click("text=Export…")  # a slide has its map too
+    page.wait_for_function("!document.querySelector('.pfx-save').disabled")
+    assert page.is_checked(".pfx [data-of=word] input")
+    assert 'attention to "sign"' in page.inner_text(".pfx-panels")
+    page.keyboard.press("Escape")
     page.wait_for_function("document.querySelector('.pfv-read p')")
     assert page.inner_text(".pfv-read").startswith("The result reads ") and "AX7" in page.inner_text(".pfv-read")

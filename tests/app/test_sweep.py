@@ -129,6 +129,18 @@ def test_only_what_a_network_takes_can_vary(tab, networks):  # noqa: F811
     (networks / "words.safetensors").unlink()
 
 
+def test_the_axes_follow_column_a_when_a_preset_is_chosen(state):  # noqa: F811
+    with gr.Blocks() as app:
+        tab = Compare(state)
+    form = set(tab.sweep.form)
+    for button in [*(button for button, _ in tab.presets), tab.typical]:
+        clicks = [k for k, fn in app.fns.items() if (button._id, "click") in fn.targets]
+        after = [fn for fn in app.fns.values() if fn.trigger_after in clicks]
+        follows = [fn for fn in after if set(fn.outputs) == form]
+        assert len(follows) == 1 and tab.columns[0].network in follows[0].inputs
+        assert any(fn.trigger_after == follows[0]._id and fn.outputs == [tab.sweep.cost] for fn in app.fns.values())
+
+
 def test_every_axis_suggests_values_that_it_takes():
     for name in axes_known():
         takes = Prompts(Vocabulary(32)) if name == "prompt" else YES
@@ -280,7 +292,8 @@ def test_a_sweep_in_the_browser(page, served, slowed, tmp_path):  # noqa: F811
     page.click("#sweep-stop")
     page.wait_for_function("window.__pf.sweep.status.state !== 'running'")
     ended, ready = page.evaluate("[window.__pf.sweep.status.state, window.__pf.sweep.status.ready]")
-    assert ended == "stopped" and 3 <= ready < 9 and page.locator("#sweep-view [data-about]").count() == ready
+    assert ended == "stopped" and 3 <= ready < 9
+    page.wait_for_function("(n) => document.querySelectorAll('#sweep-view [data-about]').length === n", arg=ready)
     with page.expect_download() as download:
         page.click(".pfs-sheet")
     path = tmp_path / "sheet.png"
@@ -293,10 +306,12 @@ def test_a_sweep_in_the_browser(page, served, slowed, tmp_path):  # noqa: F811
     page.wait_for_selector("#sweep-said >> text=Loaded")
     page.click("#sweep-run")
     page.wait_for_function("window.__pf.sweep.status?.state === 'done'")
-    assert page.locator("#sweep-view td img").count() == 8 == page.locator("#sweep-view td a").count()
+    for each in ("img", "a"):
+        page.wait_for_function("(each) => document.querySelectorAll(`#sweep-view td ${each}`).length === 8", arg=each)
     assert "too few" in page.inner_text("#sweep-view .pfs-error")  # the one cell that cannot run says why
     page.set_viewport_size({"width": 390, "height": 844})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.wait_for_function("document.documentElement.scrollWidth <= 390")
     page.click("#sweep-view td a")
     page.wait_for_function("window.__pf?.viewer?.ready && window.__pf.viewer.root.closest('#explore-viewer')")
-    assert page.locator("#explore-said p").count() == 0 and "sampler=euler" in page.url
+    page.wait_for_function("location.search.includes('sampler=euler')")
+    assert page.locator("#explore-said p").count() == 0

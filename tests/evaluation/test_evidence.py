@@ -1,5 +1,7 @@
 """Studies as a person runs them: cost first, figures and numbers in a folder, stopped and gone on with, one report."""
 
+import base64
+import io
 import json
 import re
 import sys
@@ -31,6 +33,7 @@ FEW = {
     "knobs": {"images": 20, "fresh": 21, "nfe": 4},
     "order": {"images": 20, "most": 8},
     "divergence": {"images": 10, "probes": 1},
+    "certainty": {"images": 40, "nfe": 4},
 }
 
 
@@ -151,3 +154,14 @@ def test_a_chart_is_drawn_for_files_and_for_the_page():
     assert kinds.count("heatmap") == 1 and kinds.count("bar") == 1 and {"xaxis", "xaxis4"} <= set(page["layout"])
     assert [t["name"] for t in page["data"] if t.get("showlegend") and t["type"] != "heatmap"] == ["Euler", "density"]
     json.dumps(page, allow_nan=False)
+
+
+def test_a_chart_shows_a_picture_in_files_and_in_the_page():
+    made = io.BytesIO()
+    Image.new("RGB", (40, 10), (200, 30, 30)).save(made, "WEBP", lossless=True)
+    source = "data:image/webp;base64," + base64.b64encode(made.getvalue()).decode()
+    chart = Chart("", [[Panel("two rows of images", "", "", picture=source)]])
+    (axes,) = (a for row in chart_file.draw(chart).subfigs for a in row.axes)
+    assert axes.images[0].get_array().shape == (10, 40, 3) and axes.get_title() == "two rows of images"
+    layout = chart_page.draw(chart)["layout"]
+    assert layout["images"][0]["source"] == source and not layout["xaxis"]["visible"]

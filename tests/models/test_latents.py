@@ -1,7 +1,9 @@
 """Autoencoders, latents computed once, networks on them, and what is shown of their states."""
 
+import io
 import json
 import shutil
+import tarfile
 
 import numpy as np
 import pytest
@@ -167,3 +169,31 @@ def test_a_training_on_latents_is_repeated_by_its_command_and_pins_its_file(worl
     other = again[:1] + ["--dataset", "shapes"] + again[5:]
     assert main([*other, str(tmp_path / "d"), "--init", str(run.network)]) == 2
     assert json.loads((run.path / "data.json").read_text())["held_out"] == 8
+
+
+def _shards(out, *flags):
+    return main(["shards", "--out", str(out), *map(str, flags)])
+
+
+def test_latents_are_written_as_shards_and_come_back(world, home, tmp_path, monkeypatch):  # noqa: F811
+    out = tmp_path / "mine" / "tars"
+    monkeypatch.setenv("PATCH_FORCING_DATA_ROOTS", f"{out.parent}:{world}")
+    few = ["--dataset", "latents", "--path", world / "set.safetensors", "--per-shard", 10, "--dtype", "fp32"]
+    assert _shards(out, *few) == 0
+    source = DATASETS["latents"].fn(path=str(world / "set.safetensors"))
+    made = DATASETS["shards"].fn(path=str(out))
+    assert made.encoded_by == tuple(source.encoded_by) and (len(made), made.held) == (len(source), source.held)
+    wanted, found = (data.batch(range(HELD_OUT, HELD_OUT + 8)).images.flatten(1) for data in (source, made))
+    assert torch.equal(wanted[wanted[:, 0].argsort()], found[found[:, 0].argsort()])
+
+
+def test_an_autoencoders_latents_are_written_as_shards(world, home, tmp_path, monkeypatch):  # noqa: F811
+    out = tmp_path / "mine" / "tars"
+    monkeypatch.setenv("PATCH_FORCING_DATA_ROOTS", f"{out.parent}:{world}")
+    assert _shards(out, "--dataset", "shapes", "--images", 24, "--held", 8, "--autoencoder", world / "vae") == 0
+    (tar,) = out.glob("*.tar")
+    with tarfile.open(tar) as f:
+        first = np.load(io.BytesIO(f.extractfile("000000-000000.npy").read()))
+    encoded = DATASETS["latents"].fn(path=str(world / "set.safetensors"))
+    assert first.dtype == np.float16 and np.abs(encoded._file.states[0] - first).max() < 1e-2
+    assert json.loads((out / "codec.json").read_text())["settings"]["channels"] == first.shape[0]

@@ -1,21 +1,23 @@
 """Drawing from prompts: runs, recipes, sweeps, and where the words are looked at."""
 
+import numpy as np
 import pytest
 import torch
 from helpers import bundle as class_bundle
 from helpers import write_checkpoint
+from PIL import Image
 from text_world import KNOWN, bundle, lively
 
 from pf_core.cli import main
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.sampling.contact_sheet import read_sweep, save_sheet
-from pf_core.sampling.export import export, read_recipe
+from pf_core.sampling.export import animation, export, film_strip, read_recipe
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.sweep import Sweep
 from pf_core.sampling.sweep_axes import parse, text_of
 from pf_core.sampling.trajectory import record
-from pf_core.sampling.word_maps import word_maps
+from pf_core.sampling.word_maps import Word, maps_over, word_maps
 
 SIGN = 'a red sign that reads "AX7"'
 
@@ -69,6 +71,34 @@ def test_exports_carry_the_prompt(tmp_path, suffix):
     run = drawn([SIGN], [0])
     export(run, bundle().codec, tmp_path / f"run{suffix}")
     assert read_recipe(tmp_path / f"run{suffix}")["labels"] == [SIGN]
+
+
+def test_a_films_fifth_panel_is_where_a_word_is_looked_for(tmp_path):
+    run, net = drawn([SIGN, "a cake"], [0, 1]), bundle()
+    word = Word("sign", maps_over(net, run))
+    shares = word.over(0, [0, 1])
+    frame = run.frames[0]
+    found = word_maps(net, frame.x[0], frame.t[0], SIGN)
+    assert np.allclose(shares[0], found.maps[found.words.index("sign")]) and np.isnan(shares[1]).all()
+    assert Word("SIGN", maps_over(net, run)).over(0, [0])[0].tolist() == shares[0].tolist()
+    assert np.isnan(Word("sign", maps_over(net, run), place=0).over(0, [0])).all()  # "a" stands there
+    plain, more = animation(run, net.codec), animation(run, net.codec, word=word)
+    assert len(plain) == len(more) and more[0].width > plain[0].width
+    assert film_strip(run, net.codec, word=word).height > film_strip(run, net.codec).height
+    for suffix in (".png", ".gif", ".webp"):
+        export(run, net.codec, tmp_path / f"run{suffix}", word=word)
+        assert read_recipe(tmp_path / f"run{suffix}")["labels"] == [SIGN, "a cake"]
+
+
+def test_sample_shows_a_word_of_the_prompt_and_says_which_there_are(net, capsys):
+    argv = ["sample", "--checkpoint", "words", "--prompt", SIGN, "--sampler", "euler", "--steps", "2"]
+    for out, more in (("plain.png", []), ("more.png", ["--word", "Sign"])):
+        assert main([*argv, "--out", str(net / out), *more]) == 0
+    plain, more = (Image.open(net / out) for out in ("plain.png", "more.png"))
+    assert more.height > plain.height and more.width == plain.width
+    capsys.readouterr()
+    assert "No prompt has the word 'boat': there are" in fails(capsys, *argv, "--word", "boat", "--out", "x.png")
+    assert "adds a panel" in fails(capsys, *argv, "--word", "sign", "--out", "x.json")
 
 
 def test_a_sheet_of_prompts_is_oblong_and_holds_its_sweep(tmp_path):

@@ -17,6 +17,7 @@ from pf_core.models.codecs import Pixels
 from pf_core.patches import PatchGrid
 from pf_core.training import plans, repa
 from pf_core.training.config import RepaConfig, TrainRecipe
+from pf_core.training.features import Features, key_of
 from pf_core.training.loop import TrainConfig, Trainer, train
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import execute
@@ -71,6 +72,65 @@ def test_a_resumed_training_has_its_projector_again():
 def test_an_encoder_of_other_patches_is_averaged_onto_the_networks():
     tokens = torch.arange(16.0).view(1, 4, 4, 1)
     assert repa.on_grid(tokens, PatchGrid(8, 8, 4))[0, :, 0].tolist() == [2.5, 4.5, 10.5, 12.5]
+
+
+FINITE = {"encoder": "colours", "data": "sixteen"}
+
+
+def losses(encoder, cached):
+    kind = partial(repa.AlignedTrainer, repa=RepaConfig("x", repa_block=1), encoder=encoder, codec=Pixels())
+    steps = train(build(preset("nano")), Shapes(count=16), CONFIG, kind=partial(kind, cached=cached))
+    return [
+        (at.losses.total.item(), at.trainer.alignment.item(), len(at.trainer.features) if cached else 0) for at in steps
+    ]
+
+
+def test_cached_tokens_give_the_same_losses_and_each_picture_is_looked_at_once(home):
+    looks = []
+
+    def encoder(pictures):
+        looks.append(len(pictures))
+        return colours(pictures)
+
+    plain, first, second = losses(colours, None), losses(encoder, FINITE), losses(encoder, FINITE)
+    assert torch.allclose(torch.tensor(first)[:, :2], torch.tensor(plain)[:, :2], atol=5e-4)
+    assert [row[:2] for row in second] == [row[:2] for row in first]  # read or made: the same bits
+    assert [row[2] for row in first] == [8, 16, 16, 16, 16, 16] and second[0][2] == 16
+    assert looks == [1, 8, 8, 1]  # each training asks once for the width
+    assert losses(encoder, FINITE | {"encoder": "other"})[0][2] == 8
+
+
+def test_damaged_and_removed_rows_are_computed_again(home):
+    tokens, made = torch.rand(3, 4, 5), []
+    pictures = torch.rand(3, 3, 8, 8)
+
+    def make(of):
+        made.append(len(of))
+        return torch.stack([tokens[[p.equal(each) for p in pictures].index(True)] for each in of])
+
+    kept = Features(FINITE, (4, 5))
+    first = kept.of(pictures, make)
+    assert torch.equal(first, tokens.half().float()) and kept.of(pictures[[2, 0]], make).equal(first[[2, 0]])
+    content = kept.path.read_bytes()
+    kept.path.write_bytes(content[:30] + b"\xff" + content[31:-7])  # a bit of the first row, the end of the last
+    again = Features(FINITE, (4, 5))
+    assert again.of(pictures, make).equal(first) and made == [3, 2]
+    assert again.of(pictures, make).equal(first) and made == [3, 2]
+    again.path.unlink()
+    assert Features(FINITE, (4, 5)).of(pictures, make).equal(first) and made == [3, 2, 3]
+
+
+def test_tokens_that_another_training_adds_are_read(home):
+    pictures, here, there = torch.rand(2, 3, 8, 8), Features(FINITE, (1, 1)), Features(FINITE, (1, 1))
+    here.of(pictures[:1], lambda p: torch.ones(1, 1, 1))
+    assert there.of(pictures[:1], None).item() == 1
+    there.of(pictures[1:], lambda p: torch.full((1, 1, 1), 2.0))
+    assert here.of(pictures, None).flatten().tolist() == [1, 2]
+
+
+def test_a_data_set_without_end_is_not_cached(tmp_path):
+    with pytest.raises(InputError, match="has no end"):
+        key_of(tmp_path / "clip.pt", {}, Shapes())
 
 
 def test_what_does_not_go_together_is_refused():

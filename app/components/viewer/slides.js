@@ -28,9 +28,9 @@ const MARKUP = `
           `<label><input type="radio" name="kind" value="${value}"${k ? "" : " checked autofocus"}><span>${text}</span></label>`,
       )
       .join("")}</fieldset>
-    <fieldset class="pfx-panels"><legend>Panels</legend>${exportable(PANELS)
-      .map((p) => `<span data-of="${p.key}">${tick("panel", p.title, p.key)}</span>`)
-      .join("")}</fieldset>
+    <fieldset class="pfx-panels"><legend>Panels</legend>${PANELS.map(
+      (p) => `<span data-of="${p.key}">${tick("panel", p.title, p.key)}</span>`,
+    ).join("")}</fieldset>
     <fieldset class="pfx-runs"><legend>Runs</legend><div></div></fieldset>
     <fieldset class="pfx-images"><legend>Images</legend><div></div></fieldset>
     <div class="pfx-row">
@@ -92,6 +92,7 @@ export class SlideDialog {
     viewer.player.pause();
     const key = viewer.runs.map((run) => run.id).join();
     if (key !== this.key) this.begin(key);
+    this.attend();
     this.look();
     this.follow();
     this.box.showModal();
@@ -113,8 +114,20 @@ export class SlideDialog {
     names.querySelectorAll("label").forEach((label, r) => label.lastElementChild.append(viewer.runs[r].label)); // a person's text
     const panels = new Set(exportable(viewer.visiblePanels()).map((p) => p.key));
     this.all("panel").forEach((box) => {
+      if (box.value === "word") return; // see attend
       box.checked = panels.has(box.value) && (panels.size < exportable(PANELS).length - 1 || box.value !== "easy");
     });
+  }
+
+  /** The word whose map the page shows, if it does: it may stand on the slide too. */
+  attend() {
+    const { attention, prompted } = this.viewer;
+    const word = prompted ? attention.held || attention.lit : null;
+    const box = this.all("panel").find(({ value }) => value === "word");
+    if (word?.k !== this.word?.k || word?.text !== this.word?.text)
+      box.checked = Boolean(word) && this.viewer.visiblePanels().some(({ key }) => key === "word");
+    this.word = word;
+    box.nextElementSibling.textContent = word ? `attention to "${word.text}"` : "attention"; // a person's text
   }
 
   /** The frames that the transport stops at, unless they were chosen here since it was last set. */
@@ -157,6 +170,7 @@ export class SlideDialog {
       field.hidden = still;
     });
     this.find("[data-of=cond]").hidden = !viewer.guided;
+    this.find("[data-of=word]").hidden = !this.word;
     this.find(".pfx-images").hidden = viewer.shape.images < 2;
     const several = viewer.runs.length > 1;
     this.find(".pfx-runs").hidden = !several;
@@ -189,12 +203,14 @@ export class SlideDialog {
     const bad = [...this.form.elements].find((field) => field.offsetParent && !field.checkValidity?.());
     if (bad) return this.refuse(bad.validationMessage);
     const which = viewer.runs.map((_, r) => r).filter((r) => viewer.runs.length < 2 || this.all("run")[r].checked);
-    const panels = this.chosen("panel").filter((key) => key !== "cond" || viewer.guided);
+    const there = { cond: viewer.guided, word: this.word };
+    const panels = this.chosen("panel").filter((key) => there[key] ?? !(key in there));
     const images = viewer.shape.images < 2 ? [0] : this.chosen("image").map(Number);
     if (!which.length) return this.refuse("Choose at least one run.");
     if (!panels.length) return this.refuse("Choose at least one panel.");
     if (!images.length) return this.refuse("Choose at least one image.");
     const slides = { panels, images, align: viewer.settings.align, frames: this.value("frames") };
+    if (panels.includes("word")) [slides.word, slides.word_place] = [this.word.text, this.word.k];
     for (const name of ["width", "seconds", "hold"]) slides[name] = Number(this.value(name));
     for (const name of ["titles", "bars", "dark"]) slides[name] = this.form.elements[name].checked;
     slides.place = which.length > 1 ? this.value("place") : "fit";

@@ -167,6 +167,8 @@ class SweepPanel:
 
         compared = [self.compare.nfe, self.compare.cfg, column.network, column.sampler]
         cost([*(c.change for c in self.form), *(c.input for c in compared), self.box.expand])
+        for columns_set in self.compare.columns_set:
+            cost(on(columns_set, self.on_network, asked, self.form).then)
         on(self.run.click, self.on_run, given, [self.view, self.job_id, self.cost], status=self.status, busy=self.run)
         on(self.stop.click, self.on_stop, {"job_id": self.job_id}, status=self.status)
         filled = [self.loaded, self.forget, *self.form]

@@ -167,11 +167,15 @@ class Compare:
         self.inputs = self.shared | {k: c for column in self.columns for k, c in column.inputs.items()}
         self.settable = [c for column in self.columns for c in column.outputs]
         self.set_by_preset = [self.caption, self.typical, self.opened, *self.shared.values(), *self.settable]
+        self.columns_set = []  # events after which the columns are others than a person chose
         for button, preset in self.presets:
             asked = {"label": self.label}
             chosen = on(button.click, partial(self.on_preset, preset), asked, self.set_by_preset, status=self.status)
             chosen.then(None, js="() => window.__pf.say('columns set')")  # the tour waits for it
-        on(self.typical.click, self.on_typical, {"opened": self.opened}, self.set_by_preset, status=self.status)
+            self.columns_set.append(chosen.then)
+        asked = {"opened": self.opened}
+        typical = on(self.typical.click, self.on_typical, asked, self.set_by_preset, status=self.status)
+        self.columns_set.append(typical.then)
         on(self.count.change, self.on_count, {"count": self.count}, [column.box for column in self.columns])
         network = {"network": self.columns[0].network, "label": self.label}
         on(self.columns[0].network.input, self.on_network, network, [self.label])

@@ -2,6 +2,7 @@
 is "runs" read folders of training runs instead, `name(paths, *, keep, knobs)`; one that reads "nothing" trains its own
 networks, `name(*, knobs)`."""
 
+from pf_core.evaluation.studies.certainty import certainty
 from pf_core.evaluation.studies.composition import composition
 from pf_core.evaluation.studies.context_helps import context_helps
 from pf_core.evaluation.studies.context_reduces_uncertainty import context_reduces_uncertainty
@@ -39,6 +40,7 @@ STUDIES = Registry(
         order,
         when_it_pays,
         divergence,
+        certainty,
         text_rendering,
         composition,
     ],
