@@ -58,6 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--autoencoder", metavar="FOLDER", help="for networks on latents whose file names none that is here"
     )
+    parser.add_argument(
+        "--batch-runs", action="store_true",
+        help="draw waiting runs of several visitors in one forward where only seeds, classes and prompts differ",
+    )  # fmt: skip
     asked = parser.parse_args(arguments)
     reason = unusable(asked.host, asked.port) or unwritable()
     if reason is None:
@@ -133,7 +137,8 @@ def serve(asked: argparse.Namespace) -> str | None:
 
     torch.set_num_threads(cpu_threads(most=4))
     give_memory_back()
-    state = AppState(roots=[Path(folder) for folder in asked.networks_from] or None)
+    roots = [Path(folder) for folder in asked.networks_from] or None
+    state = AppState(roots=roots, batches=asked.batch_runs)
     demo, _, _ = launch(state, server_name=bracketed(asked.host), server_port=asked.port, **options)
     where = address(asked.host, asked.port) + (f"/?token={token}" if token else "")
     print(f"Patch Forcing is at {where}  (Ctrl+C stops it)", flush=True)

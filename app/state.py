@@ -4,9 +4,11 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +31,7 @@ from pf_core.samplers import SAMPLERS
 from pf_core.sampling.memory import check_fits
 from pf_core.sampling.run import Run, SampleSpec, passes, resolve
 from pf_core.sampling.sweep import in_words
+from pf_core.sampling.together import Share, alike, together
 from pf_core.sampling.trajectory import Trajectory, follow, seconds_ranked
 from pf_core.training.queue import Jobs
 
@@ -42,7 +45,10 @@ _GONE = "This {} is not kept here any more (or never was): {}."
 class AppState:
     """One a server: what it keeps for people, and the worker that draws everybody's runs and sweeps in turn."""
 
-    def __init__(self, recordings: Path = RECORDINGS, roots: list[Path] | None = None):
+    def __init__(self, recordings: Path = RECORDINGS, roots: list[Path] | None = None, batches: bool = False):
+        """batches: draw waiting runs of several visitors in one batch where only seeds and what is asked for differ:
+        their images are then the same up to rounding, not bit for bit."""
+        self.batches = batches
         self.give_back = Trimmer()
         again = _GONE.format("run", "press Run to make it again")
         self.runs: Store[StoredRun] = Store(32, 512 * 2**20, again, lambda run: self.give_back())
@@ -181,6 +187,7 @@ class AppState:
 
     def _sampling(self, run: StoredRun) -> Iterator[None]:
         """Draw it, one forward pass a step; its last state says how it ended."""
+        self._join(run)
         try:
             for frame in follow(run.job, run.trajectory):
                 pack_frame(run, frame)
@@ -199,6 +206,26 @@ class AppState:
                 self.speeds[run.spec.checkpoint_hash] = run.trajectory.seconds / len(run.trajectory) / rows_of(run)
             run.job = None
             self.runs.trim()
+
+    def _join(self, run: StoredRun) -> None:
+        """As it begins, take along what waits at the head of other lanes and can be drawn in the same batch."""
+        if not self.batches or isinstance(run.job, Share):
+            return
+        room = MAX_IMAGES - len(run.spec.seeds)
+
+        def fits(other: Any) -> bool:
+            nonlocal room
+            same = isinstance(other, StoredRun) and isinstance(other.job, Run) and other.job.bundle is run.job.bundle
+            if not same or not alike(run.spec, other.spec) or len(other.spec.seeds) > room:
+                return False
+            room -= len(other.spec.seeds)
+            return True
+
+        if others := self.worker.beside(fits):
+            runs = [run, *others]
+            with suppress(InputError):  # too large together: each goes alone
+                for each, share in zip(runs, together([one.job for one in runs]), strict=True):
+                    each.job = share
 
     def _decoding(self, run: StoredRun) -> Iterator[None]:
         """The last frame: the result as its codec decodes it, which may take seconds an image; a preview of it where

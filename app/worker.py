@@ -69,6 +69,16 @@ class SamplingWorker:
                 self._tidy(lane)
                 job.state, job.message = STOPPED, "Stopped before it began."
 
+    def beside(self, fits: Callable[[Job], bool]) -> list[Job]:
+        """Jobs at the head of a lane that have not begun and `fits`: they are running from now on. To be called by the
+        steps of a job that begins, in the worker's thread, to take them along."""
+        with self._turn:
+            heads = [queue[0].job for queue in self._lanes.values()]
+            chosen = [job for job in heads if job.state == WAITING and not job.stop.is_set() and fits(job)]
+            for job in chosen:
+                job.state = RUNNING
+            return chosen
+
     def ahead(self, job: Job) -> int:
         """How many jobs of its lane come before it."""
         with self._turn:

@@ -230,7 +230,7 @@ def follow(run: Iterable[Step], trajectory: Trajectory) -> Iterator[Frame]:
     """Record a run step by step, yielding each frame as it comes; `trajectory` fills on the way."""
     clock, trajectory.edit_images = Clock(), getattr(run, "edit_images", None)
     for step in clock.timed(run):
-        trajectory.seconds = clock.seconds
+        trajectory.seconds = getattr(run, "seconds", clock.seconds)
         trajectory.forwards = getattr(run, "forwards", step.nfe)
         trajectory.token_forwards = getattr(run, "token_forwards", None)
         if step.phase == "final":

@@ -47,8 +47,9 @@ def _chart(result: dict[str, Any]) -> Chart:
         tenths = {str(k): tenth for k, tenth in enumerate(result["tenths"], 1)}
         panels.append(bars("Class asked for, most certain tenth first", "accuracy, %", tenths, 100, x="tenth"))
     shown = Panel("The most certain images above, the least certain below", "", "", picture=result["picture"])
+    drawn = SAMPLERS[result["sampler"]].label.partition(" (")[0]
     note = (
-        f"{result['images']} images by {result['sampler']}, {result['nfe']} NFE; {result['kept']} are kept of each but "
+        f"{result['images']} images by {drawn}, {result['nfe']} NFE; {result['kept']} are kept of each but "
         "all. Bars are 95% intervals, bootstrap over images; the differences are paired. Below zero dropping helps."
     )
     return Chart(f"Dropping the least certain, {result['checkpoint']}", [panels, [shown]], note)
