@@ -16,7 +16,7 @@ from test_browser import browser, page, pytestmark, served  # noqa: F401
 from text_world import lively
 
 from app.server.frames import status
-from app.tabs.compare.tab import Compare, routes
+from app.tabs.compare.tab import SAME, Compare, routes
 from pf_core.models import checkpoint
 from pf_core.presets import PFT, PRESETS
 from pf_core.samplers import SAMPLERS
@@ -34,7 +34,7 @@ def tab(state):  # noqa: F811
 def answering_tab(tab):
     """The tab's handlers as these tests read them: values by name, answers as lists."""
     shown = [tab.viewer, tab.ids, tab.status, tab.fold]
-    linked = [*shown, *tab.shared.values(), *tab.settable]
+    linked = [*shown, *tab.shared.values(), *tab.settable, tab.caption, tab.typical, tab.opened]
     preset = [tab.caption, tab.status, tab.count, tab.nfe, *tab.settable]
     return SimpleNamespace(
         on_run=answers(tab.on_run, tab.status, [*shown, tab.mine]),
@@ -189,6 +189,7 @@ def test_a_link_brings_columns_and_runs_back(tab, state):  # noqa: F811
     assert mine != ids and all(ended(state.runs.get(i)).state == "done" for i in [*mine, *ids])
     found = tab.from_link(request=SimpleNamespace(query_params=query))
     assert found[1] == ids and found[2] == "" and found[4] == 2 and found[6:9] == [3, 2, 8]
+    assert found[-3:] == [SAME, gr.update(visible=False), ""]  # a link's seed is no comparison's
     gone = tab.from_link(request=SimpleNamespace(query_params=query | {"runs": "x,y"}))
     assert "not kept" in gone[2]
     for wrong in ({"c1": "{"}, {"c1": "[1]"}, {"c1": '["x","euler",{}]'}, {"nfe": "0"}, {"label": "x"}):
