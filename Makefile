@@ -26,9 +26,10 @@ browser:
 		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
 		|| echo "chromium is missing and could not be installed: browser tests will say so."
 
-# Two processes: the tests that start the app or a browser, one after the other, beside all the rest.
+# Two processes: the tests that start the app or a browser, one after the other, beside all the rest; in the order of
+# tests/conftest.py.
 test: install browser
-	$(PY) -m pytest -n 2 --dist loadgroup
+	$(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 test-slow: install browser
 	$(PY) -m pytest -m slow

@@ -62,6 +62,7 @@ class AppState:
         self.ranked: dict[tuple[str, int], float] = {}  # of a ranking pass an image, by network and probes
         self.worker, self.exports, self.panels = SamplingWorker(self.free), Exports(), Once(16 * 2**20)
         self.attended, self.readings = Once(8 * 2**20), Once(2**20)  # maps of words, and what results read
+        self.replies = Once(16 * 2**20)  # frames of recordings, compressed
         self.recordings_folder = recordings
         self.additions = Additions(roots)
         self.loaded = Loaded(freed=self.give_back)

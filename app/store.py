@@ -34,6 +34,7 @@ class Kept(Protocol):
 
 
 T = TypeVar("T", bound=Kept)
+V = TypeVar("V", str, bytes)
 
 
 class Store(Generic[T]):
@@ -91,13 +92,14 @@ class Store(Generic[T]):
             self._closed(thing)
 
 
-class Once:
-    """Texts that are computed once a key, one at a time, however many ask at once; the newest `most_bytes` are kept."""
+class Once(Generic[V]):
+    """Texts or bytes that are computed once a key, one at a time, however many ask at once; the newest `most_bytes`
+    are kept."""
 
     def __init__(self, most_bytes: int):
-        self._most, self._known, self._lock = most_bytes, OrderedDict[Hashable, str](), threading.Lock()
+        self._most, self._known, self._lock = most_bytes, OrderedDict[Hashable, V](), threading.Lock()
 
-    def get(self, key: Hashable, make: Callable[[], str]) -> str:
+    def get(self, key: Hashable, make: Callable[[], V]) -> V:
         with self._lock:
             if key not in self._known:
                 self._known[key] = make()

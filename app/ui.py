@@ -122,7 +122,7 @@ def launch(state: AppState, rules: Rules | None = None, **options: Any) -> tuple
     defaults = {
         "server_name": "127.0.0.1",
         "theme": theme(),
-        "head": head(),
+        "head": head(next((run.id for run in state.recordings(1)), None)),
         "footer_links": [],
         "app_kwargs": own_parts(state, rules or Rules()),
         "prevent_thread_lock": True,

@@ -9,11 +9,23 @@ import torch
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))  # more than the free cores would stall, not help
 
 
+SERVED = {"browser", "served", "free_port"}  # fixtures of tests that start the app or a browser
+
+
+def serves(item) -> bool:
+    group = item.get_closest_marker("xdist_group")
+    return group == pytest.mark.xdist_group("served").mark or (
+        item.path.parent.name == "app" and not SERVED.isdisjoint(item.fixturenames)
+    )
+
+
 def pytest_collection_modifyitems(items):
-    """Of several processes one gets a whole file, and all of tests/app: browsers beside each other miss their times."""
+    """Of several processes one gets a whole file, and one all of tests/app that start the app or a browser, which
+    would miss their times beside each other. These come first, as they take longest."""
+    items.sort(key=lambda item: not serves(item))
     for item in items:
-        folder = item.path.parent
-        item.add_marker(pytest.mark.xdist_group("app" if folder.name == "app" else str(item.path)))
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("served" if serves(item) else str(item.path)))
 
 
 @pytest.fixture(autouse=True, scope="session")

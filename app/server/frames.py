@@ -85,9 +85,10 @@ def shape(run: StoredRun) -> list[int]:
     return [len(run.spec.seeds), *(run.size or (grid.height, grid.width))]
 
 
-def pack_reply(run: StoredRun, start: int, status: dict[str, Any]) -> bytes:
-    """Frames start, start + 1, ... that are there by now, and the run's status with them."""
-    frames = run.packed[start:]
+def pack_reply(run: StoredRun, start: int, status: dict[str, Any], most: int | None = None) -> bytes:
+    """Frames start, start + 1, ... that are there by now, or the first `most` of them, and the run's status with
+    them."""
+    frames = run.packed[start:] if most is None else run.packed[start : start + most]
     heads = run.heads[start : start + len(frames)]
     frames = frames[: len(heads)]
     header = {

@@ -33,8 +33,16 @@ def routes(state: AppState) -> list[Route]:
 
     def run_frames(request: Request) -> Response:
         run = state.runs.get(request.path_params["run_id"])
-        start = _start(request.query_params.get("start", "0"))
-        return raw(request, pack_reply(run, start, status(run, state.waits(run))))
+        start = _count("start", request.query_params.get("start", "0"))
+        most = request.query_params.get("most")
+        most = None if most is None else _count("most", most)
+
+        def reply() -> bytes:
+            return pack_reply(run, start, status(run, state.waits(run)), most)
+
+        if run.pinned and _zips(request):  # a recording: what all who come ask for is compressed once
+            return _zipped(state.replies.get((run.id, start, most), lambda: gzip.compress(reply(), 5)))
+        return raw(request, reply())
 
     async def run_export(request: Request) -> Response:
         run = state.runs.get(request.path_params["run_id"])
@@ -64,9 +72,17 @@ _BYTES = "application/octet-stream"
 
 def raw(request: Request, reply: bytes) -> Response:
     """Numbers for a script, compressed where the browser takes that."""
-    if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(gzip.compress(reply, 5), media_type=_BYTES, headers=FRESH | {"content-encoding": "gzip"})
+    if _zips(request):
+        return _zipped(gzip.compress(reply, 5))
     return Response(reply, media_type=_BYTES, headers=FRESH)
+
+
+def _zips(request: Request) -> bool:
+    return "gzip" in request.headers.get("accept-encoding", "")
+
+
+def _zipped(reply: bytes) -> Response:
+    return Response(reply, media_type=_BYTES, headers=FRESH | {"content-encoding": "gzip"})
 
 
 def guarded(answer):
@@ -87,9 +103,9 @@ def guarded(answer):
     return endpoint
 
 
-def _start(text: str) -> int:
+def _count(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 9:
-        raise InputError(f"start must be a whole number from 0, not {text[:40]!r}.")
+        raise InputError(f"{name} must be a whole number from 0, not {text[:40]!r}.")
     return int(text)
 
 

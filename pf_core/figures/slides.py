@@ -166,7 +166,7 @@ class Deck:
         unit = max(0.5, self.slides.width / 1280)
         self.unit = lambda pixels: max(1, round(pixels * unit))
         u = self.unit
-        self.pad, self.gap, self.section_gap = u(24), u(14), u(40)
+        self.pad, self.gap, self.section_gap = u(20), u(14), u(32)  # two runs of three panels of 64 px: threefold
         self.big, self.middle, self.small = font(u(24), True), font(u(22)), font(u(17))
         self.line = u(28)
 

@@ -10,14 +10,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from app_world import client, ended, make_networks, networks, slow, spec, state, unpack  # noqa: F401
+from app_world import ROOT, client, ended, make_networks, networks, slow, spec, state, unpack  # noqa: F401
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.limits import MAX_IMAGES, MAX_NFE
 from app.private import logged_in
 from app.server import pictures as pictures_codec
-from app.server import source
+from app.server import routes as routes_module
+from app.server import source, static
 from app.server.frames import command, pack_frame, pack_reply
 from app.server.routes import routes
 from app.server.source import listing
@@ -229,6 +230,26 @@ def test_frames_can_be_asked_for_from_any_place(state, client):
     for wrong in ("-1", "x", "1e3", "9" * 12, "\u00b2"):
         reply = client.get(f"/pf/runs/{run.id}/frames", params={"start": wrong})
         assert reply.status_code == 400 and "start" in reply.json()["error"]
+
+
+def test_the_first_frames_come_alone_and_a_recording_is_compressed_once(state, client, monkeypatch):
+    run = ended(state.start(spec()))
+    whole = unpack(client.get(f"/pf/runs/{run.id}/frames").content)[1]
+    header, frames = unpack(client.get(f"/pf/runs/{run.id}/frames?start=0&most={static.FIRST}").content)
+    assert len(frames) == static.FIRST < header["ready"] == len(whole)
+    assert all(np.array_equal(a["x"], b["x"]) for a, b in zip(frames, whole, strict=False))
+    assert client.get(f"/pf/runs/{run.id}/frames?most=-1").status_code == 400
+    run.pinned, before = True, []
+    squeeze = gzip.compress
+    monkeypatch.setattr(routes_module.gzip, "compress", lambda *asked: before.append(1) or squeeze(*asked))
+    replies = [client.get(f"/pf/runs/{run.id}/frames?start=0&most={static.FIRST}") for _ in range(3)]
+    assert len(before) == 1 and len({reply.content for reply in replies}) == 1
+
+
+def test_the_head_asks_ahead_for_what_the_viewer_asks_first():
+    store = (ROOT / "app" / "components" / "viewer" / "store.js").read_text()
+    assert f"const FIRST = {static.FIRST};" in store
+    assert f"/frames?start=0&most={static.FIRST}" in static.head("recording-a") and "/frames" not in static.head()
 
 
 @pytest.mark.parametrize("path", ["", "/frames", "/export?format=png"])

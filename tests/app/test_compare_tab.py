@@ -232,8 +232,10 @@ def test_two_columns_with_their_maps_and_the_transport_stand_in_the_first_screen
     assert a["y"] == b["y"] and b["x"] > a["x"] + 600  # side by side
     page.mouse.move(700, 600)
     page.mouse.wheel(0, 700)  # the transport stays in sight
-    page.wait_for_function("scrollY > 300")
-    assert -1 <= page.locator("#compare-viewer .pfv-transport").bounding_box()["y"] < 40
+    page.wait_for_function("""() => {
+      const { y } = document.querySelector("#compare-viewer .pfv-transport").getBoundingClientRect();
+      return scrollY > 300 && y >= -1 && y < 40;
+    }""")
 
     page.click("#compare-form .label-wrap")  # the form opens again
     page.fill("input[aria-label='Seed'] >> visible=true", "7")
@@ -242,7 +244,8 @@ def test_two_columns_with_their_maps_and_the_transport_stand_in_the_first_screen
     assert said.startswith("B ends 0.0") and page.locator("#compare-viewer .pfv-state >> text=patch moves").count() == 2
     page.reload()
     page.wait_for_function(MEASURED)
-    assert page.locator("#compare-form .label-wrap.open").count() == 0  # a link's form is folded as well
+    page.wait_for_selector("#compare-form .label-wrap:not(.open)")  # a link's form is folded as well
+    assert page.locator("#compare-form .label-wrap.open").count() == 0
     assert page.inner_text(".pfv-measured") == said
 
 
@@ -268,14 +271,14 @@ def test_the_first_difference_is_one_click_and_maps_and_wipe_follow_the_film(pag
       const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
       return pixels.every((v, i) => v === pixels[i % 4]);
     }"""
-    assert page.evaluate(same)
+    page.wait_for_function(same)
     page.keyboard.press("End")
     page.wait_for_function(f"!({same})()")
 
     seen = """() => [...document.querySelectorAll(".pfv-wipe canvas")].map((canvas) =>
       [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data].filter((_, i) => i % 4 < 3))"""
     shown = f"(() => {{ const v = {VIEWER}; return v.runs.map((r) => [...r.frames.at(-1).x1_hat.slice(0, 3072)]) }})()"
-    assert page.evaluate(seen) == page.evaluate(shown)
+    page.wait_for_function(f"String(({seen})()) === String({shown})")
     page.locator("[data-pair=wipe]").focus()
     page.keyboard.press("ArrowRight")  # moves the wipe, not the film
     assert page.evaluate("document.querySelector('.pfv-wipe').style.getPropertyValue('--pfv-at')") == "51%"
@@ -285,4 +288,4 @@ def test_the_first_difference_is_one_click_and_maps_and_wipe_follow_the_film(pag
     page.select_option("[data-pair=one]", "1")
     page.select_option("[data-pair=other]", "0")
     page.wait_for_function(says, arg="A minus B")
-    assert page.evaluate(seen) == page.evaluate(shown)[::-1]
+    page.wait_for_function(f"String(({seen})()) === String({shown}.reverse())")

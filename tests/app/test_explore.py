@@ -145,6 +145,7 @@ def test_a_network_without_difficulty_offers_only_what_it_can_run(state):
     assert offered == {name for name, entry in SAMPLERS.items() if not entry.fn.needs_difficulty}
 
 
+@pytest.mark.xdist_group("served")  # it starts the app
 def test_a_busy_port_is_a_sentence():
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))

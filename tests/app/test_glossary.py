@@ -50,7 +50,8 @@ def test_a_word_is_explained_by_pointer_and_key(page, served):  # noqa: F811
     page.keyboard.press("Escape")
     page.wait_for_selector(".pf-tip", state="hidden")
     page.click("#explore-seed [data-term=seed]")  # as a finger does: it explains, and leaves the field alone
-    assert page.is_visible(".pf-tip") and page.evaluate("document.activeElement.tagName") != "INPUT"
+    page.wait_for_selector(".pf-tip:not([hidden])")
+    assert page.evaluate("document.activeElement.tagName") != "INPUT"
     box = page.locator(".pf-tip").bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= 1400
     figure = page.locator("#explore-viewer figure[data-panel=sigma] figcaption b")

@@ -137,6 +137,18 @@ def test_choosing_patches_with_keys_alone(page, served):  # noqa: F811
     heard(page, served, "chosen", [])
 
 
+def test_the_brush_begins_with_two_patches_on_a_fine_grid(page, served):  # noqa: F811
+    open_page(page, served)
+    sizes = """(all) => all.map((grid) => {
+      const [painter] = window.__pf.all("painter");
+      painter.show({ grid, values: Array(grid[0] * grid[1]).fill(0.5) });
+      return painter.size;
+    })"""
+    assert page.evaluate(sizes, [[16, 16], [8, 8]]) == [2, 1]
+    page.evaluate("window.__pf.all('painter')[0].set('size', 3)")
+    assert page.evaluate(sizes, [[16, 16]]) == [3]  # a person's own choice stays
+
+
 def test_a_finger_paints(browser, served):  # noqa: F811
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
     page = context.new_page()  # noqa: F811

@@ -117,6 +117,7 @@ def test_waits_hold_no_thread(state):  # noqa: F811
     assert not any(r.busy for r in runs)
 
 
+@pytest.mark.xdist_group("served")  # it starts the app
 def test_a_page_that_is_closed_is_given_back(networks, tmp_path):  # noqa: F811
     state = AppState(recordings=tmp_path)  # noqa: F811
     demo, app, _ = launch(state)

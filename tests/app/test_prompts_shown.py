@@ -103,9 +103,9 @@ def test_a_slide_shows_the_map_of_a_word_of_the_prompt(state, client):  # noqa: 
     shown = word_colours(np.array(maps))  # the second image has no prompt: its map is grey
     assert {tuple(c) for c in shown.tolist()} <= colours(preview(one))
     assert not {tuple(c) for c in shown.tolist()} <= colours(preview(one, word_place=1))  # there stands "red"
-    for each in (plain, one):  # one takes no prompts; of the other no word is asked for
-        both, x = (preview(each, panels=panels, word="").content for panels in (["x", "word"], ["x"]))
-        assert both == x and "choose another panel" in preview(each, word="").json()["error"]
+    for drawn_run in (plain, one):  # one takes no prompts; of the other no word is asked for
+        both, x = (preview(drawn_run, panels=panels, word="").content for panels in (["x", "word"], ["x"]))
+        assert both == x and "choose another panel" in preview(drawn_run, word="").json()["error"]
     assert "at most 300 characters" in preview(one, word="x" * 301).json()["error"]
 
 

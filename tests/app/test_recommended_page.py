@@ -1,5 +1,6 @@
 """What a network recommends, in the page: where the controls begin, when they move, and what links say."""
 
+import json
 from types import SimpleNamespace
 
 import gradio as gr
@@ -123,6 +124,17 @@ def test_a_comparison_opens_on_its_seed_and_a_button_shows_a_typical_one(advised
     assert typical[tab.seed] == 17 and typical[tab.label]["value"] == "class 7" and "median" in typical[tab.caption]
     assert set(found) | set(typical) <= {*tab.set_by_preset, tab.status}
     assert "Pick a comparison" in answered(tab.on_typical, tab.status, opened="")[tab.status]
+
+
+def test_the_tab_begins_with_that_comparison_and_a_link_with_its_own(advised, comparison, state):  # noqa: F811
+    tab = built(Compare, state)
+    assert (tab.seed.value, tab.label.value, tab.images.value) == (4, "class 4", 1)
+    assert "seed 4 has the largest" in tab.caption.value and tab.typical.visible
+    assert tab.opened.value == comparison.name and [c.sampler.value for c in tab.columns[:2]] == OPENING["samplers"]
+    columns = {f"c{k}": json.dumps(["nano", name, {}]) for k, name in ((1, "euler"), (2, "dual_loop"))}
+    linked = tab.from_link(SimpleNamespace(query_params={"tab": "compare", "seed": "9", **columns}))
+    assert linked[tab.seed] == 9 and "seed 4" not in linked[tab.caption] and not linked[tab.typical]["visible"]
+    assert linked[tab.opened] == "" and set(linked) <= {*tab.set_by_preset, tab.status}
 
 
 def test_a_comparison_whose_network_names_no_seed_is_as_ever(comparison, state):  # noqa: F811

@@ -57,7 +57,7 @@ def test_an_export_is_taken_back(page, served, tmp_path):  # noqa: F811
     for path in files:
         load(page, path)
         assert result(page) == meant
-    assert "run again" in page.inner_text("#explore-said")
+    page.wait_for_selector("#explore-said >> text=run again")
     assert page.input_value("#explore-seed input") == "5"
     (tmp_path / "wrong.png").write_bytes(b"no picture")
     page.set_input_files(CHOOSER, tmp_path / "wrong.png")
@@ -79,6 +79,7 @@ def test_the_command_names_the_file_that_it_reads(page, served):  # noqa: F811
 def test_a_link_whose_run_is_gone_makes_it_again(page, served):  # noqa: F811
     visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=8&seed=3")
     run(page)
+    page.wait_for_function("location.search.includes(window.__pf.viewer.runs[0].id)")
     meant, link = result(page), page.evaluate("location.href")
     served.runs._things.clear()
     page.click(".pfv-exports a >> text=raw arrays")
@@ -86,8 +87,9 @@ def test_a_link_whose_run_is_gone_makes_it_again(page, served):  # noqa: F811
     assert "404" in page.wrong.pop()  # that is what the browser itself notes down
     page.goto(link)
     page.wait_for_function(f"window.__pf?.viewer && ({ENDED})()")
-    assert result(page) == meant and "made again from its link" in page.inner_text("#explore-said")
-    assert page.evaluate("location.href") != link
+    page.wait_for_selector("#explore-said >> text=made again from its link")
+    assert result(page) == meant
+    page.wait_for_function("(link) => location.href !== link", arg=link)
     edited = recipes.encode(served.start(spec(nfe=8, edits=EDITS)).spec)
     page.goto(f"{served.address}?run=gone&recipe={edited}")
     page.wait_for_function(f"window.__pf?.viewer && ({ENDED})()")

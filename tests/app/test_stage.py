@@ -13,6 +13,8 @@ from PIL import Image
 from test_browser import ENDED, browser, page, run, served, visit  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 from test_compare_tab import compare_two
+from test_viewer import loaded, show  # noqa: F401
+from test_viewer import page as viewed  # noqa: F401
 
 from app import links
 from app.server import exports
@@ -48,8 +50,8 @@ def test_two_runs_in_one_file_which_explore_loads_back(state, client, pair, tmp_
     path = tmp_path / "slide.gif"
     path.write_bytes(reply.content)
     assert [recipe["sampler"] for recipe in read_recipes(path)] == ["look_ahead", "euler"]
-    loaded, said = links.load(state, str(path))
-    assert loaded.spec == pair[0].spec and said == "slide.gif holds 2 recipes: the first one is run again here."
+    taken, said = links.load(state, str(path))
+    assert taken.spec == pair[0].spec and said == "slide.gif holds 2 recipes: the first one is run again here."
     again = ask(client, "", pair)
     assert again.content == reply.content
     parts = {k: str(v) for k, v in links.beside(state, str(path)).items()}
@@ -158,36 +160,34 @@ def test_a_gif_for_a_slide_in_two_presses(page, served, tmp_path):  # noqa: F811
 
 
 @needs_chromium
-def test_the_file_has_the_passes_that_the_transport_stops_at(page, served):  # noqa: F811
-    visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=8&seed=3")
-    run(page)
-    page.select_option("[data-set=passes]", "outer")
-    page.click("text=Export…")
-    assert page.input_value(".pfx [name=frames]") == "outer"
-    page.select_option(".pfx [name=frames]", "probes")
-    page.keyboard.press("Escape")
-    page.click("text=Export…")
-    assert page.input_value(".pfx [name=frames]") == "probes"  # what was chosen here stays
-    page.keyboard.press("Escape")
-    page.select_option("[data-set=passes]", "all")
-    page.click("text=Export…")
-    assert page.input_value(".pfx [name=frames]") == "every"
+def test_the_file_has_the_passes_that_the_transport_stops_at(viewed, served):  # noqa: F811
+    show(viewed, served, spec(nfe=8, seeds=[3]))
+    viewed.select_option("[data-set=passes]", "outer")
+    viewed.click("text=Export…")
+    assert viewed.input_value(".pfx [name=frames]") == "outer"
+    viewed.select_option(".pfx [name=frames]", "probes")
+    viewed.keyboard.press("Escape")
+    viewed.click("text=Export…")
+    assert viewed.input_value(".pfx [name=frames]") == "probes"  # what was chosen here stays
+    viewed.keyboard.press("Escape")
+    viewed.select_option("[data-set=passes]", "all")
+    viewed.click("text=Export…")
+    assert viewed.input_value(".pfx [name=frames]") == "every"
 
 
 @needs_chromium
-def test_what_is_too_large_offers_a_film_or_fewer_frames(page, served, monkeypatch):  # noqa: F811
+def test_what_is_too_large_offers_a_film_or_fewer_frames(viewed, served, monkeypatch):  # noqa: F811
     from pf_core.figures import slide_files
 
-    visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=8&seed=3")
-    run(page)
+    show(viewed, served, spec(nfe=8, seeds=[3]))
     monkeypatch.setattr(slide_files, "MOST_BYTES", 1000)
-    page.click("text=Export…")
-    page.wait_for_selector(".pfx-offer >> text=MP4 instead")
-    assert "This file would be about" in page.inner_text(".pfx-cost") and page.is_disabled(".pfx-save")
+    viewed.click("text=Export…")
+    viewed.wait_for_selector(".pfx-offer >> text=MP4 instead")
+    assert "This file would be about" in viewed.inner_text(".pfx-cost") and viewed.is_disabled(".pfx-save")
     monkeypatch.undo()
-    page.click(".pfx-offer >> text=Outer steps only")
-    page.wait_for_function(SAVABLE)
-    assert page.input_value(".pfx [name=frames]") == "outer"
+    viewed.click(".pfx-offer >> text=Outer steps only")
+    viewed.wait_for_function(SAVABLE)
+    assert viewed.input_value(".pfx [name=frames]") == "outer"
 
 
 @needs_chromium
@@ -217,7 +217,8 @@ def test_a_speaker_presents_with_keys_alone(page, served):  # noqa: F811
     page.keyboard.press("End")
     page.wait_for_function("(before) => document.querySelector('.pfz-readout').textContent !== before", arg=before)
     page.keyboard.press("t")
-    assert page.locator(".pfz figure").count() == 6 and page.get_attribute(".pfz-times", "aria-pressed") == "true"
+    page.wait_for_function("document.querySelectorAll('.pfz figure').length === 6")
+    page.wait_for_selector(".pfz-times[aria-pressed=true]")
     page.keyboard.press("Escape")
     page.wait_for_function("!document.querySelector('.pfz').open")
     page.keyboard.press("f")
@@ -241,10 +242,9 @@ def test_two_runs_are_presented_within_a_phones_screen(page, served):  # noqa: F
 
 
 @needs_chromium
-def test_the_longest_readout_is_seen_whole_at_1440_by_900(page, served):  # noqa: F811
-    page.set_viewport_size({"width": 1440, "height": 900})
-    visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=8&seed=3")
-    run(page)
+def test_the_longest_readout_is_seen_whole_at_1440_by_900(viewed, served):  # noqa: F811
+    viewed.set_viewport_size({"width": 1440, "height": 900})
+    show(viewed, served, spec(nfe=8, seeds=[3]))
     fits = """(words) => {
       const line = document.querySelector(".pfv-readout");
       line.textContent = words;
@@ -253,21 +253,20 @@ def test_the_longest_readout_is_seen_whole_at_1440_by_900(page, served):  # noqa
       const [box, inner] = [line.getBoundingClientRect(), text.getBoundingClientRect()];
       return inner.right <= box.right && inner.top >= box.top && inner.bottom <= box.bottom;
     }"""
-    assert page.evaluate(fits, "outer step 128 of 256, probe, NFE 254 of 256, t 0.44 to 0.61")
+    assert viewed.evaluate(fits, "outer step 128 of 256, probe, NFE 254 of 256, t 0.44 to 0.61")
 
 
 @needs_chromium
-def test_three_times_side_by_side_in_the_page(page, served):  # noqa: F811
-    visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=32&seed=3")
-    run(page)
-    page.click(".pfv-foot >> text=t = 0.2 / 0.5 / 0.8")
-    assert page.locator(".pfv-look figure canvas").count() == 6
-    times = page.evaluate("""[...document.querySelectorAll(".pfv-look button")].map((b) => {
+def test_three_times_side_by_side_in_the_page(viewed, served):  # noqa: F811
+    show(viewed, served, spec(nfe=32, seeds=[3]))
+    viewed.click(".pfv-foot >> text=t = 0.2 / 0.5 / 0.8")
+    assert viewed.locator(".pfv-look figure canvas").count() == 6
+    times = viewed.evaluate("""[...document.querySelectorAll(".pfv-look button")].map((b) => {
       const frame = window.__pf.viewer.runs[0].frames[b.dataset.frame];
       return frame.t.reduce((sum, t) => sum + t, 0) / frame.t.length;
     })""")
     assert [abs(t - aim) < 0.06 for t, aim in zip(times, (0.2, 0.5, 0.8), strict=True)] == [True] * 3
-    page.click(".pfv-look button >> nth=1")
-    page.wait_for_function("""window.__pf.viewer.frameIndex(0)
+    viewed.click(".pfv-look button >> nth=1")
+    viewed.wait_for_function("""window.__pf.viewer.frameIndex(0)
       === Number(document.querySelectorAll(".pfv-look button")[1].dataset.frame)""")
-    assert serious(page, ".pfv-times") == []
+    assert serious(viewed, ".pfv-times") == []

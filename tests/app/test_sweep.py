@@ -292,7 +292,8 @@ def test_a_sweep_in_the_browser(page, served, slowed, tmp_path):  # noqa: F811
     page.click("#sweep-stop")
     page.wait_for_function("window.__pf.sweep.status.state !== 'running'")
     ended, ready = page.evaluate("[window.__pf.sweep.status.state, window.__pf.sweep.status.ready]")
-    assert ended == "stopped" and 3 <= ready < 9 and page.locator("#sweep-view [data-about]").count() == ready
+    assert ended == "stopped" and 3 <= ready < 9
+    page.wait_for_function("(n) => document.querySelectorAll('#sweep-view [data-about]').length === n", arg=ready)
     with page.expect_download() as download:
         page.click(".pfs-sheet")
     path = tmp_path / "sheet.png"
@@ -305,10 +306,12 @@ def test_a_sweep_in_the_browser(page, served, slowed, tmp_path):  # noqa: F811
     page.wait_for_selector("#sweep-said >> text=Loaded")
     page.click("#sweep-run")
     page.wait_for_function("window.__pf.sweep.status?.state === 'done'")
-    assert page.locator("#sweep-view td img").count() == 8 == page.locator("#sweep-view td a").count()
+    for each in ("img", "a"):
+        page.wait_for_function("(each) => document.querySelectorAll(`#sweep-view td ${each}`).length === 8", arg=each)
     assert "too few" in page.inner_text("#sweep-view .pfs-error")  # the one cell that cannot run says why
     page.set_viewport_size({"width": 390, "height": 844})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.wait_for_function("document.documentElement.scrollWidth <= 390")
     page.click("#sweep-view td a")
     page.wait_for_function("window.__pf?.viewer?.ready && window.__pf.viewer.root.closest('#explore-viewer')")
-    assert page.locator("#explore-said p").count() == 0 and "sampler=euler" in page.url
+    page.wait_for_function("location.search.includes('sampler=euler')")
+    assert page.locator("#explore-said p").count() == 0

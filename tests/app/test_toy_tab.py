@@ -27,10 +27,14 @@ IN_BROWSER = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), r
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def state(tmp_path_factory):
+    return AppState(recordings=tmp_path_factory.mktemp("recordings"))
+
+
+@pytest.fixture(scope="module")
+def served(state):
     from app.ui import launch
 
-    state = AppState(recordings=tmp_path_factory.mktemp("recordings"))
     demo, _, state.address = launch(state)
     yield state
     demo.close()
@@ -119,22 +123,22 @@ def test_labs_are_bounded_and_idle_ones_give_way():
         lab.close()
 
 
-def test_the_route_refuses_what_it_does_not_know(served):
-    client = TestClient(Starlette(routes=toy.routes(served)), raise_server_exceptions=False)
+def test_the_route_refuses_what_it_does_not_know(state):
+    client = TestClient(Starlette(routes=toy.routes(state)), raise_server_exceptions=False)
     answer = client.get("/pf/toy/nobody/frame")
     assert answer.status_code == 404 and answer.json()["error"].endswith(".")
-    lab = open_lab(served.labs, SMALL)
+    lab = open_lab(state.labs, SMALL)
     assert client.get(f"/pf/toy/{lab.id}/frame?after=x").status_code == 400
     until(lambda: client.get(f"/pf/toy/{lab.id}/frame?after=0").json()["plots"])
     lab.used -= 1000
 
 
 @pytest.fixture(scope="module")
-def tab(served):
+def tab(state):
     import gradio as gr
 
     with gr.Blocks():
-        return toy.build(served)
+        return toy.build(state)
 
 
 def opened(tab, query=""):
@@ -260,9 +264,9 @@ def command_parses(line):
     assert command.config(parser.parse_args(line.split()[4:])).seed == 7
 
 
-def test_files_of_a_laboratory(served):
-    client = TestClient(Starlette(routes=toy.routes(served)), raise_server_exceptions=False)
-    lab = open_lab(served.labs, SMALL)
+def test_files_of_a_laboratory(state):
+    client = TestClient(Starlette(routes=toy.routes(state)), raise_server_exceptions=False)
+    lab = open_lab(state.labs, SMALL)
     lab.start(None)
     until(lambda: lab.state.finished and not lab.playing)
     for name, begins in (("figure5.png", b"\x89PNG"), ("figure5.pdf", b"%PDF"), ("figure5.svg", b"<?xml")):
@@ -360,6 +364,11 @@ STARTS = (
 def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     """What a person does with it, in one go: a page costs seconds."""
     visit(page, served)
+    fit = """() => Object.values(window.__pf.plots.boxes).every((box) =>
+      Math.abs(box._fullLayout?.width - box.clientWidth) < 5)"""
+    for width in ("700px", ""):  # the page lays the plots out anew: none is cut
+        page.evaluate("(w) => { document.querySelector('.pf-plots-grid').style.width = w; }", width)
+        page.wait_for_function(fit)
     page.locator("#toy-data input").click()
     page.get_by_role("option", name="Drawn by hand").click()
     page.wait_for_selector(".pf-brush")
@@ -405,7 +414,7 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     page.reload()
     page.wait_for_function("window.__pf?.plots?.updates > 0 && window.__pf.plots.status.textContent")
     assert f"Step {done:,} of" in page.inner_text(".pf-plots-said"), "a reload finds its laboratory again"
-    assert page.evaluate(STARTS) == before + 1
+    page.wait_for_function(f"window.__pf.plots.figures.uncertainty && ({STARTS}) === {before} + 1")
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_function("document.documentElement.scrollWidth <= 390")
     closing(lab)

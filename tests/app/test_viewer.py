@@ -3,9 +3,11 @@
 import re
 
 import numpy as np
+import pytest
 import torch
 from app_world import CLASSES, ended, spec, unpack
-from test_browser import ENDED, browser, page, pytestmark, run, served, slow, visit  # noqa: F401
+from test_browser import ENDED, SAYS, browser, pytestmark, run, served, slow, visit, watched  # noqa: F401
+from test_browser import page as own_page  # noqa: F401
 
 from app.server import pictures
 from app.server.frames import pack_reply
@@ -21,12 +23,45 @@ NAMELESS = """() => [...document.querySelectorAll(".pf-viewer :is(button, select
   .map((e) => e.outerHTML)"""
 
 
+@pytest.fixture(scope="module")
+def loaded(browser, served):  # noqa: F811
+    with watched(browser) as page:
+        visit(page, served)
+        yield page
+
+
+@pytest.fixture
+def page(loaded):
+    """One page for the tests of this file, as loading it takes most of their time; its viewer as it was at first."""
+    loaded.set_viewport_size({"width": 1400, "height": 900})
+    loaded.mouse.move(5, 5)
+    loaded.emulate_media(reduced_motion="no-preference")
+    loaded.evaluate("""() => {
+      const viewer = window.__pf.viewer;
+      viewer.player.pause();
+      document.querySelectorAll("#explore-viewer [data-set=loop]:checked").forEach((loop) => loop.click());
+      Object.assign(viewer, { image: 0, sheet: false });
+      document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close());
+      document.activeElement.blur();
+      scrollTo(0, 0);
+    }""")
+    yield loaded
+    wrong = loaded.wrong.copy()
+    loaded.wrong.clear()
+    assert wrong == []
+
+
+def show_runs(page, runs, **options):
+    """Show these; the viewer may have shown others before."""
+    told = [{"id": run.id, "label": run.label} for run in runs]
+    page.evaluate("(value) => window.__pf.viewer.show(value)", {"runs": told, **options})
+    shown = "(ids) => String(window.__pf.viewer.runs.map((run) => run.id)) === String(ids)"
+    page.wait_for_function(shown, arg=[run.id for run in runs])
+
+
 def show(page, served, *specs, **options):  # noqa: F811
     """Run these and show them on one clock."""
-    visit(page, served)
-    runs = [{"id": (run := served.start(each)).id, "label": run.label} for each in specs]
-    page.evaluate("(value) => window.__pf.viewer.show(value)", {"runs": runs, **options})
-    page.wait_for_function("(n) => window.__pf.viewer.runs.length === n", arg=len(specs))
+    show_runs(page, [served.start(each) for each in specs], **options)
     page.wait_for_function(ENDED)
 
 
@@ -98,7 +133,7 @@ def test_what_was_done_by_hand_is_shown(page, served):  # noqa: F811
     page.evaluate("window.__pf.viewer.go(0)")
     rims = "document.querySelector('.pfv-edited').getAttribute('d').split('M').length - 1"
     page.wait_for_function(f"{rims} === 1")  # the head start comes later
-    assert page.inner_text(".pfv-readout").startswith("outer step 1 of 6, probe, NFE 1 of")
+    page.wait_for_function(SAYS, arg=[".pfv-readout", "outer step 1 of 6, probe, NFE 1 of"])
     page.evaluate("window.__pf.viewer.go(4)")
     page.wait_for_function(f"{rims} === 3")
     point(page, "x", 0.3, 0.3)
@@ -111,7 +146,15 @@ def test_what_was_done_by_hand_is_shown(page, served):  # noqa: F811
 def test_guidance_and_the_scale_per_frame(page, served):  # noqa: F811
     show(page, served, spec(cfg_scale=3.0))
     assert page.inner_text("figure[data-panel=sigma] figcaption").startswith("\u03c3 extrapolated")
+    assert page.get_attribute("button[data-panel=cond]", "aria-pressed") == "false"  # five maps are larger than six
+    page.click("button[data-panel=cond]")
     assert page.inner_text("figure[data-panel=cond] figcaption").startswith("\u03c3 conditional")
+    page.keyboard.press("f")
+    page.wait_for_selector(".pfz[open] figure >> nth=5")
+    columns = page.evaluate("getComputedStyle(document.querySelector('.pfz-cells')).gridTemplateColumns.split(' ')")
+    assert 6 % len(columns) == 0  # no row with one map alone
+    assert page.locator(".pfz figcaption >> text=\u03c3 extrapolated").count() == 1
+    page.keyboard.press("Escape")
     page.evaluate("window.__pf.viewer.go(3)")
     point(page, "cond", 0.6, 0.6)
     page.wait_for_function("document.querySelector('.pfv-say').textContent.includes('(extrapolated; conditional ')")
@@ -123,10 +166,19 @@ def test_guidance_and_the_scale_per_frame(page, served):  # noqa: F811
     page.wait_for_function(f"(fixed) => {ticks} === fixed", arg=fixed)
 
 
-def test_the_first_run_is_drawn_while_the_others_wait(page, served, slow):  # noqa: F811
+def test_pictures_are_enlarged_by_whole_pixels_or_by_two_and_a_half(page, served):  # noqa: F811
     visit(page, served)
+    found = page.evaluate("""async () => {
+      const name = [...document.querySelectorAll("link[rel=modulepreload]")].find((e) => e.href.endsWith("/layout.js"));
+      const { whole } = await import(name.href);
+      return [0.4, 1.9, 2.4, 2.7, 3.6, 5.1].map(whole);
+    }""")
+    assert found == [0.4, 1, 2, 2.5, 3, 5]
+
+
+def test_the_first_run_is_drawn_while_the_others_wait(page, served, slow):  # noqa: F811
     runs = [served.start(spec(nfe=64, seeds=[k])) for k in range(2)]
-    page.evaluate("(runs) => window.__pf.viewer.show({ runs })", [{"id": r.id, "label": r.label} for r in runs])
+    show_runs(page, runs)
     page.wait_for_function("window.__pf.viewer.ready && window.__pf.viewer.frames > 3")
     assert runs[1].state == "waiting" and "waiting" in page.locator(".pfv-state").nth(1).inner_text()
     for key in ("Home", "Shift+ArrowRight", "End"):
@@ -175,11 +227,10 @@ HELD = """() => {
 
 def half_decoded(page, served, **options):  # noqa: F811
     """A finished run of which the browser has decoded eight frames so far."""
-    visit(page, served, "?network=nano")
     run = ended(served.start(spec(nfe=40, seeds=[0])))
     page.evaluate(HELD)
-    page.evaluate("(v) => window.__pf.viewer.show(v)", {"runs": [{"id": run.id, "label": run.label}], **options})
-    page.wait_for_function("(id) => window.__pf.viewer.runs[0]?.id === id && window.__pf.viewer.ready", arg=run.id)
+    show_runs(page, [run], **options)
+    page.wait_for_function("window.__pf.viewer.ready")
     assert page.evaluate("[window.__pf.viewer.frames, window.__pf.viewer.total]") == [8, 41]
 
 
@@ -262,11 +313,11 @@ def test_a_schedule_map_is_titled_and_its_rows_are_under_the_pointer(page, serve
         assert page.evaluate("window.__pf.viewer.index") == row
 
 
-def test_token_forwards_stand_beside_forwards_where_only_hard_patches_pass(page, served, monkeypatch):  # noqa: F811
+def test_token_forwards_stand_beside_forwards_where_only_hard_patches_pass(own_page, served, monkeypatch):  # noqa: F811
     monkeypatch.setattr(served.bundle("nano"), "model", served.bundle("nano").model.model)  # which keeps a context
-    visit(page, served, "?network=nano&sampler=dual_loop&refresh=none&images=1&budget=8")
-    run(page)
-    said = page.inner_text("#explore-viewer .pfv-state")
+    visit(own_page, served, "?network=nano&sampler=dual_loop&refresh=none&images=1&budget=8")
+    run(own_page)
+    said = own_page.inner_text("#explore-viewer .pfv-state")
     found = re.search(r"8 forwards . ([0-9.]+) token-forwards . \d+ patch moves", said)
     assert found and 2 < float(found[1]) < 8, said
-    assert page.text_content("#explore-viewer .pfv-state [data-term=token-forwards]") == "token-forwards"
+    assert own_page.text_content("#explore-viewer .pfv-state [data-term=token-forwards]") == "token-forwards"

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,6 +69,12 @@ def test_pixels_are_enlarged_by_whole_factors_without_smoothing(ahead, dark):
     assert zoom >= 10 and bit.across == bit.down == zoom
     large = pixels.repeat(zoom, 0).repeat(zoom, 1)
     assert (shown[bit.y : bit.y + large.shape[0], bit.x : bit.x + large.shape[1]] == large).all()
+
+
+def test_two_runs_of_64_px_stand_threefold_on_a_slide(ahead, euler):
+    codec = SimpleNamespace(decode=lambda x: x.new_zeros(len(x), 3, 64, 64))
+    two = [Shown(run, codec, f"run {k}") for k, run in enumerate((ahead, euler))]
+    assert Deck(two, Slides(panels=["x1", "t", "sigma"])).page.grid.cell == (192, 192)
 
 
 def bits(slides, k):

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 import torch
+from helpers import bundle, lively
 
 from pf_core import flow
 from pf_core.data import DATASETS
@@ -16,7 +17,6 @@ from pf_core.patches import PatchGrid
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.trajectory import record
 from pf_core.types import PatchTime
-from helpers import bundle, lively
 
 GRID = PatchGrid(32, 32, 8)
 SPEC = SampleSpec("nano", "look_ahead", steps=4, labels=[1], seeds=[3, 8], difficulty="divergence", probes=2)

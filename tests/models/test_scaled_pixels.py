@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from helpers import lively
 
 from pf_core.cli import main
 from pf_core.data import DATASETS
@@ -15,7 +16,6 @@ from pf_core.training import plans
 from pf_core.training.config import TrainRecipe
 from pf_core.training.loop import held_out
 from pf_core.training.run_dir import RunFolder
-from helpers import lively
 
 SCALED = {"scale": 0.25}
 

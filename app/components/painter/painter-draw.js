@@ -45,7 +45,7 @@ function drawValue(pen, x, y, cell, v, colour, through) {
   const [r, g, b] = colour(v);
   pen.fillStyle = `rgba(${r},${g},${b},${through ? 0.62 : 1})`;
   pen.fillRect(x, y, cell, cell);
-  if (cell < 26) return;
+  if (cell < 32) return; // of 256 patches the numbers would hide the picture
   pen.lineWidth = 3;
   pen.strokeStyle = "#000a";
   pen.strokeText(v.toFixed(2), x + cell / 2, y + cell / 2);

@@ -9,6 +9,8 @@ const HELP =
   "Arrow keys move, Space paints, Shift with arrows paints while moving. E: paint or erase. R: rectangle; Escape cancels it. " +
   "[ and ]: brush size. A: all, N: none, I: invert. Ctrl+Z: undo, Ctrl+Shift+Z: redo.";
 
+const FINE = 16; // patches a side: from here one patch is so little that a brush of two is better to begin with
+
 export function mount(element, props, watch, trigger) {
   const painter = new Painter(element.querySelector(".pf-painter") || element, props, trigger);
   page.add("painter", painter);
@@ -69,6 +71,7 @@ class Painter {
     if (!value) return;
     if (value.image !== undefined && value.image !== this.source) this.load(value.image);
     const changed = this.painting.take(value);
+    if (changed && !this.sized) this.size = Math.min(this.painting.rows, this.painting.cols) < FINE ? 1 : 2;
     if (changed && this.spot && !this.painting.box(this.spot, this.spot).length) this.spot = [0, 0];
     this.keep();
     this.ready = this.painting.n > 0;
@@ -154,6 +157,7 @@ class Painter {
 
   set(name, value) {
     this[name] = value;
+    this.sized ||= name === "size";
     this.redraw();
   }
 

@@ -133,6 +133,8 @@ class Plots {
     box.dataset.plot = name;
     this.grid.append(box);
     this.boxes[name] = box;
+    // plotly follows the window's size alone, not that of a box which the page lays out anew
+    new ResizeObserver(() => this.drawn[name] && this.stale.add(name)).observe(box);
     let down = null;
     box.addEventListener(
       "pointerdown",
@@ -183,6 +185,8 @@ class Plots {
     this.drawn[name] = frame;
     try {
       await plot(box, inked(data), themed(layout), OPTIONS);
+      if (box.offsetParent && Math.abs(box._fullLayout.width - box.clientWidth) > 4)
+        await this.Plotly.Plots.resize(box);
     } finally {
       box.classList.remove("pf-drawing");
     }

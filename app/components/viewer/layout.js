@@ -50,11 +50,18 @@ function columnWidth(viewer) {
   return Math.floor((width - gap * (count - 1)) / count);
 }
 
-/** Width on the page of a layout in so much room: a whole multiple, in pixels of the screen, unless it must shrink. */
+/** Width on the page of a layout in so much room. */
 export function scaled(layout, room) {
+  return layout.width * whole(Math.min(room / layout.width, Math.max(LARGEST, layout.height) / layout.height));
+}
+
+/** The largest zoom up to this one that is a whole number of the screen's pixels, or two and a half: from two to three
+ * is too far for a picture of 64 pixels, and edges of patches stay whole. Less than one where it must shrink. */
+export function whole(zoom) {
   const screen = window.devicePixelRatio || 1;
-  const zoom = Math.min(room / layout.width, Math.max(LARGEST, layout.height) / layout.height);
-  return layout.width * (zoom * screen >= 1 ? Math.floor(zoom * screen) / screen : Math.max(zoom, 0.05));
+  const most = zoom * screen;
+  if (most < 1) return Math.max(zoom, 0.05);
+  return (most >= 2.5 && most < 3 ? 2.5 : Math.floor(most)) / screen;
 }
 
 function sizePanels(section, shown, layout, width) {

@@ -2,6 +2,7 @@
 
 import { colourAt, EASY, fromHex, HARD, sigmaPlace } from "./colours.js";
 
+export const HIDDEN = ["cond"]; // to begin with: the maps that are left are larger (of a guided run, by half at 1440)
 export const PANELS = [
   { key: "x", title: "x<sub>t</sub>", note: "what the network sees", image: "x" },
   { key: "x1", title: "x&#770;<sub>1</sub>", note: "predicted result", image: "x1_hat" },

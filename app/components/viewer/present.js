@@ -2,6 +2,7 @@
 
 import { gradient } from "./colours.js";
 import { mapFrame } from "./kept.js";
+import { whole } from "./layout.js";
 import { arrange, drawPanel, exportable, sigmaScale } from "./panels.js";
 import { PHASES } from "./filmbar.js";
 import { ICONS } from "./template.js";
@@ -166,7 +167,7 @@ export class Presentation {
     stage.innerHTML = this.runs
       .map(
         (_, r) =>
-          `<section><h3><span></span><small></small></h3><div class="pfz-cells" style="grid-template-columns: repeat(${columns}, max-content)">${cells[r].map((cell, k) => this.figure(cell, k, columns)).join("")}</div></section>`,
+          `<section><h3><span></span><small></small></h3><div class="pfz-cells" style="grid-template-columns: repeat(${columns}, max-content)">${cells[r].map((cell, k) => this.figure(cell, k, columns, this.runs[r].meta?.guided)).join("")}</div></section>`,
       ) // prettier-ignore
       .join("");
     this.shown = this.runs.map((run, r) => {
@@ -189,12 +190,12 @@ export class Presentation {
     this.draw();
   }
 
-  figure({ panel, title, row, column, words }, k, columns) {
+  figure({ panel, title, row, column, words }, k, columns, guided) {
     const { palettes } = this.viewer;
     const bars = { t: T_BAR, sigma: sigmaMarkup, cond: sigmaMarkup, easy: () => EASY_BAR };
     const bar = bars[panel.key] ? `<div class="pfz-bar">${bars[panel.key](palettes)}</div>` : "";
     const place = this.times && columns === TIMES.length ? ` style="grid-row: ${row + 1}; grid-column: ${column + 1}"` : ""; // prettier-ignore
-    const what = `<b>${panel.title}</b>${this.times && !row ? `<span>${title}</span>` : ""}`;
+    const what = `<b>${guided && panel.key === "sigma" ? "&sigma; extrapolated" : panel.title}</b>${this.times && !row ? `<span>${title}</span>` : ""}`;
     return `<figure${place}><figcaption title="${words || panel.note}">${what}</figcaption><canvas role="img" aria-label="${panel.key}${words ? `, ${words}` : ""}"></canvas>${bar}</figure>`;
   }
 
@@ -263,20 +264,20 @@ export class Presentation {
 function fit(stage, layout, runs, count, times) {
   const { clientWidth: wide, clientHeight: tall } = stage;
   const em = parseFloat(getComputedStyle(stage).fontSize);
-  const screen = window.devicePixelRatio || 1;
   const sized = (across, columns, lines) => {
     const down = Math.ceil(runs / across);
     const rows = Math.ceil(count / columns);
     const room = (wide - (across - 1) * 2 * em) / across - (columns - 1) * 0.7 * em;
     const height = tall / down - (runs > 1 ? 2.3 + 1.3 * lines : 1.8) * em - rows * 3.5 * em;
     const zoom = Math.min(room / columns / layout.width, height / rows / layout.height);
-    const side = layout.width * (zoom * screen >= 1 ? Math.floor(zoom * screen) / screen : Math.max(zoom, 0.05));
+    const side = layout.width * whole(zoom);
     const narrow = side * columns + (columns - 1) * 0.7 * em < WORDY * em;
     return narrow && lines < 2 && runs > 1 ? sized(across, columns, 2) : { across, columns, side, lines };
   };
   let best = null;
   for (let across = runs; across >= 1; across -= 1) {
-    const counts = times ? [TIMES.length, count] : Array.from({ length: count }, (_, k) => count - k);
+    const full = Array.from({ length: count }, (_, k) => Math.ceil(count / (k + 1))); // rows as full as can be
+    const counts = times ? [TIMES.length, count] : full;
     for (const columns of counts) {
       const found = sized(across, columns, 1);
       if (!best || found.side > best.side + 0.5) best = found;

@@ -6,7 +6,7 @@ import { decodeAround, decodeFrame, tooMany } from "./pictures.js";
 
 const base = () => new URL("pf/", document.baseURI);
 const TYPES = { float32: Float32Array, uint8: Uint8Array };
-const FIRST = 8; // frames of a reply that are shown before more of it is decoded
+const FIRST = 4; // frames that are asked for, decoded and shown before the others; app/server/static.py asks ahead for so many
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 export class RunData {
@@ -27,7 +27,7 @@ export class RunData {
 
   /** Are more frames to come, from the server or from the decoder? */
   get active() {
-    return this.running || this.arriving;
+    return this.running || this.arriving || this.frames.length < this.status.ready;
   }
 
   address(what = "") {
@@ -44,7 +44,8 @@ export class RunData {
         const [news] = await Promise.all([this.pull(changed, described), described]);
         failures = 0;
         if (news) changed(this);
-        if (!this.active && this.frames.length >= this.status.ready) return;
+        if (!this.active) return;
+        if (this.frames.length < this.status.ready) continue; // only the first were asked for
         if (!news || this.status.state === "waiting") await pause(this.status.state === "waiting" ? 200 : 50);
         else await pause(25);
       } catch (error) {
@@ -58,7 +59,7 @@ export class RunData {
   }
 
   fail(message, changed) {
-    this.status = { ...this.status, state: "failed", message };
+    this.status = { ...this.status, state: "failed", message, ready: this.frames.length };
     changed(this);
   }
 
@@ -77,7 +78,8 @@ export class RunData {
 
   /** Fetch the frames after those that are here, to be shown once the run is `described`. True if anything changed. */
   async pull(changed, described) {
-    const reply = await fetch(this.address(`/frames?start=${this.frames.length}`));
+    const most = this.frames.length ? "" : `&most=${FIRST}`;
+    const reply = await fetch(this.address(`/frames?start=${this.frames.length}${most}`));
     if (!reply.ok) throw await refusal(reply);
     const buffer = await reply.arrayBuffer();
     const length = new DataView(buffer).getUint32(0, true);

@@ -2,7 +2,7 @@
 
 import { ALIGNMENTS } from "./clock.js";
 import { EASY, HARD } from "./colours.js";
-import { PANELS } from "./panels.js";
+import { HIDDEN, PANELS } from "./panels.js";
 import { PHASES } from "./filmbar.js";
 import { PASSES } from "./passes.js";
 
@@ -37,7 +37,8 @@ export const MARKUP = `
     <div class="pfv-images" role="group" aria-label="Image of the batch"></div>
     <div class="pfv-switches">
       <div class="pfv-toggles" role="group" aria-label="Panels">${PANELS.map(
-        (p) => `<button type="button" data-panel="${p.key}" aria-pressed="true">${p.title}</button>`,
+        (p) =>
+          `<button type="button" data-panel="${p.key}" aria-pressed="${!HIDDEN.includes(p.key)}">${p.title}</button>`,
       ).join("")}</div>
       <label class="pfv-check"><input type="checkbox" data-set="perFrame"> &sigma; scale per frame</label>
       <label class="pfv-align">align at <select data-set="align" aria-label="Align runs at">${Object.entries(ALIGNMENTS)

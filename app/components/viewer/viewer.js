@@ -10,7 +10,7 @@ import { listExports } from "./downloads.js";
 import { mapFrame } from "./kept.js";
 import { Inspector } from "./inspector.js";
 import { sizeOf } from "./canvas.js";
-import { arrange, drawPanel, PANELS, patchIn, sigmaScale } from "./panels.js";
+import { arrange, drawPanel, HIDDEN, PANELS, patchIn, sigmaScale } from "./panels.js";
 import { columns, drawFilmBar } from "./filmbar.js";
 import { buildImages, drawThumbnails, markImage, relayout } from "./layout.js";
 import { drawOverlay } from "./overlay.js";
@@ -54,8 +54,8 @@ class Viewer {
     this.hover = null;
     this.pin = null;
     this.stops = [];
-    this.hiddenAtFirst = []; // panels
-    this.settings = { align: "nfe", passes: "all", perFrame: false, hidden: new Set() };
+    this.hiddenAtFirst = HIDDEN; // panels
+    this.settings = { align: "nfe", passes: "all", perFrame: false, hidden: new Set(HIDDEN) };
     this.following = false;
     this.drawn = Promise.resolve();
     this.player = new Player(this);

@@ -13,7 +13,7 @@ import { nowOf, readout } from "./words.js";
 
 const LETTERS = "ABCD";
 const GUESS = PANELS.find((panel) => panel.image === "x1_hat");
-const HIDDEN = ["x", "easy"]; // to begin with: two columns of what is left stand in one row each
+const HIDDEN = ["x", "cond", "easy"]; // to begin with: two columns of what is left stand in one row each
 const OF = { x1_hat: "x\u0302\u2081, the prediction", x: "x\u209c, the state" };
 const SHORT = { x1_hat: "x\u0302\u2081", x: "x\u209c" };
 const UNITS = { nfe: "NFE", outer: "step", seconds: "s" };

@@ -1,5 +1,6 @@
 """Compare: two to four runs from the same noise, side by side on one clock, and how they differ."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from functools import partial
@@ -36,6 +37,7 @@ from pf_core.sampling.run import SampleSpec
 TITLE = "Compare"
 MOST = len(COLUMNS)
 UNFOLDED = "Comparison and settings"
+SAME = "Same noise, same class, same cost: only what the columns say differs."
 EMPTY = "Pick a comparison, or set the columns yourself, and press Run all: every column starts from the same noise."
 
 
@@ -101,7 +103,8 @@ class Compare:
 
     def __init__(self, state: AppState):
         self.state = state
-        self.opened = gr.State("")  # the comparison that is set, if it opens on a seed chosen by a rule
+        preset, self.begins = self.first_opening()
+        self.opened = gr.State(preset.name if self.begins else "")  # the comparison that is set, if it opens on a seed
         with gr.Row(elem_classes="pf-folding", elem_id="compare-form"):
             with gr.Accordion(UNFOLDED, open=True, elem_classes="pf-fold") as self.fold:
                 self.build_form()
@@ -124,22 +127,33 @@ class Compare:
                 (gr.Button(p.label, size="sm", min_width=120, elem_classes="pf-preset"), p)
                 for p in here or PRESETS.values()
             ]
-        self.caption = PlainText("pf-caption", "Same noise, same class, same cost: only what the columns say differs.")
-        self.typical = gr.Button("A typical seed", size="sm", visible=False, elem_id="compare-typical", scale=0)
+        caption = SAME
+        if self.begins:
+            caption = f"{PRESETS[self.opened.value].caption}\n{rule(self.begins, self.begins.largest)}"
+        self.caption = PlainText("pf-caption", caption)
+        visible = self.begins is not None
+        self.typical = gr.Button(
+            "A typical seed", size="sm", visible=visible, elem_id="compare-typical", scale=0, elem_classes="pf-preset"
+        )
         with gr.Row(elem_classes="pf-shared"):
             self.build_shared(first)
         with gr.Row(elem_classes="pf-columns", equal_height=False):
             names = [name for _, name in controls.samplers(self.state, first)]
-            chosen = [names[0], names[-1], *names[1:-1], *names][:MOST]
+            pair = self.begins.samplers if self.begins else (names[0], names[-1])
+            chosen = [*pair, *names[1:-1], *names][:MOST]
             self.columns = [Column(self.state, COLUMNS[i], first, chosen[i], i < 2) for i in range(MOST)]
 
     def build_shared(self, network: str | None) -> None:
         self.count = gr.Slider(2, MOST, value=2, step=1, label="Columns", min_width=120)
-        self.label = controls.Listed(**controls.condition(self.state, network), min_width=120)
-        self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90)
-        self.images = gr.Slider(1, MAX_IMAGES, value=2, step=1, label="Images", min_width=120)
+        seed, images, scale, label = 0, 2, 1.0, None
+        if self.begins:
+            shown, images, scale = self.begins.largest, 1, self.begins.cfg_scale
+            seed, label = shown.seed, shown.label
+        self.label = controls.Listed(**controls.condition(self.state, network, label), min_width=120)
+        self.seed = gr.Number(seed, label="Seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90)
+        self.images = gr.Slider(1, MAX_IMAGES, value=images, step=1, label="Images", min_width=120)
         self.nfe = gr.Number(EQUAL_NFE, label="NFE, each", precision=0, minimum=1, maximum=MAX_NFE, min_width=90)
-        self.cfg = gr.Slider(0, MAX_CFG, value=1, step=0.1, label="Guidance", min_width=140)
+        self.cfg = gr.Slider(0, MAX_CFG, value=scale, step=0.1, label="Guidance", min_width=140)
 
     def wire(self) -> None:
         self.shared = {
@@ -175,12 +189,22 @@ class Compare:
 
     def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's columns and runs."""
-        outputs = [self.viewer, self.ids, self.mine, self.fold, *self.shared.values(), *self.settable]
+        outputs = [self.viewer, self.ids, self.mine, self.fold, *self.set_by_preset]
         for event, handler in ((demo.load, self.from_link), (address.travelled, travelling(self.from_link, TITLE))):
             on(event, handler, {}, outputs, status=self.status)
         self.sweep.on_load(demo, address)
 
     # handlers: each returns {component: update}
+
+    def first_opening(self) -> tuple[Preset | None, Opening | None]:
+        """The comparison that the tab begins with and its opening, where the page's first network is compared with
+        itself on a seed that its file names: so Run all shows a difference before anything is chosen."""
+        first = self.state.first_network()
+        for preset in PRESETS.values():
+            if preset.opens and {c["checkpoint"] for c in preset.columns} == {first}:
+                with contextlib.suppress(InputError):
+                    return preset, opening_of(preset, self.state.bundle(first))
+        return None, None
 
     def missing(self, preset: Preset) -> list[str]:
         """Networks of a comparison that are not here."""
@@ -310,6 +334,7 @@ class Compare:
         try:
             parts = self.parts_of(asked)
             updates = self.shared_from(asked, parts) | self.set_columns(parts)
+            updates |= {self.caption: SAME, self.typical: gr.update(visible=False), self.opened: ""}
         except (InputError, ValueError, TypeError, AttributeError) as e:
             reason = e if isinstance(e, InputError) else "its columns are damaged."
             raise InputError(f"This link could not be read: {reason}") from None
