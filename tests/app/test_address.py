@@ -4,7 +4,7 @@ from test_browser import ENDED, browser, page, pytestmark, run, served, visit  #
 
 SMALL = "?network=nano&sampler=look_ahead&images=2&budget=12&seed=3"
 STANDS = """() => { const v = window.__pf.viewer; return JSON.stringify([v.runs[0]?.id, v.index, v.image, v.pin,
-  [...v.settings.hidden]]); }"""
+  [...v.settings.hidden].sort()]); }"""
 
 
 def says(page, **parts):  # noqa: F811

@@ -47,7 +47,10 @@ export function beginAt(viewer, asked) {
   const keys = asked.panels?.split(".") ?? [];
   const known = viewer.knownPanels().map(({ key }) => key);
   const shown = known.filter((key) => keys.includes(key));
-  viewer.settings.hidden = new Set(shown.length ? known.filter((key) => !keys.includes(key)) : viewer.hiddenAtFirst);
+  const others = new Set([...known, ...viewer.hiddenAtFirst]); // what this run lacks, the next may have
+  viewer.settings.hidden = new Set(
+    shown.length ? [...others].filter((key) => !keys.includes(key)) : viewer.hiddenAtFirst,
+  );
   viewer.all("button[data-panel]").forEach((button) => {
     button.setAttribute("aria-pressed", !viewer.settings.hidden.has(button.dataset.panel));
   });
@@ -65,6 +68,7 @@ export function goWhenThere(viewer, asked) {
   if (run.frames.length < frame && run.active) return true;
   viewer.autoplay = false;
   viewer.goFrame(0, Math.floor(frame) - 1);
+  viewer.following = false; // also where it is the last of those that are there so far
   return false;
 }
 
