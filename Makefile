@@ -99,7 +99,7 @@ train-demo: install
 # The networks of toybox, one after the other, equal but for what is compared: the same images in the same order, size,
 # steps, seed. On a GPU where there is one. Made again, it goes on from the last save, and leaves alone what has ended.
 # INIT_PFT, INIT_SIT: weights to start from; MORE: other flags, such as MORE="--nice 10 --threads 1". What is shipped as
-# toybox-pft, -wide and -sit is of step 4375, toybox-pft-late of the last: python -m pf_core snapshot RUN --step 4375 --out FILE.
+# toybox-pft, -wide and -sit is of step 4375, the two -late of the last: python -m pf_core snapshot RUN --step 4375 --out FILE.
 TOYBOX := $(PY) -m pf_core train --dataset toybox --variety 0.5 --patch-size 4 --depth 4 --hidden-size 128 --num-heads 2 --pixel-scale 0.5 \
 	--precision bf16 --compile --steps 9375 --ema 0.9995 --decay 0.15 --weights-every 625
 INIT_PFT ?=

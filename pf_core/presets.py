@@ -148,9 +148,10 @@ def recommended_columns(preset: Preset, bundles: Sequence[Bundle]) -> list[dict[
 
 
 def pair_of(preset: Preset, bundle: Bundle) -> list[SampleSpec]:
-    """The recipes of a comparison that opens on a seed, on any network."""
+    """The recipes of a comparison that opens on a seed, on any network, at the guidance that it recommends."""
     columns = recommended_columns(preset, [bundle] * len(preset.columns))
-    return [SampleSpec(**(column | {"checkpoint": bundle.name})) for column in columns]
+    shared = {"checkpoint": bundle.name, "cfg_scale": bundle.recommended.cfg_scale or 1.0}
+    return [SampleSpec(**(column | shared)) for column in columns]
 
 
 def opening_of(preset: Preset, bundle: Bundle) -> Opening | None:

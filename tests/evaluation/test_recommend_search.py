@@ -110,6 +110,8 @@ def test_the_seed_of_the_largest_difference_and_a_typical_one(confidence):
     assert "the median" in rule(found, found.typical)
     net.recommended = Recommended({"look_ahead": {"ratio": 2.0}}, None, net.recommended.openings)
     assert opening_of(preset, net) is None  # of other settings than the comparison has by now
+    net.recommended = Recommended(cfg_scale=2.0)
+    assert recommend.opening(net, pair_of(preset, net), 11).cfg_scale == 2.0  # as the page begins with it
 
 
 def test_samplers_of_unequal_cost_and_networks_without_classes_are_refused():
