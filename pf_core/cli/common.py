@@ -3,15 +3,17 @@
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import torch
+from tqdm import tqdm
 
 from pf_core.errors import InputError
 from pf_core.models import autoencoder
 from pf_core.registry import Parameter, Registry, parameters, ranged
 from pf_core.sampling.run import NUMBERS
+from pf_core.training import ranks
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,6 +35,27 @@ def use_autoencoder(args: argparse.Namespace) -> None:
     """Raises InputError for a folder that holds none."""
     if hasattr(args, "checkpoint"):
         autoencoder.use(args.autoencoder)
+
+
+def add_shared_folder(parser: argparse.ArgumentParser, command: str) -> None:
+    """--out of a command that completes a folder, and whose work several processes may share."""
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="a folder; one that this command has begun is completed. Several processes share the work: "
+        f"python -m torch.distributed.run --nproc_per_node N -m -- pf_core {command} ...",
+    )
+
+
+def share(work: Callable[[int, int], Iterator[int]], total: int, unit: str) -> bool:
+    """Do this process's part of work(index, processes), which yields how much of `total` it has done, with a bar in the
+    first process. True in the first one, which speaks for all."""
+    index, processes = ranks.rank(), ranks.processes()
+    with tqdm(total=total // processes, unit=unit, disable=None if index == 0 else True) as bar:
+        for done in work(index, processes):
+            bar.update(done)
+    return index == 0
 
 
 def add_knobs(parser: argparse.ArgumentParser, knobs: Iterable[Parameter], owner: str = "") -> None:

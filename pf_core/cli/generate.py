@@ -5,15 +5,13 @@ import os
 from dataclasses import replace
 
 import torch
-from tqdm import tqdm
 
-from pf_core.cli.common import add_knobs, checked, device, given
+from pf_core.cli.common import add_knobs, add_shared_folder, checked, device, given, share
 from pf_core.cli.sample import add_recipe_flags, chosen, from_flags
 from pf_core.models import checkpoint
 from pf_core.registry import parameters
 from pf_core.sampling.bulk import ARRAY, RANKING, Bulk, BulkConfig, every_class
 from pf_core.sampling.memory import check_fits
-from pf_core.training.ranks import rank
 
 KNOBS = parameters(BulkConfig).values()
 
@@ -25,19 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_knobs(parser, KNOBS)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; several processes take a GPU each")
-    parser.add_argument(
-        "--out",
-        required=True,
-        metavar="DIR",
-        help="a folder; one that this command has begun is completed. Several processes: "
-        "python -m torch.distributed.run --nproc_per_node N -m -- pf_core generate ...",
-    )
+    add_shared_folder(parser, "generate")
 
 
 def run(args: argparse.Namespace) -> None:
     config = BulkConfig(**checked(BulkConfig, given(args, KNOBS)))
     torch.set_num_threads(config.threads)
-    index, processes = rank(), int(os.environ.get("WORLD_SIZE", 1))
     spec = from_flags(args)
     bundle = checkpoint.load(spec.checkpoint, device(_own(args.device)))
     spec = chosen(spec, args, bundle)
@@ -45,13 +36,10 @@ def run(args: argparse.Namespace) -> None:
     bulk = Bulk(bundle, spec, replace(config, classes=asked), args.out)
     check_fits(bundle, bulk.recipe(0))
     before = bulk.complete
-    bar = tqdm(total=config.num // processes, unit="image", disable=None if index == 0 else True)
-    for images in bulk.draw(index, processes):
-        bar.update(images)
-    bar.close()
-    if bulk.completed or (before and index == 0):  # of several processes one says so
+    first = share(bulk.draw, config.num, "image")
+    if bulk.completed or (before and first):  # of several processes one says so
         print(f"{args.out}: {config.num:,} images by {bulk.spec.sampler}, {bulk.spec.nfe} NFE{_also(bulk)}.")
-    elif index == 0 and not bulk.complete:
+    elif first and not bulk.complete:
         print(f"{args.out}: {bulk.missing():,} blocks are missing: other processes draw them, or repeat the command.")
 
 

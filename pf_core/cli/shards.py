@@ -2,16 +2,14 @@
 
 import argparse
 import io
-import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
-from pf_core.cli.common import add_registry_knobs, device, given_of
+from pf_core.cli.common import add_registry_knobs, add_shared_folder, device, given_of, share
 from pf_core.cli.encode import FITTED, counts
 from pf_core.data import DATASETS, sharding
 from pf_core.data.latents import DTYPES
@@ -20,7 +18,6 @@ from pf_core.errors import InputError
 from pf_core.models import autoencoder
 from pf_core.models.codecs import Latents, to_uint8
 from pf_core.registry import whole
-from pf_core.training.ranks import rank
 
 SIZE = 1000
 FORMATS = {"png": {}, "webp": {"lossless": True}}  # of pictures: both give back every pixel
@@ -37,13 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="fp16", help=f"of latents, {' or '.join(DTYPES)}; default fp16")
     parser.add_argument("--batch", default="16", help="samples at a time; default 16")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-    parser.add_argument(
-        "--out",
-        required=True,
-        metavar="DIR",
-        help="a folder; one that this command has begun is completed. Several processes share the work: "
-        "python -m torch.distributed.run --nproc_per_node N -m -- pf_core shards ...",
-    )
+    add_shared_folder(parser, "shards")
     add_registry_knobs(parser, DATASETS)
 
 
@@ -59,12 +50,11 @@ def run(args: argparse.Namespace) -> None:
     recipe |= {"format": args.format, "dtype": args.dtype, "shape": _shape(data)}
     size, batch = whole("--per-shard", args.per_shard, 1, 10**6), whole("--batch", args.batch, 1, 4096)
     plan = Plan(train, held, size, recipe, list(data.names), codec)
-    index, processes = rank(), int(os.environ.get("WORLD_SIZE", 1))
-    bar = tqdm(total=(train + held) // processes, unit="sample", disable=None if index == 0 else True)
-    for samples in sharding.write(args.out, plan, lambda at: packed(data.batch(at)), batch, index, processes):
-        bar.update(samples)
-    bar.close()
-    if index == 0:
+
+    def written(index: int, processes: int) -> Iterator[int]:
+        return sharding.write(args.out, plan, lambda at: packed(data.batch(at)), batch, index, processes)
+
+    if share(written, train + held, "sample"):
         _tell(args.out, plan, settings)
 
 

@@ -169,9 +169,9 @@ def bar(deck: Any, panel: str, x: int, y: int, wide: int, bits: list[Bit], words
             words.append(Words(x + u(18), y + u(9), name, small, True))
             x += u(18) + round(small.getlength(name)) + u(12)
         return
-    kind, scale = "t" if panel == "t" else panel if panel == "word" else "sigma", np.linspace(0, 1, wide)[None]
-    shades = Bit(x, y + u(7), 1, u(7), kind, scale)
-    bits.append(shades._replace(kind="picture", values=word_colours(scale)) if kind == "word" else shades)
+    kind, scale = panel if panel in _TICKS else "sigma", np.linspace(0, 1, wide)[None]
+    shades = ("picture", word_colours(scale)) if kind == "word" else (kind, scale)
+    bits.append(Bit(x, y + u(7), 1, u(7), *shades))
     taken: list[tuple[float, float]] = []
     marks = ticks(kind)
     for place, text in [marks[0], marks[-1], *marks[1:-1]]:

@@ -231,9 +231,12 @@ class Deck:
     def known(self, r: int, i: int, panel: str) -> int:
         """The frame whose map is shown at frame i: at the result, which no pass looks at, the last that has one."""
         frames = self.runs[r]
-        has = {"easy": _ranked, "sigma": lambda f: not f.logvar.isnan().all()}
-        has["word"] = lambda f: True
-        has["cond"] = lambda f: not f.logvar_cond.isnan().all()
+        has = {
+            "easy": _ranked,
+            "sigma": lambda f: not f.logvar.isnan().all(),
+            "cond": lambda f: not f.logvar_cond.isnan().all(),
+            "word": lambda f: True,
+        }
         if frames[i].phase != "final" or panel not in has:
             return i
         return next((k for k in range(i - 1, -1, -1) if has[panel](frames[k])), i)

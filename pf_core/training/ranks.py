@@ -61,6 +61,11 @@ def rank() -> int:
     return int(os.environ.get("RANK", 0))
 
 
+def processes() -> int:
+    """How many torch.distributed.run has started; 1 for a single one."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 @contextmanager
 def deaf() -> Iterator[None]:
     """SIGTERM and Ctrl+C reach every process, but only the first one acts on them, and tells the others."""

@@ -31,9 +31,11 @@ export function drawBars(viewer) {
   }
 }
 
+export const EXTRAPOLATED = "\u03c3 extrapolated";
+
 /** Under guidance two values stand side by side: the one that decides is extrapolated, as the velocity is. */
 function nameSigma(figure, extrapolated) {
-  figure.querySelector("figcaption b").textContent = extrapolated ? "\u03c3 extrapolated" : "difficulty \u03c3";
+  figure.querySelector("figcaption b").textContent = extrapolated ? EXTRAPOLATED : "difficulty \u03c3";
   figure.querySelector("figcaption").title = extrapolated
     ? "Extrapolated by the guidance: it decides who is easy, but is no calibrated error any more."
     : "";

@@ -1,5 +1,6 @@
 // Presentation mode: the maps across the whole screen, words for the last row of a room, keys. F opens it, Escape ends it.
 
+import { EXTRAPOLATED } from "./bars.js";
 import { gradient } from "./colours.js";
 import { mapFrame } from "./kept.js";
 import { whole } from "./layout.js";
@@ -195,7 +196,7 @@ export class Presentation {
     const bars = { t: T_BAR, sigma: sigmaMarkup, cond: sigmaMarkup, easy: () => EASY_BAR };
     const bar = bars[panel.key] ? `<div class="pfz-bar">${bars[panel.key](palettes)}</div>` : "";
     const place = this.times && columns === TIMES.length ? ` style="grid-row: ${row + 1}; grid-column: ${column + 1}"` : ""; // prettier-ignore
-    const what = `<b>${guided && panel.key === "sigma" ? "&sigma; extrapolated" : panel.title}</b>${this.times && !row ? `<span>${title}</span>` : ""}`;
+    const what = `<b>${guided && panel.key === "sigma" ? EXTRAPOLATED : panel.title}</b>${this.times && !row ? `<span>${title}</span>` : ""}`;
     return `<figure${place}><figcaption title="${words || panel.note}">${what}</figcaption><canvas role="img" aria-label="${panel.key}${words ? `, ${words}` : ""}"></canvas>${bar}</figure>`;
   }
 

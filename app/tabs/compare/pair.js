@@ -8,12 +8,12 @@ import { fetchDifferences, fetchWords } from "./differences.js";
 import { columns } from "./filmbar.js";
 import { scaled } from "./layout.js";
 import { drawOverlay } from "./overlay.js";
-import { arrange, drawPanel, PANELS } from "./panels.js";
+import { arrange, drawPanel, HIDDEN, PANELS } from "./panels.js";
 import { nowOf, readout } from "./words.js";
 
 const LETTERS = "ABCD";
 const GUESS = PANELS.find((panel) => panel.image === "x1_hat");
-const HIDDEN = ["x", "cond", "easy"]; // to begin with: two columns of what is left stand in one row each
+const FOLDED = [...HIDDEN, "x", "easy"]; // to begin with: two columns of what is left stand in one row each
 const OF = { x1_hat: "x\u0302\u2081, the prediction", x: "x\u209c, the state" };
 const SHORT = { x1_hat: "x\u0302\u2081", x: "x\u209c" };
 const UNITS = { nfe: "NFE", outer: "step", seconds: "s" };
@@ -61,9 +61,9 @@ export class Pair {
     [this.one, this.other, this.of, this.threshold] = [0, 1, "x1_hat", 0.05];
     this.films = new Map();
     viewer.root.classList.add("pfv-side");
-    viewer.hiddenAtFirst = HIDDEN;
-    viewer.settings.hidden = new Set(HIDDEN);
-    for (const key of HIDDEN) viewer.find(`button[data-panel=${key}]`).setAttribute("aria-pressed", "false");
+    viewer.hiddenAtFirst = FOLDED;
+    viewer.settings.hidden = new Set(FOLDED);
+    for (const key of FOLDED) viewer.find(`button[data-panel=${key}]`).setAttribute("aria-pressed", "false");
     this.build();
     this.listen();
   }

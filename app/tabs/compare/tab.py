@@ -98,6 +98,11 @@ class Column:
         )
 
 
+def told(preset: Preset, opening: Opening, shown: Shown) -> str:
+    """What stands under a comparison that is set: what it compares, and how its seed was chosen."""
+    return f"{preset.caption}\n{rule(opening, shown)}"
+
+
 class Compare:
     """The tab's components and its handlers, which are plain methods."""
 
@@ -129,7 +134,7 @@ class Compare:
             ]
         caption = SAME
         if self.begins:
-            caption = f"{PRESETS[self.opened.value].caption}\n{rule(self.begins, self.begins.largest)}"
+            caption = told(PRESETS[self.opened.value], self.begins, self.begins.largest)
         self.caption = PlainText("pf-caption", caption)
         visible = self.begins is not None
         self.typical = gr.Button(
@@ -236,7 +241,7 @@ class Compare:
 
     def opened_on(self, preset: Preset, opening: Opening, shown: Shown) -> dict[Component, Any]:
         return {
-            self.caption: f"{preset.caption}\n{rule(opening, shown)}",
+            self.caption: told(preset, opening, shown),
             self.label: gr.update(**controls.condition(self.state, preset.columns[0]["checkpoint"], shown.label)),
             self.seed: shown.seed,
             self.images: 1,
