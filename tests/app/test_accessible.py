@@ -79,8 +79,13 @@ SHOWN_ONLY = """async (options) => {
 }"""
 
 
+SETTLED = """() => document.getAnimations().every(
+  (each) => each.playState !== "running" || each.effect.getComputedTiming().iterations === Infinity)"""
+
+
 def faults(page, only=None):  # noqa: F811
     """(rule, element, selector) of each serious or critical fault of what is shown."""
+    page.wait_for_function(SETTLED)  # half-way between two colours is neither
     # preload asks for style sheets again; nothing here needs it
     options = {"resultTypes": ["violations"], "runOnly": only or RULES, "preload": False}
     found = page.evaluate(SHOWN_ONLY, options)["violations"]
