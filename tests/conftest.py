@@ -19,10 +19,11 @@ def serves(item) -> bool:
     )
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Of several processes one gets a whole file, and one all of tests/app that start the app or a browser, which
-    would miss their times beside each other. These come first, as they take longest."""
-    items.sort(key=lambda item: not serves(item))
+    would miss their times beside each other. These come first, as they take longest; in a single process last, as
+    Playwright leaves its event loop running, and other tests start their own."""
+    items.sort(key=lambda item: serves(item) != hasattr(config, "workerinput"))
     for item in items:
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group("served" if serves(item) else str(item.path)))

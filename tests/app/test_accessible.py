@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import gradio as gr
 import pytest
-from app_world import spec
+from app_world import networks, spec  # noqa: F401
 from axe_playwright_python.sync_playwright import Axe
 from test_browser import LOADED, browser, page, run, served, visit  # noqa: F401
 from test_browser import pytestmark as needs_chromium

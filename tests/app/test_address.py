@@ -1,5 +1,6 @@
 """The address in Chromium: what it says, Back and Forward, a link on another machine, a link to copy."""
 
+from app_world import networks  # noqa: F401
 from test_browser import ENDED, browser, page, pytestmark, run, served, visit  # noqa: F401
 
 SMALL = "?network=nano&sampler=look_ahead&images=2&budget=12&seed=3"

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from urllib.parse import urlparse
 
 import pytest
-from app_world import make_networks, spec
+from app_world import networks, spec  # noqa: F401
 
 from app.state import AppState
-from pf_core.models import checkpoint
 from pf_core.sampling.run import Run
 from pf_core.sampling.trajectory import record
 
@@ -50,19 +49,15 @@ class Slowed:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def served(tmp_path_factory, networks):  # noqa: F811
     from app.ui import launch
 
-    folder, shipped = tmp_path_factory.mktemp("checkpoints"), checkpoint.FOLDER
-    make_networks(folder)
-    checkpoint.FOLDER = folder
     state = AppState(recordings=tmp_path_factory.mktemp("recordings"))
     bundle = state.bundle("nano")
     bundle.model = Slowed(bundle.model, 0.0)
     demo, _, state.address = launch(state)
     yield state
     demo.close()
-    checkpoint.FOLDER = shipped
 
 
 @pytest.fixture

@@ -160,26 +160,28 @@ def test_a_preset_without_its_network_says_so(tab):
     assert "is not here" in tab.on_preset(preset)[1]
 
 
-def test_comparisons_that_can_run_are_offered_and_all_where_none_can(tab, networks):  # noqa: F811
+def test_comparisons_that_can_run_are_offered_and_all_where_none_can(tab):
     assert {p.name for _, p in tab.presets} == set(PRESETS)  # of nano alone none can
-    write_checkpoint(networks, PFT)
+    write_checkpoint(checkpoint.FOLDER, PFT)
     with gr.Blocks():
         offered = {p.name for _, p in Compare(tab.tab.state).presets}
     assert {"euler-look-ahead", "random-difficulty"} <= offered and not offered & {"sit-pft", "signs-fm-pf"}
 
 
-def test_a_comparison_of_networks_of_prompts_opens_on_its_prompt_and_classes_come_back(tab, networks):  # noqa: F811
+def test_a_comparison_of_networks_of_prompts_opens_on_its_prompt_and_classes_come_back(tab):
     preset = PRESETS["signs-fm-pf"]
     assert "signs-fm" in tab.on_preset(preset)[1]  # is not here
     for name in ("signs-fm", "signs-pft"):
-        checkpoint.save(networks / f"{name}.safetensors", lively(predict_uncertainty=name == "signs-pft"), [], {})
+        checkpoint.save(
+            checkpoint.FOLDER / f"{name}.safetensors", lively(predict_uncertainty=name == "signs-pft"), [], {}
+        )
     found = tab.tab.on_preset(preset, "class 1")
     label = found[tab.tab.label]
     assert label["label"] == "Prompt" and label["value"] == preset.prompt and found[tab.tab.count] == 3
     plain = replace(preset, columns=({**preset.columns[0], "checkpoint": "nano"},) * 2, prompt="")
     assert tab.tab.on_preset(plain, preset.prompt)[tab.tab.label]["value"] == "class 0"
     for name in ("signs-fm", "signs-pft"):
-        (networks / f"{name}.safetensors").unlink()
+        (checkpoint.FOLDER / f"{name}.safetensors").unlink()
 
 
 def test_a_link_brings_columns_and_runs_back(tab, state):  # noqa: F811
@@ -213,8 +215,7 @@ def test_two_columns_with_their_maps_and_the_transport_stand_in_the_first_screen
     page.set_viewport_size({"width": 1440, "height": 900})
     compare_two(page, served)
     page.wait_for_function("document.querySelector('#compare-form .label-wrap:not(.open)')")
-    page.evaluate("scrollTo(0, 0)")
-    page.wait_for_timeout(100)
+    page.wait_for_timeout(600)  # longer than it takes to fold and to scroll
     places = {
         key: [box.bounding_box() for box in page.locator(f"#compare-viewer {at}").all()]
         for key, at in {
@@ -248,6 +249,15 @@ def test_two_columns_with_their_maps_and_the_transport_stand_in_the_first_screen
     page.wait_for_selector("#compare-form .label-wrap:not(.open)")  # a link's form is folded as well
     assert page.locator("#compare-form .label-wrap.open").count() == 0
     assert page.inner_text(".pfv-measured") == said
+    page.add_style_tag(content=".pf-fold .pf-presets { margin-bottom: 500px }")  # a form that is as long as the screen
+    page.evaluate("scrollTo(0, 0)")
+    page.click("#compare-form .label-wrap")
+    page.click("#compare-run")
+    page.wait_for_function("document.querySelector('#compare-form .label-wrap:not(.open)')")
+    page.wait_for_function(MEASURED)
+    page.wait_for_timeout(900)  # longer than it takes to fold and to scroll
+    stage, heading = (page.locator(f"#compare-viewer {e}").first.bounding_box() for e in (".pfv-stage", ".pfv-run h3"))
+    assert heading["y"] >= stage["y"] + stage["height"] >= 0, "the columns' names are under the transport"
 
 
 def become(page, seen, meant):  # noqa: F811

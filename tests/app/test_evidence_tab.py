@@ -5,6 +5,7 @@ import shutil
 import time
 
 import pytest
+from app_world import networks  # noqa: F401
 from helpers import write_checkpoint
 from starlette.applications import Starlette
 from starlette.testclient import TestClient

@@ -1,5 +1,6 @@
 """On a phone: what is shown comes first, the form waits in a drawer, nothing is wider than the screen."""
 
+from app_world import networks  # noqa: F401
 from test_accessible import open_tab, recorded  # noqa: F401
 from test_browser import ENDED, LOADED, browser, served  # noqa: F401
 from test_browser import pytestmark as needs_chromium

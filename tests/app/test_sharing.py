@@ -3,7 +3,7 @@
 import threading
 from urllib.parse import quote
 
-from app_world import spec
+from app_world import networks, spec  # noqa: F401
 from test_browser import ENDED, browser, page, pytestmark, run, served, slow, visit  # noqa: F401
 
 from app import links as recipes

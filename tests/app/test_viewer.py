@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from app_world import CLASSES, ended, spec, unpack
+from app_world import CLASSES, ended, networks, spec, unpack  # noqa: F401
 from test_browser import ENDED, SAYS, browser, pytestmark, run, served, slow, visit, watched  # noqa: F401
 from test_browser import page as own_page  # noqa: F401
 

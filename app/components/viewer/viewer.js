@@ -28,6 +28,7 @@ import { beginAt, goWhenThere, standAt, tellPlace } from "./place.js";
 import { aboutEdits, aboutPatch, aboutRun, aboutState, mapNote, readout } from "./words.js";
 
 const HINT = "Point at a patch to read its time, its difficulty and where it goes next.";
+const FOLDED = 300; // ms after which a form above has folded: whoever scrolls before ends too far down
 
 export function mount(element, props, watch) {
   const viewer = new Viewer(element.querySelector(".pf-viewer") || element);
@@ -97,8 +98,7 @@ class Viewer {
     this.palettes = await loadPalettes();
     if (manifest.columns && !this.pair) this.pair = await pairOf(this);
     if (turn !== this.turn) return; // a later manifest came while this one waited
-    if (manifest.query && this.root.getBoundingClientRect().top > innerHeight * 0.6)
-      this.root.scrollIntoView({ behavior: "smooth" });
+    if (manifest.query) setTimeout(() => this.comeIntoSight(), FOLDED);
     this.runs = wanted.slice(0, 4).map((r) => new RunData(r));
     this.settings.align = manifest.align || "nfe";
     this.find("[data-set=align]").value = this.settings.align;
@@ -116,6 +116,12 @@ class Viewer {
     this.setClock("nfe", []);
     this.pressed = manifest.query && document.activeElement?.matches("button") ? document.activeElement : null;
     this.runs.forEach((run, r) => run.follow(() => this.arrived(run, r)));
+  }
+
+  /** Below the screen, or above it, as a long form over columns leaves it when it folds. */
+  comeIntoSight() {
+    const { top } = this.root.getBoundingClientRect();
+    if (top > innerHeight * 0.6 || (this.pair && top < 0)) this.root.scrollIntoView({ behavior: "smooth" });
   }
 
   /** Until the first frame is here: an empty page that says why, after a moment in which most runs have begun. */
