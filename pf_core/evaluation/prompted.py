@@ -14,7 +14,7 @@ from pf_core.errors import InputError
 from pf_core.evaluation import judges
 from pf_core.evaluation.evaluate import SHARD, ended
 from pf_core.evaluation.metrics import Resampled
-from pf_core.evaluation.paired import named
+from pf_core.evaluation.paired import arithmetic, how, named
 from pf_core.evaluation.work import Work
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
@@ -48,16 +48,16 @@ def guidances(text: str) -> list[float]:
 
 
 def rows(
-    bundle: Bundle, twin: Bundle | None, nfe: int, scales: Sequence[float]
+    bundle: Bundle, twin: Bundle | None, nfe: int, scales: Sequence[float], fast: bool = False
 ) -> Iterator[tuple[str, Bundle, SampleSpec]]:
     """(label, network, recipe): for each guidance the twin's Euler, then the network by each sampler; each has the most
-    steps that fit `nfe`."""
+    steps that fit `nfe`. fast: all in bf16 and compiled."""
     for scale in scales:
         if twin:
-            yield PLAIN, twin, SampleSpec(twin.name, "euler", nfe=nfe, cfg_scale=scale)
+            yield PLAIN, twin, SampleSpec(twin.name, "euler", nfe=nfe, cfg_scale=scale, **how(fast))
         for label, sampler in SAMPLERS.items():
             if label == PARALLEL or bundle.predicts_difficulty:
-                yield label, bundle, SampleSpec(bundle.name, sampler, nfe=nfe, cfg_scale=scale)
+                yield label, bundle, SampleSpec(bundle.name, sampler, nfe=nfe, cfg_scale=scale, **how(fast))
 
 
 def passes(bundle: Bundle, twin: Bundle | None, nfe: int, scales: Sequence[float], images: int) -> int:
@@ -138,19 +138,20 @@ def compare(
     nfe: int,
     guidance: str,
     split: str,
+    fast: bool,
     work: Work,
 ) -> tuple[list[Any], dict[str, Any]]:
     """What the judge of a kind reads in real pictures of the prompts, and a study's result so far: images, nfe, split,
-    baseline, judge and rows. pictures: see `real_readings`; told(readings) -> what is told of a row, and its
-    statistics. Raises InputError."""
+    baseline, judge, arithmetic and rows. pictures: see `real_readings`; told(readings) -> what is told of a row, and
+    its statistics. Raises InputError."""
     judge = judge_for(bundle, kind)
     real = real_readings(pictures, len(prompts), judge, work)
     done = []
-    for label, of, spec in rows(bundle, twin, nfe, guidances(guidance)):
+    for label, of, spec in rows(bundle, twin, nfe, guidances(guidance), fast):
         found, statistics = told(readings(of, spec, prompts, judge, split, work))
         done.append(Row(label, spec.cfg_scale, about(of, spec) | found, statistics))
     result = {"images": len(prompts), "nfe": nfe, "split": split, "baseline": twin and twin.name, "judge": judge.stem}
-    return real, result | {"rows": compared(done)}
+    return real, result | {"arithmetic": arithmetic(fast), "rows": compared(done)}
 
 
 def about(of: Bundle, spec: SampleSpec) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import Resampled, moments
-from pf_core.evaluation.paired import FAST, distance, images_of_row
+from pf_core.evaluation.paired import arithmetic, distance, how, images_of_row
 from pf_core.models.checkpoint import Bundle, labelled
 from pf_core.models.recommended import Opening, Shown
 from pf_core.samplers import SAMPLERS
@@ -43,7 +43,7 @@ def search(
     """
     trial = _Trial(bundle, images, folder, report)
     ranking = [name for name, entry in SAMPLERS.items() if entry.fn.needs_difficulty and bundle.predicts_difficulty]
-    begin = SampleSpec(bundle.name, next(iter(SAMPLERS)), nfe=nfe, **(FAST if fast else {}))
+    begin = SampleSpec(bundle.name, next(iter(SAMPLERS)), nfe=nfe, **how(fast))
     best, settings = begin, {}
     for name in ranking:
         best = replace(begin, sampler=name)
@@ -54,7 +54,7 @@ def search(
     if labelled(bundle):
         best = trial.best([replace(best, cfg_scale=scale) for scale in SCALES])
     about = {"rule": RULE, "images": images, "nfe": nfe, "split": "search", "judge": trial.judge.stem}
-    about |= {"arithmetic": "bf16, compiled"} if fast else {}
+    about |= {"arithmetic": arithmetic(fast)} if fast else {}
     scale = best.cfg_scale if labelled(bundle) else None
     return {"settings": settings, "cfg_scale": scale, "measured": about | {"rows": trial.rows}}
 

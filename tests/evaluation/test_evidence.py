@@ -68,7 +68,7 @@ def test_every_study_says_its_cost_its_figure_and_its_verdict(quick, tmp_path):
 
 def test_schedules_the_fast_way_are_so_in_every_row():
     study = sys.modules["pf_core.evaluation.studies.schedules"]  # the package's attribute is the function
-    slow, fast = ([spec for *_, spec in study._rows(bundle(), None, 8, **how)] for how in ({}, study.FAST))
+    slow, fast = ([spec for *_, spec in study._rows(bundle(), None, 8, **study.how(fast))] for fast in (False, True))
     assert {(spec.precision, spec.compile) for spec in slow} == {("fp32", False)}
     assert {(spec.precision, spec.compile) for spec in fast} == {("bf16", True)} and len(fast) == len(slow) > 3
 

@@ -188,6 +188,12 @@ def test_what_cannot_be_measured_is_said(signs):
     assert prompted.guidances("4, 1,1") == [1.0, 4.0]
 
 
+def test_prompts_drawn_the_fast_way_are_so_in_every_row(signs):
+    slow, fast = ([spec for *_, spec in prompted.rows(signs, signs, 8, [1, 2], fast)] for fast in (False, True))
+    assert {(spec.precision, spec.compile) for spec in slow} == {("fp32", False)}
+    assert {(spec.precision, spec.compile) for spec in fast} == {("bf16", True)} and len(fast) == len(slow) > 3
+
+
 def test_a_guidance_is_chosen_by_label():
     rows = [{"label": "a", "cfg_scale": s, "words": {"value": v}} for s, v in ((1, 0.2), (2, 0.5), (4, 0.3))]
     assert [r["cfg_scale"] for r in prompted.best(rows, "words")] == [2] and np.isfinite(rows[0]["words"]["value"])

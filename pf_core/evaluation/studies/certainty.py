@@ -15,7 +15,7 @@ from pf_core.data.splits import seeds_of
 from pf_core.evaluation import judges
 from pf_core.evaluation.evaluate import class_of, judge_of, references, shards
 from pf_core.evaluation.metrics import Resampled, moments, moments_distance
-from pf_core.evaluation.paired import FAST
+from pf_core.evaluation.paired import arithmetic, how
 from pf_core.evaluation.studies.common import SPLIT, needs_both, number, percent, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle, labelled
@@ -77,7 +77,7 @@ def _verdict(result: dict[str, Any]) -> str:
 
 
 def _spec(bundle: Bundle, sampler: str, nfe: int, fast: bool) -> SampleSpec:
-    return resolve(SampleSpec(bundle.name, sampler, nfe=nfe, **(FAST if fast else {})), bundle)
+    return resolve(SampleSpec(bundle.name, sampler, nfe=nfe, **how(fast)), bundle)
 
 
 def _forwards(bundle: Bundle, images: int, nfe: int, sampler: str, fast: bool, **_) -> int:
@@ -129,7 +129,7 @@ def certainty(
         "images": images,
         "kept": kept,
         "split": split,
-        "arithmetic": "bf16, compiled" if fast else "fp32",
+        "arithmetic": arithmetic(fast),
         "sampler": sampler,
         "steps": spec.steps,
         "nfe": spec.nfe,

@@ -9,6 +9,7 @@ from pf_core.evaluation import composition as scoring
 from pf_core.evaluation import prompted
 from pf_core.evaluation.judges import Reading
 from pf_core.evaluation.metrics import Resampled
+from pf_core.evaluation.paired import FASTER
 from pf_core.evaluation.prompted import PARALLEL, PLAIN
 from pf_core.evaluation.studies.common import SPLIT, baseline_of, percent, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
@@ -83,6 +84,7 @@ def composition(
     guidance: Annotated[str, prompted.GUIDANCE] = GUIDANCE,
     baseline: Annotated[str, prompted.BASELINE] = "",
     split: Annotated[str, SPLIT] = "evaluation",
+    fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,
 ) -> dict[str, Any]:
     """Objects, numbers, colours and places as asked for.
@@ -103,6 +105,6 @@ def composition(
 
     real, result = prompted.compare(
         bundle, baseline_of(bundle, baseline), KIND, [p.text for p in asked],
-        lambda part: pictures(data, asked[part]), told, nfe=nfe, guidance=guidance, split=split, work=work,
+        lambda part: pictures(data, asked[part]), told, nfe=nfe, guidance=guidance, split=split, fast=fast, work=work,
     )  # fmt: skip
     return result | {"real": scoring.measured(asked, real), "asked": [p.text for p in asked[:FEW]]}

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pf_core.charts import Chart, Panel, Series
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import Resampled, coverage, interval_of_mean, moments
-from pf_core.evaluation.paired import FAST, distance, images_of_row, named
+from pf_core.evaluation.paired import FASTER, arithmetic, distance, how, images_of_row, named
 from pf_core.evaluation.studies.common import SPLIT, Claim, drawing, holds, number, other_data, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models import checkpoint
@@ -101,7 +101,7 @@ def schedules(
     budgets: Annotated[str, Knob(help="network evaluations an image, with commas between")] = "16,32,64,96,128",
     baseline: Annotated[str, Knob(help="a network with one time for all patches, of Euler; empty: none")] = "",
     split: Annotated[str, SPLIT] = "evaluation",
-    fast: Annotated[bool, Knob(help="bf16 and compiled in all rows alike: sooner, rounded otherwise")] = False,
+    fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,
 ) -> dict[str, Any]:
     """Schedules at equal cost.
@@ -121,20 +121,19 @@ def schedules(
     for budget in _budgets(budgets):
         drawn = [
             (label, resolve(spec, net), images_of_row(net, spec, images, split, judge, work=work))
-            for label, net, spec in _rows(bundle, plain, budget, **(FAST if fast else {}))
+            for label, net, spec in _rows(bundle, plain, budget, **how(fast))
         ]
         rows += _measured(drawn, real, budget)
-    arithmetic = "bf16, compiled" if fast else "fp32"
     twin = plain and plain.name
-    return {"images": images, "split": split, "baseline": twin, "arithmetic": arithmetic, "rows": rows}
+    return {"images": images, "split": split, "baseline": twin, "arithmetic": arithmetic(fast), "rows": rows}
 
 
-def _rows(bundle: Bundle, plain: Bundle | None, budget: int, **how: Any) -> Iterator[tuple[str, Bundle, SampleSpec]]:
+def _rows(bundle: Bundle, plain: Bundle | None, budget: int, **more: Any) -> Iterator[tuple[str, Bundle, SampleSpec]]:
     if plain:
-        yield PLAIN, plain, SampleSpec(plain.name, "euler", nfe=budget, **how)
+        yield PLAIN, plain, SampleSpec(plain.name, "euler", nfe=budget, **more)
     for label, (sampler, settings) in ROWS.items():
         if bundle.predicts_difficulty or not entry_of(sampler).fn.needs_difficulty:
-            yield label, bundle, SampleSpec(bundle.name, sampler, settings, nfe=budget, **how)
+            yield label, bundle, SampleSpec(bundle.name, sampler, settings, nfe=budget, **more)
 
 
 def _measured(drawn: list[tuple], real: Any, budget: int) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ from pf_core.charts import Chart
 from pf_core.data.splits import images_of, take
 from pf_core.evaluation import prompted, spelling
 from pf_core.evaluation.metrics import Resampled
+from pf_core.evaluation.paired import FASTER
 from pf_core.evaluation.prompted import PARALLEL, PLAIN
 from pf_core.evaluation.studies.common import SPLIT, Claim, baseline_of, holds, percent, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
@@ -75,6 +76,7 @@ def text_rendering(
     guidance: Annotated[str, prompted.GUIDANCE] = GUIDANCE,
     baseline: Annotated[str, prompted.BASELINE] = "",
     split: Annotated[str, SPLIT] = "evaluation",
+    fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,
 ) -> dict[str, Any]:
     """Flow matching against Patch Forcing in spelling.
@@ -98,6 +100,7 @@ def text_rendering(
 
     real, result = prompted.compare(
         bundle, baseline_of(bundle, baseline), KIND, data.captions_of(indices),
-        lambda part: data.batch(indices[part]).images, told, nfe=nfe, guidance=guidance, split=split, work=work,
+        lambda part: data.batch(indices[part]).images, told,
+        nfe=nfe, guidance=guidance, split=split, fast=fast, work=work,
     )  # fmt: skip
     return result | {"real": spelling.measured(real, words), "asked": words[:FEW]}
