@@ -46,16 +46,23 @@ class Divergence:
     def ranked(self, x: Tensor, t: PatchTime, cond: Any) -> Prediction:
         """The same with `difficulty` (B, N), the estimated variance as it came out: noisy, maybe negative, NaN at
         t = 0, where nothing is known; `logvar` shows it, clamped to LOGVAR_RANGE."""
-        v, slope = self._slopes(x, t, cond)
-        time = t.per_patch
-        difficulty = self._std**2 / time * (1 + (1 - time) * slope)
-        difficulty = torch.where(time > 0, difficulty, torch.nan)
+        v, slopes = self._slopes(x, t, cond)
+        difficulty = self._variance(slopes.mean(0), t)
         low, high = (torch.tensor(end).exp() for end in LOGVAR_RANGE)
         logvar = self.grid.to_pixels(difficulty.clamp(low, high).log())
         return Prediction(v, logvar, v, logvar, difficulty)
 
+    def estimates(self, x: Tensor, t: PatchTime, cond: Any) -> Tensor:
+        """(P, B, N), as `ranked` would estimate the difficulty by each of the probes alone."""
+        return torch.stack([self._variance(one, t) for one in self._slopes(x, t, cond)[1]])
+
+    def _variance(self, slopes: Tensor, t: PatchTime) -> Tensor:
+        """(B, N) from d v_p / d x_p, (B, C, H, W)."""
+        time = t.per_patch
+        return torch.where(time > 0, self._std**2 / time * (1 + (1 - time) * self.grid.to_patches(slopes)), torch.nan)
+
     def _slopes(self, x: Tensor, t: PatchTime, cond: Any) -> tuple[Tensor, Tensor]:
-        """v (B, C, H, W), and the mean over each patch (B, N) of the estimated d v_p / d x_p."""
+        """v (B, C, H, W), and what each probe estimates d v_p / d x_p to be, (P, B, C, H, W)."""
         size = (self.probes, *x.shape[1:])
         signs = torch.stack([torch.randint(0, 2, size, generator=g) for g in self._rng], 1).to(x) * 2 - 1
 
@@ -64,7 +71,7 @@ class Divergence:
 
         with _ONE_AT_A_TIME:
             v, moved = vmap(along, out_dims=(None, 0))(signs)  # the pass itself is computed once
-        return v, self.grid.to_patches((signs * moved).mean(0))
+        return v, signs * moved
 
 
 def with_plain_attention(model: Model) -> Model:

@@ -29,6 +29,19 @@ def exact(count=40, model=None, **recipe):
     return Bundle("exact", model, Pixels(), ClassLabels(10, list(SHAPES)), training={"recipe": recipe})
 
 
+class Slanted(torch.nn.Module):
+    """The exact denoiser, with a Jacobian too large on the right of the image and too small on the left."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.grid, self.channels = model, model.grid, model.channels
+
+    def forward(self, x, t, y):
+        seen = self.model(x, t, y)
+        v = seen.v + torch.linspace(-1, 1, x.shape[-1]) * x
+        return Prediction(v, seen.logvar, v, seen.logvar_cond)
+
+
 class Bold(torch.nn.Module):
     """The exact denoiser, but with a velocity a tenth too large and half the variance."""
 
@@ -122,6 +135,14 @@ def test_divergence_agrees_with_an_exact_head_and_says_what_it_costs():
     early = found["t"]["0.1"]
     assert early["divergence_with_head"]["value"] > 0.3 and early["passes"] > 1
     assert early["head_with_error"]["value"] > early["divergence_with_error"]["value"]
+    assert 0.2 < early["halves"]["value"] < 0.9
+
+
+def test_few_probes_are_told_from_a_network_whose_jacobian_is_off():
+    study = STUDIES["divergence"].fn
+    slanted, plain = exact(model=Slanted(exact().model)), exact()
+    wrong, right = (study.about.verdict(study(of, images=10, probes=4)) for of in (slanted, plain))
+    assert "it is the network's own Jacobian that is off" in wrong and "own Jacobian" not in right
 
 
 def test_divergence_of_a_network_without_a_head_draws_with_it():

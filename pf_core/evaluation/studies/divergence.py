@@ -27,6 +27,7 @@ _PAIRS = {
     "divergence_with_error": "Jacobian's with true error",
     "head_with_error": "head's with true error",
     "divergence_with_head": "Jacobian's with head's",
+    "halves": "one half of the probes with the other",
 }
 
 
@@ -48,7 +49,19 @@ def _chart(result: dict[str, Any]) -> Chart:
 
 def _verdict(result: dict[str, Any]) -> str:
     told = ", ".join(f"{number(n['divergence_with_error'], 2)} at t {t}" for t, n in result["t"].items())
-    return f"Spearman of the Jacobian's difficulty with the true squared error: {told}."
+    words = f"Spearman of the Jacobian's difficulty with the true squared error: {told}."
+    off = [t for t, n in result["t"].items() if "halves" in n and _off(n)]
+    if not off:
+        return words
+    return (
+        f"{words} At t {', '.join(off)} two halves of the probes agree with each other better than with the error: "
+        "there it is the network's own Jacobian that is off, and more probes do not help."
+    )
+
+
+def _off(numbers: dict[str, Any]) -> bool:
+    """Whether probes agree with each other, and yet say little of the error: both intervals lie apart."""
+    return numbers["halves"]["interval"][0] > numbers["divergence_with_error"]["interval"][1]
 
 
 def _forwards(bundle: Bundle, images: int, probes: int, drawn: int, nfe: int, **_) -> int:
@@ -70,10 +83,11 @@ def divergence(
 
     At t = 0.1, 0.2, 0.3, 0.5, 0.8, the same for all patches: Spearman correlation over patches of the Jacobian's
     difficulty with the true squared error and, where the network has a head, with the head's, and of the head's with
-    the error; mean difficulty over mean true squared error; the share of patches whose estimate is negative; and how
-    many plain passes a ranking pass takes on the clock. drawn > 0: Frechet distances of the samplers that rank, ranked
-    by it (and by the head), at an equal count of network evaluations, a ranking pass being 1 + 2 probes of them; and
-    their differences from Euler. Intervals are 95%, bootstrap over images, paired by seed in the differences.
+    the error; of two halves of the probes with each other (noise of the probes lowers it, an error of the network's own
+    Jacobian does not); mean difficulty over mean true squared error; the share of patches whose estimate is negative;
+    and how many plain passes a ranking pass takes on the clock. drawn > 0: Frechet distances of the samplers that rank,
+    ranked by it (and by the head), at an equal count of network evaluations, a ranking pass being 1 + 2 probes of them;
+    and their differences from Euler. Intervals are 95%, bootstrap over images, paired by seed in the differences.
     """
     _, x0, x1, y = looked_at(bundle, images, split)
     result: dict[str, Any] = {"images": len(x0), "probes": probes, "split": split, "t": {}}
@@ -96,12 +110,16 @@ def _look(bundle: Bundle, x0, x1, y, seeds, t: float, probes: int) -> dict[str, 
     and of a ranking pass."""
     x0, x1, y = (part.to(bundle.device) for part in (x0, x1, y))
     times = PatchTime.shared(torch.full((len(x0),), t, device=x0.device), bundle.grid.n)
-    model = Divergence(bundle.model, bundle.source.std, probes, [Generator().manual_seed(int(s)) for s in seeds])
+    rng = [Generator().manual_seed(int(s)) for s in seeds]
+    model = Divergence(bundle.model, bundle.source.std, probes, rng)
     began = time.perf_counter()
     look = flow.evaluate_at(bundle.model, x0, x1, times, y, bundle.grid)
     between = time.perf_counter()
-    values = {"divergence": model.ranked(look.xt, times, y).difficulty, "error": look.error}
+    estimates = model.estimates(look.xt, times, y)
     seconds = (between - began, time.perf_counter() - between)
+    values = {"divergence": estimates.mean(0), "error": look.error}
+    if probes > 1:
+        values |= {"half": estimates[::2].mean(0), "other": estimates[1::2].mean(0)}
     if look.difficulty is not None:
         values["head"] = look.difficulty
     return {name: tensor.cpu().numpy() for name, tensor in values.items()} | {"seconds": seconds}
@@ -116,6 +134,8 @@ def _numbers(values: dict[str, np.ndarray]) -> dict[str, Any]:
         "divergence_over_error": lambda i: values["divergence"][i].mean() / values["error"][i].mean(),
         "negative": lambda i: (values["divergence"][i] < 0).mean(),
     }
+    if "other" in values:
+        statistics["halves"] = correlation("half", "other")
     if "head" in values:
         statistics |= {
             "head_with_error": correlation("head", "error"),
