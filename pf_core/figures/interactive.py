@@ -26,6 +26,8 @@ DIVERGING = [
     [0.75, "#f4a582"],
     [1.0, "#b2182b"],
 ]
+# Above the plot, where it covers nothing; the margin grows with its lines, and the title keeps to the box's edge.
+_LEGEND = {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 1.0, "yanchor": "bottom", "font": {"size": 11}}
 _THIN = {"thickness": 9, "len": 0.96, "outlinewidth": 0, "xpad": 6}
 Figure = dict[str, Any]
 
@@ -44,17 +46,23 @@ def plane(title: str, data: list[dict], low, high, under: list[dict] = [], legen
     if max(high[0] - low[0], high[1] - low[1]) <= 9:
         axis["dtick"] = 1
     layout = {
-        "title": {"text": title, "x": 0.5, "font": {"size": 15}},
+        "title": _title(title),
         "xaxis": {**axis, "range": [float(low[0]), float(high[0])]},
         "yaxis": {**axis, "range": [float(low[1]), float(high[1])], "scaleanchor": "x"},
         "margin": {"l": 32, "r": 10, "t": 34, "b": 28},
         "showlegend": legend,
-        "legend": {"x": 0.01, "y": 0.99, "font": {"size": 11}, "itemclick": False, "itemdoubleclick": False},
+        "legend": {**_LEGEND, "itemclick": False, "itemdoubleclick": False},
         "shapes": under,
         "uirevision": "kept",
         "hovermode": "closest",
     }
     return {"data": data, "layout": layout}
+
+
+def _title(text: str) -> dict[str, Any]:
+    """At the upper edge of the box, whatever stands between it and the plot."""
+    at = {"x": 0.5, "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 9}}
+    return {"text": text, "font": {"size": 15}} | at
 
 
 def dots(points: np.ndarray, colour: str, opacity: float, size: float = 4) -> dict:
@@ -213,6 +221,16 @@ def curves(
     return {"data": data, "layout": layout}
 
 
+def awaited(figure: Figure, words: str) -> Figure:
+    """A figure of curves before there are any: no numbers at its axes, which would be made up, and in the middle what
+    it waits for."""
+    for axis in ("xaxis", "yaxis"):
+        figure["layout"][axis] |= {"range": [0, 1], "showticklabels": False}
+    at = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False}
+    figure["layout"]["annotations"] = [{"text": words, "font": {"size": 13}} | at]
+    return figure
+
+
 def _settled(curves: list[np.ndarray], skip: float) -> list[float]:
     """A range for what the curves do after their first `skip`."""
     late = np.concatenate([y[int(skip * len(y)) :] for y in curves])
@@ -227,11 +245,11 @@ _COLOURS = (MADE, NOISE, TRUTH, "#555555")
 
 def _chart(title: str, x_title: str, y_title: str) -> dict[str, Any]:
     return {
-        "title": {"text": title, "x": 0.5, "font": {"size": 15}},
+        "title": _title(title),
         "xaxis": {"title": {"text": x_title, "standoff": 6}, "zeroline": False},
         "yaxis": {"title": {"text": y_title}, "zeroline": False},
         "margin": {"l": 58, "r": 12, "t": 36, "b": 52},
-        "legend": {"x": 0.99, "y": 0.99, "xanchor": "right", "font": {"size": 11}},
+        "legend": dict(_LEGEND),
         "uirevision": "kept",
         "showlegend": True,
     }
