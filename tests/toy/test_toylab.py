@@ -276,3 +276,10 @@ def test_both_velocity_fields_are_drawn_on_one_scale_within_the_frame():
     paths = (re.split("[ML,]+", shape["path"].strip("ML")) for shape in made["shapes"])
     numbers = [float(v) for path in paths for v in path]
     assert max(map(abs, numbers)) <= 1 + 1.4 * (xs[1] - xs[0])
+
+
+def test_no_legend_lies_over_a_plot_or_its_title():
+    points = np.random.default_rng(0).normal(size=(5, 2))
+    curves = interactive.curves("losses", np.arange(3), {"mse": np.arange(3)}, "step", "loss")
+    for layout in (made["layout"] for made in (interactive.data(points, points), curves)):
+        assert (layout["legend"]["y"], layout["legend"]["yanchor"]) == (1, "bottom") and layout["margin"]["t"] >= 50
