@@ -49,12 +49,14 @@ class Parameter:
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
 
-    def check(self, value: Any) -> Any:
-        """The value as this parameter's type. Raises InputError if it is of the wrong kind or out of range."""
-        value = _AS[self.type](self.name, value, self.knob.low, self.knob.high)
+    def check(self, value: Any, called: str = "") -> Any:
+        """The value as this parameter's type. called: what its control is called, where a person does not know the
+        name. Raises InputError if it is of the wrong kind or out of range."""
+        name = called or self.name
+        value = _AS[self.type](name, value, self.knob.low, self.knob.high)
         if self.knob.choices and value not in self.knob.choices:
             known = ", ".join(map(str, self.knob.choices))
-            raise InputError(f"{self.name} must be one of {known}, not {value!r:.60}.")
+            raise InputError(f"{name} must be one of {known}, not {value!r:.60}.")
         return value
 
 

@@ -13,6 +13,7 @@ _GAP_X, _BETWEEN, _HEIGHT = 0.075, 104, 220  # share of the width; pixels betwee
 _AROUND = 80  # pixels below all rows
 _LETTERS, _MOST = 88, 44  # of a title across all panels of a row, of one
 _LINE = 17  # pixels
+_TICKS = 6  # on an axis, if all that was measured is to stand there
 
 
 def draw(chart: Chart) -> Figure:
@@ -37,7 +38,7 @@ def draw(chart: Chart) -> Figure:
     for number, (r, c, wide, panel) in enumerate(places, 1):
         of = "" if number == 1 else str(number)
         across, up = _domain(c, wide, _GAP_X), _domain(len(chart.rows) - 1 - r, len(chart.rows), _BETWEEN / inside)
-        layout[f"xaxis{of}"] = _axis(panel.x, across, f"y{of}", panel.log_x) | _names(panel)
+        layout[f"xaxis{of}"] = _axis(panel.x, across, f"y{of}", panel.log_x) | _names(panel) | _measured(panel)
         layout[f"yaxis{of}"] = _axis(panel.y, up, f"x{of}", panel.log_y)
         layout["annotations"] += [_title(_wrapped(panel.title, wide), across, up), *_marks(panel, of)]
         layout["shapes"] += _lines(panel, of)
@@ -69,6 +70,12 @@ def _domain(place: int, of: int, gap: float) -> list[float]:
 def _axis(title: str, domain: list[float], anchor: str, log: bool) -> dict[str, Any]:
     axis = {"title": {"text": title, "standoff": 6}, "domain": domain, "anchor": anchor, "zeroline": False}
     return axis | {"automargin": True} | ({"type": "log", "dtick": math.log10(2)} if log else {})
+
+
+def _measured(panel: Panel) -> dict[str, Any]:
+    """On an axis by doubling, ticks where was measured: between 64 and 96 no other would be there."""
+    at = sorted({x for series in panel.series for x in series.x}) if panel.log_x else []
+    return {"tickmode": "array", "tickvals": at, "ticktext": [f"{x:g}" for x in at]} if 0 < len(at) <= _TICKS else {}
 
 
 def _names(panel: Panel) -> dict[str, Any]:

@@ -26,6 +26,9 @@ DIVERGING = [
     [0.75, "#f4a582"],
     [1.0, "#b2182b"],
 ]
+# Between title and plot, where it covers nothing.
+_LEGEND = {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 1.0, "yanchor": "bottom", "font": {"size": 11}}
+_TITLE, _LEGEND_LINE = 34, 20  # pixels
 _THIN = {"thickness": 9, "len": 0.96, "outlinewidth": 0, "xpad": 6}
 Figure = dict[str, Any]
 
@@ -37,24 +40,31 @@ def packed(values) -> dict[str, Any]:
     return d | ({"shape": ", ".join(map(str, a.shape))} if a.ndim > 1 else {})
 
 
-def plane(title: str, data: list[dict], low, high, under: list[dict] = [], legend: bool = True) -> Figure:
-    """Traces on the plane, both axes alike, framed by the corners low, high (2,); `under` them, shapes."""
+def plane(title: str, data: list[dict], low, high, under: list[dict] = [], legend: int = 1) -> Figure:
+    """Traces on the plane, both axes alike, framed by the corners low, high (2,); `under` them, shapes; legend: its
+    lines in a narrow box, 0 without one."""
     axis = {"zeroline": False, "showgrid": False, "showline": True, "ticks": "outside", "ticklen": 4}
     axis["constrain"] = "domain"  # the frame is the corners' exactly, whatever the box
     if max(high[0] - low[0], high[1] - low[1]) <= 9:
         axis["dtick"] = 1
     layout = {
-        "title": {"text": title, "x": 0.5, "font": {"size": 15}},
+        "title": _title(title),
         "xaxis": {**axis, "range": [float(low[0]), float(high[0])]},
         "yaxis": {**axis, "range": [float(low[1]), float(high[1])], "scaleanchor": "x"},
-        "margin": {"l": 32, "r": 10, "t": 34, "b": 28},
-        "showlegend": legend,
-        "legend": {"x": 0.01, "y": 0.99, "font": {"size": 11}, "itemclick": False, "itemdoubleclick": False},
+        "margin": {"l": 32, "r": 10, "t": _TITLE + legend * _LEGEND_LINE, "b": 28},
+        "showlegend": legend > 0,
+        "legend": {**_LEGEND, "itemclick": False, "itemdoubleclick": False},
         "shapes": under,
         "uirevision": "kept",
         "hovermode": "closest",
     }
     return {"data": data, "layout": layout}
+
+
+def _title(text: str) -> dict[str, Any]:
+    """At the upper edge of the box, whatever stands between it and the plot."""
+    at = {"x": 0.5, "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 9}}
+    return {"text": text, "font": {"size": 15}} | at
 
 
 def dots(points: np.ndarray, colour: str, opacity: float, size: float = 4) -> dict:
@@ -134,7 +144,10 @@ def uncertainty(
         _ends(chosen[0], "trajectory start", "x-thin-open", 11),
         _ends(chosen[-1], "trajectory end", "star", 12),
     ]
-    return plane("Sampling trajectories with uncertainty", traces, low, high, under)
+    lines = 2 if probes is None or not len(probes) else 3
+    made = plane("Sampling trajectories with uncertainty", traces, low, high, under, legend=lines)
+    made["layout"]["legend"]["font"] = {"size": 10}  # two entries fit a line, beside the colour bar of a narrow box
+    return made
 
 
 def _ends(points: np.ndarray, name: str, symbol: str, size: int) -> dict:
@@ -161,7 +174,7 @@ def heat(
         "colorbar": {"title": {"text": unit, "side": "right"}, **_THIN} | (_worded(span, ends) if any(ends) else {}),
         "hovertemplate": "x %{x:.2f}, y %{y:.2f}<br>%{z:.3f}<extra></extra>",
     }  # fmt: skip
-    return plane(title, [trace], low, high, legend=False)
+    return plane(title, [trace], low, high, legend=0)
 
 
 def _worded(span: tuple[float, float], ends: tuple[str, str]) -> dict[str, Any]:
@@ -175,7 +188,8 @@ def _worded(span: tuple[float, float], ends: tuple[str, str]) -> dict[str, Any]:
 def arrows(title: str, xs: np.ndarray, ys: np.ndarray, v: np.ndarray, exact: np.ndarray | None) -> Figure:
     """A velocity field v (K, K, 2) as strokes from dot to tip; `exact` in green under it."""
     step = float(xs[1] - xs[0])
-    longest = max(float(np.nanmax(np.linalg.norm(v, axis=-1))), 1e-6)
+    fields = np.stack([v] if exact is None else [v, exact])  # one scale: an untrained network's are nearly nothing
+    longest = max(float(np.nanmax(np.linalg.norm(fields, axis=-1))), 1e-6)
     feet = np.stack(np.meshgrid(xs, ys), -1).reshape(-1, 2)
 
     def strokes(field: np.ndarray, colour: str, opacity: float, width: float) -> dict:
@@ -202,15 +216,26 @@ def curves(
     the share of each curve, at its start, that may leave the frame."""
     data = []
     for at, named, dash in ((x, ys, "solid"), *([(*before, "dot")] if before else [])):
-        for (name, y), colour in zip(named.items(), _COLOURS, strict=False):
-            line = {"color": colour, "dash": dash, "shape": shape}
+        for k, ((name, y), colour) in enumerate(zip(named.items(), _COLOURS, strict=False)):
+            over = "dot" if k and shape == "hv" else dash  # stairs often run on each other: both are seen
+            line = {"color": colour, "dash": over, "shape": shape}
             data.append(
                 {"type": "scatter", "mode": "lines", "x": packed(at), "y": packed(y), "name": name, "line": line}
             )
-    layout = _chart(title, x_title, y_title)
+    layout = _chart(title, x_title, y_title, 2 if before else 1)
     if skip:
         layout["yaxis"]["range"] = _settled([*ys.values(), *(before[1].values() if before else [])], skip)
     return {"data": data, "layout": layout}
+
+
+def awaited(figure: Figure, words: str) -> Figure:
+    """A figure of curves before there are any: no numbers at its axes, which would be made up, and in the middle what
+    it waits for."""
+    for axis in ("xaxis", "yaxis"):
+        figure["layout"][axis] |= {"range": [0, 1], "showticklabels": False}
+    at = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False}
+    figure["layout"]["annotations"] = [{"text": words, "font": {"size": 13}} | at]
+    return figure
 
 
 def _settled(curves: list[np.ndarray], skip: float) -> list[float]:
@@ -225,13 +250,13 @@ def _settled(curves: list[np.ndarray], skip: float) -> list[float]:
 _COLOURS = (MADE, NOISE, TRUTH, "#555555")
 
 
-def _chart(title: str, x_title: str, y_title: str) -> dict[str, Any]:
+def _chart(title: str, x_title: str, y_title: str, legend: int = 1) -> dict[str, Any]:
     return {
-        "title": {"text": title, "x": 0.5, "font": {"size": 15}},
+        "title": _title(title),
         "xaxis": {"title": {"text": x_title, "standoff": 6}, "zeroline": False},
         "yaxis": {"title": {"text": y_title}, "zeroline": False},
-        "margin": {"l": 58, "r": 12, "t": 36, "b": 52},
-        "legend": {"x": 0.99, "y": 0.99, "xanchor": "right", "font": {"size": 11}},
+        "margin": {"l": 58, "r": 12, "t": _TITLE + legend * _LEGEND_LINE, "b": 52},
+        "legend": dict(_LEGEND),
         "uirevision": "kept",
         "showlegend": True,
     }
@@ -255,7 +280,7 @@ def bars(title: str, names: list[str], values: np.ndarray, floor: float, unit: s
 
 def times(title: str, t: np.ndarray) -> Figure:
     """Pairs (t_x, t_y), (M, 2), in the unit square."""
-    made = plane(title, [], (-0.03, -0.03), (1.03, 1.03), [dots(t, MADE, 0.5)], legend=False)
+    made = plane(title, [], (-0.03, -0.03), (1.03, 1.03), [dots(t, MADE, 0.5)], legend=0)
     for axis, name in (("xaxis", "t_x"), ("yaxis", "t_y")):
         made["layout"][axis]["title"] = {"text": name}
     made["layout"]["margin"] |= {"l": 48, "b": 42}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 
-from pf_core.figures.interactive import Figure, packed
+from pf_core.figures.interactive import Figure, awaited, packed
 
 RUNS = ["#4f46e5", "#d95f02", "#1b9e77", "#c2255c", "#7a5195", "#8a6d00"]  # one colour a run, apart in both modes
 
@@ -26,7 +26,8 @@ def over_steps(title: str, runs: Mapping[str, Curve], unit: str, log: bool = Fal
         if curve.smooth is not None:
             data.append(_line(curve.steps, curve.raw, name, colour, opacity=0.25, showlegend=False, hoverinfo="skip"))
         data.append(_line(curve.steps, curve.raw if curve.smooth is None else curve.smooth, name, colour))
-    return {"data": data, "layout": _layout(title, "step", unit, log, legend=len(runs) > 1)}
+    figure = {"data": data, "layout": _layout(title, "step", unit, log, legend=len(runs) > 1)}
+    return figure if any(len(curve.steps) for curve in runs.values()) else awaited(figure, "Nothing is measured yet.")
 
 
 def segments(title: str, steps: Sequence[float], losses: np.ndarray, times: Sequence[float]) -> Figure:

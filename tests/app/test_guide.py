@@ -67,6 +67,7 @@ def test_the_page_gets_numbers(state):  # noqa: F811
     for network in reply["networks"]:
         assert len(floats(network["t"])) == len(reply["times"]) * n == len(floats(network["error"]))
     drawn = next(each for each in reply["timesteps"] if each["name"] == TRAINING_TIMES)
+    assert reply["first"] == TRAINING_TIMES  # the law that the words beside the picture are about
     training = floats(reply["training"]["t"])
     assert np.array_equal(training, floats(drawn["maps"])[: len(training)]) and len(training) == how.TRAINED * n
 

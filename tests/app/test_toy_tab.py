@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from test_browser import CHROMIUM, browser, page  # noqa: F401 (fixtures)
 
+from app.handlers import Refusal
 from app.state import AppState
 from app.tabs.toy import tab as toy
 from app.tabs.toy.lab import MOST_STARTS, Lab, open_lab
@@ -176,8 +177,8 @@ def test_limits_hold_on_the_server(tab, tmp_path):
         return answered(tab.on_view, tab.status, lab.id, *given)[tab.status]
 
     assert recipe() == ""
-    assert "at most" in recipe(steps=6000) and "between" in recipe(steps=10**9) and "seed" in recipe(seed=-1)
-    assert "source" in recipe(source="x") and "no toy data set" in recipe(data="x")
+    assert "at most" in recipe(steps=6000) and "between" in recipe(steps=10**9) and "Seed must" in recipe(seed=-1)
+    assert "Source must" in recipe(source="x") and "no toy data set" in recipe(data="x")
     for bad, words in (
         ([], "no point"),
         ([[1, 2]], "only one"),
@@ -215,6 +216,12 @@ def test_nothing_is_trained_before_points_are_drawn(tab):
     assert interactive(tab.on_data("moons", None)) == [True, True]
     for train in (partial(tab.on_start, speed=""), tab.on_step):  # whatever the page sends
         assert "Draw points" in answered(train, tab.status, lab_id=lab.id, data="points", drawn=None)[tab.status]
+    lab.start(1)
+    until(lambda: lab.playing)
+    asked = answered(tab.on_recipe, tab.status, lab_id=lab.id, **recipe_of(tab, data="points", drawn=None))[tab.status]
+    assert "Draw points" in asked and not isinstance(asked, Refusal)  # an invitation: nobody did anything wrong
+    until(lambda: not lab.playing)  # what was trained is not what the form asks for any more
+    lab.rewind()
     drawn = tab.given([[0, 1], [1, 0], [1, 1]], lab.id, recipe_of(tab))
     assert interactive(drawn) == [True, True]
     until(lambda: lab.state.config.data == "points")
@@ -360,6 +367,10 @@ STARTS = (
 )
 
 
+CLOUD = """() => [...document.querySelectorAll('.modebar-btn')].map((b) => b.dataset.title)
+  .filter((title) => /share|cloud/i.test(title))"""
+
+
 @IN_BROWSER
 def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     """What a person does with it, in one go: a page costs seconds."""
@@ -369,6 +380,8 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     for width in ("700px", ""):  # the page lays the plots out anew: none is cut
         page.evaluate("(w) => { document.querySelector('.pf-plots-grid').style.width = w; }", width)
         page.wait_for_function(fit)
+    assert page.evaluate(CLOUD) == [], "no button sends a chart to a stranger's server"
+    assert "Press Start" in page.inner_text("[data-plot=losses]")
     page.locator("#toy-data input").click()
     page.get_by_role("option", name="Drawn by hand").click()
     page.wait_for_selector(".pf-brush")

@@ -85,6 +85,9 @@ def test_no_legend_lies_over_a_curve_and_no_title_is_cut():
         figures.segments("x", [1, 2], np.ones((2, 1)), [0.5]),
         figures.calibration("x", parts),
     ]
+    assert not any(figure["layout"].get("annotations") for figure in made)
+    empty = figures.over_steps("x", {"a": figures.Curve([], [])}, "MSE")["layout"]
+    assert empty["annotations"] and not empty["yaxis"]["showticklabels"]  # no made-up numbers where nothing is measured
     for layout in (figure["layout"] for figure in made):
         assert layout["showlegend"] and layout["legend"]["y"] < 0 and layout["legend"]["yanchor"] == "top"
         assert layout["xaxis"]["automargin"] and layout["yaxis"]["automargin"]
@@ -102,11 +105,11 @@ def test_another_size_brings_its_own_settings_and_keeps_what_was_set_by_hand(tab
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"steps": 0}, "steps must"),
-        ({"steps": 10**9}, "steps must"),
-        ({"batch_size": 100_000}, "batch_size must"),
-        ({"lr": "x"}, "lr must"),
-        ({"lr": float("nan")}, "lr must"),
+        ({"steps": 0}, "Steps must"),
+        ({"steps": 10**9}, "Steps must"),
+        ({"batch_size": 100_000}, "Batch size must"),
+        ({"lr": "x"}, "Learning rate must"),
+        ({"lr": float("nan")}, "Learning rate must"),
         ({"dataset": "nothing"}, "data set"),
         ({"model": "huge"}, "network size"),
         ({"timesteps": "nothing"}, "timestep sampler"),

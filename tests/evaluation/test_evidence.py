@@ -150,6 +150,7 @@ def test_a_chart_is_drawn_for_files_and_for_the_page():
     ]
     assert [len(row) for row in chart.narrowed(2).rows] == [1, 2, 1] and chart.narrowed(4) == chart
     page = chart_page.draw(chart)
+    assert page["layout"]["xaxis"]["ticktext"] == ["16", "32"] and "tickvals" not in page["layout"]["xaxis4"]
     kinds = [trace["type"] for trace in page["data"]]
     assert kinds.count("heatmap") == 1 and kinds.count("bar") == 1 and {"xaxis", "xaxis4"} <= set(page["layout"])
     assert [t["name"] for t in page["data"] if t.get("showlegend") and t["type"] != "heatmap"] == ["Euler", "density"]

@@ -1,6 +1,7 @@
 """The plane's laboratory: training on it, what is measured, its figures and its command."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -266,3 +267,19 @@ def test_predicted_too_large_is_red_and_the_bar_says_so():
     ticks = trace["colorbar"]["ticktext"]
     assert ticks[0].endswith("too small") and ticks[-1].endswith("too large") and ticks[-1].startswith("+0.5")
     go.Figure(made)
+
+
+def test_both_velocity_fields_are_drawn_on_one_scale_within_the_frame():
+    xs = np.linspace(-1, 1, 4)
+    small = np.full((4, 4, 2), 1e-3)  # an untrained network's, beside the exact one
+    made = interactive.arrows("v", xs, xs, small, small * 1000)["layout"]
+    paths = (re.split("[ML,]+", shape["path"].strip("ML")) for shape in made["shapes"])
+    numbers = [float(v) for path in paths for v in path]
+    assert max(map(abs, numbers)) <= 1 + 1.4 * (xs[1] - xs[0])
+
+
+def test_no_legend_lies_over_a_plot_or_its_title():
+    points = np.random.default_rng(0).normal(size=(5, 2))
+    curves = interactive.curves("losses", np.arange(3), {"mse": np.arange(3)}, "step", "loss")
+    for layout in (made["layout"] for made in (interactive.data(points, points), curves)):
+        assert (layout["legend"]["y"], layout["legend"]["yanchor"]) == (1, "bottom") and layout["margin"]["t"] >= 50

@@ -60,7 +60,7 @@ export function mount(element, props, watch, trigger) {
     }
     pen.fillStyle = "#1b9e77";
     for (const [x, y] of points) pen.fillRect(at(x) - 1, at(-y) - 1, 2, 2);
-    count.textContent = points.length ? `${points.length} points` : "No points yet: Start waits for them";
+    count.textContent = points.length ? `${points.length} points` : "No points yet: draw some, then press Start";
   }
 
   function show(value) {

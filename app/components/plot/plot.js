@@ -41,6 +41,8 @@ export function themed(layout) {
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: ink, size: 12, family: "inherit" },
     legend: { ...layout.legend, bgcolor: dark ? "rgba(22,27,37,0.75)" : "rgba(255,255,255,0.75)" },
+    // plotly makes its own of the paper's colour, and of a clear one a grey bar over the title
+    modebar: { bgcolor: dark ? "#161b25" : "#fff", color: dark ? "#a9b3c5" : "#5d6779", activecolor: ink },
     ...Object.fromEntries(
       Object.entries(layout)
         .filter(([name]) => /^[xy]axis\d*$/.test(name))
@@ -59,9 +61,11 @@ function inked(data) {
 const TOUCH = matchMedia("(pointer: coarse)").matches;
 export const OPTIONS = {
   displaylogo: false,
+  showSendToCloud: false, // "Share chart" would send it to a stranger's server: nothing leaves this machine
+  plotlyServerURL: "",
   ...(TOUCH && { displayModeBar: false }),
   responsive: true,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "toImage"],
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "toImage", "zoomIn2d", "zoomOut2d", "autoScale2d"],
   scrollZoom: false,
 };
 
@@ -246,11 +250,16 @@ class Plots {
 
   take(reply) {
     this.version = reply.version;
+    const waiting = [...this.stale];
     for (const [name, figure] of Object.entries(reply.plots)) {
       if (!this.boxes[name]) continue;
+      // what a person asked for goes before what only moves on
+      const asked = this.figures[name]?.layout.title?.text !== figure.layout.title?.text;
+      if (asked) waiting.unshift(name);
+      else waiting.push(name);
       this.figures[name] = figure;
-      this.stale.add(name);
     }
+    this.stale = new Set(waiting);
     if (this.status.textContent !== reply.status) this.status.textContent = reply.status;
   }
 

@@ -74,6 +74,7 @@ class Miniatures:
                 }
                 for name, drawn in draws.items()
             ],
+            "first": TRAINING_TIMES,
             "times": inspect.TIMES,
             "networks": [self._evaluations(bundle, picture) for bundle in bundles],
             "training": evaluations(bundles[0], picture, in_training),

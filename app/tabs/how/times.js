@@ -5,7 +5,7 @@ import { bars, beat, canvasOf, figure, floats, make, paintPatches, paintState, t
 export function times(box, content, palettes) {
   const laws = content.timesteps.map((law) => ({ ...law, maps: floats(law.maps) }));
   const n = content.grid.rows * content.grid.cols;
-  let [law, k] = [laws[laws.length - 1], 0];
+  let [law, k] = [laws.find((each) => each.name === content.first) ?? laws[0], 0];
   const root = make(`<div class="pfg-mini">
     <div class="pfg-bar"><label>Timestep sampler <select aria-label="Timestep sampler">${laws
       .map((each, i) => `<option value="${i}">${each.label}</option>`)

@@ -161,7 +161,10 @@ class LabPlots:
         if self.before:
             x0, ys0 = smooth(self.before[0])
             before = x0, {f"{name}, {self.before[1]}": y for name, y in ys0.items()}
-        return plots.curves("Losses", x, ys, "step", "loss", before, skip=0.05)
+        drawn = plots.curves("Losses", x, ys, "step", "loss", before, skip=0.05)
+        if before or self.state.history:
+            return drawn
+        return plots.awaited(drawn, "Press Start: the losses appear here.")
 
 
 def smooth(history) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -24,7 +24,7 @@ from app.tabs.toy.plots import PLOTS, VIEWS
 from app.tabs.toy.routes import lab_routes, links
 from app.tabs.toy.words import STOP_GRADIENT, VIEW_HELP
 from pf_core.errors import InputError
-from pf_core.registry import number
+from pf_core.registry import number, whole
 from pf_core.samplers import SAMPLERS, nfe_of, steps_for, uniform_grid
 from pf_core.timesteps import TIMESTEPS
 from pf_core.toy.data import TOYS
@@ -218,14 +218,15 @@ class ToyTab:
 
     def config(self, values: Mapping[str, Any]) -> ToyConfig:
         """What the controls say. Raises InputError."""
-        steps, data, timesteps = PLAIN["steps"].check(values["steps"]), values["data"], values["timesteps"]
+        data, timesteps = values["data"], values["timesteps"]
+        named = ("steps", "source", "seed", "stop_gradient", *TRAINING)
+        plain = {k: PLAIN[k].check(values[k], PLAIN[k].label) for k in named}
+        steps = plain["steps"]
         if steps > MAX_STEPS:
             raise InputError(_too_long())
-        plain = {k: PLAIN[k].check(values[k]) for k in ("source", "seed", "stop_gradient", *TRAINING)}
         own = data == DRAWN
         return ToyConfig(
             **plain,
-            steps=steps,
             data=data if own else TOYS[data].name,
             data_settings={} if own else TOYS[data].settings(self.data_knobs.settings(data, values)),
             array=values["drawn"] if own else None,
@@ -251,8 +252,9 @@ class ToyTab:
         return shown | self.data_knobs.show(data) | self.startable(data, drawn)
 
     def on_recipe(self, lab_id: str, **values: Any) -> dict:
-        if values["data"] == DRAWN and values["drawn"] is None:
-            raise InputError(NO_POINTS)
+        if values["data"] == DRAWN and values["drawn"] is None:  # no fault of anyone's: the form says what comes next
+            self.state.labs.get(lab_id).pause()
+            return {self.status: NO_POINTS}
         self.state.labs.get(lab_id).restart(self.config(values))
         return {self.status: ""}
 
@@ -281,7 +283,7 @@ class ToyTab:
     def on_look(self, lab_id: str, sampler: str, nfe: Any, **knobs: Any) -> dict:
         settings = SAMPLERS[sampler].settings(self.knobs.settings(sampler, knobs))
         least = nfe_of(sampler, uniform_grid(1), settings)
-        budget = int(max(number("The number of evaluations", nfe, 1, MAX_NFE), least))
+        budget = max(whole("The number of evaluations", nfe, 1, MAX_NFE), least)
         steps_for(sampler, budget, settings)
         self.state.labs.get(lab_id).set(sampler=sampler, settings=settings, nfe=budget)
         return {self.status: ""}

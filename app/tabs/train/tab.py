@@ -198,7 +198,7 @@ class Train:
     def recipe(self, values: Mapping[str, Any]) -> tuple[str, TrainRecipe, Intervals]:
         """(name, "" where none is given, recipe, intervals). Raises InputError."""
         dataset, timesteps = values["dataset"], values["timesteps"]
-        config = {k: self.known[k].check(values[k]) for k in self.config}
+        config = {k: (knob := self.known[k]).check(values[k], knob.label) for k in self.config}
         times = TIMESTEPS[timesteps].settings(self.time_knobs.settings(timesteps, values))
         recipe = TrainRecipe(
             dataset,
