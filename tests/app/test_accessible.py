@@ -10,7 +10,7 @@ import pytest
 from app_world import networks, spec  # noqa: F401
 from axe_playwright_python.sync_playwright import Axe
 from chromium import SHARED
-from test_browser import LOADED, browser, page, run, served, visit  # noqa: F401
+from test_browser import LOADED, browser, page, run, serving, visit  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 
 from app.ui import TABS
@@ -36,8 +36,14 @@ GRADIO = "6.31.0"  # the version in which these were seen: look at them again wh
 FAULTS: tuple[Fault, ...] = ()
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, networks):  # noqa: F811
+    """The app over a folder of its own, as lessons keep the recorded run that they have found."""
+    yield from serving(tmp_path_factory.getbasetemp() / "lessons")
+
+
 @pytest.fixture
-def recorded(served):  # noqa: F811
+def recorded(served):
     """A recorded run, and trainings that ended well and badly, so that viewers, lessons and board have something to
     show."""
     path = served.recordings_folder / "first.safetensors"

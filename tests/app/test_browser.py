@@ -3,6 +3,7 @@
 import functools
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ class Slowed:
 
 @functools.cache
 def launched(recordings: Path) -> AppState:
-    """The state of the app that all files share, as building and starting it costs seconds."""
+    """The state of the app that many files share, as building and starting it costs seconds."""
     from app.ui import launch
 
     state = AppState(recordings)
@@ -50,9 +51,14 @@ def launched(recordings: Path) -> AppState:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, networks):  # noqa: F811
-    """The app, which keeps nothing of another file's tests; trainings alone it has where it looked for them first."""
-    state = launched(tmp_path_factory.getbasetemp() / "recordings")
-    state.recordings_folder.mkdir(exist_ok=True)
+    yield from serving(tmp_path_factory.getbasetemp() / "recordings")
+
+
+def serving(recordings: Path) -> Iterator[AppState]:
+    """The app over this folder, whose state keeps nothing of another file's tests. Two things stay: what the page "How
+    it works" has found in the folder, and where trainings are looked for."""
+    recordings.mkdir(exist_ok=True)
+    state = launched(recordings)
     bundle = state.bundle("nano")
     bundle.model = Slowed(bundle.model, 0.0)
     yield state

@@ -3,8 +3,8 @@
 import pytest
 from app_world import networks  # noqa: F401
 from chromium import SHARED
-from test_accessible import open_tab, recorded  # noqa: F401
-from test_browser import ENDED, LOADED, browser, served  # noqa: F401
+from test_accessible import open_tab, recorded, served  # noqa: F401
+from test_browser import ENDED, LOADED, browser  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 
 from app.ui import TABS
