@@ -55,18 +55,22 @@ def served(tmp_path_factory, networks):  # noqa: F811
 
 
 def serving(recordings: Path) -> Iterator[AppState]:
-    """The app over this folder, whose state keeps nothing of another file's tests. Two things stay: what the page "How
-    it works" has found in the folder, and where trainings are looked for."""
+    """The app over this folder, whose state keeps nothing of another file's tests. Two things stay: what "How it works"
+    has found in the folder, and where trainings are looked for."""
     recordings.mkdir(exist_ok=True)
     state = launched(recordings)
     bundle = state.bundle("nano")
     bundle.model = Slowed(bundle.model, 0.0)
     yield state
     bundle.model.pause = 0.0
-    state.halt(*(run.id for run in state.runs.all()))
-    for lab in state.labs.all():
-        lab.close()
-    state.__init__(state.recordings_folder)
+    for job in (*state.runs.all(), *state.sweeps.all()):
+        state.worker.stop(job)
+    for store in (state.runs, state.sweeps, state.studies, state.pictures, state.labs):
+        for thing in store.all():
+            store.drop(thing.id)
+    for measured in (state.paces, state.speeds, state.ranked):
+        measured.clear()
+    state.loaded.forget()
 
 
 @pytest.fixture
