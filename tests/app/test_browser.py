@@ -97,6 +97,7 @@ def visit(page, served, query: str = "?network=nano&sampler=look_ahead&images=2&
     page.wait_for_function(LOADED)
     page.wait_for_function(ANSWERED)
     page.wait_for_selector("#explore-run:enabled")
+    page.wait_for_selector(".pf-theme:enabled")  # the script that watches fields and buttons has been mounted
 
 
 def run(page) -> None:
@@ -314,7 +315,6 @@ PRESSED = """(id) => new Promise((done) => {
 
 def test_every_button_that_draws_says_within_200_ms_that_it_was_pressed(page, served):
     visit(page, served)
-    page.wait_for_selector(".pf-theme:enabled")  # the script that shows it has been mounted
     took = {"explore-run": page.evaluate(PRESSED, "explore-run")}
     for tab, button in (("compare", "compare-run"), ("intervene", "intervene-run"), ("intervene", "intervene-go")):
         page.click(f"[role=tab][data-tab-id={tab}]")
