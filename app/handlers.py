@@ -25,7 +25,10 @@ FORGOTTEN = "The server does not remember this page any more. Reload it: its add
 FIRST_TAB = "explore"  # that an address without a tab asks for
 MOST_QUERY = 2**16  # characters of an address
 _COMPUTED = "that was computed"
-QUIET = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+# Nothing shows an event's progress, and no component is told of it: of every event that begins or ends Gradio's page
+# tells all components of all events so far, each searched for in the whole page, which was a third of loading it.
+UNSHOWN = {"show_progress": "hidden", "show_progress_on": []}
+QUIET = {**UNSHOWN, "queue": False, "api_visibility": "private"}
 
 
 class PlainText(gr.HTML):
@@ -77,6 +80,7 @@ def on(
     given are QUIET's."""
     outputs = [*outputs, *([status] if status is not None and status not in outputs else [])]
     options = {**({} if "queue" in options or "concurrency_limit" in options else QUIET), **options}
+    options = {**(UNSHOWN if options.get("show_progress") == "hidden" else {}), **options}
     options |= {"inputs_kwargs": dict(inputs or {}), "outputs": outputs}
     answer = answering(fn, status) if after is None else waiting(answering(fn, status), after)
     triggers = triggers if isinstance(triggers, Sequence) else [triggers]

@@ -5,6 +5,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import torch
+from shared import STARTED
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))  # more than the free cores would stall, not help
 
@@ -27,6 +28,16 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group("served" if serves(item) else str(item.path)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    if nextitem is None or not serves(nextitem):
+        STARTED.close()
+
+
+def pytest_sessionfinish():
+    STARTED.close()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -9,7 +9,8 @@ import gradio as gr
 import pytest
 from app_world import networks, spec  # noqa: F401
 from axe_playwright_python.sync_playwright import Axe
-from test_browser import LOADED, browser, page, run, served, visit  # noqa: F401
+from chromium import SHARED
+from test_browser import LOADED, browser, page, run, serving, visit  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 
 from app.ui import TABS
@@ -35,8 +36,14 @@ GRADIO = "6.31.0"  # the version in which these were seen: look at them again wh
 FAULTS: tuple[Fault, ...] = ()
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, networks):  # noqa: F811
+    """The app over a folder of its own, as lessons keep the recorded run that they have found."""
+    yield from serving(tmp_path_factory.getbasetemp() / "lessons")
+
+
 @pytest.fixture
-def recorded(served):  # noqa: F811
+def recorded(served):
     """A recorded run, and trainings that ended well and badly, so that viewers, lessons and board have something to
     show."""
     path = served.recordings_folder / "first.safetensors"
@@ -47,6 +54,13 @@ def recorded(served):  # noqa: F811
     path.unlink()
     for name in ("done32", "half32"):
         shutil.rmtree(checkpoint.RUNS / name)
+
+
+@pytest.fixture
+def tablet(browser, request):  # noqa: F811
+    screen = {"width": 1000, "height": 1200}
+    with SHARED.page(request.session, viewport=screen, has_touch=True, reduced_motion="reduce") as page:  # noqa: F811
+        yield page
 
 
 def open_tab(page, title):  # noqa: F811
@@ -112,12 +126,10 @@ SMALL = """(narrowest) => [...document.querySelectorAll(
   .map(([e, r]) => `${e.outerHTML.slice(0, 140)}: ${Math.round(r.width)} x ${Math.round(r.height)}`)"""
 
 
-def test_axe_finds_nothing_serious_in_light_and_dark_and_fingers_find_their_targets(browser, recorded):  # noqa: F811
+def test_axe_finds_nothing_serious_in_light_and_dark_and_fingers_find_their_targets(tablet, recorded):  # noqa: F811
     """One page for three checks, as loading it costs more than they do; a tablet's, where every tab is in reach."""
     began = time.monotonic()
-    context = browser.new_context(viewport={"width": 1000, "height": 1200}, has_touch=True, reduced_motion="reduce")
-    page = context.new_page()  # noqa: F811
-    page.set_default_timeout(60_000)
+    page = tablet  # noqa: F811
     page.goto(recorded.address)
     page.wait_for_function(LOADED)
     page.evaluate(Axe().axe_script)
@@ -135,7 +147,6 @@ def test_axe_finds_nothing_serious_in_light_and_dark_and_fingers_find_their_targ
         seen += [("dark", tab.TITLE, *fault, known(page, fault)) for fault in faults(page, ["color-contrast"])]
     page.reload()
     page.wait_for_function("document.body.classList.contains('dark')")  # kept for the next visit
-    context.close()
     print(f"axe-core, {len(TABS)} tabs, light and dark: {time.monotonic() - began:.1f} s")
     ours = [fault[:-1] for fault in seen if fault[-1] is None]
     assert ours == []
@@ -159,11 +170,9 @@ def test_the_keyboard_reaches_run_in_a_few_presses(page, served):  # noqa: F811
     assert page.evaluate(here) == "explore-run"
 
 
-def test_errors_fields_and_dialogs_are_for_everyone_too(browser, served):  # noqa: F811
+def test_errors_fields_and_dialogs_are_for_everyone_too(tablet, served):  # noqa: F811
     """After a run: an error, a wrong number, a link to copy and the help, in light and in dark."""
-    context = browser.new_context(viewport={"width": 1000, "height": 1200}, has_touch=True, reduced_motion="reduce")
-    page = context.new_page()  # noqa: F811
-    page.set_default_timeout(60_000)
+    page = tablet  # noqa: F811
     visit(page, served, "?network=plain&sampler=euler&images=2&budget=4")
     run(page)
     page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed')); }")
@@ -182,5 +191,4 @@ def test_errors_fields_and_dialogs_are_for_everyone_too(browser, served):  # noq
     page.wait_for_selector(".pfv-help[open]")
     seen += faults(page)
     page.keyboard.press("Escape")
-    context.close()
     assert seen == []

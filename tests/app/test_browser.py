@@ -1,31 +1,20 @@
 """The app in Chromium: what a person sees and does. No request leaves the host; no error appears in the console."""
 
+import functools
 import os
-import shutil
 import time
-from contextlib import contextmanager
-from urllib.parse import urlparse
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from app_world import networks, spec  # noqa: F401
+from chromium import CHROMIUM, SHARED
+from shared import STARTED
 
 from app.state import AppState
 from pf_core.sampling.run import Run
 from pf_core.sampling.trajectory import record
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--disable-component-update",
-    "--disable-sync",
-    # The first two are pages of Chromium's own, made anew behind every page of a test. The others are of Playwright's
-    # list, in place of which this one counts.
-    "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,AimEnabled,LensOverlay,MediaRouter,PaintHolding,"
-    "OptimizationHints,NetworkTimeServiceQuerying,PreconnectToSearch,AvoidUnnecessaryBeforeUnloadCheckSync",
-]
 pytestmark = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed")
 LOADED = "window.__pf?.viewer && window.__pf.viewer.ready !== undefined"
 # What the page's address asked for has arrived: nothing will come behind the back of what a test shows.
@@ -48,16 +37,40 @@ class Slowed:
         return self.model(*given)
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory, networks):  # noqa: F811
+@functools.cache
+def launched(recordings: Path) -> AppState:
+    """The state of the app that many files share, as building and starting it costs seconds."""
     from app.ui import launch
 
-    state = AppState(recordings=tmp_path_factory.mktemp("recordings"))
+    state = AppState(recordings)
+    demo, _, state.address = launch(state)
+    STARTED.callback(launched.cache_clear)
+    STARTED.callback(demo.close)
+    return state
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, networks):  # noqa: F811
+    yield from serving(tmp_path_factory.getbasetemp() / "recordings")
+
+
+def serving(recordings: Path) -> Iterator[AppState]:
+    """The app over this folder, whose state keeps nothing of another file's tests. Two things stay: what "How it works"
+    has found in the folder, and where trainings are looked for."""
+    recordings.mkdir(exist_ok=True)
+    state = launched(recordings)
     bundle = state.bundle("nano")
     bundle.model = Slowed(bundle.model, 0.0)
-    demo, _, state.address = launch(state)
     yield state
-    demo.close()
+    bundle.model.pause = 0.0
+    for job in (*state.runs.all(), *state.sweeps.all()):
+        state.worker.stop(job)
+    for store in (state.runs, state.sweeps, state.studies, state.pictures, state.labs):
+        for thing in store.all():
+            store.drop(thing.id)
+    for measured in (state.paces, state.speeds, state.ranked):
+        measured.clear()
+    state.loaded.forget()
 
 
 @pytest.fixture
@@ -70,37 +83,12 @@ def slow(served):
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as p:
-        running = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        running.close()
-
-
-def harmless(text: str) -> bool:
-    """What Gradio's client says when a page is left amid an answer; a dead server fails a test anyway."""
-    return "AbortError" in text or "Connection errored out" in text
-
-
-@contextmanager
-def watched(browser):
-    """A page; an error at the end if anything left the host or an error appeared."""
-    context = browser.new_context(viewport={"width": 1400, "height": 900})
-    page, wrong = context.new_page(), []
-    page.wrong = wrong  # for a test that expects a refusal
-    page.on("request", lambda r: urlparse(r.url).hostname in ("127.0.0.1", None) or wrong.append(r.url))
-    page.on("pageerror", lambda e: wrong.append(str(e)))
-    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" and not harmless(m.text) else None)
-    page.set_default_timeout(60_000)
-    yield page
-    context.close()
-    assert wrong == []
+    return SHARED.browser
 
 
 @pytest.fixture
-def page(browser, served):
-    with watched(browser) as page:
+def page(browser, served, request):
+    with SHARED.page(request.session) as page:
         yield page
 
 
@@ -109,6 +97,7 @@ def visit(page, served, query: str = "?network=nano&sampler=look_ahead&images=2&
     page.wait_for_function(LOADED)
     page.wait_for_function(ANSWERED)
     page.wait_for_selector("#explore-run:enabled")
+    page.wait_for_selector(".pf-theme:enabled")  # the script that watches fields and buttons has been mounted
 
 
 def run(page) -> None:
@@ -326,7 +315,6 @@ PRESSED = """(id) => new Promise((done) => {
 
 def test_every_button_that_draws_says_within_200_ms_that_it_was_pressed(page, served):
     visit(page, served)
-    page.wait_for_selector(".pf-theme:enabled")  # the script that shows it has been mounted
     took = {"explore-run": page.evaluate(PRESSED, "explore-run")}
     for tab, button in (("compare", "compare-run"), ("intervene", "intervene-run"), ("intervene", "intervene-go")):
         page.click(f"[role=tab][data-tab-id={tab}]")

@@ -7,25 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 from app_world import ROOT, answered, ended, networks, state  # noqa: F401
+from test_browser import served  # noqa: F401
 
 from app import controls
-from app.state import AppState
 from app.store import DONE
 from pf_core.models import checkpoint
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import SampleSpec
 
 # the tab's handlers and the server
-
-
-@pytest.fixture(scope="module")
-def served(networks, tmp_path_factory):
-    from app.ui import launch
-
-    state = AppState(recordings=tmp_path_factory.mktemp("none"))
-    demo, app, address = launch(state)
-    yield SimpleNamespace(state=state, demo=demo, app=app, address=address)
-    demo.close()
 
 
 def values(**changes) -> dict:
@@ -52,7 +42,7 @@ def remote(served):
 
 def test_the_run_endpoint_answers_with_a_manifest(served, remote):
     shown, said = remote.predict(*values().values(), api_name="/run")
-    run = ended(served.state.runs.get(shown["runs"][0]["id"]))
+    run = ended(served.runs.get(shown["runs"][0]["id"]))
     assert said == "" and run.state == DONE and run.id in shown["query"]
 
 
@@ -69,13 +59,13 @@ def test_the_run_endpoint_answers_with_a_manifest(served, remote):
     ],
 )
 def test_whatever_a_client_sends_the_server_lives(served, remote, changes):
-    before = len(served.state.runs)
+    before = len(served.runs)
     try:
         _, said = remote.predict(*values(**changes).values(), api_name="/run")
         assert said.endswith(".</p>")
     except Exception as e:
         assert "Traceback" not in str(e) and "\n" not in str(e).strip()
-    assert len(served.state.runs) == before
+    assert len(served.runs) == before
     assert remote.predict(*values().values(), api_name="/run")[1] == ""
 
 

@@ -248,3 +248,9 @@ def test_no_two_scripts_or_style_sheets_have_one_name():
     names = [p.name for folder in SERVED for p in folder.iterdir() if p.suffix in (".js", ".css")]
     assert sorted(names) == sorted(set(names))
     assert {p.name for p in APP.rglob("*.js")} == {name for name in names if name.endswith(".js")}
+
+
+def test_no_event_tells_the_page_of_progress_that_nothing_shows(built):
+    """Gradio's page would search for every component of every event so far whenever one begins or ends."""
+    hidden = [fn for fn in built.demo.fns.values() if fn.show_progress == "hidden" and fn.outputs]
+    assert len(hidden) > 200 and {fn.name for fn in hidden if fn.show_progress_on != []} == set()

@@ -1,8 +1,10 @@
 """On a phone: what is shown comes first, the form waits in a drawer, nothing is wider than the screen."""
 
+import pytest
 from app_world import networks  # noqa: F401
-from test_accessible import open_tab, recorded  # noqa: F401
-from test_browser import ENDED, LOADED, browser, served  # noqa: F401
+from chromium import SHARED
+from test_accessible import open_tab, recorded, served  # noqa: F401
+from test_browser import ENDED, LOADED, browser  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 
 from app.ui import TABS
@@ -15,27 +17,25 @@ SEEN = """(selector) => [...document.querySelectorAll(selector)].some((each) => 
 })"""
 
 
-def phone(browser, width, height):  # noqa: F811
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, has_touch=True, is_mobile=True, reduced_motion="reduce"
-    )
-    page = context.new_page()
-    page.set_default_timeout(60_000)
-    return page
+@pytest.fixture
+def phone(browser, request):  # noqa: F811
+    screen = {"width": 390, "height": 844}
+    with SHARED.page(request.session, viewport=screen, has_touch=True, is_mobile=True, reduced_motion="reduce") as page:
+        yield page
 
 
-def test_nothing_is_wider_than_360_px_in_any_tab(browser, recorded):  # noqa: F811
-    page = phone(browser, 360, 740)
+def test_nothing_is_wider_than_360_px_in_any_tab(phone, recorded):  # noqa: F811
+    page = phone
+    page.set_viewport_size({"width": 360, "height": 740})
     page.goto(recorded.address)
     page.wait_for_function(LOADED)
     for tab in TABS:
         open_tab(page, tab.TITLE)
         assert page.evaluate("document.scrollingElement.scrollWidth") <= 360, tab.TITLE
-    page.context.close()
 
 
-def test_picture_and_playback_share_the_first_screen_and_the_form_is_a_drawer(browser, recorded):  # noqa: F811
-    page = phone(browser, 390, 844)
+def test_picture_and_playback_share_the_first_screen_and_the_form_is_a_drawer(phone, recorded):  # noqa: F811
+    page = phone
     page.goto(recorded.address)
     page.wait_for_function(LOADED)
     for selector in ("#explore-viewer .pfv-frame", "#explore-viewer .pfv-play", ".pf-dock-go"):
@@ -62,11 +62,11 @@ def test_picture_and_playback_share_the_first_screen_and_the_form_is_a_drawer(br
             page.wait_for_selector(selector)
             page.evaluate("scrollTo(0, 0)")
         page.wait_for_function(SEEN, arg=selector)
-    page.context.close()
 
 
-def test_every_tab_is_in_sight_or_a_mark_says_where_it_is(browser, recorded):  # noqa: F811
-    page = phone(browser, 360, 740)
+def test_every_tab_is_in_sight_or_a_mark_says_where_it_is(phone, recorded):  # noqa: F811
+    page = phone
+    page.set_viewport_size({"width": 360, "height": 740})
     page.goto(f"{recorded.address}?tab=evidence")
     page.wait_for_function(SEEN, arg="[role=tab][aria-selected=true]:is([data-tab-id=evidence])")
     page.wait_for_selector(".pf-tabs-back")
@@ -77,11 +77,10 @@ def test_every_tab_is_in_sight_or_a_mark_says_where_it_is(browser, recorded):  #
         page.evaluate("document.querySelector('.pf-tabs-back:not([hidden])')?.click()")
     page.wait_for_function(SEEN, arg="[role=tab][data-tab-id=explore]")
     page.wait_for_selector(".pf-tabs-more")
-    page.context.close()
 
 
-def test_no_button_of_a_sweep_is_narrower_than_its_words(browser, recorded):  # noqa: F811
-    page = phone(browser, 390, 844)
+def test_no_button_of_a_sweep_is_narrower_than_its_words(phone, recorded):  # noqa: F811
+    page = phone
     page.goto(recorded.address + "?tab=compare")
     page.wait_for_function(LOADED)
     page.click("#sweep > button, #sweep .label-wrap")
@@ -90,4 +89,3 @@ def test_no_button_of_a_sweep_is_narrower_than_its_words(browser, recorded):  # 
       const button = document.getElementById(id);
       return button.checkVisibility() && button.scrollWidth <= button.clientWidth + 1;
     })""")
-    page.context.close()

@@ -8,10 +8,10 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from app_world import answered
+from app_world import answered, networks  # noqa: F401
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
-from test_browser import CHROMIUM, browser, page  # noqa: F401 (fixtures)
+from test_browser import CHROMIUM, browser, page, served  # noqa: F401 (fixtures)
 
 from app.handlers import Refusal
 from app.state import AppState
@@ -30,15 +30,6 @@ IN_BROWSER = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), r
 @pytest.fixture(scope="module")
 def state(tmp_path_factory):
     return AppState(recordings=tmp_path_factory.mktemp("recordings"))
-
-
-@pytest.fixture(scope="module")
-def served(state):
-    from app.ui import launch
-
-    demo, _, state.address = launch(state)
-    yield state
-    demo.close()
 
 
 @pytest.fixture

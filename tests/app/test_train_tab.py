@@ -12,13 +12,15 @@ from jobs_world import ENDLESS, QUICK, recipe, until
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
-from test_browser import browser, page, served  # noqa: F401
+from test_browser import browser, page  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 
+from app.state import AppState
 from app.tabs.train import routes, rows
 from app.tabs.train.curves import PLOTS, Curves
 from app.tabs.train.own import OwnPictures
 from app.tabs.train.tab import GROUPS, SIMPLE, Train, intervals
+from app.ui import launch
 from pf_core.data.own import paths
 from pf_core.errors import InputError
 from pf_core.figures import training as figures
@@ -44,6 +46,15 @@ def runs(tmp_path_factory):
         if info.state not in ("stopped", "finished", "failed", "interrupted"):
             ending.force_stop(info.name)
     checkpoint.RUNS = before
+
+
+@pytest.fixture(scope="module")
+def served(networks, runs, tmp_path_factory):  # noqa: F811
+    """An app of its own, which looks for trainings in `runs`."""
+    state = AppState(recordings=tmp_path_factory.mktemp("recordings"))  # noqa: F811
+    demo, _, state.address = launch(state)
+    yield state
+    demo.close()
 
 
 @pytest.fixture

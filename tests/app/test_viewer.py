@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from app_world import CLASSES, ended, networks, spec, unpack  # noqa: F401
-from test_browser import ENDED, SAYS, browser, pytestmark, run, served, slow, visit, watched  # noqa: F401
+from chromium import SHARED
+from test_browser import ENDED, SAYS, browser, pytestmark, run, served, slow, visit  # noqa: F401
 from test_browser import page as own_page  # noqa: F401
 
 from app.server import pictures
@@ -24,8 +25,8 @@ NAMELESS = """() => [...document.querySelectorAll(".pf-viewer :is(button, select
 
 
 @pytest.fixture(scope="module")
-def loaded(browser, served):  # noqa: F811
-    with watched(browser) as page:
+def loaded(browser, served, request):  # noqa: F811
+    with SHARED.page(request.session) as page:
         visit(page, served)
         yield page
 

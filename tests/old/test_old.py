@@ -315,12 +315,16 @@ def _free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """One context for all links, so that the page's scripts load once."""
+def page():
+    """One for all links, as the page's scripts then load once; the addresses that it asked for are in `requested`."""
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as p:
         running = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield running.new_context(viewport={"width": 1400, "height": 900}, reduced_motion="reduce")
+        made = running.new_page(viewport={"width": 1400, "height": 900}, reduced_motion="reduce")
+        made.requested = []
+        made.set_default_timeout(180_000)
+        made.on("request", lambda r: made.requested.append(unquote(r.url)))
+        yield made
         running.close()
 
 
@@ -344,18 +348,17 @@ def recipe_of(page, address: str, run: str) -> dict:
 
 @pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed")
 @pytest.mark.parametrize("what", LINKS)
-def test_a_link_restores_what_it_did(browser, address, what):
+def test_a_link_restores_what_it_did(page, address, what):
     link, asked = LINKS[what], dict(parse_qsl(LINKS[what]["query"]))
-    page, requested = browser.new_page(), []
-    page.set_default_timeout(180_000)
-    page.on("request", lambda r: requested.append(unquote(r.url)))
+    page.goto("about:blank")
+    page.requested.clear()
     page.goto(address + "?" + link["query"])
     tab = TABS.get(asked.get("tab"), asked.get("tab", "explore"))
     selected = "[...document.querySelectorAll('[role=tab][aria-selected=true]')].map((e) => e.textContent.trim())"
     until(page, lambda: tab.lower() in (name.lower() for name in page.evaluate(selected)))
     until(page, lambda: all(says(page.evaluate(SHOWN), *pair) for pair in link.get("shows", {}).items()))
     if "chosen" in link:  # runs whose curves are drawn
-        until(page, lambda: any("plots/" + ",".join(link["chosen"]) in url for url in requested))
+        until(page, lambda: any("plots/" + ",".join(link["chosen"]) in url for url in page.requested))
         assert all(name in page.inner_text("body") for name in link["chosen"])
     if "recipe" in link:  # the run is made again, and the address now names that one
         runs = [k for k in ("run", "base", "edited") if k in asked]
@@ -364,7 +367,6 @@ def test_a_link_restores_what_it_did(browser, address, what):
         for key, run in made.items():
             assert holds(run, link["base" if key == "base" else "recipe"]), key
     assert "could not be read" not in page.inner_text("body")
-    page.close()
 
 
 def now(page) -> dict[str, str]:

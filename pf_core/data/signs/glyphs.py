@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+import scipy  # its parts are loaded when they are first asked for
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import distance_transform_edt
 
 FONTS = tuple(
     "DejaVuSans-Bold DejaVuSerif-Bold DejaVuSans STIXGeneralBol DejaVuSansMono-Bold DejaVuSans-BoldOblique DejaVuSerif "
@@ -46,6 +45,8 @@ class Word:
 @cache
 def _font(name: str) -> ImageFont.FreeTypeFont:
     """The font at the size where an H is CAP cells high."""
+    import matplotlib  # here, as every training and every command would wait for it
+
     path = str(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf"))
     left, top, right, bottom = ImageFont.truetype(path, 1000, layout_engine=ImageFont.Layout.BASIC).getbbox("H")
     return ImageFont.truetype(path, 1000 * CAP * _FINE / (bottom - top), layout_engine=ImageFont.Layout.BASIC)
@@ -67,7 +68,7 @@ def glyph(name: str, character: str) -> Glyph:
         ends = [edge + left + 0.3 * width, edge + 0.7 * high, edge + left + 0.7 * width, edge + 0.3 * high]
         pen.line(ends, 255, round(0.1 * high))
     inside = np.asarray(picture) >= 128
-    distance = distance_transform_edt(~inside) - distance_transform_edt(inside)
+    distance = scipy.ndimage.distance_transform_edt(~inside) - scipy.ndimage.distance_transform_edt(inside)
     cells = distance.reshape(CAP + 2 * MARGIN, _FINE, -1, _FINE).mean((1, 3)) / (CAP * _FINE)
     ink = tuple(float(v) / (CAP * _FINE) for v in (left, upper - top, right, lower - top))
     return Glyph((cells - _THIN.get(name, 0)).astype(np.float32), advance / (CAP * _FINE), ink)

@@ -4,7 +4,7 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from scipy.ndimage import map_coordinates
+import scipy  # its parts are loaded when they are first asked for
 
 from pf_core.data.signs.glyphs import CAP, MARGIN
 from pf_core.data.signs.scene import BUSY, DARKENED, KINDS, RGB, SIDES, Scene
@@ -137,7 +137,8 @@ def _letters(s: Scene, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     step = np.float32(CAP / s.cap)
     column = u * step + np.float32(MARGIN + s.word.width * CAP / 2 - 0.5)
     row = v * step + np.float32(MARGIN + CAP / 2 - 0.5)
-    return map_coordinates(s.word.field, np.stack([row, column]), np.float32, order=1, mode="nearest", prefilter=False)
+    at, how = np.stack([row, column]), {"order": 1, "mode": "nearest", "prefilter": False}
+    return scipy.ndimage.map_coordinates(s.word.field, at, np.float32, **how)
 
 
 def _box(u: np.ndarray, v: np.ndarray, half: tuple[float, float], radius: float) -> np.ndarray:
