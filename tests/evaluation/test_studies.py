@@ -38,7 +38,7 @@ class Slanted(torch.nn.Module):
 
     def forward(self, x, t, y):
         seen = self.model(x, t, y)
-        v = seen.v + torch.linspace(-1, 1, x.shape[-1]) * x
+        v = seen.v + torch.linspace(-3, 1, x.shape[-1]) * x
         return Prediction(v, seen.logvar, v, seen.logvar_cond)
 
 
