@@ -71,7 +71,8 @@ def _brief(result: dict[str, Any]) -> str:
     if not least:
         return _verdict(result)
     most = max(least, key=lambda row: row["budget"])
-    return f"{whole}: look-ahead minus Euler {number(most['minus_euler'])} at {most['budget']} NFE."
+    apart = number(most["minus_euler"])
+    return f"{whole}: Frechet distance of look-ahead minus that of Euler {apart} at {most['budget']} NFE."
 
 
 def _verdict(result: dict[str, Any]) -> str:
