@@ -74,7 +74,7 @@ class Chromium:
         else:
             emptied(page, options["viewport"])
             self._idle[kind] = page
-        assert wrong == []
+        assert wrong == [], wrong
 
 
 def opened(browser: Any, options: dict[str, Any]) -> Any:
