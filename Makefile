@@ -115,20 +115,28 @@ train-toybox: install
 	$(TOYBOX) --timesteps ltg $(MORE) $(call begun,runs/toybox-pft-wide)
 	$(call ended,runs/toybox-pft-wide)
 
-# The pairs that draw prompts, trained alike: Patch Forcing and flow matching. Signs of one to three characters take an hour
-# each of one core, scenes of one to three toys two. Made again, it goes on from the last save, and leaves alone what has ended.
+# The pairs that draw prompts, trained alike: Patch Forcing and flow matching. Signs learn single characters first, or
+# letters hardly bind to pictures (docs/RECIPE.md). Some hours of one core. Made again, it goes on from the last save,
+# and leaves alone what has ended.
 WORDS := $(PY) -m pf_core train --condition text --model tiny --patch-size 4 --depth 4 --hidden-size 128 --num-heads 2 --pixel-scale 0.5 \
-	--precision bf16 --compile --ema 0.998 --decay 0.3
-SIGNS := $(WORDS) --dataset signs --variety 0 --steps 3200
-SCENES := $(WORDS) --dataset toybox --toys 3 --captioned true --variety 0.3 --steps 5000
+	--precision bf16 --compile --ema 0.998
+ONE := $(WORDS) --dataset signs --variety 0 --longest 1 --steps 1000 --decay 0
+SIGNS := $(WORDS) --dataset signs --variety 0 --steps 4000 --decay 0.3
+SCENES := $(WORDS) --dataset toybox --toys 3 --captioned true --variety 0.3 --steps 5000 --decay 0.3
+PFT := --timesteps ltg --scale 0.5
+FM := --timesteps uniform --no-difficulty
 train-words: install
-	$(SIGNS) --timesteps ltg --scale 0.5 $(MORE) $(call begun,runs/signs-pft)
+	$(ONE) $(PFT) $(MORE) $(call begun,runs/letters-pft)
+	$(call ended,runs/letters-pft)
+	$(SIGNS) $(PFT) --init runs/letters-pft/network.safetensors $(MORE) $(call begun,runs/signs-pft)
 	$(call ended,runs/signs-pft)
-	$(SIGNS) --timesteps uniform --no-difficulty $(MORE) $(call begun,runs/signs-fm)
+	$(ONE) $(FM) $(MORE) $(call begun,runs/letters-fm)
+	$(call ended,runs/letters-fm)
+	$(SIGNS) $(FM) --init runs/letters-fm/network.safetensors $(MORE) $(call begun,runs/signs-fm)
 	$(call ended,runs/signs-fm)
-	$(SCENES) --timesteps ltg --scale 0.5 $(MORE) $(call begun,runs/scenes-pft)
+	$(SCENES) $(PFT) $(MORE) $(call begun,runs/scenes-pft)
 	$(call ended,runs/scenes-pft)
-	$(SCENES) --timesteps uniform --no-difficulty $(MORE) $(call begun,runs/scenes-fm)
+	$(SCENES) $(FM) $(MORE) $(call begun,runs/scenes-fm)
 	$(call ended,runs/scenes-fm)
 
 # The judges that read signs and scenes again, on real pictures: about 25 minutes of one core. They end in runs/judges.
