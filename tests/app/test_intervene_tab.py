@@ -409,8 +409,9 @@ def test_paint_probe_run_on_export_and_reload(page, served, tmp_path):  # noqa: 
     page.wait_for_function(
         "(n) => document.querySelector('.pf-paint input[type=number]').value === String(n)", arg=step
     )
+    page.wait_for_timeout(600)  # longer than it takes to draw the canvas of that step
     box = canvas.bounding_box()
-    page.mouse.click(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.4)
+    canvas.click(position={"x": box["width"] * 0.4, "y": box["height"] * 0.4})
     page.wait_for_selector("#intervene-probe .pfi-change svg")
     page.keyboard.press("Shift+ArrowRight")
     page.wait_for_function("document.querySelector('#intervene-words').textContent.includes('2 patches')")
