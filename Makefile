@@ -106,38 +106,32 @@ INIT_PFT ?=
 INIT_SIT ?=
 MORE ?=
 begun = $$(test -f $(1)/config.json && echo --resume) --out $(1)
-ended = @grep -q '"finished"' $(1)/status.json || { echo "$(1) has not ended yet: make $@ goes on with it." >&2; exit 1; }
+PFT := --timesteps ltg --scale 0.5
+PLAIN := --timesteps uniform --no-difficulty
+# $(call trained,COMMAND,FOLDER): begun or gone on with; what follows waits until it has ended.
+define trained
+	$(1) $(MORE) $(call begun,$(2))
+	@grep -q '"finished"' $(2)/status.json || { echo "$(2) has not ended yet: make $@ goes on with it." >&2; exit 1; }
+endef
 train-toybox: install
-	$(TOYBOX) --timesteps ltg --scale 0.5 $(if $(INIT_PFT),--init $(INIT_PFT)) $(MORE) $(call begun,runs/toybox-pft)
-	$(call ended,runs/toybox-pft)
-	$(TOYBOX) --timesteps uniform --no-difficulty $(if $(INIT_SIT),--init $(INIT_SIT)) $(MORE) $(call begun,runs/toybox-sit)
-	$(call ended,runs/toybox-sit)
-	$(TOYBOX) --timesteps ltg $(MORE) $(call begun,runs/toybox-pft-wide)
-	$(call ended,runs/toybox-pft-wide)
+	$(call trained,$(TOYBOX) $(PFT) $(if $(INIT_PFT),--init $(INIT_PFT)),runs/toybox-pft)
+	$(call trained,$(TOYBOX) $(PLAIN) $(if $(INIT_SIT),--init $(INIT_SIT)),runs/toybox-sit)
+	$(call trained,$(TOYBOX) --timesteps ltg,runs/toybox-pft-wide)
 
-# The pairs that draw prompts, trained alike: Patch Forcing and flow matching. Signs learn single characters first, or
-# letters hardly bind to pictures (docs/RECIPE.md). Some hours of one core. Made again, it goes on from the last save,
-# and leaves alone what has ended.
+# The pairs that draw prompts, trained alike: Patch Forcing and flow matching. Signs learn single characters first
+# (docs/RECIPE.md). Some hours of one core. Made again, it goes on from the last save, and leaves alone what has ended.
 WORDS := $(PY) -m pf_core train --condition text --model tiny --patch-size 4 --depth 4 --hidden-size 128 --num-heads 2 --pixel-scale 0.5 \
 	--precision bf16 --compile --ema 0.998
-ONE := $(WORDS) --dataset signs --variety 0 --longest 1 --steps 1000 --decay 0
+LETTERS := $(WORDS) --dataset signs --variety 0 --longest 1 --steps 1000 --decay 0
 SIGNS := $(WORDS) --dataset signs --variety 0 --steps 4000 --decay 0.3
 SCENES := $(WORDS) --dataset toybox --toys 3 --captioned true --variety 0.3 --steps 5000 --decay 0.3
-PFT := --timesteps ltg --scale 0.5
-FM := --timesteps uniform --no-difficulty
 train-words: install
-	$(ONE) $(PFT) $(MORE) $(call begun,runs/letters-pft)
-	$(call ended,runs/letters-pft)
-	$(SIGNS) $(PFT) --init runs/letters-pft/network.safetensors $(MORE) $(call begun,runs/signs-pft)
-	$(call ended,runs/signs-pft)
-	$(ONE) $(FM) $(MORE) $(call begun,runs/letters-fm)
-	$(call ended,runs/letters-fm)
-	$(SIGNS) $(FM) --init runs/letters-fm/network.safetensors $(MORE) $(call begun,runs/signs-fm)
-	$(call ended,runs/signs-fm)
-	$(SCENES) $(PFT) $(MORE) $(call begun,runs/scenes-pft)
-	$(call ended,runs/scenes-pft)
-	$(SCENES) $(FM) $(MORE) $(call begun,runs/scenes-fm)
-	$(call ended,runs/scenes-fm)
+	$(call trained,$(LETTERS) $(PFT),runs/letters-pft)
+	$(call trained,$(SIGNS) $(PFT) --init runs/letters-pft/network.safetensors,runs/signs-pft)
+	$(call trained,$(LETTERS) $(PLAIN),runs/letters-fm)
+	$(call trained,$(SIGNS) $(PLAIN) --init runs/letters-fm/network.safetensors,runs/signs-fm)
+	$(call trained,$(SCENES) $(PFT),runs/scenes-pft)
+	$(call trained,$(SCENES) $(PLAIN),runs/scenes-fm)
 
 # The judges that read signs and scenes again, on real pictures: about 25 minutes of one core. They end in runs/judges.
 JUDGE := $(PY) -m pf_core judge --bf16

@@ -77,12 +77,17 @@ class Chromium:
         assert wrong == [], wrong
 
 
+def about(message: Any) -> str:
+    """What the console says, and of which address."""
+    return f"{message.text} {message.location['url']}"
+
+
 def opened(browser: Any, options: dict[str, Any]) -> Any:
     page = browser.new_context(**options).new_page()
     page.wrong = wrong = []  # for a test that expects a refusal
     page.on("request", lambda r: urlparse(r.url).hostname in ("127.0.0.1", None) or wrong.append(r.url))
     page.on("pageerror", lambda e: wrong.append(str(e)))
-    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" and not harmless(m.text) else None)
+    page.on("console", lambda m: wrong.append(about(m)) if m.type == "error" and not harmless(m.text) else None)
     page.set_default_timeout(PATIENCE)
     return page
 

@@ -80,12 +80,13 @@ def test_a_link_whose_run_is_gone_makes_it_again(page, served):  # noqa: F811
     visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=8&seed=3")
     run(page)
     page.wait_for_function("location.search.includes(window.__pf.viewer.runs[0].id)")
-    meant, link = result(page), page.evaluate("location.href")
+    meant, link, gone = result(page), page.evaluate("location.href"), page.evaluate("window.__pf.viewer.runs[0].id")
     served.runs._things.clear()
     page.click(".pfv-exports a >> text=raw arrays")
     page.wait_for_function("document.querySelector('.pfv-note').textContent.includes('not kept here any more')")
     page.goto(link)
-    assert page.wrong and all("404" in each for each in page.wrong)  # that is what the browser itself notes down
+    noted = page.wrong[:]  # by the browser itself
+    assert noted and all("404" in each and f"/{gone}" in each for each in noted)
     page.wrong.clear()
     page.wait_for_function(f"window.__pf?.viewer && ({ENDED})()")
     page.wait_for_selector("#explore-said >> text=made again from its link")

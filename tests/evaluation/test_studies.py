@@ -29,12 +29,16 @@ def exact(count=40, model=None, **recipe):
     return Bundle("exact", model, Pixels(), ClassLabels(10, list(SHAPES)), training={"recipe": recipe})
 
 
-class Slanted(torch.nn.Module):
-    """The exact denoiser, with a Jacobian too large on the right of the image and too small on the left."""
+class Changed(torch.nn.Module):
+    """A denoiser that says something else than `model`."""
 
     def __init__(self, model):
         super().__init__()
         self.model, self.grid, self.channels = model, model.grid, model.channels
+
+
+class Slanted(Changed):
+    """With a Jacobian too large on the right of the image and too small on the left."""
 
     def forward(self, x, t, y):
         seen = self.model(x, t, y)
@@ -42,12 +46,8 @@ class Slanted(torch.nn.Module):
         return Prediction(v, seen.logvar, v, seen.logvar_cond)
 
 
-class Bold(torch.nn.Module):
-    """The exact denoiser, but with a velocity a tenth too large and half the variance."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model, self.grid, self.channels = model, model.grid, model.channels
+class Bold(Changed):
+    """With a velocity a tenth too large and half the variance."""
 
     def forward(self, x, t, y):
         seen = self.model(x, t, y)

@@ -15,7 +15,7 @@ from pf_core.data.splits import seeds_of
 from pf_core.evaluation import judges
 from pf_core.evaluation.evaluate import class_of, judge_of, references, shards
 from pf_core.evaluation.metrics import Resampled, moments, moments_distance
-from pf_core.evaluation.paired import arithmetic, how
+from pf_core.evaluation.paired import FASTER, arithmetic, how
 from pf_core.evaluation.studies.common import SPLIT, needs_both, number, percent, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle, labelled
@@ -99,7 +99,7 @@ def certainty(
     nfe: Annotated[int, Knob(4, 1000, "network evaluations an image")] = 64,
     sampler: Annotated[str, Knob(help="what draws them", choices=tuple(SAMPLERS))] = "euler",
     split: Annotated[str, SPLIT] = "evaluation",
-    fast: Annotated[bool, Knob(help="bf16 and compiled: sooner, rounded otherwise")] = False,
+    fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,
 ) -> dict[str, Any]:
     """Dropping the least certain tenth of the images.

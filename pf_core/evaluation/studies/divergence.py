@@ -85,9 +85,10 @@ def divergence(
     difficulty with the true squared error and, where the network has a head, with the head's, and of the head's with
     the error; of two halves of the probes with each other (noise of the probes lowers it, an error of the network's own
     Jacobian does not); mean difficulty over mean true squared error; the share of patches whose estimate is negative;
-    and how many plain passes a ranking pass takes on the clock. drawn > 0: Frechet distances of the samplers that rank,
-    ranked by it (and by the head), at an equal count of network evaluations, a ranking pass being 1 + 2 probes of them;
-    and their differences from Euler. Intervals are 95%, bootstrap over images, paired by seed in the differences.
+    and how many plain passes a ranking pass takes (on a CPU in the process's own time). drawn > 0: Frechet distances of
+    the samplers that rank, ranked by it (and by the head), at an equal count of network evaluations, a ranking pass
+    being 1 + 2 probes of them; and their differences from Euler. Intervals are 95%, bootstrap over images, paired by
+    seed in the differences.
     """
     _, x0, x1, y = looked_at(bundle, images, split)
     result: dict[str, Any] = {"images": len(x0), "probes": probes, "split": split, "t": {}}
