@@ -205,8 +205,7 @@ TILES = """() => new Promise((done) => {
 def turns(server: Server) -> list[tuple[str, str, str]]:
     """What a person waits for in a page (Chromium) while others draw: a sweep's tiles beside three people's runs, the
     first frame of a run of 4 images x 16 NFE behind nine large ones."""
-    import shutil
-
+    from chromium import CHROMIUM, FLAGS, settled
     from playwright.sync_api import sync_playwright
 
     over = threading.Event()
@@ -217,7 +216,7 @@ def turns(server: Server) -> list[tuple[str, str, str]]:
             server.ended(server.run(person, images=4, budget=64, seed=(seed := seed + 1)))
 
     with sync_playwright() as p, ThreadPoolExecutor(3) as pool:
-        browser = p.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         page.set_default_timeout(300_000)
         address = str(server.web.base_url)
@@ -231,8 +230,7 @@ def turns(server: Server) -> list[tuple[str, str, str]]:
         over.set()
         page.click("#sweep-stop")
         page.goto(f"{address}?network=random64&images=4&budget=16&sampler=euler")
-        page.wait_for_selector("#explore-run")
-        page.wait_for_function("window.__pf?.viewer?.ready !== undefined")
+        settled(page)
         for k in range(9):
             server.run(f"large {k}", images=16, budget=256, seed=k)
         begin = time.perf_counter()

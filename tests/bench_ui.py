@@ -14,9 +14,10 @@ from pathlib import Path
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import torch  # noqa: E402
+from chromium import CHROMIUM, FLAGS, settled  # noqa: E402
 
 from app.state import AppState  # noqa: E402
 from app.ui import launch  # noqa: E402
@@ -112,7 +113,7 @@ def bench(page, state: AppState, networks: dict[str, str]) -> list[tuple[str, st
         runs = four(state, network)
         live = sent(page, runs)
         page.goto(state.address)
-        page.wait_for_function("() => window.__pf?.viewer?.ready")
+        settled(page)
         again = sent(page, runs)
         rows.append((f"payload, {label}", f"{again:.2f} MB at once, {live:.2f} MB live", "3 MB"))
         took, drawn = page.evaluate(SCRUB, PLACES)
@@ -136,9 +137,7 @@ def main() -> None:
         demo, _, state.address = launch(state)
         state.warm_up(shipped)
         with sync_playwright() as p:
-            browser = p.chromium.launch(
-                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-            )
+            browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
             page = browser.new_page(viewport={"width": 1400, "height": 900})
             page.set_default_timeout(180_000)
             rows = bench(page, state, networks)

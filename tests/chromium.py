@@ -28,12 +28,23 @@ FLAGS = [
 ]
 PATIENCE = 60_000  # milliseconds, for whatever a test waits for
 SCREEN = {"width": 1400, "height": 900}
+LOADED = "window.__pf?.viewer && window.__pf.viewer.ready !== undefined"
+# What the page's address asked for has arrived: nothing will come behind the back of what is shown next.
+ANSWERED = "window.__pf.viewer.runs.length > 0 || document.querySelector('.pfv-empty p').textContent !== ''"
 FORGET = "() => { if (location.host) { localStorage.clear(); sessionStorage.clear(); } }"
 
 
 def harmless(text: str) -> bool:
     """What Gradio's client says when a page is left amid an answer; a dead server fails a test anyway."""
     return "AbortError" in text or "Connection errored out" in text
+
+
+def settled(page: Any) -> None:
+    """Waits until a page of the app has loaded and shows what its address asked for."""
+    page.wait_for_function(LOADED)
+    page.wait_for_function(ANSWERED)
+    page.wait_for_selector("#explore-run:enabled")
+    page.wait_for_selector(".pf-theme:enabled")  # the script that watches fields and buttons has been mounted
 
 
 class Chromium:

@@ -9,8 +9,8 @@ import gradio as gr
 import pytest
 from app_world import networks, spec  # noqa: F401
 from axe_playwright_python.sync_playwright import Axe
-from chromium import SHARED
-from test_browser import LOADED, browser, page, run, serving, visit  # noqa: F401
+from chromium import LOADED, SHARED
+from test_browser import browser, page, run, serving, visit  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 
 from app.ui import TABS

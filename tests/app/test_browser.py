@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from app_world import networks, spec  # noqa: F401
-from chromium import CHROMIUM, SHARED
+from chromium import CHROMIUM, LOADED, SHARED, settled
 from shared import STARTED
 
 from app.state import AppState
@@ -16,9 +16,6 @@ from pf_core.sampling.run import Run
 from pf_core.sampling.trajectory import record
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed")
-LOADED = "window.__pf?.viewer && window.__pf.viewer.ready !== undefined"
-# What the page's address asked for has arrived: nothing will come behind the back of what a test shows.
-ANSWERED = "window.__pf.viewer.runs.length > 0 || document.querySelector('.pfv-empty p').textContent !== ''"
 SAYS = "([where, words]) => document.querySelector(where)?.textContent.startsWith(words)"
 ENDED = """() => window.__pf.viewer.ready
   && window.__pf.viewer.runs.every((run) => !run.active && run.frames.length === run.status.ready)"""
@@ -94,10 +91,7 @@ def page(browser, served, request):
 
 def visit(page, served, query: str = "?network=nano&sampler=look_ahead&images=2&budget=16") -> None:
     page.goto(served.address + query)
-    page.wait_for_function(LOADED)
-    page.wait_for_function(ANSWERED)
-    page.wait_for_selector("#explore-run:enabled")
-    page.wait_for_selector(".pf-theme:enabled")  # the script that watches fields and buttons has been mounted
+    settled(page)
 
 
 def run(page) -> None:

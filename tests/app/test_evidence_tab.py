@@ -6,10 +6,11 @@ import time
 
 import pytest
 from app_world import networks  # noqa: F401
+from chromium import LOADED
 from helpers import write_checkpoint
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
-from test_browser import LOADED, browser, page, served  # noqa: F401
+from test_browser import browser, page, served  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 
 from app.state import AppState

@@ -2,9 +2,9 @@
 
 import pytest
 from app_world import networks  # noqa: F401
-from chromium import SHARED
+from chromium import LOADED, SHARED
 from test_accessible import open_tab, recorded, served  # noqa: F401
-from test_browser import ENDED, LOADED, browser  # noqa: F401
+from test_browser import ENDED, browser  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 
 from app.ui import TABS
