@@ -62,6 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--batch-runs", action="store_true",
         help="draw waiting runs of several visitors in one forward where only seeds, classes and prompts differ",
     )  # fmt: skip
+    parser.add_argument(
+        "--device", default="auto", help="where networks draw: cpu, cuda, cuda:1; auto: a GPU where there is one"
+    )
     asked = parser.parse_args(arguments)
     reason = unusable(asked.host, asked.port) or unwritable()
     if reason is None:
@@ -127,6 +130,9 @@ def serve(asked: argparse.Namespace) -> str | None:
             from pf_core.models import autoencoder
 
             autoencoder.use(asked.autoencoder)
+        from pf_core.devices import working  # loads torch: after what can be said without it
+
+        device = working(asked.device)
     except InputError as e:
         return str(e)
     import torch
@@ -138,7 +144,7 @@ def serve(asked: argparse.Namespace) -> str | None:
     torch.set_num_threads(cpu_threads(most=4))
     give_memory_back()
     roots = [Path(folder) for folder in asked.networks_from] or None
-    state = AppState(roots=roots, batches=asked.batch_runs)
+    state = AppState(roots=roots, batches=asked.batch_runs, device=device)
     demo, _, _ = launch(state, server_name=bracketed(asked.host), server_port=asked.port, **options)
     where = address(asked.host, asked.port) + (f"/?token={token}" if token else "")
     print(f"Patch Forcing is at {where}  (Ctrl+C stops it)", flush=True)

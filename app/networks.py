@@ -19,8 +19,13 @@ class Loaded:
     """Each network is loaded once, and again when its file changes; one that is being loaded keeps nobody waiting who
     asks for another. `freed()` is called when some have left."""
 
-    def __init__(self, most_bytes: int = LOADED_BYTES, freed: Callable[[], object] = lambda: None):
-        self.most_bytes, self._freed = most_bytes, freed
+    def __init__(
+        self,
+        most_bytes: int = LOADED_BYTES,
+        freed: Callable[[], object] = lambda: None,
+        device: torch.device | str = "cpu",
+    ):
+        self.most_bytes, self.device, self._freed = most_bytes, torch.device(device), freed
         self._kept: OrderedDict[str, tuple[tuple, Bundle]] = OrderedDict()
         self._lock, self._loading = threading.Lock(), dict[str, threading.Lock]()
 
@@ -38,9 +43,9 @@ class Loaded:
                 self._kept.pop(name, None)
             need = 0 if path is None else checkpoint.loaded_bytes(path)
             self.trim(self.most_bytes - need)
-            memory.check(need, f"The network {name}", instead=INSTEAD)
+            memory.check(need, f"The network {name}", self.device, INSTEAD)
             with memory.sentences(f"loading {name}", INSTEAD):
-                bundle = checkpoint.load(name)
+                bundle = checkpoint.load(name, self.device)
             with self._lock:
                 self._kept[name] = (seen, bundle)
             return bundle

@@ -45,9 +45,15 @@ _GONE = "This {} is not kept here any more (or never was): {}."
 class AppState:
     """One a server: what it keeps for people, and the worker that draws everybody's runs and sweeps in turn."""
 
-    def __init__(self, recordings: Path = RECORDINGS, roots: list[Path] | None = None, batches: bool = False):
+    def __init__(
+        self,
+        recordings: Path = RECORDINGS,
+        roots: list[Path] | None = None,
+        batches: bool = False,
+        device: torch.device | str = "cpu",
+    ):
         """batches: draw waiting runs of several visitors in one batch where only seeds and what is asked for differ:
-        their images are then the same up to rounding, not bit for bit."""
+        their images are then the same up to rounding, not bit for bit. device: where the networks are."""
         self.batches = batches
         self.give_back = Trimmer()
         again = _GONE.format("run", "press Run to make it again")
@@ -65,7 +71,7 @@ class AppState:
         self.replies = Once(16 * 2**20)  # frames of recordings, compressed
         self.recordings_folder = recordings
         self.additions = Additions(roots)
-        self.loaded = Loaded(freed=self.give_back)
+        self.loaded = Loaded(freed=self.give_back, device=device)
         self._loading_recordings = threading.Lock()
 
     @cached_property

@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = """
-    __init__ errors registry bounded files memory charts patches types flow guidance timesteps data models samplers
-    sampling sample training toy evaluation figures presets cli __main__
+    __init__ errors registry bounded files memory devices charts patches types flow guidance timesteps data models
+    samplers sampling sample training toy evaluation figures presets cli __main__
 """.split()  # each imports only from those before it, and freely within itself, but not in a circle
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 MAY_UNPICKLE = {"pf_core/models/foreign.py"}

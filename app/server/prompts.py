@@ -102,5 +102,5 @@ def attention(state: AppState, run: StoredRun, frame: int, image: int) -> dict[s
 def readings(state: AppState, run: StoredRun) -> dict[str, Any]:
     """{"images": [{"asked", "marks", "edits"}]}, as read_back.Read has them. Raises InputError."""
     bundle = network_of(state, run)
-    pictures = bundle.codec.decode(run.trajectory.x1.float().to(bundle.device))
+    pictures = bundle.codec.decode(run.trajectory.x1.float().to(bundle.device)).cpu()
     return {"images": [each._asdict() for each in read_back(bundle, pictures, run.spec.labels)]}

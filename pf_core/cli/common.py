@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
-import torch
 from tqdm import tqdm
 
 from pf_core.errors import InputError
@@ -110,13 +109,3 @@ def interval(text: str | None) -> tuple[str, str]:
     if len(parts) != 2:
         raise InputError(f"--guidance-interval takes two numbers such as 0.1,0.8, not {text!r:.60}.")
     return parts
-
-
-def device(name: str) -> torch.device:
-    """The device, tried out. Raises InputError if it does not work on this machine."""
-    try:
-        chosen = torch.device(name)
-        torch.zeros(1, device=chosen).item()  # raises for devices without values, such as meta
-    except (RuntimeError, AssertionError):
-        raise InputError(f"There is no device {name!r} on this machine.") from None
-    return chosen

@@ -12,10 +12,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pf_core import files
-from pf_core.cli.common import add_registry_knobs, device, given_of
+from pf_core.cli.common import add_registry_knobs, given_of
 from pf_core.data import DATASETS
 from pf_core.data.latents import DTYPES, Part, write
 from pf_core.data.splits import HELD_OUT
+from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.models import autoencoder
 from pf_core.models.codecs import Latents
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("--out must end in .safetensors.")
     if args.dtype not in DTYPES:
         raise InputError(f"--dtype must be one of {', '.join(DTYPES)}, not {args.dtype!r:.60}.")
-    about, on = autoencoder.describe(args.autoencoder), device(args.device)
+    about, on = autoencoder.describe(args.autoencoder), working(args.device)
     data, settings = _data(args)
     train, held = counts(data, args)
     chosen = [*range(train), *range(HELD_OUT, HELD_OUT + held)]

@@ -8,9 +8,10 @@ from torch import get_num_threads
 from tqdm import tqdm
 
 from pf_core import files
-from pf_core.cli.common import add_autoencoder, add_registry_knobs, device, given_of, interval, seeds
+from pf_core.cli.common import add_autoencoder, add_registry_knobs, given_of, interval, seeds
 from pf_core.data import DATASETS
 from pf_core.data.splits import CHOICES, seeds_of
+from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.evaluation import fid
 from pf_core.evaluation.evaluate import (
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.checkpoint is None and not args.real:
         raise InputError("Name a network with --checkpoint, or give --real.")
-    bundle = checkpoint.load(args.checkpoint, device(args.device)) if args.checkpoint else None
+    bundle = checkpoint.load(args.checkpoint, working(args.device)) if args.checkpoint else None
     if bundle and (args.dataset or given_of(args, DATASETS)):
         raise InputError("A network is measured on the data set that it was trained on: leave --dataset's flags out.")
     if args.real:
@@ -109,7 +110,7 @@ def _by_fid(args: argparse.Namespace, out: Path, seeds: range, split: str) -> No
         raise InputError("With --reference, give --checkpoint, whose images are drawn, or --images, which are there.")
     about = {"images_of": args.images}
     if args.checkpoint:
-        bundle = checkpoint.load(args.checkpoint, device(args.device))
+        bundle = checkpoint.load(args.checkpoint, working(args.device))
         (all_of_them,) = captioned(bundle, [SampleSpec(args.checkpoint, seeds=list(seeds))], split)
         asked = every_class(bundle) if bundle.conditioner.takes == "class" else tuple(all_of_them.labels)
         config = BulkConfig(len(seeds), seeds.start, format="npz", threads=get_num_threads(), classes=asked)
@@ -117,7 +118,7 @@ def _by_fid(args: argparse.Namespace, out: Path, seeds: range, split: str) -> No
         for _ in tqdm(bulk.draw(), total=config.blocks, unit="block", disable=None):
             pass
         about = {"recipe": bulk.plan["recipe"], "first_seed": seeds.start}
-    result = fid.measure(args.images or bulk.folder, args.reference, args.inception, device(args.device))
+    result = fid.measure(args.images or bulk.folder, args.reference, args.inception, working(args.device))
     write(out, about | result)
     print(f"{out}: {fid.in_words(result)}")
 

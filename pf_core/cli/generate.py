@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from pf_core.cli.common import add_knobs, add_shared_folder, checked, device, given, share
+from pf_core.cli.common import add_knobs, add_shared_folder, checked, given, share
 from pf_core.cli.sample import add_recipe_flags, chosen, from_flags
+from pf_core.devices import working
 from pf_core.models import checkpoint
 from pf_core.registry import parameters
 from pf_core.sampling.bulk import ARRAY, RANKING, Bulk, BulkConfig, every_class
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     config = BulkConfig(**checked(BulkConfig, given(args, KNOBS)))
     torch.set_num_threads(config.threads)
     spec = from_flags(args)
-    bundle = checkpoint.load(spec.checkpoint, device(_own(args.device)))
+    bundle = checkpoint.load(spec.checkpoint, working(_own(args.device)))
     spec = chosen(spec, args, bundle)
     asked = every_class(bundle) if args.label is None else _named(bundle, args.label)
     bulk = Bulk(bundle, spec, replace(config, classes=asked), args.out)

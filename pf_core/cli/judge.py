@@ -11,8 +11,9 @@ import torch
 from tqdm import tqdm
 
 from pf_core import files
-from pf_core.cli.common import add_knobs, add_registry_knobs, device, given_of
+from pf_core.cli.common import add_knobs, add_registry_knobs, given_of
 from pf_core.data import DATASETS
+from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.evaluation import judges
 from pf_core.registry import Knob, Parameter
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     files.check_writable(out)
     begin = time.perf_counter()
     training = judges.train_judge(
-        of, steps, batch, distinct=distinct, width=width, bf16=args.bf16, device=device(args.device)
+        of, steps, batch, distinct=distinct, width=width, bf16=args.bf16, device=working(args.device)
     )
     *_, (_, _, judge) = tqdm(training, total=steps, unit="step", disable=None)
     record = {

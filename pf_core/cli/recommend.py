@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pf_core import files
-from pf_core.cli.common import add_autoencoder, device
+from pf_core.cli.common import add_autoencoder
+from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import write
 from pf_core.evaluation.recommend import opening, search
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    bundle = checkpoint.load(args.checkpoint, device(args.device))
+    bundle = checkpoint.load(args.checkpoint, working(args.device))
     if bundle.path is None:
         raise InputError(f"{bundle.name} is exact: no setting of a sampler makes it better.")
     if args.write or args.forget:

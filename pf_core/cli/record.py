@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from pf_core import files
-from pf_core.cli.common import add_autoencoder, device, seeds
+from pf_core.cli.common import add_autoencoder, seeds
+from pf_core.devices import working
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.presets import EQUAL_NFE, PFT, RECORDED, story
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    bundle = checkpoint.load(args.checkpoint, device(args.device))
+    bundle = checkpoint.load(args.checkpoint, working(args.device))
     labels, numbers = story(bundle)
     labels = labels if args.label is None else bundle.conditioner.split(args.label)
     numbers = numbers if args.seeds is None else seeds(args.seeds)

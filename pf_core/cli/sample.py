@@ -9,7 +9,8 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from pf_core import bounded, files
-from pf_core.cli.common import add_autoencoder, add_registry_knobs, device, given_of, interval, seeds
+from pf_core.cli.common import add_autoencoder, add_registry_knobs, given_of, interval, seeds
+from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     files.check_writable(args.out)
     check_suffix(args.out, args.sheet)
     spec = _from_recipe(args) if args.recipe else from_flags(args)
-    bundle = checkpoint.load(spec.checkpoint, device(args.device))
+    bundle = checkpoint.load(spec.checkpoint, working(args.device))
     spec = spec if args.recipe else with_labels(chosen(spec, args, bundle), args, bundle.conditioner)
     arrays = Path(args.out).suffix.lower() in (".safetensors", ".json")
     reason = _undecodable(bundle)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pf_core.cli.common import add_registry_knobs, add_shared_folder, device, given_of, share
+from pf_core.cli.common import add_registry_knobs, add_shared_folder, given_of, share
 from pf_core.cli.encode import FITTED, counts
 from pf_core.data import DATASETS, sharding
 from pf_core.data.latents import DTYPES
 from pf_core.data.sharding import Files, Plan
+from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.models import autoencoder
 from pf_core.models.codecs import Latents, to_uint8
@@ -78,7 +79,7 @@ def _packing(args: argparse.Namespace, data: Any) -> tuple[tuple[str, dict[str, 
         return known, lambda sample: _files(sample, data, ".npy", _arrays(sample.images.numpy(), args.dtype))
     if not args.autoencoder:
         return None, lambda sample: _files(sample, data, f".{args.format}", _pictures(sample.images, args.format))
-    on = device(args.device)
+    on = working(args.device)
     codec = Latents.of(autoencoder.describe(args.autoencoder), data.batch(range(min(FITTED, len(data)))).images.to(on))
 
     def packed(sample: Any) -> list[Files]:

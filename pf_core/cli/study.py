@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pf_core import files, presets
-from pf_core.cli.common import add_autoencoder, add_registry_knobs, device, given_of
+from pf_core.cli.common import add_autoencoder, add_registry_knobs, given_of
+from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.evaluation import evidence
 from pf_core.evaluation.evaluate import write
@@ -74,7 +75,7 @@ def _given(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _network(study: Entry, args: argparse.Namespace) -> Bundle:
-    return checkpoint.load(args.checkpoint or study.fn.about.network or presets.PFT, device(args.device))
+    return checkpoint.load(args.checkpoint or study.fn.about.network or presets.PFT, working(args.device))
 
 
 def _with_twin(study: Entry, bundle: Bundle, given: dict[str, Any]) -> dict[str, Any]:

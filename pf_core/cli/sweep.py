@@ -7,8 +7,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pf_core import files
-from pf_core.cli.common import device
 from pf_core.cli.sample import add_recipe_flags, chosen, from_flags, with_labels
+from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.presets import EQUAL_NFE
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     if Path(args.out).suffix.lower() != ".png":
         raise InputError(f"A sheet is a PNG: name it .png, not {args.out}.")
     files.check_writable(args.out)
-    load = _loader(device(args.device))
+    load = _loader(working(args.device))
     sweep = _from_sheet(args) if args.recipe else _from_flags(args, load)
     cost = sweep.cost(load, lambda name: pace(load(name)))
     print(f"{cost}", flush=True)

@@ -92,7 +92,7 @@ def evaluations(bundle: Bundle, picture: inspect.Picture, t: PatchTime) -> dict[
     return {
         "name": bundle.name,
         "t": packed(t.per_patch),
-        "x1_hat": base64.b64encode(to_uint8(bundle.codec.decode(evaluated.x1_hat)).numpy().tobytes()).decode(),
+        "x1_hat": base64.b64encode(to_uint8(bundle.codec.decode(evaluated.x1_hat)).cpu().numpy().tobytes()).decode(),
         "sigma": None if evaluated.sigma is None else packed(evaluated.sigma),
         "error": packed(evaluated.error),
     }
