@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 ELSEWHERE = torch.device("xla:0")  # a kind that torch knows by name and, in the wheels, has nothing to start for
 _HERE = torch.device("cpu")
 # Python's bindings of these look for the device itself before they dispatch.
-_NAMES = "__getitem__ __setitem__ __invert__ __float__ __int__ __bool__ contiguous float new_zeros new_full"
+_NAMES = "__getitem__ __setitem__ __invert__ __float__ __int__ __bool__ contiguous float tolist new_zeros new_full"
 _GUARDED = {getattr(torch.Tensor, name) for name in _NAMES.split()}
 _MAY_MIX = {"aten::copy_", "aten::index", "aten::to", "__getitem__", "__setitem__"}
 
