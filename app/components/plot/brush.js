@@ -1,6 +1,6 @@
 // Points drawn by hand: a brush that sprays while the pointer is down. x and y run over [-3, 3], y upwards.
 
-import { page } from "./shared.js";
+import { page, written } from "./shared.js";
 
 const SPAN = 3,
   MOST = 4000,
@@ -21,9 +21,9 @@ function drawAxes(pen, side, at, { color: ink, borderTopColor: rule }) {
     if (!v) continue;
     pen.fillStyle = ink;
     [pen.textAlign, pen.textBaseline] = ["center", "top"];
-    pen.fillText(v, at(v), at(0) + 4);
+    pen.fillText(written(v), at(v), at(0) + 4);
     [pen.textAlign, pen.textBaseline] = ["right", "middle"];
-    pen.fillText(-v, at(0) - 5, at(v));
+    pen.fillText(written(-v), at(0) - 5, at(v));
   }
   [pen.textAlign, pen.textBaseline] = ["right", "bottom"];
   pen.fillText("x", side - 5, at(0) - 3);
