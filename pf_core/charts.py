@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 MOST_BANDS, MOST_ARMS = 3, 12  # bands in a panel that are still told apart; places of each at which bars are
-_ASIDE = 0.011  # of a panel's width: between the bars of two series
+_ASIDE = 0.014  # of a panel's width: between the bars of two series
 
 
 def written(text: str) -> str:
@@ -119,12 +119,13 @@ def _side_by_side(panel: Panel) -> Panel:
 
 
 def _apart(panel: Panel) -> Panel:
-    """Many bands would hide one another: the lines get bars instead, each a little beside the last."""
+    """Many bands over the same places would hide one another: the lines get bars, each a little beside the last."""
     banded = [s for s in panel.series if s.kind == "line" and s.low is not None]
-    if len(banded) <= MOST_BANDS or max(len(s.x) for s in banded) > MOST_ARMS:
+    places = {tuple(s.x) for s in banded}
+    if len(banded) <= MOST_BANDS or len(places) > 1 or len(*places) > MOST_ARMS:
         return panel
-    places = {id(s): (k - (len(banded) - 1) / 2) * _ASIDE for k, s in enumerate(banded)}
-    return replace(panel, series=[replace(s, aside=places.get(id(s), s.aside)) for s in panel.series])
+    aside = {s.name: (k - (len(banded) - 1) / 2) * _ASIDE for k, s in enumerate(banded)}
+    return replace(panel, series=[replace(s, aside=aside[s.name]) if s in banded else s for s in panel.series])
 
 
 def drawn_at(panel: Panel, series: Series) -> list[float]:

@@ -13,7 +13,7 @@ _GAP_X, _BETWEEN, _HEIGHT = 0.075, 104, 220  # share of the width; pixels betwee
 _AROUND = 80  # pixels below all rows
 _LETTERS, _MOST = 88, 44  # of a title across all panels of a row, of one
 _LINE = 17  # pixels
-_LEAST = 8  # letters of a name of bars before it is broken
+_ALONE = 36  # letters of all names of bars below a panel, on a phone
 _ABOVE = {"y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 9}}  # at the upper edge, whatever is below it
 _TICKS = 6  # on an axis, if all that was measured is to stand there
 
@@ -43,7 +43,8 @@ def draw(chart: Chart) -> Figure:
         layout[f"xaxis{of}"] = _axis(panel.x, across, f"y{of}", panel.log_x) | _names(panel, wide) | _measured(panel)
         layout[f"yaxis{of}"] = _axis(panel.y, up, f"x{of}", panel.log_y)
         if panel.map and not panel.x + panel.y:  # a map of an image's patches: their places are no numbers
-            layout[f"xaxis{of}"]["showticklabels"] = layout[f"yaxis{of}"]["showticklabels"] = False
+            for axis in (layout[f"xaxis{of}"], layout[f"yaxis{of}"]):
+                axis |= {"showticklabels": False, "ticks": ""}
         layout["annotations"] += [_title(_wrapped(panel.title, wide), across, up), *_marks(panel, of)]
         layout["shapes"] += _lines(panel, of)
         if panel.picture:
@@ -87,9 +88,11 @@ def _names(panel: Panel, panels: int) -> dict[str, Any]:
     names = list(dict.fromkeys(x for series in panel.series if series.kind == "bars" for x in series.x))
     if not names:
         return {}
-    room = max(_LETTERS // panels // len(names), _LEAST)
-    texts = ["<br>".join(textwrap.wrap(str(name), room, break_long_words=False)) for name in names]
-    return {"type": "category", "tickmode": "array", "tickvals": names, "ticktext": texts}
+    room = min(_LETTERS // panels, _ALONE) // len(names)
+    if max(len(word) for name in names for word in str(name).split()) > room:
+        return {"type": "category"}  # slanted, as they are
+    texts = ["<br>".join(textwrap.wrap(str(name), room, break_on_hyphens=False)) for name in names]
+    return {"type": "category", "tickmode": "array", "tickvals": names, "ticktext": texts, "tickangle": 0}
 
 
 def _wrapped(text: str, panels: int) -> str:
