@@ -172,7 +172,7 @@ def heat(
     trace = {
         "type": "heatmap", "x": packed(xs), "y": packed(ys), "z": packed(z), "zmin": span[0], "zmax": span[1],
         "colorscale": DIVERGING if span[0] < 0 else MAP,
-        "colorbar": {"title": {"text": unit, "side": "right"}, **_THIN} | (_worded(span, ends) if any(ends) else {}),
+        "colorbar": (_worded(span, ends) if any(ends) else {"title": {"text": unit, "side": "right"}}) | _THIN,
         "hovertemplate": "x %{x:.2f}, y %{y:.2f}<br>%{z:.3f}<extra></extra>",
     }  # fmt: skip
     return plane(title, [trace], low, high, legend=0)
