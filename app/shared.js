@@ -70,3 +70,6 @@ if (started) {
   const changed = () => page.say("theme");
   new MutationObserver(changed).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 }
+
+/** A number's text for people, with the true minus sign. */
+export const written = (v) => String(v).replace("-", "\u2212");

@@ -6,13 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+MOST_BANDS, MOST_ARMS = 3, 12  # bands in a panel that are still told apart; places of each at which bars are
+_ASIDE = 0.014  # of a panel's width: between the bars of two series
+
+
+def written(text: str) -> str:
+    """A number's text for people, with the true minus sign."""
+    return text.replace("-", "\u2212")
+
 
 @dataclass(frozen=True)
 class Series:
     """Values y over x, numbers or names, with the ends of their 95% intervals where there are any.
 
     kind: "line" (a band for the intervals), "points" (bars for them), "bars" or "area" (down to zero, a density).
-    name: in the legend; series of one name have one colour in all panels of a chart. dashed: of lines.
+    name: in the legend; series of one name have one colour in all panels of a chart. dashed: of lines. aside: of a line
+    with bars in place of its band, how far to the right it is drawn, as a share of the panel's width.
     """
 
     name: str
@@ -22,6 +31,7 @@ class Series:
     high: Sequence[float] | None = None
     kind: Literal["line", "points", "bars", "area"] = "line"
     dashed: bool = False
+    aside: float | None = None
 
     @classmethod
     def measured(cls, name: str, x: Sequence, values: Sequence[Mapping[str, Any]], factor: float = 1, **options):
@@ -78,7 +88,7 @@ class Chart:
     note: str = ""
 
     def __post_init__(self):
-        object.__setattr__(self, "rows", [[_side_by_side(panel) for panel in row] for row in self.rows])
+        object.__setattr__(self, "rows", [[_apart(_side_by_side(panel)) for panel in row] for row in self.rows])
 
     @property
     def names(self) -> list[str]:
@@ -106,3 +116,24 @@ def _side_by_side(panel: Panel) -> Panel:
         return panel
     points = [replace(series, x=[k], kind="points") for k, series in enumerate(panel.series, start=1)]
     return replace(panel, x=f"{panel.x} {places.pop():g}", series=points, log_x=False)
+
+
+def _apart(panel: Panel) -> Panel:
+    """Many bands over the same places would hide one another: the lines get bars, each a little beside the last."""
+    banded = [s for s in panel.series if s.kind == "line" and s.low is not None]
+    places = {tuple(s.x) for s in banded}
+    if len(banded) <= MOST_BANDS or len(places) > 1 or len(*places) > MOST_ARMS:
+        return panel
+    aside = {s.name: (k - (len(banded) - 1) / 2) * _ASIDE for k, s in enumerate(banded)}
+    return replace(panel, series=[replace(s, aside=aside[s.name]) if s in banded else s for s in panel.series])
+
+
+def drawn_at(panel: Panel, series: Series) -> list[float]:
+    """Where a series is drawn along x: where it stands, or aside of that."""
+    if not series.aside:
+        return list(series.x)
+    places = [x for each in panel.series for x in each.x]
+    low, high = min(places), max(places)
+    if panel.log_x:
+        return [x * (high / low) ** series.aside for x in series.x]
+    return [x + (high - low) * series.aside for x in series.x]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from pf_core.charts import Chart, Map, Panel, Series
+from pf_core.charts import Chart, Map, Panel, Series, drawn_at
 from pf_core.figures.static import UNCERTAINTY_MAP
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#b8860b", "#1f9bb4", "#555555", "#994411", "#66579f", "#7a8a00")
@@ -65,6 +65,9 @@ def _panel(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
         axes.set_axis_off()
     names = list(dict.fromkeys(x for s in panel.series if s.kind == "bars" for x in s.x))
     for place, series in enumerate(panel.series):
+        if series.aside is not None:
+            _barred(axes, series, colours[series.name], drawn_at(panel, series))
+            continue
         _SERIES[series.kind](axes, series, colours[series.name], place, len(panel.series), names)
     if panel.zero:
         axes.axhline(0, **_FAINT)
@@ -73,6 +76,8 @@ def _panel(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
     for label, x in panel.marks.items():
         axes.axvline(x, linestyle="--", **_FAINT)
         axes.text(x, 1, f" {label}", transform=axes.get_xaxis_transform(), fontsize=8, va="top", color="#555555")
+    if panel.map and not panel.x + panel.y:  # a map of an image's patches: their places are no numbers
+        axes.set(xticks=[], yticks=[])
     axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
     axes.title.set_fontsize(10)
     axes.set_xscale("log", base=2) if panel.log_x else None
@@ -97,6 +102,11 @@ def _line(axes: Axes, series: Series, colour: str, *_) -> None:
     axes.plot(series.x, series.y, color=colour, linestyle="--" if series.dashed else "-", linewidth=1.6)
     if series.low is not None:
         axes.fill_between(series.x, series.low, series.high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _barred(axes: Axes, series: Series, colour: str, x: list[float]) -> None:
+    style = {"linestyle": "--" if series.dashed else "-", "linewidth": 1.2, "marker": "o", "markersize": 4}
+    axes.errorbar(x, series.y, _arms(series), color=colour, capsize=2.5, **style)
 
 
 def _points(axes: Axes, series: Series, colour: str, *_) -> None:

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from pf_core.charts import Chart, Map, Panel, Series
+from pf_core.charts import Chart, Map, Panel, Series, drawn_at
 from pf_core.figures.chart_file import COLOURS
 from pf_core.figures.interactive import MAP, Figure
 
@@ -13,6 +13,8 @@ _GAP_X, _BETWEEN, _HEIGHT = 0.075, 104, 220  # share of the width; pixels betwee
 _AROUND = 80  # pixels below all rows
 _LETTERS, _MOST = 88, 44  # of a title across all panels of a row, of one
 _LINE = 17  # pixels
+_ALONE = 36  # letters of all names of bars below a panel, on a phone
+_ABOVE = {"y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 9}}  # at the upper edge, whatever is below it
 _TICKS = 6  # on an axis, if all that was measured is to stand there
 
 
@@ -21,7 +23,7 @@ def draw(chart: Chart) -> Figure:
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(chart.names)}
     top = 34 * bool(chart.title) + 10 + _LINE * max(_lines_of(panel, len(chart.rows[0])) for panel in chart.rows[0])
     layout: dict[str, Any] = {
-        "title": {"text": chart.title, "x": 0.5, "font": {"size": 15}},
+        "title": {"text": chart.title, "x": 0.5, "font": {"size": 15}, **_ABOVE},
         "height": _HEIGHT * len(chart.rows) + _BETWEEN * (len(chart.rows) - 1) + top + _AROUND,
         "margin": {"l": 56, "r": 12, "t": top, "b": 60 + 20 * (len(colours) > 1)},
         "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "yref": "container", "y": 0, "yanchor": "bottom"},
@@ -38,8 +40,11 @@ def draw(chart: Chart) -> Figure:
     for number, (r, c, wide, panel) in enumerate(places, 1):
         of = "" if number == 1 else str(number)
         across, up = _domain(c, wide, _GAP_X), _domain(len(chart.rows) - 1 - r, len(chart.rows), _BETWEEN / inside)
-        layout[f"xaxis{of}"] = _axis(panel.x, across, f"y{of}", panel.log_x) | _names(panel) | _measured(panel)
+        layout[f"xaxis{of}"] = _axis(panel.x, across, f"y{of}", panel.log_x) | _names(panel, wide) | _measured(panel)
         layout[f"yaxis{of}"] = _axis(panel.y, up, f"x{of}", panel.log_y)
+        if panel.map and not panel.x + panel.y:  # a map of an image's patches: their places are no numbers
+            for axis in (layout[f"xaxis{of}"], layout[f"yaxis{of}"]):
+                axis |= {"showticklabels": False, "ticks": ""}
         layout["annotations"] += [_title(_wrapped(panel.title, wide), across, up), *_marks(panel, of)]
         layout["shapes"] += _lines(panel, of)
         if panel.picture:
@@ -78,9 +83,16 @@ def _measured(panel: Panel) -> dict[str, Any]:
     return {"tickmode": "array", "tickvals": at, "ticktext": [f"{x:g}" for x in at]} if 0 < len(at) <= _TICKS else {}
 
 
-def _names(panel: Panel) -> dict[str, Any]:
-    """Bars stand beside each other under their names, be these numbers."""
-    return {"type": "category"} if any(series.kind == "bars" for series in panel.series) else {}
+def _names(panel: Panel, panels: int) -> dict[str, Any]:
+    """Bars stand beside each other under their names, be these numbers; long names are broken, and stay upright."""
+    names = list(dict.fromkeys(x for series in panel.series if series.kind == "bars" for x in series.x))
+    if not names:
+        return {}
+    room = min(_LETTERS // panels, _ALONE) // len(names)
+    if max(len(word) for name in names for word in str(name).split()) > room:
+        return {"type": "category"}  # slanted, as they are
+    texts = ["<br>".join(textwrap.wrap(str(name), room, break_on_hyphens=False)) for name in names]
+    return {"type": "category", "tickmode": "array", "tickvals": names, "ticktext": texts, "tickangle": 0}
 
 
 def _wrapped(text: str, panels: int) -> str:
@@ -124,7 +136,7 @@ def _traces(panel: Panel, colours: Mapping[str, str], told: set[str], across, up
     for series in panel.series:
         first = series.name not in told
         told.add(series.name)
-        traces += _series(series, colours[series.name], first)
+        traces += _series(series, colours[series.name], first, drawn_at(panel, series))
     return traces
 
 
@@ -134,7 +146,7 @@ def _heat(shown: Map, across: list[float], up: list[float]) -> dict[str, Any]:
         values = [[math.log10(v) if v > 0 else None for v in row] for row in values]
         ends = tuple(e and math.log10(e) for e in ends)
     bar = {"title": {"text": shown.label + (", log10" * shown.log), "side": "right"}, "thickness": 8, "x": across[1]}
-    bar |= {"len": up[1] - up[0], "y": sum(up) / 2}
+    bar |= {"len": up[1] - up[0], "y": sum(up) / 2, "nticks": 5, "tickfont": {"size": 11}, "outlinewidth": 0}
     steps = {"x0": shown.x[0], "dx": (shown.x[1] - shown.x[0]) / len(values[0])}
     steps |= {"y0": shown.y[0], "dy": (shown.y[1] - shown.y[0]) / len(values)}
     return {
@@ -147,8 +159,8 @@ def _heat(shown: Map, across: list[float], up: list[float]) -> dict[str, Any]:
     } | steps
 
 
-def _series(series: Series, colour: str, first: bool) -> list[dict[str, Any]]:
-    about = {"x": list(series.x), "y": list(series.y), "name": series.name, "legendgroup": series.name}
+def _series(series: Series, colour: str, first: bool, x: list) -> list[dict[str, Any]]:
+    about = {"x": x, "y": list(series.y), "name": series.name, "legendgroup": series.name}
     about |= {"showlegend": first}
     line = {"color": colour, "width": 2, "dash": "dash" if series.dashed else "solid"}
     if series.kind == "bars":
@@ -156,6 +168,10 @@ def _series(series: Series, colour: str, first: bool) -> list[dict[str, Any]]:
     if series.kind == "points":
         marker = {"color": colour, "size": 8}
         return [about | {"type": "scatter", "mode": "markers", "marker": marker, "error_y": _arms(series)}]
+    if series.aside is not None:
+        style = {"mode": "lines+markers", "line": line | {"width": 1.2}, "marker": {"color": colour, "size": 6}}
+        at = {"customdata": list(series.x), "hovertemplate": "%{customdata}, %{y}"}
+        return [about | {"type": "scatter", "error_y": _arms(series)} | style | at]
     trace = about | {"type": "scatter", "mode": "lines", "line": line}
     if series.kind == "area":
         return [trace | {"fill": "tozeroy", "fillcolor": colour + "4d"}]
@@ -166,7 +182,8 @@ def _band(series: Series, colour: str, about: dict[str, Any]) -> list[dict[str, 
     if series.low is None:
         return []
     around = {"x": [*series.x, *reversed(series.x)], "y": [*series.high, *reversed(series.low)]}
-    look = {"type": "scatter", "mode": "lines", "fill": "toself", "fillcolor": colour + "26", "line": {"width": 0}}
+    edge = {"width": 0.6, "color": colour + "80"}
+    look = {"type": "scatter", "mode": "lines", "fill": "toself", "fillcolor": colour + "26", "line": edge}
     return [about | around | look | {"showlegend": False, "hoverinfo": "skip"}]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pf_core.charts import written
 from pf_core.figures.static import MADE, NOISE, TRUTH, limits
 
 MAP = [
@@ -171,7 +172,7 @@ def heat(
     trace = {
         "type": "heatmap", "x": packed(xs), "y": packed(ys), "z": packed(z), "zmin": span[0], "zmax": span[1],
         "colorscale": DIVERGING if span[0] < 0 else MAP,
-        "colorbar": {"title": {"text": unit, "side": "right"}, **_THIN} | (_worded(span, ends) if any(ends) else {}),
+        "colorbar": (_worded(span, ends) if any(ends) else {"title": {"text": unit, "side": "right"}}) | _THIN,
         "hovertemplate": "x %{x:.2f}, y %{y:.2f}<br>%{z:.3f}<extra></extra>",
     }  # fmt: skip
     return plane(title, [trace], low, high, legend=0)
@@ -180,7 +181,7 @@ def heat(
 def _worded(span: tuple[float, float], ends: tuple[str, str]) -> dict[str, Any]:
     """A colour bar's ticks with a word at either end."""
     values = [float(v) for v in np.linspace(*span, 5)]
-    texts = [f"{v:+.2g}" if v else "0" for v in values]
+    texts = [written(f"{v:+.2g}") if v else "0" for v in values]
     texts[0], texts[-1] = (f"{text}<br>{word}" for text, word in zip((texts[0], texts[-1]), ends, strict=True))
     return {"tickmode": "array", "tickvals": values, "ticktext": texts}
 

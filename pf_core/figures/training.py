@@ -10,6 +10,9 @@ from pf_core.figures.interactive import Figure, awaited, packed
 
 RUNS = ["#4f46e5", "#d95f02", "#1b9e77", "#c2255c", "#7a5195", "#8a6d00"]  # one colour a run, apart in both modes
 
+_LOG = {"type": "log", "dtick": "D2"}  # numbers at 1, 2 and 5: all nine of a decade run into each other
+NOTHING = "Nothing is measured yet."
+
 
 class Curve(NamedTuple):
     """One quantity over steps, (K,) each; smooth None where the raw values are smooth enough."""
@@ -27,7 +30,7 @@ def over_steps(title: str, runs: Mapping[str, Curve], unit: str, log: bool = Fal
             data.append(_line(curve.steps, curve.raw, name, colour, opacity=0.25, showlegend=False, hoverinfo="skip"))
         data.append(_line(curve.steps, curve.raw if curve.smooth is None else curve.smooth, name, colour))
     figure = {"data": data, "layout": _layout(title, "step", unit, log, legend=len(runs) > 1)}
-    return figure if any(len(curve.steps) for curve in runs.values()) else awaited(figure, "Nothing is measured yet.")
+    return figure if any(len(curve.steps) for curve in runs.values()) else awaited(figure, NOTHING)
 
 
 def segments(title: str, steps: Sequence[float], losses: np.ndarray, times: Sequence[float]) -> Figure:
@@ -51,8 +54,9 @@ def calibration(title: str, parts: Sequence[Mapping[str, Any]]) -> Figure:
         colour = matplotlib.colors.to_hex(shade)
         data.append(_line(part["predicted"], part["real"], f"t {part['t']:.2f}", colour, markers=True))
     layout = _layout(title, "predicted squared error", "real squared error", True)
-    layout["xaxis"]["type"] = "log"
-    return {"data": data, "layout": layout}
+    layout["xaxis"] |= _LOG
+    figure = {"data": data, "layout": layout}
+    return figure if parts else awaited(figure | {"data": []}, NOTHING)
 
 
 def _colours(count: int) -> list[str]:
@@ -72,8 +76,8 @@ def _layout(title: str, x: str, y: str, log: bool, legend: bool = True) -> dict:
         "yaxis": {
             "title": {"text": y, "standoff": 8},
             "zeroline": False,
-            "type": "log" if log else "linear",
             "automargin": True,
+            **(_LOG if log else {"type": "linear"}),
         },
         "margin": {"l": 30, "r": 12, "t": 36, "b": 30},  # titles and numbers of the axes take theirs beside these
         # below the axis: no curve runs there

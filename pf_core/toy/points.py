@@ -45,7 +45,7 @@ def _checked(array) -> Tensor:
     if not points.isfinite().all():
         raise InputError("A coordinate is NaN or infinite: every one must be a finite number.")
     if points.abs().max() > MAX_COORDINATE:
-        raise InputError(f"Coordinates must lie between -{MAX_COORDINATE:g} and {MAX_COORDINATE:g}.")
+        raise InputError(f"Every coordinate must lie between \u2212{MAX_COORDINATE:,.0f} and {MAX_COORDINATE:,.0f}.")
     if (points == points[0]).all():
         raise InputError("All points are the same: draw or give at least two different ones.")
     if (points.amax(0) - points.amin(0)).max() < TOO_CLOSE:

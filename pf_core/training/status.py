@@ -198,15 +198,34 @@ def _all_steps(folder: RunFolder, steps: int) -> bool:
 
 def _running_state(folder: RunFolder, status, job: Job) -> tuple[str, str, str | None]:
     commands = folder.commands()
-    if "stop" in commands or job.stop_of(status.start_time):
+    stop = job.stop_of(status.start_time)
+    if stop == "forced":
+        return STOPPING, "Is ended at once; what it did since it last saved is lost.", None
+    if "stop" in commands or stop:
         return STOPPING, "Saves and ends after this step.", None
     if status.state == PAUSED and job.queued:
         return QUEUED, f"{status.message} Waits for its turn.", None
     if status.state != PAUSED and "pause" in commands:
         return PAUSING, "Pauses after this step.", None
+    return status.state, f"{status.message} {_silence(status)}".strip(), None
+
+
+def _silence(status: Status) -> str:
+    """What is happening, and what to do, where a trainer has not reported for long; "" before."""
     quiet = time.time() - status.updated
-    note = f" No report for {quiet:.0f} s." if quiet > QUIET else ""
-    return status.state, (status.message + note).strip(), None
+    if quiet <= QUIET:
+        return ""
+    minutes = f"{quiet / 60:.0f} min" if quiet >= 90 else f"{quiet:.0f} s"
+    if status.state == STARTING:
+        return (
+            f"It has been loading for {minutes}: other programs keep this machine busy. Wait, or choose Force stop and "
+            "start again when they have ended."
+        )
+    kept = f"goes on from step {status.saved_step:,}" if status.saved_step else "begins again"
+    return (
+        f"The last step was {minutes} ago: the machine is busy, or the trainer hangs. Wait a little; if nothing moves, "
+        f"choose Force stop and then Resume, which {kept}."
+    )
 
 
 def _silent_end(folder: RunFolder, job: Job, goes_on: str) -> tuple[str, str, str | None]:

@@ -137,7 +137,7 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     page.locator("[data-study=order]").scroll_into_view_if_needed()
     page.wait_for_selector("[data-study=order] .js-plotly-plot .main-svg")
     assert page.locator(".pfe-card").count() == len(STUDIES)
-    assert "-3.0 (-4.0 to -2.0) at 8 NFE" in page.inner_text("[data-study=order] .pfe-verdict")
+    assert "\u22123.0 (\u22124.0 to \u22122.0) at 8 NFE" in page.inner_text("[data-study=order] .pfe-verdict")
     assert "Not measured" in page.inner_text("[data-study=difficulty] .pfe-verdict")
     page.click("[data-study=difficulty] button")
     page.wait_for_selector("[data-study=difficulty] .js-plotly-plot .main-svg")

@@ -111,6 +111,9 @@ def test_how_it_works_is_alive(page, served):  # noqa: F811
     page.keyboard.press("Home")
     assert page.inner_text("[data-mini=changes] output") == "0.1"
     assert "recorded run" in page.inner_text("[data-mini=context]")  # none is shipped in this world
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    page.wait_for_function("document.querySelector('.pfg').clientWidth > 1700")  # a wide screen is used
+    page.set_viewport_size({"width": 1400, "height": 900})
     page.click("[data-width='0']")
     assert "mean t of a patch is 0.06, 0.17, 0.42, 0.67, 0.91" in page.inner_text("[data-mini=densities] .pfg-said")
     page.focus("[data-set=nfe]")

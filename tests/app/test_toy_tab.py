@@ -161,8 +161,8 @@ def test_limits_hold_on_the_server(tab, tmp_path):
         return answered(tab.on_recipe, tab.status, lab_id=lab.id, **recipe_of(tab, **changes))[tab.status]
 
     def loaded(path, **changes):
-        found = answered(tab.on_file, tab.status, path=str(path), lab_id=lab.id, **recipe_of(tab, **changes))
-        return found[tab.status]
+        found = answered(tab.on_file, tab.given, path=str(path), lab_id=lab.id, **recipe_of(tab, **changes))
+        return found[tab.given]
 
     def viewed(*given):
         return answered(tab.on_view, tab.status, lab.id, *given)[tab.status]
@@ -189,6 +189,11 @@ def test_limits_hold_on_the_server(tab, tmp_path):
         path.write_text(text)
         said = loaded(path, data="points")
         assert words in said and said.count("\n") == 0
+    path.write_text("1e9,2\n3,4\n")
+    assert "between \u221210,000 and 10,000" in loaded(path)
+    path.write_text("".join(f"{k % 7},{k % 5}\r\n" for k in range(5000)))
+    found = answered(tab.on_file, tab.given, path=str(path), lab_id=lab.id, **recipe_of(tab))
+    assert found[tab.brush] == {"points": [], "unshown": 5000} and found[tab.status] == "" and found[tab.drawn]
     path.write_bytes(b"\xff\xfe\x00")
     assert "save it as UTF-8" in loaded(path)
     assert "t must" in viewed(VIEWS[0], "both", 3, 0, False)
@@ -213,11 +218,11 @@ def test_nothing_is_trained_before_points_are_drawn(tab):
     assert "Draw points" in asked and not isinstance(asked, Refusal)  # an invitation: nobody did anything wrong
     until(lambda: not lab.playing)  # what was trained is not what the form asks for any more
     lab.rewind()
-    drawn = tab.given([[0, 1], [1, 0], [1, 1]], lab.id, recipe_of(tab))
+    drawn = tab.take([[0, 1], [1, 0], [1, 1]], lab.id, recipe_of(tab))
     assert interactive(drawn) == [True, True]
     until(lambda: lab.state.config.data == "points")
     assert lab.state.done == 0 and tab.controls_of(lab)[tab.brush]["points"] == [[0, 1], [1, 0], [1, 1]]
-    cleared = tab.given([], lab.id, recipe_of(tab))
+    cleared = tab.take([], lab.id, recipe_of(tab))
     assert interactive(cleared) == [False, False] and cleared[tab.drawn] is None
     closing(lab)
 
@@ -358,6 +363,15 @@ STARTS = (
 )
 
 
+# Legends between title and plot, the colour bar beside the plane and inside of the box.
+FITTED = """() => Object.values(window.__pf.plots.boxes).every((box) => {
+  const at = (s) => box.querySelector(s)?.getBoundingClientRect();
+  const [frame, title, legend, plot, bar] = [box.getBoundingClientRect(), at('.gtitle'), at('.legend .bg'),
+    at('.nsewdrag'), at('.infolayer [class*="colorbar"], .infolayer g[class^="cb"]')];
+  const inside = (r) => !r || (r.left >= frame.left && r.right <= frame.right && r.bottom <= frame.bottom);
+  const apart = !legend || (legend.top >= title.bottom - 4 && legend.bottom <= plot.top + 2);
+  const beside = !bar || (bar.left >= plot.right && bar.height < plot.height + 24);
+  return [title, legend, bar].every(inside) && apart && beside; })"""
 CLOUD = """() => [...document.querySelectorAll('.modebar-btn')].map((b) => b.dataset.title)
   .filter((title) => /share|cloud/i.test(title))"""
 
@@ -371,6 +385,9 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     for width in ("700px", ""):  # the page lays the plots out anew: none is cut
         page.evaluate("(w) => { document.querySelector('.pf-plots-grid').style.width = w; }", width)
         page.wait_for_function(fit)
+    for width in (900, 360, 1400):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(f"({fit})() && !window.__pf.plots.stale.size && ({FITTED})()")
     assert page.evaluate(CLOUD) == [], "no button sends a chart to a stranger's server"
     assert "Press Start" in page.inner_text("[data-plot=losses]")
     page.locator("#toy-data input").click()

@@ -10,10 +10,11 @@ import pytest
 from helpers import bundle
 from PIL import Image
 
-from pf_core.charts import Chart, Map, Panel, Series
+from pf_core.charts import Chart, Map, Panel, Series, drawn_at
 from pf_core.cli import main, study
 from pf_core.evaluation import evaluate, evidence, metrics
 from pf_core.evaluation.studies import STUDIES
+from pf_core.evaluation.studies.common import number
 from pf_core.evaluation.work import Stopped, Work
 from pf_core.figures import chart_file, chart_page
 from pf_core.figures import evidence as drawn
@@ -130,6 +131,32 @@ def test_lines_that_stand_at_one_place_are_points_side_by_side():
     assert (row[0].x, row[0].log_x) == ("NFE 64", False)
     curve = Panel("", "NFE", "", [one, Series("b", [64, 128], [2.0, 1.0])], log_x=True)
     assert Chart("", [[curve]]).rows == [[curve]]
+
+
+def test_bands_that_would_hide_one_another_become_bars_side_by_side():
+    def banded(name, x):
+        return Series(name, x, [1.0, 2.0], [0.0, 1.0], [2.0, 3.0])
+
+    few, many = (Panel("", "NFE", "", [banded(k, [16, 32]) for k in "abcde"[:n]], log_x=True) for n in (3, 4))
+    (row,) = Chart("", [[few, many]]).rows
+    assert [s.aside for s in row[0].series] == [None] * 3 and sum(s.aside for s in row[1].series) == 0
+    drawn = [drawn_at(row[1], s)[0] for s in row[1].series]
+    assert drawn == sorted(set(drawn)) and 15 < drawn[0] < 16 < drawn[-1] < 17
+    page = chart_page.draw(Chart("", [row]))
+    assert page["layout"]["xaxis2"]["tickvals"] == [16, 32] and sum("error_y" in t for t in page["data"]) == 4
+    chart_file.draw(Chart("", [row]))
+    elsewhere = Panel("", "", "", [*few.series, banded("d", [1, 2])])
+    assert Chart("", [[elsewhere]]).rows == [[elsewhere]], "curves over places of their own are not moved"
+
+
+def test_long_names_of_bars_are_broken_and_numbers_have_a_true_minus():
+    names = ["most certain", "most certain of each class"]
+    bars = Panel("", "", "", [Series("a", names, [1.0, 2.0], kind="bars")])
+    axis = chart_page.draw(Chart("", [[bars]]))["layout"]["xaxis"]
+    assert axis["ticktext"] == ["most certain", "most certain of<br>each class"] and axis["tickangle"] == 0
+    long = Panel("", "", "", [Series("a", ["incomprehensible", "other"], [1.0, 2.0], kind="bars")])
+    assert "ticktext" not in chart_page.draw(Chart("", [[long, long, long, long]]))["layout"]["xaxis"]
+    assert number({"value": -1, "interval": [-2, 0.5]}) == "\u22121.0 (\u22122.0 to 0.5)"
 
 
 def test_a_chart_is_drawn_for_files_and_for_the_page():

@@ -66,7 +66,7 @@ def test_a_folder_of_results_is_kept_and_shown(tmp_path, monkeypatch, capsys):
     assert main(["results", str(tmp_path / "made")]) == 0
     page = results.PAGE.read_text()
     assert page.startswith("Before.") and page.endswith("After.\n") and "old" not in page
-    assert "-3.0 (-4.0 to -2.0) at 8 NFE" in page and "`python -m pf_core study order`" in page
+    assert "\u22123.0 (\u22124.0 to \u22122.0) at 8 NFE" in page and "`python -m pf_core study order`" in page
     text = (evidence.RESULTS / "nano" / "order.json").read_text()
     assert '"value": 9.8765,' in text and "[ -4, -2 ]" in text
     assert (evidence.RESULTS / "nano" / "order.png").stat().st_size < 50_000

@@ -288,7 +288,8 @@ def test_another_process_with_the_same_pid_is_not_the_trainer(jobs):
     assert jobs.get("old").state == "interrupted" and trainer(folder) is None
     assert not process.send(os.getpid(), "another boot:1", signal.SIGKILL)
     folder.write_status(replace(status, start_time=process.start_time_of(os.getpid()), updated=time.time() - 100))
-    assert jobs.get("old").state == "running" and "No report for" in jobs.get("old").message
+    assert jobs.get("old").state == "running" and "The last step was 2 min ago" in jobs.get("old").message
+    assert "choose Force stop and then Resume, which" in jobs.get("old").message
     folder.write_status(replace(status, state="stopped"))  # or what ends this fixture's trainers would end us
 
 

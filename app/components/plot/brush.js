@@ -1,6 +1,6 @@
 // Points drawn by hand: a brush that sprays while the pointer is down. x and y run over [-3, 3], y upwards.
 
-import { page } from "./shared.js";
+import { page, written } from "./shared.js";
 
 const SPAN = 3,
   MOST = 4000,
@@ -21,9 +21,9 @@ function drawAxes(pen, side, at, { color: ink, borderTopColor: rule }) {
     if (!v) continue;
     pen.fillStyle = ink;
     [pen.textAlign, pen.textBaseline] = ["center", "top"];
-    pen.fillText(v, at(v), at(0) + 4);
+    pen.fillText(written(v), at(v), at(0) + 4);
     [pen.textAlign, pen.textBaseline] = ["right", "middle"];
-    pen.fillText(-v, at(0) - 5, at(v));
+    pen.fillText(written(-v), at(0) - 5, at(v));
   }
   [pen.textAlign, pen.textBaseline] = ["right", "bottom"];
   pen.fillText("x", side - 5, at(0) - 3);
@@ -39,6 +39,7 @@ export function mount(element, props, watch, trigger) {
     count = root.querySelector("span"),
     pen = canvas.getContext("2d");
   let points = [],
+    unshown = 0,
     drawing = false;
 
   function paint() {
@@ -56,16 +57,20 @@ export function mount(element, props, watch, trigger) {
       pen.fillStyle = style.color;
       pen.font = "600 15px ui-sans-serif, system-ui, sans-serif";
       [pen.textAlign, pen.textBaseline] = ["center", "middle"];
-      pen.fillText("Draw your points here", side / 2, at(-1.5));
+      pen.fillText(unshown ? "Draw other points here" : "Draw your points here", side / 2, at(-1.5));
     }
     pen.fillStyle = "#1b9e77";
     for (const [x, y] of points) pen.fillRect(at(x) - 1, at(-y) - 1, 2, 2);
-    count.textContent = points.length ? `${points.length} points` : "No points yet: draw some, then press Start";
+    const number = (points.length || unshown).toLocaleString("en");
+    if (points.length) count.textContent = `${number} points`;
+    else if (unshown) count.textContent = `${number} points from the file: too many to be drawn on`;
+    else count.textContent = "No points yet: draw some, then press Start";
   }
 
   function show(value) {
     if (!value?.points || drawing) return;
     points = value.points.map(([x, y]) => [x, y]);
+    unshown = value.unshown || 0;
     paint();
   }
 
@@ -90,6 +95,7 @@ export function mount(element, props, watch, trigger) {
   });
   root.querySelector("button").addEventListener("click", () => {
     points = [];
+    unshown = 0;
     paint();
     send();
   });

@@ -1,6 +1,7 @@
 // Plotly figures that follow a stream: asked for again and again, only what changed is drawn, zoom is kept.
 
 import { address, tabAround } from "./address.js";
+import { fitted, keyOf, measured } from "./fit.js";
 import { page } from "./shared.js";
 
 const A_FRAME = 30; // ms of drawing an update, while there are more to come
@@ -78,6 +79,7 @@ class Plots {
       boxes: {},
       stale: new Set(),
       drawn: {},
+      fits: {},
       source: "",
       version: 0,
       updates: 0,
@@ -181,19 +183,28 @@ class Plots {
 
   async draw(name) {
     const { data, layout } = this.figures[name];
-    const frame = layout.yaxis.scaleanchor ? JSON.stringify([layout.xaxis.range, layout.yaxis.range]) : "chart";
-    // In another frame react() would stretch the axes to the old one's box, and forget a zoom made in that.
-    const plot = this.drawn[name] === frame ? this.Plotly.react : this.Plotly.newPlot;
     const box = this.boxes[name];
+    const key = keyOf(box, data, layout);
     if (!this.drawn[name]) box.classList.add("pf-drawing");
-    this.drawn[name] = frame;
     try {
-      await plot(box, inked(data), themed(layout), OPTIONS);
-      if (box.offsetParent && Math.abs(box._fullLayout.width - box.clientWidth) > 4)
-        await this.Plotly.Plots.resize(box);
+      if (this.fits[name]?.key !== key) {
+        await this.put(name, data, layout);
+        this.fits[name] = { key, ...measured(box) };
+      }
+      await this.put(name, ...fitted(box, data, layout, this.fits[name]));
     } finally {
       box.classList.remove("pf-drawing");
     }
+  }
+
+  async put(name, data, layout) {
+    const box = this.boxes[name];
+    const frame = layout.yaxis.scaleanchor ? JSON.stringify([layout.xaxis.range, layout.yaxis.range]) : "chart";
+    // In another frame react() would stretch the axes to the old one's box, and forget a zoom made in that.
+    const plot = this.drawn[name] === frame ? this.Plotly.react : this.Plotly.newPlot;
+    this.drawn[name] = frame;
+    await plot(box, inked(data), themed(layout), OPTIONS);
+    if (box.offsetParent && Math.abs(box._fullLayout.width - box.clientWidth) > 4) await this.Plotly.Plots.resize(box);
   }
 
   // While the stream runs, what is out of date is drawn for a while only, the longest waiting first: so the picture moves

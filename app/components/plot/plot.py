@@ -25,8 +25,9 @@ class StreamingPlot(Scripted):
 
 
 class Brush(Scripted):
-    """A canvas for points. Value: {"points": [[x, y], ...]}, those to begin with, x and y in [-3, 3]. Event `drawn`,
-    after each stroke, and after Clear with none: the same."""
+    """A canvas for points. Value: {"points": [[x, y], ...]}, those to begin with, x and y in [-3, 3], or none and
+    "unshown", how many others there are until some are drawn. Event `drawn`, after each stroke, and after Clear with
+    none: {"points"}."""
 
     module = "brush.js"
     markup = _MARKUP

@@ -19,14 +19,14 @@ export function densities(box, content) {
   }));
   const widths = below[0].curves.map((each) => each.std);
   const root = make(`<div class="pfg-mini">
-    <h3>First t<sub>max</sub> <span>logit(t<sub>max</sub>) ~ N(loc, scale&sup2;), for three (loc, scale)</span></h3>
+    <div class="pfg-laws"><div class="pfg-law"><h3>First t<sub>max</sub> <span>logit(t<sub>max</sub>) ~ N(loc, scale&sup2;), for three (loc, scale)</span></h3>
     <div class="pfg-charts">${ofMaximum(maximum)}
-      <ul class="pfg-key">${maximum.map(({ pair }, i) => `<li data-curve="${i}">(${pair.join(", ")})</li>`).join("")}</ul></div>
-    <h3>Then the other patches <span>below t<sub>max</sub>, half a Gaussian of width &sigma;</span></h3>
+      <ul class="pfg-key">${maximum.map(({ pair }, i) => `<li data-curve="${i}">(${pair.join(", ")})</li>`).join("")}</ul></div></div>
+    <div class="pfg-law"><h3>Then the other patches <span>below t<sub>max</sub>, half a Gaussian of width &sigma;</span></h3>
     <div class="pfg-bar" role="group" aria-label="Width of the Gaussian"><button type="button" data-width="${ALL}">all &sigma;</button>${widths
       .map((std, i) => `<button type="button" data-width="${i}"><i data-curve="${i}"></i>&sigma; ${std}</button>`)
       .join("")}</div>
-    <div class="pfg-charts" data-charts="below"></div>
+    <div class="pfg-charts" data-charts="below"></div></div></div>
     <p class="pfg-said" aria-live="off"></p></div>`);
   box.replaceChildren(root);
 

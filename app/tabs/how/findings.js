@@ -2,6 +2,7 @@
 
 import { chart, curve } from "./axes.js";
 import { make } from "./draw.js";
+import { written } from "./shared.js";
 
 const KINDS = { plain: () => "all patches at t", own: (ratio) => `easy patches ahead, at ${ratio} t` };
 
@@ -38,7 +39,7 @@ function ticks(from, to) {
   const first = Math.ceil(from / step);
   return Array.from({ length: Math.floor(to / step) - first + 1 }, (_, k) => {
     const v = Number(((first + k) * step).toPrecision(6));
-    return [v, String(v)];
+    return [v, written(v)];
   });
 }
 

@@ -77,6 +77,7 @@ class ToyTab:
         with gr.Column(visible=False) as self.drawing:
             self.brush = Brush({}, elem_id="toy-brush")
             self.file = gr.UploadButton("Points from a CSV file", file_types=[".csv", ".txt"], size="sm")
+            self.given = StatusLine(elem_id="toy-given")  # of points: it stands where they come in
         with gr.Row(elem_classes="pf-buttons"):
             self.start = gr.Button("Start", variant="primary", elem_id="toy-start", min_width=80)
             self.pause = gr.Button("Pause", elem_id="toy-pause", min_width=60)
@@ -129,12 +130,12 @@ class ToyTab:
                 on(_settled(control), self.on_recipe, recipe, **status)
         shown = [self.drawing, *self.data_knobs.groups.values()]
         given = {"data": self.data, "drawn": self.drawn}
-        on(self.data.input, self.on_data, given, [*shown, *self.trains])
+        on(self.data.input, self.on_data, given, [*shown, self.given, *self.trains])
         for chosen, knobs in ((self.timesteps, self.timestep_knobs), (self.sampler, self.knobs)):
             on(chosen.input, knobs.show, {"chosen": chosen}, list(knobs.groups.values()))
-        on(self.brush.drawn, self.on_drawn, recipe, [self.drawn, *self.trains], **status)
-        loaded = [self.drawn, self.brush, *self.trains]
-        on(self.file.upload, self.on_file, {"path": self.file, **recipe}, loaded, **status)
+        taken = [self.drawn, self.status, *self.trains]
+        on(self.brush.drawn, self.on_drawn, recipe, taken, status=self.given)
+        on(self.file.upload, self.on_file, {"path": self.file, **recipe}, [*taken, self.brush], status=self.given)
         for control in self.looks.values():
             on(_settled(control), self.on_look, looks, **status)
         speed = lab | {"speed": self.speed}
@@ -193,7 +194,7 @@ class ToyTab:
         updates: dict[Component, Any] = {
             self.data: c.data,
             self.drawn: points,
-            self.brush: {"points": points if points and len(points) <= MOST_BRUSHED else []},
+            self.brush: brushed(points or []),
             self.drawing: gr.update(visible=c.data == DRAWN),
             self.timesteps: c.timesteps,
             self.source: c.source,
@@ -248,7 +249,7 @@ class ToyTab:
             raise InputError(NO_POINTS)
 
     def on_data(self, data: str, drawn: Any) -> dict:
-        shown = {self.drawing: gr.update(visible=data == DRAWN)}
+        shown = {self.drawing: gr.update(visible=data == DRAWN), self.given: ""}
         return shown | self.data_knobs.show(data) | self.startable(data, drawn)
 
     def on_recipe(self, lab_id: str, **values: Any) -> dict:
@@ -263,22 +264,21 @@ class ToyTab:
         return {self.seed: seed} | self.on_recipe(lab_id, **{**values, "seed": seed})
 
     def on_drawn(self, lab_id: str, event: gr.EventData, **values: Any) -> dict:
-        return self.given(payload(event).get("points"), lab_id, values)
+        return self.take(payload(event).get("points"), lab_id, values)
 
     def on_file(self, path: str, lab_id: str, **values: Any) -> dict:
         if os.path.getsize(uploaded(path)) > MAX_FILE:
             raise InputError(f"The file is larger than {MAX_FILE // 2**20} MB: give fewer points.")
         points, sentence = fitted_points(Path(path).read_bytes())
         points = points.tolist()
-        shown = {self.brush: {"points": points if len(points) <= MOST_BRUSHED else []}}
-        return self.given(points, lab_id, values) | shown | {self.status: sentence}
+        return self.take(points, lab_id, values) | {self.brush: brushed(points), self.given: sentence}
 
-    def given(self, points: Any, lab_id: str, values: Mapping[str, Any]) -> dict:
+    def take(self, points: Any, lab_id: str, values: Mapping[str, Any]) -> dict:
         points = points if isinstance(points, list) else []
         if not points:  # the canvas was cleared
-            return {self.drawn: None, self.status: NO_POINTS} | self.startable(DRAWN, None)
+            return {self.drawn: None, self.status: NO_POINTS, self.given: ""} | self.startable(DRAWN, None)
         self.on_recipe(lab_id, **{**values, "data": DRAWN, "drawn": points})
-        return {self.drawn: points, self.status: ""} | self.startable(DRAWN, points)
+        return {self.drawn: points, self.status: "", self.given: ""} | self.startable(DRAWN, points)
 
     def on_look(self, lab_id: str, sampler: str, nfe: Any, **knobs: Any) -> dict:
         settings = SAMPLERS[sampler].settings(self.knobs.settings(sampler, knobs))
@@ -331,6 +331,11 @@ class ToyTab:
 
 def build(state: AppState) -> ToyTab:
     return ToyTab(state)
+
+
+def brushed(points: list) -> dict[str, Any]:
+    """Brush's value: the points, or how many there are where these are too many to be drawn on."""
+    return {"points": points} if len(points) <= MOST_BRUSHED else {"points": [], "unshown": len(points)}
 
 
 def _too_long() -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pf_core import flow
-from pf_core.charts import Chart
+from pf_core.charts import Chart, written
 from pf_core.data.splits import CHOICES, images_of, seeds_of, take
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of
@@ -180,14 +180,14 @@ def holds(hits: int, of: int) -> str:
 
 
 def percent(measured: Mapping[str, Any], digits: int = 1) -> str:
-    """A relative change {"value", "interval"} as "-3.5% (-5.3 to -1.9)"."""
+    """A relative change {"value", "interval"} as "3.5% (1.9 to 5.3)"; with the true minus."""
     return number({k: 100 * v if k == "value" else [100 * e for e in v] for k, v in measured.items()}, digits, "%")
 
 
 def number(measured: Mapping[str, Any], digits: int = 1, unit: str = "") -> str:
     """{"value", "interval"} as "12.3 (11.9 to 12.7)"."""
     low, high = measured["interval"]
-    return f"{measured['value']:.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})"
+    return written(f"{measured['value']:.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})")
 
 
 def side(measured: Mapping[str, Any]) -> int:

@@ -37,7 +37,7 @@ _PART = 100  # images a pass
 _AGAIN = 0x9E3779B1  # repeat k of an image's noise has the seed with k times this in its 32 bits
 
 _CORRELATIONS = {  # key -> name of the bars; Spearman where R is not said
-    "spearman": "Spear-\nman",
+    "spearman": "Spearman",
     "spearman_hard": "hard\nregions",
     "pearson": "Pearson\nR",
     "paper": "R in the\npaper",
