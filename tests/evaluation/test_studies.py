@@ -151,3 +151,5 @@ def test_divergence_of_a_network_without_a_head_draws_with_it():
     assert "divergence_with_head" not in found["t"]["0.2"]
     assert [row["sampler"] for row in found["rows"]] == ["euler", "look_ahead", "look_ahead", "dual_loop"]
     assert all(row["nfe"] <= 16 for row in found["rows"]) and "minus_base" in found["rows"][1]
+    said = STUDIES["divergence"].fn.about.verdict(found)
+    assert "at 16 network evaluations of which a ranking pass is 3" in said and "look-ahead (ratio 2) " in said

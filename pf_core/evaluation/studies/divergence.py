@@ -49,7 +49,7 @@ def _chart(result: dict[str, Any]) -> Chart:
 
 def _verdict(result: dict[str, Any]) -> str:
     told = ", ".join(f"{number(n['divergence_with_error'], 2)} at t {t}" for t, n in result["t"].items())
-    words = f"Spearman of the Jacobian's difficulty with the true squared error: {told}."
+    words = f"Spearman of the Jacobian's difficulty with the true squared error: {told}.{_samplers(result)}"
     off = [t for t, n in result["t"].items() if "halves" in n and _off(n)]
     if not off:
         return words
@@ -57,6 +57,24 @@ def _verdict(result: dict[str, Any]) -> str:
         f"{words} At t {', '.join(off)} most patches get a variance below zero, and two halves of the probes agree on "
         "their order: there it is the network's own Jacobian that is off, and more probes do not help."
     )
+
+
+def _samplers(result: dict[str, Any]) -> str:
+    """What the samplers that are ranked by it are worth beside Euler; "" where nothing was drawn."""
+    rows = [row for row in result.get("rows", ()) if row["difficulty"] == "divergence"]
+    if not rows:
+        return ""
+    apart = ", ".join(f"{_label(row)} {number(row['minus_base'])} in {row['steps']} steps" for row in rows)
+    euler = result["rows"][0]
+    return (
+        f" Ranked by it, at {euler['nfe']} network evaluations of which a ranking pass is {1 + 2 * result['probes']}, "
+        f"the Frechet distance minus Euler's {number(euler['frechet'])}: {apart}."
+    )
+
+
+def _label(row: dict[str, Any]) -> str:
+    ratio = row["settings"].get("ratio")
+    return row["sampler"].replace("_", "-") + ("" if ratio is None else f" (ratio {ratio:g})")
 
 
 def _off(numbers: dict[str, Any]) -> bool:
