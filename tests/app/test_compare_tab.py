@@ -240,6 +240,9 @@ def test_two_columns_with_their_maps_and_the_transport_stand_in_the_first_screen
     }""")
 
     page.click("#compare-form .label-wrap")  # the form opens again
+    page.wait_for_selector("#compare-presets button >> nth=6", state="visible")
+    lines = {box.bounding_box()["y"] for box in page.locator("#compare-presets button").all()[:7]}
+    assert len(lines) == 1, "the comparisons of classes stand in one line"
     page.fill("input[aria-label='Seed'] >> visible=true", "7")
     page.wait_for_selector("#compare-changed p")
     said = page.inner_text(".pfv-measured")

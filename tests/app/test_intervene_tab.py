@@ -421,9 +421,14 @@ def test_paint_probe_run_on_export_and_reload(page, served, tmp_path):  # noqa: 
     page.set_input_files("#intervene-file input", picture_file(tmp_path)) if page.is_visible(
         "#intervene-file"
     ) else None
+    network = served.bundle("nano").model
+    network.pause = 1.5  # the viewer waits so long, empty, that the page is too short to bring it to the top
     page.click("#intervene-go")
+    page.wait_for_timeout(1200)
+    network.pause = 0
     runs_shown(page, 2)
     page.wait_for_selector("#intervene-difference img")
+    page.wait_for_function(f"Math.abs({VIEWER}.root.getBoundingClientRect().top) < 3")
     assert "edited patches" in page.inner_text("#intervene-difference")
     assert page.locator("#intervene-viewer .pfv-edits:visible").count() == 1
     page.click("#intervene-keep")

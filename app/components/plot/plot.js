@@ -261,16 +261,14 @@ class Plots {
 
   take(reply) {
     this.version = reply.version;
-    const waiting = [...this.stale];
+    const [asked, moving] = [[], []]; // what a person asked for goes before what only moves on, each from the top
     for (const [name, figure] of Object.entries(reply.plots)) {
       if (!this.boxes[name]) continue;
-      // what a person asked for goes before what only moves on
-      const asked = this.figures[name]?.layout.title?.text !== figure.layout.title?.text;
-      if (asked) waiting.unshift(name);
-      else waiting.push(name);
+      const same = this.figures[name]?.layout.title?.text === figure.layout.title?.text;
+      (same ? moving : asked).push(name);
       this.figures[name] = figure;
     }
-    this.stale = new Set(waiting);
+    this.stale = new Set([...asked, ...this.stale, ...moving]);
     if (this.status.textContent !== reply.status) this.status.textContent = reply.status;
   }
 

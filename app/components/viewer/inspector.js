@@ -58,7 +58,8 @@ export class Inspector {
   nameHistogram(indices) {
     const { viewer } = this;
     const kept = viewer.runs.some((run, r) => mapFrame(run, indices[r], "logvar") !== indices[r]);
-    const words = `Difficulty \u03c3 ${kept ? "at the last pass" : "now"}${viewer.guided ? " (extrapolated)" : ""}`;
+    const what = viewer.guided ? "\u03c3 extrapolated" : "Difficulty \u03c3"; // as over its map
+    const words = `${what} ${kept ? "at the last pass" : "now"}`;
     const title = viewer.find(".pfv-histogram-title");
     if (title.textContent !== words) title.textContent = words;
   }

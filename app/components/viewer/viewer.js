@@ -98,6 +98,7 @@ class Viewer {
     this.palettes = await loadPalettes();
     if (manifest.columns && !this.pair) this.pair = await pairOf(this);
     if (turn !== this.turn) return; // a later manifest came while this one waited
+    this.came = false;
     if (manifest.query) setTimeout(() => this.comeIntoSight(), FOLDED);
     this.runs = wanted.slice(0, 4).map((r) => new RunData(r));
     this.settings.align = manifest.align || "nfe";
@@ -121,7 +122,9 @@ class Viewer {
   /** Below the screen, or above it, as a long form over columns leaves it when it folds. */
   comeIntoSight() {
     const { top } = this.root.getBoundingClientRect();
-    if (top > innerHeight * 0.6 || (this.pair && top < 0)) this.root.scrollIntoView({ behavior: "smooth" });
+    if (top <= innerHeight * 0.6 && !(this.pair && top < 0)) return;
+    this.came = true;
+    this.root.scrollIntoView({ behavior: "smooth" });
   }
 
   /** Until the first frame is here: an empty page that says why, after a moment in which most runs have begun. */
@@ -183,6 +186,7 @@ class Viewer {
     this.inspector.begin();
     this.pair?.begin();
     relayout(this);
+    if (this.came) this.root.scrollIntoView({ behavior: "smooth" }); // the page was too short while the viewer was empty
     if (this.pressed && document.activeElement === this.pressed && !this.root.contains(this.pressed)) {
       this.find(".pfv-film").focus({ preventScroll: true }); // so that the keys work at once, and Space does not run again
     }
