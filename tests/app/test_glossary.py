@@ -42,6 +42,12 @@ def test_a_word_is_explained_by_pointer_and_key(page, served):  # noqa: F811
     page.wait_for_selector(".pf-tip:not([hidden]) >> text=" + TERMS["nfe"].text[:30])
     page.mouse.move(5, 5)
     page.wait_for_selector(".pf-tip", state="hidden")
+    below = page.locator(word).bounding_box()
+    page.mouse.move(below["x"] + 4, below["y"] - 150)
+    page.evaluate("scrollBy(0, 155)")  # the word comes under a pointer that rests
+    page.wait_for_function("(word) => document.querySelector(word).matches(':hover')", arg=word)
+    assert page.is_hidden(".pf-tip")
+    page.evaluate("scrollTo(0, 0)")
     page.focus("#explore-viewer figure[data-panel=x] .pfv-frame")
     page.keyboard.press("Tab")
     page.wait_for_selector(".pf-tip:not([hidden]) >> text=one step")

@@ -81,8 +81,11 @@ class Glossary {
 
   listen() {
     const term = (event) => event.target.closest?.("[data-term]");
+    let at = ""; // where the pointer is: a word that is scrolled under it was not pointed at
+    const place = (event) => `${event.screenX} ${event.screenY}`;
+    document.addEventListener("pointermove", (event) => (at = place(event)), { passive: true });
     document.addEventListener("pointerover", (event) => {
-      if (event.pointerType === "touch") return;
+      if (event.pointerType === "touch" || place(event) === at) return;
       if (term(event)) this.show(term(event));
       else if (this.tip.contains(event.target)) this.stay();
       else if (this.at && !this.leaving && !this.at.matches(":focus-visible"))
