@@ -115,11 +115,12 @@ def test_an_axis_of_a_sweep_that_is_a_list_varies_nothing(state):  # noqa: F811
     at = panel.axes[0]
     assert panel.on_axis(at, [], "nano")[at.text]["visible"] is False
     assert at.asked({f"{at.key}.axis": [], f"{at.key}.text": "1", f"{at.key}.names": None}) == (None, "1")
-    axes = {axis.key: [{}] for axis in panel.axes}
-    assert panel.on_network(None, "nano", **axes)[at.axis]["value"] == NOTHING
+    for odd in ([{}], "\ud800", None):
+        axes = {axis.key: odd for axis in panel.axes}
+        assert panel.on_network(None, "nano", **axes)[at.axis]["value"] == NOTHING
 
 
 @pytest.mark.parametrize("source", [[], {}, None, "my pictures", HUGE])
 def test_a_source_of_clean_patches_that_is_none_is_the_runs_own(source):
-    values = dict.fromkeys(Now._fields[:-1]) | {"source": source, "head_start.amount": 0.2}
-    assert Now.of(values).source == RUNS_OWN
+    values = dict.fromkeys(Now._fields[:-1]) | {"source": source, "index": "look_ahead", "head_start.amount": 0.2}
+    assert Now.of(values).source == RUNS_OWN and Now.of(values).index is None

@@ -229,7 +229,7 @@ class SweepPanel:
         known, updates = self.known(network), {}
         names = [name for _, name in known]
         for at in self.axes:
-            before = axes[at.key] if isinstance(axes[at.key], str) else NOTHING
+            before = axes[at.key] if axes[at.key] in (*names, *ASKED) else NOTHING
             now = next((name for name in ASKED if name in names), NOTHING) if before in ASKED else before
             updates[at.axis] = gr.update(choices=known, value=now)
             if now != before or now == "label":  # classes are others

@@ -60,9 +60,10 @@ class Now(NamedTuple):
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Now":
-        """From a handler's values: what is no field is a knob, and what is no source the run's own."""
+        """From a handler's values: what is no field is a knob, what is no source the run's own, no number none."""
         fields = {k: values[k] for k in cls._fields[:-1]}
         fields["source"] = fields["source"] if fields["source"] in (DATA, MINE) else RUNS_OWN
+        fields["index"] = fields["index"] if isinstance(fields["index"], int | float) else None
         return cls(**fields, knobs={k: v for k, v in values.items() if k not in fields})
 
 
