@@ -66,6 +66,7 @@ def _forwards(bundle: Bundle, images: int, nfe: int, guidance: str, baseline: st
     verdict=_verdict,
     claim=Claim("Patch Forcing spells better than flow matching trained alike.", "Fig. 8, text rendering"),
     quick={"images": 20, "nfe": 16, "guidance": "2"},
+    network="signs-pft",
     check=lambda bundle: prompted.judge_for(bundle, KIND),
 )
 def text_rendering(
