@@ -55,8 +55,13 @@ def test_the_columns_that_a_reader_learns_give_the_word_back():
     data = Signs(variety=0.0)
     sample = data.batch(JUDGE_TEST.first(60), texts=["II", "AA", "I1I", "WW", "00", "MIM"] * 10)
     columns = judges.Reader.truth(sample, data)["columns"]
-    read = [reader._collapsed(torch.where(row < 0, reader.BLANK, row)) for row in columns]
+    read = [reader._collapsed(torch.where(row < 0, reader.BLANK, row), shortest=1) for row in columns]
     assert read == sample.texts
+
+
+def test_a_slip_of_one_column_is_not_read():
+    a, b, no = 0, 1, reader.BLANK
+    assert reader._collapsed(torch.tensor([no, a, a, b, a, a, no, b, b, no, b, b, a, no])) == "ABB"
 
 
 @pytest.mark.parametrize("of", [SIGNS, SCENES], ids=lambda of: of.kind)

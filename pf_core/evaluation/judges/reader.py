@@ -11,6 +11,7 @@ from pf_core.evaluation.spelling import counts
 
 BLANK = len(ALPHABET)  # the class of a column without a character
 IGNORED = -100
+SHORTEST = 2  # columns: what is a character in one alone is a slip between two, on real signs too
 _CENTRE, _EDGE = 0.3, 0.55  # of a character's width: how far its columns reach from its centre, and where blanks begin
 
 
@@ -19,8 +20,9 @@ class Reader(nn.Module):
 
     Four levels of convolutions make the picture 1/8 as high and half as wide; one as high as the rest takes the height
     away. Each column then gives characters for two columns of pixels. What is read are the columns' most probable
-    classes, equal neighbours taken together and blanks left out, as in CTC (Graves et al., 2006). It is trained by
-    CTC's loss, and by the true columns of the characters, which spares it the search for them.
+    classes, equal neighbours taken together and blanks left out, as in CTC (Graves et al., 2006), and what holds for
+    fewer than SHORTEST columns left out before. It is trained by CTC's loss, and by the true columns of the characters,
+    which spares it the search for them.
     """
 
     kind = "reader"
@@ -109,8 +111,9 @@ class Reader(nn.Module):
         return {"characters": (characters - edits, characters), "words": (words, many)}
 
 
-def _collapsed(row: Tensor) -> str:
-    runs = torch.unique_consecutive(row).tolist()
+def _collapsed(row: Tensor, shortest: int = SHORTEST) -> str:
+    classes, columns = torch.unique_consecutive(row, return_counts=True)
+    runs = classes[(columns >= shortest) | (classes == BLANK)].unique_consecutive().tolist()
     return "".join(ALPHABET[k] for k in runs if k != BLANK)
 
 
