@@ -64,7 +64,8 @@ class Map:
 @dataclass(frozen=True)
 class Panel:
     """One pair of axes. zero: a line at y = 0. diagonal: one at y = x. marks: {label: x} of vertical lines. log_x,
-    log_y: logarithmic axes. picture: a data URI of images, shown instead of axes."""
+    log_y: logarithmic axes. picture: a data URI of images, shown instead of axes. aligned: points that stand beside each
+    other, whose places along x are no numbers."""
 
     title: str
     x: str
@@ -77,6 +78,7 @@ class Panel:
     log_x: bool = False
     log_y: bool = False
     picture: str = ""
+    aligned: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _side_by_side(panel: Panel) -> Panel:
     if len(places) != 1 or panel.marks or any(series.kind != "line" for series in panel.series):
         return panel
     points = [replace(series, x=[k], kind="points") for k, series in enumerate(panel.series, start=1)]
-    return replace(panel, x=f"{panel.x} {places.pop():g}", series=points, log_x=False)
+    return replace(panel, x=f"{panel.x} {places.pop():g}", series=points, log_x=False, aligned=True)
 
 
 def _apart(panel: Panel) -> Panel:

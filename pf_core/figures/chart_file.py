@@ -78,6 +78,9 @@ def _panel(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
         axes.text(x, 1, f" {label}", transform=axes.get_xaxis_transform(), fontsize=8, va="top", color="#555555")
     if panel.map and not panel.x + panel.y:  # a map of an image's patches: their places are no numbers
         axes.set(xticks=[], yticks=[])
+    if panel.aligned:
+        axes.set(xticks=[])
+        axes.margins(x=0.3)
     axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
     axes.title.set_fontsize(10)
     axes.set_xscale("log", base=2) if panel.log_x else None

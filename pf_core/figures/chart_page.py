@@ -42,6 +42,8 @@ def draw(chart: Chart) -> Figure:
         across, up = _domain(c, wide, _GAP_X), _domain(len(chart.rows) - 1 - r, len(chart.rows), _BETWEEN / inside)
         layout[f"xaxis{of}"] = _axis(panel.x, across, f"y{of}", panel.log_x) | _names(panel, wide) | _measured(panel)
         layout[f"yaxis{of}"] = _axis(panel.y, up, f"x{of}", panel.log_y)
+        if panel.aligned:
+            layout[f"xaxis{of}"] |= {"showticklabels": False, "ticks": ""}
         if panel.map and not panel.x + panel.y:  # a map of an image's patches: their places are no numbers
             for axis in (layout[f"xaxis{of}"], layout[f"yaxis{of}"]):
                 axis |= {"showticklabels": False, "ticks": ""}

@@ -128,7 +128,7 @@ def test_lines_that_stand_at_one_place_are_points_side_by_side():
     one, other = Series("a", [64], [1.0], [0.5], [1.5]), Series("b", [64], [2.0], [1.5], [2.5])
     (row,) = Chart("", [[Panel("", "NFE", "", [one, other], log_x=True)]]).rows
     assert [(s.kind, s.x) for s in row[0].series] == [("points", [1]), ("points", [2])]
-    assert (row[0].x, row[0].log_x) == ("NFE 64", False)
+    assert (row[0].x, row[0].log_x, row[0].aligned) == ("NFE 64", False, True)
     curve = Panel("", "NFE", "", [one, Series("b", [64, 128], [2.0, 1.0])], log_x=True)
     assert Chart("", [[curve]]).rows == [[curve]]
 
