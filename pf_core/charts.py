@@ -64,8 +64,8 @@ class Map:
 @dataclass(frozen=True)
 class Panel:
     """One pair of axes. zero: a line at y = 0. diagonal: one at y = x. marks: {label: x} of vertical lines. log_x,
-    log_y: logarithmic axes. picture: a data URI of images, shown instead of axes. aligned: points that stand beside each
-    other, whose places along x are no numbers."""
+    log_y: logarithmic axes. picture: a data URI of images, shown instead of axes. aligned: of points that stand beside
+    each other, whose places along x are no numbers."""
 
     title: str
     x: str
