@@ -102,10 +102,12 @@ def test_the_verdict_asks_for_an_interval_and_for_every_training_seed():
 
 
 def test_every_law_that_is_compared_is_a_timestep_sampler_and_all_share_the_rest():
-    recipes = [STUDY["_recipe"](name, 1, 400) for name in STUDY["LABELS"]]
+    recipes = [STUDY["_recipe"](name, 1, 400, False) for name in STUDY["LABELS"]]
     assert set(STUDY["LABELS"]) <= set(TIMESTEPS)
     alike = {json.dumps(r.to_dict() | {"config": None}) for r in recipes}
     assert len(alike) == 1 and all(r.difficulty and r.config.steps == 100 for r in recipes)
+    fast = STUDY["_recipe"]("ltg", 1, 400, True).config
+    assert replace(fast, precision="fp32", compile=False) == STUDY["_recipe"]("ltg", 1, 400, False).config != fast
 
 
 def test_study_all_shows_what_is_kept_of_trainings_and_trains_nothing(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from pf_core.charts import Chart, Panel, Series
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import Resampled, interval_of_mean, moments
-from pf_core.evaluation.paired import distance, images_of_row
+from pf_core.evaluation.paired import FASTER, arithmetic, distance, how, images_of_row
 from pf_core.evaluation.studies.common import Claim, holds, number, side, study
 from pf_core.evaluation.work import UNWATCHED, Stopped, Work
 from pf_core.models import checkpoint
@@ -48,11 +48,13 @@ MODEL, SHAPE = "tiny", {"depth": 2, "hidden_size": 192}
 BATCH = 64
 
 
-def _recipe(law: str, seed: int, train_images: int) -> TrainRecipe:
+def _recipe(law: str, seed: int, train_images: int, fast: bool) -> TrainRecipe:
     """All alike but for the law and the seed: every network has the difficulty head, SiT's law too."""
     settings = TIMESTEPS[law].settings()
     steps = max(1, round(train_images / BATCH))
-    config = TrainConfig(steps=steps, batch_size=BATCH, ema=0.995, seed=seed, timesteps=law, timestep_settings=settings)
+    config = TrainConfig(
+        steps=steps, batch_size=BATCH, ema=0.995, seed=seed, timesteps=law, timestep_settings=settings, **how(fast)
+    )
     return TrainRecipe(DATA, dict(DATA_SETTINGS), MODEL, dict(SHAPE), config=config)
 
 
@@ -61,24 +63,24 @@ def _laws(text: str) -> list[str]:
     return list(dict.fromkeys(TIMESTEPS[part.strip()].name for part in str(text).split(",")))
 
 
-def _runs(laws: str, seeds: int, train_images: int) -> Iterator[tuple[str, int, TrainRecipe]]:
+def _runs(laws: str, seeds: int, train_images: int, fast: bool) -> Iterator[tuple[str, int, TrainRecipe]]:
     for law in _laws(laws):
         for seed in range(seeds):
-            yield law, seed, _recipe(law, seed, train_images)
+            yield law, seed, _recipe(law, seed, train_images, fast)
 
 
-def _forwards(_: None, laws: str, seeds: int, train_images: int, images: int, nfe: int) -> int:
+def _forwards(_: None, laws: str, seeds: int, train_images: int, images: int, nfe: int, fast: bool) -> int:
     """A step of training counts as three passes of its images."""
-    return sum(_of_training(recipe) + images * nfe for *_, recipe in _runs(laws, seeds, train_images))
+    return sum(_of_training(recipe) + images * nfe for *_, recipe in _runs(laws, seeds, train_images, fast))
 
 
 def _of_training(recipe: TrainRecipe, steps: int | None = None) -> int:
     return STEP_COST * recipe.config.batch_size * (recipe.config.steps if steps is None else steps)
 
 
-def _pace(laws: str, seeds: int, train_images: int, **_) -> float:
+def _pace(laws: str, seeds: int, train_images: int, fast: bool, **_) -> float:
     """Seconds of an image's pass, from a few steps of the first training: those take nearly all of the time."""
-    recipe = next(_runs(laws, seeds, train_images))[-1]
+    recipe = next(_runs(laws, seeds, train_images, fast))[-1]
     return 1 / (STEP_COST * measure(recipe, Intervals()).images_per_second)
 
 
@@ -155,6 +157,7 @@ def training_timesteps(
     train_images: Annotated[int, Knob(BATCH, 100_000_000, "images that each training sees")] = 100_000,
     images: Annotated[int, Knob(20, 100_000, "images that each network draws")] = 500,
     nfe: Annotated[int, Knob(1, 1000, "network evaluations an image")] = 64,
+    fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,
 ) -> dict[str, Any]:
     """Laws of t, each trained with at equal compute.
@@ -169,14 +172,14 @@ def training_timesteps(
     if work.folder is None:
         raise InputError("training_timesteps trains networks for hours: name a folder that keeps them, with --out.")
     trained: dict[str, list[Bundle]] = {}
-    for law, seed, recipe in _runs(laws, seeds, train_images):
+    for law, seed, recipe in _runs(laws, seeds, train_images, fast):
         folder = work.folder / "runs" / f"{law}-{seed}-{train_images}"
         trained.setdefault(law, []).append(_trained(folder, recipe, work))
     first = next(iter(trained.values()))[0]
     judge = judge_of(first)
     real = moments(references(first, "evaluation", judge, work.pause))
     drawn = {
-        law: [_drawn(net, images, nfe, judge, work) for net in networks] for law, networks in trained.items()
+        law: [_drawn(net, images, nfe, fast, judge, work) for net in networks] for law, networks in trained.items()
     }  # fmt: skip
     apart = {law: [distance(judged["features"], real) for judged in each] for law, each in drawn.items()}
     means = {law: Resampled.mean(each) for law, each in apart.items()}
@@ -206,12 +209,14 @@ def training_timesteps(
         "train_images": train_images,
         "images": images,
         "nfe": nfe,
+        "arithmetic": arithmetic(fast),
         "laws": result,
     }
 
 
-def _drawn(net: Bundle, images: int, nfe: int, judge: Path, work: Work) -> dict[str, Any]:
-    return images_of_row(net, SampleSpec(net.name, "euler", nfe=nfe), images, "evaluation", judge, work=work)
+def _drawn(net: Bundle, images: int, nfe: int, fast: bool, judge: Path, work: Work) -> dict[str, Any]:
+    spec = SampleSpec(net.name, "euler", nfe=nfe, **how(fast))
+    return images_of_row(net, spec, images, "evaluation", judge, work=work)
 
 
 def _trained(path: Path, recipe: TrainRecipe, work: Work) -> Bundle:
