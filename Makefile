@@ -4,7 +4,7 @@ PY := .venv/bin/python
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: run test test-slow torture fuzz lint lint-js format install bench bench-gpu bench-ui bench-people train-demo train-toybox train-words train-judges recordings results assets browser clean
+.PHONY: run test test-slow torture fuzz lint lint-js format install bench bench-gpu bench-ui bench-people train-demo train-toybox train-pays train-words train-judges recordings results assets browser clean
 
 run: .venv/.installed
 	$(PY) -m app --host $(HOST) --port $(PORT)
@@ -117,6 +117,26 @@ train-toybox: install
 	$(call trained,$(TOYBOX) $(PFT) $(if $(INIT_PFT),--init $(INIT_PFT)),runs/toybox-pft)
 	$(call trained,$(TOYBOX) $(PLAIN) $(if $(INIT_SIT),--init $(INIT_SIT)),runs/toybox-sit)
 	$(call trained,$(TOYBOX) --timesteps ltg,runs/toybox-pft-wide)
+
+# The small trainings of `study when_it_pays` (docs/RESULTS.md): 64 patches, 100,032 images each, alike but for what their
+# names say. An hour and a half of one core; then study when_it_pays --runs runs/pays --guided false --fast --out D.
+PAYS := $(PY) -m pf_core train --model tiny --hidden-size 128 --num-heads 2 --timesteps ltg --steps 1563 --precision bf16 --compile \
+	--ema 0.995 --decay 0.3 --samples-every 0 --validate-every 1563
+WILD := --dataset shapes --variety 1
+TOYS64 := --dataset toybox --variety 0.5 --patch-size 8 --pixel-scale 0.5
+ALONG := --depth 4 --weights-every 391 --compass-every 391
+train-pays: install
+	$(call trained,$(PAYS) $(WILD) $(ALONG),runs/pays/shapes-depth-4)
+	$(call trained,$(PAYS) $(WILD) --depth 1,runs/pays/shapes-depth-1)
+	$(call trained,$(PAYS) $(WILD) --depth 2,runs/pays/shapes-depth-2)
+	$(call trained,$(PAYS) $(WILD) --depth 8,runs/pays/shapes-depth-8)
+	$(call trained,$(PAYS) $(WILD) --depth 4 --label-dropout 1,runs/pays/shapes-no-labels)
+	$(call trained,$(PAYS) $(TOYS64) $(ALONG),runs/pays/toybox-depth-4)
+	$(call trained,$(PAYS) $(TOYS64) --depth 1,runs/pays/toybox-depth-1)
+	$(call trained,$(PAYS) $(TOYS64) --depth 2,runs/pays/toybox-depth-2)
+	$(call trained,$(PAYS) $(TOYS64) --depth 8,runs/pays/toybox-depth-8)
+	$(call trained,$(PAYS) $(TOYS64) --depth 4 --label-dropout 1,runs/pays/toybox-no-labels)
+	$(call trained,$(PAYS) $(TOYS64) --depth 4 --dependence 0,runs/pays/toybox-dependence-0)
 
 # The pairs that draw prompts, trained alike: Patch Forcing and flow matching. Signs learn single characters first
 # (docs/RECIPE.md). Some hours of one core. Made again, it goes on from the last save, and leaves alone what has ended.

@@ -1,7 +1,7 @@
 """When does adaptive sampling pay? The probe's gain and look-ahead's difference from Euler, along saved trainings."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,8 +11,8 @@ from pf_core.charts import Chart, Panel, Series
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of
-from pf_core.evaluation.paired import paired
-from pf_core.evaluation.studies.common import SPLIT, Claim, percent, study
+from pf_core.evaluation.paired import FASTER, arithmetic, how, paired
+from pf_core.evaluation.studies.common import SPLIT, Claim, percent, side, study
 from pf_core.evaluation.studies.probe_gain import compass
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle, labelled
@@ -29,30 +29,35 @@ ROWS = (  # each against the first; all have the same budget of network evaluati
 )
 SCALES = (1.5, 2.0)  # of guidance, with the first sampler: does it lower the distance?
 
-TIME = "0.2"  # of the probe's gain that is drawn: the middle one of those measured
+TIME = "0.2"  # of the probe's gain along a run: the middle one of those measured
 DRAWN = ("dual_loop", {}), ("look_ahead", {"ratio": 1.4}), ("look_ahead", {"ratio": 2.0})
 
 
 def _chart(result: dict[str, Any]) -> Chart:
     runs = result["runs"]
-    gains = [_gain_curve(run, kind) for run in runs for kind in ("own", "true")]
-    leads = [_lead_curve(run, *sampler) for run in runs for sampler in DRAWN]
-    ends = [
-        Panel(f"At the end of each run, by {what}", what, "of Euler's distance, %", _ends(runs, at), zero=True)
-        for what, at in (
-            ("dependence of the data", lambda run, point: run["dependence"]),
-            ("depth of the network", lambda run, point: point["depth"]),
-        )
-    ]
+    longer = [run for run in runs if len(run["points"]) > 1]
+    share, error = "of Euler's distance, %", "hard patches' error, %"
     along = [
         Panel(
-            f"What a look ahead gains, t = {TIME}, ratio 2", "images seen", "hard patches' error, %", gains, zero=True
+            f"What a look ahead gains, t = {TIME}, ratio 2", "images seen", error,
+            [_gain_curve(run, kind) for run in longer for kind in ("own", "true")], zero=True,
         ),
-        Panel(f"Against Euler at {result['nfe']} NFE", "images seen", "of Euler's distance, %", leads, zero=True),
-    ]
+        Panel(
+            f"Against Euler at {result['nfe']} NFE", "images seen", share,
+            [_lead_curve(run, *sampler) for run in longer for sampler in DRAWN], zero=True,
+        ),
+    ]  # fmt: skip
+    rows = [
+        along if longer else [],
+        [Panel(f"Against Euler at {result['nfe']} NFE, at the end of each training", "", share,
+               [_leads_by_run(runs, *sampler) for sampler in DRAWN], zero=True)],
+        [Panel("What its own look ahead gains at ratio 2, at the end of each training", "", error,
+               [_gains_by_run(runs, t) for t in _times(runs)], zero=True)],
+    ]  # fmt: skip
     note = "Below zero adaptive sampling pays. Bands and bars are 95% intervals, paired by seed in the differences."
-    panels = [[replace(p, series=[s for s in p.series if s]) for p in row] for row in (along, ends)]
-    return Chart("When adaptive sampling pays", panels, note)
+    full = [[replace(panel, series=[s for s in panel.series if s]) for panel in row] for row in rows]
+    drawn = [panels for row in full if (panels := [panel for panel in row if panel.series])]
+    return Chart("When adaptive sampling pays", drawn or full[1:2], note)
 
 
 def _gain_curve(run: dict[str, Any], kind: str) -> Series | None:
@@ -60,6 +65,19 @@ def _gain_curve(run: dict[str, Any], kind: str) -> Series | None:
     values = [p["gain"]["t"][TIME][f"{kind} 2"] for p in points]
     name = f"{run['run']}, {kind} context"
     return Series.measured(name, [p["images"] for p in points], values, 100, dashed=kind == "true") if points else None
+
+
+def _times(runs: list[dict]) -> list[str]:
+    """Where the gain was measured."""
+    return list(
+        dict.fromkeys(t for run in runs for point in run["points"] if point["gain"] for t in point["gain"]["t"])
+    )
+
+
+def _gains_by_run(runs: list[dict], t: str) -> Series | None:
+    ends = {run["run"]: run["points"][-1]["gain"] for run in runs if run["points"]}
+    found = {name: gain["t"][t]["own 2"] for name, gain in ends.items() if gain}
+    return Series.measured(f"t = {t}", list(found), list(found.values()), 100, kind="bars") if found else None
 
 
 def _leads(run: dict[str, Any], sampler: str, settings: dict[str, Any]) -> list[tuple[dict, dict]]:
@@ -71,8 +89,8 @@ def _leads(run: dict[str, Any], sampler: str, settings: dict[str, Any]) -> list[
             fits = row["sampler"] == sampler and settings.items() <= row["settings"].items() and row["cfg_scale"] == 1
             if fits and "minus_base" in row:
                 base, apart = rows[0]["frechet"]["value"], row["minus_base"]
-                found.append((point, {k: [v / base for v in apart[k]] for k in ("interval",)}))
-                found[-1][1]["value"] = apart["value"] / base
+                share = {"value": apart["value"] / base, "interval": [v / base for v in apart["interval"]]}
+                found.append((point, share))
     return found
 
 
@@ -82,13 +100,15 @@ def _lead_curve(run: dict[str, Any], sampler: str, settings: dict[str, Any]) -> 
     return Series.measured(name, [p["images"] for p, _ in leads], [m for _, m in leads], 100) if leads else None
 
 
-def _ends(runs: list[dict], at: Callable[[dict, dict], float]) -> list[Series | None]:
-    series = []
-    for sampler, settings in DRAWN:
-        last = [(run, *leads[-1]) for run in runs if (leads := _leads(run, sampler, settings))]
-        x, values = [at(run, point) for run, point, _ in last], [m for *_, m in last]
-        series.append(Series.measured(_words(sampler, settings), x, values, 100, kind="points") if last else None)
-    return series
+def _last(runs: list[dict], sampler: str, settings: dict[str, Any]) -> dict[str, dict]:
+    """Of each run that has this row, by name: its last network's difference from Euler."""
+    return {run["run"]: leads[-1][1] for run in runs if (leads := _leads(run, sampler, settings))}
+
+
+def _leads_by_run(runs: list[dict], sampler: str, settings: dict[str, Any]) -> Series | None:
+    last = _last(runs, sampler, settings)
+    name = _words(sampler, settings)
+    return Series.measured(name, list(last), list(last.values()), 100, kind="bars") if last else None
 
 
 def _words(sampler: str, settings: dict[str, Any]) -> str:
@@ -96,10 +116,21 @@ def _words(sampler: str, settings: dict[str, Any]) -> str:
 
 
 def _verdict(result: dict[str, Any]) -> str:
-    told = []
-    for run in result["runs"]:
-        told += [f"{run['run']} {percent(leads[-1][1])}" for leads in [_leads(run, *DRAWN[-1])] if leads]
-    return f"Look-ahead, ratio 2, minus Euler at {result['nfe']} NFE, of Euler's distance: {'; '.join(told) or 'none'}."
+    told = [_told(result["runs"], *sampler) for sampler in DRAWN]
+    if not any(told):
+        return "No training here has a network with difficulty that a judge knows."
+    return f"At {result['nfe']} NFE against Euler: {'; '.join(filter(None, told))}."
+
+
+def _told(runs: list[dict], sampler: str, settings: dict[str, Any]) -> str:
+    """On how many trainings a sampler is better, and worse, beyond chance; and where it gains most."""
+    last = _last(runs, sampler, settings)
+    if not last:
+        return ""
+    sides = [side(share) for share in last.values()]
+    most = min(last, key=lambda name: last[name]["value"])
+    counted = f"better after {sides.count(-1)} of {len(last)} trainings, worse after {sides.count(1)}"
+    return f"{_words(sampler, settings)} {counted} (at best {percent(last[most])} of the distance: {most})"
 
 
 def _forwards(bundle: Any, **_) -> int:
@@ -138,6 +169,7 @@ def when_it_pays(
     snapshots: Annotated[int, Knob(0, 1000, "networks of a run, spread over it; 0: all that it kept")] = 0,
     guided: Annotated[bool, Knob(help="also measure whether guidance lowers the distance")] = True,
     split: Annotated[str, SPLIT] = "evaluation",
+    fast: Annotated[bool, FASTER] = False,
     keep: Path | None = None,
 ) -> dict[str, Any]:
     """When adaptive sampling pays: along trainings.
@@ -155,9 +187,9 @@ def when_it_pays(
     results = []
     for folder in folders:
         kept = _spread(_networks(folder), snapshots)
-        points = [_point(path, options, guided, keep) for path in kept]
+        points = [_point(path, options, guided, fast, keep) for path in kept]
         results.append({"run": folder.name} | _about(folder) | {"along": _along(folder), "points": points})
-    return options | {"runs": results}
+    return options | {"arithmetic": arithmetic(fast), "runs": results}
 
 
 def _folders(paths: list[Path]) -> Iterator[RunFolder]:
@@ -201,7 +233,7 @@ def _along(folder: RunFolder) -> list[dict[str, Any]]:
     return [entry for entry in folder.follow()[0] if "compass" in entry]
 
 
-def _point(path: Path, options: dict[str, Any], guided: bool, keep: Path | None) -> dict[str, Any]:
+def _point(path: Path, options: dict[str, Any], guided: bool, fast: bool, keep: Path | None) -> dict[str, Any]:
     """The measurements of one network."""
     bundle = checkpoint.load(str(path))
     config = bundle.model.config
@@ -213,7 +245,7 @@ def _point(path: Path, options: dict[str, Any], guided: bool, keep: Path | None)
         "width": config.hidden_size,
         "patches": bundle.grid.n,
     }
-    return about | {"gain": _gain(bundle, options, keep), "samplers": _samplers(bundle, options, guided, keep)}
+    return about | {"gain": _gain(bundle, options, keep), "samplers": _samplers(bundle, options, guided, fast, keep)}
 
 
 def _gain(bundle: Bundle, options: dict[str, Any], keep: Path | None) -> dict[str, Any] | None:
@@ -229,14 +261,14 @@ def _gain(bundle: Bundle, options: dict[str, Any], keep: Path | None) -> dict[st
     return gain
 
 
-def _samplers(bundle: Bundle, options: dict[str, Any], guided: bool, keep: Path | None) -> dict[str, Any]:
+def _samplers(bundle: Bundle, options: dict[str, Any], guided: bool, fast: bool, keep: Path | None) -> dict[str, Any]:
     """{"rows"}, or {"why"} there are none: one sentence."""
     try:
         judge = judge_of(bundle)
     except InputError as e:
         return {"why": str(e)}
     rows = ROWS if bundle.predicts_difficulty else ROWS[:1]
-    specs = [SampleSpec(bundle.name, sampler, settings, nfe=options["nfe"]) for sampler, settings in rows]
+    specs = [SampleSpec(bundle.name, sampler, settings, nfe=options["nfe"], **how(fast)) for sampler, settings in rows]
     if guided and labelled(bundle):
         specs += [replace(specs[0], cfg_scale=scale) for scale in SCALES]
     bases = [None] + [0] * (len(specs) - 1)
