@@ -7,7 +7,6 @@ import numpy as np
 
 from pf_core.evaluation.metrics import Resampled
 
-
 MISSING = "_"  # no sign has it
 
 
