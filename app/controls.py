@@ -1,18 +1,16 @@
 """Registry knobs as Gradio components: nothing here knows what a knob is for."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import gradio as gr
 from gradio.components import Component
 
-from app.handlers import note
 from pf_core.errors import InputError
 from pf_core.registry import Parameter, Registry
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.recommended import scale_of, settings_of
-from pf_core.sampling.run import SampleSpec
 
 NO_CLASS = "none"
 NETWORKS = "pf-networks"  # marks the lists of networks
@@ -123,13 +121,6 @@ def kept(state: Any, network: str | None, before: Any) -> Any:
 def chosen_class(state: Any, network: str | None, chosen: Any) -> str | None:
     """The class in a recipe for an entry in the list of classes. Raises InputError."""
     return None if network is None else state.bundle(network).conditioner.named(chosen)
-
-
-def note_losses(state: Any, specs: Iterable[SampleSpec]) -> None:
-    """Tell what of the prompts their networks do not take in."""
-    asked = dict.fromkeys((spec.checkpoint, label) for spec in specs for label in spec.labels)
-    for sentence in dict.fromkeys(s for name, label in asked for s in state.bundle(name).conditioner.notes(label)):
-        note(sentence)
 
 
 def class_word(state: Any, network: str | None, asked: str | int | None) -> str:

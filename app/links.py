@@ -87,7 +87,7 @@ def beyond(spec: SampleSpec) -> list[str]:
         "given noise": spec.noise,
         f"precision {spec.precision}": spec.precision != "fp32",
         "compilation": spec.compile,
-        "several classes": len(set(spec.labels)) > 1,
+        "more than one class or prompt": len(set(spec.labels)) > 1,
         "seeds that are not consecutive": seeds != list(range(seeds[0], seeds[0] + len(seeds))),
     }
     return [words for words, there in parts.items() if there]

@@ -65,15 +65,18 @@ def as_json(text: str) -> Response:
 
 def about(state: AppState, run: StoredRun) -> dict[str, Any]:
     """Parts of what a run is, of one of prompts whose network is here: each image's words, whether the network takes
-    them in and knows them, and whether its results can be read."""
+    them in and knows them, sentences on those that it does not, and whether its results can be read."""
     if run.takes != Prompts.takes:
         return {}
     try:
         bundle = network_of(state, run)
         words = {label: _words(bundle, label) for label in set(run.spec.labels)}
+        losses = {label: " ".join(bundle.conditioner.notes(label)) for label in words}
     except InputError:
         return {}
-    return {"words": [words[label] for label in run.spec.labels], "readable": readable(bundle)}
+    told = {"words": words, "losses": losses}
+    each = {name: [of[label] for label in run.spec.labels] for name, of in told.items()}
+    return each | {"readable": readable(bundle)}
 
 
 def _words(bundle: Bundle, prompt: str | None) -> list[dict[str, Any]]:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     load = _loader(working(args.device))
     sweep = _from_sheet(args) if args.recipe else _from_flags(args, load)
     cost = sweep.cost(load, lambda name: pace(load(name)))
-    print(f"{cost}", flush=True)
+    print("\n".join([*sweep.notes(load), str(cost)]), flush=True)
     if not cost.images:
         raise InputError("Nothing of this sweep can run.")
     done: list[Done] = []

@@ -18,7 +18,8 @@ from pf_core.models.checkpoint import Bundle
 
 class Read(NamedTuple):
     """asked: the characters that the prompt asks for, "" if it asks for none. marks: (character, is it right?) of what
-    is read; all are right where nothing is asked for. edits: from what is read to what is asked for."""
+    is read, "_" for what is missing there; all are right where nothing is asked for. edits: from what is read to what
+    is asked for."""
 
     asked: str
     marks: list[tuple[str, bool]]

@@ -7,6 +7,8 @@ import numpy as np
 
 from pf_core.evaluation.metrics import Resampled
 
+MISSING = "_"  # no sign has it
+
 
 def edit_distance(a: str, b: str) -> int:
     """Fewest characters inserted, left out or replaced that make b of a (Levenshtein)."""
@@ -19,15 +21,17 @@ def edit_distance(a: str, b: str) -> int:
 
 
 def marked(read: str, asked: str) -> list[tuple[str, bool]]:
-    """(character, is it right?) of what was read, by the alignment with the fewest edits: for a page that marks wrong
-    letters."""
+    """(character, is it right?) of what was read, by the alignment with the fewest edits, with MISSING where something
+    that was asked for has no counterpart: for a page that marks wrong letters."""
     table = [[edit_distance(read[i:], asked[j:]) for j in range(len(asked) + 1)] for i in range(len(read) + 1)]
     marks, i, j = [], 0, 0
-    while i < len(read):
-        if j < len(asked) and read[i] == asked[j] and table[i + 1][j + 1] == table[i][j]:
+    while i < len(read) or (read and j < len(asked)):
+        if i == len(read):
+            marks, j = [*marks, (MISSING, False)], j + 1
+        elif j < len(asked) and read[i] == asked[j] and table[i + 1][j + 1] == table[i][j]:
             marks, i, j = [*marks, (read[i], True)], i + 1, j + 1
         elif j < len(asked) and table[i][j] == table[i][j + 1] + 1:  # a character is missing
-            j += 1
+            marks, j = [*marks, (MISSING, False)], j + 1
         else:
             replaced = j < len(asked) and table[i][j] == table[i + 1][j + 1] + 1
             marks, i, j = [*marks, (read[i], False)], i + 1, j + replaced

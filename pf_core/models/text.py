@@ -172,9 +172,10 @@ def _state_dict(path: str | Path) -> dict[str, Any]:
     foreign.check(path)
     try:
         weights = openclip.package().factory.load_state_dict(str(path), weights_only=True)
-    except Exception as e:  # whatever a foreign file makes the reader raise
-        reason = " ".join(str(e).split())[:160].rstrip(".") or type(e).__name__
-        raise InputError(f"{path} cannot be read as open_clip's weights ({reason}).") from None
+    except Exception:  # whatever a foreign file makes the reader raise; what it says is about torch's own settings
+        raise InputError(
+            f"{path} cannot be read as open_clip's weights, which are tensors and nothing else: {foreign.SAVE_IT}."
+        ) from None
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise InputError(f"{path} holds no state dict: give a file of open_clip's weights.")
     return weights

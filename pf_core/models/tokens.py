@@ -12,12 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from pf_core.data.signs.words import spelt
+from pf_core.data.signs.words import STRAIGHT, spelt
 from pf_core.models.openclip import tokenizer
 
 ALL, START, END = 49408, 49406, 49407  # CLIP's tokens in all; two of them
 PADDING, UNKNOWN = 0, 1  # rows
-_STRAIGHT = str.maketrans({mark: '"' for mark in "“”„«»"})  # quotation marks as phones write them
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Vocabulary:
 
 def as_typed(text: str, words: Iterable[str]) -> list[str]:
     """A prompt's words, in order, with the capitals that it was typed with, as far as they stand there as they are."""
-    text = text.translate(_STRAIGHT)
+    text = text.translate(STRAIGHT)
     small, at, found = text.lower(), 0, []
     for word in words:
         place = small.find(word, at) if len(small) == len(text) else -1
@@ -86,7 +85,7 @@ def pieces(text: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """(word, CLIP's tokens) for each word of a prompt, quoted words spelt apart. What CLIP reads as the start or the
     end of a text is no word."""
     clip = tokenizer()
-    words = clip.pat.findall(clip.clean_fn(spelt(text.translate(_STRAIGHT))))
+    words = clip.pat.findall(clip.clean_fn(spelt(text.translate(STRAIGHT))))
     return tuple((word, tokens) for word in words if max(tokens := tuple(clip.encode(word))) < START)
 
 

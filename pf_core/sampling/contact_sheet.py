@@ -1,6 +1,7 @@
 """A sweep as one labelled picture with the sweep inside, and back."""
 
 import json
+import math
 import struct
 import textwrap
 from collections.abc import Iterable
@@ -17,21 +18,24 @@ from pf_core.sampling.sweep_axes import value_words
 
 _INK, _FAINT, _PAPER, _BLANK = (30, 30, 30), (110, 110, 110), (255, 255, 255), (236, 236, 236)
 _TILE, _SMALLEST, _GAP, _LINE = 128, 96, 6, 18
+_LINES = 4  # of a heading over a column
 _WIDEST = 480  # pixels of a heading beside its row
 _FONT = ImageFont.load_default(12)
 
 
 def sheet(sweep: Sweep, done: Iterable[Done]) -> Image.Image:
     """One labelled picture: columns and rows with headings, blocks side by side. Cells that were not drawn stay blank,
-    a failed one holds its sentence. Images are scaled by whole numbers, to about 128 pixels."""
+    a failed one holds its sentence. Images are scaled by whole numbers, to about 128 x 128 pixels."""
     by_place = {d.cell.place: d for d in done}
     sizes = [d.image.size for d in by_place.values() if d.image] or [(_TILE, _TILE)]
-    zoom = max(1, _TILE // max(map(max, sizes)))
-    tile = tuple(max(max(size[k] for size in sizes) * zoom, _SMALLEST) for k in (0, 1))  # (width, height)
+    zoom = max(1, int(_TILE // max(math.sqrt(width * height) for width, height in sizes)))
+    least = (_SMALLEST, _SMALLEST if any(d.error for d in by_place.values()) else 1)  # a sentence takes room
+    tile = tuple(max(max(size[k] for size in sizes) * zoom, least[k]) for k in (0, 1))  # (width, height)
     columns, rows, blocks = sweep.shape
     sides = [_fit(heading(sweep, 1, y), _WIDEST) for y in range(rows)]
     left = 2 * _GAP + int(max(map(_FONT.getlength, sides)))
-    top, width = 3 * _LINE, left + columns * (tile[0] + _GAP)
+    heads = [_wrapped(heading(sweep, 0, x), tile[0]) for x in range(columns)]
+    top, width = (2 + max(map(len, heads))) * _LINE, left + columns * (tile[0] + _GAP)
     page = Image.new("RGB", (blocks * width + _GAP, top + rows * (tile[1] + _GAP)), _PAPER)
     draw = ImageDraw.Draw(page)
     draw.text((_GAP, 2), title(sweep), _FAINT, _FONT)
@@ -40,7 +44,8 @@ def sheet(sweep: Sweep, done: Iterable[Done]) -> Image.Image:
         if x == y == 0:
             draw.text((across, _LINE), _fit(heading(sweep, 2, z), width - left), _INK, _FONT)
         if y == 0:
-            draw.text((across, 2 * _LINE), _fit(heading(sweep, 0, x), tile[0]), _INK, _FONT)
+            for line, words in enumerate(heads[x]):
+                draw.text((across, top + (line - len(heads[x])) * _LINE), words, _INK, _FONT)
         if x == 0:
             draw.text((z * width + _GAP, down + tile[1] // 2 - 7), sides[y], _INK, _FONT)
         page.paste(_tile(by_place.get((x, y, z)), tile, zoom), (across, down))
@@ -85,6 +90,16 @@ def _fit(text: str, width: int) -> str:
         keep -= 1
         text = text[: keep // 2] + "..." + text[-(keep // 2) :]
     return text
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """The text in up to _LINES lines of this width, parted between words; what is too long lacks its middle."""
+    lines, words = [], text.split()
+    while words and len(lines) < _LINES - 1:
+        fit = max([k for k in range(1, len(words) + 1) if _FONT.getlength(" ".join(words[:k])) <= width], default=1)
+        lines.append(_fit(" ".join(words[:fit]), width))
+        words = words[fit:]
+    return [*lines, _fit(" ".join(words), width)] if words or not lines else lines
 
 
 def title(sweep: Sweep) -> str:

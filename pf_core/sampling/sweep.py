@@ -4,6 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -165,6 +166,15 @@ class Sweep:
             images, nfe, forwards, most = images + 1, nfe + spec.nfe, forwards + passes, max(most, spec.nfe)
             seconds += passes * pace_of(cell.spec.checkpoint) if pace_of else 0
         return Cost(images, nfe, forwards, failing, most, seconds if pace_of else None, reason)
+
+    def notes(self, load: Load) -> list[str]:
+        """Sentences on what of its prompts their networks do not take in, each once."""
+        sentences: dict[str, None] = {}
+        for cell in self.cells():
+            with suppress(InputError):  # which running the cell tells
+                conditioner = load(cell.spec.checkpoint).conditioner
+                sentences |= dict.fromkeys(note for asked in cell.spec.labels for note in conditioner.notes(asked))
+        return list(sentences)
 
     def run(self, load: Load, stop: Callable[[], bool] = lambda: False) -> Iterator[Done]:
         """The cells, drawn one by one as they are asked for. `stop` is asked between two forward passes: once it says

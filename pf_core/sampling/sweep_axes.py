@@ -112,9 +112,16 @@ def text_of(values: list[Any], classes: Conditioner | None = None, name: str = "
     the axis's, as prompts have marks of their own."""
     if name == "prompt":
         texts = [Prompts.null_word if v is None else str(v) for v in values]
-        return "; ".join(quoted(text) if text.startswith('"') or ";" in text else text for text in texts)
+        return "; ".join(text if _plain(text) else quoted(text) for text in texts)
     null = classes.null_word if classes else next(word for word in NULL_WORDS if word not in values)
     return ", ".join(null if v is None else f"{v:g}" if isinstance(v, float) else quoted(str(v)) for v in values)
+
+
+def _plain(prompt: str) -> bool:
+    """Whether a prompt among others is read as it is written, with no quotation marks around it."""
+    if ";" in prompt or not prompt.startswith('"'):
+        return ";" not in prompt
+    return prompt.count('"') % 2 == 0 and '""' not in prompt and split(prompt, (), r";\n") == [prompt]
 
 
 def _named(name: str, text: str, classes: Conditioner | None) -> str | None:

@@ -152,6 +152,12 @@ def test_notes_in_the_corner_are_escaped_and_made_in_one_place(monkeypatch):
                 assert not noted, f"{path}: use app.handlers.note or warn"
 
 
+def test_an_event_whose_handler_makes_notes_goes_through_the_queue(built):
+    """Else Gradio prints them on the server's console."""
+    noting = [event for event in ours(built.demo) if event.fn.__qualname__ == "RunForm.on_network"]
+    assert noting and all(event.queue for event in noting)
+
+
 def test_markdown_in_the_code_is_written_out_there():
     """What a gr.Markdown shows is a text in the code, never made of what is known only later."""
     for path in sorted((ROOT / "app").rglob("*.py")):

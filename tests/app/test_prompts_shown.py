@@ -43,7 +43,7 @@ def test_a_run_of_prompts_tells_its_words(state, client):  # noqa: F811
     first, none = told["words"]
     assert [w["text"] for w in first] == ["a", "red", "sign", "that", "reads", '"', "A", "X", "7", '"', "zebra"]
     assert not first[-1]["known"] and first[0]["known"] and all(w["taken"] for w in first) and none == []
-    assert told["readable"]
+    assert told["readable"] and told["losses"] == ["This network does not know: zebra.", ""]
 
 
 def test_a_run_of_classes_has_no_words_and_no_maps(state, client):  # noqa: F811
@@ -130,11 +130,14 @@ FIRST_PASS = """() => {
 @chromium
 def test_a_word_that_is_pointed_at_or_focused_shows_its_map_and_wrong_letters_are_marked(page, served):  # noqa: F811
     write(checkpoint.FOLDER)
-    visit(page, served, "?network=signs&sampler=euler&images=2&budget=4&label=a+red+sign+that+reads+%22AX7%22")
+    visit(page, served, "?network=signs&sampler=euler&images=2&budget=4&label=a+red+sign+that+reads+%22AX7%22+zebra")
     run(page)
     caption = "figure[data-panel=word] figcaption"
     assert "point at a word" in page.inner_text(caption) and not page.evaluate(SHOWN)
     assert page.locator(".pfv-words button").all_inner_texts()[:3] == ["a", "red", "sign"]
+    assert page.inner_text(".pfv-losses") == "This network does not know: zebra."
+    box = page.locator(".pfv-images canvas").first.bounding_box()
+    assert box["width"] == pytest.approx(3 * box["height"], rel=0.05)  # as oblong as the picture
     page.hover(".pfv-words button >> text=sign")
     page.wait_for_function(SHOWN)
     assert '"sign"' in page.inner_text(caption) and "last pass" in page.inner_text(caption)

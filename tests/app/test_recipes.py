@@ -51,7 +51,9 @@ def test_every_export_loads_back_bit_for_bit(state, tab, tmp_path, suffix):  # n
     again = ended(state.runs.get(run_id))
     assert beside == "" and run_id != first.id and torch.equal(again.trajectory.x1, first.trajectory.x1)
     assert again.spec == first.spec and again.packed == first.packed
-    assert ("nothing was computed" in said) == (suffix == ".safetensors") and "edits, several classes, seeds" in said
+    assert ("nothing was computed" in said) == (
+        suffix == ".safetensors"
+    ) and "edits, more than one class or prompt, seeds" in said
     values = [u["value"] if isinstance(u, dict) else u for u in updates if not isinstance(u, dict) or "value" in u]
     assert "nano" in values and "class 1" in values and "look_ahead" in values
     link = dict(parse_qsl(shown["query"]))

@@ -215,9 +215,11 @@ def test_own_pictures_are_taken_in_and_trained_on(tab, tmp_path, monkeypatch):
             Image.fromarray(np.full((20, 30, 3), 30 * i, np.uint8)).save(path)
             z.write(path, f"{'dark' if i < 4 else 'light'}/{i}.png")
         z.writestr("light/bad_*.png", "not a picture")
+        z.writestr("light/5.txt", "a light picture")
     own: OwnPictures = tab.own
     found = own.on_files([str(tmp_path / "own.zip")])
     said, pending = found[own.report], found[own.pending]
+    assert "1 caption." in said and "Learns to draw by" in said
     assert "8 pictures in 2 classes" in said and "bad_*.png" in said and found[own.question]["visible"]
     chosen = own.on_use(pending)[own.chosen]
     assert paths.is_set(chosen["value"])
@@ -230,7 +232,8 @@ def test_own_pictures_are_taken_in_and_trained_on(tab, tmp_path, monkeypatch):
     for gone in (pending, "../x"):
         assert "no longer waiting" in own.on_use(gone)[own.report]
     assert own.on_files([str(tmp_path / "gone.zip")])[own.pending] is None
-    assert "Discarded" in own.on_drop(own.on_files([str(tmp_path / "0.png")])[own.pending])[own.report]
+    alone = own.on_files([str(tmp_path / "0.png")])
+    assert "Learns" not in alone[own.report] and "Discarded" in own.on_drop(alone[own.pending])[own.report]
 
 
 def test_commands_reach_the_run_and_refusals_are_sentences(tab):

@@ -192,6 +192,7 @@ def test_an_oblong_network_trains_on_signs(tmp_path):
 
 
 def test_what_a_prompt_asks_a_sign_to_read_is_between_its_quotes():
-    for prompt in ('a sign that reads "ax7"', 'a sign saying "A X 7" beside a hedge', "“AX7” on a cake"):
+    straight = ('a sign that reads "ax7"', 'a sign saying "A X 7" beside a hedge')
+    for prompt in (*straight, "“AX7” on a cake", "„AX7“ on a cake", "«AX7» on a cake"):
         assert words.quoted(prompt) == "AX7"
     assert words.quoted("a red cake") == words.quoted('a "') == ""

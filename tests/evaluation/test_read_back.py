@@ -18,7 +18,7 @@ def signs(**changes):
 
 def test_wrong_letters_are_marked_and_counted():
     assert compared("CQT", "CAT") == Read("CAT", [("C", True), ("Q", False), ("T", True)], 1)
-    assert compared("CT", "CAT") == Read("CAT", [("C", True), ("T", True)], 1)
+    assert compared("CT", "CAT") == Read("CAT", [("C", True), ("_", False), ("T", True)], 1)
     assert compared("", "CAT") == Read("CAT", [], 3)
 
 

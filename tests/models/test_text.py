@@ -31,7 +31,7 @@ def states(batch=2, seed=0):
 
 
 def test_a_quoted_word_is_one_token_a_character_however_it_is_quoted():
-    forms = ['reads "AX7"', "reads “AX7”", 'reads "a x 7"', 'READS  "Ax7"']
+    forms = ['reads "AX7"', "reads “AX7”", 'reads "a x 7"', 'READS  "Ax7"', "reads „AX7“", "reads «AX7»"]
     assert len({tuple(PROMPTS.encode([f])[0].tolist()) for f in forms}) == 1
     assert [w.text for w in PROMPTS.words(forms[0])] == ["reads", '"', "a", "x", "7", '"']
     assert all(w.known and len(w.places) == 1 for w in PROMPTS.words(forms[0]))
@@ -248,6 +248,7 @@ def test_a_wrong_file_for_a_tower_is_one_sentence(tmp_path, what):
     with pytest.raises(InputError) as error:
         read_tower(path)
     said = {"program": "TorchScript", "missing": "no file", "no text": "no text tower", "other size": "100 tokens"}
+    said |= dict.fromkeys(("pickle", "text", "whole object"), "nothing else: save the network's state_dict()")
     assert said.get(what, "") in str(error.value) and str(error.value).endswith(".")
 
 

@@ -11,7 +11,7 @@ from text_world import KNOWN, bundle, lively
 from pf_core.cli import main
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
-from pf_core.sampling.contact_sheet import read_sweep, save_sheet
+from pf_core.sampling.contact_sheet import read_sweep, save_sheet, sheet
 from pf_core.sampling.export import animation, export, film_strip, read_recipe
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.sweep import Sweep
@@ -108,6 +108,21 @@ def test_a_sheet_of_prompts_is_oblong_and_holds_its_sweep(tmp_path):
     assert [d.error for d in done] == [None] * 4 and done[0].image.size == (32, 16)
     save_sheet(tmp_path / "sheet.png", sweep, done)
     assert read_sweep(tmp_path / "sheet.png").axes == sweep.axes
+    drawn, rows = Image.open(tmp_path / "sheet.png"), len(sweep.axes["prompt"])
+    assert drawn.height < rows * 5 * 16 + 80 and drawn.width > 2 * 5 * 32  # 5 times as large, none in a square
+
+
+def test_a_long_prompt_stands_over_its_column_in_lines_of_their_own(tmp_path):
+    long = "a white sign with black letters beside a hedge and a fence " * 4
+    for prompts, lines in ((["a cake", "a"], 1), (["a cake", long], 4)):
+        sweep = Sweep(SampleSpec("words", "euler", steps=2), {"prompt": prompts})
+        assert sheet(sweep, []).height == (2 + lines) * 18 + 128 + 6
+
+
+def test_a_sweep_says_what_of_its_prompts_the_networks_do_not_take_in():
+    nets = {"words": bundle(), "net": class_bundle()}
+    sweep = Sweep(SampleSpec("words", "euler", steps=2), {"checkpoint": list(nets), "prompt": [SIGN, "a zebra", "a"]})
+    assert sweep.notes(nets.__getitem__) == ["This network does not know: zebra."]
 
 
 def test_prompts_of_a_sweep_keep_their_commas():
@@ -115,6 +130,9 @@ def test_prompts_of_a_sweep_keep_their_commas():
     values = parse("prompt", 'a cake, red; "a; b"\nit reads "A,B"; "AX7" on a sign', takes)
     assert values == ["a cake, red", "a; b", 'it reads "A,B"', '"AX7" on a sign']
     assert parse("prompt", text_of(values, name="prompt"), takes) == values
+    assert text_of(values, name="prompt").endswith('; it reads "A,B"; "AX7" on a sign')
+    odd = ['"A"', '"A; B', '""" x', '"A" "B', 'a "', '"A" is "B"', '"a ""b"" c', "a"]
+    assert parse("prompt", text_of(odd, name="prompt"), takes) == odd
     with pytest.raises(InputError, match="draws classes"):
         parse("prompt", "a cake", class_bundle().conditioner)
     with pytest.raises(InputError, match="give a prompt"):

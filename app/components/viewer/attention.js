@@ -60,7 +60,8 @@ export class Attention {
     this.wanted.clear();
   }
 
-  /** The words of the image that is shown, as buttons; what the network drops is struck through. */
+  /** The words of the image that is shown, as buttons, and what the network does not take in of them, which is struck
+   * through, or does not know. */
   list(section, run) {
     const line = section.querySelector(".pfv-words");
     const image = Math.min(this.viewer.image, run.shape.images - 1);
@@ -69,6 +70,9 @@ export class Attention {
     line.hidden = !words.length;
     if (line.key === key) return;
     line.key = key;
+    const losses = section.querySelector(".pfv-losses");
+    losses.textContent = run.meta.losses?.[image] ?? "";
+    losses.hidden = !losses.textContent;
     let k = 0; // the place among the words that have maps
     line.querySelector("div").replaceChildren(
       ...words.map(({ text, taken, known }) => {

@@ -79,13 +79,13 @@ function sizePanels(section, shown, layout, width) {
 
 export function buildImages(viewer) {
   const box = viewer.find(".pfv-images");
-  const { images } = viewer.shape;
+  const { images, width, height } = viewer.shape;
   const { seeds } = viewer.runs[0].meta;
   box.innerHTML =
     Array.from(
       { length: images },
       (_, k) =>
-        `<button type="button" data-image="${k}" aria-label="Image ${k + 1}, seed ${seeds[k]}" title="Image ${k + 1}, seed ${seeds[k]}"><canvas></canvas></button>`,
+        `<button type="button" data-image="${k}" aria-label="Image ${k + 1}, seed ${seeds[k]}" title="Image ${k + 1}, seed ${seeds[k]}"><canvas style="aspect-ratio: ${width} / ${height}"></canvas></button>`,
     ).join("") +
     (images > 1 ? '<button type="button" data-image="all" title="All images as a contact sheet">all</button>' : "");
   box.hidden = images < 2;

@@ -22,9 +22,9 @@ const GAP = 2; // pixels between the images of a contact sheet
 
 /** Where the chosen images stand on a panel: one, or a sheet of all. */
 export function arrange(shape, images) {
-  const cols = Math.ceil(Math.sqrt(images.length));
-  const rows = Math.ceil(images.length / cols);
   const { width, height } = shape;
+  const cols = Math.min(images.length, Math.ceil(Math.sqrt((images.length * height) / width)));
+  const rows = Math.ceil(images.length / cols);
   return {
     images,
     cols,

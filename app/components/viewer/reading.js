@@ -31,7 +31,12 @@ function line({ asked, marks, edits }, image) {
   word.className = "pfv-reading";
   word.append(
     ...marks.map(([letter, right]) =>
-      right ? letter : Object.assign(document.createElement("mark"), { textContent: letter, title: "wrong" }),
+      right
+        ? letter
+        : Object.assign(document.createElement("mark"), {
+            textContent: letter,
+            title: letter === "_" ? "missing" : "wrong",
+          }),
     ),
   );
   each.append(marks.length ? word : "nothing", verdict(asked, edits));

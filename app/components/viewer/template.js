@@ -104,6 +104,7 @@ export function runMarkup(r, several) {
     <header><h3>${several ? `<i class="pfv-dot" data-dot="${r}"></i>` : ""}<span class="pfv-name"></span></h3><span class="pfv-about"></span><span class="pfv-state" role="status"></span></header>
     <p class="pfv-edits" hidden></p>
     <div class="pfv-words" hidden><span>Prompt</span><div role="group" aria-label="Words of the prompt: each shows where the network looks for it"></div></div>
+    <p class="pfv-losses" hidden></p>
     <div class="pfv-panels">${PANELS.map(
       (p) => `
       <figure data-panel="${p.key}"><figcaption><b>${p.title}</b> <span>${p.note}</span></figcaption>

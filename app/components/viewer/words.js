@@ -145,14 +145,15 @@ const moves = (from, to) =>
 /** The line under a run's name. */
 export function aboutRun(meta) {
   const settings = Object.entries(meta.sampler.settings).map(([k, v]) => `${k.replaceAll("_", " ")} ${v}`);
-  const labels = [...new Set(meta.labels.map((label) => label ?? "no class"))];
+  const [none, mixed] = meta.words ? ["no prompt", "mixed prompts"] : ["no class", "mixed classes"];
+  const labels = [...new Set(meta.labels.map((label) => label ?? none))];
   const [first, last] = [meta.seeds[0], meta.seeds.at(-1)];
   const inOrder = meta.seeds.every((seed, k) => seed === first + k);
   const seeds = first === last ? `seed ${first}` : `seeds ${inOrder ? `${first}\u2013${last}` : meta.seeds.join(", ")}`;
   const guidance = meta.guided ? [`guidance ${meta.cfg_scale}`] : [];
   return [
     meta.network,
-    labels.length < 4 ? labels.join(", ") : "mixed classes",
+    labels.length < 4 ? labels.join(", ") : mixed,
     seeds,
     ...settings,
     ...guidance,

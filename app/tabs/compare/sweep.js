@@ -27,7 +27,7 @@ class SweepView {
   async show(value) {
     if (!value?.id || value.id === this.id) return;
     if (value.query) address.shows("compare", value.query);
-    Object.assign(this, { id: value.id, status: null });
+    Object.assign(this, { id: value.id, status: null, largest: [0, 0] });
     const mine = value.id;
     let after = 0;
     this.root.innerHTML = '<p class="pfs-state" role="status">Waiting for the server…</p>';
@@ -80,15 +80,22 @@ class SweepView {
     }
     const picture = new Image();
     picture.alt = values;
-    picture.onload = () => {
-      picture.style.width = `${picture.naturalWidth * Math.max(1, Math.floor(128 / picture.naturalWidth))}px`;
-    };
+    picture.onload = () => this.size(picture);
     picture.src = image;
     const link = document.createElement("a");
     Object.assign(link, { href: `?${explore}`, title: `Open in Explore: ${values}` });
     link.append(picture);
     cell.replaceChildren(link);
     cell.dataset.about = `${values}: ${cost}`;
+  }
+
+  /** By whole numbers to about 128 x 128 pixels, as on the sheet; all tiles are as large as the largest picture. */
+  size(picture) {
+    const [width, height] = [picture.naturalWidth, picture.naturalHeight];
+    const zoom = Math.max(1, Math.floor(128 / Math.sqrt(width * height)));
+    picture.style.width = `${width * zoom}px`;
+    this.largest = [Math.max(this.largest[0], width * zoom), Math.max(this.largest[1], height * zoom)];
+    ["wide", "high"].forEach((name, k) => this.root.style.setProperty(`--pfs-${name}`, `${this.largest[k]}px`));
   }
 
   tell(status) {

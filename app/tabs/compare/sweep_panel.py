@@ -49,8 +49,9 @@ from pf_core.sampling.trajectory import passes_in_words
 NOTHING = "nothing"
 PLACES = ("Columns", "Rows", "Blocks")
 EXPLAIN = (
-    "Vary up to three settings. All else is as in column A, with the class, seed, NFE and guidance above. Values: "
-    "`16, 32, 64`, ranges `0-7` or `0.2-0.8:0.2`. A sweep goes on when this page is closed; its address finds it again."
+    "Vary up to three settings. All else is as in column A, with the class or prompt, seed, NFE and guidance above. "
+    "Values: `16, 32, 64`, ranges `0-7` or `0.2-0.8:0.2`, prompts with semicolons between them. A sweep goes on when "
+    "this page is closed; its address finds it again."
 )
 MAX_TEXT, MAX_LINK = 2000, 6000
 PARTS = ("axis", "text", "names")
@@ -262,8 +263,8 @@ class SweepPanel:
 
     def on_run(self, loaded: dict | None, request: gr.Request = None, **values: Any) -> dict:
         job = self.sweeps.start(self.sweep(loaded, values), lane_of(request))
-        shown = {"id": job.id, "query": link(job)}
-        return {self.view: shown, self.job_id: job.id, self.cost: stated(job.cost), self.status: ""}
+        shown, losses = {"id": job.id, "query": link(job)}, "\n".join(job.sweep.notes(self.state.bundle))
+        return {self.view: shown, self.job_id: job.id, self.cost: stated(job.cost), self.status: losses}
 
     def on_stop(self, job_id: str) -> dict:
         if not job_id or not self.state.sweeps.get(job_id).busy:

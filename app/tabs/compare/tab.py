@@ -294,9 +294,7 @@ class Compare:
         """Start all columns' runs (those before stop) and show them."""
         specs = self.specs(values)
         self.state.halt(*before or [])
-        shown = self.started(specs, values, lane=lane_of(request))
-        controls.note_losses(self.state, specs)
-        return shown
+        return self.started(specs, values, lane=lane_of(request))
 
     def started(
         self, specs: list[SampleSpec], values: Mapping[str, Any], lane: str = "", again: bool = False

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from app import controls, links
+from app import links
 from app.changed import Changed
 from app.components.tour.tour import Heading
 from app.components.viewer.viewer import FrameViewer, manifest
@@ -22,7 +22,7 @@ from app.worker import lane_of
 from pf_core.errors import InputError
 
 TITLE = "Explore"
-EMPTY = "Choose a class and press Run: every forward pass will appear here as it is made."
+EMPTY = "Choose what to draw and press Run: every forward pass will appear here as it is made."
 
 
 class Explore:
@@ -84,7 +84,6 @@ class Explore:
         spec = self.form.spec(values)
         self.state.halt(before)
         run = self.state.start(spec, lane=lane_of(request))
-        controls.note_losses(self.state, [run.spec])
         return self.showing(run, self.form.link(values)) | {self.status: ""}
 
     def on_recipe(self, before: str, path: str) -> dict:

@@ -16,6 +16,9 @@ _HINT = (
 )
 
 
+_CAPTIONS = 'To learn from the captions, set "Learns to draw by" to captions, under "Advanced: data and losses".'
+
+
 class OwnPictures:
     """Controls and handlers. `chosen` holds the name of a set for the data set's `path`."""
 
@@ -71,5 +74,6 @@ def choices() -> list[tuple[str, str]]:
 def sentence(report: Any) -> str:
     """The report, one line for each finding."""
     more = len(report.skipped) - NAMED
-    lines = [report.summary, *map(str, report.skipped[:NAMED]), f"and {more:,} more" if more > 0 else ""]
+    teach = _CAPTIONS if report.captions else ""
+    lines = [report.summary, teach, *map(str, report.skipped[:NAMED]), f"and {more:,} more" if more > 0 else ""]
     return "\n".join(filter(None, lines))

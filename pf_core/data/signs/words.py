@@ -48,10 +48,13 @@ def checked(word: str) -> str:
     return found
 
 
+STRAIGHT = str.maketrans({mark: '"' for mark in "“”„«»"})  # quotation marks as phones write them
+
+
 def quoted(prompt: str) -> str:
     """What a prompt asks a sign to read: the characters between its first double quotes, in capitals; "" where there
     are none."""
-    found = re.search(r'"([^"]*)"', prompt.replace("“", '"').replace("”", '"'))
+    found = re.search(r'"([^"]*)"', prompt.translate(STRAIGHT))
     return "".join(c for c in found[1].upper() if c in ALPHABET) if found else ""
 
 
