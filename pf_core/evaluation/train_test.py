@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
-from pf_core.charts import Chart, Map, Panel, Series
+from pf_core.charts import Chart, Map, Panel, Series, written
 from pf_core.evaluation import metrics
 from pf_core.evaluation.metrics import Resampled
 from pf_core.models.checkpoint import Bundle
@@ -96,7 +96,8 @@ def beside(name: str, settings: Mapping[str, Any], visited: np.ndarray, sampler:
         f"off by {far['mean']}, its largest t by {far['maximum']}, the spread of its patches by {far['spread']}."
     )
     chart = _chart(label, sampler, spread(drawn), spread(seen))
-    return Beside(torch.from_numpy(drawn[:SHOWN]), torch.from_numpy(visited[0, passes]), gap, off, sentence, chart)
+    maps = torch.from_numpy(drawn[:SHOWN]), torch.from_numpy(visited[0, passes])
+    return Beside(*maps, gap, off, written(sentence), chart)
 
 
 def _chart(law: str, sampler: str, drawn: Mapping[str, Any], seen: Mapping[str, Any]) -> Chart:
