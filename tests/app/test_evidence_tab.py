@@ -45,6 +45,7 @@ def test_every_card_says_how_it_is_measured_and_a_network_that_cannot_be_looked_
     assert list(cards) == list(STUDIES) and not any(card["known"] for card in cards.values())
     assert cards["order"]["how"] == "make results NETWORKS=nano" and "--runs runs" in cards["when_it_pays"]["how"]
     assert all(cards[name]["sentence"] for name in ("timestep_laws", "context_helps", "schedules", "when_it_pays"))
+    assert "finite data set" in cards["exactness"]["refused"] and not cards["order"]["refused"]
     said = client.get("/pf/evidence/exactness/cost?network=nano").json()
     assert "finite data set" in said["refused"]
 
@@ -72,6 +73,7 @@ def test_the_laws_are_drawn_live_beside_what_inference_visits(client):
     for answer in (ltg, one):
         assert all(len(base64.b64decode(answer[key])) == 4 * 8 * n for key in ("law", "visited"))
         assert {"xaxis", "xaxis4"} <= set(answer["figure"]["layout"]) and "Train-test gap" in answer["sentence"]
+    assert first["seen"] == "64 NFE; which patches are easy is drawn at random here" and one["seen"] == "64 NFE"
     assert ltg["settings"]["loc"] == -1 and one["gap"]["value"] < 0.02 < ltg["gap"]["interval"][0]
     assert "between -3 and 3" in client.get(f"{asked}ltg&loc=9").json()["error"]
     assert client.get(f"{asked}ltg&columns=0").status_code == 400
