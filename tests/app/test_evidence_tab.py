@@ -140,7 +140,16 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     page.wait_for_selector("[data-study=order] .js-plotly-plot .main-svg")
     assert page.locator(".pfe-card").count() == len(STUDIES)
     assert "\u22123.0 (\u22124.0 to \u22122.0) at 8 NFE" in page.inner_text("[data-study=order] .pfe-verdict")
+    assert "Cannot be measured" in page.inner_text("[data-study=exactness] .pfe-verdict")
+    assert not page.locator("[data-study=exactness] button").count()
+    glance = page.locator(".pfe-glance li")
+    assert glance.count() == len([one for one in STUDIES.values() if one.fn.about.claim])
+    assert {line.splitlines()[-1] for line in glance.all_inner_texts()} == {
+        "not measured yet",
+        "cannot be measured on it",
+    }
     assert "Not measured" in page.inner_text("[data-study=difficulty] .pfe-verdict")
+    assert page.inner_text("[data-study=difficulty] button") == "Run it here"
     page.click("[data-study=difficulty] button")
     page.wait_for_selector("[data-study=difficulty] .js-plotly-plot .main-svg")
     assert "Spearman" in page.inner_text("[data-study=difficulty] .pfe-verdict")
