@@ -65,7 +65,7 @@ class Map:
 class Panel:
     """One pair of axes. zero: a line at y = 0. diagonal: one at y = x. marks: {label: x} of vertical lines. log_x,
     log_y: logarithmic axes. picture: a data URI of images, shown instead of axes. aligned: of points that stand beside
-    each other, whose places along x are no numbers."""
+    each other, whose places along x are no numbers. spare: left out where one panel fills a row, as on a phone."""
 
     title: str
     x: str
@@ -79,6 +79,7 @@ class Panel:
     log_y: bool = False
     picture: str = ""
     aligned: bool = False
+    spare: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class Chart:
         """The same with at most so many panels in a row: longer rows are broken into even ones."""
         rows = []
         for row in self.rows:
+            row = [panel for panel in row if most > 1 or not panel.spare]
             parts = math.ceil(len(row) / max(most, 1))
             each = math.ceil(len(row) / max(parts, 1))
             rows += [row[k : k + each] for k in range(0, len(row), each)] if row else []

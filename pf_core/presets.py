@@ -7,6 +7,7 @@ from typing import Any
 from pf_core.errors import InputError
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.recommended import Opening, Shown
+from pf_core.registry import Entry
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.recommended import settings_of
 from pf_core.sampling.run import SampleSpec, resolve
@@ -138,6 +139,11 @@ def story(bundle: Bundle) -> tuple[list[str], list[int]]:
     """(classes, seeds) of the four images that the page shows first: chosen ones, else the network's first classes."""
     classes = (bundle.conditioner.names or [None])[:4]
     return STORIES.get(bundle.name, (classes * (4 // len(classes)), list(range(len(classes) * (4 // len(classes))))))
+
+
+def twin_of(study: Entry, network: str) -> dict[str, str]:
+    """The setting of a study that compares the page's network with its plain twin; {} of another network or study."""
+    return {"baseline": SIT} if network == PFT and "baseline" in study.knobs else {}
 
 
 def recommended_columns(preset: Preset, bundles: Sequence[Bundle]) -> list[dict[str, Any]]:

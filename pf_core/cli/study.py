@@ -78,15 +78,9 @@ def _network(study: Entry, args: argparse.Namespace) -> Bundle:
     return checkpoint.load(args.checkpoint or study.fn.about.network or presets.PFT, working(args.device))
 
 
-def _with_twin(study: Entry, bundle: Bundle, given: dict[str, Any]) -> dict[str, Any]:
-    """The network that the default one is compared with, where a study takes one and none was named."""
-    takes = "baseline" in study.knobs and bundle.name == presets.PFT
-    return ({"baseline": presets.SIT} if takes else {}) | given
-
-
 def _of_network(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
     bundle = _network(study, args)
-    given = _with_twin(study, bundle, _given(study, args))
+    given = presets.twin_of(study, bundle.name) | _given(study, args)
     print(f"{study.name} on {bundle.name}: {evidence.cost(study.name, bundle, given)}.", file=sys.stderr)
     return evidence.measure(study.name, bundle, given, _parts(args.out), _progress())
 
@@ -162,7 +156,7 @@ def _all(args: argparse.Namespace) -> None:
 
     chosen = {name: entry for name, entry in STUDIES.items() if entry.fn.about.reads == "network"}
     networks = {name: _network(entry, args) for name, entry in chosen.items()}
-    settings = {name: _with_twin(entry, networks[name], _given(entry, args)) for name, entry in chosen.items()}
+    settings = {n: presets.twin_of(entry, networks[n].name) | _given(entry, args) for n, entry in chosen.items()}
     for name, bundle in networks.items():
         print(f"{name} on {bundle.name}: {_cost(name, bundle, settings[name])}", file=sys.stderr)
     results, folder = [], Path(args.out)

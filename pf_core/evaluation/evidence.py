@@ -34,6 +34,15 @@ def forwards(name: str, bundle: Bundle | None, settings: Mapping[str, Any]) -> i
     return study.fn.about.forwards(bundle, **study.settings(settings))
 
 
+def refusal(name: str, bundle: Bundle) -> str:
+    """Why a study cannot look at a network; "" where it can."""
+    try:
+        STUDIES[name].fn.about.check(bundle)
+    except InputError as e:
+        return str(e)
+    return ""
+
+
 def cost(name: str, bundle: Bundle | None, settings: Mapping[str, Any], seconds: float | None = None) -> str:
     """What a study will take, in words; seconds: of one image's pass, timed here if they are not given. Raises
     InputError, see `forwards`."""

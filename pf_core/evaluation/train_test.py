@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
-from pf_core.charts import Chart, Map, Panel, Series
+from pf_core.charts import Chart, Map, Panel, Series, written
 from pf_core.evaluation import metrics
 from pf_core.evaluation.metrics import Resampled
 from pf_core.models.checkpoint import Bundle
@@ -91,12 +91,14 @@ def beside(name: str, settings: Mapping[str, Any], visited: np.ndarray, sampler:
     passes = np.linspace(0, visited.shape[1] - 1, SHOWN).round().astype(int)
     label = TIMESTEPS[name].label.split("(")[0].strip().rstrip(".")
     (low, high), far = gap["interval"], {part: f"{numbers['value']:.2f}" for part, numbers in off.items()}
+    measured = written(f"{gap['value']:.3f} ({low:.3f} to {high:.3f})")
     sentence = (
-        f"Train-test gap {gap['value']:.3f} ({low:.3f} to {high:.3f}), 0 if both are alike: the mean t of an image is "
+        f"Train-test gap {measured}, 0 if both are alike: the mean t of an image is "
         f"off by {far['mean']}, its largest t by {far['maximum']}, the spread of its patches by {far['spread']}."
     )
     chart = _chart(label, sampler, spread(drawn), spread(seen))
-    return Beside(torch.from_numpy(drawn[:SHOWN]), torch.from_numpy(visited[0, passes]), gap, off, sentence, chart)
+    maps = torch.from_numpy(drawn[:SHOWN]), torch.from_numpy(visited[0, passes])
+    return Beside(*maps, gap, off, sentence, chart)
 
 
 def _chart(law: str, sampler: str, drawn: Mapping[str, Any], seen: Mapping[str, Any]) -> Chart:

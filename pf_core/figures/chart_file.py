@@ -17,7 +17,7 @@ from PIL import Image
 from pf_core.charts import Chart, Map, Panel, Series, drawn_at
 from pf_core.figures.static import UNCERTAINTY_MAP
 
-COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#b8860b", "#1f9bb4", "#555555", "#994411", "#66579f", "#7a8a00")
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#b8860b", "#1f9bb4", "#808080", "#994411", "#66579f", "#7a8a00")
 _STYLE = {"font.size": 10, "font.family": "DejaVu Sans", "svg.fonttype": "path", "pdf.fonttype": 42, "svg.hashsalt": ""}
 _FAINT = {"color": "#888888", "linewidth": 0.8, "zorder": 0}
 _WIDTH, _HEIGHT, _TITLE, _LINE = 4.2, 3.4, 0.4, 0.22  # inches: a panel; the title; a line of legend or note

@@ -45,6 +45,7 @@ def test_every_card_says_how_it_is_measured_and_a_network_that_cannot_be_looked_
     assert list(cards) == list(STUDIES) and not any(card["known"] for card in cards.values())
     assert cards["order"]["how"] == "make results NETWORKS=nano" and "--runs runs" in cards["when_it_pays"]["how"]
     assert all(cards[name]["sentence"] for name in ("timestep_laws", "context_helps", "schedules", "when_it_pays"))
+    assert "finite data set" in cards["exactness"]["refused"] and not cards["order"]["refused"]
     said = client.get("/pf/evidence/exactness/cost?network=nano").json()
     assert "finite data set" in said["refused"]
 
@@ -72,6 +73,7 @@ def test_the_laws_are_drawn_live_beside_what_inference_visits(client):
     for answer in (ltg, one):
         assert all(len(base64.b64decode(answer[key])) == 4 * 8 * n for key in ("law", "visited"))
         assert {"xaxis", "xaxis4"} <= set(answer["figure"]["layout"]) and "Train-test gap" in answer["sentence"]
+    assert first["seen"] == "64 NFE; which patches are easy is drawn at random here" and one["seen"] == "64 NFE"
     assert ltg["settings"]["loc"] == -1 and one["gap"]["value"] < 0.02 < ltg["gap"]["interval"][0]
     assert "between -3 and 3" in client.get(f"{asked}ltg&loc=9").json()["error"]
     assert client.get(f"{asked}ltg&columns=0").status_code == 400
@@ -138,7 +140,14 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     page.wait_for_selector("[data-study=order] .js-plotly-plot .main-svg")
     assert page.locator(".pfe-card").count() == len(STUDIES)
     assert "\u22123.0 (\u22124.0 to \u22122.0) at 8 NFE" in page.inner_text("[data-study=order] .pfe-verdict")
+    assert "Cannot be measured" in page.inner_text("[data-study=exactness] .pfe-verdict")
+    assert not page.locator("[data-study=exactness] button").count()
+    glance = page.locator(".pfe-glance li")
+    assert glance.count() == len([one for one in STUDIES.values() if one.fn.about.claim])
+    found = set(page.locator(".pfe-glance li > :last-child").all_inner_texts())
+    assert found == {"not measured yet", "cannot be measured on it"}
     assert "Not measured" in page.inner_text("[data-study=difficulty] .pfe-verdict")
+    assert page.inner_text("[data-study=difficulty] button") == "Run it here"
     page.click("[data-study=difficulty] button")
     page.wait_for_selector("[data-study=difficulty] .js-plotly-plot .main-svg")
     assert "Spearman" in page.inner_text("[data-study=difficulty] .pfe-verdict")

@@ -5,13 +5,16 @@ import io
 import json
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 from helpers import bundle
 from PIL import Image
 
+from pf_core import presets
 from pf_core.charts import Chart, Map, Panel, Series, drawn_at
 from pf_core.cli import main, study
+from pf_core.errors import InputError
 from pf_core.evaluation import evaluate, evidence, metrics
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.studies.common import number
@@ -56,7 +59,7 @@ def test_every_study_says_its_cost_its_figure_and_its_verdict(quick, tmp_path):
     for result in results:
         if "refused" not in result:
             about = STUDIES[result["study"]].fn.about
-            assert about.verdict(result).endswith(".") and about.chart(result).rows
+            assert about.verdict(result).endswith(".") and about.line(result).endswith(".") and about.chart(result).rows
             assert result["command"].startswith(f"python -m pf_core study {result['study']} --checkpoint nano --images")
     drawn.report(results, tmp_path / "report.html", "Made by <a test>.")
     page = (tmp_path / "report.html").read_text()
@@ -122,6 +125,29 @@ def test_work_keeps_its_pieces_and_stops_between_them(tmp_path):
         piece(2)
     again = Work(tmp_path)
     assert again.piece({"piece": 2}, lambda: made.append(2) or {}) == {"value": 2} and made == [1, 2]
+
+
+def test_a_network_that_a_study_cannot_look_at_is_refused_before_anything_is_drawn():
+    plain = bundle(predict_uncertainty=False)
+    elsewhere = replace(bundle(), training={"recipe": {"dataset": "toybox"}})  # its judge reads larger pictures
+    for name in ("table", "knobs", "equal_cost"):
+        assert "predicts no difficulty" in evidence.refusal(name, plain), name
+    for name in ("table", "knobs", "schedules", "order"):
+        assert "No judge" in evidence.refusal(name, elsewhere) and not evidence.refusal(name, bundle()), name
+        with pytest.raises(InputError, match="No judge"):
+            evidence.forwards(name, elsewhere, {})
+    assert not evidence.refusal("schedules", plain)
+
+
+def test_the_pages_network_is_compared_with_its_plain_twin_in_the_app_and_in_a_shell():
+    assert presets.twin_of(STUDIES["schedules"], presets.PFT) == {"baseline": presets.SIT}
+    assert presets.twin_of(STUDIES["schedules"], "nano") == presets.twin_of(STUDIES["order"], presets.PFT) == {}
+
+
+def test_where_one_panel_fills_a_row_spare_ones_are_left_out():
+    chart = Chart("", [[Panel("a", "", ""), Panel("b", "", "", spare=True)], [Panel("c", "", "", spare=True)]])
+    assert [[p.title for p in row] for row in chart.narrowed(2).rows] == [["a", "b"], ["c"]]
+    assert [[p.title for p in row] for row in chart.narrowed(1).rows] == [["a"]]
 
 
 def test_lines_that_stand_at_one_place_are_points_side_by_side():

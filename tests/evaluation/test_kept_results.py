@@ -16,6 +16,7 @@ from pf_core.models import checkpoint
 from pf_core.presets import PFT
 
 KEPT = list(evidence.all_kept())
+MOST = 215  # letters: two lines of a card at 1440 pixels
 ORDER = {
     "study": "order",
     "checkpoint": "nano",
@@ -44,6 +45,11 @@ def test_kept_results_are_of_the_shipped_networks_and_small():
         assert result.get("hash") == hashes.get(result.get("checkpoint")), "else: make results"
     files = [path for path in evidence.RESULTS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 2 * 2**20
+
+
+def test_verdicts_on_the_wall_are_one_line():
+    lines = [STUDIES[result["study"]].fn.about.line(result) for result in KEPT]
+    assert all(len(line) <= MOST for line in lines), max(lines, key=len)
 
 
 def test_docs_tab_and_kept_numbers_are_the_same(tmp_path):

@@ -11,7 +11,7 @@ from pf_core.data.shapes import SHAPES
 from pf_core.errors import InputError
 from pf_core.evaluation import evaluate, evidence, metrics
 from pf_core.evaluation.metrics import Resampled
-from pf_core.evaluation.studies import STUDIES
+from pf_core.evaluation.studies import STUDIES, common
 from pf_core.models import checkpoint
 
 KNOBS = vars(sys.modules["pf_core.evaluation.studies.knobs"])
@@ -50,6 +50,21 @@ def test_the_table_finds_twins_and_sizes_among_what_is_shipped(shipped):
     about = STUDIES["table"].fn.about
     assert "small: Euler against SiT" in about.verdict(result) and "wide: dual-loop against" in about.verdict(result)
     assert len(about.chart(result).rows) == 3
+
+
+def test_of_several_twins_the_one_trained_as_long_is_taken(shipped):
+    """Else what a head gains would be measured against a plain network that has seen twice the images."""
+    for name, images in (("late-plain", 600), ("mid-plain", 280)):
+        checkpoint.save(
+            shipped / f"{name}.safetensors", lively(predict_uncertainty=False), list(SHAPES), trained(images)
+        )
+    for name, images in (("early", 280), ("late", 600)):
+        checkpoint.save(shipped / f"{name}.safetensors", lively(), list(SHAPES), trained(images))
+    assert [common.twin_of(checkpoint.load(name)).name for name in ("early", "late")] == ["mid-plain", "late-plain"]
+
+
+def trained(images):
+    return {"recipe": {"dataset": "shapes"}, "images": images}
 
 
 def test_a_persons_own_network_stands_beside_the_shipped_ones_or_alone(shipped):

@@ -35,11 +35,19 @@ function verdictOf(text) {
   return [badge, ` ${text.slice(words.length + 2)}`];
 }
 
+/** What came of a claim, in a word or a badge. */
+function foundOf({ known, refused, verdict }) {
+  const [first] = known ? verdictOf(verdict) : [];
+  if (first instanceof Element) return first;
+  return element("span", "", known ? "measured" : refused ? "cannot be measured on it" : "not measured yet");
+}
+
 class Card {
   constructor(wall, about) {
     Object.assign(this, { wall, about, figures: {} });
     this.root = element("article", "pfe-card");
     this.root.dataset.study = about.study;
+    this.root.tabIndex = -1; // where a line of the glance leads
     this.root.append(element("h3", "", about.label));
     if (about.sentence) this.root.append(element("blockquote", "", `\u201c${about.sentence}\u201d (${about.where})`));
     this.verdict = element("p", "pfe-verdict");
@@ -53,7 +61,8 @@ class Card {
     this.root.append(this.verdict, this.whole, this.pair, this.made, this.bar, this.live);
     this.made.hidden = true;
     this.say(about);
-    if (about.runs_here) this.offer();
+    if (about.refused) this.bar.hidden = true;
+    else if (about.runs_here) this.offer();
     else this.bar.textContent = "Measured along trainings, from a shell.";
   }
 
@@ -72,8 +81,10 @@ class Card {
     return parts;
   }
 
-  say({ verdict, whole, known, how }) {
+  say({ verdict, whole, known, refused, how }) {
+    Object.assign(this.about, { verdict, known });
     if (known) this.verdict.replaceChildren(...verdictOf(verdict));
+    else if (refused) this.verdict.textContent = `Cannot be measured on this network: ${refused}`;
     else
       this.verdict.replaceChildren(
         this.about.runs_here ? "Not measured on this network yet. The full measurement: " : "Not measured yet: ",
@@ -85,9 +96,9 @@ class Card {
   }
 
   offer() {
-    this.button = element("button", "", "Run it again here");
+    this.button = element("button");
     this.button.type = "button";
-    this.button.setAttribute("aria-label", `Run it again here: ${this.about.label}`);
+    this.name();
     this.said = element("span", "pfe-said");
     this.said.setAttribute("role", "status");
     this.progress = element("progress");
@@ -103,13 +114,19 @@ class Card {
     };
   }
 
+  /** What the button says, to the eye and to a screen reader. */
+  name() {
+    this.button.textContent = this.job ? "Stop" : this.about.known ? "Run it again here" : "Run it here";
+    this.button.setAttribute("aria-label", `${this.button.textContent}: ${this.about.label}`);
+  }
+
   async fill() {
     const { network } = this.wall;
     const path = `pf/evidence/${this.about.study}`;
     const query = `?network=${encodeURIComponent(network)}`;
     const [detail, cost] = await Promise.all([
       ask(`${path}${query}&${this.room()}`),
-      this.about.runs_here ? ask(`${path}/cost${query}`) : {},
+      this.button ? ask(`${path}/cost${query}`) : {},
     ]);
     if (network !== this.wall.network) return;
     if (this.said && !this.job) this.said.textContent = cost.refused ?? cost.cost ?? "";
@@ -146,7 +163,7 @@ class Card {
 
   async follow(job) {
     this.job = job;
-    this.button.textContent = "Stop";
+    this.name();
     this.progress.hidden = false;
     let found = { state: "waiting" };
     while (this.root.isConnected && ["waiting", "running"].includes(found.state)) {
@@ -160,7 +177,7 @@ class Card {
       await sleep(EVERY);
     }
     this.job = null;
-    this.button.textContent = "Run it again here";
+    this.name();
     this.progress.hidden = true;
     if (found.state === "done") await this.wall.again(this);
   }
@@ -203,20 +220,48 @@ class Wall {
     this.network = network;
     const { cards } = await ask(`pf/evidence?network=${encodeURIComponent(network)}`);
     this.cards = cards.map((about) => new Card(this, about));
+    const last = [false, true].flatMap((refused) =>
+      this.cards.filter(({ about }) => Boolean(about.refused) === refused),
+    );
     const [claims, others] = [true, false].map((claim) =>
-      this.cards.filter(({ about }) => Boolean(about.sentence) === claim),
+      last.filter(({ about }) => Boolean(about.sentence) === claim),
     );
     const part = (title, shown) => (shown.length ? [element("h2", "", title), ...shown.map(({ root }) => root)] : []);
-    this.box.replaceChildren(...part("Claims of the page", claims), ...part("Further checks of this project", others));
+    this.glance = element("ul", "pfe-glance");
+    this.glance.setAttribute("aria-label", "The claims at a glance");
+    this.claims = claims;
+    this.sum();
+    const [title, ...shown] = part("Claims of the page", claims);
+    this.box.replaceChildren(title, this.glance, ...shown, ...part("Further checks of this project", others));
     for (const card of this.cards) this.seen.observe(card.root);
     this.root.dataset.ready = "1";
+  }
+
+  /** The claims at a glance: each a line, with what came of it; a press goes to its card. */
+  sum() {
+    const lines = this.claims.map((card) => {
+      const line = element("li");
+      const name = element("button", "", card.about.label);
+      name.type = "button";
+      name.onclick = () => {
+        card.root.scrollIntoView();
+        card.root.focus({ preventScroll: true });
+      };
+      line.append(name, foundOf(card.about));
+      return line;
+    });
+    this.glance.replaceChildren(...lines);
   }
 
   /** A card's study has been measured. */
   async again(card) {
     const { cards } = await ask(`pf/evidence?network=${encodeURIComponent(this.network)}`);
     const about = cards.find((each) => each.study === card.about.study);
-    if (about) card.say(about);
+    if (about) {
+      card.say(about);
+      card.name();
+      this.sum();
+    }
     await card.fill();
   }
 }

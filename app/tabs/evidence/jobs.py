@@ -15,6 +15,7 @@ from pf_core.errors import InputError
 from pf_core.evaluation import evidence
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.work import Stopped, pace
+from pf_core.presets import twin_of
 
 MOST_FORWARDS = 200_000  # of one image, a study here; the command line has no such limit
 
@@ -59,11 +60,11 @@ class Studies:
         with self._timing:
             if key not in self.state.paces:
                 self.state.paces[key] = pace(bundle)
-        return evidence.cost(study, bundle, self._settings(study), self.state.paces[key])
+        return evidence.cost(study, bundle, self._settings(study, network), self.state.paces[key])
 
     def start(self, study: str, network: str, lane: str = "") -> StudyJob:
         """Queue it. Raises InputError if it cannot run, or too many wait."""
-        bundle, settings = self.state.bundle(network), self._settings(study)
+        bundle, settings = self.state.bundle(network), self._settings(study, network)
         total = evidence.forwards(study, bundle, settings)
         if total > MOST_FORWARDS:
             raise InputError(f"That takes {total:,} forward passes; the app makes at most {MOST_FORWARDS:,} a study.")
@@ -71,12 +72,12 @@ class Studies:
         self.state.worker.add(job, self._measuring(job, bundle), f"{lane}/studies")
         return self.state.studies.add(job)
 
-    def _settings(self, study: str) -> dict[str, Any]:
+    def _settings(self, study: str, network: str) -> dict[str, Any]:
         about = STUDIES[study].fn.about
         if about.reads != "network":
             what = "looks at trainings" if about.reads == "runs" else "trains networks of its own"
             raise InputError(f"{study} {what}, from a shell: {evidence.how(study, '')}.")
-        return dict(about.quick)
+        return twin_of(STUDIES[study], network) | dict(about.quick)
 
     def latest(self, study: str, network: str) -> StudyJob | None:
         """The newest job of this study on this network that measured something."""

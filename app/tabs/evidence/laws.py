@@ -15,6 +15,7 @@ from pf_core.evaluation import train_test
 from pf_core.figures import chart_page
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import whole
+from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import SampleSpec
 from pf_core.timesteps import TIMESTEPS
 
@@ -73,8 +74,8 @@ class Laws:
             if (run.spec.sampler, run.spec.checkpoint_hash) == (spec.sampler, bundle.hash):
                 maps = np.stack([frame.t.double().numpy() for frame in run.trajectory.frames], 1)
                 return maps, f"of a recorded run, {run.spec.nfe} NFE"
-        at = f"{spec.nfe} NFE; which patches are easy is drawn at random here"
-        return train_test.scheduled(bundle, spec), at
+        easy = "; which patches are easy is drawn at random here" if SAMPLERS[spec.sampler].fn.needs_difficulty else ""
+        return train_test.scheduled(bundle, spec), f"{spec.nfe} NFE{easy}"
 
 
 def _choice(name: str) -> dict[str, Any]:

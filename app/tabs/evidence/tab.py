@@ -93,6 +93,7 @@ def routes(state: AppState) -> list[Route]:
         entry, known = STUDIES[name], known_of(name, network)
         about = entry.fn.about
         line, whole = (about.line(known), about.verdict(known)) if known else ("", "")
+        runs_here = about.reads == "network"
         return {
             "study": name,
             "label": entry.label.rstrip("."),
@@ -102,7 +103,8 @@ def routes(state: AppState) -> list[Route]:
             "whole": whole if whole != line else "",
             "known": bool(known),
             "how": evidence.how(name, network),
-            "runs_here": about.reads == "network",
+            "runs_here": runs_here,
+            "refused": evidence.refusal(name, state.bundle(network)) if runs_here and not known else "",
             "live": name == LIVE,
         }
 

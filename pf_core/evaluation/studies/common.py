@@ -58,16 +58,19 @@ def alike(one: Bundle, other: Bundle) -> bool:
 
 
 def twin_of(bundle: Bundle) -> Bundle | None:
-    """The shipped network that is like this one but for its difficulty head."""
+    """The shipped network that is like this one but for its difficulty head; of several the one whose training was
+    nearest in length."""
     config = getattr(bundle.model, "config", None)
     size = {k: getattr(config, k) for k in ("depth", "hidden_size", "patch_size")} if config else {"depth": None}
+    plain = []
     for name in checkpoint.files_here():
         header = checkpoint.read_header(checkpoint.find(name))
         if header["model"].get("predict_uncertainty", True) or not size.items() <= header["model"].items():
             continue
-        if alike(plain := checkpoint.load(name, bundle.device), bundle):
-            return plain
-    return None
+        if alike(net := checkpoint.load(name, bundle.device), bundle):
+            plain.append(net)
+    trained = bundle.training.get("images", 0)
+    return min(plain, key=lambda net: abs(net.training.get("images", 0) - trained), default=None)
 
 
 def baseline_of(bundle: Bundle, baseline: str) -> Bundle | None:

@@ -59,6 +59,14 @@ def _verdict(result: dict[str, Any]) -> str:
     )
 
 
+def _brief(result: dict[str, Any]) -> str:
+    first, last = (list(result["t"].items())[k] for k in (0, -1))
+    ranks = " to ".join(f"{number(n['divergence_with_error'], 2)} at t {t}" for t, n in (first, last))
+    off = [t for t, n in result["t"].items() if "halves" in n and _off(n)]
+    below = f"; most patches get a variance below zero at t {', '.join(off)}" if off else ""
+    return f"Spearman of the Jacobian's difficulty with the true squared error: {ranks}{below}."
+
+
 def _samplers(result: dict[str, Any]) -> str:
     """What the samplers that are ranked by it are worth beside Euler; "" where nothing was drawn."""
     rows = [row for row in result.get("rows", ()) if row["difficulty"] == "divergence"]
@@ -86,7 +94,7 @@ def _forwards(bundle: Bundle, images: int, probes: int, drawn: int, nfe: int, **
     return images * len(TIMES) * (2 + 2 * probes) + drawing(bundle, _specs(bundle, nfe, probes), drawn)
 
 
-@study(forwards=_forwards, chart=_chart, verdict=_verdict, quick={"images": 40, "probes": 2})
+@study(forwards=_forwards, chart=_chart, verdict=_verdict, brief=_brief, quick={"images": 40, "probes": 2})
 def divergence(
     bundle: Bundle,
     *,

@@ -14,7 +14,7 @@ from pf_core.evaluation import metrics
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import Resampled, moments
 from pf_core.evaluation.paired import distance, images_of_row, named
-from pf_core.evaluation.studies.common import look_at, looked_at, needs_difficulty, number, side, study
+from pf_core.evaluation.studies.common import look_at, looked_at, needs_both, number, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Knob
@@ -127,19 +127,37 @@ def _chart(result: dict[str, Any]) -> Chart:
     )
 
 
+def _brief(result: dict[str, Any]) -> str:
+    rule = next(row for row in result["fresh"] if row["role"] == "rule")
+    versus = " and ".join(
+        f"minus {other} {number(rule[key])}" for key, other in _RIVALS.items() if key != "minus_euler"
+    )
+    return f"{_wins(result)}, at {result['nfe']} NFE on fresh seeds: {rule['label']}: {versus}."
+
+
+_RIVALS = {"minus_euler": "Euler", "minus_look_ahead": "look-ahead", "minus_tuned": "tuned"}
+
+
+def _wins(result: dict[str, Any]) -> str:
+    return "A rule wins and is worth a sampler of its own" if result["wins"] else "No other rule wins"
+
+
 def _verdict(result: dict[str, Any]) -> str:
     rows = {row["role"]: row for row in result["fresh"]}
     rule, tuned = rows["rule"], rows["tuned"]
-    versus = ", ".join(
-        f"minus {other} {number(rule[key])}"
-        for key, other in (("minus_euler", "Euler"), ("minus_look_ahead", "look-ahead"), ("minus_tuned", "tuned"))
-    )
-    wins = "A rule wins and is worth a sampler of its own" if result["wins"] else "No other rule wins"
+    versus = ", ".join(f"minus {other} {number(rule[key])}" for key, other in _RIVALS.items())
     best = f"Best knobs of first order: {tuned['label']}, minus Euler {number(tuned['minus_euler'])}"
-    return f"{wins}, at {result['nfe']} NFE on fresh seeds: {rule['label']}: {versus}. {best}."
+    return f"{_wins(result)}, at {result['nfe']} NFE on fresh seeds: {rule['label']}: {versus}. {best}."
 
 
-@study(forwards=_forwards, chart=_chart, verdict=_verdict, quick={"images": 20, "fresh": 20, "nfe": 16})
+@study(
+    forwards=_forwards,
+    chart=_chart,
+    verdict=_verdict,
+    brief=_brief,
+    check=needs_both,
+    quick={"images": 20, "fresh": 20, "nfe": 16},
+)
 def knobs(
     bundle: Bundle,
     *,
@@ -156,9 +174,9 @@ def knobs(
     the second velocity only where a patch's difficulty fell. Then, on fresh seeds and against other real images: the
     best of the surfaces, of first order as all rules are, and the best rule beside Euler, look-ahead and dual-loop.
     `wins`: the rule lies below Euler, look-ahead and the best of the surfaces, each beyond a 95% interval, bootstrap
-    over images, paired by seed. Raises InputError for a network without a difficulty head.
+    over images, paired by seed. Raises InputError for a network without a difficulty head or a judge of its data.
     """
-    needs_difficulty(bundle)
+    needs_both(bundle)
     levels = work.piece(
         {"study": "knobs", "levels": LEVELS, "times": TIMES, "network": bundle.hash, "images": images},
         lambda: {"levels": _levels(bundle, images)},

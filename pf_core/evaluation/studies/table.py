@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pf_core.charts import Chart, Panel, Series
+from pf_core.charts import Chart, Panel, Series, written
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import moments
@@ -14,7 +14,7 @@ from pf_core.evaluation.studies.common import (
     baseline_of,
     drawing,
     holds,
-    needs_difficulty,
+    needs_both,
     percent,
     side,
     study,
@@ -77,20 +77,38 @@ def _chart(result: dict[str, Any]) -> Chart:
     return Chart("SiT and Patch Forcing by network, at equal cost", panels, note)
 
 
+def _changes(net: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What is told of a network: every sampler against the one before it in the paper's order."""
+    rows = {row["label"]: row for row in net["rows"]}
+    sit = rows[PARALLEL].get("over_sit")
+    changes = {"Euler against SiT": sit} if sit else {}
+    return changes | {f"{label} against Euler": rows[label]["over_euler"] for label in list(ROWS)[1:]}
+
+
+def _holds(result: dict[str, Any]) -> str:
+    """Of every network: does every sampler win?"""
+    changes = [change for net in result["networks"] for change in _changes(net).values()]
+    return holds(sum(side(change) < 0 for change in changes), len(changes))
+
+
+def _papers() -> str:
+    changes = {size: 100 * (row["look-ahead"] / row[PARALLEL] - 1) for size, row in PAPER.items()}
+    return written(", ".join(f"{change:.0f}% at {size}" for size, change in changes.items()))
+
+
+def _brief(result: dict[str, Any]) -> str:
+    own = next(net for net in result["networks"] if net["network"] == result["checkpoint"])
+    change = percent(_changes(own)["look-ahead against Euler"])
+    return f"{_holds(result)}: look-ahead changes Euler's distance by {change} on {own['network']}; paper: {_papers()}."
+
+
 def _verdict(result: dict[str, Any]) -> str:
-    """Of each network: does every sampler beat the one before, as in the paper?"""
-    told, better, of = [], 0, 0
-    for net in result["networks"]:
-        rows = {row["label"]: row for row in net["rows"]}
-        changes = [("Euler against SiT", rows[PARALLEL].get("over_sit"))]
-        changes += [(f"{label} against Euler", rows[label]["over_euler"]) for label in list(ROWS)[1:]]
-        changes = [(what, change) for what, change in changes if change]
-        better += sum(side(change) < 0 for _, change in changes)
-        of += len(changes)
-        told.append(f"{net['network']}: " + ", ".join(f"{what} {percent(change)}" for what, change in changes))
-    paper = ", ".join(f"{100 * (row['look-ahead'] / row[PARALLEL] - 1):.0f}% at {size}" for size, row in PAPER.items())
-    ours = f"{holds(better, of)}, at {result['nfe']} NFE: {'; '.join(told)}"
-    return f"{ours}. In the paper look-ahead changes Euler's by {paper}."
+    told = [
+        f"{net['network']}: " + ", ".join(f"{what} {percent(change)}" for what, change in _changes(net).items())
+        for net in result["networks"]
+    ]
+    ours = f"{_holds(result)}, at {result['nfe']} NFE: {'; '.join(told)}"
+    return f"{ours}. In the paper look-ahead changes Euler's by {_papers()}."
 
 
 def _forwards(bundle: Bundle, images: int, nfe: int, beside: str, baseline: str, **_) -> int:
@@ -103,6 +121,8 @@ def _forwards(bundle: Bundle, images: int, nfe: int, beside: str, baseline: str,
     forwards=_forwards,
     chart=_chart,
     verdict=_verdict,
+    brief=_brief,
+    check=needs_both,
     claim=Claim(
         "These improvements persist across model scales, from B/2 to XL/2, suggesting that the benefits of "
         "heterogeneous timesteps generalize beyond a specific model capacity.",
@@ -131,7 +151,7 @@ def table(
     a difficulty head that learned from the same data at the same size; none where there is none. Intervals are 95%,
     bootstrap over images, paired by seed in the changes.
     """
-    needs_difficulty(bundle)
+    needs_both(bundle)
     options = {"images": images, "nfe": nfe, "split": split, "work": work}
     return {
         "images": images,
@@ -161,8 +181,7 @@ def _measurable(net: Bundle, lenient: bool) -> bool:
     """Does it rank patches, and is there a judge of its data? Of a shipped one that does not, False; else raises
     InputError."""
     try:
-        needs_difficulty(net)
-        judge_of(net)
+        needs_both(net)
     except InputError:
         if not lenient:
             raise

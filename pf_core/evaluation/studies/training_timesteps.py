@@ -114,14 +114,28 @@ def _chart(result: dict[str, Any]) -> Chart:
     return Chart("Laws of t in training, at equal compute", rows, note)
 
 
+def _brief(result: dict[str, Any]) -> str:
+    laws, (wins, rivals) = result["laws"], _won(result)
+    if LTG not in laws:
+        return _verdict(result)
+    told = ", ".join(f"{laws[name]['label']} {number(laws[name]['frechet'], 0)}" for name in (LTG, SIT) if name in laws)
+    return f"{holds(len(wins), len(rivals))}: LTG is lower than {len(wins)} of {len(rivals)} laws; distance {told}."
+
+
+def _won(result: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Of the laws of the mean and one t an image, those that LTG is below; all of these."""
+    laws = result["laws"]
+    rivals = [name for name in laws if name in (SIT, "independent", "srm", "truncated_gaussian")]
+    return [name for name in rivals if LTG in laws and _below(laws[LTG], name)], rivals
+
+
 def _verdict(result: dict[str, Any]) -> str:
     """LTG against the laws of the mean and one t an image; then against one t drawn as LTG's patches are."""
     laws = result["laws"]
     told = ", ".join(f"{law['label']} {number(law['frechet'], 0)}" for law in laws.values())
     if LTG not in laws:
         return f"Frechet distance by law: {told}."
-    rivals = [name for name in laws if name in (SIT, "independent", "srm", "truncated_gaussian")]
-    wins = [name for name in rivals if _below(laws[LTG], name)]
+    wins, rivals = _won(result)
     apart = ""
     if SHARED in laws:
         minus = laws[LTG]["minus"][SHARED]
@@ -142,6 +156,7 @@ def _below(law: Mapping[str, Any], other: str) -> bool:
     pace=_pace,
     chart=_chart,
     verdict=_verdict,
+    brief=_brief,
     claim=Claim(
         "Naive uniform timestep sampling deteriorates performance. Thus, we require a dedicated timestep sampler.",
         "TL;DR and Fig. 3",
