@@ -121,7 +121,7 @@ PRESETS: dict[str, Preset] = {
             "Same prompt, same noise, same cost. A is flow matching, B Patch Forcing trained alike, with the same "
             "sampler; B and C differ by the sampler. Under each picture stands what a judge reads.",
             _columns((SIGNS_FM, "euler"), (SIGNS_PFT, "euler"), (SIGNS_PFT, "look_ahead")),
-            prompt='a red neon sign that reads "CAT"',  # a word that no training shows
+            prompt='a red plate that reads "CAT"',  # a word that no training shows
         ),
         Preset(
             "scenes-fm-pf",

@@ -22,7 +22,9 @@ export function relayout(viewer) {
   );
   const room = (count) => Math.min(LARGEST, (width - gap * (count - 1)) / count);
   const least = viewer.pair && viewer.runs.length > 2 ? CROWDED : SMALLEST;
-  const smallest = (layout) => Math.max(least, Math.min(264, TILE * layout.cols));
+  // An oblong picture is low: it needs more width to be seen as well as a square one.
+  const oblong = (layout) => Math.sqrt(Math.max(1, layout.width / layout.height));
+  const smallest = (layout) => Math.max(least * oblong(layout), Math.min(264, TILE * layout.cols));
   const fits = (count) =>
     layouts.every((layout) => scaled(layout, room(count)) >= smallest(layout) && room(count) >= layout.width);
   const counts = [1, 2, 3].map((rows) => Math.ceil(shown.length / rows)); // rows as full as can be
