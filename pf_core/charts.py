@@ -51,6 +51,7 @@ class Map:
     """values (rows, columns), the first row at the bottom, over the rectangle x = (low, high), y = (low, high).
 
     label: of the colour bar. ends: of the colour scale; None: the values'. log: counts, coloured by their logarithm.
+    time: flow times, in the colours that t has everywhere.
     """
 
     values: Sequence[Sequence[float]]
@@ -59,6 +60,7 @@ class Map:
     label: str
     ends: tuple[float, float] | None = None
     log: bool = False
+    time: bool = False
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,9 @@ def run(args: argparse.Namespace) -> None:
         export(trajectory, bundle.codec, args.out, args.sheet, _word(args.word, bundle, trajectory))
     if reason:
         print(f"{reason} The file holds latents alone.")
+    images = len(job.spec.seeds)
     print(
-        f"{args.out}: {len(job.spec.seeds)} images by {job.spec.sampler}, {job.spec.steps} steps, "
+        f"{args.out}: {images} image{'s' * (images > 1)} by {job.spec.sampler}, {job.spec.steps} steps, "
         f"{job.spec.nfe} NFE ({passes_in_words(job.forwards, job.token_forwards)}), {trajectory.seconds:.2f} s"
     )
 

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from pf_core.charts import Chart, Map, Panel, Series, drawn_at
-from pf_core.figures.static import UNCERTAINTY_MAP
+from pf_core.figures.static import TIME_MAP, UNCERTAINTY_MAP
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#b8860b", "#1f9bb4", "#808080", "#994411", "#66579f", "#7a8a00")
 _STYLE = {"font.size": 10, "font.family": "DejaVu Sans", "svg.fonttype": "path", "pdf.fonttype": 42, "svg.hashsalt": ""}
@@ -95,8 +95,8 @@ def _map(axes: Axes, shown: Map) -> None:
     low, high = shown.ends or (None, None)
     norm = LogNorm(low, high) if shown.log else Normalize(low, high)
     picture = axes.imshow(
-        shown.values, origin="lower", extent=(*shown.x, *shown.y), aspect="auto", cmap=UNCERTAINTY_MAP, norm=norm,
-        interpolation="nearest",
+        shown.values, origin="lower", extent=(*shown.x, *shown.y), aspect="auto",
+        cmap=TIME_MAP if shown.time else UNCERTAINTY_MAP, norm=norm, interpolation="nearest",
     )  # fmt: skip
     axes.figure.colorbar(picture, ax=axes, label=shown.label)
 

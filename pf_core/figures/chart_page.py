@@ -156,7 +156,7 @@ def _heat(shown: Map, across: list[float], up: list[float]) -> dict[str, Any]:
         "z": values,
         "zmin": ends[0],
         "zmax": ends[1],
-        "colorscale": MAP,
+        "colorscale": "Viridis" if shown.time else MAP,  # the name is the same map in plotly.js
         "colorbar": bar,
     } | steps
 

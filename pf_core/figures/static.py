@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 NOISE, TRUTH, MADE, INK = "#d95f02", "#1b9e77", "#7570b3", "#000000"
-UNCERTAINTY_MAP = "magma"
+TIME_MAP, UNCERTAINTY_MAP = "viridis", "magma"
 _STYLE = {"font.size": 12, "font.family": "DejaVu Sans", "svg.fonttype": "path", "pdf.fonttype": 42}
 
 

@@ -95,7 +95,7 @@ def _map(label: str) -> Panel:
     settings = entry_of(sampler).settings(given)
     t = schedule(sampler, steps_for(sampler, MAPPED_NFE, settings), settings).t[:-1].T  # (patches, passes)
     rows, passes = t.shape
-    shown = Map(t.tolist(), (0, passes), (0, rows), "t", (0, 1))
+    shown = Map(t.tolist(), (0, passes), (0, rows), "t", (0, 1), time=True)
     return Panel(f"Schedule: {label}", "pass", "patch", map=shown, spare=label == PARALLEL)
 
 
