@@ -163,3 +163,11 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     page.select_option("[data-set=timesteps]", "uniform")
     page.wait_for_selector(".pfe-laws[data-ready=uniform]")
     assert "no knobs" in page.inner_text(".pfe-laws") and page.locator(".pfe-grids canvas").count() == 16
+    page.goto(f"{served.address}?tab=evidence&network=plain")  # a link's network, and another one in the address
+    page.wait_for_function("document.querySelector('#evidence-network input')?.value === 'plain'")
+    page.wait_for_selector("[data-study=difficulty] >> text=Cannot be measured", state="attached")
+    page.click("#evidence-network input")
+    page.get_by_role("option", name="nano").click()
+    page.wait_for_function("location.search.includes('network=nano')")
+    page.go_back()
+    page.wait_for_function("document.querySelector('#evidence-network input').value === 'plain'")

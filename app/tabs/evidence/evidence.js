@@ -1,5 +1,6 @@
 // The wall of claims: a card a study, its figures drawn when it comes into view, its measuring followed here.
 
+import { address } from "./address.js";
 import { Laws } from "./laws.js";
 import { OPTIONS, load, themed } from "./plot.js";
 import { page } from "./shared.js";
@@ -204,7 +205,9 @@ class Wall {
       return;
     }
     this.library = new URL(`gradio_api/file=${value.library}`, document.baseURI).href;
-    if (value.network !== this.network) await this.build(value.network);
+    const [before, now] = [this.network, value.network];
+    if (before && before !== now) address.shows("evidence", `tab=evidence&network=${encodeURIComponent(now)}`);
+    if (before !== now) await this.build(now);
     if (!value.job) return;
     const { study } = await ask(`pf/evidence/jobs/${value.job}`);
     const card = this.cards.find((each) => each.about.study === study);

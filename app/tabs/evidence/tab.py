@@ -10,8 +10,9 @@ from starlette.routing import Route
 
 from app.components.plot.plot import PLOTLY
 from app.components.scripted import Scripted
+from app.components.tour.tour import Heading
 from app.controls import NETWORKS
-from app.handlers import StatusLine, on
+from app.handlers import StatusLine, on, travelling
 from app.private import payload
 from app.server.routes import guarded
 from app.server.static import FRESH
@@ -51,6 +52,17 @@ class EvidenceTab:
         on(self.network.change, self.on_network, named, [self.page], status=self.status)
         on(self.page.asked, self.on_asked, named, [self.page], status=self.status)
         on(self.page.halted, self.on_halted, {}, [self.page], status=self.status)
+
+    def on_load(self, demo: gr.Blocks, address: Heading) -> None:
+        for event, handler in ((demo.load, self.from_link), (address.travelled, travelling(self.from_link, TITLE))):
+            on(event, handler, {}, [self.network])
+
+    def from_link(self, request: gr.Request) -> dict:
+        """The network that the page's address names; on its own tab without one, the first."""
+        if request.query_params.get("tab") != TITLE.lower():
+            return {}
+        asked = request.query_params.get("network", "") or self.state.first_network()
+        return {self.network: asked} if asked in self.state.networks() else {}
 
     def value(self, network: str | None, job: str | None = None) -> dict[str, Any]:
         return {"network": network, "library": PLOTLY.as_posix(), "job": job}
