@@ -10,6 +10,10 @@ from torch import nn
 
 from pf_core.errors import InputError
 
+# Compilations of one function, here of every network's forward, in each shape: at torch's own 8 a study of many
+# networks would run from the third on as if it was not compiled.
+MOST_COMPILED = 256
+
 
 def cpu_compiler() -> str | None:
     """Path of the C++ compiler that compilation needs on a CPU; None if there is none."""
@@ -41,4 +45,6 @@ def compiled(model: Any) -> Any:
         raise InputError("Only a network of layers can be compiled: leave --compile out.")
     if next((p.device.type for p in model.parameters()), "cpu") == "cpu":
         check_compiler()
+    torch._dynamo.config.recompile_limit = MOST_COMPILED
+    torch._dynamo.config.accumulated_recompile_limit = 4 * MOST_COMPILED
     return torch.compile(model, dynamic=False)
