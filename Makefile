@@ -123,7 +123,7 @@ train-toybox: install
 PAYS := $(PY) -m pf_core train --model tiny --hidden-size 128 --num-heads 2 --timesteps ltg --steps 1563 --precision bf16 --compile \
 	--ema 0.995 --decay 0.3 --samples-every 0 --validate-every 1563
 WILD := --dataset shapes --variety 1
-TOYS64 := --dataset toybox --variety 0.5 --patch-size 8 --pixel-scale 0.5
+TOYS64 := --dataset toybox --variety 0.5 --patch-size 8 --pixel-scale 0.5 --hidden-size 192 # 8 x 8 x 3 numbers a patch
 ALONG := --depth 4 --weights-every 391 --compass-every 391
 train-pays: install
 	$(call trained,$(PAYS) $(WILD) $(ALONG),runs/pays/shapes-depth-4)

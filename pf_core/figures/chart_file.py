@@ -4,7 +4,7 @@ import base64
 import io
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#b8860b", "#1f9bb4", "#8
 _STYLE = {"font.size": 10, "font.family": "DejaVu Sans", "svg.fonttype": "path", "pdf.fonttype": 42, "svg.hashsalt": ""}
 _FAINT = {"color": "#888888", "linewidth": 0.8, "zorder": 0}
 _WIDTH, _HEIGHT, _TITLE, _LINE = 4.2, 3.4, 0.4, 0.22  # inches: a panel; the title; a line of legend or note
-_KEYS = 4  # of the legend in a line
+_KEYS, _LETTERS = 4, 13  # of the legend: at most so many keys in a line; letters an inch, of which a key's line takes 6
 _ROOM = 40  # characters of a panel's names of bars that stand side by side
 
 
@@ -30,8 +30,10 @@ def draw(chart: Chart) -> Figure:
     columns = max(len(row) for row in chart.rows)
     with matplotlib.rc_context(_STYLE):
         note = textwrap.wrap(chart.note, 60 * columns)
-        below = _LINE * (len(note) + math.ceil(len(chart.names) / _KEYS) * (len(chart.names) > 1) + 1)
-        size = (_WIDTH * max(columns, 1.5), _HEIGHT * len(chart.rows) + below + _TITLE)
+        width = _WIDTH * max(columns, 1.5)
+        keys = _keys(chart.names, width)
+        below = _LINE * (len(note) + math.ceil(len(chart.names) / keys) * (len(chart.names) > 1) + 1)
+        size = (width, _HEIGHT * len(chart.rows) + below + _TITLE)
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(chart.title, fontweight="bold")
@@ -41,20 +43,26 @@ def draw(chart: Chart) -> Figure:
         for row, panels in zip(rows, chart.rows, strict=True):
             for axes, panel in zip(row.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
                 _panel(axes, panel, colours)
-        _foot(foot, chart, colours, "\n".join(note))
+        _foot(foot, chart, colours, keys, "\n".join(note))
     return figure
 
 
-def _foot(figure: SubFigure, chart: Chart, colours: Mapping[str, str], note: str) -> None:
+def _keys(names: Sequence[str], width: float) -> int:
+    """How many of the legend's keys fit a line of so many inches."""
+    longest = max(map(len, names), default=0)
+    return max(1, min(_KEYS, len(names), int(width * _LETTERS / (longest + 6))))
+
+
+def _foot(figure: SubFigure, chart: Chart, colours: Mapping[str, str], keys: int, note: str) -> None:
     """The legend, and the note below it."""
     figure.text(0.5, 0.02, note, fontsize=9, color="#444444", ha="center", va="bottom")
     if len(colours) > 1:
         dashed = {s.name for row in chart.rows for panel in row for s in panel.series if s.dashed}
-        keys = [
+        lines = [
             Line2D([], [], color=colour, label=name, linestyle="--" if name in dashed else "-", linewidth=2)
             for name, colour in colours.items()
         ]
-        figure.legend(handles=keys, loc="upper center", ncols=min(_KEYS, len(keys)), fontsize=9, frameon=False)
+        figure.legend(handles=lines, loc="upper center", ncols=keys, fontsize=9, frameon=False)
 
 
 def _panel(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
