@@ -40,7 +40,10 @@ def client(state):
     return TestClient(Starlette(routes=evidence_tab.routes(state)))
 
 
-def test_every_card_says_how_it_is_measured_and_a_network_that_cannot_be_looked_at_why(client, state):
+def test_every_card_says_how_it_is_measured_and_a_network_that_cannot_be_looked_at_why(
+    client, state, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(evidence, "RESULTS", tmp_path)
     cards = {card["study"]: card for card in client.get("/pf/evidence?network=nano").json()["cards"]}
     assert list(cards) == list(STUDIES) and not any(card["known"] for card in cards.values())
     assert cards["order"]["how"] == "make results NETWORKS=nano" and "--runs runs" in cards["when_it_pays"]["how"]

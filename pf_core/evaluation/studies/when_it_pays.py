@@ -12,7 +12,7 @@ from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of
 from pf_core.evaluation.paired import FASTER, arithmetic, how, paired
-from pf_core.evaluation.studies.common import SPLIT, Claim, percent, side, study
+from pf_core.evaluation.studies.common import SPLIT, Claim, holds, percent, side, study
 from pf_core.evaluation.studies.probe_gain import compass
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle, labelled
@@ -116,21 +116,38 @@ def _words(sampler: str, settings: dict[str, Any]) -> str:
 
 
 def _verdict(result: dict[str, Any]) -> str:
-    told = [_told(result["runs"], *sampler) for sampler in DRAWN]
-    if not any(told):
-        return "No training here has a network with difficulty that a judge knows."
-    return f"At {result['nfe']} NFE against Euler: {'; '.join(filter(None, told))}."
+    told = [words for sampler in DRAWN if (words := _told(result["runs"], *sampler))]
+    return f"{_whether(result)} at {result['nfe']} NFE against Euler, {'; '.join(told)}." if told else _NONE
+
+
+def _brief(result: dict[str, Any]) -> str:
+    told = _told(result["runs"], *DRAWN[-1])
+    return f"{_whether(result)} at {result['nfe']} NFE against Euler, {told}." if told else _NONE
+
+
+_NONE = "No training here has a network with difficulty that a judge knows."
+
+
+def _whether(result: dict[str, Any]) -> str:
+    """Whether any adaptive sampler is better than Euler beyond chance: on every network, on some, on none."""
+    better: dict[str, bool] = {}
+    for run in result["runs"]:
+        for sampler in DRAWN:
+            for point, share in _leads(run, *sampler):
+                better[point["hash"]] = better.get(point["hash"], False) or side(share) < 0
+    return f"{holds(sum(better.values()), len(better))}:"
 
 
 def _told(runs: list[dict], sampler: str, settings: dict[str, Any]) -> str:
-    """On how many trainings a sampler is better, and worse, beyond chance; and where it gains most."""
-    last = _last(runs, sampler, settings)
-    if not last:
+    """On how many networks a sampler is better, and worse, beyond chance; and where it gains most."""
+    leads = [(run["run"], *lead) for run in runs for lead in _leads(run, sampler, settings)]
+    if not leads:
         return ""
-    sides = [side(share) for share in last.values()]
-    most = min(last, key=lambda name: last[name]["value"])
-    counted = f"better after {sides.count(-1)} of {len(last)} trainings, worse after {sides.count(1)}"
-    return f"{_words(sampler, settings)} {counted} (at best {percent(last[most])} of the distance: {most})"
+    sides = [side(share) for *_, share in leads]
+    run, point, most = min(leads, key=lambda lead: lead[-1]["value"])
+    counted = f"better on {sides.count(-1)} of {len(leads)} networks, worse on {sides.count(1)}"
+    best = f"at best {percent(most)} of the distance, {run} after {point['images']:,} images"
+    return f"{_words(sampler, settings)} is {counted}; {best}"
 
 
 def _forwards(bundle: Any, **_) -> int:
@@ -151,6 +168,7 @@ def _paper() -> Chart:
     forwards=_forwards,
     chart=_chart,
     verdict=_verdict,
+    brief=_brief,
     claim=Claim(
         "Building on this, we introduce adaptive sampling strategies, where easy regions are denoised faster and "
         "provide cleaner context for harder ones, improving generation quality.",
