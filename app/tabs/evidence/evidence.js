@@ -134,7 +134,7 @@ class Card {
     if (this.button) this.button.disabled = Boolean(cost.refused);
     this.made.hidden = !detail.made;
     this.made.replaceChildren(`${detail.made}: `, element("code", "", detail.command));
-    this.ours.title.textContent = `Here: ${network}`;
+    this.ours.title.textContent = `Here: ${this.about.runs_here ? network : "trainings"}`;
     this.ours.note.textContent = detail.note;
     this.paper.note.textContent = detail.paper_note;
     this.figures = { ours: detail.ours, paper: detail.paper };
