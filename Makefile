@@ -118,12 +118,13 @@ train-toybox: install
 	$(call trained,$(TOYBOX) $(PLAIN) $(if $(INIT_SIT),--init $(INIT_SIT)),runs/toybox-sit)
 	$(call trained,$(TOYBOX) --timesteps ltg,runs/toybox-pft-wide)
 
-# The small trainings of `study when_it_pays` (docs/RESULTS.md): 64 patches, 100,032 images each, alike but for what their
-# names say. An hour and a half of one core; then study when_it_pays --runs runs/pays --guided false --fast --out D.
-PAYS := $(PY) -m pf_core train --model tiny --hidden-size 128 --num-heads 2 --timesteps ltg --steps 1563 --precision bf16 --compile \
+# The small trainings of `study when_it_pays` (docs/RESULTS.md): 64 patches, 100,032 images each, those of a data set alike
+# but for what their names say. Hours of one core; then study when_it_pays --runs runs/pays --guided false --fast --out D.
+# toybox's are as wide as its patches of 8 pixels have numbers, 192.
+PAYS := $(PY) -m pf_core train --model tiny --num-heads 2 --timesteps ltg --steps 1563 --precision bf16 --compile \
 	--ema 0.995 --decay 0.3 --samples-every 0 --validate-every 1563
-WILD := --dataset shapes --variety 1
-TOYS64 := --dataset toybox --variety 0.5 --patch-size 8 --pixel-scale 0.5 --hidden-size 192 # 8 x 8 x 3 numbers a patch
+WILD := --dataset shapes --variety 1 --hidden-size 128
+TOYS64 := --dataset toybox --variety 0.5 --patch-size 8 --pixel-scale 0.5 --hidden-size 192
 ALONG := --depth 4 --weights-every 391 --compass-every 391
 train-pays: install
 	$(call trained,$(PAYS) $(WILD) $(ALONG),runs/pays/shapes-depth-4)

@@ -223,11 +223,11 @@ class Wall {
     this.network = network;
     const { cards } = await ask(`pf/evidence?network=${encodeURIComponent(network)}`);
     this.cards = cards.map((about) => new Card(this, about));
-    const last = [false, true].flatMap((refused) =>
+    const refusedLast = [false, true].flatMap((refused) =>
       this.cards.filter(({ about }) => Boolean(about.refused) === refused),
     );
     const [claims, others] = [true, false].map((claim) =>
-      last.filter(({ about }) => Boolean(about.sentence) === claim),
+      refusedLast.filter(({ about }) => Boolean(about.sentence) === claim),
     );
     const part = (title, shown) => (shown.length ? [element("h2", "", title), ...shown.map(({ root }) => root)] : []);
     this.glance = element("ul", "pfe-glance");

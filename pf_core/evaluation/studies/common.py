@@ -182,9 +182,10 @@ def holds(hits: int, of: int) -> str:
     return {0: "Does not appear here", of: "Holds here"}.get(hits, "Holds here in part")
 
 
-def percent(measured: Mapping[str, Any], digits: int = 1) -> str:
-    """A relative change {"value", "interval"} as "3.5% (1.9 to 5.3)"; with the true minus."""
-    return number({k: 100 * v if k == "value" else [100 * e for e in v] for k, v in measured.items()}, digits, "%")
+def percent(measured: Mapping[str, Any], digits: int = 1, unit: str = "%") -> str:
+    """A relative change {"value", "interval"} as "3.5% (1.9 to 5.3)"; with the true minus. unit: " points" of a
+    difference of shares."""
+    return number({k: 100 * v if k == "value" else [100 * e for e in v] for k, v in measured.items()}, digits, unit)
 
 
 def number(measured: Mapping[str, Any], digits: int = 1, unit: str = "") -> str:

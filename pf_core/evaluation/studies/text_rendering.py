@@ -8,7 +8,7 @@ from pf_core.evaluation import prompted, spelling
 from pf_core.evaluation.metrics import Resampled
 from pf_core.evaluation.paired import FASTER
 from pf_core.evaluation.prompted import PARALLEL, PLAIN
-from pf_core.evaluation.studies.common import SPLIT, Claim, baseline_of, holds, number, percent, side, study
+from pf_core.evaluation.studies.common import SPLIT, Claim, baseline_of, holds, percent, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle, data_of
 from pf_core.registry import Knob
@@ -49,7 +49,7 @@ def _verdict(result: dict[str, Any]) -> str:
         f"{label} {percent(row['characters'])} at guidance {row['cfg_scale']:g}" for label, row in best.items()
     )
     apart = ", ".join(
-        f"{label} {number(_points(row['minus_euler']['characters']), 1, ' points')}"
+        f"{label} {percent(row['minus_euler']['characters'], unit=' points')}"
         for label, row in best.items()
         if label not in (PLAIN, PARALLEL)
     )
@@ -68,14 +68,9 @@ def _brief(result: dict[str, Any]) -> str:
     best = {row["label"]: row for row in prompted.best(result["rows"], "characters")}
     base, key = (PLAIN, "minus_plain") if PLAIN in best else (PARALLEL, "minus_euler")
     ours = {label: row[key]["characters"] for label, row in best.items() if label not in (PLAIN, base)}
-    told = ", ".join(f"{label} {number(_points(apart), 1, ' points')}" for label, apart in ours.items())
+    told = ", ".join(f"{label} {percent(apart, unit=' points')}" for label, apart in ours.items())
     better = f"{holds(sum(side(apart) > 0 for apart in ours.values()), len(ours))}: c" if base == PLAIN else "C"
     return f"{better}haracters right, minus {base}'s {percent(best[base]['characters'])}: {told}."
-
-
-def _points(share: dict[str, Any]) -> dict[str, Any]:
-    """A difference of shares in percentage points."""
-    return {"value": 100 * share["value"], "interval": [100 * end for end in share["interval"]]}
 
 
 def _forwards(bundle: Bundle, images: int, nfe: int, guidance: str, baseline: str, **_) -> int:
