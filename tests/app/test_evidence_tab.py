@@ -1,9 +1,12 @@
 """The wall of claims: what is known is shown, a study is measured beside other people's runs, stopped, and kept."""
 
 import base64
+import re
 import shutil
 import time
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from app_world import networks  # noqa: F401
 from chromium import LOADED
@@ -80,6 +83,15 @@ def test_the_laws_are_drawn_live_beside_what_inference_visits(client):
     assert ltg["settings"]["loc"] == -1 and one["gap"]["value"] < 0.02 < ltg["gap"]["interval"][0]
     assert "between -3 and 3" in client.get(f"{asked}ltg&loc=9").json()["error"]
     assert client.get(f"{asked}ltg&columns=0").status_code == 400
+
+
+def test_a_link_brings_the_wall_of_its_network(state):
+    with gr.Blocks():
+        tab = evidence_tab.build(state)
+    request = SimpleNamespace(query_params={"tab": "evidence", "network": "nano"})
+    found = tab.from_link(request)
+    assert found[tab.network] == "nano" and found[tab.page]["network"] == "nano"
+    assert not tab.from_link(SimpleNamespace(query_params={"tab": "evidence", "network": "none such"}))
 
 
 def ended(job):
@@ -169,8 +181,15 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     page.goto(f"{served.address}?tab=evidence&network=plain")  # a link's network, and another one in the address
     page.wait_for_function("document.querySelector('#evidence-network input')?.value === 'plain'")
     page.wait_for_selector("[data-study=difficulty] >> text=Cannot be measured", state="attached")
+    late, nano, plain = [], *(re.compile(rf"pf/evidence\?network={name}$") for name in ("nano", "plain"))
+    page.route(nano, lambda route: late.append(route))  # an answer that comes when another network has been chosen
     page.click("#evidence-network input")
     page.get_by_role("option", name="nano").click()
     page.wait_for_function("location.search.includes('network=nano')")
-    page.go_back()
+    with page.expect_response(plain):
+        page.go_back()
     page.wait_for_function("document.querySelector('#evidence-network input').value === 'plain'")
+    with page.expect_response(nano):
+        late[0].continue_()
+    page.wait_for_timeout(200)
+    assert "Cannot be measured" in page.inner_text("[data-study=difficulty] .pfe-verdict")

@@ -222,6 +222,7 @@ class Wall {
   async build(network) {
     this.network = network;
     const { cards } = await ask(`pf/evidence?network=${encodeURIComponent(network)}`);
+    if (network !== this.network) return; // another one was asked for meanwhile: its answer may have come first
     this.cards = cards.map((about) => new Card(this, about));
     const refusedLast = [false, true].flatMap((refused) =>
       this.cards.filter(({ about }) => Boolean(about.refused) === refused),

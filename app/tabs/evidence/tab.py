@@ -55,14 +55,15 @@ class EvidenceTab:
 
     def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         for event, handler in ((demo.load, self.from_link), (address.travelled, travelling(self.from_link, TITLE))):
-            on(event, handler, {}, [self.network])
+            on(event, handler, {}, [self.network, self.page])
 
     def from_link(self, request: gr.Request) -> dict:
-        """The network that the page's address names; on its own tab without one, the first."""
+        """The network that the page's address names, on its own tab without one the first, and its wall: a list that
+        is not drawn yet does not say that it changed."""
         if request.query_params.get("tab") != TITLE.lower():
             return {}
         asked = request.query_params.get("network", "") or self.state.first_network()
-        return {self.network: asked} if asked in self.state.networks() else {}
+        return {self.network: asked, self.page: self.value(asked)} if asked in self.state.networks() else {}
 
     def value(self, network: str | None, job: str | None = None) -> dict[str, Any]:
         return {"network": network, "library": PLOTLY.as_posix(), "job": job}
