@@ -392,7 +392,7 @@ def network_config(recipe: TrainRecipe, data) -> SiTConfig:
     if recipe.init:
         header = checkpoint.read_header(checkpoint.find(recipe.init))
         start = SiTConfig(**header["model"])
-        if start != config:
+        if start != config and not _learns_words(start, config):
             raise InputError(f"{recipe.init} is a network of another architecture than the recipe's: {start}.")
         codec = checkpoint.codec_in(header)
         if not same_space(codec, mine := build_codec(recipe.codec, recipe.codec_settings)):
@@ -402,14 +402,24 @@ def network_config(recipe: TrainRecipe, data) -> SiTConfig:
 
 
 def network(recipe: TrainRecipe, data) -> torch.nn.Module:
-    """The recipe's network with its initial (or `init`'s) weights."""
+    """The recipe's network with its initial (or `init`'s) weights. What attends to a prompt is new, and at first silent,
+    where `init` is a network of classes, whose table is left behind."""
     model = build(network_config(recipe, data), recipe.config.seed)
-    if recipe.init:
-        start = checkpoint.load(recipe.init, to_train=True)
+    start = checkpoint.load(recipe.init, to_train=True) if recipe.init else None
+    if start and start.model.config == model.config:
         model.load_state_dict(_by_name(start.model.state_dict(), start.conditioner.names, data.names))
-    elif recipe.condition == "text":
+        return model
+    if recipe.condition == "text":
         text.read_weights(recipe, model)
+    if start:
+        kept = {name: weight for name, weight in start.model.state_dict().items() if name != CLASS_TABLE}
+        model.load_state_dict(model.state_dict() | kept)
     return model
+
+
+def _learns_words(start: SiTConfig, config: SiTConfig) -> bool:
+    """Whether they are alike but for prompts, which only the second one reads."""
+    return start.text is None and config.text is not None and replace(start, text=config.text, num_classes=0) == config
 
 
 def _by_name(weights: dict[str, torch.Tensor], then: list[str], now: list[str]) -> dict[str, torch.Tensor]:

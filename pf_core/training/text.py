@@ -17,15 +17,15 @@ HEAD = 32  # width of an attention head of a new tower
 
 
 def config_of(recipe: TrainRecipe, data: Any) -> TextConfig:
-    """That of the recipe's text tower: of the network that it begins with, of a file, or a new one with a row for each
-    token that the data's captions can produce. Raises InputError, also for data without captions."""
+    """That of the recipe's text tower: of the network that it begins with if that has one, of a file, or a new one with a
+    row for each token that the data's captions can produce. Raises InputError, also for data without captions."""
     if not hasattr(data, "vocabulary"):
         raise InputError(f"The data set {recipe.dataset} has no captions, which a network of prompts needs.")
     settings = {knob.name: knob.check(recipe.text_settings.get(knob.name, knob.default)) for knob in TEXT_SETTINGS}
-    if recipe.init:
+    if recipe.init and (brought := _of_network(recipe.init)):
         if recipe.text_settings:
             raise InputError(f"{recipe.init} brings its text tower along: leave the settings of the text tower out.")
-        return _of_network(recipe.init)
+        return brought
     if settings["text_weights"]:
         return read_tower(settings["text_weights"], settings["text_quick_gelu"], settings["text_trained"])[0]
     width, heads = settings["text_width"], max(1, settings["text_width"] // HEAD)
@@ -33,11 +33,8 @@ def config_of(recipe: TrainRecipe, data: Any) -> TextConfig:
     return TextConfig(width, settings["text_layers"], heads, settings["text_context"], rows)
 
 
-def _of_network(name: str) -> TextConfig:
-    config = SiTConfig(**checkpoint.read_header(checkpoint.find(name))["model"]).text
-    if config is None:
-        raise InputError(f"{name} is a network without text: it cannot begin a training on captions.")
-    return config
+def _of_network(name: str) -> TextConfig | None:
+    return SiTConfig(**checkpoint.read_header(checkpoint.find(name))["model"]).text
 
 
 @lru_cache(maxsize=8)

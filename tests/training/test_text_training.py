@@ -16,7 +16,7 @@ from pf_core.training import plans
 from pf_core.training.config import Intervals, TrainRecipe, timestep_settings
 from pf_core.training.loop import TrainConfig, draw, train
 from pf_core.training.run_dir import RunFolder
-from pf_core.training.runner import check, execute, network, prepare
+from pf_core.training.runner import CLASS_TABLE, check, execute, network, prepare
 
 SIGNS = DATASETS["signs"].settings({"size": 16, "aspect": 2, "variety": 0.0, "count": 16})
 SMALL = {"text_width": 32, "text_layers": 1}
@@ -137,6 +137,20 @@ def test_a_training_begins_with_the_words_of_another_network(tmp_path):
     assert all(torch.equal(begun[k].bfloat16(), saved[k]) for k in saved if k != "pos_embed")
     with pytest.raises(InputError, match="brings its text tower along"):
         check(recipe(init=str(start.network)))
+
+
+def test_a_network_of_classes_learns_words(tmp_path):
+    classes = recipe(condition="classes", text_settings={})
+    start = trained(tmp_path / "classes", classes)
+    data, learner = prepare(recipe(init=str(start.network)))
+    saved, begun = checkpoint.load(str(start.network), to_train=True).model, learner.state_dict()
+    assert all(torch.equal(begun[k], v) for k, v in saved.state_dict().items() if k != CLASS_TABLE)
+    assert learner.text.tower.token_embedding.weight.shape[1] == SMALL["text_width"] and CLASS_TABLE not in begun
+    assert not any(block.cross_attn.proj.weight.any() for block in learner.blocks)
+    ended = trained(tmp_path / "words", recipe(init=str(start.network)))
+    assert checkpoint.load(str(ended.network)).model.config.text
+    with pytest.raises(InputError, match="another architecture"):
+        check(recipe(init=str(start.network), difficulty=False))
 
 
 def test_own_pictures_teach_their_captions(home, tmp_path):
