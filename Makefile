@@ -140,19 +140,19 @@ train-pays: install
 	$(call trained,$(PAYS) $(TOYS64) --depth 4 --dependence 0,runs/pays/toybox-dependence-0)
 
 # The pairs that draw prompts, trained alike: Patch Forcing and flow matching. Signs learn single characters first
-# (docs/RECIPE.md). Some hours of one core. Made again, it goes on from the last save, and leaves alone what has ended.
+# (docs/RECIPE.md), scenes begin with toybox's networks. Some hours of one core. Made again, it goes on from the last save, and leaves alone what has ended.
 WORDS := $(PY) -m pf_core train --condition text --model tiny --patch-size 4 --depth 4 --hidden-size 128 --num-heads 2 --pixel-scale 0.5 \
 	--precision bf16 --compile --ema 0.998
 LETTERS := $(WORDS) --dataset signs --variety 0 --longest 1 --steps 1000 --decay 0
 SIGNS := $(WORDS) --dataset signs --variety 0 --steps 4000 --decay 0.3
-SCENES := $(WORDS) --dataset toybox --toys 3 --captioned true --variety 0.3 --steps 5000 --decay 0.3
+SCENES := $(WORDS) --dataset toybox --toys 3 --captioned true --variety 0.3 --steps 2500 --decay 0.3
 train-words: install
 	$(call trained,$(LETTERS) $(PFT),runs/letters-pft)
 	$(call trained,$(SIGNS) $(PFT) --init runs/letters-pft/network.safetensors,runs/signs-pft)
 	$(call trained,$(LETTERS) $(PLAIN),runs/letters-fm)
 	$(call trained,$(SIGNS) $(PLAIN) --init runs/letters-fm/network.safetensors,runs/signs-fm)
-	$(call trained,$(SCENES) $(PFT),runs/scenes-pft)
-	$(call trained,$(SCENES) $(PLAIN),runs/scenes-fm)
+	$(call trained,$(SCENES) $(PFT) --init toybox-pft,runs/scenes-pft)
+	$(call trained,$(SCENES) $(PLAIN) --init toybox-sit,runs/scenes-fm)
 
 # The judges that read signs and scenes again, on real pictures: about 25 minutes of one core. They end in runs/judges.
 JUDGE := $(PY) -m pf_core judge --bf16

@@ -60,7 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{TrainRecipe.condition}",
     )
     parser.add_argument("--no-difficulty", action="store_true", help="the SiT baseline: no log-variance channel")
-    parser.add_argument("--init", help="start from these weights: a shipped name or a file")
+    parser.add_argument(
+        "--init",
+        help="start from these weights: a shipped name or a file; a network of classes can begin one of prompts",
+    )
     parser.add_argument("--out", required=True, help="folder of the run; the weights are in it, network.safetensors")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out from its last save")
     parser.add_argument("--measure", action="store_true", help="take a few steps and print the estimated cost as JSON")
