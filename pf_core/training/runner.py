@@ -402,8 +402,8 @@ def network_config(recipe: TrainRecipe, data) -> SiTConfig:
 
 
 def network(recipe: TrainRecipe, data) -> torch.nn.Module:
-    """The recipe's network with its initial (or `init`'s) weights. If `init` is a network of classes and prompts are to be
-    learnt, its table is left behind, and what attends to the prompt is new and at first silent."""
+    """The recipe's network with its initial (or `init`'s) weights. If `init` is a network of classes and prompts are
+    to be learnt, its table is left behind, and what attends to the prompt is new and at first silent."""
     model = build(network_config(recipe, data), recipe.config.seed)
     start = checkpoint.load(recipe.init, to_train=True) if recipe.init else None
     if start and start.model.config == model.config:

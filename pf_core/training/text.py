@@ -18,7 +18,7 @@ HEAD = 32  # width of an attention head of a new tower
 
 def config_of(recipe: TrainRecipe, data: Any) -> TextConfig:
     """That of the recipe's text tower: of the network that it begins with if that has one, else of a file or a new
-    one with a row for each token that the data's captions can produce. Raises InputError, also for data without captions."""
+    one with a row for each token that the data's captions can produce. Raises InputError, also without captions."""
     if not hasattr(data, "vocabulary"):
         raise InputError(f"The data set {recipe.dataset} has no captions, which a network of prompts needs.")
     settings = {knob.name: knob.check(recipe.text_settings.get(knob.name, knob.default)) for knob in TEXT_SETTINGS}
