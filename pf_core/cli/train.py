@@ -129,7 +129,8 @@ def _follow(steps: Iterator[TrainStep], folder: RunFolder, recipe: TrainRecipe) 
     bar = tqdm(total=recipe.config.steps, initial=saved, unit="step", disable=None, dynamic_ncols=True)
     for at in steps:
         if at.step == saved + 1:
-            for note in files.read_json(folder.path / "data.json").get("notes", []):
+            known = files.read_json(folder.path / "data.json").get("notes", [])
+            for note in filter(None, [*known, at.trainer.model.config.narrow]):
                 bar.write(note)
         if at.step % 10 == 0:
             speed = f"{recipe.config.batch_size * (bar.format_dict['rate'] or 0):.0f} images/s"

@@ -165,6 +165,14 @@ def best(rows: Sequence[dict[str, Any]], by: str) -> list[dict[str, Any]]:
     return [max((r for r in rows if r["label"] == label), key=lambda r: r[by]["value"]) for label in labels]
 
 
+def against(rows: Sequence[dict[str, Any]], by: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """(the base, what is told of it, sampler -> difference from it at the same guidance), each at its best guidance.
+    The base is flow matching, or Euler where no twin was measured; the statistic is `by`."""
+    told = {row["label"]: row for row in best(rows, by)}
+    base, key = (PLAIN, "minus_plain") if PLAIN in told else (PARALLEL, "minus_euler")
+    return base, told[base][by], {label: row[key][by] for label, row in told.items() if label not in (PLAIN, base)}
+
+
 def over_guidance(rows: Sequence[dict[str, Any]], key: str, title: str, base: str | None = None) -> Panel:
     """Percent over the guidance scale, a line a label; base, a key of BASES: the differences from it."""
     series = []

@@ -343,13 +343,12 @@ def about(recipe: dict[str, Any], images: Sequence[int]) -> str:
     """ "shapes-pft · star · seeds 85, 86 · guidance 2": of a recipe's images."""
     labels = recipe.get("labels") or [None]
     labels = labels if len(labels) > 1 else labels * (max(images) + 1)
-    chosen = list(
-        dict.fromkeys("unconditional" if labels[i] is None else str(labels[i]) for i in images if i < len(labels))
-    )
+    chosen = list(dict.fromkeys("no class" if labels[i] is None else str(labels[i]) for i in images if i < len(labels)))
+    many = "mixed prompts" if any(" " in each for each in chosen if each != "no class") else "mixed classes"
     seeds = [str(recipe["seeds"][i]) for i in images if i < len(recipe.get("seeds") or [])]
     parts = [
         Path(str(recipe.get("checkpoint", ""))).stem,
-        ", ".join(chosen) if len(chosen) < 4 else f"{len(chosen)} labels",
+        ", ".join(chosen) if len(chosen) < 4 else many,
     ]
     parts += (
         [f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds) if len(seeds) < 5 else f'{seeds[0]} to {seeds[-1]}'}"]

@@ -59,6 +59,17 @@ class SiTConfig:
     def grid(self) -> PatchGrid:
         return PatchGrid.of(self.input_size, self.patch_size)
 
+    @property
+    def narrow(self) -> str:
+        """What comes of a width below the numbers of a patch, as a sentence; "" if it is as wide (docs/RECIPE.md)."""
+        numbers = self.in_channels * self.patch_size**2
+        if self.hidden_size >= numbers:
+            return ""
+        return (
+            f"A patch has {numbers} numbers and the network is {self.hidden_size} wide: not all of a patch's noise "
+            f"passes through it, and its pictures stay noisy. Smaller patches, or a width of {numbers}, are better."
+        )
+
 
 LIMITS = {  # far beyond any real network: what is outside is damage
     "in_channels": (1, 1024),

@@ -24,7 +24,7 @@ HELD_OUT_IMAGES, STEP_COST = 64, 3  # a training step costs about three forward 
 class Estimate:
     """parameters, trainable: counts; memory: peak bytes of the trainer, a GPU's included; first: seconds of the
     first step, which compiles; images_per_second: median of `steps` measured ones; seconds: of the
-    whole training, its validations and samples included."""
+    whole training, its validations and samples included; notes: sentences on what its settings lead to."""
 
     parameters: int
     trainable: int
@@ -33,6 +33,7 @@ class Estimate:
     images_per_second: float
     steps: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -53,9 +54,9 @@ def measure(recipe: TrainRecipe, intervals: Intervals) -> Estimate:
     first, later = took[0], took[1:] or took
     rate = recipe.config.batch_size / median(later)
     everything, trainable = count_parameters(model)[::-1]
-    return Estimate(
-        everything, trainable, peak_memory(), first, rate, len(later), first + expected(recipe, intervals, rate)
-    )
+    seconds = first + expected(recipe, intervals, rate)
+    notes = tuple(filter(None, [model.config.narrow]))
+    return Estimate(everything, trainable, peak_memory(), first, rate, len(later), seconds, notes)
 
 
 def expected(recipe: TrainRecipe, intervals: Intervals, images_per_second: float) -> float:

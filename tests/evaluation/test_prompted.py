@@ -151,6 +151,15 @@ def test_composition_tells_by_category_and_part(tmp_path, monkeypatch):
     assert ahead["seen"]["value"] == ahead["unseen"]["value"] == ahead["minus_euler"]["all"]["value"] == 1
     about = STUDIES["composition"].fn.about
     assert about.verdict(result).startswith("Prompts satisfied, each at its best guidance: Euler 0.0%")
+    assert about.line(result) == (
+        "Prompts satisfied, minus Euler's 0.0% (0.0 to 0.0): dual-loop 0.0 points (0.0 to 0.0), "
+        "look-ahead 100.0 points (100.0 to 100.0)."
+    )
+    twin = {k: v for k, v in plain.items() if k != "minus_euler"} | {"label": prompted.PLAIN}
+    for gap, said in ((0.3, "Holds here: p"), (0.0, "Holds here: p"), (-0.3, "Does not appear here: p")):
+        apart = {"all": {"value": gap, "interval": [gap - 0.1, gap + 0.1]}}
+        paired = result | {"rows": [twin, ahead | {"minus_plain": apart}]}
+        assert about.line(paired).startswith(said) and about.verdict(paired).startswith(said.partition(":")[0])
     assert len(about.chart(result).rows[0][1].series) == 3
     others = study._asked(24, "search")
     assert len(others) == 24 and not {p.text for p in asked} >= {p.text for p in others}

@@ -331,3 +331,11 @@ def test_presets_can_be_changed_and_unknown_ones_are_refused():
         SiTConfig(hidden_size=50, num_heads=4)
     with pytest.raises(InputError, match="multiples of 3"):
         build(replace(SMALL, patch_size=3))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [("tiny", {}, ""), ("S/2", {}, ""), ("tiny", {"patch_size": 8}, "192 numbers and the network is 128 wide")],
+)
+def test_a_network_narrower_than_its_patches_says_so(name, changes, said):
+    assert (said in preset(name, **changes).narrow) if said else not preset(name, **changes).narrow

@@ -315,6 +315,7 @@ def test_an_estimate_is_measured_and_writes_nothing(tmp_path, monkeypatch):
     assert found.parameters > found.trainable > 50_000 and found.memory > 100 * 2**20
     assert found.images_per_second > 0 and found.steps >= 1
     assert found.seconds == pytest.approx(found.first + 2000 / found.images_per_second)
+    assert "192 numbers and the network is 32 wide" in found.notes[0]
     with pytest.raises(InputError, match="one of 32, 64"):
         plans.estimate(replace(recipe(), data_settings={"size": 48}), QUICK)
     monkeypatch.setattr(plans, "PATIENCE", 0.01)

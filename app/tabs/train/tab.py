@@ -362,10 +362,11 @@ def intervals(steps: int, samples: int) -> Intervals:
 
 
 def sentence(cost: Estimate) -> str:
-    return (
+    costs = (
         f"{cost.parameters / 1e6:.2f} million parameters; about {cost.memory / 2**20:.0f} MB; "
         f"{cost.images_per_second:.0f} images a second on this machine now: about {duration(cost.seconds)}."
     )
+    return " ".join([costs, *cost.notes])
 
 
 def link(names: list[str]) -> str:

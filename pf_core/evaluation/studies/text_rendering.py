@@ -65,12 +65,10 @@ def _verdict(result: dict[str, Any]) -> str:
 
 def _brief(result: dict[str, Any]) -> str:
     """Against flow matching, where its network is here, else against Euler."""
-    best = {row["label"]: row for row in prompted.best(result["rows"], "characters")}
-    base, key = (PLAIN, "minus_plain") if PLAIN in best else (PARALLEL, "minus_euler")
-    ours = {label: row[key]["characters"] for label, row in best.items() if label not in (PLAIN, base)}
+    base, share, ours = prompted.against(result["rows"], "characters")
     told = ", ".join(f"{label} {percent(apart, unit=' points')}" for label, apart in ours.items())
     better = f"{holds(sum(side(apart) > 0 for apart in ours.values()), len(ours))}: c" if base == PLAIN else "C"
-    return f"{better}haracters right, minus {base}'s {percent(best[base]['characters'])}: {told}."
+    return f"{better}haracters right, minus {base}'s {percent(share)}: {told}."
 
 
 def _forwards(bundle: Bundle, images: int, nfe: int, guidance: str, baseline: str, **_) -> int:
