@@ -4,10 +4,14 @@ PY := .venv/bin/python
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: run test test-slow torture fuzz lint lint-js format install bench bench-gpu bench-ui bench-people train-demo train-toybox train-pays train-words train-judges recordings results assets browser clean
+.PHONY: run help test test-slow torture fuzz lint lint-js format install bench bench-gpu bench-ui bench-people train-demo train-toybox train-pays train-words train-judges recordings results assets browser clean
 
 run: .venv/.installed
 	$(PY) -m app --host $(HOST) --port $(PORT)
+
+help:
+	@echo "    make run         # the app on a shipped network: http://$(HOST):$(PORT)"
+	@grep '^    make ' CONTRIBUTING.md
 
 install: .venv/.installed .venv/.installed-dev
 

@@ -102,6 +102,7 @@ def locked(path: str | Path, patience: float = -1) -> Iterator[None]:
     except Timeout:
         raise TimeoutError(str(path)) from None
     except OSError as e:
+        check_writable(path)  # says it better where the folder is none
         raise InputError(f"Cannot write {path}: {e.strerror or e}.") from None
     try:
         yield

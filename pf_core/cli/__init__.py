@@ -10,6 +10,7 @@ from pf_core import memory
 from pf_core.cli.common import Parser, use_autoencoder
 from pf_core.data.own import paths
 from pf_core.errors import InputError
+from pf_core.registry import known
 
 MODULES = (
     "list_",
@@ -61,12 +62,16 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # names that the console cannot print must not end the command
+    if argv and not argv[0].startswith("-") and argv[0] not in list(COMMANDS):
+        parser.error(f"there is no command {argv[0]!r:.60}.{known(argv[0], COMMANDS)}"[:-1])
     named = argv[:1] if argv and argv[0] in list(COMMANDS) else list(COMMANDS)
     for name in named:
         module = COMMANDS[name]
         about = module.__doc__.partition(": ")[2].strip()
         module.add_arguments(commands.add_parser(name, help=about, description=about[:1].upper() + about[1:]))
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        commands.choices[args.command].error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         use_autoencoder(args)
         with paths.any_path(), memory.sentences("that was computed"):

@@ -108,6 +108,7 @@ def _by_fid(args: argparse.Namespace, out: Path, seeds: range, split: str) -> No
         raise InputError("FID needs both --reference, an npz, and --inception, the file of Inception's weights.")
     if args.real or (args.checkpoint is None) == (args.images is None):
         raise InputError("With --reference, give --checkpoint, whose images are drawn, or --images, which are there.")
+    fid.check(args.reference, args.inception)
     about = {"images_of": args.images}
     if args.checkpoint:
         bundle = checkpoint.load(args.checkpoint, working(args.device))

@@ -38,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.write and args.forget:
+        raise InputError("--write puts a recommendation into the file, --forget takes it out: give one of them.")
     bundle = checkpoint.load(args.checkpoint, working(args.device))
     if bundle.path is None:
         raise InputError(f"{bundle.name} is exact: no setting of a sampler makes it better.")

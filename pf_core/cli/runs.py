@@ -21,8 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     jobs = Jobs(Path(args.root))
     if args.action == "list":
-        for info in [jobs.get(args.name)] if args.name else jobs.all():
+        found = [jobs.get(args.name)] if args.name else jobs.all()
+        for info in found:
             print(line(info))
+        if not found:
+            print(f"No runs in {args.root} yet: python -m pf_core train --out {Path(args.root) / 'first'} starts one.")
         return
     if args.action not in (*PLAIN, "delete"):
         raise InputError(f"runs cannot {args.action!r}. Known: list, {', '.join(PLAIN)}, delete.")

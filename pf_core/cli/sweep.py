@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> None:
     finally:  # Ctrl+C too: what is done is kept
         if done:
             save_sheet(args.out, sweep, done)
-            print(f"{args.out}: {sum(d.image is not None for d in done)} images, {sum(d.nfe for d in done)} NFE.")
+            count = sum(d.image is not None for d in done)
+            print(f"{args.out}: {count} image{'s' * (count != 1)}, {sum(d.nfe for d in done)} NFE.")
 
 
 def _from_flags(args: argparse.Namespace, load: Load) -> Sweep:

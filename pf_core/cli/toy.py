@@ -16,18 +16,19 @@ from pf_core import files
 from pf_core.cli.common import add_knobs, add_registry_knobs, checked, given, given_of
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import write
-from pf_core.registry import parameters
+from pf_core.registry import Knob, Parameter, parameters
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import versions
 from pf_core.timesteps import TIMESTEPS
 from pf_core.toy.benchmark import benchmark
 from pf_core.toy.data import TOYS
-from pf_core.toy.experiment import DRAWN, ToyConfig, ToyState, figure5_data, trajectories
+from pf_core.toy.experiment import DRAWN, ToyConfig, ToyState, data_knobs, figure5_data, trajectories
 from pf_core.toy.metrics import measure
 from pf_core.toy.points import fitted_points
 
 PICTURES = (".png", ".pdf", ".svg")
 MAX_FILE = 20 * 2**20
+NFE = Parameter("nfe", int, 50, Knob(1, 1000, "of the picture: network evaluations a point"))
 BUDGETS = (8, 16, 32)  # evaluations a point at which the samplers are compared
 
 
@@ -36,22 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--points", metavar="FILE", help="a CSV of two columns, x and y, instead of --data")
     parser.add_argument("--timesteps", default=ToyConfig.timesteps, help=", ".join(TIMESTEPS))
     parser.add_argument("--sampler", default="euler", help="of the picture: " + ", ".join(SAMPLERS))
-    parser.add_argument(
-        "--nfe",
-        type=int,
-        default=50,
-        help="of the picture: network evaluations a point; default 50",
-    )
+    parser.add_argument("--nfe", default=NFE.default, help=f"{NFE.knob.help}; default {NFE.default}")
     parser.add_argument(
         "--out", metavar="FILE", help="x.png, x.pdf or x.svg: Fig. 5; x.json: numbers; default: print numbers"
     )
     add_knobs(parser, parameters(ToyConfig).values())
-    for registry in (TOYS, TIMESTEPS, SAMPLERS):
+    for name, entry in TOYS.items():
+        add_knobs(parser, data_knobs(entry).values(), owner=f"of {TOYS.kind} {name}")
+    for registry in (TIMESTEPS, SAMPLERS):
         add_registry_knobs(parser, registry)
 
 
 def run(args: argparse.Namespace) -> None:
     check_out(args.out)
+    args.nfe = NFE.check(args.nfe)
     state = ToyState(config(args))
     settings = SAMPLERS[args.sampler].settings(given_of(args, SAMPLERS))
     # raises InputError for a wrong setting
@@ -63,11 +62,13 @@ def run(args: argparse.Namespace) -> None:
         took = {"train_seconds": time.perf_counter() - begin, "train_cpu_seconds": time.thread_time() - worked}
     if args.out and Path(args.out).suffix in PICTURES:
         picture(state, args, settings)
+        print(f"{args.out}: Fig. 5 after {state.config.steps:,} steps, {took['train_seconds']:.0f} s.")
         return
     result = measure(state) | {k: round(v, 3) for k, v in took.items()}
     result |= {"equal_nfe": [benchmark(state, b).to_dict() for b in BUDGETS], "recipe": recipe(state.config)}
     if args.out:
         write(args.out, result)
+        print(f"{args.out}: the numbers after {state.config.steps:,} steps, {took['train_seconds']:.0f} s.")
     else:
         print(json.dumps(result, indent=1))
 
@@ -89,9 +90,15 @@ def config(args: argparse.Namespace) -> ToyConfig:
     values = checked(ToyConfig, given(args, parameters(ToyConfig).values()))
     where = {"data": DRAWN, "array": load_points(args.points)} if args.points else {"data": args.data}
     if not args.points:
-        where["data_settings"] = TOYS[args.data].settings(given_of(args, TOYS))
+        where["data_settings"] = TOYS[args.data].settings(_of_data(args))
     settings = TIMESTEPS[args.timesteps].settings(given_of(args, TIMESTEPS))
     return ToyConfig(**values, **where, timesteps=args.timesteps, timestep_settings=settings)
+
+
+def _of_data(args: argparse.Namespace) -> dict[str, Any]:
+    """The given knobs of all data sets, by their own names."""
+    every = {name: knob for entry in TOYS.values() for name, knob in data_knobs(entry).items()}
+    return {name: value for name, knob in every.items() if (value := getattr(args, knob.name)) is not None}
 
 
 def check_out(out: str | None) -> None:

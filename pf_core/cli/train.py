@@ -96,7 +96,9 @@ def run(args: argparse.Namespace) -> None:
     folder = RunFolder(args.out)
     use_device(args.device or (folder.about().get("device", "auto") if args.resume else "auto"))
     recipe = _begun(folder, args) if args.resume else _recipe(args)
-    every = {k.name: k.check(v) for k in EVERY if (v := getattr(args, f"every_{k.name}")) is not None}
+    every = {
+        k.name: k.check(v, f"--{k.name}-every") for k in EVERY if (v := getattr(args, f"every_{k.name}")) is not None
+    }
     intervals = Intervals(**{**(asdict(folder.intervals()) if args.resume else {}), **every})
     if args.measure:
         estimate = json.dumps(measure(recipe, intervals).to_dict())
@@ -112,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
         for _ in steps:
             pass
         return
-    _follow(steps, folder, recipe)
+    _follow(steps, folder, recipe, folder.saved_step() if args.resume else 0)
 
 
 def _compass(*of: Any) -> dict[str, Any]:
@@ -121,9 +123,9 @@ def _compass(*of: Any) -> dict[str, Any]:
     return along(*of)
 
 
-def _follow(steps: Iterator[TrainStep], folder: RunFolder, recipe: TrainRecipe) -> None:
-    """Run the training behind a progress bar."""
-    if saved := folder.saved_step():
+def _follow(steps: Iterator[TrainStep], folder: RunFolder, recipe: TrainRecipe, saved: int) -> None:
+    """Run the training, from its saved step on, behind a progress bar."""
+    if saved:
         with suppress(OSError):  # a full disk must not end the training here
             print(f"Goes on from step {saved:,} of {recipe.config.steps:,}.", flush=True)
     bar = tqdm(total=recipe.config.steps, initial=saved, unit="step", disable=None, dynamic_ncols=True)
@@ -181,10 +183,7 @@ def _begun(folder: RunFolder, args: argparse.Namespace) -> TrainRecipe:
 def _codec_settings(args: argparse.Namespace) -> dict[str, Any]:
     """What is given of the codec's knobs, checked, by their own names."""
     flags = given(args, CODEC_KNOBS.values())
-    return checked(
-        CODECS[TrainRecipe.codec].fn,
-        {name: flags[knob.name] for name, knob in CODEC_KNOBS.items() if knob.name in flags},
-    )
+    return {name: knob.check(flags[knob.name]) for name, knob in CODEC_KNOBS.items() if knob.name in flags}
 
 
 def _of_codec(settings: dict[str, Any]) -> dict[str, Any]:

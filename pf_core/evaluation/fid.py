@@ -159,9 +159,14 @@ def _file(path: str | Path) -> Path:
     return Path(path)
 
 
+def check(reference: str | Path, weights: str | Path) -> None:
+    """Before images are drawn for it: raises InputError if one of the files, or the package, is missing."""
+    _file(reference), _file(weights), _fidelity()
+
+
 def measure(images: str | Path, reference: str | Path, weights: str | Path, device: Any = "cpu") -> dict[str, Any]:
     """FID of the images in a folder or npz, and all that the number hangs on. Raises InputError."""
-    _file(reference), _file(weights)
+    check(reference, weights)
     features = inception(weights, device)
     real = read_reference(reference, features)
     made = moments_of(images_in(images), features)

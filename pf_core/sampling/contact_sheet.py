@@ -67,6 +67,8 @@ def write_sheet(target: str | Path | BinaryIO, sweep: Sweep, done: Iterable[Done
 
 def read_sweep(path: str | Path) -> Sweep:
     """The sweep inside a sheet. Raises InputError if there is none."""
+    if not Path(path).is_file():
+        raise InputError(f"There is no file {path}.")
     try:
         return Sweep.from_dict(bounded.parse_json(bounded.text_inside(path, ("sweep",))))
     except InputError as e:

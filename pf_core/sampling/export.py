@@ -110,6 +110,7 @@ def film_strip(
 def contact_sheet(run: Trajectory, codec: Codec, columns: int = 10) -> Image.Image:
     """The results alone, row by row."""
     tiles = to_uint8(codec.decode(run.x1)).cpu().numpy()
+    columns = min(columns, len(tiles))
     blank = np.full((-len(tiles) % columns, *tiles.shape[1:]), 255, np.uint8)
     rows = np.concatenate([tiles, blank]).reshape(-1, columns, *tiles.shape[1:])
     return _scaled(np.concatenate(np.concatenate(rows, 1), 1), max(1, 64 // tiles.shape[1]))

@@ -113,7 +113,9 @@ def _resolved(spec: SampleSpec, bundle: Bundle) -> tuple[SampleSpec, list[interv
     labels = list(spec.labels) * len(seeds) if len(spec.labels) == 1 else list(spec.labels)
     if len(labels) != len(seeds):
         one, many = {"class": ("label", "labels"), "prompt": ("prompt", "prompts")}[bundle.conditioner.takes]
-        raise InputError(f"Give one {one}, or one an image: {len(seeds)} seeds but {len(labels)} {many}.")
+        raise InputError(
+            f"Give one {one}, or one an image: {len(seeds)} seed{'s' * (len(seeds) != 1)} but {len(labels)} {many}."
+        )
     labels = [bundle.conditioner.named(a) for a in labels]
     steps, ts = _grid(spec, settings)
     times = uniform_grid(steps) if ts is None else torch.tensor(ts, dtype=torch.float64)

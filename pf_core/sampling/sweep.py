@@ -66,7 +66,9 @@ class Cost(NamedTuple):
     def __str__(self) -> str:
         takes = "" if self.seconds is None else f", about {in_words(self.seconds)}"
         failing = f"; {self.failing} cannot run: {self.reason}" if self.failing else ""
-        return f"{self.images} images, {self.nfe} NFE, {self.forwards} forwards{takes}{failing}"
+        return (
+            f"{self.images} image{'s' * (self.images != 1)}, {self.nfe} NFE, {self.forwards} forwards{takes}{failing}"
+        )
 
 
 def in_words(seconds: float) -> str:

@@ -5,7 +5,7 @@ same as for images. Points are (B, 2) everywhere here; so are times, one a coord
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from pf_core.errors import InputError
 from pf_core.flow import Source
 from pf_core.guidance import guide
 from pf_core.models.oracle import NORMAL
-from pf_core.registry import Knob
+from pf_core.registry import Entry, Knob, Parameter
 from pf_core.samplers import SAMPLERS, steps_for, uniform_grid
 from pf_core.timesteps import TIMESTEPS
 from pf_core.toy import mlp
@@ -29,6 +29,12 @@ DRAWN = "points"  # the data set's name if the points themselves are given
 SOURCES = {"own": None, "shifted": SHIFTED, "normal": NORMAL}
 MOST_DOTS = 20  # evaluations of a chosen trajectory: one dot each
 FORKS = ((0.15, 0.5), (-0.05, 0.15), (-0.1, -0.1), (0.05, -0.9))  # Fig. 5's four starts, from the source's mean
+
+
+def data_knobs(entry: Entry) -> dict[str, Parameter]:
+    """A data set's knobs under flags that no timestep sampler's knob has: the points' --data-std, LTG's --std."""
+    taken = {name for times in TIMESTEPS.values() for name in times.knobs}
+    return {name: replace(k, name=f"data_{name}") if name in taken else k for name, k in entry.knobs.items()}
 
 
 @dataclass(frozen=True)

@@ -256,9 +256,14 @@ class Trainer:
             optimizer.load_state_dict(saved)
 
 
+def on_gpu() -> bool:
+    """Whether this process trains on a GPU: see runner.use_device."""
+    return torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "true"
+
+
 def check_compiler(cfg: TrainConfig) -> None:
     """Raises InputError if a network is to be compiled on a CPU and there is no working C++ compiler."""
-    if cfg.compile and not (torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "true"):
+    if cfg.compile and not on_gpu():
         compiled.check_compiler()
 
 

@@ -22,7 +22,7 @@ from pf_core.models.conditioning import MOST_CHARACTERS
 from pf_core.registry import Parameter, parameters
 from pf_core.sampling.run import versions
 from pf_core.timesteps import TIMESTEPS
-from pf_core.training import ranks, text, validation
+from pf_core.training import memory, ranks, text, validation
 from pf_core.training.config import CONDITIONS, NETWORK_SETTINGS, TEXT_SETTINGS, Intervals, TrainRecipe
 from pf_core.training.control import TrainerStatus
 from pf_core.training.loop import TrainConfig, Trainer, TrainStep, check_compiler, train
@@ -100,9 +100,10 @@ def _kind(shard: bool, every: Intervals, recipe: TrainRecipe, data: Any) -> Call
         return Trainer
     if every.compass:
         raise InputError("The compass looks at whole networks: leave --compass-every or --shard out.")
-    from pf_core.training.sharded import ShardedTrainer
+    from pf_core.training import sharded
 
-    return ShardedTrainer
+    sharded.check(recipe.config, ranks.processes())
+    return sharded.ShardedTrainer
 
 
 def has_finished(folder: RunFolder, recipe: TrainRecipe) -> bool:
@@ -146,7 +147,9 @@ def prepare(recipe: TrainRecipe) -> tuple[Any, torch.nn.Module]:
     data = DATASETS[recipe.dataset].fn(**recipe.data_settings)
     recipe = settled(recipe, data)
     states = data if hasattr(data, "encoded_by") else Encoded(data, build_codec(recipe.codec, recipe.codec_settings))
-    return states, network(recipe, data)
+    model = network(recipe, data)
+    memory.check_fits(recipe, model)
+    return states, model
 
 
 def settled(recipe: TrainRecipe, data: Any) -> TrainRecipe:
@@ -393,7 +396,7 @@ def network_config(recipe: TrainRecipe, data) -> SiTConfig:
         header = checkpoint.read_header(checkpoint.find(recipe.init))
         start = SiTConfig(**header["model"])
         if start != config and not _learns_words(start, config):
-            raise InputError(f"{recipe.init} is a network of another architecture than the recipe's: {start}.")
+            raise InputError(f"{recipe.init} is another network than the recipe's: {_apart(start, config)}.")
         codec = checkpoint.codec_in(header)
         if not same_space(codec, mine := build_codec(recipe.codec, recipe.codec_settings)):
             more = "" if hasattr(data, "encoded_by") else ": give the recipe the same --pixel-scale"
@@ -420,6 +423,20 @@ def network(recipe: TrainRecipe, data) -> torch.nn.Module:
 def _learns_words(start: SiTConfig, config: SiTConfig) -> bool:
     """Whether they are alike but for prompts, which only the second one reads."""
     return start.text is None and config.text is not None and replace(start, text=config.text, num_classes=0) == config
+
+
+def _apart(start: SiTConfig, config: SiTConfig) -> str:
+    """In what `init`'s network is another than the recipe's, and the flags that make the recipe's like it."""
+    flags = {knob.name: knob.flag for knob in NETWORK_SETTINGS}
+    may = ("text", "num_classes") if start.text is None and config.text is not None else ()  # see _learns_words
+    names = [name for name, value in vars(start).items() if value != getattr(config, name) and name not in may]
+    asked = [f"{flags[name]} {getattr(start, name)}" for name in names if name in flags]
+    asked += ["--no-difficulty"] * (config.predict_uncertainty and not start.predict_uncertainty)
+    rest = [name for name in names if name not in (*flags, "predict_uncertainty")]
+    parts = [f"give the recipe {' '.join(asked)}"] if asked else []
+    parts += [f"its {n.replace('_', ' ')} is {getattr(start, n)}, not {getattr(config, n)}" for n in rest]
+    parts += ["leave --no-difficulty out"] * (start.predict_uncertainty and not config.predict_uncertainty)
+    return "; ".join(parts)
 
 
 def _by_name(weights: dict[str, torch.Tensor], then: list[str], now: list[str]) -> dict[str, torch.Tensor]:

@@ -17,6 +17,17 @@ from pf_core.training.loop import TrainConfig, Trainer
 from pf_core.training.ranks import GATHER
 
 
+def check(cfg: TrainConfig, processes: int) -> None:
+    """Raises InputError for one process, and for Muon."""
+    if processes == 1:
+        raise InputError(
+            "Sharding needs several processes: start them with python -m torch.distributed.run "
+            "--nproc_per_node N -m -- pf_core train ..., or leave --shard out."
+        )
+    if cfg.optimizer != "adamw":
+        raise InputError("Muon needs whole matrices, which no process of a sharded training has: --optimizer adamw.")
+
+
 class ShardedTrainer(Trainer):
     """A Trainer of several processes. What it gives to save, and takes, is whole, as a plain Trainer's: a run may go on
     sharded or not, on any number of processes.
@@ -28,15 +39,7 @@ class ShardedTrainer(Trainer):
     STATE, AVERAGE = GATHER, GATHER + 1
 
     def _spread(self, model: nn.Module, cfg: TrainConfig) -> None:
-        if self.ranks.count == 1:
-            raise InputError(
-                "Sharding needs several processes: start them with python -m torch.distributed.run "
-                "--nproc_per_node N -m -- pf_core train ..., or leave --shard out."
-            )
-        if cfg.optimizer != "adamw":
-            raise InputError(
-                "Muon needs whole matrices, which no process of a sharded training has: --optimizer adamw."
-            )
+        check(cfg, self.ranks.count)
         # slices of the network's output go on as they are: nothing here changes them in place
         warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
         self._whole_ema, self._gathered = copy.deepcopy(self._ema), None

@@ -258,7 +258,7 @@ def test_sweeps_are_bounded_and_unknown_ones_a_sentence(state, slow):  # noqa: F
     assert store.stop(waiting[-1].id).state == "stopped"
     with pytest.raises(InputError, match="Nothing of this sweep"):
         store.start(Sweep(spec(nfe=1), {"sampler": ["dual_loop"]}))
-    assert str(Cost(1, 2, 3, 0)) == "1 images, 2 NFE, 3 forwards"
+    assert str(Cost(1, 2, 3, 0)) == "1 image, 2 NFE, 3 forwards"
 
 
 def test_a_link_finds_the_sweep_or_its_settings(tab, state):  # noqa: F811

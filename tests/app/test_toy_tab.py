@@ -249,7 +249,7 @@ def test_a_link_opens_the_same_laboratory_or_one_like_it(tab):
         and other.state.config == config
         and query_of(other).split("&lab=")[0] == made.split("&lab=")[0]
     )
-    assert "--data eight_gaussians" in command_of(other) and "--std 0.2" in command_of(other)
+    assert "--data eight_gaussians" in command_of(other) and "--data-std 0.2" in command_of(other)
     command_parses(command_of(other))
     for wrong in ("data=nowhere", "data=points", "seed=x", "nfe=5000", "starts=1", "steps=9000", "view=x"):
         shown, bad = opened(tab, "?tab=toy&" + wrong)

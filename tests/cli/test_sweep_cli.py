@@ -52,4 +52,5 @@ def test_what_was_drawn_before_an_interruption_is_kept(net, tmp_path, monkeypatc
 def test_mistakes_are_one_sentence(net, tmp_path, monkeypatch, capsys, more, says):  # noqa: F811
     monkeypatch.chdir(tmp_path)
     assert says in fails(capsys, *ARGS, *more)
+    assert "There is no file gone.png" in fails(capsys, "sweep", "--recipe", "gone.png", "--out", "x.png")
     assert "holds no sweep" in fails(capsys, "sweep", "--recipe", __file__, "--out", "x.png")

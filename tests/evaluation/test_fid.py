@@ -89,6 +89,9 @@ def test_evaluate_prints_count_and_preprocessing_beside_the_number(reference, mo
     again = folder / "again.json"
     assert main([*common, str(again), "--images", str(folder / "x.images")]) == 0
     assert json.loads(again.read_text())["fid"] == pytest.approx(result["fid"])
+    nowhere = ["evaluate", "--reference", "gone.npz", *common[3:], str(folder / "late.json"), "--checkpoint", "net"]
+    assert main(nowhere) == 2 and "There is no file gone.npz" in capsys.readouterr().err
+    assert not (folder / "late.images").exists()  # nothing is drawn for it
     assert main([*common[:3], "--out", str(out), "--checkpoint", "net"]) == 2
     assert "--inception" in capsys.readouterr().err
 

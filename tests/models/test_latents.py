@@ -64,6 +64,7 @@ def test_a_network_is_trained_on_them_sampled_and_decoded(world, tmp_path):  # n
     assert main([*argv, "--sheet", "--out", str(tmp_path / "sheet.png")]) == 0
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert (sheet[:64:2, :64:2] == images[0].numpy()).all()  # drawn twice as large
+    assert sheet.shape[1] == 128  # as wide as its two images
     assert main([*argv, "--out", str(tmp_path / "strip.png")]) == 0
     assert main(["sample", "--recipe", str(out), "--out", str(tmp_path / "again.safetensors")]) == 0
     assert torch.equal(load_file(tmp_path / "again.safetensors")["x1"], kept["x1"])

@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from pf_core.cli import main
+from pf_core.cli import main, toy
+from pf_core.cli.common import Parser
 from pf_core.errors import InputError
 from pf_core.figures import interactive, static
 from pf_core.samplers import SAMPLERS
@@ -206,12 +207,24 @@ def test_command(tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_a_timestep_samplers_std_is_not_the_points():
+    parser = Parser()
+    toy.add_arguments(parser)
+    read = toy.config(parser.parse_args("--timesteps ltg --std 0.3".split()))
+    assert read.timestep_settings["std"] == 0.3 and read.data == "two_modes"
+    read = toy.config(parser.parse_args("--data eight_gaussians --data-std 0.2 --timesteps ltg --std 0.3".split()))
+    assert read.timestep_settings["std"] == 0.3 and read.data_settings == {"std": 0.2}
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         ("--out x.gif", "must end in"),
         ("--data moon", "Did you mean 'moons'"),
         ("--steps 0", "steps must lie between"),
+        ("--nfe 0", "nfe must lie"),
+        ("--nfe 99999", "nfe must lie"),
+        ("--nfe x", "whole number"),
         ("--points nowhere.csv", "Cannot read"),
         ("--points bad.csv", "Line 2"),
         ("--points many.csv", "1,000,000 points"),

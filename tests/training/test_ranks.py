@@ -91,6 +91,7 @@ def test_save_pause_and_stop_reach_both_and_one_process_ends_the_run(together, t
 def test_one_process_has_nothing_to_shard(tmp_path):
     with pytest.raises(InputError, match="Sharding needs several processes"):
         list(execute(RunFolder(tmp_path / "run"), False, RECIPE, SAVES, "test", shard=True))
+    assert not (tmp_path / "run").exists()
 
 
 def test_each_process_makes_its_own_images_alone():

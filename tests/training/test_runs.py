@@ -327,8 +327,9 @@ def test_an_estimate_is_measured_and_writes_nothing(tmp_path, monkeypatch):
 
 
 def test_the_runs_command(tmp_path, capsys):
-    trained(tmp_path / "first", recipe(2))
     root = ["--root", str(tmp_path)]
+    assert main(["runs", *root]) == 0 and "No runs in" in capsys.readouterr().out
+    trained(tmp_path / "first", recipe(2))
     assert main(["runs", *root]) == 0 and "finished" in capsys.readouterr().out
     assert main(["runs", "stop", "first", *root]) == 2 and "is not running" in capsys.readouterr().err
     assert main(["runs", "delete", *root]) == 2 and "Name a run" in capsys.readouterr().err

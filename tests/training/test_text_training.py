@@ -149,8 +149,10 @@ def test_a_network_of_classes_learns_words(tmp_path):
     assert not any(block.cross_attn.proj.weight.any() for block in learner.blocks)
     ended = trained(tmp_path / "words", recipe(init=str(start.network)))
     assert checkpoint.load(str(ended.network)).model.config.text
-    with pytest.raises(InputError, match="another architecture"):
+    with pytest.raises(InputError, match="another network than the recipe's: leave --no-difficulty out"):
         check(recipe(init=str(start.network), difficulty=False))
+    with pytest.raises(InputError, match="give the recipe --depth 2 --patch-size 8$|give the recipe --depth"):
+        check(recipe(init=str(start.network), model_settings={"depth": 1}))
 
 
 def test_own_pictures_teach_their_captions(home, tmp_path):

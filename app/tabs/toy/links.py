@@ -14,7 +14,7 @@ from pf_core.registry import number, parameters
 from pf_core.samplers import SAMPLERS
 from pf_core.timesteps import TIMESTEPS
 from pf_core.toy.data import TOYS
-from pf_core.toy.experiment import COORDINATES, DRAWN, ToyConfig
+from pf_core.toy.experiment import COORDINATES, DRAWN, ToyConfig, data_knobs
 
 PLAIN = parameters(ToyConfig)  # steps, seed, ...: what has a knob
 
@@ -46,10 +46,11 @@ def command_of(lab: Lab) -> str:
     words += [f"--timesteps {config.timesteps}"] if config.timesteps != default.timesteps else []
     words += [f"{p.flag} {getattr(config, k)}" for k, p in PLAIN.items() if getattr(config, k) != getattr(default, k)]
     words += [f"--sampler {look['sampler']} --nfe {look['nfe']}"]
-    chosen = [(TIMESTEPS[config.timesteps], config.timestep_settings), (SAMPLERS[look["sampler"]], look["settings"])]
-    chosen += [] if config.data == DRAWN else [(TOYS[config.data], config.data_settings)]
-    for entry, settings in chosen:
-        words += [f"{k.flag} {settings[n]}" for n, k in entry.knobs.items() if settings.get(n, k.default) != k.default]
+    chosen = [(TIMESTEPS[config.timesteps].knobs, config.timestep_settings)]
+    chosen += [(SAMPLERS[look["sampler"]].knobs, look["settings"])]
+    chosen += [] if config.data == DRAWN else [(data_knobs(TOYS[config.data]), config.data_settings)]
+    for knobs, settings in chosen:
+        words += [f"{k.flag} {settings[n]}" for n, k in knobs.items() if settings.get(n, k.default) != k.default]
     return " ".join(["python -m pf_core toy", *words, "--out figure5.png"])
 
 

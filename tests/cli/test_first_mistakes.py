@@ -1,0 +1,44 @@
+"""What a stranger may ask for at first, and what it is answered by."""
+
+import torch
+from test_cli import TRAIN, fails, net  # noqa: F401 (a fixture)
+
+from pf_core import memory
+from pf_core.cli import main
+
+
+def test_a_training_that_cannot_fit_is_refused_before_anything_is_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda device="cpu": 2**31)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for measured in ([], ["--measure"]):
+        said = fails(capsys, *TRAIN, "--batch-size", "65536", "--out", tmp_path / "run", *measured)
+        assert "65536 images a step of 16 patches" in said and "2.1 GB are free" in said and "--batch-size" in said
+    assert not list(tmp_path.iterdir())
+    argv = [*TRAIN, "--steps", "1", "--batch-size", "64", "--out", str(tmp_path / "run")]
+    assert main(argv) == 0
+
+
+def test_an_unknown_command_or_flag_is_answered_by_the_nearest(capsys):
+    assert "no command 'sampel'. Did you mean 'sample'?" in fails(capsys, "sampel")
+    assert "See python -m pf_core list --help." in fails(capsys, "list", "samplers")
+
+
+def test_a_recommendation_is_not_forgotten_by_whoever_asks_to_write_one(net, tmp_path, capsys):  # noqa: F811
+    path = tmp_path / "checkpoints" / "net.safetensors"
+    before = path.read_bytes()
+    assert "give one of them" in fails(capsys, "recommend", "--checkpoint", net, "--write", "--forget")
+    assert path.read_bytes() == before
+
+
+def test_flags_are_named_as_they_were_given(tmp_path, capsys):
+    assert "--save-every must lie" in fails(capsys, *TRAIN, "--save-every=-1", "--out", tmp_path / "run")
+    assert "pixel_scale must lie" in fails(capsys, *TRAIN, "--pixel-scale", "0", "--out", tmp_path / "run")
+
+
+def test_a_file_in_a_folders_place_is_named(net, tmp_path, capsys):  # noqa: F811
+    (tmp_path / "taken").write_text("")
+    flags = ["--checkpoint", net, "--sampler", "euler", "--nfe", "2", "--num", "2", "--out", tmp_path / "taken"]
+    assert "taken is no folder" in fails(capsys, "generate", *flags)
+    figure = ["--figure", tmp_path / "taken" / "x.png"]
+    assert "taken is no folder" in fails(capsys, "study", "difficulty", *figure)
+    assert "taken is no folder" in fails(capsys, "study", "difficulty", "--out", tmp_path / "taken")
