@@ -30,7 +30,7 @@ class Address {
     this.places = { [this.tab]: place };
     this.asked = { [this.tab]: place }; // by a link or Back: for the viewer, once its run is there
     this.within = this.tab === OWN ? OWN : FIRST; // of Explore's two tabs
-    this.trigger = null;
+    [this.trigger, this.turn] = [null, 0];
     window.addEventListener("popstate", () => this.travelled());
     page.on("tab", (tab) => this.opened(tab));
     this.pressed = 0; // tabs' buttons of which no news has come: a tab that opens by itself is no step of a person's
@@ -133,7 +133,7 @@ class Address {
     const same = before === query;
     if (same) page.say("place", { tab, place });
     else this.asked[tab] = place;
-    if (!same || !opened) this.trigger?.("travelled", { query, pressed: opened });
+    if (!same || !opened) this.trigger?.("travelled", { query, pressed: opened, turn: (this.turn += 1) });
   }
 
   /** Press the tab's own button. False where it has none to press, in a narrow window's menu. */

@@ -8,6 +8,7 @@ import functools
 import html
 import inspect
 import itertools
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -23,11 +24,13 @@ from pf_core.errors import InputError
 
 FORGOTTEN = "The server does not remember this page any more. Reload it: its address brings your run back."
 FIRST_TAB = "explore"  # that an address without a tab asks for
+MOST_PAGES = 10_000  # whose entries are told apart
 MOST_QUERY = 2**16  # characters of an address
 _COMPUTED = "that was computed"
 # Nothing shows an event's progress, and no component is told of it: of every event that begins or ends Gradio's page
 # tells all components of all events so far, each searched for in the whole page, which was a third of loading it.
 UNSHOWN = {"show_progress": "hidden", "show_progress_on": []}
+SENT = {"trigger_mode": "multiple"}  # see mode_of
 QUIET = {**UNSHOWN, "queue": False, "api_visibility": "private"}
 
 
@@ -77,13 +80,14 @@ def on(
     """Call `fn(**values)` at these events. An InputError becomes the text of `status`, which is then an output too,
     or a warning where there is none. `after(**values)` is awaited before, so that no thread waits with it. busy: the
     button, which shows at once that it was pressed, until the answer is there. Options are Gradio's; those that are not
-    given are QUIET's."""
+    given are QUIET's, and `mode_of`'s."""
     outputs = [*outputs, *([status] if status is not None and status not in outputs else [])]
     options = {**({} if "queue" in options or "concurrency_limit" in options else QUIET), **options}
     options = {**(UNSHOWN if options.get("show_progress") == "hidden" else {}), **options}
     options |= {"inputs_kwargs": dict(inputs or {}), "outputs": outputs}
     answer = answering(fn, status) if after is None else waiting(answering(fn, status), after)
     triggers = triggers if isinstance(triggers, Sequence) else [triggers]
+    options.setdefault("trigger_mode", mode_of(fn, triggers))
     known = [t for t in triggers if hasattr(t, "has_trigger")]
     show = "() => window.__pf?.say('busy', { id: '%s', busy: %s })"
     if busy is not None:  # before the call itself: a page does one after the other
@@ -94,6 +98,16 @@ def on(
     if busy is not None:
         listener.then(None, js=show % (busy.elem_id, "false"), **QUIET)
     return listener
+
+
+def mode_of(fn: Callable[..., Any], triggers: Sequence[Callable]) -> str:
+    """What becomes of an event while the one before is not answered yet. Gradio would drop it, and what was chosen last
+    would count for nothing: only a second press of a button may be dropped. What brings news of its own is sent at once
+    (SENT), as are a second and third listener of one event; others are sent when the answer has come, with the values
+    of then. Of those one event may have a single listener: two would set each other off for ever."""
+    if any(p.annotation is gr.EventData for p in inspect.signature(fn).parameters.values()):
+        return SENT["trigger_mode"]
+    return "once" if any(getattr(t, "event_name", None) == "click" for t in triggers) else "always_last"
 
 
 def waiting(answer: Callable[..., Any], after: Callable[..., Awaitable[None]]) -> Callable[..., Any]:
@@ -174,12 +188,26 @@ def address_of(event: gr.EventData) -> dict[str, str]:
 
 
 def travelling(from_link: Callable[..., Any], title: str) -> Callable[..., Any]:
-    """`from_link(request)`, which shows what the page's address asks for, as a handler of Heading's `travelled`: Back
-    or Forward came to an entry of the tab of this title."""
+    """`from_link(request, **values)`, which shows what the page's address asks for, as a handler of Heading's
+    `travelled`: Back or Forward came to an entry of the tab of this title. An entry is not shown once the page has gone
+    on to another."""
+    newest: OrderedDict[Any, Any] = OrderedDict()  # page -> the turn of its last entry of this tab
 
-    def travelled(event: gr.EventData) -> Any:
-        asked = address_of(event)
-        return from_link(Asked(asked)) if asked.get("tab", FIRST_TAB) == title.lower() else {}
+    def travelled(event: gr.EventData, request: gr.Request = None, **values: Any) -> Any:
+        asked, turn = address_of(event), payload(event).get("turn")
+        if asked.get("tab", FIRST_TAB) != title.lower():
+            return {}
+        page, turn = getattr(request, "session_hash", None), turn if isinstance(turn, int) else 0
+        newest[page] = max(turn, newest.get(page, 0))
+        while len(newest) > MOST_PAGES:
+            newest.popitem(last=False)
+        try:
+            found = from_link(Asked(asked), **values)
+        except InputError:
+            if newest.get(page) == turn:
+                raise
+            found = {}
+        return found if newest.get(page) == turn else {}
 
     return travelled
 

@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.components import Component
 
 from app import controls
-from app.handlers import on
+from app.handlers import SENT, on
 from pf_core.errors import InputError
 from pf_core.models.divergence import MOST_PROBES
 from pf_core.samplers import SAMPLERS
@@ -37,7 +37,7 @@ class Ranking:
     def wire(self, network: Component, sampler: Component) -> None:
         """Follow the list of networks and that of samplers."""
         chosen = {"network": network, "sampler": sampler, "difficulty": self.difficulty, "probes": self.probes}
-        on([sampler.change, self.difficulty.input, self.probes.release], self.shown, chosen, self.outputs)
+        on([sampler.input, self.difficulty.input, self.probes.release], self.shown, chosen, self.outputs, **SENT)
 
     def cost(self, probes: int, network: str | None = None) -> str:
         """What a ranking pass costs with so many probes, and how long one took here."""

@@ -12,7 +12,7 @@ from gradio.components import Component
 
 from app import controls
 from app.controls import KnobGroups, network_choice
-from app.handlers import QUIET, UNSHOWN, note, on
+from app.handlers import QUIET, SENT, UNSHOWN, note, on
 from app.limits import MAX_IMAGES, MAX_NFE, SEED_RANGE
 from app.ranking import DIVERGENCE, Ranking, part_of
 from app.state import AppState
@@ -71,7 +71,7 @@ class RunForm:
         changed = [self.label, self.sampler, self.before, self.cfg, *self.knobs.outputs, *self.ranking.outputs]
         heard = {"queue": True, "api_visibility": "private", **UNSHOWN}  # an event without the queue has no notes
         on(self.network.input, self.on_network, chosen, changed, **heard)
-        on(self.sampler.change, self.knobs.show, {"chosen": self.sampler}, list(self.knobs.groups.values()))
+        on(self.sampler.input, self.knobs.show, {"chosen": self.sampler}, list(self.knobs.groups.values()), **SENT)
         self.ranking.wire(self.network, self.sampler)
         drawn = self.dice.click(lambda: secrets.randbelow(100_000), None, self.seed, **QUIET)
         drawn.then(None, js="() => window.__pf.say('seed set')")  # the tour waits for it

@@ -17,6 +17,17 @@ def says(page, **parts):  # noqa: F811
     )
 
 
+ASKS = '"turn":'  # of what is sent when Back or Forward came to another entry
+
+
+def until_held(page, held):  # noqa: F811
+    for _ in range(600):
+        if held:
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("nothing was asked")
+
+
 def tab(page, name):  # noqa: F811
     page.click(f"[role=tab][data-tab-id='{name}']")
     says(page, tab=name)
@@ -51,6 +62,18 @@ def test_back_and_forward_go_between_tabs_and_runs(page, served):  # noqa: F811
     page.wait_for_function("(id) => window.__pf.viewer.runs[0]?.id === id", arg=second)
     page.wait_for_function("document.querySelector('#explore-seed input').value === '9'")
     assert served.runs.get(first).state == served.runs.get(second).state == "done"  # none was made again
+    late = []  # the question what the entry of the first run shows: answered when the page has gone on to the second
+    hold = lambda route: late.append(route) if not late and ASKS in route.request.post_data else route.continue_()  # noqa: E731
+    page.route("**/run/predict*", hold)
+    page.go_back()
+    page.wait_for_function("location.search.includes('seed=3')")
+    until_held(page, late)
+    with page.expect_response("**/run/predict*"):
+        page.go_forward()
+    with page.expect_response("**/run/predict*"):
+        late[0].continue_()
+    page.wait_for_timeout(200)
+    assert page.input_value("#explore-seed input") == "9" and page.evaluate("window.__pf.viewer.runs[0].id") == second
 
 
 def test_reload_and_a_second_browser_stand_where_the_link_does(page, served):  # noqa: F811

@@ -180,6 +180,11 @@ def test_a_comparison_of_networks_of_prompts_opens_on_its_prompt_and_classes_com
     assert label["label"] == "Prompt" and label["value"] == preset.prompt and found[tab.tab.count] == 3
     plain = replace(preset, columns=({**preset.columns[0], "checkpoint": "nano"},) * 2, prompt="")
     assert tab.tab.on_preset(plain, preset.prompt)[tab.tab.label]["value"] == "class 0"
+    columns = {f"c{k}": json.dumps([name, "euler", {}]) for k, name in ((1, "signs-fm"), (2, "signs-pft"))}
+    axes = {axis.key: axis.axis.value for axis in tab.sweep.axes}
+    linked = tab.sweep.from_link(SimpleNamespace(query_params={"tab": "compare", **columns}), **axes)
+    names = [[name for _, name in linked[axis.axis]["choices"]] for axis in tab.sweep.axes]
+    assert all("prompt" in known and "label" not in known for known in names)  # what a link's network can vary
     for name in ("signs-fm", "signs-pft"):
         (checkpoint.FOLDER / f"{name}.safetensors").unlink()
 
@@ -308,6 +313,13 @@ def test_the_first_difference_is_one_click_and_maps_and_wipe_follow_the_film(pag
     box = page.locator(".pfv-wipe").bounding_box()
     page.locator(".pfv-wipe").click(position={"x": box["width"] * 0.25, "y": 20})
     assert abs(float(page.input_value("[data-pair=wipe]")) - 25) <= 1
+    late = []  # the numbers of one image are never those of another
+    page.route("**/difference/film*", lambda route: route.continue_() if late else late.append(route))
+    page.click("#compare-viewer [data-image='1']")
+    page.wait_for_function(says, arg="The difference is being measured.")
+    late[0].continue_()
+    page.wait_for_function(says, arg="of image 2")
+    page.click("#compare-viewer [data-image='0']")
     page.select_option("[data-pair=one]", "1")
     page.select_option("[data-pair=other]", "0")
     page.wait_for_function(says, arg="A minus B")

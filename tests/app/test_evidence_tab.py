@@ -193,3 +193,13 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
         late[0].continue_()
     page.wait_for_timeout(200)
     assert "Cannot be measured" in page.inner_text("[data-study=difficulty] .pfe-verdict")
+    late.clear()  # and a refusal that comes so late
+    page.go_forward()
+    page.wait_for_function("document.querySelector('#evidence-network input').value === 'nano'")
+    with page.expect_response(plain):
+        page.go_back()
+    with page.expect_response(nano):
+        late[0].fulfill(status=500, json={"error": "Too late."})
+    page.wait_for_timeout(200)
+    assert "Cannot be measured" in page.inner_text("[data-study=difficulty] .pfe-verdict")
+    page.wrong[:] = [each for each in page.wrong if "500" not in each]

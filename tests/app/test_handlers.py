@@ -12,7 +12,7 @@ from app_world import ROOT, networks  # noqa: F401
 from fuzz.world import Measured
 from gradio.blocks import Block
 
-from app.handlers import PlainText, StatusLine, note, on, warn
+from app.handlers import Asked, PlainText, StatusLine, note, on, travelling, warn
 from app.server.static import APP, SERVED
 from app.state import AppState
 from app.ui import build
@@ -260,3 +260,29 @@ def test_no_event_tells_the_page_of_progress_that_nothing_shows(built):
     """Gradio's page would search for every component of every event so far whenever one begins or ends."""
     hidden = [fn for fn in built.demo.fns.values() if fn.show_progress == "hidden" and fn.outputs]
     assert len(hidden) > 200 and {fn.name for fn in hidden if fn.show_progress_on != []} == set()
+
+
+def test_no_event_is_lost_while_another_is_answered_and_none_is_sent_for_ever(built):
+    """Gradio's page drops an event "once"; "always_last" it sends with the news of the first, and to the event's other
+    listeners as well, so that two of that kind set each other off."""
+    deferred = [t for fn in built.demo.fns.values() if fn.trigger_mode == "always_last" for t in fn.targets if t[0]]
+    twice = {t for t in deferred if deferred.count(t) > 1}
+    assert not twice, {(built.demo.blocks[t[0]], t[1]) for t in twice}
+    for fn in ours(built.demo):
+        told = any(p.annotation is gr.EventData for p in inspect.signature(fn.fn).parameters.values())
+        clicked = any(event == "click" for _, event in fn.targets)
+        assert fn.trigger_mode in (("multiple",) if told else ("once",) if clicked else ("always_last", "multiple"))
+
+
+def test_an_entry_that_takes_long_does_not_take_the_place_of_the_one_gone_to_since():
+    def to(number):
+        return back(SimpleNamespace(_data={"query": f"n={number}", "turn": number}), SimpleNamespace(session_hash="a"))
+
+    def first(asked: Asked):
+        answers.append(to(2))  # comes and is answered while the first is made
+        return {"shown": "first"}
+
+    answers: list = []
+    back = travelling(lambda asked: first(asked) if asked.query_params["n"] == "1" else {"shown": "second"}, "Explore")
+    assert to(1) == {} and answers == [{"shown": "second"}]
+    assert to(1) == {} and to(3) == {"shown": "second"}  # the older one comes late

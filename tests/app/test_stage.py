@@ -152,6 +152,18 @@ def test_a_gif_for_a_slide_in_two_presses(page, served, tmp_path):  # noqa: F811
     download.value.save_as(tmp_path / "slide.gif")
     assert download.value.suggested_filename == "nano-look_ahead-seed3.gif"
     assert read_recipes(tmp_path / "slide.gif")[0]["seeds"] == [3, 4]
+    images, late = page.locator(".pfx [name=image]"), []
+    for box in images.all():
+        box.uncheck()
+    page.wait_for_selector(".pfx-wrong >> text=Choose at least one image.")
+    images.first.check()
+    page.wait_for_function(SAVABLE)
+    page.route("**/slides/preview*kind=strip*", lambda route: late.append(route))  # asked for, and thought better of
+    page.check(".pfx [name=kind][value=strip]")
+    page.wait_for_function("document.querySelector('.pfx-cost').textContent.startsWith('Measuring')")
+    page.check(".pfx [name=kind][value=gif]")
+    page.wait_for_function(SAVABLE)
+    assert "8 frames of 1280 ×" in page.inner_text(".pfx-cost")
     page.fill(".pfx [name=width]", "99999")
     page.wait_for_function("document.querySelector('.pfx-wrong')")
     page.keyboard.press("Escape")

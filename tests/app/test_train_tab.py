@@ -148,6 +148,7 @@ def test_a_plan_sets_the_controls(tab):
         _, made, _ = tab.recipe({name: value_of(updates.get(c, c.value)) for name, c in tab.inputs.items()})
         assert made.config == plan.recipe.config or made.config.steps == plan.recipe.config.steps
         assert made.model == plan.recipe.model
+        assert updates[tab.own.box]["visible"] == (plan.recipe.dataset == "folder")
 
 
 def test_every_state_offers_what_can_be_done(tmp_path):
@@ -266,13 +267,20 @@ def test_a_training_in_the_browser(page, served, runs):  # noqa: F811
     page.get_by_label("Network size").click()
     page.get_by_role("option", name="nano").click()
     page.get_by_label("steps", exact=False).first.fill("200000")
+    late = []  # a list from before the start, which comes after it
+    page.route("**/pf/train/runs", lambda route: route.continue_() if late else late.append(route))
+    until(lambda: late or page.wait_for_timeout(50), "the list to be asked for")
+    before = late[0].fetch()
     page.click("#train-start")
     row = ".pft-run[data-run=browsed]"
+    page.wait_for_selector(f"{row}[aria-current=true]")
+    late[0].fulfill(response=before)
     page.wait_for_selector(f"{row}[data-state=running]", timeout=120_000)
     points = "() => document.querySelector('[data-plot=mse]')?.calcdata?.[0]?.length || 0"
     page.wait_for_function(points)
     before = page.evaluate(points)
     page.wait_for_function(f"(before) => ({points})() > before", arg=before, timeout=120_000)
+    assert page.evaluate("window.__pf.board.chosen") == ["browsed"]
     page.reload()
     page.wait_for_selector(f"{row}[data-state=running]")
     page.click("[data-act=save_now]")

@@ -8,7 +8,7 @@ const escape = (text) => String(text ?? "").replace(/[&<>"']/g, (c) => `&#${c.ch
 const at = (path) => new URL(`pf/train/${path}`, document.baseURI);
 
 export function mount(element, props, watch, trigger) {
-  const board = new Board(element.querySelector(".pf-board"), trigger);
+  const board = new Board(element.querySelector(".pf-board"), props, trigger);
   page.add("board", board);
   watch("value", () => board.receive(props.value));
   board.receive(props.value);
@@ -16,8 +16,8 @@ export function mount(element, props, watch, trigger) {
 }
 
 class Board {
-  constructor(root, trigger) {
-    Object.assign(this, { root, trigger, runs: [], chosen: [], place: {}, asking: null, drawn: "" });
+  constructor(root, props, trigger) {
+    Object.assign(this, { root, props, trigger, runs: [], chosen: [], place: {}, asking: null, drawn: "" });
     root.innerHTML = `<p class="pft-none" hidden>No training yet. Choose a set-up, or one of the ready-made trainings, and press Start: what the network draws will appear here.</p>
       <div class="pft-two"><section class="pft-one" hidden></section><section class="pft-runs" aria-label="Trainings"><h3>Trainings</h3><div class="pft-list" role="list"></div><p class="pft-disk"></p></section></div>`;
     root.addEventListener("click", (event) => this.clicked(event));
@@ -40,13 +40,16 @@ class Board {
   }
 
   async look() {
+    const turn = (this.turn = (this.turn || 0) + 1);
     try {
       const reply = await fetch(at("runs"), { cache: "no-store" });
       const news = await reply.json();
+      if (turn !== this.turn) return; // older news: a training that was started since is not among them
       if (!reply.ok) throw new Error(news.error);
       this.runs = news.runs;
       this.disk = news.disk;
     } catch (error) {
+      if (turn !== this.turn) return;
       this.root.querySelector(".pft-disk").textContent =
         `The server does not answer; trying again. ${error.message || ""}`;
       return;
@@ -61,7 +64,8 @@ class Board {
   choose(names) {
     this.chosen = names;
     this.asking = null;
-    this.trigger("picked", { runs: names });
+    this.props.value = { chosen: names }; // the event brings no names: of two that follow at once the last counts
+    this.trigger("picked", {});
     if (this.root.offsetParent && names.length)
       address.shows("train", `tab=train&runs=${names.map(encodeURIComponent).join(",")}`, true);
     this.draw();
@@ -169,10 +173,15 @@ class Board {
   async readLog() {
     const box = this.root.querySelector(".pft-log");
     const run = this.first;
-    if (!box?.open || !run || run.logged === box.dataset.logged) return;
-    box.dataset.logged = run.logged;
-    const reply = await fetch(at(`${encodeURIComponent(run.name)}/log`), { cache: "no-store" });
-    box.querySelector("pre").textContent = (await reply.json()).log || "";
+    const mine = String(run?.logged);
+    if (!box?.open || !run || mine === box.dataset.logged) return;
+    box.dataset.logged = mine;
+    const news = await fetch(at(`${encodeURIComponent(run.name)}/log`), { cache: "no-store" })
+      .then((reply) => reply.json())
+      .catch(() => ({ error: "The server does not answer; trying again." }));
+    if (mine !== box.dataset.logged) return; // it has grown since, and was asked for again
+    if (news.error) [box.dataset.logged, this.drawn] = ["", ""]; // it is asked for again at the next look
+    box.querySelector("pre").textContent = news.error || news.log || "";
   }
 
   clicked(event) {

@@ -15,8 +15,8 @@ class Drawn(Scripted):
 
 
 class Board(Scripted):
-    """The list of runs, which it asks for itself. Value: {"chosen": [names]}. Events: `picked` {"runs"}, the runs
-    chosen; `acted` {"run", "what"}, a command for a run."""
+    """The list of runs, which it asks for itself. Value: {"chosen": [names]}, also once a person has chosen. Events:
+    `picked`, others are chosen; `acted` {"run", "what"}, a command for a run."""
 
     module = "board.js"
     may_trigger = ("picked", "acted")

@@ -245,13 +245,13 @@ class Plots {
     if (!source) return null;
     const answer = await fetch(new URL(`${source}?after=${this.version}`, document.baseURI), { cache: "no-store" });
     const reply = await answer.json();
+    if (source !== this.source) return reply.busy; // of what was shown before, also where it is refused
     this.wait = reply.wait; // a stream that seldom changes says how long it may be left alone
     if (!answer.ok) {
       this.source = "";
       this.status.textContent = reply.error;
       return null;
     }
-    if (source !== this.source) return reply.busy;
     this.about(reply);
     this.fresh = reply.version !== this.version;
     if (this.fresh) this.take(reply);

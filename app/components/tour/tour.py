@@ -5,8 +5,8 @@ from app.components.scripted import Scripted
 
 class Heading(Scripted):
     """The page's title, the link past the tabs, light or dark, and a link to copy (heading.js), and the tour's button
-    (tour.js); the buttons are off until the script is here. Event `travelled`, {"query": text}: Back or Forward came to
-    an entry that shows something else."""
+    (tour.js); the buttons are off until the script is here. Event `travelled`, {"query": text, "turn": number}: Back or
+    Forward came to an entry that shows something else."""
 
     module = "tour.js"
     may_trigger = ("travelled",)

@@ -239,8 +239,10 @@ export class SlideDialog {
   async ask() {
     clearTimeout(this.soon);
     const query = this.query();
-    if (!query || query.toString() === this.asked) return;
-    this.asking?.abort();
+    if (query?.toString() === this.asked) return;
+    this.asking?.abort(); // what it would bring is not what stands in the form
+    this.asked = query?.toString();
+    if (!query) return;
     this.asking = new AbortController();
     const { signal } = this.asking;
     this.say("Measuring \u2026");
@@ -248,10 +250,11 @@ export class SlideDialog {
     try {
       this.show(await (await reply(`slides/preview?${query}`, signal)).blob());
       const cost = await (await reply(`slides/cost?${query}`, signal)).json();
-      this.asked = query.toString();
       this.weigh(cost);
     } catch (error) {
-      if (error.name !== "AbortError") this.refuse(error.message);
+      if (error.name === "AbortError") return;
+      this.asked = "";
+      this.refuse(error.message);
     }
   }
 
@@ -281,6 +284,7 @@ export class SlideDialog {
     if (!query) return;
     const button = this.button("save");
     button.disabled = true;
+    const mine = (this.asked = query.toString());
     this.box.setAttribute("aria-busy", "true");
     this.say("Making the file \u2026");
     this.saving = new AbortController();
@@ -289,13 +293,12 @@ export class SlideDialog {
       const blob = await answer.blob();
       const name = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition"))[1];
       hand(blob, name);
-      if (blob.type.startsWith("image/")) this.show(blob);
+      if (blob.type.startsWith("image/") && this.asked === mine) this.show(blob);
       this.say(`Saved ${name}, ${mega(blob.size)}.`);
-      this.asked = "";
     } catch (error) {
       if (error.name !== "AbortError") this.say(error.message, true);
     }
-    button.disabled = false;
+    if (this.asked === mine) [this.asked, button.disabled] = ["", false]; // else the form says something else by now
     if (this.box.open) button.focus();
     this.box.removeAttribute("aria-busy");
   }

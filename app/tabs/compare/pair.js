@@ -145,6 +145,7 @@ export class Pair {
       header.insertAdjacentHTML("afterend", '<p class="pfv-now"></p>');
     });
     viewer.find(".pfv-measured").replaceChildren();
+    this.section.querySelector(".pfv-partings").replaceChildren();
   }
 
   /** What the clock, the pair or the image is has changed: fetch what is not here, draw the curve. */
@@ -163,7 +164,7 @@ export class Pair {
 
   async askFilm() {
     if (!this.ready) {
-      [this.film, this.key] = [null, ""];
+      [this.film, this.key, this.refusal] = [null, "", ""];
       return;
     }
     const { viewer } = this;
@@ -171,7 +172,7 @@ export class Pair {
     const moments = [...new Map(this.moments().map((pair) => [pair.join(":"), pair])).values()];
     const key = [a.id, b.id, viewer.image, this.of, moments.join(" ")].join();
     if (key === this.key) return;
-    [this.key, this.refusal] = [key, ""];
+    [this.film, this.key, this.refusal] = [this.films.get(key) ?? null, key, ""]; // no film of another image or pair
     try {
       if (!this.films.has(key)) this.keep(key, await fetchDifferences(a, b, viewer.image, this.of, moments));
       if (key !== this.key) return; // another was asked for meanwhile
@@ -234,7 +235,7 @@ export class Pair {
     const what = `RMS of ${other} \u2212 ${one} in ${SHORT[this.of]}`;
     mark.hidden = this.first < 0;
     if (this.film) title.textContent = mark.hidden ? `${what}: never over ${this.threshold}` : what;
-    else title.textContent = this.refusal || `${what} appears when both runs have ended`;
+    else title.textContent = this.refusal || `${what} ${this.awaited}`;
     canvas.setAttribute("aria-label", `${what} along the clock`);
     if (mark.hidden) return;
     const last = this.first === this.viewer.clock.length - 1;
@@ -298,7 +299,9 @@ export class Pair {
     head.style.width = `${Math.max(2, x.step)}px`;
     this.drawWipe(places);
     const k = this.film?.at(places[this.one], places[this.other]);
-    this.section.classList.toggle("pfv-pending", k === undefined);
+    const awaited = k === undefined && this.ready && !this.refusal;
+    this.section.classList.toggle("pfv-pending", k === undefined && !awaited);
+    this.section.classList.toggle("pfv-awaited", awaited); // the maps of before keep the place of those that come
     this.sayPair(k, places);
     if (k === undefined) return;
     this.film.drawSigned(this.section.querySelector(".pfv-pair-signed canvas"), k);
@@ -341,11 +344,13 @@ export class Pair {
     if (note.textContent !== words) note.textContent = words;
   }
 
+  get awaited() {
+    return this.ready ? "is being measured" : "appears when both runs have ended";
+  }
+
   sayPair(k, places) {
     const line = this.section.querySelector(".pfv-pair-now");
-    const words =
-      this.refusal ||
-      (k === undefined ? "The difference appears when both runs have ended." : this.sentence(k, places));
+    const words = this.refusal || (k === undefined ? `The difference ${this.awaited}.` : this.sentence(k, places));
     if (line.textContent !== words) line.textContent = words;
   }
 

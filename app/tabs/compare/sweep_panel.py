@@ -161,13 +161,14 @@ class SweepPanel:
             on(axis.axis.input, partial(self.on_axis, axis), inputs, [axis.text, axis.names])
         asked = {"loaded": self.loaded, "network": column.network}
         asked |= {axis.key: axis.axis for axis in self.axes}
-        on(column.network.input, self.on_network, asked, self.form)
+        moved = on(column.moved.then, self.on_network, asked, self.form)
 
         def cost(triggers) -> None:
             on(triggers, self.on_cost, given, [self.cost], trigger_mode="always_last")
 
-        compared = [self.compare.nfe, self.compare.cfg, column.network, column.sampler]
+        compared = [self.compare.nfe, self.compare.cfg, column.sampler]
         cost([*(c.change for c in self.form), *(c.input for c in compared), self.box.expand])
+        cost(moved.then)
         for columns_set in self.compare.columns_set:
             cost(on(columns_set, self.on_network, asked, self.form).then)
         on(self.run.click, self.on_run, given, [self.view, self.job_id, self.cost], status=self.status, busy=self.run)
@@ -180,8 +181,9 @@ class SweepPanel:
     def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's sweep."""
         outputs = [self.view, self.job_id, self.box, self.loaded, self.forget, *self.form]
+        axes = {"loaded": self.loaded} | {axis.key: axis.axis for axis in self.axes}
         for event, handler in ((demo.load, self.from_link), (address.travelled, travelling(self.from_link, "Compare"))):
-            on(event, handler, {}, outputs, status=self.status)
+            on(event, handler, axes, outputs, status=self.status)
 
     # what there is to choose
 
@@ -301,11 +303,15 @@ class SweepPanel:
 
     # links
 
-    def from_link(self, request: gr.Request) -> dict:
-        """What the page's address asks for: a sweep that is kept, or its settings."""
+    def from_link(self, request: gr.Request, loaded: dict | None = None, **axes: Any) -> dict:
+        """What the page's address asks for: a sweep that is kept, or its settings; for a link of columns, what there is
+        to vary on the network of its first."""
         asked = dict(request.query_params)
         if "sweep" not in asked:
-            return {}
+            try:
+                return self.on_network(loaded, self.compare.parts_of(asked)[0]["checkpoint"], **axes)
+            except (InputError, ValueError, TypeError, AttributeError):  # Compare says what is wrong
+                return {}
         kept = asked["sweep"] in self.state.sweeps
         sentence = "" if kept else "That sweep is not kept any more; its settings are here: Run sweep draws it again."
         updates: dict[Component, Any] = {}

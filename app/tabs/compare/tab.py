@@ -16,7 +16,7 @@ from app.changed import Changed
 from app.components.tour.tour import Heading
 from app.components.viewer.viewer import FrameViewer, manifest
 from app.controls import KnobGroups, network_choice
-from app.handlers import PlainText, StatusLine, on, travelling
+from app.handlers import SENT, PlainText, StatusLine, on, travelling
 from app.limits import COLUMNS, MAX_IMAGES, MAX_NFE, SEED_RANGE
 from app.ranking import PARTS, Ranking
 from app.runform import MAX_CFG
@@ -63,9 +63,9 @@ class Column:
         self.inputs |= self.ranking.inputs
         self.outputs = [self.box, self.network, self.sampler, self.before, *self.knobs.outputs, *self.ranking.outputs]
         moved = {"network": self.network, "before": self.before} | self.knobs.inputs
-        on(self.network.input, self.on_network, moved, [self.before, *self.knobs.inputs.values()])
+        self.moved = on(self.network.input, self.on_network, moved, [self.before, *self.knobs.inputs.values()])
         self.ranking.wire(self.network, self.sampler)
-        on(self.sampler.change, self.knobs.show, {"chosen": self.sampler}, list(self.knobs.groups.values()))
+        on(self.sampler.input, self.knobs.show, {"chosen": self.sampler}, list(self.knobs.groups.values()), **SENT)
 
     def on_network(self, network: str, before: str, **values: Any) -> dict[Component, Any]:
         """Knobs that nobody has touched move to what the new network recommends."""
@@ -181,9 +181,9 @@ class Compare:
         asked = {"opened": self.opened}
         typical = on(self.typical.click, self.on_typical, asked, self.set_by_preset, status=self.status)
         self.columns_set.append(typical.then)
-        on(self.count.change, self.on_count, {"count": self.count}, [column.box for column in self.columns])
+        on(self.count.input, self.on_count, {"count": self.count}, [column.box for column in self.columns])
         network = {"network": self.columns[0].network, "label": self.label}
-        on(self.columns[0].network.input, self.on_network, network, [self.label])
+        on(self.columns[0].moved.then, self.on_network, network, [self.label])
         self.changed.watch(self.state, self.viewer, self.inputs, self.specs)
         on(
             self.run.click, self.on_run, {"before": self.mine, **self.inputs},

@@ -210,6 +210,7 @@ class Wall {
     if (before !== now) await this.build(now);
     if (!value.job) return;
     const { study } = await ask(`pf/evidence/jobs/${value.job}`);
+    if (now !== this.network) return;
     const card = this.cards.find((each) => each.about.study === study);
     if (card && !card.job) card.follow(value.job);
   }
@@ -273,10 +274,12 @@ class Wall {
 export function mount(root, props, watch, trigger) {
   const wall = new Wall(root.querySelector(".pfe"), trigger);
   page.add("wall", wall);
-  const show = () =>
-    wall.show(props.value).catch((error) => {
-      wall.box.textContent = error.message;
+  const show = () => {
+    const { value } = props;
+    wall.show(value).catch((error) => {
+      if (value.network === wall.network) wall.box.textContent = error.message;
     });
+  };
   show();
   watch("value", show);
 }

@@ -59,7 +59,7 @@ export class Laws {
       const answer = await this.ask(`pf/evidence/laws?${query}`);
       if (asked === this.asked) await this.draw(answer);
     } catch (error) {
-      this.root.querySelector(".pfe-gap").textContent = error.message;
+      if (asked === this.asked) this.root.querySelector(".pfe-gap").textContent = error.message;
     }
   }
 

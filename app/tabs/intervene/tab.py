@@ -11,7 +11,7 @@ from gradio.components import Component
 from app import links
 from app.components.tour.tour import Heading
 from app.components.viewer.viewer import manifest
-from app.handlers import on, travelling, uploaded
+from app.handlers import SENT, on, travelling, uploaded
 from app.state import AppState
 from app.store import StoredRun
 from app.tabs.intervene import change
@@ -65,7 +65,7 @@ class Intervene:
             made = {"status": page.status, "after": self.base_ended, **_SLOW}
             self.then_shown(on(begun.then, self.when_asked, ready, planned, **made))
         forget = [page.uploads, *self.painting.listing]
-        on(page.form.network.input, lambda: {page.uploads: []} | self.painting.listed([], []), {}, forget)
+        on(page.form.network.input, lambda: {page.uploads: []} | self.painting.listed([], []), {}, forget, **SENT)
 
     def then_ready(self, event: Any) -> None:
         placed = [*self.places, *self.painting.preview]

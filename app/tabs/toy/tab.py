@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from app.components.plot.plot import Brush, StreamingPlot, stream
 from app.controls import KnobGroups, labelled
-from app.handlers import PlainText, StatusLine, on, uploaded
+from app.handlers import SENT, PlainText, StatusLine, on, uploaded
 from app.limits import SEED_RANGE
 from app.private import payload
 from app.state import AppState
@@ -130,9 +130,9 @@ class ToyTab:
                 on(_settled(control), self.on_recipe, recipe, **status)
         shown = [self.drawing, *self.data_knobs.groups.values()]
         given = {"data": self.data, "drawn": self.drawn}
-        on(self.data.input, self.on_data, given, [*shown, self.given, *self.trains])
+        on(self.data.input, self.on_data, given, [*shown, self.given, *self.trains], **SENT)
         for chosen, knobs in ((self.timesteps, self.timestep_knobs), (self.sampler, self.knobs)):
-            on(chosen.input, knobs.show, {"chosen": chosen}, list(knobs.groups.values()))
+            on(chosen.input, knobs.show, {"chosen": chosen}, list(knobs.groups.values()), **SENT)
         taken = [self.drawn, self.status, *self.trains]
         on(self.brush.drawn, self.on_drawn, recipe, taken, status=self.given)
         on(self.file.upload, self.on_file, {"path": self.file, **recipe}, [*taken, self.brush], status=self.given)

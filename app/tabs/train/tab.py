@@ -13,7 +13,7 @@ from app.components.board.board import Board, Drawn, drawn
 from app.components.plot.plot import StreamingPlot, stream
 from app.components.tour.tour import Heading
 from app.controls import KnobGroups, component, labelled, same, settled
-from app.handlers import PlainText, StatusLine, on, travelling
+from app.handlers import SENT, PlainText, StatusLine, on, travelling
 from app.private import payload
 from app.state import AppState
 from app.tabs.train.curves import MOST_RUNS, PLOTS
@@ -138,17 +138,17 @@ class Train:
             **self.time_knobs.inputs,
         }
         groups = [*self.data_knobs.groups.values(), *self.time_knobs.groups.values()]
-        self.settable = [self.fitted, *self.inputs.values(), *groups]
+        self.settable = [self.fitted, *self.inputs.values(), *groups, self.own.box]
         status = {"status": self.status}
         for chosen, knobs in ((self.timesteps, self.time_knobs), (self.dataset, self.data_knobs)):
-            on(chosen.change, knobs.show, {"chosen": chosen}, list(knobs.groups.values()))
-        on(self.dataset.change, self.on_dataset, {"dataset": self.dataset}, [self.own.box])
+            on(chosen.input, knobs.show, {"chosen": chosen}, list(knobs.groups.values()), **SENT)
+        on(self.dataset.input, self.on_dataset, {"dataset": self.dataset}, [self.own.box])
         self.wire_own()
         looks = {"model": self.model, "timesteps": self.timesteps, **self.time_knobs.inputs}
         for control in looks.values():
             on(settled(control), self.on_draws, looks, [self.drawn])
         fits = {"model": self.model, "fitted": self.fitted, **self.config}
-        on(self.model.input, self.on_model, fits, [self.fitted, *self.config.values()])
+        on(self.model.input, self.on_model, fits, [self.fitted, *self.config.values()], **SENT)
         on(
             self.condition.input,
             self.on_condition,
@@ -156,7 +156,8 @@ class Train:
             list(self.time_knobs.inputs.values()),
         )
         for button, plan in self.plans:
-            on(button.click, partial(self.on_plan, plan), {}, [self.estimated, *self.settable])
+            planned = on(button.click, partial(self.on_plan, plan), {}, [self.estimated, *self.settable])
+            on(planned.then, self.on_draws, looks, [self.drawn])
         self.estimating = Estimating(self.estimated, self.cancel, self.status)
         on(
             self.measure.click, self.on_estimate, self.inputs, [self.estimated, self.cancel], **status,
@@ -175,8 +176,9 @@ class Train:
         )
         for name, control in self.machine.items():
             on(settled(control), partial(self.on_setting, name), {"value": control}, **status)
-        on(self.board.picked, self.on_pick, {}, [self.plots])
-        on(self.board.acted, self.on_act, {}, [self.fork_of, self.forking, *self.settable], **status)
+        on(self.board.picked, self.on_pick, {"board": self.board}, [self.plots])
+        acted = on(self.board.acted, self.on_act, {}, [self.fork_of, self.forking, *self.settable], **status)
+        on(acted.then, self.on_draws, looks, [self.drawn])
 
     def wire_own(self) -> None:
         own, path = self.own, self.data_knobs.inputs[self.data_knobs.key(OWN, "path")]
@@ -239,6 +241,7 @@ class Train:
             **{control: getattr(config, k) for k, control in self.config.items()},
             **self.data_knobs.updates(recipe.dataset, recipe.data_settings),
             **self.time_knobs.updates(config.timesteps, config.timestep_settings),
+            **self.on_dataset(recipe.dataset),
         }
 
     # handlers: each returns {component: update}
@@ -307,8 +310,9 @@ class Train:
             made.append(self.jobs.create(wish, each, every, device=device).name)
         return {self.board: {"chosen": made}, self.status: ""}
 
-    def on_pick(self, event: gr.EventData) -> dict:
-        names = [str(name) for name in payload(event).get("runs") or []][:MOST_RUNS]
+    def on_pick(self, board: Any) -> dict:
+        chosen = board.get("chosen") if isinstance(board, dict) else None
+        names = [str(name) for name in chosen][:MOST_RUNS] if isinstance(chosen, list) else []
         here = {info.name for info in self.jobs.all()}
         known = [name for name in names if name in here]
         return {self.plots: stream(f"pf/train/plots/{','.join(known)}", PLOTS) if known else stream()}
