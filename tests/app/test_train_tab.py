@@ -261,6 +261,7 @@ def test_a_training_in_the_browser(page, served, runs):  # noqa: F811
     """Start, see the curve move, reload, stop, resume, open in Explore."""
     jobs = Jobs(runs)
     jobs.configure(nice=0)
+    jobs.create("older", ENDLESS, QUICK, start=False)
     page.goto(served.address + "?tab=train")
     page.wait_for_selector("#train-start")
     page.get_by_label("Name").fill("browsed")
