@@ -127,9 +127,9 @@ PRESETS: dict[str, Preset] = {
             "scenes-fm-pf",
             "FM against PF: scenes",
             "Same prompt, same noise, same cost. A is flow matching, B Patch Forcing trained alike, with the same "
-            "sampler; B and C differ by the sampler. Look for toys, colours and places that the prompt asks for.",
+            "sampler; B and C differ by the sampler. Look for the toys, numbers and colours that the prompt asks for.",
             _columns((SCENES_FM, "euler"), (SCENES_PFT, "euler"), (SCENES_PFT, "look_ahead")),
-            prompt="a red mushroom left of a blue house",
+            prompt="two cakes",
         ),
     )
 }
