@@ -144,7 +144,8 @@ train-pays: install
 	$(call trained,$(PAYS) $(TOYS64) --depth 4 --dependence 0,runs/pays/toybox-dependence-0)
 
 # The pairs that draw prompts, trained alike: Patch Forcing and flow matching. Signs learn single characters first
-# (docs/RECIPE.md), scenes begin with toybox's networks. Some hours of one core. Made again, it goes on from the last save, and leaves alone what has ended.
+# (docs/RECIPE.md), scenes begin with toybox's networks. Some hours of one core. Made again, it goes on from the last save,
+# and leaves alone what has ended.
 WORDS := $(PY) -m pf_core train --condition text --model tiny --patch-size 4 --depth 4 --hidden-size 128 --num-heads 2 --pixel-scale 0.5 \
 	--precision bf16 --compile --ema 0.998
 LETTERS := $(WORDS) --dataset signs --variety 0 --longest 1 --steps 1000 --decay 0

@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # names that the console cannot print must not end the command
     if argv and not argv[0].startswith("-") and argv[0] not in list(COMMANDS):
-        parser.error(f"there is no command {argv[0]!r:.60}.{known(argv[0], COMMANDS)}"[:-1])
+        parser.error(f"there is no command {argv[0]!r:.60}.{known(argv[0], COMMANDS)}")
     named = argv[:1] if argv and argv[0] in list(COMMANDS) else list(COMMANDS)
     for name in named:
         module = COMMANDS[name]

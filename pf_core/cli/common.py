@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
     """argparse, but an error is one sentence and exit status 2."""
 
     def error(self, message: str) -> NoReturn:
-        sys.stderr.write(f"{self.prog}: {message}. See {self.prog} --help.\n")
+        sys.stderr.write(f"{self.prog}: {message.rstrip('.')}. See {self.prog} --help.\n")
         raise SystemExit(2)
 
 

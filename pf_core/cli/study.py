@@ -43,8 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     if args.figure and Path(args.figure).suffix not in (".png", ".pdf", ".svg"):
         raise InputError("--figure must end in .png, .pdf or .svg.")
-    for path in filter(None, [args.figure, args.out]):  # of a folder: what will be in it
-        files.check_writable(path if path == args.figure or _is_json(path) else Path(path) / evidence.PARTS / "x")
+    if args.figure:
+        files.check_writable(args.figure)
+    if args.out:
+        files.check_writable(args.out if _is_json(args.out) else Path(args.out) / evidence.PARTS / "x")
     if args.name == ALL:
         return _all(args)
     study = STUDIES[args.name]

@@ -395,8 +395,8 @@ def network_config(recipe: TrainRecipe, data) -> SiTConfig:
     if recipe.init:
         header = checkpoint.read_header(checkpoint.find(recipe.init))
         start = SiTConfig(**header["model"])
-        if start != config and not _learns_words(start, config):
-            raise InputError(f"{recipe.init} is another network than the recipe's: {_apart(start, config)}.")
+        if apart := _apart(start, config):
+            raise InputError(f"{recipe.init} is another network than the recipe's: {apart}.")
         codec = checkpoint.codec_in(header)
         if not same_space(codec, mine := build_codec(recipe.codec, recipe.codec_settings)):
             more = "" if hasattr(data, "encoded_by") else ": give the recipe the same --pixel-scale"
@@ -408,27 +408,22 @@ def network(recipe: TrainRecipe, data) -> torch.nn.Module:
     """The recipe's network with its initial (or `init`'s) weights. If `init` is a network of classes and prompts are
     to be learnt, its table is left behind, and what attends to the prompt is new and at first silent."""
     model = build(network_config(recipe, data), recipe.config.seed)
-    start = checkpoint.load(recipe.init, to_train=True) if recipe.init else None
-    if start and start.model.config == model.config:
-        model.load_state_dict(_by_name(start.model.state_dict(), start.conditioner.names, data.names))
-        return model
     if recipe.condition == "text":
         text.read_weights(recipe, model)
-    if start:
-        kept = {name: weight for name, weight in start.model.state_dict().items() if name != CLASS_TABLE}
-        model.load_state_dict(model.state_dict() | kept)
+    if recipe.init:
+        start = checkpoint.load(recipe.init, to_train=True)
+        weights = _by_name(start.model.state_dict(), start.conditioner.names, data.names)
+        if model.config.text:
+            weights.pop(CLASS_TABLE, None)
+        model.load_state_dict(model.state_dict() | weights)
     return model
 
 
-def _learns_words(start: SiTConfig, config: SiTConfig) -> bool:
-    """Whether they are alike but for prompts, which only the second one reads."""
-    return start.text is None and config.text is not None and replace(start, text=config.text, num_classes=0) == config
-
-
 def _apart(start: SiTConfig, config: SiTConfig) -> str:
-    """In what `init`'s network is another than the recipe's, and the flags that make the recipe's like it."""
+    """In what `init`'s network is another than the recipe's, and the flags that make the recipe's like it; "" if it can
+    begin the training: a network of classes can begin one of prompts."""
     flags = {knob.name: knob.flag for knob in NETWORK_SETTINGS}
-    may = ("text", "num_classes") if start.text is None and config.text is not None else ()  # see _learns_words
+    may = ("text", "num_classes") if start.text is None and config.text is not None else ()
     names = [name for name, value in vars(start).items() if value != getattr(config, name) and name not in may]
     asked = [f"{flags[name]} {getattr(start, name)}" for name in names if name in flags]
     asked += ["--no-difficulty"] * (config.predict_uncertainty and not start.predict_uncertainty)

@@ -188,6 +188,11 @@ def percent(measured: Mapping[str, Any], digits: int = 1, unit: str = "%") -> st
     return number({k: 100 * v if k == "value" else [100 * e for e in v] for k, v in measured.items()}, digits, unit)
 
 
+def in_points(apart: Mapping[str, Mapping[str, Any]]) -> str:
+    """Differences of shares, {label: {"value", "interval"}}, as "dual-loop 1.2 points (0.3 to 2.1), ..."."""
+    return ", ".join(f"{label} {percent(each, unit=' points')}" for label, each in apart.items())
+
+
 def number(measured: Mapping[str, Any], digits: int = 1, unit: str = "") -> str:
     """{"value", "interval"} as "12.3 (11.9 to 12.7)"."""
     low, high = measured["interval"]

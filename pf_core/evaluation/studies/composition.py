@@ -11,7 +11,7 @@ from pf_core.evaluation.judges import Reading
 from pf_core.evaluation.metrics import Resampled
 from pf_core.evaluation.paired import FASTER
 from pf_core.evaluation.prompted import PARALLEL, PLAIN
-from pf_core.evaluation.studies.common import SPLIT, Claim, baseline_of, holds, percent, side, study
+from pf_core.evaluation.studies.common import SPLIT, Claim, baseline_of, holds, in_points, percent, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle, data_of
 from pf_core.registry import Knob
@@ -52,8 +52,7 @@ def _verdict(result: dict[str, Any]) -> str:
     best = {row["label"]: row for row in prompted.best(result["rows"], "all")}
     told = ", ".join(f"{label} {percent(row['all'])} at {row['cfg_scale']:g}" for label, row in best.items())
     base, _, ours = prompted.against(result["rows"], "all")
-    apart = ", ".join(f"{label} {percent(each, unit=' points')}" for label, each in ours.items())
-    words = f"Prompts satisfied, each at its best guidance: {told}; minus {base} at the same one: {apart}."
+    words = f"Prompts satisfied, each at its best guidance: {told}; minus {base} at the same one: {in_points(ours)}."
     return words if base != PLAIN else f"{_kept_up(ours)}. {words}"
 
 
@@ -64,10 +63,8 @@ def _kept_up(ours: dict[str, Any]) -> str:
 
 def _brief(result: dict[str, Any]) -> str:
     base, share, ours = prompted.against(result["rows"], "all")
-    told = ", ".join(f"{label} {percent(apart, unit=' points')}" for label, apart in ours.items())
-    return (
-        f"{f'{_kept_up(ours)}: p' if base == PLAIN else 'P'}rompts satisfied, minus {base}'s {percent(share)}: {told}."
-    )
+    kept_up = f"{_kept_up(ours)}: p" if base == PLAIN else "P"
+    return f"{kept_up}rompts satisfied, minus {base}'s {percent(share)}: {in_points(ours)}."
 
 
 def _asked(images: int, split: str) -> list[Prompt]:

@@ -8,7 +8,7 @@ from pf_core.evaluation import prompted, spelling
 from pf_core.evaluation.metrics import Resampled
 from pf_core.evaluation.paired import FASTER
 from pf_core.evaluation.prompted import PARALLEL, PLAIN
-from pf_core.evaluation.studies.common import SPLIT, Claim, baseline_of, holds, percent, side, study
+from pf_core.evaluation.studies.common import SPLIT, Claim, baseline_of, holds, in_points, percent, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle, data_of
 from pf_core.registry import Knob
@@ -48,11 +48,7 @@ def _verdict(result: dict[str, Any]) -> str:
     told = ", ".join(
         f"{label} {percent(row['characters'])} at guidance {row['cfg_scale']:g}" for label, row in best.items()
     )
-    apart = ", ".join(
-        f"{label} {percent(row['minus_euler']['characters'], unit=' points')}"
-        for label, row in best.items()
-        if label not in (PLAIN, PARALLEL)
-    )
+    apart = in_points({k: r["minus_euler"]["characters"] for k, r in best.items() if k not in (PLAIN, PARALLEL)})
     words = (
         f"Characters right in unseen words, each at its best guidance: {told}; minus Euler at the same one: {apart}."
     )
@@ -66,9 +62,8 @@ def _verdict(result: dict[str, Any]) -> str:
 def _brief(result: dict[str, Any]) -> str:
     """Against flow matching, where its network is here, else against Euler."""
     base, share, ours = prompted.against(result["rows"], "characters")
-    told = ", ".join(f"{label} {percent(apart, unit=' points')}" for label, apart in ours.items())
     better = f"{holds(sum(side(apart) > 0 for apart in ours.values()), len(ours))}: c" if base == PLAIN else "C"
-    return f"{better}haracters right, minus {base}'s {percent(share)}: {told}."
+    return f"{better}haracters right, minus {base}'s {percent(share)}: {in_points(ours)}."
 
 
 def _forwards(bundle: Bundle, images: int, nfe: int, guidance: str, baseline: str, **_) -> int:

@@ -29,6 +29,7 @@ ROWS = (  # each against the first; all have the same budget of network evaluati
 )
 SCALES = (1.5, 2.0)  # of guidance, with the first sampler: does it lower the distance?
 
+_NONE = "No training here has a network with difficulty that a judge knows."
 TIME = "0.2"  # of the probe's gain along a run: the middle one of those measured
 DRAWN = ("dual_loop", {}), ("look_ahead", {"ratio": 1.4}), ("look_ahead", {"ratio": 2.0})
 
@@ -123,9 +124,6 @@ def _verdict(result: dict[str, Any]) -> str:
 def _brief(result: dict[str, Any]) -> str:
     told = _told(result["runs"], *DRAWN[-1])
     return f"{_whether(result)} at {result['nfe']} NFE against Euler, {told}." if told else _NONE
-
-
-_NONE = "No training here has a network with difficulty that a judge knows."
 
 
 def _whether(result: dict[str, Any]) -> str:
