@@ -1,6 +1,7 @@
 """evaluate: draw many images with a network and a sampler, and measure them with the judge, or by FID."""
 
 import argparse
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from pf_core.sampling.bulk import Bulk, BulkConfig, every_class
 from pf_core.sampling.run import SampleSpec, resolve
 
 SAMPLES = Parameter("samples", int, 1000, Knob(10, 1_000_000, "images"))
+SAMPLER = "look_ahead"
+DRAWING = "sampler", "nfe", "steps", "cfg_scale", "guidance_interval", "seeds", "split"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,12 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--inception", metavar="FILE", help="of --reference: the FID's Inception weights")
     parser.add_argument("--images", metavar="PATH", help="of --reference: measure these: a folder, or arr_0 of an npz")
-    parser.add_argument("--sampler", default="look_ahead", help=", ".join(SAMPLERS))
+    parser.add_argument("--sampler", help=f"{', '.join(SAMPLERS)}; default {SAMPLER}")
     parser.add_argument("--nfe", help="budget of network evaluations an image; default 64")
     parser.add_argument("--steps", help="outer steps, instead of --nfe")
     parser.add_argument("--samples", help=f"images, classes in turn, or captions; default {SAMPLES.default}")
-    parser.add_argument("--seeds", default="0", help="the first image's seed, or all of them: 0-499 or 1,4,9-20")
-    parser.add_argument("--cfg-scale", default="1", help="classifier-free guidance; 1 is off")
+    parser.add_argument("--seeds", help="the first image's seed, or all of them: 0-499 or 1,4,9-20; default 0")
+    parser.add_argument("--cfg-scale", help="classifier-free guidance; 1 is off")
     parser.add_argument("--guidance-interval", metavar="LO,HI", help="guide only patches with t in [LO, HI]")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
@@ -77,6 +80,7 @@ def run(args: argparse.Namespace) -> None:
     if bundle and (args.dataset or given_of(args, DATASETS)):
         raise InputError("A network is measured on the data set that it was trained on: leave --dataset's flags out.")
     if args.real:
+        _check_drawing(args, "--real measures the data set's own images", DRAWING)
         data = checkpoint.data_settings(bundle) if bundle else (args.dataset or "shapes", given_of(args, DATASETS))
         write(out, {"real": True} | real_against_real(len(asked), *data))
         print(f"{out}: {len(asked)} real images against real ones.")
@@ -97,9 +101,15 @@ def run(args: argparse.Namespace) -> None:
 
 def _spec(args: argparse.Namespace) -> SampleSpec:
     return SampleSpec(
-        args.checkpoint, args.sampler, given_of(args, SAMPLERS), args.nfe, args.steps, cfg_scale=args.cfg_scale,
-        guidance_interval=interval(args.guidance_interval),
+        args.checkpoint, args.sampler or SAMPLER, given_of(args, SAMPLERS), args.nfe, args.steps,
+        cfg_scale=args.cfg_scale or 1, guidance_interval=interval(args.guidance_interval),
     )  # fmt: skip
+
+
+def _check_drawing(args: argparse.Namespace, what: str, names: Iterable[str]) -> None:
+    """Raises InputError where no image is drawn, and yet one of these flags says how, or a sampler's knob."""
+    if given := [*(name for name in names if getattr(args, name) is not None), *given_of(args, SAMPLERS)]:
+        raise InputError(f"{what}, and draws none: leave --{given[0].replace('_', '-')} out.")
 
 
 def _by_fid(args: argparse.Namespace, out: Path, seeds: range, split: str) -> None:
@@ -108,6 +118,8 @@ def _by_fid(args: argparse.Namespace, out: Path, seeds: range, split: str) -> No
         raise InputError("FID needs both --reference, an npz, and --inception, the file of Inception's weights.")
     if args.real or (args.checkpoint is None) == (args.images is None):
         raise InputError("With --reference, give --checkpoint, whose images are drawn, or --images, which are there.")
+    if args.images:
+        _check_drawing(args, "--images measures pictures that are there", (*DRAWING, "samples"))
     fid.check(args.reference, args.inception)
     about = {"images_of": args.images}
     if args.checkpoint:
@@ -133,7 +145,7 @@ def _right(result: dict) -> str:
 
 def _seeds(args: argparse.Namespace) -> list[int]:
     """One seed an image: those of --seeds, or --samples of them from a single one on. Raises InputError."""
-    asked = seeds(args.seeds)
+    asked = seeds("0" if args.seeds is None else args.seeds)
     if len(asked) == 1:
         return list(range(asked[0], asked[0] + SAMPLES.check(args.samples or SAMPLES.default)))
     if args.samples is not None:

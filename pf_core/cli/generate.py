@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from pf_core.cli.common import add_knobs, add_shared_folder, checked, given, share
-from pf_core.cli.sample import add_recipe_flags, chosen, from_flags
+from pf_core.cli.sample import add_prompt, add_recipe_flags, chosen, from_flags, with_labels
 from pf_core.devices import working
 from pf_core.models import checkpoint
 from pf_core.registry import parameters
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label", help="classes in turn, comma-separated (one with a comma in double quotes); default: all"
     )
+    add_prompt(parser, "several are drawn in turn")
     add_knobs(parser, KNOBS)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; several processes take a GPU each")
     add_shared_folder(parser, "generate")
@@ -33,7 +34,8 @@ def run(args: argparse.Namespace) -> None:
     spec = from_flags(args)
     bundle = checkpoint.load(spec.checkpoint, working(_own(args.device)))
     spec = chosen(spec, args, bundle)
-    asked = every_class(bundle) if args.label is None else _named(bundle, args.label)
+    named = with_labels(spec, args, bundle.conditioner)
+    asked = every_class(bundle) if named is spec else tuple(map(bundle.conditioner.named, named.labels))
     bulk = Bulk(bundle, spec, replace(config, classes=asked), args.out)
     check_fits(bundle, bulk.recipe(0))
     before = bulk.complete
@@ -48,11 +50,6 @@ def _own(name: str) -> str:
     """Of several processes on one machine each takes a GPU of its own."""
     local = os.environ.get("LOCAL_RANK")
     return f"cuda:{local}" if name == "cuda" and local is not None else name
-
-
-def _named(bundle: checkpoint.Bundle, text: str) -> tuple[str | None, ...]:
-    classes = bundle.conditioner
-    return tuple(classes.named(label) for label in classes.split(text))
 
 
 def _also(bulk: Bulk) -> str:

@@ -40,11 +40,7 @@ def add_recipe_flags(parser: argparse.ArgumentParser, of_images: bool = True) ->
             "default: none",
         )
         parser.add_argument("--seeds", help="one an image: 0-15, or 1,4,9; default 0")
-        parser.add_argument(
-            "--prompt",
-            action="append",
-            help=f"for networks of prompts: what to draw, such as '{EXAMPLE}'; once for all images, or once an image",
-        )
+        add_prompt(parser, "once for all images, or once an image")
     parser.add_argument("--cfg-scale", help="classifier-free guidance; 1 is off")
     parser.add_argument("--guidance-interval", metavar="LO,HI", help="guide only patches with t in [LO, HI]")
     parser.add_argument("--precision", help="fp32 (default) or bf16")
@@ -60,6 +56,12 @@ def add_recipe_flags(parser: argparse.ArgumentParser, of_images: bool = True) ->
     )
     parser.add_argument("--probes", help="draws of signs a ranking pass, with --difficulty divergence; default 4")
     add_registry_knobs(parser, SAMPLERS)
+
+
+def add_prompt(parser: argparse.ArgumentParser, several: str) -> None:
+    parser.add_argument(
+        "--prompt", action="append", help=f"for networks of prompts: what to draw, such as '{EXAMPLE}'; {several}"
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -68,6 +68,8 @@ def _from_flags(args: argparse.Namespace, load: Load) -> Sweep:
             raise InputError(f"--axis takes a name and its values, each name once, such as nfe=16,32; not {text!r}.")
         classes = load(base.checkpoint).conditioner if name in ("label", "prompt") else None
         axes[name] = parse(name, values, classes)
+    for network in axes.get("checkpoint", ()):
+        load(network)  # a name that there is none of would else be a row of empty cells
     if args.recommended and (several := {"checkpoint", "sampler"} & set(axes)):
         raise InputError(f"--recommended is of one network and sampler: leave it or --axis {min(several)} out.")
     return Sweep(base, axes)

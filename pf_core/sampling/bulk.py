@@ -87,6 +87,7 @@ class Bulk:
         self.spec = Run(bundle, self._of(spec, range(1))).spec
         recipe = {k: v for k, v in self.spec.to_dict().items() if k not in ("seeds", "labels")}
         self.plan = json.loads(json.dumps({"recipe": recipe, "config": asdict(config), "device": bundle.device.type}))
+        self._check_empty()
         with self._locked():
             self._begin()
 
@@ -120,12 +121,16 @@ class Bulk:
     def _locked(self):
         return files.locked(self.folder / f".{PLAN}.lock")
 
+    def _check_empty(self) -> None:
+        """Raises InputError for a folder of pictures without a plan, before anything is written there."""
+        there = self.folder.is_dir() and any(file.suffix in (".png", ".npz") for file in self.folder.iterdir())
+        if there and not (self.folder / PLAN).exists():  # a plan is written before its pictures
+            raise InputError(f"{self.folder} holds other pictures already: name an empty folder with --out.")
+
     def _begin(self) -> None:
         """Write down what is drawn, or check it. Raises InputError for a folder of other images."""
         path = self.folder / PLAN
         if not path.exists():
-            if any(file.suffix in (".png", ".npz") for file in self.folder.iterdir()):
-                raise InputError(f"{self.folder} holds other pictures already: name an empty folder with --out.")
             files.write_json(path, self.plan)
             return
         there = files.read_json(path)

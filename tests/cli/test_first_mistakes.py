@@ -42,3 +42,19 @@ def test_a_file_in_a_folders_place_is_named(net, tmp_path, capsys):  # noqa: F81
     figure = ["--figure", tmp_path / "taken" / "x.png"]
     assert "taken is no folder" in fails(capsys, "study", "difficulty", *figure)
     assert "taken is no folder" in fails(capsys, "study", "difficulty", "--out", tmp_path / "taken")
+
+
+def test_a_setting_that_would_do_nothing_is_refused(tmp_path, capsys):
+    out = ["--out", tmp_path / "x.json"]
+    real = ["evaluate", "--real", "--samples", "10", *out]
+    for flags in (["--sampler", "euler"], ["--nfe", "8"], ["--p", "0.3"], ["--split", "search"]):
+        assert f"leave {flags[0]} out" in fails(capsys, *real, *flags)
+    there = ["evaluate", "--reference", "a.npz", "--inception", "b.pth", "--images", tmp_path, *out]
+    assert "leave --cfg-scale out" in fails(capsys, *there, "--cfg-scale", "2")
+    assert "leave --samples out" in fails(capsys, *there, "--samples", "20")
+
+
+def test_a_network_that_there_is_none_of_ends_a_sweep_before_it_draws(net, tmp_path, capsys):  # noqa: F811
+    argv = ["sweep", "--checkpoint", net, "--axis", "checkpoint=net,nope", "--nfe", "2", "--out", tmp_path / "x.png"]
+    assert "nope" in fails(capsys, *argv)
+    assert not (tmp_path / "x.png").exists()

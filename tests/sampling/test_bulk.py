@@ -108,6 +108,7 @@ def test_a_folder_of_other_images_is_left_alone(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "b" / "holiday.png")
     with pytest.raises(InputError, match="holds other pictures"):
         bulk(tmp_path / "b")
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["holiday.png"]
 
 
 def test_images_are_ranked_by_the_variance_along_their_path(tmp_path):

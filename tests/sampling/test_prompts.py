@@ -166,6 +166,17 @@ def test_a_label_for_prompts_and_a_prompt_for_classes_are_sentences(net, capsys)
     assert "give a prompt, not a label" in fails(capsys, *sample, "words", "--label", "3")
     assert "give a label, not a prompt" in fails(capsys, *sample, "net", "--prompt", "a cake")
     assert "300 characters" in fails(capsys, *sample, "words", "--prompt", "x" * 301)
+    many = ("generate", "--out", str(net / "many"), "--num", "2", "--checkpoint")
+    assert "give a prompt, not a label" in fails(capsys, *many, "words", "--label", "3")
+    assert "give a label, not a prompt" in fails(capsys, *many, "net", "--prompt", "a cake")
+    assert not (net / "many").exists()
+
+
+def test_many_images_are_drawn_of_prompts_in_turn(net):
+    argv = ["generate", "--checkpoint", "words", "--prompt", SIGN, "--prompt", " a  cake", "--num", "3", "--nfe", "2"]
+    assert main([*argv, "--sampler", "euler", "--out", str(net / "many")]) == 0
+    asked = [read_recipe(path)["labels"] for path in sorted((net / "many").glob("*.png"))]
+    assert asked == [[SIGN], ["a cake"], [SIGN]]
 
 
 # where words are looked at
