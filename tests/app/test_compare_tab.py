@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from test_browser import browser, page, pytestmark, served  # noqa: F401
 from text_world import lively
 
+from app import controls
 from app.server.frames import status
 from app.tabs.compare.tab import SAME, Compare, routes
 from pf_core.models import checkpoint
@@ -188,6 +189,16 @@ def test_a_comparison_of_networks_of_prompts_opens_on_its_prompt_and_classes_com
     assert all("prompt" in known and "label" not in known for known in names)  # what a link's network can vary
     for name in ("signs-fm", "signs-pft"):
         (checkpoint.FOLDER / f"{name}.safetensors").unlink()
+
+
+def test_guidance_that_nobody_touched_moves_to_what_the_networks_recommend(tab, monkeypatch):
+    recommend = {"words": 6.0, "plain": None, "nano": 2.0}
+    monkeypatch.setattr(controls, "start", lambda _, network: controls.Start({}, recommend[network]))
+    asked = {"count": 2, "A": "plain", "B": "words", "C": "nano", "D": "nano"}
+    moved = {tab.tab.cfg: 6.0, tab.tab.begun_scale: 6.0}
+    assert tab.tab.on_networks(cfg=2, begun=2.0, **asked) == moved  # of the first that recommends any
+    assert tab.tab.on_networks(cfg=2.5, begun=2.0, **asked) == {}
+    assert tab.tab.on_networks(cfg=6, begun=6.0, **asked | {"B": "plain"})[tab.tab.cfg] == 1
 
 
 def test_a_link_brings_columns_and_runs_back(tab, state):  # noqa: F811

@@ -159,6 +159,7 @@ class Compare:
         self.images = gr.Slider(1, MAX_IMAGES, value=images, step=1, label="Images", min_width=120)
         self.nfe = gr.Number(EQUAL_NFE, label="NFE, each", precision=0, minimum=1, maximum=MAX_NFE, min_width=90)
         self.cfg = gr.Slider(0, MAX_CFG, value=scale, step=0.1, label="Guidance", min_width=140)
+        self.begun_scale = gr.State(scale)  # the guidance that the page set last
 
     def wire(self) -> None:
         self.shared = {
@@ -171,7 +172,8 @@ class Compare:
         }
         self.inputs = self.shared | {k: c for column in self.columns for k, c in column.inputs.items()}
         self.settable = [c for column in self.columns for c in column.outputs]
-        self.set_by_preset = [self.caption, self.typical, self.opened, *self.shared.values(), *self.settable]
+        told = [self.caption, self.typical, self.opened, self.begun_scale]
+        self.set_by_preset = [*told, *self.shared.values(), *self.settable]
         self.columns_set = []  # events after which the columns are others than a person chose
         for button, preset in self.presets:
             asked = {"label": self.label}
@@ -184,6 +186,10 @@ class Compare:
         on(self.count.input, self.on_count, {"count": self.count}, [column.box for column in self.columns])
         network = {"network": self.columns[0].network, "label": self.label}
         on(self.columns[0].moved.then, self.on_network, network, [self.label])
+        guided = {"count": self.count, "cfg": self.cfg, "begun": self.begun_scale}
+        guided |= {column.letter: column.network for column in self.columns}
+        for column in self.columns:
+            on(column.moved.then, self.on_networks, guided, [self.cfg, self.begun_scale])
         self.changed.watch(self.state, self.viewer, self.inputs, self.specs)
         on(
             self.run.click, self.on_run, {"before": self.mine, **self.inputs},
@@ -234,7 +240,7 @@ class Compare:
         if preset.prompt or label is not None:
             updates[self.label] = self.on_network(preset.columns[0]["checkpoint"], preset.prompt or label)[self.label]
         if preset.prompt and (scales := list(filter(None, map(scale_of, bundles)))):
-            updates[self.cfg] = scales[0]
+            updates |= self.guided(scales[0])
         if (opening := opening_of(preset, bundles[0])) is not None:
             updates |= self.opened_on(preset, opening, opening.typical if typical else opening.largest)
         return updates | self.set_columns(recommended_columns(preset, bundles))
@@ -245,10 +251,9 @@ class Compare:
             self.label: gr.update(**controls.condition(self.state, preset.columns[0]["checkpoint"], shown.label)),
             self.seed: shown.seed,
             self.images: 1,
-            self.cfg: opening.cfg_scale,
             self.typical: gr.update(visible=True),
             self.opened: preset.name,
-        }
+        } | self.guided(opening.cfg_scale)
 
     def on_typical(self, opened: str) -> dict:
         """The same comparison, on a seed whose difference is the median."""
@@ -272,6 +277,17 @@ class Compare:
     def on_network(self, network: str, label: str) -> dict:
         label = controls.kept(self.state, network, label)
         return {self.label: gr.update(**controls.condition(self.state, network, label))}
+
+    def on_networks(self, count: Any, cfg: Any, begun: float, **networks: str) -> dict:
+        """Guidance that nobody has touched moves to what the first of the columns' networks recommends that does."""
+        if not controls.same(cfg, begun) or not isinstance(count, int | float):
+            return {}
+        shown = [networks[letter] for letter in COLUMNS[: int(count)]]
+        scales = [controls.start(self.state, network).cfg_scale for network in shown]
+        return self.guided(next(filter(None, scales), 1.0))
+
+    def guided(self, scale: float) -> dict[Component, Any]:
+        return {self.cfg: scale, self.begun_scale: scale}
 
     def specs(self, values: Mapping[str, Any]) -> list[SampleSpec]:
         """One recipe a column. Raises InputError. Nothing here trusts the browser."""
