@@ -190,6 +190,8 @@ class Compare:
         guided |= {column.letter: column.network for column in self.columns}
         for column in self.columns:
             on(column.moved.then, self.on_networks, guided, [self.cfg, self.begun_scale])
+            chosen = [column.network.input, column.sampler.input]
+            on(chosen, self.on_own, {}, [self.caption, self.typical, self.opened], **SENT)
         self.changed.watch(self.state, self.viewer, self.inputs, self.specs)
         on(
             self.run.click, self.on_run, {"before": self.mine, **self.inputs},
@@ -278,6 +280,10 @@ class Compare:
         label = controls.kept(self.state, network, label)
         return {self.label: gr.update(**controls.condition(self.state, network, label))}
 
+    def on_own(self) -> dict:
+        """Columns of a person's own: what was said of a comparison, and of its seed, is said of them no more."""
+        return {self.caption: SAME, self.typical: gr.update(visible=False), self.opened: ""}
+
     def on_networks(self, count: Any, cfg: Any, begun: float, **networks: str) -> dict:
         """Guidance that nobody has touched moves to what the first of the columns' networks recommends that does."""
         if not controls.same(cfg, begun) or not isinstance(count, int | float):
@@ -353,7 +359,7 @@ class Compare:
         try:
             parts = self.parts_of(asked)
             updates = self.shared_from(asked, parts) | self.set_columns(parts)
-            updates |= {self.caption: SAME, self.typical: gr.update(visible=False), self.opened: ""}
+            updates |= self.on_own()
         except (InputError, ValueError, TypeError, AttributeError) as e:
             reason = e if isinstance(e, InputError) else "its columns are damaged."
             raise InputError(f"This link could not be read: {reason}") from None

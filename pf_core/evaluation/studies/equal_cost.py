@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pf_core.charts import Chart, Panel, Series
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import moments
-from pf_core.evaluation.paired import distance, images_of_row, named
+from pf_core.evaluation.paired import FASTER, arithmetic, distance, how, images_of_row, named
 from pf_core.evaluation.studies.common import SPLIT, needs_both, number, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
@@ -61,6 +61,7 @@ def equal_cost(
     images: Annotated[int, Knob(20, 100_000, "images a row")] = 300,
     steps: Annotated[int, Knob(2, 500, "outer steps of look-ahead")] = 8,
     split: Annotated[str, SPLIT] = "evaluation",
+    fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,
 ) -> dict[str, Any]:
     """Look-ahead against Euler at equal steps and at equal cost.
@@ -70,8 +71,8 @@ def equal_cost(
     bootstrap over images, paired by seed in the differences. In the last row the network gets t of at most 0.97,
     because it was not trained with the patches at t = 1 that a probe makes.
     """
-    ahead = SampleSpec(bundle.name, "look_ahead", steps=steps)
-    plain = SampleSpec(bundle.name, "euler", steps=steps)
+    ahead = SampleSpec(bundle.name, "look_ahead", steps=steps, **how(fast))
+    plain = SampleSpec(bundle.name, "euler", steps=steps, **how(fast))
     rows = [plain, replace(plain, steps=resolve(ahead, bundle).nfe)]
     rows += [replace(ahead, settings={"ratio": ratio}) for ratio in RATIOS]
     rows += [replace(ahead, settings={"p": p}) for p in SHARES]
@@ -90,7 +91,8 @@ def equal_cost(
         }
         for own in apart
     ]
-    return {"images": images, "split": split, "rows": [a | b for a, b in zip(names, measured, strict=True)]}
+    about = {"images": images, "split": split, "arithmetic": arithmetic(fast)}
+    return about | {"rows": [a | b for a, b in zip(names, measured, strict=True)]}
 
 
 def _work_of(bundle: Bundle, work: Work) -> Work:
