@@ -136,6 +136,7 @@ train-pays: install
 	$(call trained,$(PAYS) $(WILD) --depth 2,runs/pays/shapes-depth-2)
 	$(call trained,$(PAYS) $(WILD) --depth 8,runs/pays/shapes-depth-8)
 	$(call trained,$(PAYS) $(WILD) --depth 4 --label-dropout 1,runs/pays/shapes-no-labels)
+	$(call trained,$(PAYS) $(WILD) --depth 4 --patch-size 2 --weights-every 391 --compass-every 1563,runs/pays/shapes-256-patches)
 	$(call trained,$(PAYS) $(TOYS64) $(ALONG),runs/pays/toybox-depth-4)
 	$(call trained,$(PAYS) $(TOYS64) --depth 1,runs/pays/toybox-depth-1)
 	$(call trained,$(PAYS) $(TOYS64) --depth 2,runs/pays/toybox-depth-2)

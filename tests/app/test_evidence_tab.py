@@ -178,6 +178,7 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     page.select_option("[data-set=timesteps]", "uniform")
     page.wait_for_selector(".pfe-laws[data-ready=uniform]")
     assert "no knobs" in page.inner_text(".pfe-laws") and page.locator(".pfe-grids canvas").count() == 16
+    refused_late(page)
     page.goto(f"{served.address}?tab=evidence&network=plain")  # a link's network, and another one in the address
     page.wait_for_function("document.querySelector('#evidence-network input')?.value === 'plain'")
     page.wait_for_selector("[data-study=difficulty] >> text=Cannot be measured", state="attached")
@@ -203,3 +204,18 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     page.wait_for_timeout(200)
     assert "Cannot be measured" in page.inner_text("[data-study=difficulty] .pfe-verdict")
     page.wrong[:] = [each for each in page.wrong if "500" not in each]
+
+
+def refused_late(page):  # noqa: F811
+    """A law's refusal that comes when another one is shown changes nothing."""
+    held, srm = [], re.compile(r"pf/evidence/laws\?.*timesteps=srm")
+    page.route(srm, lambda route: held.append(route))
+    page.select_option("[data-set=timesteps]", "srm")
+    page.select_option("[data-set=timesteps]", "ltg")
+    page.wait_for_selector(".pfe-laws[data-ready=ltg]")
+    said = page.inner_text(".pfe-gap")
+    with page.expect_response(srm):
+        held[0].fulfill(status=500, json={"error": "Too late."})
+    page.wait_for_timeout(200)
+    assert page.inner_text(".pfe-gap") == said and "gap" in said
+    page.unroute(srm)
