@@ -6,6 +6,7 @@ import { columns } from "./filmbar.js";
 const LEFT = 30; // as in the film bars, so that a tick stands above a tick
 const RIGHT = 8;
 const TOP = 27; // px for the title and the mark
+const LINE = 12; // px: two numbers of the axis are no nearer
 const UNDER = 17; // px for the numbers along the clock
 
 /** values: RMS at each tick, undefined where it is not known; `first` is the tick that is marked, or -1. */
@@ -21,7 +22,7 @@ export function drawCurve(canvas, { ticks, values, threshold, total, first, unit
   if (!known.length) return;
   context.textAlign = "right";
   context.fillStyle = ink.faint;
-  context.fillText("0", LEFT - 6, bottom + 3);
+  if (bottom - y(threshold) > LINE) context.fillText("0", LEFT - 6, bottom + 3);
   context.fillText(String(Number(threshold.toPrecision(2))).replace(/^0\./, "."), LEFT - 6, y(threshold) + 4);
   context.setLineDash([4, 3]);
   stroke(context, ink.faint, 1, [
