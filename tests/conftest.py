@@ -50,6 +50,17 @@ def no_runs(tmp_path_factory):
     checkpoint.RUNS = before
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_old_numbers(tmp_path_factory):
+    """Tests see nothing that was computed before them."""
+    from pf_core.evaluation import kept
+
+    before, place = kept.folder, tmp_path_factory.mktemp("kept")
+    kept.folder = lambda: place
+    yield
+    kept.folder = before
+
+
 @pytest.fixture
 def rng():
     return torch.Generator().manual_seed(0)

@@ -21,6 +21,7 @@ from pf_core.data import DATASETS
 from pf_core.data.splits import REAL, images_of, references_of, seeds_of, take
 from pf_core.errors import InputError
 from pf_core.evaluation import judges
+from pf_core.evaluation.kept import kept
 from pf_core.evaluation.metrics import bootstrap, interval_of_mean, moments, moments_distance, precision_recall
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
@@ -218,7 +219,7 @@ def real_features(
     split: str = "evaluation",
     pause: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
-    """The same of a data set; computed once a process."""
+    """The same of a data set; computed once, and then read (kept.py)."""
     of = judge, judge.stat().st_mtime_ns, dataset, json.dumps(settings, sort_keys=True), split
     parts = []
     for start in range(0, REFERENCES, _AT_ONCE):
@@ -234,8 +235,13 @@ _AT_ONCE = 250  # real images judged between two pauses
 def _real_features(
     judge: Path, modified: int, dataset: str, settings: str, split: str, start: int, end: int
 ) -> np.ndarray:
-    data, judge_network = DATASETS[dataset].fn(**json.loads(settings)), judges.load(judge)[0]
-    return judge_network.judge(data.batch(references_of(split).first(end)[start:]).images).features.numpy()
+    def compute() -> np.ndarray:
+        data, judge_network = DATASETS[dataset].fn(**json.loads(settings)), judges.load(judge)[0]
+        return judge_network.judge(data.batch(images).images).features.numpy()
+
+    images = references_of(split).first(end)[start:]
+    of = {"judge": judges.digest(judge), "dataset": dataset, "settings": settings, "images": str(images)}
+    return kept(of, compute)
 
 
 def real_against_real(
