@@ -12,10 +12,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from http.cookies import SimpleCookie
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -134,24 +134,23 @@ class Access:
         if (reason := self.rules.refusal(headers, here)) is not None:
             await _refuse(scope, receive, send, JSONResponse({"error": reason}, 403))
             return
-        cookies = SimpleCookie()
-        cookies.load(headers.get("cookie", ""))
+        cookies = cookie_parser(headers.get("cookie", ""))  # lenient: other programs of this host leave theirs here too
         if (answer := self._without_token(scope, cookies)) is not None:
             await _refuse(scope, receive, send, answer)
             return
-        session = cookies[_SESSION].value[:64] if _SESSION in cookies else None
+        session = cookies.get(_SESSION, "")[:64] or None
         send = self._with_headers(send, None if session else secrets.token_urlsafe(16))
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/upload"):
             await self._upload(scope, receive, send, session or (scope.get("client") or ("",))[0])
             return
         await self.app(scope, receive, send)
 
-    def _without_token(self, scope: Scope, cookies: SimpleCookie) -> Response | None:
+    def _without_token(self, scope: Scope, cookies: dict[str, str]) -> Response | None:
         """None for a request that brings the token, or needs none; an address that holds it is answered by a cookie."""
         token = self.rules.token
         if token is None or any(scope["path"].endswith(path) for path in _OPEN):
             return None
-        if _TOKEN in cookies and hmac.compare_digest(cookies[_TOKEN].value.encode(), token.encode()):
+        if hmac.compare_digest(cookies.get(_TOKEN, "").encode(), token.encode()):
             return None
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
         if not hmac.compare_digest(query.pop("token", [""])[0].encode(), token.encode()):

@@ -71,14 +71,16 @@ def run(args: argparse.Namespace) -> None:
     files.check_writable(out)
     asked, split = _seeds(args), args.split or "evaluation"
     offset = seeds_of(split).start
+    if args.checkpoint and (args.dataset or given_of(args, DATASETS)):
+        raise InputError("A network is measured on the data set that it was trained on: leave --dataset's flags out.")
     if args.reference or args.images or args.inception:
+        if asked != list(range(asked[0], asked[0] + len(asked))):
+            raise InputError("FID measures images of consecutive seeds: give the first one as --seeds, and --samples.")
         _by_fid(args, out, range(offset + asked[0], offset + asked[0] + len(asked)), split)
         return
     if args.checkpoint is None and not args.real:
         raise InputError("Name a network with --checkpoint, or give --real.")
     bundle = checkpoint.load(args.checkpoint, working(args.device)) if args.checkpoint else None
-    if bundle and (args.dataset or given_of(args, DATASETS)):
-        raise InputError("A network is measured on the data set that it was trained on: leave --dataset's flags out.")
     if args.real:
         _check_drawing(args, "--real measures the data set's own images", DRAWING)
         data = checkpoint.data_settings(bundle) if bundle else (args.dataset or "shapes", given_of(args, DATASETS))
@@ -119,7 +121,7 @@ def _by_fid(args: argparse.Namespace, out: Path, seeds: range, split: str) -> No
     if args.real or (args.checkpoint is None) == (args.images is None):
         raise InputError("With --reference, give --checkpoint, whose images are drawn, or --images, which are there.")
     if args.images:
-        _check_drawing(args, "--images measures pictures that are there", (*DRAWING, "samples"))
+        _check_drawing(args, "--images measures pictures that are there", (*DRAWING, "samples", "dataset"))
     fid.check(args.reference, args.inception)
     about = {"images_of": args.images}
     if args.checkpoint:

@@ -98,7 +98,8 @@ def _of_its_own(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _of_runs(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
-    return evidence.of_runs(study.name, [Path(p) for p in args.runs], _given(study, args), _parts(args.out))
+    runs, device = [Path(p) for p in args.runs], working(args.device)
+    return evidence.of_runs(study.name, runs, _given(study, args), _parts(args.out), device)
 
 
 _MEASURED = {"network": _of_network, "runs": _of_runs, "nothing": _of_its_own}

@@ -250,11 +250,15 @@ def real_against_real(
     """The same numbers for real images that nothing was fitted to: the best possible result."""
     settings = DATASETS[dataset].settings(settings)
     path = judges.find(dataset, settings)
-    sample = DATASETS[dataset].fn(**settings).batch(range(first, first + count))
-    verdict = judges.load(path)[0].judge(sample.images)
-    heads = {name: values.numpy() for name, values in verdict.probabilities.items()}
-    real = real_features(path, dataset, settings)
-    return compare(heads, verdict.features.numpy(), sample.labels.numpy(), real)
+    data, judge = DATASETS[dataset].fn(**settings), judges.load(path)[0]
+    images, labels, seen = range(first, first + count), [], []
+    for k in range(0, count, _AT_ONCE):
+        sample = data.batch(images[k : k + _AT_ONCE])
+        labels.append(sample.labels.numpy())
+        seen.append(judge.judge(sample.images))
+    heads = {name: np.concatenate([v.probabilities[name].numpy() for v in seen]) for name in seen[0].probabilities}
+    features = np.concatenate([v.features.numpy() for v in seen])
+    return compare(heads, features, np.concatenate(labels), real_features(path, dataset, settings))
 
 
 def read_results(path: str | Path) -> dict[str, dict[str, Any]]:

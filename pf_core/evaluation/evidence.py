@@ -85,10 +85,13 @@ def all_kept() -> Iterator[dict[str, Any]]:
 
 
 def keep(result: dict[str, Any]) -> Path:
-    """A study's result as a file of the repository, numbers to DIGITS digits; where it is. Raises InputError for one
-    that is no study's, or if it cannot be written."""
+    """A study's result as a file of the repository (beside the run, for a training's network), numbers to DIGITS
+    digits; where it is. Raises InputError for one that is no study's, or if it cannot be written."""
     name = STUDIES[result.get("study", "")].name
-    path = folder_of(name, Path(str(result.get("checkpoint", TRAININGS))).stem) / f"{name}.json"
+    network = str(result.get("checkpoint", TRAININGS))
+    if not checkpoint.is_run(network):
+        network = Path(network).name.removesuffix(".safetensors")  # never a folder elsewhere
+    path = folder_of(name, network) / f"{name}.json"
     text = json.dumps(_rounded(result), indent=1, allow_nan=False)
     text = re.sub(r"\[[^\[\]{}\"]*\]", lambda numbers: " ".join(numbers[0].split()), text)  # a list of numbers: a line
     with files.replacing(path) as temporary:
@@ -156,12 +159,15 @@ def measure(
     }
 
 
-def of_runs(name: str, runs: list[Path], settings: Mapping[str, Any], folder: Path | None = None) -> dict[str, Any]:
-    """The same of a study that looks at trainings, in these folders. folder: where its pieces are kept."""
+def of_runs(
+    name: str, runs: list[Path], settings: Mapping[str, Any], folder: Path | None = None, device: str = "cpu"
+) -> dict[str, Any]:
+    """The same of a study that looks at trainings, in these folders. folder: where its pieces are kept. device: where
+    their networks are put."""
     study = STUDIES[name]
     given = study.settings(settings)
     began = time.perf_counter()
-    numbers = study.fn(runs, keep=folder, **given)
+    numbers = study.fn(runs, keep=folder, device=device, **given)
     typed = _typed(study, [word for run in runs for word in ("--runs", str(run))], settings)
     taken = {"made": date.today().isoformat(), "seconds": round(time.perf_counter() - began, 1)}
     return {"study": name} | numbers | {"settings": given, "command": typed} | taken

@@ -21,6 +21,7 @@ from pf_core.models import foreign
 from pf_core.models.openclip import without_missing_operators
 
 FEATURES = 2048  # of Inception's last pooling
+SUFFIXES = ".png", ".jpg", ".jpeg"
 BATCH = 32  # images a pass
 ENOUGH = 10_000  # fewer images than this give a distance that is plainly too high
 PREPROCESSING = (
@@ -120,7 +121,7 @@ def images_in(path: str | Path) -> Iterator[np.ndarray]:
     if not Path(path).is_dir():
         yield from _array(_file(path))
         return
-    names = sorted(p for p in Path(path).iterdir() if p.suffix in (".png", ".jpg") and not p.name.startswith("."))
+    names = sorted(p for p in Path(path).iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     if not names and (Path(path) / "samples.npz").is_file():
         yield from _array(Path(path) / "samples.npz")
         return

@@ -153,9 +153,10 @@ class _Path:
     """A run's states at the beginning of its outer steps, and its end. t: (K, B, N); x: (K, B, N, D)."""
 
     def __init__(self, run: Trajectory):
-        begins = [f for f in run.frames if f.phase == "outer"]
-        states, times = [f.x.float() for f in begins], [f.t for f in begins]
-        self.behind = [(f.outer, f.nfe - 1) for f in begins]  # (outer steps, NFE)
+        before = [0, *(f.nfe for f in run.frames)]  # a pass may cost more than one, where the velocity ranks
+        begins = [(f, spent) for f, spent in zip(run.frames, before, strict=False) if f.phase == "outer"]
+        states, times = [f.x.float() for f, _ in begins], [f.t for f, _ in begins]
+        self.behind = [(f.outer, spent) for f, spent in begins]  # (outer steps, NFE)
         if run.x1 is not None:
             states, times = [*states, run.x1], [*times, torch.ones_like(times[-1])]
             self.behind.append((run.frames[-1].outer + 1, run.frames[-1].nfe))

@@ -88,6 +88,10 @@ def test_a_token_opens_the_door_once_and_leaves_the_address():
     assert answer.status_code == 303 and answer.headers["location"] == "?tab=toy"
     assert "HttpOnly" in answer.headers["set-cookie"]
     assert visitor.get("/?tab=toy").status_code == 200  # by the cookie
+    for others in ("a@b=1", 'theme={"a": 1}; opts[x]=1; name=two words', "(x)"):  # of this host's other programs
+        assert client(Rules(token="secret")).get("/", headers={"cookie": others}).status_code == 401
+        both = {"cookie": f"{others}; pf-token=secret"}
+        assert client(Rules(token="secret")).get("/", headers=both).status_code == 200
 
 
 @pytest.mark.parametrize("limits", [{"max_files": 2}, {"max_bytes": 900}])

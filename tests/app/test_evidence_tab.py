@@ -106,7 +106,9 @@ def test_a_study_is_measured_by_the_worker_and_kept(state):
     studies = Studies(state)
     job = ended(studies.start("difficulty", "nano"))
     assert job.state == "done" and job.done == job.total and job.result["study"] == "difficulty"
-    assert studies.latest("difficulty", "nano") is job and studies.describe(job)["share"] == 1
+    assert studies.latest("difficulty", "nano", state.bundle("nano").hash) is job
+    assert studies.describe(job)["share"] == 1
+    assert studies.latest("difficulty", "nano", "of another file") is None
     assert "forward passes of an image, about" in studies.cost("difficulty", "nano")
 
 

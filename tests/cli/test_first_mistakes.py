@@ -44,7 +44,7 @@ def test_a_file_in_a_folders_place_is_named(net, tmp_path, capsys):  # noqa: F81
     assert "taken is no folder" in fails(capsys, "study", "difficulty", "--out", tmp_path / "taken")
 
 
-def test_a_setting_that_would_do_nothing_is_refused(tmp_path, capsys):
+def test_a_setting_that_would_do_nothing_is_refused(net, tmp_path, capsys):  # noqa: F811
     out = ["--out", tmp_path / "x.json"]
     real = ["evaluate", "--real", "--samples", "10", *out]
     for flags in (["--sampler", "euler"], ["--nfe", "8"], ["--p", "0.3"], ["--split", "search"]):
@@ -52,6 +52,9 @@ def test_a_setting_that_would_do_nothing_is_refused(tmp_path, capsys):
     there = ["evaluate", "--reference", "a.npz", "--inception", "b.pth", "--images", tmp_path, *out]
     assert "leave --cfg-scale out" in fails(capsys, *there, "--cfg-scale", "2")
     assert "leave --samples out" in fails(capsys, *there, "--samples", "20")
+    drawn = ["evaluate", "--reference", "a.npz", "--inception", "b.pth", "--checkpoint", net, *out]
+    assert "leave --dataset" in fails(capsys, *drawn, "--variety", "1")
+    assert "of consecutive seeds" in fails(capsys, *drawn, "--seeds", "0,100-111")
 
 
 def test_a_network_that_there_is_none_of_ends_a_sweep_before_it_draws(net, tmp_path, capsys):  # noqa: F811

@@ -9,10 +9,12 @@ from helpers import bundle, lively, write_checkpoint
 
 from pf_core.data.shapes import SHAPES
 from pf_core.errors import InputError
-from pf_core.evaluation import evaluate, evidence, metrics
+from pf_core.evaluation import evaluate, evidence, judges, metrics
 from pf_core.evaluation.metrics import Resampled
 from pf_core.evaluation.studies import STUDIES, common
+from pf_core.evaluation.work import Work
 from pf_core.models import checkpoint
+from pf_core.sampling.run import SampleSpec
 
 KNOBS = vars(sys.modules["pf_core.evaluation.studies.knobs"])
 FEW = {"images": 20, "nfe": 4}
@@ -50,6 +52,29 @@ def test_the_table_finds_twins_and_sizes_among_what_is_shipped(shipped):
     about = STUDIES["table"].fn.about
     assert "small: Euler against SiT" in about.verdict(result) and "wide: dual-loop against" in about.verdict(result)
     assert len(about.chart(result).rows) == 3
+
+
+def test_a_distance_of_another_judge_is_measured_again(shipped, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setitem(KNOBS, "references", lambda *of: np.eye(3)[np.arange(30) % 3])
+    seen = {"features": np.random.default_rng(0).normal(size=(20, 3))}
+    monkeypatch.setitem(KNOBS, "images_of_row", lambda *of, **more: drawn.append(of) or seen)
+    of = checkpoint.load("small")
+    for digest in ("one", "one", "other"):
+        monkeypatch.setattr(judges, "digest", lambda path, digest=digest: digest)
+        KNOBS["_apart"](of, {"a": SampleSpec("small", "euler", nfe=2)}, 20, "search", Work(tmp_path / "parts"))
+    assert len(drawn) == 2
+
+
+def test_coverage_is_of_as_many_real_images_as_were_drawn_with_labels_or_without(monkeypatch):
+    module, sizes, rng = vars(sys.modules["pf_core.evaluation.studies.schedules"]), [], np.random.default_rng(0)
+    nothing = {"value": 0, "interval": [0, 0]}
+    monkeypatch.setitem(module, "coverage", lambda real, drawn, k: sizes.append((len(real), len(drawn))) or nothing)
+    judged = {"features": rng.normal(size=(150, 4)), "asked": np.eye(10)[rng.integers(0, 10, 150)], "seconds": [1.0]}
+    for label in (3, -1):
+        of = judged | {"labels": np.full(150, label)}
+        list(module["_measured"]([(module["PARALLEL"], SampleSpec("x", nfe=4), of)], rng.normal(size=(300, 4)), 4))
+    assert sizes == [(150, 150)] * 2
 
 
 def test_of_several_twins_the_one_trained_as_long_is_taken(shipped):

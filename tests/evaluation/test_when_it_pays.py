@@ -117,10 +117,15 @@ def test_the_study_reads_runs_and_draws_its_figure(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(evaluate.Run, "__iter__", None)  # all that was drawn is kept
     assert main([*argv, "--out", str(out)]) == 0
     capsys.readouterr()
-    for wrong in (["--runs", str(tmp_path / "none")], [], ["--runs", "x", "--checkpoint", "shapes-pft"]):
+    for wrong in (
+        ["--runs", str(tmp_path / "none")],
+        ["--runs", str(tmp_path / "runs"), "--device", "cuda:7"],
+        [],
+        ["--runs", "x", "--checkpoint", "shapes-pft"],
+    ):
         assert main(["study", "when_it_pays", *wrong]) == 2
     assert main(["study", "probe_gain", "--runs", str(tmp_path)]) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 4
+    assert len(capsys.readouterr().err.strip().splitlines()) == 5
 
 
 def test_snapshots_are_spread_over_a_run_with_its_last():

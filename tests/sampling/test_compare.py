@@ -1,6 +1,7 @@
 """Comparing runs, on trajectories made by hand (where every number is known) and by the nano network."""
 
 import dataclasses
+from itertools import pairwise
 
 import pytest
 import torch
@@ -84,6 +85,16 @@ def test_runs_with_grids_per_patch_are_compared_at_equal_times():
         f.t[:, :2] = ahead
         f.x[:, :, :2] = ahead
     assert parting(slow, fast, 0.02) == [None, None]
+
+
+def test_what_is_behind_a_pass_that_cost_more_than_one_is_what_came_before_it():
+    """Where the velocity ranks, a pass costs its probes too."""
+    spec = SampleSpec("nano", "look_ahead", nfe=30, seeds=[1])
+    ranked = record(Run(bundle(), dataclasses.replace(spec, difficulty="divergence", probes=2)))
+    (found,) = parting(ranked, record(Run(bundle(), dataclasses.replace(spec, sampler="euler"))), 1e-4)
+    spent = [0, *(f.nfe for f in ranked.frames)]
+    begins = [spent[k] for k, f in enumerate(ranked.frames) if f.phase == "outer"] + [spent[-1]]
+    assert found.nfe[0] == begins[found.outer[0]] and max(b - a for a, b in pairwise(spent)) == 5
 
 
 def test_an_edited_run_parts_where_it_was_edited():

@@ -288,7 +288,7 @@ class Compare:
         """Guidance that nobody has touched moves to what the first of the columns' networks recommends that does."""
         if not controls.same(cfg, begun) or not isinstance(count, int | float):
             return {}
-        shown = [networks[letter] for letter in COLUMNS[: int(count)]]
+        shown = [networks[letter] for i, letter in enumerate(COLUMNS) if i < count]
         scales = [controls.start(self.state, network).cfg_scale for network in shown]
         return self.guided(next(filter(None, scales), 1.0))
 

@@ -79,9 +79,11 @@ class Studies:
             raise InputError(f"{study} {what}, from a shell: {evidence.how(study, '')}.")
         return twin_of(STUDIES[study], network) | dict(about.quick)
 
-    def latest(self, study: str, network: str) -> StudyJob | None:
-        """The newest job of this study on this network that measured something."""
-        jobs = [j for j in self.state.studies.all() if (j.study, j.network) == (study, network) and j.result]
+    def latest(self, study: str, network: str, digest: str) -> StudyJob | None:
+        """The newest job of this study that measured something on this network, as it is now: a training writes its
+        own anew."""
+        of = study, network, digest
+        jobs = [j for j in self.state.studies.all() if j.result and (j.study, j.network, j.result.get("hash")) == of]
         return jobs[-1] if jobs else None
 
     def _measuring(self, job: StudyJob, bundle: Any) -> Iterator[None]:

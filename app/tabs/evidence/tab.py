@@ -94,8 +94,9 @@ def routes(state: AppState) -> list[Route]:
 
     def known_of(name: str, network: str) -> dict[str, Any] | None:
         """What was measured here last, else what is kept of just this network."""
-        job = studies.latest(name, network)
-        return job.result if job else evidence.kept(name, network, state.bundle(network).hash)
+        digest = state.bundle(network).hash
+        job = studies.latest(name, network, digest)
+        return job.result if job else evidence.kept(name, network, digest)
 
     def wall(request: Request) -> Response:
         network = network_of(request)

@@ -10,7 +10,7 @@ import torch
 
 from pf_core.charts import Chart, Panel, Series
 from pf_core.errors import InputError
-from pf_core.evaluation import metrics
+from pf_core.evaluation import judges, metrics
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import Resampled, moments
 from pf_core.evaluation.paired import distance, images_of_row, named
@@ -259,7 +259,7 @@ def _apart(
     for key, spec in specs.items():
         done = work.done
         about = {"distance": key, "nfe": spec.nfe, "images": images, "split": split, "network": bundle.hash}
-        about |= {"judge": judge.stem, "resamples": metrics.REPEATS}
+        about |= {"judge": judges.digest(judge), "resamples": metrics.REPEATS}
         row = work.piece(about, lambda spec=spec: measured(spec))
         if work.done == done:  # it was kept
             work.did(images * resolve(spec, bundle).nfe)

@@ -192,6 +192,6 @@ def _measured(drawn: list[tuple], real: Any, budget: int) -> Iterator[dict[str, 
             "minus_euler": (apart[label] - apart[PARALLEL]).measured(),
             **({"minus_random": (apart[label] - apart[controls[label]]).measured()} if label in controls else {}),
             "accuracy": interval_of_mean(right) if len(right) else None,
-            "coverage": coverage(real[: max(len(right), 100)], judged["features"], NEAREST),
+            "coverage": coverage(real[: max(len(judged["labels"]), 100)], judged["features"], NEAREST),
             "seconds_per_image": float(sorted(seconds)[len(seconds) // 2]),
         }

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
+
 from pf_core import files
 from pf_core.charts import Chart, Panel, Series
 from pf_core.data import DATASETS
@@ -187,6 +189,7 @@ def when_it_pays(
     split: Annotated[str, SPLIT] = "evaluation",
     fast: Annotated[bool, FASTER] = False,
     keep: Path | None = None,
+    device: str | torch.device = "cpu",
 ) -> dict[str, Any]:
     """When adaptive sampling pays: along trainings.
 
@@ -194,7 +197,7 @@ def when_it_pays(
     equal NFE and on the same seeds, each sampler's Frechet distance minus Euler's, with paired 95% intervals; and
     whether guidance lowers it. Also what the runs' own compass logged, and in what the runs differ: images seen,
     dependence and variety of the data, depth, labels. keep: a folder for the drawn images, so that a stopped study
-    continues. Raises InputError where there is no run.
+    continues; device: where the networks are put. Raises InputError where there is no run.
     """
     folders = list(_folders(runs))
     if not folders:
@@ -203,7 +206,7 @@ def when_it_pays(
     results = []
     for folder in folders:
         kept = _spread(_networks(folder), snapshots)
-        points = [_point(path, options, guided, fast, keep) for path in kept]
+        points = [_point(path, device, options, guided, fast, keep) for path in kept]
         results.append({"run": folder.name} | _about(folder) | {"along": _along(folder), "points": points})
     return options | {"arithmetic": arithmetic(fast), "runs": results}
 
@@ -249,9 +252,11 @@ def _along(folder: RunFolder) -> list[dict[str, Any]]:
     return [entry for entry in folder.follow()[0] if "compass" in entry]
 
 
-def _point(path: Path, options: dict[str, Any], guided: bool, fast: bool, keep: Path | None) -> dict[str, Any]:
+def _point(
+    path: Path, device: str | torch.device, options: dict[str, Any], guided: bool, fast: bool, keep: Path | None
+) -> dict[str, Any]:
     """The measurements of one network."""
-    bundle = checkpoint.load(str(path))
+    bundle = checkpoint.load(str(path), device)
     config = bundle.model.config
     about = {
         "step": bundle.training["steps"],
