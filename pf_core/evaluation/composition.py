@@ -68,4 +68,4 @@ def measured(prompts: Sequence[Prompt], readings: Sequence[Reading]) -> dict[str
 
 
 def _told(of: Resampled | None) -> dict[str, Any] | None:
-    return of and of.measured()
+    return of and of.within()

@@ -118,6 +118,11 @@ class Resampled:
         low, high = np.percentile(self.values - self.values.mean(), [tail, 100 - tail]) + self.value
         return float(low), float(high)
 
+    def within(self) -> dict[str, Any]:
+        """`measured` of a mean or a share, with an interval that no resample leaves: none of a share is below 0."""
+        ends = np.clip(self.interval(), self.values.min(), self.values.max())
+        return {"value": self.value, "interval": ends.tolist()}
+
     def measured(self) -> dict[str, Any]:
         """{"value", "interval"}, 95%."""
         return {"value": self.value, "interval": list(self.interval())}

@@ -118,7 +118,7 @@ def compared(done: Sequence[Row]) -> list[dict[str, Any]]:
     by_name = {(row.label, row.scale): row for row in done}
     told = []
     for row in done:
-        numbers = {name: each.measured() for name, each in row.statistics.items()}
+        numbers = {name: each.within() for name, each in row.statistics.items()}
         for key, base in BASES.items():
             other = by_name.get((base, row.scale))
             if other and base != row.label and not (key == "minus_euler" and row.label == PLAIN):

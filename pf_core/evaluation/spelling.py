@@ -66,6 +66,6 @@ def measured(read: Sequence[str], asked: Sequence[str]) -> dict[str, Any]:
     groups = {int(k): table[lengths == k] for k in sorted(set(lengths.tolist()))}
 
     def of(rows: np.ndarray) -> dict[str, Any]:
-        return {name: each.measured() for name, each in resampled(rows).items()}
+        return {name: each.within() for name, each in resampled(rows).items()}
 
     return of(table) | {"by_length": {k: of(rows) | {"images": len(rows)} for k, rows in groups.items()}}

@@ -4,6 +4,7 @@ from scipy.linalg import sqrtm
 from scipy.stats import spearmanr
 
 from pf_core.evaluation.metrics import (
+    Resampled,
     bootstrap,
     coverage,
     interval_of_mean,
@@ -65,6 +66,8 @@ def test_the_bootstrap_interval_of_a_mean_is_about_two_standard_errors():
 def test_the_interval_of_a_share_stays_a_share():
     almost = interval_of_mean(np.arange(300) > 0)
     assert almost["interval"][0] < almost["value"] < almost["interval"][1] <= 1
+    few = Resampled(0.06, np.array([0.0] * 30 + [0.2] * 30))
+    assert few.interval()[0] < 0 and few.within()["interval"][0] == 0
 
 
 def test_the_bootstrap_repeats_itself():
