@@ -27,8 +27,8 @@ _MOST_TEXT = 2**20
 _ONE_FOR_ALL = ("labels", "seeds", "cfg_scale")  # of a comparison's recipes
 
 
-def load(state: AppState, path: str) -> tuple[StoredRun, str]:
-    """An export (or plain .json recipe) that a person brought: (its run, a sentence about it).
+def load(state: AppState, path: str, *, lane: str = "") -> tuple[StoredRun, str]:
+    """An export (or plain .json recipe) that a person brought: (its run, a sentence about it). lane: as in `start`.
 
     Raw arrays are shown as they were recorded, nothing is computed; of any other file the recipe is run again. Raises
     InputError for a file that is neither, for another network than the one here, and for what the app refuses anyway.
@@ -39,7 +39,7 @@ def load(state: AppState, path: str) -> tuple[StoredRun, str]:
         return run, " ".join([f"This is the run recorded in {name}; nothing was computed.", *_other(state, run)])
     more = len(read_recipes(path)) - 1
     said = f"{name} holds {more + 1} recipes: the first one is run again here." if more else ""
-    return state.start(here(state, content)), said or f"The recipe of {name} is run again."
+    return state.start(here(state, content), lane=lane), said or f"The recipe of {name} is run again."
 
 
 def read(path: str) -> Trajectory | SampleSpec:

@@ -14,7 +14,9 @@ from app import controls
 from app import links as recipes
 from app.server.exports import write
 from app.server.frames import command, recipe_file
+from app.tabs.compare.tab import Compare
 from app.tabs.explore.tab import Explore
+from app.tabs.intervene.tab import Intervene
 from pf_core.cli import main
 from pf_core.errors import InputError
 from pf_core.models import build, checkpoint, preset
@@ -62,6 +64,22 @@ def test_every_export_loads_back_bit_for_bit(state, tab, tmp_path, suffix):  # n
     *_, third_id, _, said = tab.from_link(request=SimpleNamespace(query_params=link))[:4]
     third = tab.from_link(request=SimpleNamespace(query_params=link))
     assert "again" in third[3] and torch.equal(ended(state.runs.get(third[1])).trajectory.x1, first.trajectory.x1)
+
+
+def test_what_a_link_or_a_recipe_starts_takes_its_pages_turn(state, tmp_path, monkeypatch):  # noqa: F811
+    first = ended(state.start(spec(edits=EDITS)))
+    path, plan, lanes = written(first, tmp_path, ".png"), recipes.encode(first.spec), []
+    monkeypatch.setattr(state.worker, "add", lambda run, steps, lane="", left=None: lanes.append(lane))
+    asked = lambda **query: SimpleNamespace(query_params=query, session_hash="mine")  # noqa: E731
+    with gr.Blocks():
+        explore, intervene, compare = Explore(state), Intervene(state), Compare(state)
+    explore.on_recipe("", path, asked())
+    explore.from_link(asked(run="gone", recipe=plan))
+    explore.from_link(asked(run="now", network="nano"))
+    intervene.on_recipe([], path, asked())
+    intervene.from_link(asked(tab="intervene", base="gone", plan=plan))
+    compare.from_link(asked(tab="compare", runs="now", c1='["nano","euler",{}]', c2='["nano","look_ahead",{}]'))
+    assert lanes == ["mine"] * 9
 
 
 def test_runs_with_uploads_travel_in_raw_arrays(state, tab, client, tmp_path, capsys):  # noqa: F811
