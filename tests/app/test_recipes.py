@@ -166,6 +166,25 @@ def test_the_command_of_a_run_names_its_classes_so_that_they_are_read_back(state
     assert "--label" not in command(run)
 
 
+def test_a_recording_finds_its_network_by_its_whole_name(state, tab, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(checkpoint, "RUNS", tmp_path / "runs")
+    torch.manual_seed(8)
+    model, kept = build(preset("nano")), "foo/checkpoints/0000003"
+    paths = [tmp_path / "runs" / f"{name}.safetensors" for name in ("foo/network", kept, "nano/network")]
+    paths.append(checkpoint.FOLDER / "my.net.safetensors")
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.save(path, model, CLASSES, {})
+    for name, path in zip(("runs/foo", "runs/foo@3", "runs/nano", "my.net"), paths, strict=True):
+        recording = written(ended(state.start(spec(checkpoint=name))), tmp_path, ".safetensors")
+        said = tab.on_recipe("", recording)[3]
+        assert "nothing was computed" in said and "not here" not in said and "another" not in said
+        path.unlink()
+        assert f"Its network {name} is not here" in tab.on_recipe("", recording)[3]
+    by_file = spec(checkpoint="/somewhere/nano.safetensors")
+    assert recipes.here(state, by_file).checkpoint == "nano"
+
+
 def test_a_recording_of_another_network_is_shown_and_says_so(state, tab, tmp_path):  # noqa: F811
     path = written(ended(state.start(spec())), tmp_path, ".safetensors")
     torch.manual_seed(8)
