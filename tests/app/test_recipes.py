@@ -166,6 +166,14 @@ def test_the_command_of_a_run_names_its_classes_so_that_they_are_read_back(state
     assert "--label" not in command(run)
 
 
+def test_a_recordings_edits_may_write_their_numbers_as_text(state, client):  # noqa: F811
+    first = ended(state.start(spec(edits=EDITS)))
+    as_text = [each | {k: str(each[k]) for k in ("outer", "amount", "image") if k in each} for each in EDITS]
+    first.trajectory.recipe = first.trajectory.recipe | {"edits": as_text}
+    again = state.keep(first.trajectory)
+    assert again.spec.edits == first.spec.edits and client.get(f"/pf/runs/{again.id}").json()["edits"]
+
+
 def test_a_recording_finds_its_network_by_its_whole_name(state, tab, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(checkpoint, "RUNS", tmp_path / "runs")
     torch.manual_seed(8)
