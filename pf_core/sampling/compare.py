@@ -101,7 +101,8 @@ def parting(a: Trajectory, b: Trajectory, threshold: float = THRESHOLD) -> list[
 
     Compared at every t at which either run begins an outer step (and at its end). Between its own steps a run's state
     is taken from the straight line between them, patch by patch, so grids with other steps, or a grid per patch, can
-    be compared as well. Raises InputError for runs of other shapes, or a threshold that is not positive.
+    be compared as well. Raises InputError for runs of other shapes or without frames, or a threshold that is not
+    positive.
     """
     _check_pair(a, b)
     if not threshold > 0:
@@ -150,10 +151,13 @@ def measured(a: Trajectory, b: Trajectory, names: tuple[str, str], threshold: fl
 
 
 class _Path:
-    """A run's states at the beginning of its outer steps, and its end. t: (K, B, N); x: (K, B, N, D)."""
+    """A run's states at the beginning of its outer steps, and its end. t: (K, B, N); x: (K, B, N, D). Raises InputError
+    for a run without any."""
 
     def __init__(self, run: Trajectory):
         begins = [f for f in run.frames if f.phase == "outer"]
+        if not begins:
+            raise InputError("A run without frames parts from no other.")
         states, times = [f.x.float() for f in begins], [f.t for f in begins]
         self.behind = [(f.outer, f.nfe - 1) for f in begins]  # (outer steps, NFE)
         if run.x1 is not None:
