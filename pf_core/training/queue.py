@@ -368,8 +368,8 @@ def _forkable(source: RunFolder, recipe: TrainRecipe) -> tuple[dict, dict]:
     header.setdefault("step", state["step"])
     if apart := _apart(source, recipe):
         raise InputError(
-            f"Continuing needs the same network and optimizer, and these differ: {', '.join(apart)}. Fork a kept "
-            f"network instead."
+            f"Continuing needs the same network and optimizer, and these differ: {', '.join(apart)}. Change them back, "
+            f"or fork a kept network instead."
         )
     if recipe.config.steps <= header["step"]:
         raise InputError(f"{source.name} is already at step {header['step']:,}: ask for more steps than that.")
