@@ -180,6 +180,7 @@ class Asked(NamedTuple):
     """What a handler of links reads of a request."""
 
     query_params: Mapping[str, str]
+    session_hash: str | None = None
 
 
 def address_of(event: gr.EventData) -> dict[str, str]:
@@ -202,7 +203,7 @@ def travelling(from_link: Callable[..., Any], title: str) -> Callable[..., Any]:
         while len(newest) > MOST_PAGES:
             newest.popitem(last=False)
         try:
-            found = from_link(Asked(asked), **values)
+            found = from_link(Asked(asked, page), **values)
         except InputError:
             if newest.get(page) == turn:
                 raise

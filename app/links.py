@@ -27,8 +27,8 @@ _MOST_TEXT = 2**20
 _ONE_FOR_ALL = ("labels", "seeds", "cfg_scale")  # of a comparison's recipes
 
 
-def load(state: AppState, path: str) -> tuple[StoredRun, str]:
-    """An export (or plain .json recipe) that a person brought: (its run, a sentence about it).
+def load(state: AppState, path: str, *, lane: str = "") -> tuple[StoredRun, str]:
+    """An export (or plain .json recipe) that a person brought: (its run, a sentence about it). lane: as in `start`.
 
     Raw arrays are shown as they were recorded, nothing is computed; of any other file the recipe is run again. Raises
     InputError for a file that is neither, for another network than the one here, and for what the app refuses anyway.
@@ -39,7 +39,7 @@ def load(state: AppState, path: str) -> tuple[StoredRun, str]:
         return run, " ".join([f"This is the run recorded in {name}; nothing was computed.", *_other(state, run)])
     more = len(read_recipes(path)) - 1
     said = f"{name} holds {more + 1} recipes: the first one is run again here." if more else ""
-    return state.start(here(state, content)), said or f"The recipe of {name} is run again."
+    return state.start(here(state, content), lane=lane), said or f"The recipe of {name} is run again."
 
 
 def read(path: str) -> Trajectory | SampleSpec:
@@ -63,18 +63,20 @@ def read(path: str) -> Trajectory | SampleSpec:
 
 
 def here(state: AppState, spec: SampleSpec) -> SampleSpec:
-    """The same recipe with its network by the name that it has here; the run checks that it is the same one."""
-    name = Path(spec.checkpoint).stem
-    known = spec.checkpoint not in state.networks() and name in state.networks()
-    return dataclasses.replace(spec, checkpoint=name) if known else spec
+    """The same recipe with its network by the name that it has here, where it is told by its file; the run checks that
+    it is the same one."""
+    path = Path(spec.checkpoint)
+    known = path.suffix == ".safetensors" and spec.checkpoint not in state.networks() and path.stem in state.networks()
+    return dataclasses.replace(spec, checkpoint=path.stem) if known else spec
 
 
 def _other(state: AppState, run: StoredRun) -> list[str]:
     """Sentences where a recorded run's network is not the one that is here."""
-    name, made = Path(run.spec.checkpoint).stem, run.spec.checkpoint_hash
-    if name not in state.networks():
+    name, made = here(state, run.spec).checkpoint, run.spec.checkpoint_hash
+    try:
+        present = state.bundle(name).hash
+    except InputError:
         return [f"Its network {name} is not here, so it cannot be run again."]
-    present = state.bundle(name).hash
     return [f"It was made with another {name} (hash {made}) than the one here ({present})."] if made != present else []
 
 

@@ -28,6 +28,7 @@ from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import to_uint8
 from pf_core.presets import PFT
 from pf_core.samplers import SAMPLERS
+from pf_core.sampling.edits import parse
 from pf_core.sampling.memory import check_fits
 from pf_core.sampling.run import Run, SampleSpec, passes, resolve
 from pf_core.sampling.sweep import in_words
@@ -264,6 +265,7 @@ class AppState:
         if codec.channels != channels or len(spec.seeds) != images or len(spec.labels) not in (1, images):
             raise InputError("The recording does not fit its recipe: it is damaged, or of a network unknown here.")
         spec = replace(spec, settings=SAMPLERS[spec.sampler].settings(spec.settings), labels=_each(spec.labels, images))
+        spec = replace(spec, edits=[edit.to_dict() for edit in parse(spec.edits)])
         spec = replace(spec, nfe=spec.nfe or len(trajectory), steps=spec.steps or trajectory.frames[-1].outer + 1)
         run = StoredRun(spec, trajectory, codec, title(spec), guided=spec.cfg_scale != 1, **known)
         run.takes = checkpoint.takes(spec.checkpoint)

@@ -101,7 +101,8 @@ def parting(a: Trajectory, b: Trajectory, threshold: float = THRESHOLD) -> list[
 
     Compared at every t at which either run begins an outer step (and at its end). Between its own steps a run's state
     is taken from the straight line between them, patch by patch, so grids with other steps, or a grid per patch, can
-    be compared as well. Raises InputError for runs of other shapes, or a threshold that is not positive.
+    be compared as well. Raises InputError for runs of other shapes or without frames, or a threshold that is not
+    positive.
     """
     _check_pair(a, b)
     if not threshold > 0:
@@ -150,11 +151,14 @@ def measured(a: Trajectory, b: Trajectory, names: tuple[str, str], threshold: fl
 
 
 class _Path:
-    """A run's states at the beginning of its outer steps, and its end. t: (K, B, N); x: (K, B, N, D)."""
+    """A run's states at the beginning of its outer steps, and its end. t: (K, B, N); x: (K, B, N, D). Raises InputError
+    for a run without any."""
 
     def __init__(self, run: Trajectory):
         before = [0, *(f.nfe for f in run.frames)]  # a pass may cost more than one, where the velocity ranks
         begins = [(f, spent) for f, spent in zip(run.frames, before, strict=False) if f.phase == "outer"]
+        if not begins:
+            raise InputError("A run without frames parts from no other.")
         states, times = [f.x.float() for f, _ in begins], [f.t for f, _ in begins]
         self.behind = [(f.outer, spent) for f, spent in begins]  # (outer steps, NFE)
         if run.x1 is not None:
@@ -227,6 +231,8 @@ def patch_updates(run: Trajectory) -> list[int]:
     Heun move every patch once an outer step, the dual loop its easy patches once and its hard ones n_inner times.
     """
     times = [f.t for f in run.frames if f.phase in ("outer", "inner")]
+    if not times:  # a recording that holds its end alone
+        return [0] * run.x0.shape[0]
     times += [torch.ones_like(times[-1])] if run.x1 is not None else []
     t = torch.stack(times)
     return (t[1:] > t[:-1] + _SAME).sum((0, 2)).tolist()

@@ -16,12 +16,13 @@ from typing import Any
 
 from pf_core import files
 from pf_core.errors import InputError
-from pf_core.models import parameter_count
+from pf_core.models import SiTConfig, checkpoint, parameter_count
+from pf_core.models.codecs import Codec, same_space
 from pf_core.registry import parameters
 from pf_core.training import disk, process
 from pf_core.training.config import Intervals, TrainRecipe
 from pf_core.training.run_dir import RunFolder, to_file
-from pf_core.training.runner import check, checked_device
+from pf_core.training.runner import check, checked_device, codec_of
 from pf_core.training.state import load_state, save_state
 from pf_core.training.status import (
     BUSY,
@@ -45,6 +46,13 @@ TICK, DISK_TICK = 0.5, 10.0  # seconds between two checks of the queue, and of t
 MIN_FREE = 200 * 2**20  # bytes of free disk that a new training needs
 MAX_RUNS = 500
 RESERVED = ("data",)  # the folder of own pictures
+IN_WORDS = {  # fields of a network's configuration whose names do not say what they are
+    "in_channels": "channels",
+    "input_size": "image size",
+    "num_classes": "number of classes",
+    "predict_uncertainty": "difficulty head",
+    "text": "text tower",
+}
 log = logging.getLogger("patch_forcing.jobs")
 
 
@@ -128,32 +136,38 @@ class Jobs(RunCatalog):
         step: int | None = None,
         intervals: Intervals | None = None,
         start: bool = True,
+        device: str | None = None,
     ) -> Info:
         """A new run that starts from another run, which it records as its parent.
 
         step None: continues from the whole saved state, with the same network and optimizer. A step: starts at step 0
-        from the averaged weights kept at that step. Raises InputError.
+        from the averaged weights kept at that step, which bring their text tower along. device: None: the other run's.
+        Raises InputError.
         """
         source = self.folder(name)
+        old = source.about()
+        device = checked_device(device or old.get("device", "auto"))
         if step is None:
             state, header = _forkable(source, recipe)
-            parent = {"run": name, "step": header["step"]}
+            begun, weights = header["step"], source.start_weights if recipe.init == str(source.start_weights) else None
         else:
-            weights = self.network(name, step)
-            parent = {"run": name, "step": step}
+            begun, weights = step, self.network(name, step)
+            if source.recipe().condition == "text":
+                recipe = replace(recipe, text_settings={})
+        about = {"parent": {"run": name, "step": begun}, "tensorboard": bool(old.get("tensorboard")), "device": device}
         with self._locked():
             self._room(new)
             to = RunFolder(self.root / new)
             if step is None:
                 save_state(to.state, state, header)
-            else:
-                to.path.mkdir(parents=True)
-                with files.replacing(to.path / "start.safetensors") as temporary:
+            if weights:
+                to.path.mkdir(parents=True, exist_ok=True)
+                with files.replacing(to.start_weights) as temporary:
                     temporary.write_bytes(weights.read_bytes())
-                recipe = replace(recipe, init=str(to.path / "start.safetensors"))
+                recipe = replace(recipe, init=str(to.start_weights))
             try:
                 self.check(recipe)
-                to.start(recipe, intervals or source.intervals(), created=time.time(), parent=parent)
+                to.start(recipe, intervals or source.intervals(), created=time.time(), **about)
             except InputError:
                 disk.remove(to.path)
                 raise
@@ -352,14 +366,34 @@ def _forkable(source: RunFolder, recipe: TrainRecipe) -> tuple[dict, dict]:
         raise InputError(f"{source.name} has not saved yet: there is nothing to fork.")
     state, header = load_state(source.state)
     header.setdefault("step", state["step"])
-    old = source.recipe()
-    if (old.model, old.model_settings, old.difficulty, old.config.optimizer) != (
-        recipe.model,
-        recipe.model_settings,
-        recipe.difficulty,
-        recipe.config.optimizer,
-    ):
-        raise InputError("Continuing needs the same network and optimizer: fork a kept network instead.")
+    if apart := _apart(source, recipe):
+        raise InputError(
+            f"Continuing needs the same network and optimizer, and these differ: {', '.join(apart)}. Change them back, "
+            f"or fork a kept network instead."
+        )
     if recipe.config.steps <= header["step"]:
         raise InputError(f"{source.name} is already at step {header['step']:,}: ask for more steps than that.")
     return state, header
+
+
+def _apart(source: RunFolder, recipe: TrainRecipe) -> list[str]:
+    """What decides whether a saved state fits a recipe and differs, in words with both values. Raises InputError."""
+    (was, then), (now, asked) = _network_of(source), _asked(recipe)
+    pairs = {IN_WORDS.get(name, name.replace("_", " ")): (getattr(now, name), old) for name, old in vars(was).items()}
+    pairs["optimizer"] = recipe.config.optimizer, source.recipe().config.optimizer
+    texts = pairs.pop("text tower")  # too long to be told
+    apart = [f"{word} ({new}, not {old})" for word, (new, old) in pairs.items() if new != old]
+    apart += ["text tower"] * (texts[0] != texts[1])
+    return apart + [f"codec ({asked}, not {then})"] * (not same_space(asked, then))
+
+
+def _network_of(source: RunFolder) -> tuple[SiTConfig, Codec]:
+    """Of the saved state: as its network's file says where there is one, for the data may have changed since."""
+    if path := source.network:
+        header = checkpoint.read_header(path)
+        return SiTConfig(**header["model"]), checkpoint.codec_in(header)
+    return _asked(source.recipe())
+
+
+def _asked(recipe: TrainRecipe) -> tuple[SiTConfig, Codec]:
+    return check(recipe), codec_of(recipe)

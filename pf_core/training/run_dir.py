@@ -78,6 +78,11 @@ class RunFolder:
         return self.path / "state.safetensors"
 
     @property
+    def start_weights(self) -> Path:
+        """The network that a fork of a kept one begins with."""
+        return self.path / "start.safetensors"
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 

@@ -17,7 +17,7 @@ from pf_core.data import DATASETS
 from pf_core.data.splits import VALIDATION
 from pf_core.errors import InputError
 from pf_core.models import SiTConfig, build, checkpoint, preset
-from pf_core.models.codecs import Encoded, build_codec, same_space
+from pf_core.models.codecs import Codec, Encoded, build_codec, same_space
 from pf_core.models.conditioning import MOST_CHARACTERS
 from pf_core.registry import Parameter, parameters
 from pf_core.sampling.run import versions
@@ -372,6 +372,12 @@ def check(recipe: TrainRecipe) -> SiTConfig:
     _check_settings("network", NETWORK_SETTINGS, recipe.model_settings)
     _check_settings("text tower", TEXT_SETTINGS, recipe.text_settings)
     return network_config(recipe, DATASETS[recipe.dataset].fn(**recipe.data_settings))
+
+
+def codec_of(recipe: TrainRecipe) -> Codec:
+    """That of a recipe's network: latents bring their own. Raises InputError."""
+    recipe = settled(recipe, DATASETS[recipe.dataset].fn(**recipe.data_settings))
+    return build_codec(recipe.codec, recipe.codec_settings)
 
 
 def _check_settings(what: str, knobs: list[Parameter], given: dict[str, Any]) -> None:

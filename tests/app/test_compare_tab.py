@@ -147,6 +147,9 @@ def test_a_stopped_column_is_said_not_to_have_ended(tab, state, between):  # noq
     ids, runs = compared(tab, state)
     runs[1].trajectory.x1 = None
     assert "was stopped" in between("words", runs=",".join(ids)).json()["sentences"][0]
+    runs[1].trajectory.frames = []  # before its first pass
+    words = between("words", runs=",".join(ids), threshold=0.01).json()
+    assert "was stopped" in words["sentences"][0] and words["partings"] == []
 
 
 def test_the_form_folds_to_a_line_that_says_what_is_shown(tab, state):  # noqa: F811

@@ -16,6 +16,7 @@ from app.handlers import Asked, PlainText, StatusLine, note, on, travelling, war
 from app.server.static import APP, SERVED
 from app.state import AppState
 from app.ui import build
+from app.worker import lane_of
 from pf_core.errors import InputError
 from pf_core.training.queue import Jobs
 
@@ -273,6 +274,11 @@ def test_no_event_is_lost_while_another_is_answered_and_none_is_sent_for_ever(bu
         told = any(p.annotation is gr.EventData for p in inspect.signature(fn.fn).parameters.values())
         clicked = any(event == "click" for _, event in fn.targets)
         assert fn.trigger_mode in (("multiple",) if told else ("once",) if clicked else ("always_last", "multiple"))
+
+
+def test_an_entry_gone_back_to_is_asked_for_by_its_page():
+    back = travelling(lambda asked: {"shown": lane_of(asked)}, "Explore")
+    assert back(SimpleNamespace(_data={"query": "", "turn": 1}), SimpleNamespace(session_hash="a")) == {"shown": "a"}
 
 
 def test_an_entry_that_takes_long_does_not_take_the_place_of_the_one_gone_to_since():

@@ -14,7 +14,9 @@ from app import controls
 from app import links as recipes
 from app.server.exports import write
 from app.server.frames import command, recipe_file
+from app.tabs.compare.tab import Compare
 from app.tabs.explore.tab import Explore
+from app.tabs.intervene.tab import Intervene
 from pf_core.cli import main
 from pf_core.errors import InputError
 from pf_core.models import build, checkpoint, preset
@@ -62,6 +64,22 @@ def test_every_export_loads_back_bit_for_bit(state, tab, tmp_path, suffix):  # n
     *_, third_id, _, said = tab.from_link(request=SimpleNamespace(query_params=link))[:4]
     third = tab.from_link(request=SimpleNamespace(query_params=link))
     assert "again" in third[3] and torch.equal(ended(state.runs.get(third[1])).trajectory.x1, first.trajectory.x1)
+
+
+def test_what_a_link_or_a_recipe_starts_takes_its_pages_turn(state, tmp_path, monkeypatch):  # noqa: F811
+    first = ended(state.start(spec(edits=EDITS)))
+    path, plan, lanes = written(first, tmp_path, ".png"), recipes.encode(first.spec), []
+    monkeypatch.setattr(state.worker, "add", lambda run, steps, lane="", left=None: lanes.append(lane))
+    asked = lambda **query: SimpleNamespace(query_params=query, session_hash="mine")  # noqa: E731
+    with gr.Blocks():
+        explore, intervene, compare = Explore(state), Intervene(state), Compare(state)
+    explore.on_recipe("", path, asked())
+    explore.from_link(asked(run="gone", recipe=plan))
+    explore.from_link(asked(run="now", network="nano"))
+    intervene.on_recipe([], path, asked())
+    intervene.from_link(asked(tab="intervene", base="gone", plan=plan))
+    compare.from_link(asked(tab="compare", runs="now", c1='["nano","euler",{}]', c2='["nano","look_ahead",{}]'))
+    assert lanes == ["mine"] * 9
 
 
 def test_runs_with_uploads_travel_in_raw_arrays(state, tab, client, tmp_path, capsys):  # noqa: F811
@@ -146,6 +164,33 @@ def test_the_command_of_a_run_names_its_classes_so_that_they_are_read_back(state
     assert split(flag.removeprefix("--label=")) == ["red, green", "", "-1", 'a "b"']
     run.spec = spec(labels=[None])
     assert "--label" not in command(run)
+
+
+def test_a_recordings_edits_may_write_their_numbers_as_text(state, client):  # noqa: F811
+    first = ended(state.start(spec(edits=EDITS)))
+    as_text = [each | {k: str(each[k]) for k in ("outer", "amount", "image") if k in each} for each in EDITS]
+    first.trajectory.recipe = first.trajectory.recipe | {"edits": as_text}
+    again = state.keep(first.trajectory)
+    assert again.spec.edits == first.spec.edits and client.get(f"/pf/runs/{again.id}").json()["edits"]
+
+
+def test_a_recording_finds_its_network_by_its_whole_name(state, tab, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(checkpoint, "RUNS", tmp_path / "runs")
+    torch.manual_seed(8)
+    model, kept = build(preset("nano")), "foo/checkpoints/0000003"
+    paths = [tmp_path / "runs" / f"{name}.safetensors" for name in ("foo/network", kept, "nano/network")]
+    paths.append(checkpoint.FOLDER / "my.net.safetensors")
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.save(path, model, CLASSES, {})
+    for name, path in zip(("runs/foo", "runs/foo@3", "runs/nano", "my.net"), paths, strict=True):
+        recording = written(ended(state.start(spec(checkpoint=name))), tmp_path, ".safetensors")
+        said = tab.on_recipe("", recording)[3]
+        assert "nothing was computed" in said and "not here" not in said and "another" not in said
+        path.unlink()
+        assert f"Its network {name} is not here" in tab.on_recipe("", recording)[3]
+    by_file = spec(checkpoint="/somewhere/nano.safetensors")
+    assert recipes.here(state, by_file).checkpoint == "nano"
 
 
 def test_a_recording_of_another_network_is_shown_and_says_so(state, tab, tmp_path):  # noqa: F811

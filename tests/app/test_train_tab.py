@@ -2,6 +2,7 @@
 
 import zipfile
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import gradio as gr
@@ -19,7 +20,7 @@ from app.state import AppState
 from app.tabs.train import routes, rows
 from app.tabs.train.curves import PLOTS, Curves
 from app.tabs.train.own import OwnPictures
-from app.tabs.train.tab import GROUPS, SIMPLE, Train, intervals
+from app.tabs.train.tab import GROUPS, SAVED, SIMPLE, Train, intervals
 from app.ui import launch
 from pf_core.data.own import paths
 from pf_core.errors import InputError
@@ -248,6 +249,23 @@ def test_commands_reach_the_run_and_refusals_are_sentences(tab):
     assert found[tab.fork_of] == "ordered" and found[tab.forking]["visible"]
     assert found[tab.config["steps"]] == 900_000
     assert act(run="ordered", what="delete") == {tab.status: ""} and "ordered" not in tab.jobs.names()
+
+
+def test_a_fork_keeps_what_no_control_says(tab, runs, monkeypatch):
+    source = RunFolder(runs / "scaled")
+    made = recipe(2, codec_settings={"scale": 0.5}, model_settings={"t_scale": 500.0})
+    source.start(made, QUICK, created=1.0, device="cpu", tensorboard=True)
+    for _ in execute(source, True, None, None, "a test"):
+        pass
+    monkeypatch.setattr(tab.jobs, "fork", partial(tab.jobs.fork, start=False))
+    asked = tab.on_act(SimpleNamespace(_data={"run": "scaled", "what": "fork"}))
+    values = {name: value_of(asked.get(control, control.value)) for name, control in tab.inputs.items()}
+    tab.on_start("scaled", SAVED, asked[tab.device], **values | {"steps": 3, "name": "on"})
+    fork, about = tab.jobs.folder("on").recipe(), tab.jobs.folder("on").about()
+    assert (fork.codec_settings, fork.model_settings) == (made.codec_settings, made.model_settings)
+    assert fork.config.steps == 3 and (about["device"], about["tensorboard"]) == ("cpu", True)
+    for name in ("on", "scaled"):
+        tab.jobs.delete(name)
 
 
 def test_intervals_fit_the_length():

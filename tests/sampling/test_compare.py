@@ -177,6 +177,12 @@ def test_patch_updates_are_the_moves_committed(name, settings, moves):
     assert patch_updates(run) == [moves, moves]
 
 
+def test_a_recording_of_an_end_alone_tells_of_no_moves():
+    run = straight(4)
+    run.frames.clear()
+    assert run.x1 is not None and patch_updates(run) == [0, 0]
+
+
 def test_patches_that_stand_still_are_no_updates():
     edit = {"kind": "clean", "patches": [0, 1, 2], "image": 0, "source": {"dataset": "shapes", "index": 1}}
     run = record(Run(bundle(), SampleSpec("nano", "euler", steps=5, seeds=[0, 1], edits=[edit])))

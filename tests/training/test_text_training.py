@@ -1,5 +1,7 @@
 """Training on captions: what is drawn, saved and resumed, and what is refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +17,7 @@ from pf_core.sampling.export import read_recipe
 from pf_core.training import plans
 from pf_core.training.config import Intervals, TrainRecipe, timestep_settings
 from pf_core.training.loop import TrainConfig, draw, train
+from pf_core.training.queue import Jobs
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import CLASS_TABLE, check, execute, network, prepare
 
@@ -50,6 +53,32 @@ def test_a_network_is_trained_on_the_captions_of_oblong_pictures(tmp_path, chang
     assert len(list(folder.path.glob("samples/*.safetensors"))) == 1
     labels = read_recipe(next(folder.path.glob("samples/*.safetensors")))["labels"]
     assert len(labels) == 4 and all('"' in label for label in labels)
+
+
+def test_a_fork_goes_on_with_the_same_network_and_tower_only(tmp_path):
+    jobs, longer = Jobs(tmp_path), recipe(config=replace(CONFIG, steps=6))
+    words = trained(tmp_path / "words", recipe(), stop=2)
+    words.kept(2).parent.mkdir()
+    words.kept(2).write_bytes(words.weights.read_bytes())
+    for changes, says in (
+        ({"text_settings": {}}, "differ: text tower"),
+        ({"condition": "none", "text_settings": {}}, "differ: text tower"),
+        ({"codec_settings": {"scale": 0.5}}, r"codec \(pixels times 0.5, not pixels times 1\)"),
+        (
+            {"model_settings": {"depth": 3}, "difficulty": False},
+            r"depth \(3, not \d\), difficulty head \(False, not True\)",
+        ),
+    ):
+        with pytest.raises(InputError, match=says):
+            jobs.fork("words", "x", replace(longer, **changes), start=False)
+    assert jobs.names() == ["words"]
+    jobs.fork("words", "more", longer, start=False)
+    jobs.fork("words", "kept", longer, step=2, start=False)  # brings its tower along
+    trained(tmp_path / "more", None, resume=True)
+    kept = trained(tmp_path / "kept", None, resume=True, stop=2)
+    jobs.fork("kept", "again", kept.recipe(), start=False)
+    jobs.delete("kept")
+    assert trained(tmp_path / "again", None, resume=True).recipe().init == str(tmp_path / "again" / "start.safetensors")
 
 
 def test_a_training_on_captions_resumes_with_the_same_bits(tmp_path):

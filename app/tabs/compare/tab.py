@@ -364,7 +364,7 @@ class Compare:
             reason = e if isinstance(e, InputError) else "its columns are damaged."
             raise InputError(f"This link could not be read: {reason}") from None
         if asked.get("runs") == links.NOW:
-            return updates | self.begun(updates, parts)
+            return updates | self.begun(updates, parts, lane_of(request))
         ids = asked.get("runs", "").split(",")[:MOST]
         if len(ids) != len(parts) or not all(i in self.state.runs for i in ids):
             sentence = "Those runs are not kept any more; their settings are here: press Run all to make them again."
@@ -372,11 +372,11 @@ class Compare:
         runs: list[StoredRun] = [self.state.runs.get(i) for i in ids]
         return updates | self.showing(ids, [run.spec for run in runs]) | {self.viewer: manifest(runs, columns=True)}
 
-    def begun(self, updates: Mapping[Component, Any], parts: list[dict[str, Any]]) -> dict[Component, Any]:
+    def begun(self, updates: Mapping[Component, Any], parts: list[dict[str, Any]], lane: str) -> dict[Component, Any]:
         """The runs that a link asks to start. Raises InputError."""
         values = {name: updates.get(each, each.value) for name, each in self.shared.items()}
         values |= {"label": updates[self.label]["value"], "count": len(parts)}
-        return self.started(self.with_shared(parts, values), values, again=True)
+        return self.started(self.with_shared(parts, values), values, lane, again=True)
 
     def parts_of(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
         """The columns of a link. Raises InputError, or ValueError or TypeError for what is no list of three."""

@@ -86,10 +86,10 @@ class Explore:
         run = self.state.start(spec, lane=lane_of(request))
         return self.showing(run, self.form.link(values)) | {self.status: ""}
 
-    def on_recipe(self, before: str, path: str) -> dict:
+    def on_recipe(self, before: str, path: str, request: gr.Request = None) -> dict:
         """A file that a person brought: its run, and the controls as near to its recipe as they can come."""
         self.state.halt(before)
-        run, sentence = links.load(self.state, uploaded(path))
+        run, sentence = links.load(self.state, uploaded(path), lane=lane_of(request))
         asked, updates = self.form.described(run.spec), {}
         try:
             updates = self.form.from_link(asked)
@@ -134,11 +134,11 @@ class Explore:
         text = links.encode(run.spec) if links.beyond(run.spec) else None
         return asked | ({"recipe": text} if text else {})
 
-    def again(self, asked: dict[str, str]) -> StoredRun:
+    def again(self, asked: dict[str, str], *, lane: str = "") -> StoredRun:
         """The run of a link, made again. Raises InputError."""
         if "recipe" in asked:
-            return self.state.start(links.here(self.state, links.decode(asked["recipe"])))
-        return self.state.start(self.form.spec(self.form.values(asked)))
+            return self.state.start(links.here(self.state, links.decode(asked["recipe"])), lane=lane)
+        return self.state.start(self.form.spec(self.form.values(asked)), lane=lane)
 
     def at_first(self, request: gr.Request) -> dict:
         """What the page's address asks for; Run works from then on."""
@@ -155,7 +155,7 @@ class Explore:
         if run_id in self.state.runs:
             shown = {self.viewer: manifest([self.state.runs.get(run_id)]), self.run_id: run_id, self.mine: ""}
         elif run_id and not sentence:
-            return updates | self.not_kept(asked)
+            return updates | self.not_kept(asked, lane_of(request))
         else:
             updates = updates | ({} if asked.get("network") else self.form_of(self.state.recordings(1)))
             value = manifest(empty=EMPTY) if asked.get("network") else self.recording()
@@ -186,13 +186,13 @@ class Explore:
         except InputError:  # its network need not be here
             return {}
 
-    def not_kept(self, asked: dict[str, str]) -> dict:
+    def not_kept(self, asked: dict[str, str], lane: str) -> dict:
         """For a link whose run is not here (any more)."""
         nothing = {self.viewer: manifest(empty=EMPTY), self.run_id: "", self.mine: ""}
         if not asked.get("network") and "recipe" not in asked:
             return nothing | {self.status: "That run is not kept any more: press Run for a new one."}
         try:
-            run = self.again(asked)
+            run = self.again(asked, lane=lane)
         except InputError as e:
             gone = "" if asked["run"] == links.NOW else "That run is not kept any more, and cannot be made again: "
             return nothing | {self.status: f"{gone}{e}"}

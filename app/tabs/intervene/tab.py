@@ -199,16 +199,18 @@ class Intervene:
         ids = {"tab": TITLE.lower(), "base": base.id} | ({"edited": edited.id} if edited else {})
         return urlencode(ids | ({"plan": plan} if plan else {}))
 
-    def again(self, spec: SampleSpec, carried: Trajectory | None = None) -> tuple[StoredRun, StoredRun | None]:
+    def again(
+        self, spec: SampleSpec, carried: Trajectory | None = None, *, lane: str = ""
+    ) -> tuple[StoredRun, StoredRun | None]:
         """A recipe's run as it would be without its edits, and, where it has any, with them.
 
         carried: what a file holds beside its recipe, noise and pictures. Raises InputError.
         """
         names = self.uploads_of(carried)
         x0 = carried.x0 if carried is not None and spec.noise is not None else None
-        base = self.logic.start_base(links.here(self.state, spec), x0)
+        base = self.logic.start_base(links.here(self.state, spec), x0, lane=lane)
         try:
-            return base, self.logic.start_edited(base, spec.edits, names) if spec.edits else None
+            return base, self.logic.start_edited(base, spec.edits, names, lane=lane) if spec.edits else None
         except InputError:
             self.state.halt(base.id)
             raise
@@ -225,13 +227,13 @@ class Intervene:
         updates |= self.painting.listed(edited.spec.edits if edited else [], [])
         return updates | {self.page.uploads: self.uploads_of(edited), self.page.status: sentence}
 
-    def on_recipe(self, ids: list[str], path: str) -> dict:
+    def on_recipe(self, ids: list[str], path: str, request: gr.Request = None) -> dict:
         """An export that a person brought: its run with and without its edits."""
         self.state.halt(*ids or [])
         loaded = links.read(uploaded(path))
         carried = isinstance(loaded, Trajectory)
         spec = SampleSpec.from_dict(loaded.recipe) if carried else loaded
-        base, edited = self.again(spec, loaded if carried else None)
+        base, edited = self.again(spec, loaded if carried else None, lane=lane_of(request))
         how = " without and with its edits." if edited else ": it has no edits."
         return self.restored(base, edited, f"This is the recipe of {Path(path).name}, run again{how}")
 
@@ -249,7 +251,7 @@ class Intervene:
                 raise InputError(
                     "Those runs are not kept any more, and do not fit in a link: load their recipe or raw arrays."
                 )
-            base, edited = self.again(links.decode(asked["plan"]))
+            base, edited = self.again(links.decode(asked["plan"]), lane=lane_of(request))
             again = "Those runs were not kept any more: they were made again from the link."
             return self.restored(base, edited, again, again=True)
         except InputError as e:

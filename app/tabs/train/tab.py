@@ -160,7 +160,8 @@ class Train:
             on(planned.then, self.on_draws, looks, [self.drawn])
         self.estimating = Estimating(self.estimated, self.cancel, self.status)
         on(
-            self.measure.click, self.on_estimate, self.inputs, [self.estimated, self.cancel], **status,
+            self.measure.click, self.on_estimate, {"fork_of": self.fork_of, **self.inputs},
+            [self.estimated, self.cancel], **status,
             busy=self.measure, show_progress="hidden", api_visibility="private", concurrency_limit=None,
         )  # fmt: skip
         on(self.cancel.click, self.on_cancel, {}, [self.cancel])
@@ -177,7 +178,8 @@ class Train:
         for name, control in self.machine.items():
             on(settled(control), partial(self.on_setting, name), {"value": control}, **status)
         on(self.board.picked, self.on_pick, {"board": self.board}, [self.plots])
-        acted = on(self.board.acted, self.on_act, {}, [self.fork_of, self.forking, *self.settable], **status)
+        forking = [self.fork_of, self.forking, self.device, *self.settable]
+        acted = on(self.board.acted, self.on_act, {}, forking, **status)
         on(acted.then, self.on_draws, looks, [self.drawn])
 
     def wire_own(self) -> None:
@@ -197,19 +199,26 @@ class Train:
 
     # what the controls say
 
-    def recipe(self, values: Mapping[str, Any]) -> tuple[str, TrainRecipe, Intervals]:
-        """(name, "" where none is given, recipe, intervals). Raises InputError."""
+    def recipe(self, values: Mapping[str, Any], fork_of: str | None = None) -> tuple[str, TrainRecipe, Intervals]:
+        """(name, "" where none is given, recipe, intervals). What no control says is as in the run to be forked. Raises
+        InputError."""
+        base = self.jobs.folder(fork_of).recipe() if fork_of else TrainRecipe()
         dataset, timesteps = values["dataset"], values["timesteps"]
         config = {k: (knob := self.known[k]).check(values[k], knob.label) for k in self.config}
         times = TIMESTEPS[timesteps].settings(self.time_knobs.settings(timesteps, values))
-        recipe = TrainRecipe(
-            dataset,
-            DATASETS[dataset].settings(self.data_knobs.settings(dataset, values)),
-            values["model"],
+        init = self.init_of(values["init"])
+        if init is None and base.condition == "text" and base.init not in self.networks():
+            init = base.init  # no control can say it, and it may have brought the text tower
+        recipe = replace(
+            base,
+            dataset=dataset,
+            data_settings=DATASETS[dataset].settings(self.data_knobs.settings(dataset, values)),
+            model=values["model"],
             difficulty=bool(values["difficulty"]),
             condition=values["condition"],
-            init=self.init_of(values["init"]),
-            config=TrainConfig(**config, timesteps=timesteps, timestep_settings=times),
+            init=init,
+            config=replace(base.config, **config, timesteps=timesteps, timestep_settings=times),
+            rules=None,
         )
         samples = parameters(Intervals)["samples"].check(values["every"])
         return str(values["name"] or "").strip(), recipe, intervals(recipe.config.steps, samples)
@@ -277,8 +286,8 @@ class Train:
         except (InputError, KeyError):  # KeyError: knobs that are not all there
             return gr.skip()
 
-    def on_estimate(self, request: gr.Request = None, **values: Any) -> Iterator[dict]:
-        _, recipe, every = self.recipe(values)
+    def on_estimate(self, fork_of: str | None, request: gr.Request = None, **values: Any) -> Iterator[dict]:
+        _, recipe, every = self.recipe(values, fork_of)
         self.jobs.check(recipe)
         settings = self.jobs.settings
         begin = partial(Measuring, recipe, every, settings.threads, settings.nice)
@@ -289,10 +298,11 @@ class Train:
         return {self.cancel: gr.update(visible=False)}
 
     def on_start(self, fork_of: str | None, forking: Any, device: str, **values: Any) -> dict:
-        name, recipe, every = self.recipe(values)
+        name, recipe, every = self.recipe(values, fork_of)
         if fork_of:
             step = None if forking in (None, SAVED) else whole("The step to fork from", forking, 0)
-            info = self.jobs.fork(fork_of, name or self.jobs.free_name(f"{fork_of}-fork"), recipe, step, every)
+            new = name or self.jobs.free_name(f"{fork_of}-fork")
+            info = self.jobs.fork(fork_of, new, recipe, step, every, device=device)
         else:
             info = self.jobs.create(name or self.jobs.free_name(_wish(recipe)), recipe, every, device=device)
         forked = {self.fork_of: None, self.forking: gr.update(visible=False)}
@@ -333,6 +343,7 @@ class Train:
         return self.set_recipe(folder.recipe(), folder.intervals()) | {
             self.fork_of: name,
             self.forking: gr.update(choices=places, value=SAVED, visible=True),
+            self.device: folder.about().get("device", "auto"),
             self.status: f"Forking {name}: change what should be different, then press Start.",
         }
 
