@@ -102,6 +102,21 @@ def test_equal_cost_compares_paired_runs(monkeypatch):
         assert row["nfe"] == 3 and row["minus_euler_of_equal_steps"]["value"] == pytest.approx(
             row["frechet"]["value"] - first["frechet"]["value"]
         )
+    found = STUDIES["equal_cost"].fn(bundle(), images=20, steps=3)  # now a step of the others costs as little
+    rows = {(row["sampler"], row["steps"]): row for row in found["rows"]}
+    assert [steps for name, steps in rows if name == "euler"] == [1, 3, 5]
+    for name in ("dual_loop", "random_order"):
+        of, euler = rows[name, 1], {steps: rows["euler", steps]["frechet"]["value"] for steps in (1, 5)}
+        for key, steps in (("steps", 1), ("cost", 5)):
+            want = of["frechet"]["value"] - euler[steps]
+            assert of[f"minus_euler_of_equal_{key}"]["value"] == pytest.approx(want)
+    about, ahead = STUDIES["equal_cost"].fn.about, next(r for r in found["rows"] if r["settings"].get("ratio") == 1.4)
+    for row, steps, said in ((ahead, -2, "Holds here in part"), (ahead, 3, "Does not appear here")):
+        row["minus_euler_of_equal_cost"] = {"value": -3, "interval": [-4, -2]}
+        row["minus_euler_of_equal_steps"] = {"value": steps, "interval": [steps - 1, steps + 1]}
+        rows["dual_loop", 1]["minus_euler_of_equal_cost"] = {"value": 1, "interval": [0.5, 2]}
+        assert about.verdict(found).startswith(said) and "dual-loop" in about.verdict(found)
+        assert f"look-ahead {str(steps).replace('-', chr(0x2212))}.0" in about.line(found)
 
 
 def test_order_compares_at_equal_budgets(monkeypatch):

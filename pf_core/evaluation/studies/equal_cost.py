@@ -1,15 +1,18 @@
-"""Equal steps or equal cost? What look-ahead's second forward pass gains, and what its longer steps cost."""
+"""Equal steps or equal cost? What more passes a step gain, and what longer steps cost."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any
 
 from torch import Tensor, nn
 
 from pf_core.charts import Chart, Panel, Series
+from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import moments
 from pf_core.evaluation.paired import FASTER, arithmetic, distance, how, images_of_row, named
-from pf_core.evaluation.studies.common import SPLIT, needs_both, number, study
+from pf_core.evaluation.studies.common import SPLIT, Claim, holds, needs_both, number, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Knob
@@ -17,12 +20,14 @@ from pf_core.sampling.run import SampleSpec, resolve
 from pf_core.types import PatchTime, Prediction
 
 RATIOS, SHARES = (1.2, 1.4, 2.0, 3.0), (0.2, 0.6, 0.8)  # of look-ahead; the other one of the two at its default
+OTHERS = "dual_loop", "random_order"  # at look-ahead's cost, in fewer outer steps still
+_STEPS, _COST = "minus_euler_of_equal_steps", "minus_euler_of_equal_cost"
 CAPPED = 0.97  # training with LTG times hardly ever shows a patch beyond
 
 
 def _label(row: dict[str, Any]) -> str:
-    if row["sampler"] == "euler":
-        return f"Euler, {row['steps']} steps"
+    if row["sampler"] != "look_ahead":
+        return f"{row['sampler'].replace('_', '-').capitalize()}, {row['steps']} steps"
     capped = f", t to {row['t_at_most']}" if "t_at_most" in row else ""
     return f"p {row['settings']['p']:g}, ratio {row['settings']['ratio']:g}{capped}"
 
@@ -34,27 +39,54 @@ def _chart(result: dict[str, Any]) -> Chart:
         return Panel(title, "", "Frechet distance", series, zero=True)
 
     panels = [
-        [panel("minus Euler with as many steps, half the cost", "minus_euler_of_equal_steps")],
-        [panel("minus Euler at equal cost", "minus_euler_of_equal_cost")],
+        [panel("minus Euler with as many outer steps, at less cost", _STEPS)],
+        [panel("minus Euler at equal cost", _COST)],
     ]
-    note = f"{result['images']} images a row, the same seeds; bars are 95% intervals. Below zero look-ahead is better."
-    return Chart(f"Look-ahead against Euler, {result['checkpoint']}", panels, note)
+    note = f"{result['images']} images a row, the same seeds; bars are 95% intervals. Below zero Euler is worse."
+    return Chart(f"Equal steps or equal cost, {result['checkpoint']}", panels, note)
 
 
 def _verdict(result: dict[str, Any]) -> str:
-    ahead = next(row for row in result["rows"] if row["sampler"] == "look_ahead" and row["settings"]["ratio"] == 1.4)
-    return (
-        f"Look-ahead minus Euler: {number(ahead['minus_euler_of_equal_steps'])} with as many steps, "
-        f"{number(ahead['minus_euler_of_equal_cost'])} at equal cost."
-    )
+    told = (f"{name} {number(row[_STEPS])} and {number(row[_COST])}" for name, row in _adaptive(result).items())
+    return f"{_found(result)}: minus Euler with as many outer steps, and minus Euler at equal cost: {'; '.join(told)}."
+
+
+def _brief(result: dict[str, Any]) -> str:
+    told = (f"{name} {number(row[_STEPS])}" for name, row in _adaptive(result).items())
+    return f"{_found(result)}: Frechet distance minus that of Euler with as many outer steps: {', '.join(told)}."
+
+
+def _adaptive(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The rows that adapt, with their samplers' defaults: the first of each with the ratio 1.4."""
+    rows = {row["sampler"]: row for row in reversed(result["rows"]) if row["settings"].get("ratio", 1.4) == 1.4}
+    return {name.replace("_", "-"): rows[name] for name in ("look_ahead", "dual_loop") if name in rows}
+
+
+def _found(result: dict[str, Any]) -> str:
+    """Whether adapting gains more than its longer outer steps alone do."""
+    rows = _adaptive(result).values()
+    return holds(sum(side(row[_STEPS]) < 0 and side(row[_COST]) < 0 for row in rows), len(rows))
 
 
 def _forwards(bundle: Bundle, images: int, steps: int, **_) -> int:
-    ahead = resolve(SampleSpec(bundle.name, "look_ahead", steps=steps), bundle).nfe
-    return images * (steps + ahead * (len(RATIOS) + len(SHARES) + 2))
+    ahead = SampleSpec(bundle.name, "look_ahead", steps=steps)
+    once = resolve(ahead, bundle).nfe  # the last row's capped network makes one more
+    return images * (once + sum(resolve(row, bundle).nfe for row in _rows(bundle, ahead)))
 
 
-@study(forwards=_forwards, chart=_chart, verdict=_verdict, check=needs_both, quick={"images": 50})
+@study(
+    forwards=_forwards,
+    chart=_chart,
+    verdict=_verdict,
+    brief=_brief,
+    claim=Claim(
+        "Instead of following a single global schedule, the model can allocate compute spatially based on predicted "
+        "uncertainty.",
+        "Adaptive sampling; is it more than longer steps?",
+    ),
+    check=needs_both,
+    quick={"images": 50},
+)
 def equal_cost(
     bundle: Bundle,
     *,
@@ -64,35 +96,46 @@ def equal_cost(
     fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,
 ) -> dict[str, Any]:
-    """Look-ahead against Euler at equal steps and at equal cost.
+    """Adaptive samplers against Euler with as many steps, and at equal cost.
 
     All rows draw the same seeds. Reported: the Frechet distance to real images, and its difference from Euler with as
-    many steps (half the cost) and from Euler at equal cost (twice the steps); negative is better. Intervals are 95%,
+    many outer steps (at less cost) and from Euler at equal cost (in more steps); negative is better. Intervals are 95%,
     bootstrap over images, paired by seed in the differences. In the last row the network gets t of at most 0.97,
     because it was not trained with the patches at t = 1 that a probe makes.
     """
     ahead = SampleSpec(bundle.name, "look_ahead", steps=steps, **how(fast))
-    plain = SampleSpec(bundle.name, "euler", steps=steps, **how(fast))
-    rows = [plain, replace(plain, steps=resolve(ahead, bundle).nfe)]
-    rows += [replace(ahead, settings={"ratio": ratio}) for ratio in RATIOS]
-    rows += [replace(ahead, settings={"p": p}) for p in SHARES]
+    rows = list(_rows(bundle, ahead))
     judge = judge_of(bundle)
     real = moments(references(bundle, split, judge, work.pause))
     capped = replace(bundle, model=_Capped(bundle.model))
     runs = [*((bundle, row) for row in rows), (capped, ahead)]
     drawn = [images_of_row(of, row, images, split, judge, work=_work_of(of, work)) for of, row in runs]
     apart = [distance(judged["features"], real) for judged in drawn]
+    plain, budget = {row.steps: k for k, row in enumerate(rows) if row.sampler == "euler"}, resolve(ahead, bundle).nfe
     names = [named(resolve(row, bundle)) for row in rows] + [named(resolve(ahead, bundle)) | {"t_at_most": CAPPED}]
     measured = [
         {
             "frechet": own.measured(),
-            "minus_euler_of_equal_steps": (own - apart[0]).measured(),
-            "minus_euler_of_equal_cost": (own - apart[1]).measured(),
+            _STEPS: (own - apart[plain[name["steps"]]]).measured(),
+            _COST: (own - apart[plain[budget]]).measured(),
         }
-        for own in apart
+        for name, own in zip(names, apart, strict=True)
     ]
     about = {"images": images, "split": split, "arithmetic": arithmetic(fast)}
     return about | {"rows": [a | b for a, b in zip(names, measured, strict=True)]}
+
+
+def _rows(bundle: Bundle, ahead: SampleSpec) -> Iterator[SampleSpec]:
+    """Euler with every row's number of steps and at their cost, look-ahead's settings, and the others that fit."""
+    budget, others = resolve(ahead, bundle).nfe, []
+    for sampler in OTHERS:
+        with suppress(InputError):  # not one step of it costs so little
+            others.append(resolve(replace(ahead, sampler=sampler, steps=None, nfe=budget), bundle))
+    for steps in sorted({ahead.steps, budget, *(other.steps for other in others)}):
+        yield replace(ahead, sampler="euler", steps=steps)
+    yield from (replace(ahead, settings={"ratio": ratio}) for ratio in RATIOS)
+    yield from (replace(ahead, settings={"p": p}) for p in SHARES)
+    yield from (replace(ahead, sampler=other.sampler, steps=other.steps) for other in others)
 
 
 def _work_of(bundle: Bundle, work: Work) -> Work:
