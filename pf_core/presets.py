@@ -109,6 +109,14 @@ PRESETS: dict[str, Preset] = {
             _columns((PFT, "random_order", _SAME_SHARE), (PFT, "dual_loop", _SAME_SHARE)),
         ),
         Preset(
+            "few-steps",
+            "Few steps: 16 NFE",
+            "Same noise, sixteen evaluations each. Euler takes 16 steps, B and C take 4, in which the patches that "
+            "wait take 16 small ones. Over hundreds of images B gains here; C, in which chance decides who waits, "
+            "does not.",
+            _columns((PFT, "euler"), (PFT, "dual_loop"), (PFT, "random_order"), nfe=16),
+        ),
+        Preset(
             "euler-multistep",
             "Euler and multistep, 8 NFE",
             "Same noise, eight evaluations each. Euler takes a straight step; multistep bends each step by the "

@@ -31,7 +31,7 @@ FEW = {
     "context_reduces_uncertainty": {"images": 10},
     "difficulty": {"images": 10},
     "probe_gain": {"images": 10},
-    "equal_cost": {"images": 20, "steps": 2},
+    "equal_cost": {"images": 20, "steps": "2"},
     "schedules": {"images": 20, "budgets": "4"},
     "table": {"images": 20, "nfe": 4, "beside": ""},
     "knobs": {"images": 20, "fresh": 21, "nfe": 4},

@@ -90,7 +90,7 @@ def test_equal_cost_compares_paired_runs(monkeypatch):
     monkeypatch.setattr(module, "SHARES", (0.6,))
     seen = judges.load()[0].judge(Shapes().batch(range(200)).images)
     monkeypatch.setattr(module, "references", lambda *of: seen.features.numpy())
-    found = STUDIES["equal_cost"].fn(bundle(), images=20, steps=2)
+    found = STUDIES["equal_cost"].fn(bundle(), images=20, steps="2")
     first, second, *ahead = found["rows"]
     assert (first["sampler"], first["nfe"], second["nfe"]) == ("euler", 2, 3)
     assert [row["settings"] for row in ahead] == [
@@ -102,7 +102,11 @@ def test_equal_cost_compares_paired_runs(monkeypatch):
         assert row["nfe"] == 3 and row["minus_euler_of_equal_steps"]["value"] == pytest.approx(
             row["frechet"]["value"] - first["frechet"]["value"]
         )
-    found = STUDIES["equal_cost"].fn(bundle(), images=20, steps=3)  # now a step of the others costs as little
+    found = STUDIES["equal_cost"].fn(bundle(), images=20, steps="2,3")  # now a step of the others costs as little
+    assert [row["cost"] for row in found["rows"]] == [3] * 6 + [5] * 9
+    chart = STUDIES["equal_cost"].fn.about.chart(found | {"checkpoint": "nano"})
+    assert [panel.title.split(", ")[1] for (panel,) in chart.rows] == ["3 NFE", "3 NFE", "5 NFE", "5 NFE"]
+    found["rows"] = found["rows"][6:]
     rows = {(row["sampler"], row["steps"]): row for row in found["rows"]}
     assert [steps for name, steps in rows if name == "euler"] == [1, 3, 5]
     for name in ("dual_loop", "random_order"):

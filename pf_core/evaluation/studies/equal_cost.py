@@ -1,8 +1,9 @@
 """Equal steps or equal cost? What more passes a step gain, and what longer steps cost."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from pf_core.evaluation.paired import FASTER, arithmetic, distance, how, images_
 from pf_core.evaluation.studies.common import SPLIT, Claim, holds, needs_both, number, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
-from pf_core.registry import Knob
+from pf_core.registry import Knob, whole
 from pf_core.sampling.run import SampleSpec, resolve
 from pf_core.types import PatchTime, Prediction
 
@@ -32,46 +33,68 @@ def _label(row: dict[str, Any]) -> str:
     return f"p {row['settings']['p']:g}, ratio {row['settings']['ratio']:g}{capped}"
 
 
+def _by_cost(result: dict[str, Any]) -> dict[int, list[dict[str, Any]]]:
+    """The rows, by the NFE of look-ahead that they are beside."""
+    costs = dict.fromkeys(_cost_of(row, result) for row in result["rows"])
+    return {cost: [row for row in result["rows"] if _cost_of(row, result) == cost] for cost in costs}
+
+
+def _cost_of(row: dict[str, Any], result: dict[str, Any]) -> int:
+    return row.get("cost") or max(row["nfe"] for row in result["rows"])  # the first results are of one cost
+
+
 def _chart(result: dict[str, Any]) -> Chart:
-    def panel(title: str, key: str) -> Panel:
-        rows = result["rows"]
+    def panel(title: str, key: str, rows: list[dict[str, Any]]) -> Panel:
         series = [Series.measured("difference", [_label(row) for row in rows], [row[key] for row in rows], kind="bars")]
         return Panel(title, "", "Frechet distance", series, zero=True)
 
     panels = [
-        [panel("minus Euler with as many outer steps, at less cost", _STEPS)],
-        [panel("minus Euler at equal cost", _COST)],
+        [panel(f"{title}, {cost} NFE", key, rows)]
+        for cost, rows in _by_cost(result).items()
+        for title, key in (("minus Euler in as many outer steps", _STEPS), ("minus Euler at equal cost", _COST))
     ]
     note = f"{result['images']} images a row, the same seeds; bars are 95% intervals. Below zero Euler is worse."
     return Chart(f"Equal steps or equal cost, {result['checkpoint']}", panels, note)
 
 
 def _verdict(result: dict[str, Any]) -> str:
-    told = (f"{name} {number(row[_STEPS])} and {number(row[_COST])}" for name, row in _adaptive(result).items())
-    return f"{_found(result)}: minus Euler with as many outer steps, and minus Euler at equal cost: {'; '.join(told)}."
+    told = _told(result, lambda row: f"{number(row[_STEPS])} and {number(row[_COST])}")
+    return f"{_found(result)}: minus Euler in as many outer steps, and minus Euler at equal cost, {told}."
 
 
 def _brief(result: dict[str, Any]) -> str:
-    told = (f"{name} {number(row[_STEPS])}" for name, row in _adaptive(result).items())
-    return f"{_found(result)}: Frechet distance minus that of Euler with as many outer steps: {', '.join(told)}."
+    told = _told(result, lambda row: number(row[_STEPS]))
+    return f"{_found(result)}: distance minus Euler's in as many outer steps, {told}."
 
 
-def _adaptive(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _told(result: dict[str, Any], words: Callable[[dict[str, Any]], str]) -> str:
+    parts = (
+        f"{cost} NFE: {', '.join(f'{name} {words(row)}' for name, row in _adaptive(rows).items())}"
+        for cost, rows in _by_cost(result).items()
+    )
+    return "; ".join(parts)
+
+
+def _adaptive(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The rows that adapt, with their samplers' defaults: the first of each with the ratio 1.4."""
-    rows = {row["sampler"]: row for row in reversed(result["rows"]) if row["settings"].get("ratio", 1.4) == 1.4}
-    return {name.replace("_", "-"): rows[name] for name in ("look_ahead", "dual_loop") if name in rows}
+    first = {row["sampler"]: row for row in reversed(rows) if row["settings"].get("ratio", 1.4) == 1.4}
+    return {name.replace("_", "-"): first[name] for name in ("look_ahead", "dual_loop") if name in first}
 
 
 def _found(result: dict[str, Any]) -> str:
     """Whether adapting gains more than its longer outer steps alone do."""
-    rows = _adaptive(result).values()
+    rows = [row for group in _by_cost(result).values() for row in _adaptive(group).values()]
     return holds(sum(side(row[_STEPS]) < 0 and side(row[_COST]) < 0 for row in rows), len(rows))
 
 
-def _forwards(bundle: Bundle, images: int, steps: int, **_) -> int:
-    ahead = SampleSpec(bundle.name, "look_ahead", steps=steps)
-    once = resolve(ahead, bundle).nfe  # the last row's capped network makes one more
-    return images * (once + sum(resolve(row, bundle).nfe for row in _rows(bundle, ahead)))
+def _counts(text: str) -> list[int]:
+    return [whole("steps", part, 2, 500) for part in str(text).split(",")]
+
+
+def _forwards(bundle: Bundle, images: int, steps: str, **_) -> int:
+    heads = [SampleSpec(bundle.name, "look_ahead", steps=count) for count in _counts(steps)]
+    once = sum(resolve(ahead, bundle).nfe for ahead in heads)  # the last row's capped network makes one more
+    return images * (once + sum(resolve(row, bundle).nfe for ahead in heads for row in _rows(bundle, ahead)))
 
 
 @study(
@@ -91,7 +114,7 @@ def equal_cost(
     bundle: Bundle,
     *,
     images: Annotated[int, Knob(20, 100_000, "images a row")] = 300,
-    steps: Annotated[int, Knob(2, 500, "outer steps of look-ahead")] = 8,
+    steps: Annotated[str, Knob(help="outer steps of look-ahead, with commas between")] = "8",
     split: Annotated[str, SPLIT] = "evaluation",
     fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,
@@ -103,26 +126,31 @@ def equal_cost(
     bootstrap over images, paired by seed in the differences. In the last row the network gets t of at most 0.97,
     because it was not trained with the patches at t = 1 that a probe makes.
     """
-    ahead = SampleSpec(bundle.name, "look_ahead", steps=steps, **how(fast))
-    rows = list(_rows(bundle, ahead))
     judge = judge_of(bundle)
     real = moments(references(bundle, split, judge, work.pause))
+    rows = []
+    for count in _counts(steps):
+        ahead = SampleSpec(bundle.name, "look_ahead", steps=count, **how(fast))
+        rows += _measured(bundle, ahead, images, split, judge, real, work)
+    return {"images": images, "split": split, "arithmetic": arithmetic(fast), "rows": rows}
+
+
+def _measured(
+    bundle: Bundle, ahead: SampleSpec, images: int, split: str, judge: Path, real: tuple, work: Work
+) -> list[dict[str, Any]]:
+    """All rows beside look-ahead in its number of steps."""
+    rows, cost = list(_rows(bundle, ahead)), resolve(ahead, bundle).nfe
     capped = replace(bundle, model=_Capped(bundle.model))
     runs = [*((bundle, row) for row in rows), (capped, ahead)]
     drawn = [images_of_row(of, row, images, split, judge, work=_work_of(of, work)) for of, row in runs]
     apart = [distance(judged["features"], real) for judged in drawn]
-    plain, budget = {row.steps: k for k, row in enumerate(rows) if row.sampler == "euler"}, resolve(ahead, bundle).nfe
+    plain = {row.steps: own for row, own in zip(rows, apart, strict=False) if row.sampler == "euler"}
     names = [named(resolve(row, bundle)) for row in rows] + [named(resolve(ahead, bundle)) | {"t_at_most": CAPPED}]
-    measured = [
-        {
-            "frechet": own.measured(),
-            _STEPS: (own - apart[plain[name["steps"]]]).measured(),
-            _COST: (own - apart[plain[budget]]).measured(),
-        }
+    return [
+        {"cost": cost, **name, "frechet": own.measured()}
+        | {_STEPS: (own - plain[name["steps"]]).measured(), _COST: (own - plain[cost]).measured()}
         for name, own in zip(names, apart, strict=True)
     ]
-    about = {"images": images, "split": split, "arithmetic": arithmetic(fast)}
-    return about | {"rows": [a | b for a, b in zip(names, measured, strict=True)]}
 
 
 def _rows(bundle: Bundle, ahead: SampleSpec) -> Iterator[SampleSpec]:
