@@ -5,6 +5,7 @@ end, or help to gather what is spread over all. This goes through a group of its
 for a GPU, and a pause may last as long as it likes.
 """
 
+import atexit
 import os
 import signal
 import threading
@@ -17,6 +18,13 @@ import torch.distributed as dist
 
 GO, STOP, GATHER = 1, 2, 3  # the words; GATHER + k asks for help with the k-th thing that is spread
 PATIENCE = timedelta(days=365)  # for which a pause may last
+
+
+@atexit.register
+def _leave() -> None:
+    """The groups' threads end before the process does: one that is still there may abort it, though all is done."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class Ranks:
