@@ -122,7 +122,7 @@ train-toybox: install
 	$(call trained,$(TOYBOX) $(PLAIN) $(if $(INIT_SIT),--init $(INIT_SIT)),runs/toybox-sit)
 	$(call trained,$(TOYBOX) --timesteps ltg,runs/toybox-pft-wide)
 
-# The small trainings of `study when_it_pays` (docs/RESULTS.md): 64 patches but where the name says 256, 100,032 images each, those of a data set alike
+# The small trainings of `study when_it_pays` (docs/RESULTS.md): 64 patches, 100,032 images each, those of a data set alike
 # but for what their names say. Hours of one core; then study when_it_pays --runs runs/pays --guided false --fast --out D.
 # toybox's are as wide as its patches of 8 pixels have numbers, 192.
 PAYS := $(PY) -m pf_core train --model tiny --num-heads 2 --timesteps ltg --steps 1563 --precision bf16 --compile \

@@ -136,7 +136,7 @@ def class_word(state: Any, network: str | None, asked: str | int | None) -> str:
 def samplers(state: Any, network: str | None = None) -> list[tuple[str, str]]:
     """(label up to its bracket, name) of the samplers that a network can run, or of all."""
     difficulty = network is None or state.bundle(network).predicts_difficulty
-    return [(short(e.label), name) for name, e in SAMPLERS.items() if difficulty or not e.fn.needs_difficulty]
+    return [(e.title, name) for name, e in SAMPLERS.items() if difficulty or not e.fn.needs_difficulty]
 
 
 def default_sampler(state: Any, network: str | None) -> str:
@@ -149,14 +149,9 @@ def network_choice(state: Any, value: str | None, label: str = "Network", **look
     return gr.Dropdown(state.network_choices(), value=value, label=label, elem_classes=NETWORKS, **look)
 
 
-def short(label: str) -> str:
-    """A label up to its bracket."""
-    return label.split("(")[0].strip()
-
-
 def labelled(registry: Registry) -> list[tuple[str, str]]:
     """(short label, name) of all that is registered, as choices."""
-    return [(short(entry.label), name) for name, entry in registry.items()]
+    return [(entry.title, name) for name, entry in registry.items()]
 
 
 def _too_wide(knob: Parameter) -> bool:

@@ -321,4 +321,4 @@ def _each(labels: list, images: int) -> list:
 
 def title(spec: SampleSpec) -> str:
     """How a run is called in the viewer: its sampler's label, up to the bracket, and its cost."""
-    return SAMPLERS[spec.sampler].label.split("(")[0].strip()
+    return SAMPLERS[spec.sampler].title

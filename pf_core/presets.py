@@ -186,7 +186,7 @@ def opening_of(preset: Preset, bundle: Bundle) -> Opening | None:
 
 def rule(opening: Opening, shown: Shown) -> str:
     """How an opening's seed was chosen, in sentences under the comparison."""
-    one, other = (SAMPLERS[name].label.split("(")[0].strip() for name in opening.samplers)
+    one, other = (SAMPLERS[name].title for name in opening.samplers)
     at = f"{opening.nfe} NFE" if opening.cfg_scale == 1 else f"{opening.nfe} NFE, guidance {opening.cfg_scale:g}"
     which = "the median" if shown == opening.typical else "the largest"
     before, after = shown.confidence

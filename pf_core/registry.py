@@ -178,6 +178,11 @@ class Entry:
     label: str
     knobs: dict[str, Parameter]
 
+    @property
+    def title(self) -> str:
+        """The label up to its bracket: what a person calls it."""
+        return self.label.split("(")[0].strip()
+
     def settings(self, given: Mapping[str, Any] = {}) -> dict[str, Any]:
         """Every knob's value: the given ones, checked, and defaults for the rest. InputError on unknown names."""
         for name in given:

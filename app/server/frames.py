@@ -158,7 +158,7 @@ def describe(run: StoredRun, waits: str) -> dict[str, Any]:
 
 def edit_words(edit: dict[str, Any]) -> str:
     """An intervention in a few words, steps and images counted from 1."""
-    label = EDITS[edit["kind"]].label.split("(")[0].strip().lower()
+    label = EDITS[edit["kind"]].title.lower()
     count, image, source = len(edit["patches"]), edit.get("image"), edit.get("source")
     whose = f"{count} patch{'es' * (count > 1)} of {'all images' if image is None else f'image {image + 1}'}"
     amount = f" {edit['amount']:g}" if edit.get("amount") is not None else ""

@@ -24,8 +24,8 @@ _CODE = "data", "evaluation/judges"  # of pf_core: what draws images, and what l
 
 
 def kept(of: dict[str, Any], compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """compute()'s array, or the same from the disk. of: all that it hangs on beside the code, as JSON can say it. A
-    folder that cannot be written is no error."""
+    """compute()'s array, of any shape, or the same from the disk. of: all that it hangs on beside the code, as JSON can
+    say it. A folder that cannot be written is no error."""
     key = json.dumps(of | {"code": _code(), "torch": torch.__version__}, sort_keys=True)
     path = folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
     with suppress(OSError, ValueError, EOFError):

@@ -89,7 +89,7 @@ def beside(name: str, settings: Mapping[str, Any], visited: np.ndarray, sampler:
     gap = distances(law, {sampler: summary(visited)})[sampler].measured()
     off = apart(law, summary(visited))
     passes = np.linspace(0, visited.shape[1] - 1, SHOWN).round().astype(int)
-    label = TIMESTEPS[name].label.split("(")[0].strip().rstrip(".")
+    label = TIMESTEPS[name].title
     (low, high), far = gap["interval"], {part: f"{numbers['value']:.2f}" for part, numbers in off.items()}
     measured = written(f"{gap['value']:.3f} ({low:.3f} to {high:.3f})")
     sentence = (

@@ -34,7 +34,7 @@ def axis_words(name: str) -> str:
 def value_words(name: str, value: Any) -> str:
     """A value as a heading says it: 'Look-ahead', '64 NFE', 'star', 'seed 3', 'n inner 4'."""
     if name == "sampler":
-        return SAMPLERS[value].label.split("(")[0].strip() if value in SAMPLERS else str(value)
+        return SAMPLERS[value].title if value in SAMPLERS else str(value)
     if name == "prompt":
         return Prompts.null_word if value is None else str(value)
     if name == "checkpoint" or (name == "label" and isinstance(value, str)):

@@ -55,24 +55,25 @@ def verdict(run: Benchmark) -> str:
     if not ahead:
         return f"{run.budget} NFE are too few for one step of the other samplers."
     base = run.results[plain][1]
-    compared = ", ".join(f"{short(n)} {_times(run.results[n][1], base)}" for n in ahead)
+    compared = ", ".join(f"{SAMPLERS[n].title} {_times(run.results[n][1], base)}" for n in ahead)
     best = min(ahead, key=lambda n: run.results[n][1])
     gain = run.results[best][1] / max(base, 1e-12)
     why = "running ahead changes nothing"
     if gain < 0.95:
-        why = f"running ahead helps, most by {short(best)}"
+        why = f"running ahead helps, most by {SAMPLERS[best].title}"
     elif gain > 1.05:
         why = "running ahead hurts: its steps are fewer and longer, and the context does not outweigh that"
+    nearest = min(run.results, key=lambda n: run.results[n][1])
     return (
-        f"At {run.budget} NFE {short(plain)} ends {base:.4f} from the data (two samples of the data: "
+        f"At {run.budget} NFE {SAMPLERS[plain].title} ends {base:.4f} from the data (two samples of the data: "
         f"{run.floor:.4f}), {compared}."
-        f" Here {why}.{_step_for_step(run)} The nearest is {short(min(run.results, key=lambda n: run.results[n][1]))}."
+        f" Here {why}.{_step_for_step(run)} The nearest is {SAMPLERS[nearest].title}."
     )
 
 
 def _step_for_step(run: Benchmark) -> str:
     """The comparison with as many (longer) steps of Euler, which shows the effect of the context alone."""
-    compared = [f"{short(n)} {_times(run.results[n][1], far)}" for n, far in run.step_for_step.items()]
+    compared = [f"{SAMPLERS[n].title} {_times(run.results[n][1], far)}" for n, far in run.step_for_step.items()]
     return f" Against as many plain steps, {', '.join(compared)}." if compared else ""
 
 
@@ -80,11 +81,6 @@ def _times(far: float, base: float) -> str:
     if far < base:
         return f"{base / max(far, 1e-12):.1f} times nearer"
     return f"{far / max(base, 1e-12):.1f} times as far"
-
-
-def short(sampler: str) -> str:
-    """A sampler's label up to its bracket."""
-    return SAMPLERS[sampler].label.split("(")[0].strip()
 
 
 def ablation(config: ToyConfig, **measured: int) -> dict[str, dict[str, float]]:

@@ -243,7 +243,7 @@ def figure5_data(
     chosen = trajectories(state.model, starts, sampler, min(nfe, MOST_DOTS), settings)
     on = chosen.on_path
     drawn = (all_.x[all_.on_path], chosen.x[on], chosen.uncertainty[on])
-    label = SAMPLERS[sampler].label.split("(")[0].strip()
+    label = SAMPLERS[sampler].title
     return Fig5(*(a.numpy() for a in (noise, state.truth(count), *drawn)), label)
 
 

@@ -231,12 +231,10 @@ class Compare:
                 f"{preset.label} needs the network {missing[0]}, which is not here; set the columns yourself."
             )
         bundles = [self.state.bundle(c["checkpoint"]) for c in preset.columns]
-        updates = {
+        updates = self.on_own() | {
             self.caption: preset.caption,
             self.count: len(preset.columns),
             self.nfe: preset.columns[0]["nfe"],
-            self.typical: gr.update(visible=False),
-            self.opened: "",
             self.status: "",
         }
         if preset.prompt or label is not None:

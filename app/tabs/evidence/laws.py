@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.components.scripted import packed
-from app.controls import short
 from app.server.static import FRESH
 from app.state import AppState
 from pf_core.evaluation import train_test
@@ -91,4 +90,4 @@ def _choice(name: str) -> dict[str, Any]:
         }
         for knob in TIMESTEPS[name].knobs.values()
     ]
-    return {"name": name, "label": short(TIMESTEPS[name].label), "knobs": knobs}
+    return {"name": name, "label": TIMESTEPS[name].title, "knobs": knobs}

@@ -7,7 +7,7 @@ from app import links
 from app.changed import Changed
 from app.components.painter.painter import Painter
 from app.components.viewer.viewer import FrameViewer, manifest
-from app.controls import KnobGroups, short
+from app.controls import KnobGroups
 from app.handlers import PlainText, StatusLine
 from app.runform import RunForm
 from app.state import AppState
@@ -77,7 +77,7 @@ class Page:
             gr.Markdown("Or let a rule choose them:", elem_classes="pf-help")
             with gr.Row(elem_classes="pf-select"):
                 self.selects = [
-                    (gr.Button(short(e.label), size="sm", min_width=60, elem_classes="pf-preset"), name)
+                    (gr.Button(e.title, size="sm", min_width=60, elem_classes="pf-preset"), name)
                     for name, e in SELECTIONS.items()
                 ]
             self.image = gr.Slider(1, 2, value=1, step=1, label="Image", visible=False)
@@ -90,7 +90,7 @@ class Page:
         first = next(iter(EDITS))
         with gr.Column(min_width=250, elem_classes="pf-edit"):
             gr.Markdown("### 2 · Choose the edit")
-            self.kind = gr.Radio([(short(e.label), name) for name, e in EDITS.items()], value=first, label="Edit")
+            self.kind = gr.Radio([(e.title, name) for name, e in EDITS.items()], value=first, label="Edit")
             self.knobs = KnobGroups(EDITS, first)
             self.whose = gr.Radio([THIS, ALL], value=THIS, label="Apply to", visible=False)
             self.ticked = gr.CheckboxGroup([], label="Kept edits (untick to leave out)", visible=False)

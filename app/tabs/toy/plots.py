@@ -8,8 +8,9 @@ import numpy as np
 
 from pf_core.figures import interactive as plots
 from pf_core.figures.static import limits
+from pf_core.samplers import SAMPLERS
 from pf_core.timesteps import TIMESTEPS
-from pf_core.toy.benchmark import Benchmark, benchmark, short
+from pf_core.toy.benchmark import Benchmark, benchmark
 from pf_core.toy.experiment import Field, Paths, ToyState, fields, trajectories, visited
 from pf_core.toy.metrics import calibration
 
@@ -79,7 +80,7 @@ class LabPlots:
         return trajectories(self.state.model, self.noise.new_tensor(starts), *run)
 
     def _generated(self, paths: Paths, look: dict) -> dict:
-        return plots.generated(paths.x[paths.on_path].numpy(), short(look["sampler"]), self.low, self.high)
+        return plots.generated(paths.x[paths.on_path].numpy(), SAMPLERS[look["sampler"]].title, self.low, self.high)
 
     def _chosen(self, paths: Paths) -> dict:
         on = paths.on_path
@@ -140,17 +141,17 @@ class LabPlots:
 
     def _clocks(self, chosen: Paths, look: dict) -> dict:
         t = chosen.t[:, -1].numpy()
-        title = f"Clocks of the last start ({short(look['sampler'])})"
+        title = f"Clocks of the last start ({SAMPLERS[look['sampler']].title})"
         values = {"t_x": t[:, 0], "t_y": t[:, 1]}
         return plots.curves(title, np.arange(len(t)), values, "forward pass", "t", shape="hv")
 
     def _times(self) -> dict:
-        name = TIMESTEPS[self.state.config.timesteps].label.split("(")[0].strip()
+        name = TIMESTEPS[self.state.config.timesteps].title
         return plots.times(f"Times drawn in training ({name})", self.state.times(600).numpy())
 
     def _benchmark(self, budget: int) -> dict:
         result = self.benchmark(budget)
-        names = [f"{short(n)} ({nfe})" for n, (nfe, _) in result.results.items()]
+        names = [f"{SAMPLERS[n].title} ({nfe})" for n, (nfe, _) in result.results.items()]
         values = np.array([far for _, far in result.results.values()])
         title = f"Distance from the data, at most {budget} NFE each"
         return plots.bars(title, names, values, result.floor, "energy distance", "two true samples")

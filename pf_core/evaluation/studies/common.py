@@ -17,7 +17,7 @@ from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle, data_of, labelled
 from pf_core.models.codecs import states_of
 from pf_core.patches import PatchGrid
-from pf_core.registry import Knob
+from pf_core.registry import Knob, whole
 from pf_core.samplers.common import advance
 from pf_core.sampling.run import SampleSpec, resolve
 from pf_core.types import PatchTime
@@ -180,6 +180,11 @@ def drawing(bundle: Bundle, specs: Iterable[SampleSpec], images: int) -> int:
 def holds(hits: int, of: int) -> str:
     """How many of the places where the paper's effect is looked for show it, in words."""
     return {0: "Does not appear here", of: "Holds here"}.get(hits, "Holds here in part")
+
+
+def whole_numbers(name: str, text: str, low: int, high: int) -> list[int]:
+    """ "8, 16" as numbers from `low` to `high`. Raises InputError."""
+    return [whole(name, part, low, high) for part in str(text).split(",")]
 
 
 def percent(measured: Mapping[str, Any], digits: int = 1, unit: str = "%") -> str:

@@ -13,10 +13,11 @@ from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import moments
 from pf_core.evaluation.paired import FASTER, arithmetic, distance, how, images_of_row, named
-from pf_core.evaluation.studies.common import SPLIT, Claim, holds, needs_both, number, side, study
+from pf_core.evaluation.studies.common import SPLIT, Claim, holds, needs_both, number, side, study, whole_numbers
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
-from pf_core.registry import Knob, whole
+from pf_core.registry import Knob
+from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import SampleSpec, resolve
 from pf_core.types import PatchTime, Prediction
 
@@ -28,7 +29,7 @@ CAPPED = 0.97  # training with LTG times hardly ever shows a patch beyond
 
 def _label(row: dict[str, Any]) -> str:
     if row["sampler"] != "look_ahead":
-        return f"{row['sampler'].replace('_', '-').capitalize()}, {row['steps']} steps"
+        return f"{SAMPLERS[row['sampler']].title}, {row['steps']} steps"
     capped = f", t to {row['t_at_most']}" if "t_at_most" in row else ""
     return f"p {row['settings']['p']:g}, ratio {row['settings']['ratio']:g}{capped}"
 
@@ -88,7 +89,7 @@ def _found(result: dict[str, Any]) -> str:
 
 
 def _counts(text: str) -> list[int]:
-    return [whole("steps", part, 2, 500) for part in str(text).split(",")]
+    return whole_numbers("steps", text, 2, 500)
 
 
 def _forwards(bundle: Bundle, images: int, steps: str, **_) -> int:

@@ -17,11 +17,12 @@ from pf_core.evaluation.studies.common import (
     other_data,
     side,
     study,
+    whole_numbers,
 )
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
-from pf_core.registry import Knob, whole
+from pf_core.registry import Knob
 from pf_core.samplers import entry_of, steps_for
 from pf_core.sampling.run import SampleSpec, resolve
 from pf_core.sampling.schedule import schedule
@@ -43,7 +44,7 @@ NEAREST = 3  # of coverage: a real image is covered within the distance to its t
 
 
 def _budgets(text: str) -> list[int]:
-    return [whole("budgets", part, 2, 1000) for part in str(text).split(",")]
+    return whole_numbers("budgets", text, 2, 1000)
 
 
 def _forwards(bundle: Bundle, images: int, budgets: str, baseline: str, **_) -> int:
