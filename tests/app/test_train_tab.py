@@ -20,7 +20,7 @@ from app.state import AppState
 from app.tabs.train import routes, rows
 from app.tabs.train.curves import PLOTS, Curves
 from app.tabs.train.own import OwnPictures
-from app.tabs.train.tab import GROUPS, SAVED, SIMPLE, Train, intervals
+from app.tabs.train.tab import ANEW, GROUPS, SAVED, SIMPLE, Train, intervals
 from app.ui import launch
 from pf_core.data.own import paths
 from pf_core.errors import InputError
@@ -264,7 +264,17 @@ def test_a_fork_keeps_what_no_control_says(tab, runs, monkeypatch):
     fork, about = tab.jobs.folder("on").recipe(), tab.jobs.folder("on").about()
     assert (fork.codec_settings, fork.model_settings) == (made.codec_settings, made.model_settings)
     assert fork.config.steps == 3 and (about["device"], about["tensorboard"]) == ("cpu", True)
-    for name in ("on", "scaled"):
+    monkeypatch.setattr(tab.jobs, "create", partial(tab.jobs.create, start=False))
+    assert asked[tab.forking]["choices"][-1] == ANEW
+    new = tab.on_start("scaled", ANEW, asked[tab.device], **values | {"name": "new"})
+    both = tab.on_pair("scaled", asked[tab.device], **values | {"name": "both"})
+    made_here = ["new", *both[tab.board]["chosen"]]
+    for name in made_here:
+        again, parent = tab.jobs.folder(name).recipe(), tab.jobs.get(name).parent
+        assert again.codec_settings == made.codec_settings and parent is None
+    assert all(found[tab.fork_of] is None and not found[tab.forking]["visible"] for found in (new, both))
+    assert tab.on_plan(next(iter(PLANS.values())))[tab.fork_of] is None
+    for name in ("on", "scaled", *made_here):
         tab.jobs.delete(name)
 
 

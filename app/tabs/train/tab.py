@@ -155,8 +155,9 @@ class Train:
             {"condition": self.condition, **self.time_knobs.inputs},
             list(self.time_knobs.inputs.values()),
         )
+        forking = [self.fork_of, self.forking]
         for button, plan in self.plans:
-            planned = on(button.click, partial(self.on_plan, plan), {}, [self.estimated, *self.settable])
+            planned = on(button.click, partial(self.on_plan, plan), {}, [self.estimated, *forking, *self.settable])
             on(planned.then, self.on_draws, looks, [self.drawn])
         self.estimating = Estimating(self.estimated, self.cancel, self.status)
         on(
@@ -165,21 +166,14 @@ class Train:
             busy=self.measure, show_progress="hidden", api_visibility="private", concurrency_limit=None,
         )  # fmt: skip
         on(self.cancel.click, self.on_cancel, {}, [self.cancel])
-        begun = {"fork_of": self.fork_of, "forking": self.forking, "device": self.device, **self.inputs}
-        on(self.start.click, self.on_start, begun, [self.board, self.fork_of, self.forking], **status, busy=self.start)
-        on(
-            self.both.click,
-            self.on_pair,
-            {"device": self.device, **self.inputs},
-            [self.board],
-            **status,
-            busy=self.both,
-        )
+        asked = {"fork_of": self.fork_of, "device": self.device, **self.inputs}
+        begun = {"forking": self.forking, **asked}
+        on(self.start.click, self.on_start, begun, [self.board, *forking], **status, busy=self.start)
+        on(self.both.click, self.on_pair, asked, [self.board, *forking], **status, busy=self.both)
         for name, control in self.machine.items():
             on(settled(control), partial(self.on_setting, name), {"value": control}, **status)
         on(self.board.picked, self.on_pick, {"board": self.board}, [self.plots])
-        forking = [self.fork_of, self.forking, self.device, *self.settable]
-        acted = on(self.board.acted, self.on_act, {}, forking, **status)
+        acted = on(self.board.acted, self.on_act, {}, [*forking, self.device, *self.settable], **status)
         on(acted.then, self.on_draws, looks, [self.drawn])
 
     def wire_own(self) -> None:
@@ -256,7 +250,10 @@ class Train:
     # handlers: each returns {component: update}
 
     def on_plan(self, plan: Any) -> dict:
-        return {self.estimated: plan.caption} | self.set_recipe(plan.recipe, plan.intervals)
+        return {self.estimated: plan.caption} | self.no_fork() | self.set_recipe(plan.recipe, plan.intervals)
+
+    def no_fork(self) -> dict:
+        return {self.fork_of: None, self.forking: gr.update(visible=False)}
 
     def on_dataset(self, dataset: str) -> dict:
         return {self.own.box: gr.update(visible=dataset == OWN)}
@@ -299,26 +296,26 @@ class Train:
 
     def on_start(self, fork_of: str | None, forking: Any, device: str, **values: Any) -> dict:
         name, recipe, every = self.recipe(values, fork_of)
-        if fork_of:
+        if fork_of and forking != ANEW:
             step = None if forking in (None, SAVED) else whole("The step to fork from", forking, 0)
             new = name or self.jobs.free_name(f"{fork_of}-fork")
             info = self.jobs.fork(fork_of, new, recipe, step, every, device=device)
         else:
             info = self.jobs.create(name or self.jobs.free_name(_wish(recipe)), recipe, every, device=device)
-        forked = {self.fork_of: None, self.forking: gr.update(visible=False)}
-        return forked | {self.board: {"chosen": [info.name]}, self.status: ""}
+        return self.no_fork() | {self.board: {"chosen": [info.name]}, self.status: ""}
 
     def on_setting(self, name: str, value: Any) -> dict:
         self.jobs.configure(**{name: value})
         return {self.status: ""}
 
-    def on_pair(self, device: str, **values: Any) -> dict:
-        name, recipe, every = self.recipe(values)
+    def on_pair(self, fork_of: str | None, device: str, **values: Any) -> dict:
+        """Two new trainings; what no control says is as in the run to be forked, if one is."""
+        name, recipe, every = self.recipe(values, fork_of)
         made = []
         for part, each in zip(("sit", "pft"), pair(recipe), strict=True):
             wish = self.jobs.free_name(f"{name}-{part}" if name else _wish(each))
             made.append(self.jobs.create(wish, each, every, device=device).name)
-        return {self.board: {"chosen": made}, self.status: ""}
+        return self.no_fork() | {self.board: {"chosen": made}, self.status: ""}
 
     def on_pick(self, board: Any) -> dict:
         chosen = board.get("chosen") if isinstance(board, dict) else None
@@ -339,10 +336,10 @@ class Train:
 
     def prepare_fork(self, name: str) -> dict:
         folder = self.jobs.folder(name)
-        places = [SAVED, *map(str, self.jobs.kept(name))]
+        places = [SAVED, *map(str, self.jobs.kept(name)), ANEW]
         return self.set_recipe(folder.recipe(), folder.intervals()) | {
             self.fork_of: name,
-            self.forking: gr.update(choices=places, value=SAVED, visible=True),
+            self.forking: gr.update(choices=places, value=SAVED, visible=True, label=f"Fork {name} from"),
             self.device: folder.about().get("device", "auto"),
             self.status: f"Forking {name}: change what should be different, then press Start.",
         }
@@ -359,6 +356,7 @@ class Train:
 
 
 SAVED = "the saved state"
+ANEW = "the start: a new training"
 
 
 def build(state: AppState) -> Train:
