@@ -18,6 +18,7 @@ from pf_core.sampling.run import SampleSpec
 
 KNOBS = vars(sys.modules["pf_core.evaluation.studies.knobs"])
 FEW = {"images": 20, "nfe": 4}
+FRESH = {"images": 20, "fresh": 20, "nfe": 4}
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +65,17 @@ def test_a_distance_of_another_judge_is_measured_again(shipped, tmp_path, monkey
         monkeypatch.setattr(judges, "digest", lambda path, digest=digest: digest)
         KNOBS["_apart"](of, {"a": SampleSpec("small", "euler", nfe=2)}, 20, "search", Work(tmp_path / "parts"))
     assert len(drawn) == 2
+
+
+@pytest.mark.parametrize(("name", "few"), [("table", FEW), ("knobs", FRESH), ("order", {"images": 20, "most": 8})])
+def test_fast_is_of_every_image_that_is_drawn(monkeypatch, name, few):
+    module, specs = vars(sys.modules[f"pf_core.evaluation.studies.{name}"]), []
+    seen = {"features": np.random.default_rng(0).normal(size=(20, 3))}
+    monkeypatch.setitem(module, "references", lambda *of: np.eye(3)[np.arange(30) % 3])
+    monkeypatch.setitem(module, "images_of_row", lambda net, spec, *of, **more: specs.append(spec) or seen)
+    result = STUDIES[name].fn(bundle(), **few, **({"beside": ""} if name == "table" else {}), fast=True)
+    assert specs and all((spec.precision, spec.compile) == ("bf16", True) for spec in specs)
+    assert result["arithmetic"] == "bf16, compiled"
 
 
 def test_coverage_is_of_as_many_real_images_as_were_drawn_with_labels_or_without(monkeypatch):
@@ -155,8 +167,7 @@ def test_a_rule_must_beat_tuned_knobs_on_fresh_seeds(monkeypatch, fresh_gain, wo
 
 def test_an_absolute_level_lets_the_same_share_of_all_patches_pass(tmp_path):
     """What is chosen by the network's own difficulties, and drawn once."""
-    net, few = bundle(), {"images": 20, "fresh": 20, "nfe": 4}
-    result = evidence.measure("knobs", net, few, tmp_path)
+    result = evidence.measure("knobs", bundle(), FRESH, tmp_path)
     levels = list(result["levels"].values())
     assert levels == sorted(levels) and len(set(levels)) == 3
     labels = [row["label"] for row in result["rules"]]

@@ -13,7 +13,7 @@ from pf_core.errors import InputError
 from pf_core.evaluation import judges, metrics
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import Resampled, moments
-from pf_core.evaluation.paired import distance, images_of_row, named
+from pf_core.evaluation.paired import FAST, FASTER, arithmetic, distance, how, images_of_row, named
 from pf_core.evaluation.studies.common import look_at, looked_at, needs_both, number, side, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
@@ -63,7 +63,7 @@ def _level_name(share: float) -> str:
     return f"absolute level, {share:.0%} under it"
 
 
-def _specs(bundle: Bundle, nfe: int, levels: Sequence[float]) -> dict[str, SampleSpec]:
+def _specs(bundle: Bundle, nfe: int, levels: Sequence[float], **more: Any) -> dict[str, SampleSpec]:
     """Every row once, by `_key`, that the budget is enough for. levels: see LEVELS."""
     rules = [*RULES.values(), *({"level": level} for level in levels)]
     every = [(EULER, {}), (LOOK_AHEAD, {}), (DUAL_LOOP, {})]
@@ -75,7 +75,7 @@ def _specs(bundle: Bundle, nfe: int, levels: Sequence[float]) -> dict[str, Sampl
             spec = resolve(SampleSpec(bundle.name, sampler, settings, nfe=nfe), bundle)
         except InputError:  # one step takes more than the whole budget
             continue
-        specs.setdefault(_key(spec), SampleSpec(bundle.name, sampler, spec.settings, nfe=nfe))
+        specs.setdefault(_key(spec), SampleSpec(bundle.name, sampler, spec.settings, nfe=nfe, **more))
     return specs
 
 
@@ -91,7 +91,7 @@ def _of(bundle: Bundle, sampler: str, settings: dict[str, Any], nfe: int) -> str
         return None
 
 
-def _forwards(bundle: Bundle, images: int, fresh: int, nfe: int) -> int:
+def _forwards(bundle: Bundle, images: int, fresh: int, nfe: int, **_) -> int:
     rows = sum(resolve(spec, bundle).nfe for spec in _specs(bundle, nfe, LEVELS).values())  # levels cost the same
     return images * (rows + len(TIMES)) + FRESH * fresh * nfe
 
@@ -164,6 +164,7 @@ def knobs(
     images: Annotated[int, Knob(20, 100_000, "images a row, to choose by")] = 200,
     fresh: Annotated[int, Knob(20, 100_000, "images a row of the best, from seeds that chose nothing")] = 300,
     nfe: Annotated[int, Knob(4, 1000, "network evaluations an image, for every row")] = 64,
+    fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,
 ) -> dict[str, Any]:
     """Knobs and other rules at one cost.
@@ -182,7 +183,7 @@ def knobs(
         lambda: {"levels": _levels(bundle, images)},
         images * len(TIMES),
     )["levels"]
-    specs = _specs(bundle, nfe, levels)
+    specs = _specs(bundle, nfe, levels, **how(fast))
     apart = _apart(bundle, specs, images, "search", work)
     euler, ahead = (_of(bundle, sampler, {}, nfe) for sampler in (EULER, LOOK_AHEAD))
 
@@ -220,6 +221,7 @@ def knobs(
         "fresh_images": fresh,
         "nfe": nfe,
         "split": "search",
+        "arithmetic": arithmetic(fast),
         "levels": dict(zip(map(str, LEVELS), levels, strict=True)),
         "euler": {"frechet": apart[euler].measured()},
         "surfaces": [of | {"rows": _without_keys(of["rows"])} for of in surfaces],
@@ -260,6 +262,7 @@ def _apart(
         done = work.done
         about = {"distance": key, "nfe": spec.nfe, "images": images, "split": split, "network": bundle.hash}
         about |= {"judge": judges.digest(judge), "resamples": metrics.REPEATS}
+        about |= {name: value for name, value in FAST.items() if getattr(spec, name) == value}
         row = work.piece(about, lambda spec=spec: measured(spec))
         if work.done == done:  # it was kept
             work.did(images * resolve(spec, bundle).nfe)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pf_core.charts import Chart, Panel, Series
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import moments
-from pf_core.evaluation.paired import distance, images_of_row, named
+from pf_core.evaluation.paired import FASTER, arithmetic, distance, how, images_of_row, named
 from pf_core.evaluation.studies.common import SPLIT, drawing, needs_judge, number, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
@@ -51,11 +51,11 @@ def _forwards(bundle: Bundle, images: int, most: int, **_) -> int:
     return drawing(bundle, [spec for _, specs in _specs(bundle, most) for spec in specs], images)
 
 
-def _specs(bundle: Bundle, most: int) -> Iterator[tuple[int, list[SampleSpec]]]:
+def _specs(bundle: Bundle, most: int, **more: Any) -> Iterator[tuple[int, list[SampleSpec]]]:
     """(budget, its rows)"""
     samplers = PARALLEL + ADAPTIVE * bundle.predicts_difficulty
     for budget in (b for b in BUDGETS if b <= most):
-        yield budget, [resolve(SampleSpec(bundle.name, *sampler, nfe=budget), bundle) for sampler in samplers]
+        yield budget, [resolve(SampleSpec(bundle.name, *of, nfe=budget, **more), bundle) for of in samplers]
 
 
 @study(forwards=_forwards, chart=_chart, verdict=_verdict, check=needs_judge, quick={"images": 50, "most": 16})
@@ -65,6 +65,7 @@ def order(
     images: Annotated[int, Knob(20, 100_000, "images a row")] = 300,
     most: Annotated[int, Knob(8, 64, "leave out larger budgets of NFE")] = 64,
     split: Annotated[str, SPLIT] = "evaluation",
+    fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,
 ) -> dict[str, Any]:
     """Second order against first at equal cost.
@@ -76,7 +77,7 @@ def order(
     judge = judge_of(bundle)
     real = moments(references(bundle, split, judge, work.pause))
     rows = []
-    for budget, specs in _specs(bundle, most):
+    for budget, specs in _specs(bundle, most, **how(fast)):
         drawn = [images_of_row(bundle, spec, images, split, judge, work=work) for spec in specs]
         apart = [distance(judged["features"], real) for judged in drawn]
         for spec, own in zip(specs, apart, strict=True):
@@ -84,4 +85,4 @@ def order(
                 f"minus_{name}": (own - base).measured() for (name, _), base in zip(PARALLEL, apart, strict=False)
             }
             rows.append({"budget": budget} | named(spec) | {"frechet": own.measured()} | differences)
-    return {"images": images, "split": split, "rows": rows}
+    return {"images": images, "split": split, "arithmetic": arithmetic(fast), "rows": rows}

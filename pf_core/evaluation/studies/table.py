@@ -7,7 +7,7 @@ from pf_core.charts import Chart, Panel, Series, written
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import moments
-from pf_core.evaluation.paired import distance, images_of_row, named
+from pf_core.evaluation.paired import FASTER, arithmetic, distance, how, images_of_row, named
 from pf_core.evaluation.studies.common import (
     SPLIT,
     Claim,
@@ -141,6 +141,7 @@ def table(
     ] = SHIPPED,
     baseline: Annotated[str, Knob(help="a network with one time for all patches, of Euler; empty: a twin")] = "",
     split: Annotated[str, SPLIT] = "evaluation",
+    fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,
 ) -> dict[str, Any]:
     """The paper's table, by network.
@@ -152,11 +153,12 @@ def table(
     bootstrap over images, paired by seed in the changes.
     """
     needs_both(bundle)
-    options = {"images": images, "nfe": nfe, "split": split, "work": work}
+    options = {"images": images, "nfe": nfe, "split": split, "fast": fast, "work": work}
     return {
         "images": images,
         "nfe": nfe,
         "split": split,
+        "arithmetic": arithmetic(fast),
         "networks": [_measured(net, twin, **options) for net, twin in _networks(bundle, beside, baseline)],
     }
 
@@ -189,17 +191,19 @@ def _measurable(net: Bundle, lenient: bool) -> bool:
     return True
 
 
-def _rows(net: Bundle, twin: Bundle | None, nfe: int) -> Iterator[tuple[str, Bundle, SampleSpec]]:
+def _rows(net: Bundle, twin: Bundle | None, nfe: int, **more: Any) -> Iterator[tuple[str, Bundle, SampleSpec]]:
     if twin:
-        yield PLAIN, twin, SampleSpec(twin.name, "euler", nfe=nfe)
+        yield PLAIN, twin, SampleSpec(twin.name, "euler", nfe=nfe, **more)
     for label, sampler in ROWS.items():
-        yield label, net, SampleSpec(net.name, sampler, nfe=nfe)
+        yield label, net, SampleSpec(net.name, sampler, nfe=nfe, **more)
 
 
-def _measured(net: Bundle, twin: Bundle | None, images: int, nfe: int, split: str, work: Work) -> dict[str, Any]:
+def _measured(
+    net: Bundle, twin: Bundle | None, images: int, nfe: int, split: str, fast: bool, work: Work
+) -> dict[str, Any]:  # fmt: skip
     judge, config = judge_of(net), getattr(net.model, "config", None)
     real = moments(references(net, split, judge, work.pause))
-    specs = {label: (of, spec) for label, of, spec in _rows(net, twin, nfe)}
+    specs = {label: (of, spec) for label, of, spec in _rows(net, twin, nfe, **how(fast))}
     apart = {
         label: distance(images_of_row(of, spec, images, split, judge, work=work)["features"], real)
         for label, (of, spec) in specs.items()
