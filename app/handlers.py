@@ -213,6 +213,12 @@ def travelling(from_link: Callable[..., Any], title: str) -> Callable[..., Any]:
     return travelled
 
 
+def enabled(asked: Dependency, button: gr.Button) -> None:
+    """The button works once this event has its answer, whatever that is: a press before would run other settings than
+    those that the page's address asks for."""
+    on(asked.then, lambda: {button: gr.update(interactive=True)}, {}, [button])
+
+
 def warn(text: str) -> None:
     """A passing note in the corner of the page; Gradio would show HTML in it."""
     gr.Warning(html.escape(text))

@@ -16,7 +16,7 @@ from app.changed import Changed
 from app.components.tour.tour import Heading
 from app.components.viewer.viewer import FrameViewer, manifest
 from app.controls import KnobGroups, network_choice
-from app.handlers import SENT, PlainText, StatusLine, on, travelling
+from app.handlers import SENT, PlainText, StatusLine, enabled, on, travelling
 from app.limits import COLUMNS, MAX_IMAGES, MAX_NFE, SEED_RANGE
 from app.ranking import PARTS, Ranking
 from app.runform import MAX_CFG
@@ -114,7 +114,9 @@ class Compare:
             with gr.Accordion(UNFOLDED, open=True, elem_classes="pf-fold") as self.fold:
                 self.build_form()
             with gr.Row(elem_classes="pf-buttons"):
-                self.run = gr.Button("Run all", variant="primary", elem_id="compare-run", min_width=100, scale=0)
+                self.run = gr.Button(
+                    "Run all", variant="primary", elem_id="compare-run", min_width=100, scale=0, interactive=False
+                )
                 self.stop = gr.Button("Stop", variant="stop", elem_id="compare-stop", min_width=80, scale=0)
                 self.changed = Changed("compare-changed")
         self.status = StatusLine(elem_id="compare-said")
@@ -203,8 +205,9 @@ class Compare:
     def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's columns and runs."""
         outputs = [self.viewer, self.ids, self.mine, self.fold, *self.set_by_preset]
-        for event, handler in ((demo.load, self.from_link), (address.travelled, travelling(self.from_link, TITLE))):
-            on(event, handler, {}, outputs, status=self.status)
+        asked = on(demo.load, self.from_link, {}, outputs, status=self.status)
+        enabled(asked, self.run)
+        on(address.travelled, travelling(self.from_link, TITLE), {}, outputs, status=self.status)
         self.sweep.on_load(demo, address)
 
     # handlers: each returns {component: update}

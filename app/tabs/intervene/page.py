@@ -41,7 +41,9 @@ class Page:
             with gr.Column(scale=0, min_width=296, elem_classes="pf-controls"):
                 self.form = RunForm(state, "intervene", nfe=NFE, images=1)
                 with gr.Row(elem_classes="pf-buttons"):
-                    self.run = gr.Button("Run", variant="primary", elem_id="intervene-run", min_width=80)
+                    self.run = gr.Button(
+                        "Run", variant="primary", elem_id="intervene-run", min_width=80, interactive=False
+                    )
                     self.stop = gr.Button("Stop", variant="stop", elem_id="intervene-stop", min_width=60)
                 self.changed = Changed("intervene-changed")
                 self.recipe = gr.UploadButton(

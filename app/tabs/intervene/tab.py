@@ -11,7 +11,7 @@ from gradio.components import Component
 from app import links
 from app.components.tour.tour import Heading
 from app.components.viewer.viewer import manifest
-from app.handlers import SENT, on, travelling, uploaded
+from app.handlers import SENT, enabled, on, travelling, uploaded
 from app.state import AppState
 from app.store import StoredRun
 from app.tabs.intervene import change
@@ -76,9 +76,12 @@ class Intervene:
 
     def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         """To be called in the Blocks' context: a link's settings, edits and runs."""
-        back = travelling(self.from_link, TITLE)
-        for event, handler in ((demo.load, self.from_link), (address.travelled, back)):
-            self.then_ready(on(event, handler, {}, self.everything, status=self.page.status))
+        shown, status = self.everything, {"status": self.page.status}
+        asked = on(demo.load, self.from_link, {}, shown, **status)
+        back = on(address.travelled, travelling(self.from_link, TITLE), {}, shown, **status)
+        enabled(asked, self.page.run)
+        for event in (asked, back):
+            self.then_ready(event)
 
     # runs: handlers return {component: update}
 
