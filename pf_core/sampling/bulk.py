@@ -83,6 +83,8 @@ class Bulk:
         self.completed = False  # by this process
         if config.rank_by_certainty and not bundle.predicts_difficulty:
             raise InputError(f"{bundle.name} predicts no difficulty, so its images cannot be ranked.")
+        if config.rank_by_certainty and spec.difficulty != "head":
+            raise InputError("Images are ranked by what the network's head predicts: leave --difficulty out.")
         bundle.codec.check()
         self.spec = Run(bundle, self._of(spec, range(1))).spec
         recipe = {k: v for k, v in self.spec.to_dict().items() if k not in ("seeds", "labels")}
@@ -104,7 +106,13 @@ class Bulk:
 
     @property
     def complete(self) -> bool:
-        return files.read_json(self.folder / PLAN).get("complete", False) is True
+        return self._ended and (not self.config.rank_by_certainty or _whole(self.folder / RANKING))
+
+    @property
+    def _ended(self) -> bool:
+        """Whether all was drawn once, and the array of an npz folder is still there."""
+        ended = files.read_json(self.folder / PLAN).get("complete", False) is True
+        return ended and (self.config.format != "npz" or _whole(self.folder / ARRAY))
 
     def missing(self) -> int:
         """Blocks that are not drawn yet."""
@@ -113,7 +121,7 @@ class Bulk:
     def _drawn(self, block: int) -> bool:
         """Whether its record and images are there; a file without content is what a power cut leaves."""
         if self.config.format == "npz":
-            return _whole(self._path(block)) and (_whole(self._pixels(block)) or self.complete)
+            return _whole(self._path(block)) and (_whole(self._pixels(block)) or self._ended)
         return _whole(self._path(block)) and all(_whole(self.image(i)) for i in self.config.images(block))
 
     # the folder
@@ -191,7 +199,7 @@ class Bulk:
         if not self.complete:
             if self.config.rank_by_certainty:
                 self._rank()
-            if self.config.format == "npz":
+            if self.config.format == "npz" and not self._ended:
                 self._pack()
             files.write_json(self.folder / PLAN, self.plan | {"complete": True, "images": self.config.num})
             self.completed = True

@@ -93,6 +93,14 @@ def test_it_goes_on_where_it_stopped(tmp_path):
     assert all(p.stat().st_mtime_ns == before[p] for p in kept)
 
 
+def test_a_finished_folder_that_lost_its_array_or_ranking_makes_it_again(tmp_path):
+    whole = drawn(tmp_path, num=6, format="npz", rank_by_certainty=True)
+    for name in ("samples.npz", "ranking.csv"):
+        (tmp_path / name).unlink()
+        assert not bulk(tmp_path, num=6, format="npz", rank_by_certainty=True).complete
+        assert drawn(tmp_path, num=6, format="npz", rank_by_certainty=True) == whole
+
+
 def test_a_folder_of_other_images_is_left_alone(tmp_path):
     drawn(tmp_path / "a")
     with pytest.raises(InputError, match="another num \\(23, not 24\\)"):
@@ -136,6 +144,9 @@ def test_images_are_ranked_by_the_variance_along_their_path(tmp_path):
             BulkConfig(rank_by_certainty=True),
             tmp_path / "no",
         )
+    with pytest.raises(InputError, match="leave --difficulty out"):
+        ranked = SampleSpec("nano", "dual_loop", nfe=20, difficulty="divergence")
+        Bulk(bundle(), ranked, BulkConfig(rank_by_certainty=True), tmp_path / "no")
 
 
 def test_generate_as_people_type_it(tmp_path, monkeypatch, capsys):
