@@ -203,9 +203,9 @@ class SiT(nn.Module):
         the others left in their last pass, whose prediction stands; None: all."""
         context.begin(moving)
         h = self.x_embedder(x) + self.pos_embed
-        c, text = self._condition(t, y)
         if context.moving is not None:
             h, t = context.moving.take(h), context.moving.at(t)
+        c, text = self._condition(t, y)  # of the times of those that pass
         for block in self.blocks:
             h = block(h, c, t, context, text)
         return self._prediction(context.output(self.final_layer(h, c, t)))
