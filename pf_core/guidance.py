@@ -10,6 +10,8 @@ from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
 from pf_core.types import Model, PatchTime, Prediction
 
+KEEPS_NOTHING = "This network keeps no keys and values between passes: choose refresh every."
+
 
 class guide:  # noqa: N801 (reads as the function it is used as)
     """denoise = guide(model, cond, null, scale, interval); denoise(x, t) -> Prediction.
@@ -24,8 +26,12 @@ class guide:  # noqa: N801 (reads as the function it is used as)
         self, model: Model, cond: Any, null: Any = None, scale: float = 1.0, interval: tuple[float, float] = (0.0, 1.0)
     ):
         self.model, self.cond, self.null = model, cond, null
-        self.scale, self.interval, self.forwards, self.extra = scale, interval, 0, 0
-        self.tokens, self._context = 0.0, None
+        self.scale, self.interval = scale, interval
+        self.begin()
+
+    def begin(self) -> None:
+        """A run begins: nothing is counted yet, and nothing kept."""
+        self.forwards, self.extra, self.tokens, self._context = 0, 0, 0.0, None
 
     @property
     def _guided(self) -> bool:
@@ -37,7 +43,7 @@ class guide:  # noqa: N801 (reads as the function it is used as)
     def keeping(self, x: Tensor, t: PatchTime) -> Prediction:
         """A call that keeps what every patch leaves for `again`. Raises InputError for a network that cannot."""
         if not hasattr(self.model, "with_context"):
-            raise InputError("This network keeps no keys and values between passes: choose refresh every.")
+            raise InputError(KEEPS_NOTHING)
         self._context = self.model.new_context()
         return self._pass(partial(self.model.with_context, context=self._context), x, t)
 
@@ -58,14 +64,14 @@ class guide:  # noqa: N801 (reads as the function it is used as)
         )
         return _extrapolate(both, self._weight(t), self.model.grid)
 
-    def ranked(self, x: Tensor, t: PatchTime) -> Prediction:
+    def ranked(self, x: Tensor, t: PatchTime, images: Tensor | None = None) -> Prediction:
         """(x, t) -> Prediction, of the pass that decides which patches are easy. A network that says so only when asked
-        (Divergence) is asked for its conditional velocity's; `extra` counts the evaluations that this took beyond one
-        a pass."""
+        (Divergence) is asked for its conditional velocity's, of the `images` (B,) bool or all; `extra` counts the
+        evaluations that this took beyond one a pass."""
         rank = getattr(self.model, "ranked", None)
         if rank is None:
             return self(x, t)
-        prediction = rank(x, t, self.cond)
+        prediction = rank(x, t, self.cond, images=images)
         self.forwards, self.extra = self.forwards + self.model.cost, self.extra + self.model.cost - 1
         self.tokens += self.model.cost + self._guided
         if not self._guided:
@@ -81,7 +87,10 @@ class guide:  # noqa: N801 (reads as the function it is used as)
         """(B, N) the scale of each patch."""
         low, high = self.interval
         t = t.per_patch
-        return torch.where((t >= low) & (t <= high), self.scale, 1.0)
+        return torch.where((t >= low - _ROUNDING) & (t <= high + _ROUNDING), self.scale, 1.0)
+
+
+_ROUNDING = 1e-6  # of t: a patch that ran ahead is at t0 + dt in float32, which is not quite t1
 
 
 def _of(moving: Tensor | None) -> dict[str, Tensor]:

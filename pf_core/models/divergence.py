@@ -43,11 +43,14 @@ class Divergence:
         v = self.model(x, t, cond).v
         return Prediction(v, None, v, None)
 
-    def ranked(self, x: Tensor, t: PatchTime, cond: Any) -> Prediction:
+    def ranked(self, x: Tensor, t: PatchTime, cond: Any, images: Tensor | None = None) -> Prediction:
         """The same with `difficulty` (B, N), the estimated variance as it came out: noisy, maybe negative, NaN at
-        t = 0, where nothing is known; `logvar` shows it, clamped to LOGVAR_RANGE."""
-        v, slopes = self._slopes(x, t, cond)
+        t = 0, where nothing is known; `logvar` shows it, clamped to LOGVAR_RANGE. images (B,) bool: for these alone,
+        NaN for the others, which draw no signs: an image's signs must not depend on what is beside it."""
+        v, slopes = self._slopes(x, t, cond, images)
         difficulty = self._variance(slopes.mean(0), t)
+        if images is not None:
+            difficulty[~images.to(x.device)] = torch.nan
         low, high = (torch.tensor(end).exp() for end in LOGVAR_RANGE)
         logvar = self.grid.to_pixels(difficulty.clamp(low, high).log())
         return Prediction(v, logvar, v, logvar, difficulty)
@@ -61,10 +64,12 @@ class Divergence:
         time = t.per_patch
         return torch.where(time > 0, self._std**2 / time * (1 + (1 - time) * self.grid.to_patches(slopes)), torch.nan)
 
-    def _slopes(self, x: Tensor, t: PatchTime, cond: Any) -> tuple[Tensor, Tensor]:
+    def _slopes(self, x: Tensor, t: PatchTime, cond: Any, images: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """v (B, C, H, W), and what each probe estimates d v_p / d x_p to be, (P, B, C, H, W)."""
-        size = (self.probes, *x.shape[1:])
-        signs = torch.stack([torch.randint(0, 2, size, generator=g) for g in self._rng], 1).to(x) * 2 - 1
+        size, drawing = (self.probes, *x.shape[1:]), [True] * len(self._rng) if images is None else images.tolist()
+        none = torch.zeros(size, dtype=torch.long)
+        each = [torch.randint(0, 2, size, generator=g) if d else none for g, d in zip(self._rng, drawing, strict=True)]
+        signs = torch.stack(each, 1).to(x) * 2 - 1
 
         def along(z: Tensor) -> tuple[Tensor, Tensor]:
             return jvp(lambda y: self._plain(y, t, cond).v, (x,), (z,))

@@ -6,7 +6,8 @@ one t again. A consumer that stops iterating stops the sampler between two forwa
 ts may also be (S + 1, B, N), every patch with a grid of its own that never falls: a patch may pause (dt = 0) or sit at
 t = 1 all along. Then patches are on their own grids after every outer step; all else holds. A stretch of a grid will do
 too: samplers go from ts[0] to ts[-1], wherever these lie. A sampler of second order takes one more, `past`, which a run
-hands through all its stretches as it does rng.
+hands through all its stretches as it does rng; one whose rule counts steps takes `first`, the number of a stretch's
+first step.
 """
 
 import torch
@@ -37,9 +38,11 @@ def uniform_grid(steps: int) -> Tensor:
     return torch.linspace(0, 1, steps + 1, dtype=torch.float64)
 
 
-def nfe_of(name: str, ts: Tensor, settings: dict, ranking: int = 1) -> int:
-    """Network evaluations of a sampler on a time grid; `ranking`: those of a pass that ranks patches."""
+def nfe_of(name: str, ts: Tensor, settings: dict, ranking: int = 1, first: int = 0) -> int:
+    """Network evaluations of a sampler on a time grid; `ranking`: those of a pass that ranks patches; `first`: which of
+    the run's steps the grid's first one is."""
     fn = entry_of(name).fn
+    settings = {**settings, "first": first} if fn.numbered else settings
     return fn.nfe(ts, **settings) + (ranking - 1) * fn.ranks(ts, **settings)
 
 

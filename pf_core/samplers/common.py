@@ -13,7 +13,8 @@ from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
 from pf_core.types import Denoise, PatchTime, Prediction
 
-Choose = Callable[[Prediction, Tensor], tuple[Tensor, Tensor | None]]  # prediction, t -> easy (B, N), threshold (B,)
+# prediction, t, the images that need it, (B,) bool or None: all -> easy (B, N), threshold (B,)
+Choose = Callable[[Prediction, Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
 WARM_UP = 0.05  # look-ahead takes plain steps while t <= this
 GROWTH = 8  # a step longer than so many of the last one is Euler's: an extrapolation that far is noise
 
@@ -32,13 +33,14 @@ def sampler(nfe: Callable, needs_difficulty: bool = False, ranks: Callable | Non
     """Decorator: `nfe(ts, **knobs)` counts evaluations on a time grid; `needs_difficulty` if it ranks patches, which
     takes a pass by `denoise_ranking`: one a step, or as many as `ranks(ts, **knobs)` says.
 
-    A sampler with a parameter `past` `remembers`: a run hands it one Past through all its stretches.
+    A sampler with a parameter `past` `remembers`: a run hands it one Past through all its stretches. One with `first`
+    is `numbered`: it, `nfe` and `ranks` are told which of the run's steps the grid's first one is.
     """
 
     def mark(fn: Callable) -> Callable:
         fn.nfe, fn.needs_difficulty = nfe, needs_difficulty
         fn.ranks = ranks or (lambda ts, **_: (len(ts) - 1) * needs_difficulty)
-        fn.remembers = "past" in inspect.signature(fn).parameters
+        fn.remembers, fn.numbered = ("past" in (takes := inspect.signature(fn).parameters)), "first" in takes
         return fn
 
     return mark
@@ -47,11 +49,12 @@ def sampler(nfe: Callable, needs_difficulty: bool = False, ranks: Callable | Non
 class Past:
     """Each patch's last committed velocity v (B, C, H, W) and the length of its step dt (B, N), in units of t.
 
-    dt is 0 where nothing is known: before the first step, after a pause, after an edit.
+    dt is 0 where nothing is known: before the first step, after a pause, after an edit. unguided: () or (B,) bool, the
+    images whose last velocity left guidance out, as look-ahead's warm-up does.
     """
 
     def __init__(self):
-        self.v = self.dt = None
+        self.v = self.dt = self.unguided = None
 
     @classmethod
     def of(cls, order: int, past: "Past | None") -> "Past | None":
@@ -96,6 +99,17 @@ def advance(
     return x + grid.to_pixels(dt) * v, t + dt
 
 
+def begin_guidance(past: Past | None, prediction: Prediction, unguided: Tensor) -> None:
+    """Before a step whose velocities are the prediction's, without guidance for the images `unguided`, () or (B,) bool:
+    those that leave such steps for guided ones begin anew, as the two velocities differ by more than time."""
+    if past is None:
+        return
+    if past.unguided is not None and (leaving := past.unguided & ~unguided).any():
+        guided = (prediction.v != prediction.v_cond).flatten(1).any(1)
+        past.forget((leaving.to(guided.device) & guided)[:, None])
+    past.unguided = unguided
+
+
 def at(t: Tensor, x: Tensor, grid: PatchGrid) -> Tensor:
     """One time of the grid, shared () or per patch (B, N) -> (B, N), of x's type and on its device."""
     return t.to(x).expand(x.shape[0], grid.n)
@@ -121,9 +135,16 @@ def earliest(t: Tensor) -> Tensor:
     return t.amin(-1) if t.ndim > 1 else t
 
 
-def denoise_ranking(denoise: Denoise, x: Tensor, t: PatchTime) -> Prediction:
-    """A pass that ranks patches: a network that tells difficulty only when asked is asked."""
-    return getattr(denoise, "ranked", denoise)(x, t)
+def denoise_ranking(denoise: Denoise, x: Tensor, t: PatchTime, images: Tensor | None = None) -> Prediction:
+    """A pass that ranks patches: a network that tells difficulty only when asked is asked, for all images or those of
+    `images`, () or (B,) bool, if there are any."""
+    ranked = getattr(denoise, "ranked", None)
+    return denoise(x, t) if ranked is None or (images is not None and not images.any()) else ranked(x, t, images)
+
+
+def others(images: Tensor) -> Tensor | None:
+    """() or (B,) bool -> those that are not meant, None where these are all."""
+    return ~images if images.any() else None
 
 
 def difficulty(prediction: Prediction, grid: PatchGrid) -> Tensor:
@@ -156,14 +177,17 @@ def easiest(score: Tensor, p: float, grid: PatchGrid, t: Tensor | None = None) -
 
 def by_difficulty(p: float, grid: PatchGrid) -> Choose:
     """The easiest share p of an image's patches."""
-    return lambda prediction, t: easiest(difficulty(prediction, grid), p, grid, t)
+    return lambda prediction, t, _=None: easiest(difficulty(prediction, grid), p, grid, t)
 
 
 def at_random(p: float, grid: PatchGrid, rng: list[torch.Generator]) -> Choose:
-    """As many patches, drawn at random anew every time, each image's from its own generator."""
+    """As many patches, drawn at random anew every time, each image's from its own generator: only where it needs them,
+    as what it draws next must not depend on the images beside it."""
 
-    def draw(prediction: Prediction, t: Tensor) -> tuple[Tensor, None]:
-        score = torch.stack([torch.rand(grid.n, generator=g) for g in rng])
+    def draw(prediction: Prediction, t: Tensor, images: Tensor | None = None) -> tuple[Tensor, None]:
+        needed = [True] * len(rng) if images is None else images.tolist()
+        none = torch.zeros(grid.n)
+        score = torch.stack([torch.rand(grid.n, generator=g) if n else none for g, n in zip(rng, needed, strict=True)])
         return easiest(score.to(t.device), p, grid, t)[0], None
 
     return draw

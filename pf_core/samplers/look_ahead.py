@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count, pairwise
 from typing import Annotated
@@ -14,14 +14,16 @@ from pf_core.samplers.common import (
     Past,
     advance,
     at,
+    begin_guidance,
     by_difficulty,
     denoise_ranking,
     mixed,
+    others,
     sampler,
     time_of,
     warming_up,
 )
-from pf_core.types import Denoise, Step
+from pf_core.types import Denoise, PatchTime, Prediction, Step
 
 
 def probes(ts: Tensor, **_) -> int:
@@ -62,20 +64,21 @@ def looking_ahead(
     choose: Choose,
     ratio: float,
     past: Past | None,
-    denoise_first: Denoise | None = None,
+    denoise_first: Callable[[Tensor, PatchTime, Tensor | None], Prediction] | None = None,
 ) -> Iterator[Step]:
-    """Look-ahead, for any rule that chooses which patches are easy. denoise_first: the pass that ranks."""
-    nfe, denoise_first = count(1), denoise_first or denoise
+    """Look-ahead, for any rule that chooses which patches are easy. denoise_first: the pass that ranks, (x, t, images)
+    as in `denoise_ranking`."""
+    nfe, denoise_first = count(1), denoise_first or (lambda x, t, _: denoise(x, t))
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
         warm = warming_up(t0)
+        prediction = denoise_first(x, time_of(t0, x, grid), others(warm))
+        begin_guidance(past, prediction, warm)
         if warm.all():
-            prediction = denoise(x, time_of(t0, x, grid))
             yield Step("outer", k, x, t, prediction, None, last := next(nfe))
             x, _ = advance(x, t, prediction.v_cond, dt, grid, past)
             continue
-        prediction = denoise_first(x, time_of(t0, x, grid))
-        easy, threshold = choose(prediction, t)
+        easy, threshold = choose(prediction, t, others(warm))
         yield Step("outer", k, x, t, prediction, easy, last := next(nfe), threshold)
         jump = torch.where(easy, (ratio * t).clamp(max=1) - t, 0)
         x_ahead, t_ahead = advance(x, t, prediction.v_cond, jump, grid)

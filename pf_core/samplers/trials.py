@@ -17,11 +17,13 @@ from pf_core.samplers.common import (
     advance,
     at,
     at_random,
+    begin_guidance,
     by_difficulty,
     denoise_ranking,
     difficulty,
     earliest,
     mixed,
+    others,
     sampler,
     time_of,
     warming_up,
@@ -51,9 +53,9 @@ def random_look_ahead(
     return looking_ahead(denoise, x, grid, ts, chosen, ratio, Past.of(order, past))
 
 
-def _alone(ts: Tensor, steps: range | None = None, *, warm_up: float, until: float, every: int, **_) -> Tensor:
-    """(S,) or (S, B) bool: steps of the times ts (S, ...), numbered by `steps`, that images take without a probe."""
-    numbers = torch.tensor(list(range(len(ts)) if steps is None else steps))
+def _alone(ts: Tensor, first: int = 0, *, warm_up: float, until: float, every: int, **_) -> Tensor:
+    """(S,) or (S, B) bool: steps of the times ts (S, ...), numbered from `first`, that images take without a probe."""
+    numbers = first + torch.arange(len(ts))
     late = earliest(ts) >= until
     skipped = (numbers % every != 0).reshape(-1, *[1] * (late.ndim - 1))
     return warming_up(ts, warm_up) | late | skipped
@@ -71,6 +73,7 @@ def ruled_look_ahead(
     ts: Tensor,
     rng: list[torch.Generator],
     past: Past | None = None,
+    first: int = 0,
     *,
     p: Annotated[float, Knob(0.05, 0.95, "share of patches called easy")] = 0.4,
     level: Annotated[float, Knob(0.0, 1e9, "easy: difficulty under this, whatever the share; 0: by share")] = 0.0,
@@ -90,29 +93,29 @@ def ruled_look_ahead(
     for k, (t0, t1) in enumerate(pairwise(ts)):
         t, dt = at(t0, x, grid), at(t1 - t0, x, grid)
         unguided = warming_up(t0, warm_up)
-        alone = _alone(t0[None], range(k, k + 1), warm_up=warm_up, until=until, every=every)[0]
+        alone = _alone(t0[None], first + k, warm_up=warm_up, until=until, every=every)[0]
+        prediction = denoise_ranking(denoise, x, time_of(t0, x, grid), others(alone))
+        begin_guidance(past, prediction, unguided)
         if alone.all():
-            prediction = denoise(x, time_of(t0, x, grid))
             yield Step("outer", k, x, t, prediction, None, last := next(nfe))
             x, _ = advance(x, t, _first_velocity(prediction, unguided), dt, grid, past)
             continue
-        prediction = denoise_ranking(denoise, x, time_of(t0, x, grid))
-        easy, threshold = choose(prediction, t)
+        easy, threshold = choose(prediction, t, others(alone))
         yield Step("outer", k, x, t, prediction, easy, last := next(nfe), threshold)
-        jump = torch.where(easy, _target(t, ratio, fade) - t, 0)
-        x_ahead, t_ahead = advance(x, t, prediction.v_cond, jump, grid)
+        x_ahead, t_ahead = advance(x, t, prediction.v_cond, _jump(t, easy, ratio, fade), grid)
         ahead = denoise(x_ahead, mixed(t_ahead, easy, ts))
         yield Step("probe", k, x_ahead, t_ahead, ahead, easy, last := next(nfe), threshold)
-        first = easy | (difficulty(ahead, grid) >= difficulty(prediction, grid)) if surer else easy
-        v = torch.where(grid.to_pixels(first), prediction.v, ahead.v)
+        stays = easy | (difficulty(ahead, grid) >= difficulty(prediction, grid)) if surer else easy
+        v = torch.where(grid.to_pixels(stays), prediction.v, ahead.v)
         v[alone] = _first_velocity(prediction, unguided)[alone]  # on grids per patch, where images differ
         x, _ = advance(x, t, v, dt, grid, past)
     yield Step("final", k, x, at(ts[-1], x, grid), None, None, last)
 
 
-def _target(t: Tensor, ratio: float, fade: bool) -> Tensor:
-    """(B, N) times that easy patches at t would look ahead to."""
-    return ((1 + (ratio - 1) * (1 - t) if fade else ratio) * t).clamp(max=1)
+def _jump(t: Tensor, easy: Tensor, ratio: float, fade: bool) -> Tensor:
+    """(B, N): how far easy patches at t look ahead."""
+    target = ((1 + (ratio - 1) * (1 - t) if fade else ratio) * t).clamp(max=1)
+    return torch.where(easy, target - t, 0)
 
 
 def _first_velocity(prediction: Prediction, unguided: Tensor) -> Tensor:
@@ -125,7 +128,7 @@ def _first_velocity(prediction: Prediction, unguided: Tensor) -> Tensor:
 def _under(level: float, grid: PatchGrid) -> Choose:
     """Every patch whose difficulty lies under a level, and that is not at t = 1 already."""
 
-    def choose(prediction: Prediction, t: Tensor) -> tuple[Tensor, Tensor]:
+    def choose(prediction: Prediction, t: Tensor, _: Tensor | None = None) -> tuple[Tensor, Tensor]:
         score = difficulty(prediction, grid)
         return (score < level) & (t < 1), score.new_full((len(score),), level)
 

@@ -238,18 +238,19 @@ def stretches(edits: list[Edit], ts: Tensor, batch: int, n: int) -> list[Stretch
 def nfe(sampler: str, settings: dict, parts: list[Stretch], ranking: int = 1) -> int:
     """Network evaluations of an edited run: its stretches', and one for each that looks at its own prediction.
     ranking: those of a pass that ranks patches."""
-    return sum(nfe_of(sampler, part.ts, settings, ranking) + part.looks for part in parts)
+    return sum(nfe_of(sampler, part.ts, settings, ranking, part.first) + part.looks for part in parts)
 
 
 def run(
     denoise: Denoise,
-    sampler: Callable[[Tensor, Tensor], Iterator[Step]],
+    sampler: Callable[[Tensor, Tensor, int], Iterator[Step]],
     x: Tensor,
     grid: PatchGrid,
     parts: list[Stretch],
     past: Past,
 ) -> Iterator[Step]:
-    """The stretches one after another, as one run: Steps counted through, one `final`. sampler(x, ts) -> Steps.
+    """The stretches one after another, as one run: Steps counted through, one `final`. sampler(x, ts, first) -> Steps,
+    first the number of the stretch's first.
 
     Sources other than the run's own must be pictures by now (`with_pictures`). past: what the sampler remembers; an
     edited image begins anew in all its patches, as those beside an edit see another picture than at their last step.
@@ -268,7 +269,7 @@ def run(
             if edit.source is not None:
                 mask = grid.to_pixels(chosen)
                 x = torch.where(mask, own if isinstance(edit.source, str) else edit.source, x)
-        for step in sampler(x, part.ts):
+        for step in sampler(x, part.ts, part.first):
             step = replace(step, outer=part.first + step.outer, nfe=spent + step.nfe)
             if step.phase != "final" or part is parts[-1]:
                 yield step

@@ -14,7 +14,7 @@ from torch import Tensor
 import pf_core
 from pf_core import bounded
 from pf_core.errors import InputError
-from pf_core.guidance import guide
+from pf_core.guidance import KEEPS_NOTHING, guide
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.divergence import MOST_PROBES, Divergence
 from pf_core.registry import Knob, Parameter, number
@@ -107,6 +107,7 @@ def _resolved(spec: SampleSpec, bundle: Bundle) -> tuple[SampleSpec, list[interv
             '"divergence", which is read off its velocity.'
         )
     settings = sampler.settings(spec.settings)
+    _check_difficulty(spec, settings, bundle)
     if not 1 <= len(spec.seeds) <= MAX_IMAGES:
         raise InputError(f"Ask for 1 to {MAX_IMAGES} images, not {len(spec.seeds)}.")
     seeds = [NUMBERS["seed"].check(s) for s in spec.seeds]
@@ -172,6 +173,17 @@ def _probes(spec: SampleSpec) -> int | None:
     return probes.default if spec.probes is None else probes.check(spec.probes)
 
 
+def _check_difficulty(spec: SampleSpec, settings: dict[str, Any], bundle: Bundle) -> None:
+    """Raises InputError for what the velocity's Jacobian, or a network without keys and values, cannot do."""
+    derived = spec.difficulty == "divergence"
+    if spec.compile and derived:
+        raise InputError("A compiled network has no Jacobian here: leave --compile out, or take difficulty head.")
+    if settings.get("refresh", "every") != "every" and (derived or not hasattr(bundle.model, "with_context")):
+        raise InputError(KEEPS_NOTHING)
+    if settings.get("surer") and derived:
+        raise InputError("With difficulty divergence a probe ranks nothing, which surer needs: leave one of them out.")
+
+
 def _grid(spec: SampleSpec, settings: dict) -> tuple[int, list[float] | None]:
     if spec.ts is not None:
         if len(spec.ts) > MAX_NFE + 1:
@@ -179,15 +191,21 @@ def _grid(spec: SampleSpec, settings: dict) -> tuple[int, list[float] | None]:
         ts = [number("ts", t, 0, 1) for t in spec.ts]
         if len(ts) < 2 or ts[0] != 0 or ts[-1] != 1 or any(b <= a for a, b in zip(ts, ts[1:], strict=False)):
             raise InputError("A time grid must rise strictly from 0 to 1.")
+        _check_nfe(spec, settings, torch.tensor(ts, dtype=torch.float64))
         return len(ts) - 1, ts
     if spec.steps is not None:
         steps = NUMBERS["steps"].check(spec.steps)
-        if nfe_of(spec.sampler, uniform_grid(steps), settings, spec.ranking) > MAX_NFE:
-            raise InputError(f"{steps} steps of {spec.sampler} take more than {MAX_NFE} NFE: ask for fewer.")
+        _check_nfe(spec, settings, uniform_grid(steps))
         return steps, None
     nfe = NUMBERS["nfe"]
     budget = nfe.default if spec.nfe is None else nfe.check(spec.nfe)
     return steps_for(spec.sampler, budget, settings, spec.ranking), None
+
+
+def _check_nfe(spec: SampleSpec, settings: dict, times: Tensor) -> None:
+    """Raises InputError for times (S + 1,) that take more than MAX_NFE."""
+    if nfe_of(spec.sampler, times, settings, spec.ranking) > MAX_NFE:
+        raise InputError(f"{len(times) - 1} steps of {spec.sampler} take more than {MAX_NFE} NFE: ask for fewer.")
 
 
 class Run:
@@ -199,25 +217,33 @@ class Run:
     """
 
     def __init__(self, bundle: Bundle, spec: SampleSpec, x0: Tensor | None = None, edit_images: Tensor | None = None):
-        if x0 is not None and spec.noise is None:  # so that nobody takes it for the seeds' noise
-            spec = replace(spec, noise={"file": "", "sha256": hashlib.sha256(x0.cpu().numpy().tobytes()).hexdigest()})
         self.bundle = bundle
         self.spec, edits, self._times = _resolved(spec, bundle)
-        self.x0 = (
-            bundle.source.draw(self.spec.seeds, bundle.shape) if x0 is None else check_noise(x0, self.spec, bundle)
-        )
+        self.x0 = self._noise(x0)
         self.edit_images = edit_images if intervene.pictures_needed(edits) else None
         self._edits = intervene.with_pictures(edits, bundle, self.edit_images)
+        self._signs = [torch.Generator() for _ in self.spec.seeds]
         device, y = bundle.device, bundle.conditioner
         cond, null = _embedded(bundle, y.encode(self.spec.labels, device), y.null(len(self.spec.seeds), device))
-        if spec.compile and spec.difficulty == "divergence":
-            raise InputError("A compiled network has no Jacobian here: leave --compile out, or take difficulty head.")
         model = bundle.network(self.spec.precision, spec.compile)
         if self.spec.difficulty == "divergence":
-            signs = [torch.Generator().manual_seed(seed ^ _SIGNS) for seed in self.spec.seeds]
-            model = Divergence(model, bundle.source.std, self.spec.probes, signs)
+            model = Divergence(model, bundle.source.std, self.spec.probes, self._signs)
         model = autocast(model) if self.spec.precision == "bf16" else model
         self._denoise = guide(model, cond, null, self.spec.cfg_scale, self.spec.guidance_interval)
+
+    def _noise(self, x0: Tensor | None) -> Tensor:
+        """What the run begins with; given noise is named in the recipe, so that nobody takes it for the seeds'. Raises
+        InputError, also where the recipe names noise and none is given."""
+        spec = self.spec
+        if x0 is None and spec.noise is not None:
+            raise InputError("This recipe starts from given noise: give it beside the recipe, or leave noise out.")
+        if x0 is None:
+            return self.bundle.source.draw(spec.seeds, self.bundle.shape)
+        x0 = check_noise(x0, spec, self.bundle)
+        if spec.noise is None:
+            digest = hashlib.sha256(x0.cpu().numpy().tobytes()).hexdigest()
+            self.spec = replace(spec, noise={"file": "", "sha256": digest})
+        return x0
 
     @property
     def forwards(self) -> int:
@@ -233,12 +259,16 @@ class Run:
     def __iter__(self) -> Iterator[Step]:
         spec, grid, x0 = self.spec, self.bundle.grid, self.x0.to(self.bundle.device)
         rng = [torch.Generator().manual_seed(seed ^ _ORDER) for seed in spec.seeds]
+        for signs, seed in zip(self._signs, spec.seeds, strict=True):
+            signs.manual_seed(seed ^ _SIGNS)
+        self._denoise.begin()
 
         fn, past = entry_of(spec.sampler).fn, Past()
         memory = {"past": past} if fn.remembers else {}
 
-        def sampler(x: Tensor, ts: Tensor) -> Iterator[Step]:
-            return fn(self._denoise, x, grid, ts, rng, **memory, **spec.settings)
+        def sampler(x: Tensor, ts: Tensor, first: int) -> Iterator[Step]:
+            number = {"first": first} if fn.numbered else {}
+            return fn(self._denoise, x, grid, ts, rng, **memory, **number, **spec.settings)
 
         parts = intervene.stretches(self._edits, self._times, len(spec.seeds), grid.n)
         for step in intervene.run(self._denoise, sampler, x0, grid, parts, past):

@@ -15,8 +15,8 @@ from pf_core import bounded
 from pf_core.errors import InputError
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import to_uint8
-from pf_core.samplers import SAMPLERS
-from pf_core.sampling.run import Run, SampleSpec, resolve
+from pf_core.samplers import SAMPLERS, TRIALS, entry_of
+from pf_core.sampling.run import Run, SampleSpec, passes, resolve
 from pf_core.sampling.sweep_axes import MAX_CELLS, SPEC_AXES, axes_known
 from pf_core.sampling.trajectory import Clock
 
@@ -24,8 +24,10 @@ Load = Callable[[str], Bundle]  # a checkpoint's name -> its Bundle: checkpoint.
 MAX_AXES = 3
 
 
-def _changes(name: str, value: Any) -> dict[str, Any]:
-    """What an axis's value changes in a recipe; nothing for a sampler's knob, which goes into its settings."""
+def _changes(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """What an axis changes in a recipe, of all axes' values; nothing for a sampler's knob, which goes into its
+    settings."""
+    value = values[name]
     if name in ("nfe", "steps"):
         return {"nfe": None, "steps": None, "ts": None, name: value}
     if name in ("seed", "label"):
@@ -36,10 +38,8 @@ def _changes(name: str, value: Any) -> dict[str, Any]:
         return {"checkpoint": str(value), "checkpoint_hash": None}
     if name == "sampler":
         return {"sampler": str(value)}
-    if name == "difficulty":
-        return {"difficulty": value, "probes": None}
-    if name == "probes":
-        return {"difficulty": "divergence", "probes": value}
+    if name in ("difficulty", "probes"):  # which are swept together too
+        return {"difficulty": values.get("difficulty", "divergence"), "probes": values.get("probes")}
     return {name: value} if name in SPEC_AXES else {}
 
 
@@ -147,9 +147,9 @@ class Sweep:
         spec = replace(self.base, seeds=self.base.seeds[:1], labels=self.base.labels[:1])
         if spec.nfe is not None and not spec.edits:
             spec = replace(spec, steps=None)  # of a recipe that has both, hold the NFE: samplers make other steps of it
-        for name, value in values.items():
-            spec = replace(spec, **_changes(name, value))
-        known = SAMPLERS[spec.sampler].knobs if spec.sampler in SAMPLERS else ()
+        for name in values:
+            spec = replace(spec, **_changes(name, values))
+        known = entry_of(spec.sampler).knobs if spec.sampler in {*SAMPLERS, *TRIALS} else ()
         settings = {k: v for k, v in spec.settings.items() if k in known}
         settings |= {k: v for k, v in values.items() if k not in SPEC_AXES}
         return Cell(place, values, replace(spec, settings=settings))
@@ -160,13 +160,14 @@ class Sweep:
         seconds, reason = 0.0, ""
         for cell in self.cells():
             try:
-                spec = resolve(cell.spec, load(cell.spec.checkpoint))
+                bundle = load(cell.spec.checkpoint)
+                spec = resolve(cell.spec, bundle)
             except InputError as e:
                 failing, reason = failing + 1, reason or str(e)
                 continue
-            passes = spec.nfe * (1 if spec.cfg_scale == 1 else 2)
-            images, nfe, forwards, most = images + 1, nfe + spec.nfe, forwards + passes, max(most, spec.nfe)
-            seconds += passes * pace_of(cell.spec.checkpoint) if pace_of else 0
+            made = spec.nfe + (passes(spec, bundle.grid.n) if spec.cfg_scale != 1 else 0)
+            images, nfe, forwards, most = images + 1, nfe + spec.nfe, forwards + made, max(most, spec.nfe)
+            seconds += made * pace_of(cell.spec.checkpoint) if pace_of else 0
         return Cost(images, nfe, forwards, failing, most, seconds if pace_of else None, reason)
 
     def notes(self, load: Load) -> list[str]:

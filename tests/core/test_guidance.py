@@ -48,3 +48,10 @@ def test_the_interval_holds_per_patch_with_its_ends():
     seen = ask(3.0, (0.2, 0.6), t)[0]
     guided = GRID.to_patches(seen.v)[0] - t
     assert torch.allclose(guided, torch.tensor([10.0, 30.0, 30.0, 10.0]))
+
+
+def test_an_end_is_an_end_for_patches_that_ran_ahead_to_it():
+    ahead = torch.tensor(0.6) + torch.tensor(0.7 - 0.6)  # 0.7 in float32, and what t0 + dt comes to
+    t = torch.stack([ahead, torch.tensor(0.7), torch.tensor(0.70001), torch.tensor(0.0)])
+    guided = GRID.to_patches(ask(3.0, (0.0, 0.7), t)[0].v)[0] - t
+    assert ahead > torch.tensor(0.7) and torch.allclose(guided, torch.tensor([30.0, 30.0, 10.0, 30.0]))

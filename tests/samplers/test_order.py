@@ -118,6 +118,19 @@ class TestSecondOrder:
         a, b, c = (s.x for s in steps[:3])
         assert torch.allclose(c, b + (1.5 * torch.cos(5 * b) - 0.5 * torch.cos(5 * a)) / 4, atol=1e-6)
 
+    @pytest.mark.parametrize("name", ["look_ahead", "ruled_look_ahead"])
+    def test_the_first_guided_step_does_not_reach_back_to_the_unguided_warm_up(self, name):
+        def denoise(x, t):
+            guided = torch.cos(5 * x)
+            return Prediction(guided, torch.zeros(2, 1, 8, 8), guided + 3, None)  # a flat map: nothing is easy
+
+        steps = go(name, denoise, noise(), uniform_grid(50), {"order": 2})
+        starts = [s for s in steps if s.phase in ("outer", "final")]  # t = 0, 0.02, 0.04 go unguided
+        probe = next(s for s in steps if s.phase == "probe")
+        assert torch.allclose(starts[4].x, starts[3].x + probe.prediction.v / 50, atol=1e-6)
+        second = 1.5 * torch.cos(5 * starts[4].x) - 0.5 * torch.cos(5 * starts[3].x)
+        assert torch.allclose(starts[5].x, starts[4].x + second / 50, atol=1e-6)
+
     def test_a_far_longer_step_than_the_last_one_is_eulers(self):
         for last, growth in ((0.02, 0.9 * GROWTH), (0.02, 1.1 * GROWTH)):
             ts = torch.tensor([0, last, last * (1 + growth), 1], dtype=torch.float64)

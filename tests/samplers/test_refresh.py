@@ -8,7 +8,7 @@ from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.models.compiled import cpu_compiler
 from pf_core.models.context import Context
-from pf_core.sampling.run import Run, SampleSpec
+from pf_core.sampling.run import Run, SampleSpec, resolve
 from pf_core.sampling.trajectory import Trajectory, follow, passes_in_words
 from pf_core.types import PatchTime
 
@@ -74,6 +74,16 @@ def test_an_image_does_not_depend_on_its_batch():
     assert torch.allclose(together.x1[1], alone.x1[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("refresh", ["once", "none"])
+def test_edits_give_every_patch_its_own_time_there_too(refresh):
+    net, edit = bundle(), {"kind": "head_start", "patches": [0, 5], "outer": 1, "amount": 0.1}
+    settings = {"n_inner": 3, "refresh": refresh, "order": 2}
+    together = drawn(net, settings=settings, edits=[edit], steps=3)
+    alone = drawn(net, settings=settings, edits=[edit], steps=3, seeds=[1], labels=["circle"])
+    assert torch.allclose(together.x1[1], alone.x1[0], atol=1e-5)
+    assert not torch.allclose(together.x1, refreshed(net, refresh, steps=3).x1, atol=1e-3)
+
+
 def test_the_record_holds_token_forwards(tmp_path):
     made = refreshed(bundle(), "once")
     made.save(tmp_path / "run.safetensors")
@@ -101,3 +111,17 @@ def test_compilation_is_asked_for_by_the_recipe_and_happens_once(monkeypatch):
     assert fast[0].recipe["compile"] is True and "compile" not in plain.recipe
     with pytest.raises(InputError, match="leave --compile out"):
         drawn(net, compile=True, difficulty="divergence")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"compile": True}, "leave --compile out"),
+        ({"settings": {"refresh": "once"}}, "choose refresh every"),
+        ({"sampler": "ruled_look_ahead", "settings": {"surer": True}}, "surer"),
+    ],
+)
+def test_what_a_run_refuses_its_recipe_refuses(changes, says):
+    spec = SampleSpec(**{**vars(DUAL), "difficulty": "divergence", **changes})
+    with pytest.raises(InputError, match=says):
+        resolve(spec, bundle())

@@ -347,3 +347,21 @@ class TestContextProbe:
 def test_any_network_can_be_edited():
     plain = bundle(predict_uncertainty=False)
     assert torch.isfinite(run(edited("euler", CASES["own"]), plain)[-1].x).all()
+
+
+@pytest.mark.parametrize("name", ["look_ahead", "random_look_ahead", "ruled_look_ahead"])
+def test_what_an_image_draws_does_not_depend_on_who_warms_up_beside_it(name):
+    """A head start ends the warm-up of image 0 alone."""
+    ahead = {"kind": "head_start", "patches": list(range(16)), "outer": 0, "amount": 0.3, "image": 0}
+    more = {} if name == "random_look_ahead" else {"difficulty": "divergence", "probes": 1}
+    spec = edited(name, ahead, steps=40, labels=["star"], **more)
+    alone = dataclasses.replace(spec, seeds=[4], edits=[])
+    assert torch.allclose(run(spec)[-1].x[1], run(alone)[-1].x[0], atol=1e-4)
+
+
+def test_every_so_many_steps_are_those_of_the_run_whatever_was_edited():
+    spec = edited("ruled_look_ahead", edit("hold_back", 2, image=1), settings={"every": 3}, steps=8)
+    steps = run(spec)
+    assert {s.outer for s in steps if s.phase == "probe"} == {3, 6} and steps[-1].nfe == resolve(spec, bundle()).nfe
+    plain = run(dataclasses.replace(spec, edits=[], seeds=[3]))
+    assert torch.allclose(steps[-1].x[0], plain[-1].x[0], atol=1e-4)

@@ -99,6 +99,7 @@ BAD = {
     "seed": ({"seeds": [-1]}, "seed must lie"),
     "interval": ({"guidance_interval": (0.8, 0.2)}, "after its end"),
     "grid": ({"ts": [0, 0.5, 0.5, 1]}, "rise strictly from 0 to 1"),
+    "grid's cost": ({"ts": [k / 600 for k in range(601)]}, "more than 1000 NFE"),
     "another file": ({"checkpoint_hash": "beef"}, "made with another"),
 }
 
@@ -195,3 +196,42 @@ def test_a_damaged_recipe_is_a_sentence(d):
     with pytest.raises(InputError, match="damaged") as e:
         SampleSpec.from_dict({"checkpoint": "nano", "seeds": [0]} | d)
     assert "\n" not in str(e.value)
+
+
+def test_a_run_can_be_iterated_again():
+    run = Run(bundle(), dataclasses.replace(SPEC, cfg_scale=2.0, difficulty="divergence", probes=1, nfe=20))
+    first, again = list(run), list(run)
+    assert torch.equal(first[-1].x, again[-1].x) and [s.nfe for s in first] == [s.nfe for s in again]
+
+
+def test_noise_that_a_recipe_names_must_be_given_and_may_be_of_any_precision():
+    x0 = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
+    run = Run(bundle(), SPEC, x0)
+    assert run.spec.noise == Run(bundle(), SPEC, x0.float()).spec.noise and run.x0.dtype == torch.float32
+    with pytest.raises(InputError, match="given noise"):
+        Run(bundle(), run.spec)
+    with pytest.raises(InputError, match="needs"):
+        Run(bundle(), SPEC, x0[:1])
+
+
+@pytest.mark.parametrize("order", [("difficulty", "probes"), ("probes", "difficulty")])
+def test_difficulty_and_probes_are_swept_together(order):
+    choices = {"difficulty": ["head", "divergence"], "probes": [1, 3]}
+    cells = Sweep(SPEC, {name: choices[name] for name in order}).cells()
+    assert all((c.spec.difficulty, c.spec.probes) == (c.values["difficulty"], c.values["probes"]) for c in cells)
+    assert Sweep(SPEC, {"probes": [1, 3]}).cells()[1].spec.difficulty == "divergence"
+    cost = Sweep(SPEC, {name: choices[name] for name in order}).cost(lambda name: bundle())
+    assert (cost.images, cost.failing) == (2, 2) and "probes belong to" in cost.reason
+
+
+def test_a_sampler_on_trial_keeps_its_settings_in_a_sweep():
+    base = dataclasses.replace(SPEC, sampler="ruled_look_ahead", settings={"every": 3})
+    assert Sweep(base, {"seed": [1]}).cells()[0].spec.settings == {"every": 3}
+
+
+def test_a_sweep_says_what_guided_runs_ranked_by_divergence_take():
+    spec = dataclasses.replace(
+        SPEC, sampler="dual_loop", nfe=None, steps=2, cfg_scale=4.0, difficulty="divergence", probes=2, seeds=[3]
+    )
+    list(run := Run(bundle(), spec))
+    assert Sweep(spec, {"seed": [3]}).cost(lambda name: bundle()).forwards == run.forwards == 24
