@@ -28,7 +28,7 @@ from pf_core.errors import InputError
 from pf_core.registry import known, parameters
 
 MOST_JSON = 6 * 2**20  # bytes of a JSON text
-MOST_VALUES, MOST_NAMES, MOST_NESTED = 300_000, 50_000, 20_000  # commas, colons, brackets in it
+MOST_VALUES, MOST_NAMES, MOST_NESTED = 300_000, 50_000, 20_000  # commas, colons, brackets outside of its strings
 MOST_HEADER = 12 * 2**20  # bytes of a safetensors header: it holds a recipe as text within text
 _CHUNKS = 100_000  # parts of a picture or film that are looked at
 
@@ -65,7 +65,7 @@ def parse_json(text: str | bytes) -> Any:
     if len(text) > MOST_JSON:
         raise ValueError(f"it is longer than {MOST_JSON >> 20} MB")
     text = decoded(text) if isinstance(text, bytes) else text
-    if text.count(",") > MOST_VALUES or text.count(":") > MOST_NAMES or text.count("{") + text.count("[") > MOST_NESTED:
+    if _too_many_parts(text):
         raise ValueError("it has more parts than any file that this program writes")
     try:
         value = json.loads(text)
@@ -76,6 +76,30 @@ def parse_json(text: str | bytes) -> Any:
     return value
 
 
+def _too_many_parts(text: str) -> bool:
+    """Whether a JSON text has more parts than ours can have. What stands inside of its strings, such as prompts, counts
+    only in a first look; the second goes stretch by stretch, takes no memory and stops where it is sure."""
+    if not _over(_parts(text)):
+        return False
+    seen, end = [0, 0, 0], 0
+    while stretch := _STRETCH.match(text, end):
+        end = stretch.end()
+        seen = [a + b for a, b in zip(seen, _parts(_STRING.sub("", stretch[0])), strict=True)]
+        if _over(seen):
+            return True
+    return _over([a + b for a, b in zip(seen, _parts(text[end:]), strict=True)])
+
+
+def _parts(text: str) -> list[int]:
+    return [text.count(","), text.count(":"), text.count("{") + text.count("[")]
+
+
+def _over(parts: list[int]) -> bool:
+    return any(a > most for a, most in zip(parts, (MOST_VALUES, MOST_NAMES, MOST_NESTED), strict=True))
+
+
+_ONE = r'"(?:[^"\\]++|\\.)*+"?'  # a string; nothing is tried twice, as a text may be made to take long
+_STRING, _STRETCH = re.compile(_ONE, re.DOTALL), re.compile(rf'(?:[^"]*+{_ONE}){{1,20000}}+', re.DOTALL)
 _HALF = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")  # how JSON may hold a surrogate
 
 

@@ -163,6 +163,14 @@ def test_a_time_grid_longer_than_any_run_is_refused_wherever_it_comes_from():
         SampleSpec.from_dict(spec.to_dict())
 
 
+def test_marks_inside_of_texts_are_no_parts():
+    prompts = [":" * 49, "[" * 20, "{,]" * 100 + '\\"'] * 1100
+    assert bounded.parse_json(json.dumps(prompts)) == prompts
+    for text in ('"' + r"\"" * 2**20, '":' * 2**20, '""' * 2**20 + "," * 2**19, "[" * 30_000 + '"'):  # in time, too
+        with pytest.raises(ValueError):
+            bounded.parse_json(text)
+
+
 def test_a_long_number_or_a_lone_half_of_a_sign_is_no_json(tmp_path):
     for text in (
         "1" * 5000,
