@@ -83,12 +83,13 @@ def _base(args: argparse.Namespace, load: Load) -> SampleSpec:
 def _typed(spec: SampleSpec) -> SampleSpec:
     """A command line's texts as numbers, as a sheet keeps them. Raises InputError."""
     low, high = (number("guidance interval", end, 0, 1) for end in spec.guidance_interval)
-    budget = {
-        name: parse(name, str(value))[0] for name in ("nfe", "steps") if (value := getattr(spec, name)) is not None
-    }
+    whole = ("nfe", "steps", "probes")
+    given = {name: parse(name, str(value))[0] for name in whole if (value := getattr(spec, name)) is not None}
+    budget = {} if {"nfe", "steps"} & set(given) else {"nfe": EQUAL_NFE}
     return replace(
         spec,
-        **(budget or {"nfe": EQUAL_NFE}),
+        **budget,
+        **given,
         cfg_scale=parse("cfg_scale", str(spec.cfg_scale))[0],
         guidance_interval=(low, high),
         settings={name: parse(name, str(value))[0] for name, value in spec.settings.items()},

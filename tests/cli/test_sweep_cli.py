@@ -24,6 +24,13 @@ def test_a_sheet_and_the_same_again(net, tmp_path, capsys):  # noqa: F811
     assert np.array_equal(Image.open(first), Image.open(again))
 
 
+def test_probes_are_numbers_so_that_the_sheet_can_be_repeated(net, tmp_path):  # noqa: F811
+    sheet = tmp_path / "sheet.png"
+    argv = "sweep --checkpoint net --sampler dual_loop --nfe 6 --difficulty divergence --probes 1 --axis seed=0".split()
+    assert main([*argv, "--out", str(sheet)]) == 0 and read_sweep(sheet).base.probes == 1
+    assert main(["sweep", "--recipe", str(sheet), "--out", str(tmp_path / "again.png")]) == 0
+
+
 def test_what_was_drawn_before_an_interruption_is_kept(net, tmp_path, monkeypatch):  # noqa: F811
     run = Sweep.run
 
