@@ -84,7 +84,7 @@ class ToyConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, given points as a list."""
-        array = None if self.array is None else np.asarray(self.array, dtype=float).round(4).tolist()
+        array = None if self.array is None else np.asarray(self.array, dtype=float).tolist()
         return asdict(self) | {"array": array}
 
 

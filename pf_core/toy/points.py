@@ -96,7 +96,7 @@ def _mark(lines: list[str]) -> str:
     for mark in (";", "\t"):
         if any(mark in line.strip(" ") for line in lines):
             return mark
-    decimal = r"\s*[+-\u2212]?\d+(?:,\d+)?(?:e[+-]?\d+)?"
+    decimal = r"\s*[+\-\u2212]?\d+(?:,\d+)?(?:e[+-]?\d+)?"
     numbers = [line for line in lines if any(c.isdigit() for c in line)]
     if numbers and all(re.fullmatch(rf"{decimal}\s{decimal}\s*", line, re.IGNORECASE) for line in numbers):
         return ""
@@ -113,13 +113,11 @@ def _cells(line: str, mark: str) -> list[str]:
 
 
 def _two_columns(header: list[str], rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
-    """Of more than two columns those that the header calls x and y, or those beside row numbers."""
-    if not rows or all(len(cells) == 2 for _, cells in rows):
-        return rows
+    """Those that the header calls x and y, or, of more than two, those beside row numbers."""
     if header.count("x") == header.count("y") == 1:
         chosen = [header.index("x"), header.index("y")]
         return [(i, [cells[k] for k in chosen] if len(cells) > max(chosen) else cells) for i, cells in rows]
-    if all(len(cells) == 3 for _, cells in rows):
+    if rows and all(len(cells) == 3 for _, cells in rows):
         first = [cells[0] for _, cells in rows]
         counted = len(first) > 1 and any(first == [str(k) for k in range(n, n + len(first))] for n in (0, 1))
         if counted or header[:1] in ([""], ["index"], ["unnamed: 0"]):

@@ -227,6 +227,8 @@ def test_bad_mixtures():
         "x,y\n1,2\n3,4",
         '\ufeff"1", "2"\n3, 4',
         "1e0,+2\n3.0,.4e1",
+        "1 ,2\n3 ,4\n",
+        "y,x\n2,1\n4,3\n",
     ],
 )
 def test_points_are_read_from_csv(text):

@@ -151,6 +151,8 @@ def test_drawn_points_are_learnt_from():
     state = trained(data="points", array=[[0.0, 1.0], [1.0, 0.0]], source="normal")
     assert state.exact(state.starts(1).view(1, 1, 1, 2), _time(0.5)).v.isfinite().all()
     assert json.loads(json.dumps(state.config.to_dict()))["array"] == [[0.0, 1.0], [1.0, 0.0]]
+    array = [[0.123456789, 1.0], [1.0, 0.0]]  # the recipe is of the training that ran
+    assert ToyConfig(data="points", array=array).to_dict()["array"] == array
 
 
 def _time(t):
