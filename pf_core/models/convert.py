@@ -13,7 +13,8 @@ from torch import Tensor
 from pf_core.errors import InputError
 from pf_core.models.foreign import plain
 from pf_core.models.layers import position_embedding, time_frequencies
-from pf_core.models.sit import SiT, SiTConfig
+from pf_core.models.sit import LIMITS, SiT, SiTConfig
+from pf_core.registry import whole
 
 HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}  # width -> attention heads, of the sizes S, B, L and XL
 WRAPPERS = ("module.", "_orig_mod.")  # what parallel and compiled training puts before names
@@ -164,7 +165,8 @@ def _config(
     if side * side != tokens:
         raise InputError(f"A grid of {tokens} patches is not square: such networks are not converted.")
     if heads is None:
-        heads = settings.get("num_heads") or HEADS.get(width) or max(1, width // 64)
+        told = settings.get("num_heads")
+        heads = whole("num_heads", told, *LIMITS["num_heads"]) if told else HEADS.get(width) or max(1, width // 64)
         if "num_heads" not in settings:
             notes.append(f"Assumed: {heads} attention heads, which weights do not tell.")
     blocks = {int(name.split(".")[1]) for name in weights if name.startswith("blocks.")}
@@ -212,12 +214,12 @@ def _keep(done: Converted, channels: int, what: str) -> None:
     cells = done.config.patch_size**2
     for name in ("final_layer.linear.weight", "final_layer.linear.bias"):
         w = _of(done.weights, name)
-        whole = w.shape[0] // cells
-        if whole == channels:
+        made = w.shape[0] // cells
+        if made == channels:
             return
         if w.shape[0] != 2 * channels * cells:
             raise InputError(f"{name} has {w.shape[0]} rows, not {channels * cells} or twice as many.")
-        done.weights[name] = w.unflatten(0, (cells, whole))[:, :channels].flatten(0, 1)
+        done.weights[name] = w.unflatten(0, (cells, made))[:, :channels].flatten(0, 1)
     done.notes.append(f"Left out: the second half of the output channels; the first is the {what}.")
 
 

@@ -112,7 +112,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.attn = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
-        self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.mlp = Mlp(width, int(width * mlp_ratio + 1e-6))  # 704 * (960 / 704) is a little less than 960
         self.adaLN_modulation = adaln(width, 6)
         if text_width is not None:
             self.norm_cross = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)

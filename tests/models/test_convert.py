@@ -317,6 +317,21 @@ def test_all_that_is_left_out_or_renamed_is_listed(tmp_path, capsys):
         assert all(torch.equal(got[k.removeprefix("module.")], v) for k, v in wanted.items())
 
 
+def test_heads_may_be_told_as_text():
+    told = {"params": CONFIG["params"] | {"num_heads": str(HEADS)}}
+    assert convert({"state_dict": released(C + 1), "config": told}).config.num_heads == HEADS
+
+
+def test_no_row_of_a_hidden_layer_is_lost_to_rounding():
+    shapes = layout("pft", 1, 704)
+    shapes |= {
+        f"blocks.0.mlp.fc1.{part}": (960, *shapes[f"blocks.0.mlp.fc1.{part}"][1:]) for part in ("weight", "bias")
+    }
+    shapes["blocks.0.mlp.fc2.weight"] = (704, 960)
+    weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    assert convert({"state_dict": weights}).weights["blocks.0.mlp.fc1.weight"].shape == (960, 704)
+
+
 def test_settings_that_disagree_with_the_weights_are_refused():
     wrong = {"params": CONFIG["params"] | {"depth": 12}}
     with pytest.raises(InputError, match="settings say depth 12"):
