@@ -94,6 +94,13 @@ def _sentences(path: str | Path) -> Iterator[None]:
         raise InputError(f"{path} is not a recorded run, or is damaged ({type(e).__name__}: {e}).") from None
 
 
+def _grid(sides: list) -> PatchGrid:
+    """Raises ValueError for what `save` does not write."""
+    if not all(type(side) is int for side in sides):
+        raise ValueError(f"the grid's sides are not whole numbers: {sides}")
+    return PatchGrid(*sides)
+
+
 def _fit(shapes: dict[str, tuple[int, ...]], frames: int, grid: PatchGrid) -> None:
     """Raises ValueError unless tensors of these shapes make a run of so many frames: told before they are read."""
     b, *state = shapes["x0"]
@@ -161,7 +168,7 @@ class Trajectory:
         with _sentences(path), bounded.tensors(path) as f:
             metadata = f.metadata() or {}
             header = {k: bounded.parse_json(metadata[k]) for k in (*_LISTED, "recipe", "run")}
-            run, grid = header["run"], PatchGrid(*header["run"]["grid"])
+            run, grid = header["run"], _grid(header["run"]["grid"])
             shapes = {k: tuple(f.get_slice(k).get_shape()) for k in f.keys()}
             _fit(shapes, len(header["phase"]), grid)
         accept(len(header["phase"]), shapes["x0"])

@@ -154,6 +154,7 @@ def test_files_without_a_recipe_are_refused(tmp_path, content):
         lambda t, h: t.update(logvar=t["logvar"].int()),
         lambda t, h: h.update(run='{"grid": [4, 4, 4], "seconds": 0, "forwards": 1}'),
         lambda t, h: h.update(run='{"grid": ["a", 4, 4], "seconds": 0, "forwards": 1}'),
+        lambda t, h: h.update(run='{"grid": [32.0, 32, 8], "seconds": 0, "forwards": 1}'),
         lambda t, h: h.update(run="[]"),
         lambda t, h: h.update(phase=json.dumps(["<b>"] * 12)),
         lambda t, h: h.update(nfe=json.dumps(["x"] * 12)),
