@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pf_core.patches import PatchGrid
-from pf_core.samplers import SAMPLERS, uniform_grid
+from pf_core.samplers import entry_of, uniform_grid
 from pf_core.types import PatchTime, Prediction, Step
 
 SIDE = 3  # patches in a row and in a column
@@ -47,11 +47,13 @@ class Schedule(NamedTuple):
 
 
 def schedule(sampler: str, steps: int, settings: Mapping[str, Any] = {}, grid: PatchGrid = GRID) -> Schedule:
-    """A registered sampler on the toy network, of patches of one pixel. Raises InputError for a wrong name or
-    setting."""
-    entry = SAMPLERS[sampler]
+    """A sampler on the toy network, of patches of one pixel. Raises InputError for a wrong name or setting."""
+    entry = entry_of(sampler)
+    settings = entry.settings(settings)
+    if "refresh" in settings:  # which changes what patches see, not their times
+        settings["refresh"] = "every"
     x, rng = torch.zeros(1, 1, grid.height, grid.width), [torch.Generator().manual_seed(SEED)]
-    run: list[Step] = list(entry.fn(ToyNetwork(grid), x, grid, uniform_grid(steps), rng, **entry.settings(settings)))
+    run: list[Step] = list(entry.fn(ToyNetwork(grid), x, grid, uniform_grid(steps), rng, **settings))
     nobody = torch.zeros(1, grid.n, dtype=torch.bool)
     return Schedule(
         steps,
@@ -65,4 +67,4 @@ def schedule(sampler: str, steps: int, settings: Mapping[str, Any] = {}, grid: P
 
 def schedules(runs: tuple[tuple[str, int], ...], p: float) -> dict[str, Schedule]:
     """Sampler -> its schedule, for (sampler, outer steps) each; p: the share of easy patches where it has that knob."""
-    return {name: schedule(name, steps, {"p": p} if "p" in SAMPLERS[name].knobs else {}) for name, steps in runs}
+    return {name: schedule(name, steps, {"p": p} if "p" in entry_of(name).knobs else {}) for name, steps in runs}

@@ -63,6 +63,12 @@ def test_more_patches_lead_with_a_larger_share():
     assert leading == [2, 4, 5, 7]
 
 
+def test_settings_that_leave_times_alone_and_samplers_on_trial_have_schedules_too():
+    once = schedule("dual_loop", 3, {"refresh": "once"})
+    assert torch.equal(once.t, schedule("dual_loop", 3).t)
+    assert schedule("ruled_look_ahead", 6).phase == schedule("look_ahead", 6).phase
+
+
 def test_an_unknown_sampler_is_refused():
     with pytest.raises(InputError, match="sampler"):
         schedule("nothing", 3)
