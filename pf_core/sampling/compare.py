@@ -188,12 +188,8 @@ def by_nfe(run: Trajectory) -> list[float]:
 
 def by_outer(run: Trajectory) -> list[float]:
     """Equal outer step (the state with which a step begins)."""
-    last = -1
-    clock = []
-    for f in run.frames:
-        clock.append(float(f.outer) if f.outer > last else float("nan"))  # only the first pass of a step counts
-        last = max(last, f.outer)
-    return [*clock, last + 1.0]
+    clock = [float(f.outer) if f.phase == "outer" else float("nan") for f in run.frames]  # of an edit's own look none
+    return [*clock, max((f.outer for f in run.frames), default=-1) + 1.0]
 
 
 def by_seconds(run: Trajectory) -> list[float]:
@@ -214,7 +210,7 @@ def align(a: Trajectory, b: Trajectory, clock: str | Callable[[Trajectory], list
     if not a.frames or not b.frames:
         raise InputError("A run without frames cannot be aligned.")
     clocks = [[(value, i) for i, value in enumerate(tick(run)[: _shown(run)]) if value == value] for run in (a, b)]
-    moments = sorted({value for clock in clocks for value, _ in clock})
+    moments = sorted({value for clock in clocks for value, _ in clock}) or [0.0]  # no step has begun yet
     return [tuple(max((i for value, i in clock if value <= m), default=0) for clock in clocks) for m in moments]
 
 

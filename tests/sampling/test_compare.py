@@ -105,6 +105,15 @@ def test_an_edited_run_parts_where_it_was_edited():
     assert found[0] is None and found[1].outer[0] >= 5
 
 
+def test_a_step_begins_with_its_edits_done():
+    edit = {"kind": "clean", "outer": 2, "patches": [0, 1]}  # which looks at its own prediction first
+    run = record(Run(bundle(), SampleSpec("nano", "euler", steps=4, seeds=[1], edits=[edit])))
+    clock = CLOCKS["by_outer"].fn(run)
+    assert [run.frames[clock.index(k)].phase for k in range(4)] == ["outer"] * 4 and clock[-1] == 4
+    first = Trajectory(run.grid, run.recipe, run.x0, [dataclasses.replace(run.frames[2], outer=0)])
+    assert run.frames[2].phase == "probe" and align(first, first, "by_outer") == [(0, 0)]
+
+
 def test_stopped_runs_are_compared_as_far_as_they_went():
     a, b = straight(8), bent(8, 6)
     b.frames, b.x1 = b.frames[:5], None
