@@ -28,7 +28,8 @@ _UNSEEN = 2**30  # where an endless data set is begun with: no training comes as
 
 
 class Scene(NamedTuple):
-    """What patches are chosen from: image `image` of a frame, and the picture (C, H, W) in which objects are found."""
+    """What patches are chosen from: image `image` of a frame, and the picture in which objects are found: (3, H, W) in
+    [-1, 1], as `shown` makes it of a state, of the grid's sides times the codec's factor."""
 
     frame: Frame
     image: int
@@ -39,7 +40,7 @@ class Scene(NamedTuple):
 def hard(scene: Scene) -> Tensor:
     """Hard (what this pass did not call easy; where it ranked none, the hardest 60%)."""
     _ranked(scene)
-    return ~easy_patches(scene.frame, scene.grid)[scene.image]
+    return ~easy_patches(scene.frame, scene.grid)[scene.image] & (scene.frame.t[scene.image] < 1)
 
 
 def easy(scene: Scene) -> Tensor:
@@ -52,8 +53,10 @@ def hardest(scene: Scene) -> Tensor:
     """Hardest quarter (the patches of the largest sigma)."""
     _ranked(scene)
     chosen = torch.zeros(scene.grid.n, dtype=torch.bool)
-    chosen[scene.frame.logvar[scene.image].topk(max(1, round(HARDEST_SHARE * scene.grid.n))).indices] = True
-    return chosen
+    frame, image = scene.frame, scene.image
+    score = frame.logvar[image].nan_to_num(-torch.inf).masked_fill(frame.t[image] >= 1, -torch.inf)
+    chosen[score.topk(max(1, round(HARDEST_SHARE * scene.grid.n))).indices] = True
+    return chosen & score.isfinite()
 
 
 def thing(scene: Scene) -> Tensor:
@@ -86,7 +89,9 @@ def _covered(scene: Scene) -> Tensor:
     off, noise = _off_rows(picture)
     least = _STANDS_OUT if _rim_off_plane(picture) < _STANDS_OUT / 2 else _IN_LANDSCAPE
     apart = off > (_TIMES_RIM * noise).clamp(min=least)[:, None]
-    return scene.grid.to_patches(apart[None, None].float())[0]
+    grid, factor = scene.grid, picture.shape[-1] // scene.grid.width
+    whole = PatchGrid(*(factor * side for side in (grid.height, grid.width, grid.patch_size)))
+    return whole.to_patches(apart[None, None].float())[0]
 
 
 def _off_rows(picture: Tensor) -> tuple[Tensor, Tensor]:
@@ -180,15 +185,15 @@ class Experiment:
         outer = min(round(self.at * steps), steps - 1)
         frame = run.frames[beginning(run, outer)]
         edit: dict[str, Any] = {"kind": self.kind, "outer": outer, "image": image}
-        shown = result(run, image)
+        x = result(run, image)
         if self.given:
             edit["source"] = _data_picture(bundle, run.recipe["labels"][image])
-            shown = picture(edit["source"], bundle)
+            x = picture(edit["source"], bundle)
         elif "amount" not in EDITS[self.kind].knobs:
             edit["source"] = OWN
         if self.amount is not None:
             edit["amount"] = min(self.amount, 1 - frame.t[image].min().item())
-        chosen = SELECTIONS[self.select].fn(Scene(frame, image, run.grid, shown)).nonzero()[:, 0].tolist()
+        chosen = SELECTIONS[self.select].fn(Scene(frame, image, run.grid, shown(x, bundle))).nonzero()[:, 0].tolist()
         if not chosen or len(chosen) == run.grid.n:
             raise InputError(f"{self.label}: this image has no patches of that kind. Try another seed or class.")
         return edit | {"patches": chosen}
@@ -197,6 +202,11 @@ class Experiment:
 def result(run: Trajectory, image: int) -> Tensor:
     """(C, H, W): what a run came to, or thought it would come to when it was stopped."""
     return (run.frames[-1].x1_hat if run.x1 is None else run.x1)[image].float()
+
+
+def shown(x: Tensor, bundle: Bundle) -> Tensor:
+    """A state (C, H, W) as the picture of a Scene."""
+    return bundle.codec.preview(x[None].float().to(bundle.device))[0].cpu()
 
 
 def _data_picture(bundle: Bundle, label: str | None) -> dict[str, Any]:

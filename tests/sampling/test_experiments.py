@@ -1,15 +1,18 @@
 """Rules that choose patches, data to paint with, and the ready-made experiments."""
 
+import dataclasses
+
 import pytest
 import torch
 from helpers import bundle
 
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
+from pf_core.models.codecs import Latents, Pixels
 from pf_core.patches import PatchGrid
 from pf_core.sampling.context_probe import beginning, context_probe
 from pf_core.sampling.run import Run, SampleSpec
-from pf_core.sampling.selections import EXPERIMENTS, SELECTIONS, Scene, of_class, own_data, result
+from pf_core.sampling.selections import EXPERIMENTS, SELECTIONS, Scene, of_class, own_data, result, shown
 from pf_core.sampling.trajectory import record
 
 GRID = PatchGrid(32, 32, 4)
@@ -54,6 +57,31 @@ def test_hard_and_easy_are_what_the_pass_called_them(run):
     assert torch.equal(choose("hard", frame=frame, image=1, grid=run.grid), ~frame.easy[1])
     hardest = choose("hardest", frame=frame, image=1, grid=run.grid)
     assert hardest.sum() == run.grid.n // 4 and frame.logvar[1][hardest].min() >= frame.logvar[1][~hardest].max()
+
+
+def test_what_is_clean_already_or_of_unknown_difficulty_is_not_hard(run):
+    frame = next(f for f in run.frames if f.threshold.isfinite().all())
+    hardest = choose("hardest", frame=frame, image=1, grid=run.grid)
+    t, logvar = torch.where(hardest, 1.0, frame.t), frame.logvar.clone()
+    logvar[1, 0] = torch.nan
+    changed = dataclasses.replace(frame, t=t, logvar=logvar)
+    for name in ("hard", "hardest"):
+        assert not (choose(name, frame=changed, image=1, grid=run.grid) & hardest).any()
+    others = choose("hardest", frame=changed, image=1, grid=run.grid)
+    assert others.sum() == run.grid.n // 4 and not others[0]
+    all_clean = dataclasses.replace(frame, t=torch.ones_like(t))
+    assert not choose("hardest", frame=all_clean, image=1, grid=run.grid).any()
+
+
+def test_objects_are_found_in_images_whatever_the_networks_space_is():
+    image = DATASETS["shapes"].fn().batch([3]).images[0]
+    found = choose("thing", image)
+    small = dataclasses.replace(bundle(), codec=Pixels(0.1))
+    assert torch.equal(choose("thing", shown(small.codec.encode(image), small)), found)
+    assert not torch.equal(choose("thing", small.codec.encode(image)), found)
+    latent = dataclasses.replace(bundle(), codec=Latents(channels=3, factor=4))
+    halved = shown(2 * image, latent)  # no autoencoder: the preview is half of the state, four times as large
+    assert halved.shape == (3, 128, 128) and choose("thing", halved).shape == found.shape
 
 
 def test_data_to_paint_with():

@@ -28,7 +28,7 @@ from pf_core.sampling.context_probe import beginning, context_probe
 from pf_core.sampling.edits import EDITS, MAX_EDITS, OWN, Edit, clean
 from pf_core.sampling.edits import picture as clean_picture
 from pf_core.sampling.run import SampleSpec
-from pf_core.sampling.selections import Scene, of_class, own_data, result
+from pf_core.sampling.selections import Scene, of_class, own_data, result, shown
 from pf_core.sampling.trajectory import Frame, Trajectory
 
 BASE, EDITED = "as it was", "with edits"
@@ -110,10 +110,10 @@ class Intervention:
     def scene(self, now: Now) -> Scene:
         """What the rules that choose patches are given; objects are found in the clean picture where that is shown."""
         place = self.place(now)
-        shown = result(place.run.trajectory, place.image)
+        x = result(place.run.trajectory, place.image)
         if now.show == CLEAN and now.source != RUNS_OWN:
-            shown = self.clean(now, place)
-        return Scene(place.frame, place.image, place.run.trajectory.grid, shown)
+            x = self.clean(now, place)
+        return Scene(place.frame, place.image, place.run.trajectory.grid, shown(x, place.bundle))
 
     def image_shown(self, now: Now) -> str:
         """The picture under the brush, as a data address."""
