@@ -185,9 +185,9 @@ def at_random(p: float, grid: PatchGrid, rng: list[torch.Generator]) -> Choose:
     as what it draws next must not depend on the images beside it."""
 
     def draw(prediction: Prediction, t: Tensor, images: Tensor | None = None) -> tuple[Tensor, None]:
-        needed = [True] * len(rng) if images is None else images.tolist()
+        idle = () if images is None else (~images).nonzero().flatten().tolist()
         none = torch.zeros(grid.n)
-        score = torch.stack([torch.rand(grid.n, generator=g) if n else none for g, n in zip(rng, needed, strict=True)])
+        score = torch.stack([none if i in idle else torch.rand(grid.n, generator=g) for i, g in enumerate(rng)])
         return easiest(score.to(t.device), p, grid, t)[0], None
 
     return draw
