@@ -81,7 +81,7 @@ def test_painted_times_stay_with_another_picture_or_network(own, upload):
 
 def test_a_picture_stays_when_the_number_is_left_as_it_was(own, upload):
     given = {"t": 0.5, "painted": painted()} | chosen("nano", "class 1", upload, 2, 0)
-    assert own.on_left(2, **given) == {}
+    assert own.on_left(2, **given) == {own.asked: 2}
     found = own.on_left(0, **given)
     assert found[own.path] == "" and found[own.asked] == 2 and "Image 2" in found[own.view]["about"]
 

@@ -148,7 +148,7 @@ class OwnPicture:
 
     def on_left(self, before: Any, index: Any, **values: Any) -> dict:
         """The cursor has left the number, which may be the same as before: then a person's file stays."""
-        return {} if index == before else self.on_index(index=index, **values)
+        return {self.asked: index} if index == before else self.on_index(index=index, **values)
 
     def on_other(self, network: str) -> dict:
         """Another data image's number."""
