@@ -146,7 +146,7 @@ def default_sampler(state: Any, network: str | None) -> str:
 
 def network_choice(state: Any, value: str | None, label: str = "Network", **look: Any) -> Component:
     """The list of networks. Every page load brings all such lists up to date: trainings add to them (app/ui.py)."""
-    return gr.Dropdown(state.network_choices(), value=value, label=label, elem_classes=NETWORKS, **look)
+    return Listed(state.network_choices(), value=value, label=label, elem_classes=NETWORKS, **look)
 
 
 def labelled(registry: Registry) -> list[tuple[str, str]]:

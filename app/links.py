@@ -8,12 +8,15 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from app.limits import COLUMNS
+from app import controls
+from app.limits import COLUMNS, SEED_RANGE
 from app.ranking import part_of
+from app.runform import MAX_CFG
 from app.state import AppState, shown
 from app.store import StoredRun
 from pf_core.bounded import parse_json
 from pf_core.errors import InputError
+from pf_core.registry import as_text
 from pf_core.sampling.edits import parse, pictures_needed
 from pf_core.sampling.export import WRITERS, read_recipe, read_recipes
 from pf_core.sampling.run import SampleSpec, resolve
@@ -22,6 +25,7 @@ from pf_core.sampling.trajectory import Trajectory
 KINDS = list(WRITERS)
 MOST_IN_A_LINK = 6000  # characters: longer recipes travel by file alone
 MOST_BYTES = 500 * 10**6  # of an export: what an upload may have; of all but a recording the recipe alone is read
+APART = "file"  # in a link, instead of a recipe that it cannot hold
 NOW = "now"  # in a link, instead of a run's id: start it when the page opens
 _MOST_TEXT = 2**20
 _ONE_FOR_ALL = ("labels", "seeds", "cfg_scale")  # of a comparison's recipes
@@ -87,6 +91,8 @@ def beyond(spec: SampleSpec) -> list[str]:
         "edits": spec.edits,
         "its own time grid": spec.ts,
         "given noise": spec.noise,
+        f"guidance {as_text(spec.cfg_scale)}": spec.cfg_scale > MAX_CFG,
+        f"seed {seeds[0]}": seeds[0] > SEED_RANGE,
         f"precision {spec.precision}": spec.precision != "fp32",
         "compilation": spec.compile,
         "more than one class or prompt": len(set(spec.labels)) > 1,
@@ -111,7 +117,8 @@ def beside(state: AppState, path: str) -> dict[str, Any] | None:
         again = dataclasses.replace(spec, nfe=most, steps=None, ts=None)
         if resolve(again, state.bundle(spec.checkpoint)).steps != spec.steps:
             raise InputError("They differ in their cost, which Compare's columns share.")
-    shared = {"label": first.labels[0], "seed": first.seeds[0], "images": len(first.seeds), "nfe": most}
+    label = controls.class_word(state, first.checkpoint, first.labels[0])
+    shared = {"label": label, "seed": first.seeds[0], "images": len(first.seeds), "nfe": most}
     columns = {f"c{k + 1}": json.dumps(column_of(spec), separators=(",", ":")) for k, spec in enumerate(specs)}
     return {"tab": "compare", "runs": NOW} | shared | {"cfg": first.cfg_scale} | columns
 
@@ -130,6 +137,11 @@ def encode(spec: SampleSpec) -> str | None:
     return text if len(text) <= MOST_IN_A_LINK else None
 
 
+def whole(spec: SampleSpec) -> dict[str, str]:
+    """The part of a link that says what Explore's controls cannot: the recipe, or that it is too much for a link."""
+    return {"recipe": encode(spec) or APART} if beyond(spec) else {}
+
+
 def packed(text: str) -> str:
     """JSON as a link holds it."""
     return base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
@@ -137,6 +149,8 @@ def packed(text: str) -> str:
 
 def decode(text: str) -> SampleSpec:
     """Raises InputError for what `encode` did not make."""
+    if text == APART:
+        raise InputError("The recipe does not fit in a link: load its file.")
     try:
         packed = base64.urlsafe_b64decode(text[:MOST_IN_A_LINK] + "=" * (-len(text) % 4))
         unpacked = zlib.decompressobj().decompress(packed, _MOST_TEXT)

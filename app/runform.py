@@ -17,7 +17,7 @@ from app.limits import MAX_IMAGES, MAX_NFE, SEED_RANGE
 from app.ranking import DIVERGENCE, Ranking, part_of
 from app.state import AppState
 from pf_core.errors import InputError
-from pf_core.registry import number, whole
+from pf_core.registry import as_text, number, whole
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import SampleSpec
 
@@ -153,7 +153,7 @@ class RunForm:
 
     def updates(self, spec: SampleSpec) -> dict[Component, Any]:
         """The controls set from a resolved recipe, as far as they can say it. Raises InputError."""
-        return self.from_link(self.described(spec))
+        return self.from_link(parts_of(self.state, spec))
 
     # links
 
@@ -162,15 +162,6 @@ class RunForm:
         sampler = values["sampler"]
         named = {name: values[name] for name in self.named} | self.ranking.part(sampler, values)
         return named | self.knobs.settings(sampler, values)
-
-    def described(self, spec: SampleSpec) -> dict[str, str]:
-        """A recipe as a link's parts, as far as the controls go."""
-        low, high = spec.guidance_interval
-        budget, unit = (spec.steps, STEPS) if spec.edits or spec.ts else (spec.nfe, NFE)
-        label = controls.class_word(self.state, spec.checkpoint, spec.labels[0])
-        given = [spec.checkpoint, label, spec.sampler, spec.seeds[0], len(spec.seeds), budget, unit, spec.cfg_scale]
-        parts = dict(zip(self.named, [*given, low, high], strict=True)) | part_of(spec) | spec.settings
-        return {k: f"{v:g}" if isinstance(v, float) else str(v) for k, v in parts.items()}
 
     def values(self, asked: Mapping[str, str]) -> dict[str, Any]:
         """What the controls would send for a link's parts; defaults for the rest. Raises InputError."""
@@ -215,3 +206,22 @@ class RunForm:
         self.guided |= start.cfg_scale is not None
         guidance = gr.update(value=scale, info=controls.info(CFG, start.cfg_scale))
         return ({self.cfg: guidance} if self.guided else {}) | self.knobs.begin(start.settings, plain)
+
+
+def parts_of(state: AppState, spec: SampleSpec) -> dict[str, str]:
+    """A complete recipe as a link's parts, as near to it as the controls come."""
+    (low, high), first = spec.guidance_interval, min(spec.seeds[0], SEED_RANGE)
+    budget, unit = (spec.steps, STEPS) if spec.edits or spec.ts else (spec.nfe, NFE)
+    parts = {
+        "network": spec.checkpoint,
+        "label": controls.class_word(state, spec.checkpoint, spec.labels[0]),
+        "sampler": spec.sampler,
+        "seed": first,
+        "images": len(spec.seeds),
+        "budget": budget,
+        "unit": unit,
+        "cfg": min(spec.cfg_scale, MAX_CFG),
+        "from": low,
+        "to": high,
+    }
+    return {k: as_text(v) for k, v in (parts | part_of(spec) | spec.settings).items()}

@@ -118,6 +118,11 @@ def ranged(name: str, text: str, check: Callable[[Any], Any], most: int) -> list
     return [check(round(low + k * step, 10)) for k in range(int((high - low) / step + 1e-9) + 1)]
 
 
+def as_text(value: Any) -> str:
+    """A value as a person would write it, a number with all its digits: `0.4`, `2` for 2.0, `0.1234567`."""
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
 _DIGITS = r"\d+(?:\.\d+)?"
 _RANGE = re.compile(rf"({_DIGITS})\s*(?:-|to)\s*({_DIGITS})(?:\s*:\s*({_DIGITS}))?")
 

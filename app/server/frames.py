@@ -11,7 +11,6 @@ import json
 import math
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,10 @@ import torch
 from app.server.pictures import budget, encode
 from app.server.source import listing
 from app.store import WAITING, StoredRun
+from pf_core.models import checkpoint
 from pf_core.models.codecs import to_uint8
 from pf_core.models.conditioning import quoted
+from pf_core.registry import as_text
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.compare import patch_updates
 from pf_core.sampling.edits import EDITS
@@ -208,9 +209,9 @@ def command(run: StoredRun) -> str:
     words = ["python", "-m", "pf_core", "sample", "--checkpoint", spec.checkpoint, "--sampler", spec.sampler]
     words += ["--nfe", spec.nfe]
     words += _asked(run)
-    words += ["--cfg-scale", f"{spec.cfg_scale:g}"] if run.guided else []
+    words += ["--cfg-scale", as_text(spec.cfg_scale)] if run.guided else []
     words += (
-        ["--guidance-interval", "{:g},{:g}".format(*spec.guidance_interval)]
+        ["--guidance-interval", ",".join(map(as_text, spec.guidance_interval))]
         if run.guided and tuple(spec.guidance_interval) != (0, 1)
         else []
     )
@@ -224,7 +225,7 @@ def command(run: StoredRun) -> str:
 
 def file_name(spec: SampleSpec, suffix: str) -> str:
     """What a run's export is called: safe in a header and on any disk."""
-    stem = f"{Path(spec.checkpoint).stem}-{spec.sampler}-seed{spec.seeds[0]}"
+    stem = f"{checkpoint.last_name(spec.checkpoint)}-{spec.sampler}-seed{spec.seeds[0]}"
     return re.sub(r"[^A-Za-z0-9._-]+", "_", stem)[:100] + suffix
 
 

@@ -7,7 +7,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -17,9 +16,10 @@ from PIL import Image
 from pf_core.errors import InputError
 from pf_core.figures.slide_page import NAMES, Bit, font
 from pf_core.figures.slide_sections import Grid, Sections, strip
+from pf_core.models import checkpoint
 from pf_core.models.codecs import to_uint8
 from pf_core.models.conditioning import MOST_CHARACTERS
-from pf_core.registry import Knob
+from pf_core.registry import Knob, as_text
 from pf_core.sampling.export import SIGMA_RANGE, word_colours
 from pf_core.sampling.trajectory import Frame, Trajectory
 from pf_core.sampling.word_maps import Maps, Word
@@ -343,11 +343,13 @@ def about(recipe: dict[str, Any], images: Sequence[int]) -> str:
     """ "shapes-pft · star · seeds 85, 86 · guidance 2": of a recipe's images."""
     labels = recipe.get("labels") or [None]
     labels = labels if len(labels) > 1 else labels * (max(images) + 1)
-    chosen = list(dict.fromkeys("no class" if labels[i] is None else str(labels[i]) for i in images if i < len(labels)))
-    many = "mixed prompts" if any(" " in each for each in chosen if each != "no class") else "mixed classes"
+    network = str(recipe.get("checkpoint", ""))
+    nothing = f"no {checkpoint.takes(network)}" if None in labels else ""
+    chosen = list(dict.fromkeys(nothing if labels[i] is None else str(labels[i]) for i in images if i < len(labels)))
+    many = "mixed prompts" if any(" " in each for each in chosen if each != nothing) else "mixed classes"
     seeds = [str(recipe["seeds"][i]) for i in images if i < len(recipe.get("seeds") or [])]
     parts = [
-        Path(str(recipe.get("checkpoint", ""))).stem,
+        checkpoint.last_name(network),
         ", ".join(chosen) if len(chosen) < 4 else many,
     ]
     parts += (
@@ -355,5 +357,5 @@ def about(recipe: dict[str, Any], images: Sequence[int]) -> str:
         if seeds
         else []
     )
-    parts += [f"guidance {recipe['cfg_scale']:g}"] if recipe.get("cfg_scale", 1) != 1 else []
+    parts += [f"guidance {as_text(recipe['cfg_scale'])}"] if recipe.get("cfg_scale", 1) != 1 else []
     return " · ".join(part for part in parts if part)

@@ -286,6 +286,11 @@ def codec_of(name: str) -> Codec:
         return Pixels()
 
 
+def last_name(name: str) -> str:
+    """A network's name without folders and without its file's ending: "v1.2" of "runs/v1.2"."""
+    return Path(name).name.removesuffix(".safetensors")
+
+
 def takes(name: str) -> str:
     """What such a network draws, "class" or "prompt", read from its header; "class" for any other."""
     try:

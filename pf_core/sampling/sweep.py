@@ -91,7 +91,8 @@ def pace(bundle: Bundle, repeats: int = 3) -> float:
 
 
 class Done(NamedTuple):
-    """A cell that ran, or an error sentence why not. forwards, token_forwards (see Run), seconds: what it took."""
+    """A cell that ran, its recipe complete (see `resolve`), or an error sentence why not. forwards, token_forwards (see
+    Run), seconds: what it took."""
 
     cell: Cell
     image: Image.Image | None
@@ -201,7 +202,8 @@ class Sweep:
             except InputError as e:
                 yield Done(cell, None, str(e))
                 continue
-            yield Done(cell, picture, None, job.spec.nfe, job.forwards, clock.seconds, job.token_forwards)
+            ran = cell._replace(spec=job.spec)
+            yield Done(ran, picture, None, job.spec.nfe, job.forwards, clock.seconds, job.token_forwards)
 
     def to_dict(self) -> dict[str, Any]:
         return {"base": self.base.to_dict(), "axes": {name: list(values) for name, values in self.axes.items()}}

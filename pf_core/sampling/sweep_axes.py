@@ -5,7 +5,7 @@ from typing import Any
 
 from pf_core.errors import InputError
 from pf_core.models.conditioning import EXAMPLE, NULL_WORDS, Conditioner, Prompts, quoted, split
-from pf_core.registry import Parameter, ranged
+from pf_core.registry import Parameter, as_text, ranged
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import DIFFICULTIES, NUMBERS
 
@@ -41,7 +41,7 @@ def value_words(name: str, value: Any) -> str:
         return str(value)
     if name == "label" and value is None:
         return "no class"
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = as_text(value)
     return f"{text} {axis_words(name)}" if name in ("nfe", "steps") else f"{axis_words(name)} {text}"
 
 
@@ -113,8 +113,8 @@ def text_of(values: list[Any], classes: Conditioner | None = None, name: str = "
     if name == "prompt":
         texts = [Prompts.null_word if v is None else str(v) for v in values]
         return "; ".join(text if _plain(text) else quoted(text) for text in texts)
-    null = classes.null_word if classes else next(word for word in NULL_WORDS if word not in values)
-    return ", ".join(null if v is None else f"{v:g}" if isinstance(v, float) else quoted(str(v)) for v in values)
+    null = classes.null_word if classes else next((word for word in NULL_WORDS if word not in values), "")
+    return ", ".join(null if v is None else quoted(as_text(v)) for v in values)
 
 
 def _plain(prompt: str) -> bool:

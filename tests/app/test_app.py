@@ -19,7 +19,7 @@ from app.private import logged_in
 from app.server import pictures as pictures_codec
 from app.server import routes as routes_module
 from app.server import source, static
-from app.server.frames import command, pack_frame, pack_reply
+from app.server.frames import command, file_name, pack_frame, pack_reply
 from app.server.routes import routes
 from app.server.source import listing
 from app.state import AppState
@@ -336,6 +336,13 @@ def test_the_command_repeats_the_run(state, tmp_path):
 
 
 # recordings
+
+
+def test_files_are_called_by_the_whole_name_of_the_network():
+    names = {"runs/v1.2": "v1.2", "/a/my.net.safetensors": "my.net", "runs/x@5": "x_5"}
+    assert [file_name(spec(checkpoint=name), ".png") for name in names] == [
+        f"{name}-look_ahead-seed0.png" for name in names.values()
+    ]
 
 
 def test_a_recording_is_a_run(tmp_path, state):

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 import gradio as gr
 import numpy as np
 import pytest
-from app_world import answers, ended, networks, state  # noqa: F401
+from app_world import answers, ended, networks, spec, state  # noqa: F401
 from helpers import write_checkpoint
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -17,7 +17,7 @@ from text_world import lively
 
 from app import controls
 from app.server.frames import status
-from app.tabs.compare.tab import SAME, Compare, routes
+from app.tabs.compare.tab import SAME, Compare, in_short, routes
 from pf_core.models import checkpoint
 from pf_core.presets import PFT, PRESETS
 from pf_core.samplers import SAMPLERS
@@ -157,6 +157,13 @@ def test_the_form_folds_to_a_line_that_says_what_is_shown(tab, state):  # noqa: 
     assert fold["open"] is False
     assert fold["label"] == "A Euler | B Look-ahead · nano · class 1 · seeds 3 to 4 · 8 NFE · guidance 3"
     assert fold["label"] == tab.on_run([], **values(images=2, cfg=3))[3]["label"]
+
+
+def test_without_a_class_or_a_prompt_the_line_says_which(tab, networks):  # noqa: F811
+    checkpoint.save(networks / "words.safetensors", lively(), [], {})
+    lines = [in_short([spec(checkpoint=name, labels=[None])] * 2) for name in ("nano", "words")]
+    (networks / "words.safetensors").unlink()
+    assert " · no class · " in lines[0] and " · no prompt · " in lines[1]
 
 
 def test_a_preset_without_its_network_says_so(tab):

@@ -6,7 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from app_world import ROOT, answered, ended, networks, state  # noqa: F401
+from app_world import ROOT, answered, ended, networks, slow, state  # noqa: F401
 from test_browser import served  # noqa: F401
 
 from app import controls
@@ -128,6 +128,33 @@ def test_a_link_sets_the_controls_and_a_bad_one_is_a_sentence(state):
     )
     kept = load(network="nano", run=run_id)
     assert (kept[tab.run_id], kept[tab.mine]) == (run_id, "")  # a link to a kept run: Run will not stop it
+
+
+def test_a_run_goes_on_where_the_next_is_refused(state, slow, tmp_path):
+    import gradio as gr
+
+    from app.tabs.compare.tab import Compare
+    from app.tabs.explore.tab import Explore
+
+    with gr.Blocks():
+        tab, compare = Explore(state), Compare(state)
+    run_id = tab.on_run("", **values(cfg=2))[tab.run_id]
+    said = answered(tab.on_run, tab.status, run_id, **values(cfg=2, **{"from": 0.9, "to": 0.1}))[tab.status]
+    (wrong := tmp_path / "wrong.json").write_text("{}")
+    assert "lies after" in said
+    assert "not a recipe" in answered(tab.on_recipe, tab.status, run_id, str(wrong))[tab.status]
+    sent = {name: control.value for name, control in compare.inputs.items()} | {"nfe": 10_000}
+    assert "NFE" in answered(compare.on_run, compare.status, [run_id], **sent)[compare.status]
+    assert state.runs.get(run_id).busy and not state.runs.get(run_id).stop.is_set()
+    tab.on_run(run_id, **values())
+    assert state.runs.get(run_id).stop.is_set()
+
+
+def test_a_network_that_only_a_link_names_goes_through_the_list(state):
+    import gradio as gr
+
+    with gr.Blocks():
+        assert controls.network_choice(state, "nano").preprocess("runs/v1.2@5") == "runs/v1.2@5"
 
 
 def test_a_network_without_difficulty_offers_only_what_it_can_run(state):

@@ -79,6 +79,13 @@ def test_painted_times_stay_with_another_picture_or_network(own, upload):
     assert found[own.file] is None and found[own.path] == "" and "Image 2" in found[own.view]["about"]
 
 
+def test_a_picture_stays_when_the_number_is_left_as_it_was(own, upload):
+    given = {"t": 0.5, "painted": painted()} | chosen("nano", "class 1", upload, 2, 0)
+    assert own.on_left(2, **given) == {own.asked: 2}
+    found = own.on_left(0, **given)
+    assert found[own.path] == "" and found[own.asked] == 2 and "Image 2" in found[own.view]["about"]
+
+
 def test_the_oracle_says_when_it_does_not_know_a_picture(own, upload):
     found = own.on_file(upload, 0.5, painted(), **chosen("shapes-exact", NO_CLASS, "", 0, 0))
     painter = found[own.painter]

@@ -9,6 +9,7 @@ import pytest
 from app_world import client, ended, networks, spec, state, unpack  # noqa: F401
 
 from app.ranking import DIVERGENCE, HEAD
+from app.runform import parts_of
 from app.tabs.compare.sweep_panel import run_link
 from app.tabs.compare.tab import Compare
 from app.tabs.explore.tab import Explore
@@ -75,7 +76,7 @@ def test_a_network_without_a_head_is_ranked_by_its_velocity(explore, values):
 
 def test_links_carry_it_and_absent_means_the_head(explore, values):
     run = ended(explore.state.start(explore.form.spec(values | RANKED)))
-    asked = explore.form.described(run.spec)
+    asked = parts_of(state, run.spec)
     assert asked["difficulty"] == DIVERGENCE and asked["probes"] == "2"
     found, ranking = explore.from_link(SimpleNamespace(query_params=asked)), explore.form.ranking
     assert (found[ranking.difficulty]["value"], found[ranking.probes]["value"]) == (DIVERGENCE, 2)

@@ -66,6 +66,35 @@ def test_every_export_loads_back_bit_for_bit(state, tab, tmp_path, suffix):  # n
     assert "again" in third[3] and torch.equal(ended(state.runs.get(third[1])).trajectory.x1, first.trajectory.x1)
 
 
+def test_what_does_not_fit_in_a_link_is_not_made_again_as_something_else(state, tab, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(recipes, "MOST_IN_A_LINK", 100)
+    for changes, x0 in (({"edits": EDITS}, None), ({"seeds": [0]}, torch.randn(1, 3, 32, 32))):
+        first = ended(state.start(spec(**changes), x0))
+        assert recipes.encode(first.spec) is None
+        shown, run_id, *_ = tab.on_recipe("", written(first, tmp_path, ".safetensors"))
+        del state.runs._things[run_id]
+        said = tab.from_link(request=SimpleNamespace(query_params=dict(parse_qsl(shown["query"]))))[3]
+        assert said.endswith("cannot be made again: The recipe does not fit in a link: load its file.")
+
+
+def test_a_recipe_that_the_controls_do_not_reach_comes_back_from_its_address(state, tab, tmp_path):  # noqa: F811
+    for changes in ({"cfg_scale": 10.0}, {"seeds": [2**31 + 1]}, {"settings": {"p": 0.1234567}}):
+        first = ended(state.start(spec(**changes)))
+        shown, run_id, _, said, *_ = tab.on_recipe("", written(first, tmp_path, ".json"))
+        assert ("controls cannot show" in said) == ("settings" not in changes)
+        link = dict(parse_qsl(shown["query"]))
+        assert tab.from_link(request=SimpleNamespace(query_params=link))[3] == ""
+        del state.runs._things[run_id]
+        again = tab.from_link(request=SimpleNamespace(query_params=link))
+        assert "made again" in again[3] and state.runs.get(again[1]).spec == first.spec
+
+
+def test_recipes_of_no_class_open_in_compare(state, tmp_path):  # noqa: F811
+    both = [state.start(spec(sampler=s, nfe=8, labels=[None])).spec.to_dict() for s in ("euler", "look_ahead")]
+    (path := tmp_path / "both.json").write_text(json.dumps({"recipes": both}))
+    assert recipes.beside(state, str(path))["label"] == controls.NO_CLASS
+
+
 def test_what_a_link_or_a_recipe_starts_takes_its_pages_turn(state, tmp_path, monkeypatch):  # noqa: F811
     first = ended(state.start(spec(edits=EDITS)))
     path, plan, lanes = written(first, tmp_path, ".png"), recipes.encode(first.spec), []

@@ -19,7 +19,7 @@ from text_world import lively
 
 from app import worker
 from app.tabs.compare.sweep_jobs import SweepJob, Sweeps
-from app.tabs.compare.sweep_panel import NOTHING, PARTS, PLACES, routes
+from app.tabs.compare.sweep_panel import NOTHING, PARTS, PLACES, routes, run_link
 from app.tabs.compare.tab import Compare
 from app.tabs.explore.tab import Explore
 from app.worker import SHARE
@@ -83,6 +83,7 @@ def ended(job: SweepJob, seconds: float = 60) -> SweepJob:
         ("p", "0.2-0.8:0.2", [0.2, 0.4, 0.6, 0.8]),
         ("cfg_scale", "1, 2.5", [1.0, 2.5]),
         ("n_inner", "2; 4", [2, 4]),
+        ("p", "0.1234567", [0.1234567]),
         ("label", "class 1, none, 2", ["class 1", None, "class 2"]),
         ("sampler", ["heun"], ["heun"]),
     ],
@@ -259,6 +260,59 @@ def test_sweeps_are_bounded_and_unknown_ones_a_sentence(state, slow):  # noqa: F
     with pytest.raises(InputError, match="Nothing of this sweep"):
         store.start(Sweep(spec(nfe=1), {"sampler": ["dual_loop"]}))
     assert str(Cost(1, 2, 3, 0)) == "1 image, 2 NFE, 3 forwards"
+
+
+def test_a_sweep_may_do_what_a_run_may(state, monkeypatch):  # noqa: F811
+    def refuse(edits, bundle):
+        if edits:
+            raise InputError(f"Not with {bundle.name}.")
+
+    monkeypatch.setattr("app.tabs.compare.sweep_jobs.allowed", refuse)
+    edit = {"kind": "clean", "patches": [0], "source": "x1_hat"}
+    for act in (Sweeps(state).cost, Sweeps(state).start):
+        with pytest.raises(InputError, match="Not with plain"):
+            act(Sweep(spec(seeds=[0], edits=[edit]), {"checkpoint": ["gone", "plain"]}))
+    job = ended(Sweeps(state).start(Sweep(spec(nfe=4, seeds=[0], compile=True), {"seed": [0]})))
+    assert job.state == "done" and not job.done[0].cell.spec.compile
+
+
+def test_a_sweep_is_of_one_network_whatever_is_saved_meanwhile(state, monkeypatch):  # noqa: F811
+    job = SweepJob(sweep := Sweep(spec(nfe=4, seeds=[0]), {"seed": [0, 1]}), sweep.cost(state.bundle))
+    steps, asked = Sweeps(state)._drawing(job), []
+    monkeypatch.setattr(state, "bundle", lambda name, load=state.bundle: asked.append(name) or load(name))
+    assert sum(1 for _ in steps) and len(job.done) == 2 and asked == ["nano"]
+
+
+@pytest.mark.parametrize(
+    ("base", "axes"),
+    [
+        ({}, {"difficulty": ["divergence"]}),
+        ({}, {"cfg_scale": [12.0]}),
+        ({}, {"seed": [2**31]}),
+        ({"labels": [3]}, {"nfe": [4]}),
+        ({"labels": ["3"]}, {"p": [0.1234567]}),
+    ],
+)
+def test_every_tile_opens_as_it_was_drawn(state, base, axes):  # noqa: F811
+    job = ended(Sweeps(state).start(Sweep(spec(**{"seeds": [0]} | base), axes)))
+    drawn = job.done[0].cell.spec
+    with gr.Blocks():
+        explore = Explore(state)
+    opened = explore.from_link(SimpleNamespace(query_params=dict(parse_qsl(run_link(state, drawn)))))
+    assert opened[explore.status] == "" and state.runs.get(opened[explore.run_id]).spec == drawn
+
+
+def test_the_true_limit_of_an_axis_is_said(tab, networks):  # noqa: F811
+    checkpoint.save(networks / "words.safetensors", lively(), [], {})
+    prompts = "; ".join(f"{k} " + "a" * 280 for k in range(100))
+    found = tab.sweep.sweep(None, form(("prompt", prompts), network="words", label="a cake"))
+    (networks / "words.safetensors").unlink()
+    assert len(found.axes["prompt"]) == 100
+    with pytest.raises(InputError, match="3,000 characters"):
+        tab.sweep.sweep(None, form(("p", "9" * 3000)))
+    with pytest.raises(InputError, match="Give values"):
+        tab.sweep.sweep(None, form(("label", "")) | {"columns.names": None})
+    assert text_of(["none", "no class", "(no class)"]) == "none, no class, (no class)"
 
 
 def test_a_link_finds_the_sweep_or_its_settings(tab, state):  # noqa: F811

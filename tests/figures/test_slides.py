@@ -178,6 +178,8 @@ def test_words_are_the_pages(ahead):
     assert ", ".join(slides.words(0, 2)).startswith("outer step ") and "NFE 3 of 7" in slides.words(0, 2)[1]
     assert slides.words(0, len(ahead))[0].startswith("result after")
     assert slides.about(0) == "nano · star · seed 3"
+    odd = replace(ahead, recipe=ahead.recipe | {"checkpoint": "runs/v1.2", "labels": [None]})
+    assert Deck([Shown(odd, bundle().codec, "")], Slides()).about(0) == "v1.2 · no class · seed 3"
     assert Deck([Shown(ahead, bundle().codec, "")], Slides(images=[0, 1])).about(0) == "nano · star · seeds 3, 4"
     assert slides.known(0, len(ahead), "sigma") == len(ahead) - 1  # the result shows the last map
 

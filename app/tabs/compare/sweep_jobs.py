@@ -1,12 +1,13 @@
 """Sweeps that run on the server, independent of any page."""
 
+import functools
 import secrets
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from app.limits import MAX_NFE
+from app.limits import MAX_NFE, allowed
 from app.state import AppState
 from app.store import ACTIVE, DONE, RUNNING, STOPPED, WAITING
 from pf_core.errors import InputError
@@ -63,6 +64,7 @@ class Sweeps:
 
     def cost(self, sweep: Sweep) -> Cost:
         """What it will take here. Raises InputError where the app would not run it."""
+        self.check_edits(sweep)
         cost = sweep.cost(self.state.bundle, self.pace)
         if cost.most > MAX_NFE:
             raise InputError(
@@ -70,6 +72,15 @@ class Sweeps:
                 "such limit: python -m pf_core sweep."
             )
         return cost
+
+    def check_edits(self, sweep: Sweep) -> None:
+        """Raises InputError for edits that no run of the app may have, with any network of the sweep."""
+        for network in dict.fromkeys(cell.spec.checkpoint for cell in sweep.cells()):
+            try:
+                bundle = self.state.bundle(network)
+            except InputError:  # its cells say so
+                continue
+            allowed(sweep.base.edits, bundle)
 
     def pace(self, network: str) -> float:
         """Seconds of a forward pass, measured once a network."""
@@ -81,6 +92,7 @@ class Sweeps:
 
     def start(self, sweep: Sweep, lane: str = "") -> SweepJob:
         """Queue it. Raises InputError if it cannot run, or too many wait."""
+        sweep = replace(sweep, base=replace(sweep.base, compile=False))  # nobody here waits for a compiler
         cost = self.cost(sweep)
         if not cost.images:
             raise InputError(f"Nothing of this sweep can run: {cost.reason}")
@@ -96,7 +108,8 @@ class Sweeps:
 
     def _drawing(self, job: SweepJob) -> Iterator[None]:
         begin = time.perf_counter()
-        for done in job.sweep.steps(self.state.bundle, job.stop.is_set):
+        load = functools.cache(self.state.bundle)  # a training may save another under the same name meanwhile
+        for done in job.sweep.steps(load, job.stop.is_set):
             if done is not None:
                 job.done.append(done)
             yield

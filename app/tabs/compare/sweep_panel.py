@@ -21,21 +21,22 @@ from app.components.difference import data_address
 from app.components.scripted import Scripted
 from app.components.tour.tour import Heading
 from app.handlers import PlainText, StatusLine, on, travelling, uploaded
-from app.ranking import CHOICES, part_of
-from app.runform import NFE, STEPS
+from app.ranking import CHOICES
+from app.runform import parts_of
 from app.server.routes import guarded
 from app.state import AppState
 from app.tabs.compare.sweep_jobs import SweepJob, Sweeps
 from app.worker import lane_of
 from pf_core.bounded import parse_json
 from pf_core.errors import InputError
-from pf_core.models.conditioning import Conditioner
+from pf_core.models.conditioning import MOST_CHARACTERS, Conditioner
 from pf_core.presets import SWEEP_SAMPLERS
 from pf_core.sampling.contact_sheet import heading, read_sweep, title, write_sheet
 from pf_core.sampling.run import SampleSpec
 from pf_core.sampling.sweep import MAX_AXES, Cost, Done, Sweep
 from pf_core.sampling.sweep_axes import (
     ASKED,
+    MAX_CELLS,
     NAMED,
     axes_of,
     axis_words,
@@ -54,6 +55,7 @@ EXPLAIN = (
     "this page is closed; its address finds it again."
 )
 MAX_TEXT, MAX_LINK = 2000, 6000
+MOST_PROMPTS = MAX_CELLS * (MOST_CHARACTERS + 4)  # characters of an axis of prompts: quoted, with marks between
 PARTS = ("axis", "text", "names")
 
 
@@ -116,15 +118,8 @@ def _tile(app: AppState, done: Done) -> dict[str, Any]:
 
 
 def run_link(app: AppState, spec: SampleSpec) -> str:
-    """The query that opens Explore with this recipe of one image, and runs it."""
-    budget, unit = (spec.steps, STEPS) if spec.nfe is None else (spec.nfe, NFE)
-    low, high = spec.guidance_interval
-    label = controls.class_word(app, spec.checkpoint, spec.labels[0])
-    parts = {"tab": "explore", "network": spec.checkpoint, "label": label, "sampler": spec.sampler}
-    parts |= {"seed": spec.seeds[0], "images": 1, "budget": budget, "unit": unit, "cfg": spec.cfg_scale}
-    parts |= {"from": low, "to": high} | part_of(spec) | spec.settings
-    text = links.encode(spec) if links.beyond(spec) else None
-    return urlencode(parts | ({"recipe": text} if text else {}) | {"run": links.NOW})
+    """The query that opens Explore with this complete recipe, and runs it."""
+    return urlencode({"tab": "explore"} | parts_of(app, spec) | links.whole(spec) | {"run": links.NOW})
 
 
 class SweepPanel:
@@ -250,8 +245,9 @@ class SweepPanel:
                 continue
             if axis in axes:
                 raise InputError(f"{axis} is on two axes: choose another for one of them.")
-            if len(given) > MAX_TEXT:
-                raise InputError(f"The values of {axis} are too many: a sweep has at most 100 cells.")
+            most = MOST_PROMPTS if axis == "prompt" else MAX_TEXT
+            if isinstance(given, str) and len(given) > most:
+                raise InputError(f"The values of {axis} take {len(given):,} characters: give at most {most:,}.")
             axes[axis] = parse(axis, given, classes)
         if not axes:
             raise InputError("Choose something to vary.")
@@ -344,7 +340,7 @@ class SweepAxis:
         """(what varies, its values as text or names), from a handler's values."""
         axis, text, names = (values[f"{self.key}.{part}"] for part in PARTS)
         axis = axis if isinstance(axis, str) else None
-        return axis, names if axis in NAMED else str(text or "")
+        return axis, (names or []) if axis in NAMED else str(text or "")
 
 
 def _start(choices: list[tuple[str, str]]) -> list[str]:

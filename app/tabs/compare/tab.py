@@ -27,9 +27,10 @@ from app.tabs.compare import sweep_panel as sweep
 from app.worker import lane_of
 from pf_core.bounded import parse_json
 from pf_core.errors import InputError
+from pf_core.models import checkpoint
 from pf_core.models.recommended import Opening, Shown
 from pf_core.presets import EQUAL_NFE, PRESETS, Preset, opening_of, recommended_columns, rule
-from pf_core.registry import number, whole
+from pf_core.registry import as_text, number, whole
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.recommended import scale_of
 from pf_core.sampling.run import SampleSpec
@@ -316,8 +317,9 @@ class Compare:
     def on_run(self, before: list[str], request: gr.Request = None, **values: Any) -> dict:
         """Start all columns' runs (those before stop) and show them."""
         specs = self.specs(values)
+        shown = self.started(specs, values, lane=lane_of(request))
         self.state.halt(*before or [])
-        return self.started(specs, values, lane=lane_of(request))
+        return shown
 
     def started(
         self, specs: list[SampleSpec], values: Mapping[str, Any], lane: str = "", again: bool = False
@@ -414,7 +416,7 @@ def in_short(specs: list[SampleSpec]) -> str:
         columns = [f"{column} ({spec.checkpoint})" for column, spec in zip(columns, specs, strict=True)]
     first, last = specs[0].seeds[0], specs[0].seeds[-1]
     seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
-    label = specs[0].labels[0] if specs[0].labels else None
-    guidance = [f"guidance {specs[0].cfg_scale:g}"] if specs[0].cfg_scale != 1 else []
-    what = [*networks[: len(networks) == 1], label or "no class", seeds, f"{specs[0].nfe} NFE", *guidance]
+    label = specs[0].labels[0] or f"no {checkpoint.takes(specs[0].checkpoint)}"
+    guidance = [f"guidance {as_text(specs[0].cfg_scale)}"] if specs[0].cfg_scale != 1 else []
+    what = [*networks[: len(networks) == 1], label, seeds, f"{specs[0].nfe} NFE", *guidance]
     return " · ".join([" | ".join(columns), *what])

@@ -50,6 +50,7 @@ class OwnPicture:
         self.state, self.turn = state, threading.Lock()
         network = state.first_network()
         self.path = gr.State("")
+        self.asked = gr.State(0)  # the number of the data image that was asked for last
         with gr.Row(elem_classes="pf-page", equal_height=False):
             with gr.Column(scale=0, min_width=276, elem_classes="pf-controls"):
                 self.build_controls(network)
@@ -92,9 +93,11 @@ class OwnPicture:
         options = {"status": self.status, "trigger_mode": "always_last", **QUIET}
         on(self.view.opened, self.on_picture, asked, shown, **options)
         on(self.network.input, self.on_network, asked, shown, **options)
-        on([self.index.submit, self.index.blur, self.file.clear], self.on_index, asked, [*file, *shown], **options)
+        taken = [self.asked, *file, *shown]
+        on([self.index.submit, self.file.clear], self.on_index, asked, taken, **options)
+        on(self.index.blur, self.on_left, {"before": self.asked, **asked}, taken, **options)
         another = on(self.other.click, self.on_other, {"network": self.network}, [self.index], **QUIET)
-        on(another.then, self.on_index, asked, [*file, *shown], **options)
+        on(another.then, self.on_index, asked, taken, **options)
         on(self.file.upload, self.on_file, {"file": self.file, **asked}, [self.path, *shown], **options)
         on(self.t.input, self.on_time, {"t": self.t, **chosen}, [self.view, self.painter], **options)
         looking = {"painted": self.painter, **chosen}
@@ -137,11 +140,15 @@ class OwnPicture:
 
     def on_index(self, t, painted: Any, network: str, label: Any, path: str, index: Any, seed: Any) -> dict:
         """A data image instead of a file."""
-        nothing = {self.file: None, self.path: ""}
+        nothing = {self.file: None, self.path: "", self.asked: index}
         try:
             return nothing | self.on_picture(t, painted, network, label, "", index, seed)
         except InputError as e:
             return nothing | {self.status: Refusal(e)}
+
+    def on_left(self, before: Any, index: Any, **values: Any) -> dict:
+        """The cursor has left the number, which may be the same as before: then a person's file stays."""
+        return {self.asked: index} if index == before else self.on_index(index=index, **values)
 
     def on_other(self, network: str) -> dict:
         """Another data image's number."""

@@ -13,7 +13,7 @@ from app.changed import Changed
 from app.components.tour.tour import Heading
 from app.components.viewer.viewer import FrameViewer, manifest
 from app.handlers import Asked, StatusLine, on, travelling, uploaded
-from app.runform import RunForm
+from app.runform import RunForm, parts_of
 from app.state import AppState
 from app.store import StoredRun
 from app.tabs.explore import add, own
@@ -82,15 +82,15 @@ class Explore:
     def on_run(self, before: str, request: gr.Request = None, **values: Any) -> dict:
         """Start a run (this page's one before, if it is still going, stops) and show it."""
         spec = self.form.spec(values)
-        self.state.halt(before)
         run = self.state.start(spec, lane=lane_of(request))
+        self.state.halt(before)
         return self.showing(run, self.form.link(values)) | {self.status: ""}
 
     def on_recipe(self, before: str, path: str, request: gr.Request = None) -> dict:
         """A file that a person brought: its run, and the controls as near to its recipe as they can come."""
-        self.state.halt(before)
         run, sentence = links.load(self.state, uploaded(path), lane=lane_of(request))
-        asked, updates = self.form.described(run.spec), {}
+        self.state.halt(before)
+        asked, updates = parts_of(self.state, run.spec), {}
         try:
             updates = self.form.from_link(asked)
         except InputError as e:
@@ -131,8 +131,7 @@ class Explore:
 
     def address(self, asked: dict[str, str], run: StoredRun) -> dict[str, str]:
         """The parts of a link that brings a run back, from its recipe once it is not kept any more."""
-        text = links.encode(run.spec) if links.beyond(run.spec) else None
-        return asked | ({"recipe": text} if text else {})
+        return asked | links.whole(run.spec)
 
     def again(self, asked: dict[str, str], *, lane: str = "") -> StoredRun:
         """The run of a link, made again. Raises InputError."""

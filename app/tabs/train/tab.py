@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 import gradio as gr
 from gradio.components import Component
@@ -380,10 +379,6 @@ def sentence(cost: Estimate) -> str:
         f"{cost.images_per_second:.0f} images a second on this machine now: about {duration(cost.seconds)}."
     )
     return " ".join([costs, *cost.notes])
-
-
-def link(names: list[str]) -> str:
-    return urlencode({"tab": TITLE.lower(), "runs": ",".join(names)})
 
 
 def _wish(recipe: TrainRecipe) -> str:
