@@ -82,7 +82,7 @@ function sizePanels(section, shown, layout, width) {
 export function buildImages(viewer) {
   const box = viewer.find(".pfv-images");
   const { images, width, height } = viewer.shape;
-  const { seeds } = viewer.runs[0].meta;
+  const { seeds } = viewer.known.meta;
   box.innerHTML =
     Array.from(
       { length: images },
