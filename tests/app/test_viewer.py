@@ -264,6 +264,7 @@ def test_of_several_runs_one_that_is_gone_says_so_beside_the_others(page, served
     page.wait_for_function("window.__pf.viewer.ready && window.__pf.viewer.runs[0].failed")
     page.wait_for_function("!window.__pf.viewer.runs[1].active")
     assert "not kept here" in page.locator(".pfv-state").first.inner_text()
+    page.wait_for_function("document.querySelector('[data-image] canvas').width === 32")
     point(page, "x1", 0.4, 0.4, run=1)
     page.mouse.down()
     page.mouse.up()

@@ -104,8 +104,8 @@ export function markImage(viewer) {
 }
 
 export function drawThumbnails(viewer) {
-  const [run] = viewer.runs;
-  const frame = run.frames[viewer.frameIndex(0)];
+  const run = viewer.known;
+  const frame = run.frames[viewer.frameIndex(viewer.runs.indexOf(run))];
   if (viewer.shape.images < 2 || !frame) return;
   viewer.all("[data-image] canvas").forEach((canvas, k) => {
     drawPanel(canvas, PANELS[1], frame, arrange(run.shape, [k]), run.meta.grid, viewer.palettes, null);
