@@ -47,7 +47,8 @@ def test_back_and_forward_go_between_tabs_and_runs(page, served):  # noqa: F811
     run(page)
     second = page.evaluate("window.__pf.viewer.runs[0].id")
     assert second != first
-    says(page, run=second)
+    page.click("[data-image='1']")
+    says(page, run=second, image="2")
     tab(page, "compare")
     tab(page, "train")
     page.go_back()
@@ -57,9 +58,14 @@ def test_back_and_forward_go_between_tabs_and_runs(page, served):  # noqa: F811
     assert page.evaluate("window.__pf.viewer.runs[0].id") == second
     page.go_back()
     page.wait_for_function("(id) => window.__pf.viewer.runs[0]?.id === id && window.__pf.viewer.index === 4", arg=first)
+    assert page.evaluate("window.__pf.viewer.image") == 0
+    page.wait_for_timeout(500)  # longer than an address waits
+    assert "image=" not in page.evaluate("location.search")
     page.wait_for_function("document.querySelector('#explore-seed input').value === '3'")
     page.go_forward()
-    page.wait_for_function("(id) => window.__pf.viewer.runs[0]?.id === id", arg=second)
+    page.wait_for_function(
+        "(id) => window.__pf.viewer.runs[0]?.id === id && window.__pf.viewer.image === 1", arg=second
+    )
     page.wait_for_function("document.querySelector('#explore-seed input').value === '9'")
     assert served.runs.get(first).state == served.runs.get(second).state == "done"  # none was made again
     late = []  # the question what the entry of the first run shows: answered when the page has gone on to the second

@@ -174,6 +174,11 @@ def test_playing_and_the_help_card(page, served):
     page.wait_for_timeout(250)
     assert page.evaluate("window.__pf.viewer.index") == index
     page.keyboard.press("?")
+    box = page.locator(".pfv-help").bounding_box()
+    page.mouse.move(box["x"] + 60, box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 40, box["y"] + 80)  # marks its words
+    page.mouse.up()
     assert page.is_visible(".pfv-help")
     page.keyboard.press("Escape")
     assert not page.is_visible(".pfv-help")

@@ -346,3 +346,12 @@ def test_the_first_difference_is_one_click_and_maps_and_wipe_follow_the_film(pag
     page.select_option("[data-pair=other]", "0")
     page.wait_for_function(says, arg="A minus B")
     become(page, f"({seen})()", f"{shown}.reverse()")
+
+    page.evaluate(f"{VIEWER}.runs[0].meta.nfe = 40")  # as where one pass costs many
+    page.keyboard.press("Home")
+    page.wait_for_function(f"{VIEWER}.pair.time === 'NFE 1 of 40'")
+    page.click("#compare-viewer [data-image=all]")
+    box = page.locator(".pfv-pair-rms canvas").bounding_box()
+    page.locator(".pfv-pair-rms canvas").hover(position={"x": box["width"] * 0.6, "y": box["height"] * 0.9})
+    page.wait_for_function(f"{VIEWER}.hover?.image === 0 && {VIEWER}.hover.patch === 14")
+    assert page.locator(".pfv-pair-rms .pfv-cross:not(.pfv-pin)").is_visible()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from app_world import client, ended, networks, state  # noqa: F401
 from PIL import Image
-from test_browser import browser, page, run, served, visit  # noqa: F401
+from test_browser import SAYS, browser, page, run, served, visit  # noqa: F401
 from test_browser import pytestmark as chromium
 from text_world import lively
 
@@ -157,3 +157,16 @@ def test_a_word_that_is_pointed_at_or_focused_shows_its_map_and_wrong_letters_ar
     page.keyboard.press("Escape")
     page.wait_for_function("document.querySelector('.pfv-read p')")
     assert page.inner_text(".pfv-read").startswith("The result reads ") and "AX7" in page.inner_text(".pfv-read")
+    page.evaluate("""() => {  // one answer is lost: it is asked for again
+      const [run] = window.__pf.viewer.runs;
+      run.ask = async () => { delete run.ask; throw new Error("lost"); };
+      run.read = null;
+      window.__pf.viewer.schedule();
+    }""")
+    page.wait_for_function(SAYS, arg=[".pfv-read", "The result is being read."])
+    page.wait_for_function(SAYS, arg=[".pfv-read", "The result reads "])
+    other = page.locator(".pfv-toggles [aria-pressed=true]:visible:not([data-panel=word])")
+    while other.count():
+        other.first.click()
+    page.keyboard.press("f")
+    page.wait_for_selector(".pfz[open] figure canvas")

@@ -166,6 +166,13 @@ def test_a_gif_for_a_slide_in_two_presses(page, served, tmp_path):  # noqa: F811
     assert "8 frames of 1280 ×" in page.inner_text(".pfx-cost")
     page.fill(".pfx [name=width]", "99999")
     page.wait_for_function("document.querySelector('.pfx-wrong')")
+    page.press(".pfx [name=width]", "Enter")
+    page.evaluate("""() => {
+      const box = document.querySelector(".pfx");
+      const { left: clientX, top: clientY } = box.getBoundingClientRect(); // as on the scroll bar
+      for (const kind of ["pointerdown", "click"]) box.dispatchEvent(new PointerEvent(kind, { clientX, clientY }));
+    }""")
+    assert page.is_visible(".pfx")
     page.keyboard.press("Escape")
     assert not page.is_visible(".pfx")
     assert page.evaluate("document.activeElement.textContent") == "Export…"
@@ -181,7 +188,8 @@ def test_the_file_has_the_passes_that_the_transport_stops_at(viewed, served):  #
     viewed.keyboard.press("Escape")
     viewed.click("text=Export…")
     assert viewed.input_value(".pfx [name=frames]") == "probes"  # what was chosen here stays
-    viewed.keyboard.press("Escape")
+    viewed.mouse.click(3, 3)  # beside it
+    assert not viewed.is_visible(".pfx")
     viewed.select_option("[data-set=passes]", "all")
     viewed.click("text=Export…")
     assert viewed.input_value(".pfx [name=frames]") == "every"
@@ -270,8 +278,11 @@ def test_the_longest_readout_is_seen_whole_at_1440_by_900(viewed, served):  # no
 
 @needs_chromium
 def test_three_times_side_by_side_in_the_page(viewed, served):  # noqa: F811
-    show(viewed, served, spec(nfe=32, seeds=[3]))
+    show(viewed, served, spec(nfe=32, seeds=[3, 4]))
     viewed.click(".pfv-foot >> text=t = 0.2 / 0.5 / 0.8")
+    viewed.click("[data-image=all]")
+    wide = "[...document.querySelectorAll('.pfv-look canvas')].map((c) => c.clientWidth / c.clientHeight)"
+    viewed.wait_for_function(f"{wide}.every((ratio) => ratio > 1.9)")  # two beside each other, none squeezed
     assert viewed.locator(".pfv-look figure canvas").count() == 6
     times = viewed.evaluate("""[...document.querySelectorAll(".pfv-look button")].map((b) => {
       const frame = window.__pf.viewer.runs[0].frames[b.dataset.frame];

@@ -86,6 +86,8 @@ def test_runs_of_other_grids_and_shapes_share_one_place(page, served):  # noqa: 
     said = page.locator(".pfv-say").all_inner_texts()
     assert [s.split(" \u2014")[0] for s in said] == ["Row 4, column 4", "Row 3, column 6", "Row 8, column 8"]
     assert page.locator(".pfv-cross:not(.pfv-pin):visible").count() == 3 * 5
+    point(page, "x1", 0.58, 0.83, run=1)  # of another grid, but of the same number
+    page.wait_for_function("document.querySelectorAll('.pfv-say')[1].textContent.startsWith('Row 3, column 4')")
     sizes = page.evaluate(
         "[...document.querySelectorAll('.pfv-frame canvas')].filter((c) => c.clientWidth)"
         ".map((c) => [c.width, c.height, c.clientWidth, c.clientHeight])"
@@ -111,7 +113,9 @@ def test_the_browser_sees_the_pixels_that_were_stated(page, served, monkeypatch)
 
 
 def test_of_a_large_run_only_pictures_near_the_playhead_are_kept(page, served):  # noqa: F811
-    show(page, served, spec(nfe=60, seeds=[0]))
+    page.evaluate("window.__pf.viewer.sheet = true")  # as with several images, but here is one
+    show(page, served, spec(nfe=60, seeds=[0]), query="")
+    assert page.evaluate("window.__pf.viewer.sheet") is False
     here = "window.__pf.viewer.runs[0].frames.map((frame) => frame.x !== null)"
     assert all(page.evaluate(here))
     page.evaluate("window.__pf.viewer.runs[0].sparing = true; window.__pf.viewer.go(4)")
@@ -184,8 +188,15 @@ def test_the_first_run_is_drawn_while_the_others_wait(page, served, slow):  # no
     assert runs[1].state == "waiting" and "waiting" in page.locator(".pfv-state").nth(1).inner_text()
     for key in ("Home", "Shift+ArrowRight", "End"):
         page.keyboard.press(key)
+    page.select_option("[data-set=align]", "seconds")
+    page.evaluate("window.__pf.viewer.go(3)")
+    page.evaluate("() => { window.about = document.querySelector('.pfv-about').firstChild; }")
     slow.pause = 0.0
     page.wait_for_function(ENDED)
+    # the second run's ticks stand before it now; what is said of the run was not written anew
+    assert page.evaluate("[window.__pf.viewer.frameIndex(0), window.about.isConnected]") == [3, True]
+    assert page.evaluate("window.__pf.viewer.index") > 3
+    page.select_option("[data-set=align]", "nfe")
     widths = page.evaluate("[...document.querySelectorAll('figure[data-panel=x] canvas')].map((c) => c.width)")
     assert widths == [32, 32] and page.evaluate("window.__pf.viewer.frames") == 65
 
@@ -212,6 +223,57 @@ def test_everything_by_keys(page, served):  # noqa: F811
         "document.activeElement.getAttribute('aria-valuetext').startsWith('outer step 1 of 4, outer')"
     )
     assert page.evaluate(NAMELESS) == []
+    page.focus(".pfv-code")
+    page.keyboard.press("ArrowRight")  # scrolls it
+    film = page.locator(".pfv-film").bounding_box()
+    page.mouse.move(film["x"] + film["width"] / 2, film["y"] + 50)
+    page.mouse.down(button="right")
+    page.mouse.move(film["x"] + film["width"] * 0.8, film["y"] + 50)
+    page.mouse.up(button="right")
+    assert page.evaluate("window.__pf.viewer.index") == 0
+
+
+def test_a_held_patch_is_of_the_image_that_is_shown_and_a_link_says_so(page, served):  # noqa: F811
+    show(page, served, spec(seeds=[0, 1, 2]))
+    point(page, "x1", 0.4, 0.4)
+    page.mouse.down()
+    page.mouse.up()
+    page.click("[data-image='2']")
+    page.wait_for_function("document.querySelector('.pfv-run .pfv-pin').checkVisibility()")
+    assert page.evaluate("[window.__pf.viewer.pin.image, window.__pf.viewer.pin.patch]") == [2, 5]
+    page.focus(".pfv-frame")
+    page.keyboard.press("ArrowRight")
+    pressed = "document.querySelector('[data-image][aria-pressed=true]').dataset.image"
+    assert page.evaluate(f"[window.__pf.viewer.image, window.__pf.viewer.pin.patch, {pressed}]") == [2, 6, "2"]
+    page.click("[data-image=all]")
+    place = page.wait_for_function(
+        "() => { const { explore } = window.__pf.address.places; return explore.image === 'all' && explore; }"
+    ).json_value()
+    assert place["patch"] == "3.2-3"
+    stand = "(place) => { window.__pf.say('place', { tab: 'explore', place }); return window.__pf.viewer.pin; }"
+    assert page.evaluate(stand, {"patch": "2-3", "image": "2"})["image"] == 1
+    found = page.evaluate(stand, place)
+    assert (found["image"], found["patch"]) == (2, 6)
+    assert page.evaluate(stand, {}) is None and page.evaluate("window.__pf.viewer.image") == 0
+
+
+def test_of_several_runs_one_that_is_gone_says_so_beside_the_others(page, served):  # noqa: F811
+    there = ended(served.start(spec(seeds=[0, 1])))
+    told = [{"id": "gone", "label": "gone"}, {"id": there.id, "label": "there"}]
+    page.evaluate("(runs) => window.__pf.viewer.show({ runs })", told)
+    page.wait_for_function("window.__pf.viewer.ready && window.__pf.viewer.runs[0].failed")
+    page.wait_for_function("!window.__pf.viewer.runs[1].active")
+    assert "not kept here" in page.locator(".pfv-state").first.inner_text()
+    page.wait_for_function("document.querySelector('[data-image] canvas').width === 32")
+    point(page, "x1", 0.4, 0.4, run=1)
+    page.mouse.down()
+    page.mouse.up()
+    page.wait_for_function(SAYS, arg=[".pfv-series-title", "t and \u03c3, row 2, column 2"])
+    page.click(".pfv-foot >> text=t = 0.2 / 0.5 / 0.8")
+    page.wait_for_function("document.querySelector('.pfv-look canvas').width === 32")
+    page.click(".pfv-foot >> text=t = 0.2 / 0.5 / 0.8")
+    assert all("404" in error for error in page.wrong)
+    page.wrong.clear()
 
 
 HELD = """() => {
@@ -295,6 +357,11 @@ def test_one_pass_gives_way_to_the_next_in_a_short_transition(page, served):  # 
     panels = page.locator(".pfv-frame canvas.pfv-ghost").count()
     assert len(durations) >= panels == 5 and set(durations) == {150}  # of the 250 ms that a pass is shown
     page.emulate_media(reduced_motion="reduce")
+    glides = """async () => {
+      const name = [...document.querySelectorAll("link[rel=modulepreload]")].find((e) => e.href.endsWith("/shared.js"));
+      return (await import(name.href)).gliding();
+    }"""
+    assert page.evaluate(glides) == "auto"
     page.evaluate("() => { window.faded = []; window.__pf.viewer.play(); }")
     page.wait_for_function("!window.__pf.viewer.player.playing")
     assert page.evaluate("window.faded") == []

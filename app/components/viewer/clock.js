@@ -23,6 +23,11 @@ export class Clock {
     return this.ticks.length;
   }
 
+  /** The last tick that is not later than this key; the first where all are. */
+  at(key) {
+    return Math.max(0, upper(this.ticks, key) - 1);
+  }
+
   /** The frame that run r shows at a tick: its last one whose key is not later. */
   frameAt(r, tick) {
     return Math.max(0, upper(this.keys[r], this.ticks[tick]) - 1);

@@ -42,8 +42,9 @@ async function save(viewer, { href, download }) {
 }
 
 export async function copyCommand(viewer) {
-  const text = viewer.runs.map((run) => run.meta.command).join("\n");
-  const files = viewer.runs.map((run) => run.meta.recipe_file).filter(Boolean);
+  const known = viewer.runs.map((run) => run.meta).filter(Boolean);
+  const text = known.map((meta) => meta.command).join("\n");
+  const files = known.map((meta) => meta.recipe_file).filter(Boolean);
   try {
     await navigator.clipboard.writeText(text);
     say(viewer, "Copied.", files);

@@ -1,16 +1,18 @@
 // Mouse, touch and keys.
 
 import { sigmaBars } from "./bars.js";
+import { closesBeside } from "./beside.js";
 import { copyCommand } from "./downloads.js";
 import { relayout } from "./layout.js";
 import { spotUnder } from "./overlay.js";
-import { patchAt, spotOf } from "./panels.js";
+import { patchAt, sameSpot, spotOf } from "./panels.js";
 import { columns } from "./filmbar.js";
 import { scheduleRow, seriesColumns } from "./charts.js";
 
 export function listen(viewer) {
   viewer.root.addEventListener("click", (event) => clicked(viewer, event));
   viewer.root.addEventListener("change", (event) => changed(viewer, event));
+  closesBeside(viewer.find(".pfv-help"));
   pointAtPatches(viewer);
   dragFilm(viewer);
   dragSeries(viewer);
@@ -50,7 +52,6 @@ function toggleHelp(viewer) {
 
 function clicked(viewer, event) {
   const target = event.target.closest("[data-act], [data-image], button[data-panel]");
-  if (event.target === viewer.find(".pfv-help")) return viewer.find(".pfv-help").close();
   if (!target) return;
   if (target.dataset.act) act(viewer, target.dataset.act);
   else if (target.dataset.image) viewer.pickImage(target.dataset.image);
@@ -81,7 +82,7 @@ function pointAtPatches(viewer) {
   viewer.root.addEventListener("pointermove", (event) => {
     if (event.pointerType === "touch") return;
     const spot = under(event);
-    if (spot?.image === viewer.hover?.image && spot?.patch === viewer.hover?.patch) return;
+    if (sameSpot(spot, viewer.hover)) return;
     viewer.hover = spot;
     viewer.schedule();
   });
@@ -92,8 +93,7 @@ function pointAtPatches(viewer) {
   viewer.root.addEventListener("click", (event) => {
     const spot = under(event);
     if (!spot) return;
-    const same = viewer.pin && viewer.pin.image === spot.image && viewer.pin.patch === spot.patch;
-    viewer.hold(same ? null : spot);
+    viewer.hold(sameSpot(spot, viewer.pin) ? null : spot);
   });
 }
 
@@ -102,7 +102,8 @@ function drag(viewer, selector, onto) {
   let held = null;
   viewer.root.addEventListener("pointerdown", (event) => {
     held = event.target.closest?.("button") ? null : event.target.closest?.(selector); // a button is pressed, not dragged
-    if (!held || event.button > 0) return;
+    if (event.button > 0) held = null; // nor with any other than the main button
+    if (!held) return;
     held.setPointerCapture?.(event.pointerId);
     viewer.player.pause();
     onto(event, held);
@@ -147,7 +148,7 @@ function pressed(viewer, event) {
   const { target } = event;
   if (event.ctrlKey || event.metaKey || event.altKey || viewer.root.offsetParent === null || !viewer.frames) return;
   if (
-    target.closest?.("input, textarea, select, [contenteditable=true], [role=listbox], [role=tab]") ||
+    target.closest?.("input, textarea, select, summary, pre, [contenteditable=true], [role=listbox], [role=tab]") ||
     viewer.find(".pfv-help").open
   )
     return;
@@ -167,9 +168,9 @@ const WALK = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDo
 /** Arrow keys on a panel go from patch to patch. True if the key meant that. */
 function walk(viewer, target, event) {
   const run = viewer.runs[Number(target.closest(".pfv-run").dataset.run)];
-  const { grid } = run.meta;
   const step = WALK[event.key];
-  if (!step || event.shiftKey) return false;
+  if (!step || event.shiftKey || !run.meta) return false;
+  const { grid } = run.meta;
   const here = viewer.local(run, viewer.pin);
   const at = here ? here.patch : Math.floor(grid.rows / 2) * grid.cols + Math.floor(grid.cols / 2);
   const row = here ? Math.floor(at / grid.cols) + step[0] : Math.floor(at / grid.cols);

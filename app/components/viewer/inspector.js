@@ -23,9 +23,12 @@ export class Inspector {
   begin() {
     const { viewer } = this;
     const chooser = viewer.find(".pfv-code-run");
-    this.codeRun = 0;
+    this.codeRun = viewer.runs.indexOf(viewer.known);
     chooser.hidden = viewer.runs.length < 2;
-    chooser.replaceChildren(...viewer.runs.map((run, r) => new Option(run.label, r)));
+    chooser.replaceChildren(
+      ...viewer.runs.map((run, r) => Object.assign(new Option(run.label, r), { disabled: !run.meta })),
+    );
+    chooser.value = this.codeRun;
     viewer.find(".pfv-schedules").replaceChildren(
       ...viewer.runs.map((run, r) => {
         const canvas = document.createElement("canvas");
@@ -81,8 +84,9 @@ export class Inspector {
   }
 
   place(spot) {
-    const { cols } = this.viewer.runs[0].meta.grid;
-    const { patch } = this.viewer.local(this.viewer.runs[0], spot) || spot;
+    const { known } = this.viewer;
+    const { cols } = known.meta.grid;
+    const { patch } = this.viewer.local(known, spot) || spot;
     return `t and \u03c3, row ${Math.floor(patch / cols) + 1}, column ${(patch % cols) + 1}`;
   }
 

@@ -82,7 +82,7 @@ function sizePanels(section, shown, layout, width) {
 export function buildImages(viewer) {
   const box = viewer.find(".pfv-images");
   const { images, width, height } = viewer.shape;
-  const { seeds } = viewer.runs[0].meta;
+  const { seeds } = viewer.known.meta;
   box.innerHTML =
     Array.from(
       { length: images },
@@ -104,8 +104,8 @@ export function markImage(viewer) {
 }
 
 export function drawThumbnails(viewer) {
-  const [run] = viewer.runs;
-  const frame = run.frames[viewer.frameIndex(0)];
+  const run = viewer.known;
+  const frame = run.frames[viewer.frameIndex(viewer.runs.indexOf(run))];
   if (viewer.shape.images < 2 || !frame) return;
   viewer.all("[data-image] canvas").forEach((canvas, k) => {
     drawPanel(canvas, PANELS[1], frame, arrange(run.shape, [k]), run.meta.grid, viewer.palettes, null);

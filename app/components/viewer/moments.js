@@ -96,12 +96,12 @@ export class TimesCard {
     if (key === this.key) return;
     this.key = key;
     const found = runs.map((run) => looks(run, viewer.imagesOf(run)));
-    this.box.querySelector("div").innerHTML = runs.map((run, r) => this.markup(run, found[r])).join("");
+    this.box.querySelector("div").innerHTML = runs.map((run, r) => this.markup(run, r, found[r])).join("");
     this.box.querySelectorAll("figure").forEach((figure) => {
       const run = runs[figure.dataset.run];
-      const [w, h] = [run.shape.width, run.shape.height];
+      const { width, height } = arrange(run.shape, viewer.imagesOf(run));
       const canvas = figure.querySelector("canvas");
-      canvas.style.aspectRatio = `${w} / ${h}`;
+      canvas.style.aspectRatio = `${width} / ${height}`;
       drawLook(canvas, viewer, run, found[figure.dataset.run][figure.dataset.look]);
     });
     this.box.querySelectorAll(".pfv-times-name").forEach((name, r) => {
@@ -109,8 +109,9 @@ export class TimesCard {
     });
   }
 
-  markup(run, cells) {
-    const r = this.viewer.runs.indexOf(run);
+  /** Of the r-th run that is shown here. */
+  markup(run, r, cells) {
+    const of = this.viewer.runs.indexOf(run);
     const name = this.viewer.runs.length > 1 ? '<h5 class="pfv-times-name"></h5>' : "";
     const groups = TIMES.map((time, column) => {
       const pair = cells.filter((cell) => cell.column === column);
@@ -121,7 +122,7 @@ export class TimesCard {
             `<figure data-run="${r}" data-look="${cells.indexOf(cell)}"><canvas role="img" aria-label="${cell.panel.key} at ${words}"></canvas><figcaption>${cell.panel.title}</figcaption>${cell.panel.map ? `<div class="pfv-bar">${sigmaMarkup(this.viewer.palettes)}</div>` : ""}</figure>`,
         )
         .join("");
-      return `<div class="pfv-look"><button type="button" data-of="${r}" data-frame="${i}" title="Go to this pass"><b>t = ${time}</b> ${words}</button><div>${pictures}</div></div>`;
+      return `<div class="pfv-look"><button type="button" data-of="${of}" data-frame="${i}" title="Go to this pass"><b>t = ${time}</b> ${words}</button><div>${pictures}</div></div>`;
     }).join("");
     return `${name}<div class="pfv-looks">${groups}</div>`;
   }

@@ -62,7 +62,8 @@ export function spotUnder(viewer, event, patchAt) {
   const run = section && viewer.runs[Number(section.dataset.run)];
   if (!run?.shape) return null;
   const box = canvas.getBoundingClientRect();
-  const layout = arrange(run.shape, viewer.imagesOf(run));
+  const images = section.matches(".pfv-pair") ? [viewer.image] : viewer.imagesOf(run); // maps of differences are of one
+  const layout = arrange(run.shape, images);
   const x = ((event.clientX - box.left) / box.width) * layout.width;
   const y = ((event.clientY - box.top) / box.height) * layout.height;
   return patchAt(layout, run.meta.grid, x, y);

@@ -59,6 +59,9 @@ export function spotOf(grid, image, patch) {
   };
 }
 
+/** Whether two spots are one place, in whatever grids they were met. */
+export const sameSpot = (a, b) => a?.image === b?.image && a?.u === b?.u && a?.v === b?.v;
+
 /** The patch of a grid at a spot. */
 export const patchIn = (grid, spot) =>
   spot.u === undefined ? spot.patch : Math.floor(spot.v * grid.rows) * grid.cols + Math.floor(spot.u * grid.cols);

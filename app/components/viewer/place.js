@@ -1,5 +1,6 @@
 // Where a viewer stands, as parts of a link: frame (from 1), image (from 1, or all), the patch that is held (row-column,
-// from 1) and the panels that are shown. What is as at first is left out.
+// from 1; on a sheet of all images behind its own image: 4.10-10) and the panels that are shown. What is as at first is
+// left out.
 
 import { address, tabAround } from "./address.js";
 import { markImage, relayout } from "./layout.js";
@@ -11,14 +12,16 @@ const same = (a, b) => a.size === b.size && [...a].every((each) => b.has(each));
 export function placeOf(viewer) {
   const place = {};
   const last = viewer.frames - 1;
-  const [run] = viewer.runs;
-  if (!viewer.following && (viewer.index < last || run.meta?.origin)) place.at = String(viewer.frameIndex(0) + 1);
+  const run = viewer.known;
+  if (!viewer.following && (viewer.index < last || run.meta.origin))
+    place.at = String(viewer.frameIndex(viewer.runs.indexOf(run)) + 1);
   if (viewer.sheet) place.image = "all";
   else if (viewer.image > 0) place.image = String(viewer.image + 1);
   const here = viewer.local(run, viewer.pin);
   if (here) {
     const { cols } = run.meta.grid;
-    place.patch = `${Math.floor(here.patch / cols) + 1}-${(here.patch % cols) + 1}`;
+    const row = Math.floor(here.patch / cols) + 1;
+    place.patch = `${viewer.sheet ? `${here.image + 1}.` : ""}${row}-${(here.patch % cols) + 1}`;
   }
   if (!same(viewer.settings.hidden, new Set(viewer.hiddenAtFirst)))
     place.panels = viewer
@@ -38,12 +41,14 @@ export function tellPlace(viewer, now = false) {
   address.stands(tabAround(viewer.root), place);
 }
 
-/** What an address asks for, before the first picture is drawn: image, patch and panels. */
+/** What an address asks for, before the first picture is drawn: image, patch and panels; as at first what it leaves
+ * out. */
 export function beginAt(viewer, asked) {
   const { images } = viewer.shape;
-  const image = Number(asked.image);
+  const [, of, row, col] = (/^(?:(\d+)\.)?(\d+)-(\d+)$/.exec(asked.patch) ?? []).map(Number);
   viewer.sheet = asked.image === "all" && images > 1;
-  if (image >= 1) viewer.image = Math.min(Math.floor(image), images) - 1;
+  const image = viewer.sheet ? of : Number(asked.image);
+  viewer.image = image >= 1 ? Math.min(Math.floor(image), images) - 1 : 0;
   const keys = asked.panels?.split(".") ?? [];
   const known = viewer.knownPanels().map(({ key }) => key);
   const shown = known.filter((key) => keys.includes(key));
@@ -54,20 +59,19 @@ export function beginAt(viewer, asked) {
   viewer.all("button[data-panel]").forEach((button) => {
     button.setAttribute("aria-pressed", !viewer.settings.hidden.has(button.dataset.panel));
   });
-  const { grid } = viewer.runs[0].meta;
-  const [row, col] = (asked.patch ?? "").split("-").map(Number);
+  const { grid } = viewer.known.meta;
   const inside = row >= 1 && col >= 1 && row <= grid.rows && col <= grid.cols;
-  viewer.pin = inside ? spotOf(grid, viewer.image, (Math.floor(row) - 1) * grid.cols + Math.floor(col) - 1) : null;
+  viewer.pin = inside ? spotOf(grid, viewer.image, (row - 1) * grid.cols + col - 1) : null;
 }
 
 /** Go to the frame that an address asks for, once it is there. True while it is still awaited. */
 export function goWhenThere(viewer, asked) {
   const frame = Number(asked.at);
   if (!(frame >= 1)) return false;
-  const [run] = viewer.runs;
+  const run = viewer.known;
   if (run.frames.length < frame && run.active) return true;
   viewer.autoplay = false;
-  viewer.goFrame(0, Math.floor(frame) - 1);
+  viewer.goFrame(viewer.runs.indexOf(run), Math.floor(frame) - 1);
   viewer.following = false; // also where it is the last of those that are there so far
   return false;
 }
@@ -76,7 +80,6 @@ export function goWhenThere(viewer, asked) {
 export function standAt(viewer, asked) {
   if (!viewer.ready) return;
   viewer.player.pause();
-  viewer.image = 0;
   beginAt(viewer, asked);
   viewer.inspector.stale = true;
   markImage(viewer);

@@ -37,7 +37,7 @@ const MARKUP = `
 </div>`;
 
 const T_BAR = (palettes) =>
-  `<div class="pfv-ramp" style="background:${gradient(palettes.t)}"></div><div class="pfv-ticks"><span>0</span><span style="left:50%">0.5</span><span style="left:100%">1</span></div>`;
+  `<div class="pfv-ramp" style="background:${gradient(palettes.t)}"></div><div class="pfv-ticks"><span style="left:0%">0</span><span style="left:50%">0.5</span><span style="left:100%">1</span></div>`;
 const EASY_BAR =
   '<div class="pfz-easy"><span><i class="pfv-easy"></i>easy <i class="pfv-hard"></i>hard</span><span><i class="pfv-unranked"></i>not ranked</span></div>';
 
@@ -151,7 +151,9 @@ export class Presentation {
   cells(run) {
     const { viewer } = this;
     if (this.times) return looks(run, viewer.imagesOf(run));
-    return exportable(viewer.visiblePanels()).map((panel, column) => ({ panel, title: panel.title, row: 0, column }));
+    const usual = () => viewer.knownPanels().filter(({ key }) => !viewer.hiddenAtFirst.includes(key));
+    const shown = [viewer.visiblePanels(), usual()].map(exportable).find((panels) => panels.length); // not "attention" alone
+    return shown.map((panel, column) => ({ panel, title: panel.title, row: 0, column }));
   }
 
   layOut() {

@@ -1,16 +1,25 @@
 // Under a run's pictures: what a judge reads in the results, wrong letters marked.
 
+const AGAIN = 2000; // ms
+const NONE = {
+  done: "The result is being read.",
+  stopped: "Nothing is read: this run was stopped before it had a result.",
+  failed: "Nothing is read: this run failed before it had a result.",
+};
+
 /** One line an image that is shown; asked of the server once a run, when it has ended. */
 export function drawReadings(viewer, section, run, images) {
   const box = section.querySelector(".pfv-read");
   box.hidden = !run.meta.readable;
   if (box.hidden) return;
   if (run.status.state === "done" && !run.read) ask(viewer, run);
-  const key = `${run.id} ${images} ${run.read?.come}`;
+  const key = `${run.id} ${images} ${run.status.state} ${run.read?.come}`;
   if (box.key === key) return;
   box.key = key;
   if (run.read?.images) box.replaceChildren(...images.map((k) => line(run.read.images[k], viewer.sheet ? k : null)));
-  else box.textContent = run.read?.refusal ?? "What the result reads appears when the run has ended.";
+  else
+    box.textContent =
+      run.read?.refusal ?? NONE[run.status.state] ?? "What the result reads appears when the run has ended.";
 }
 
 async function ask(viewer, run) {
@@ -18,9 +27,9 @@ async function ask(viewer, run) {
   try {
     run.read = { come: true, ...(await run.ask("/read")) };
   } catch (error) {
-    run.read = { come: true, refusal: error.message };
+    run.read = error.final ? { come: true, refusal: error.message } : null;
   }
-  viewer.schedule();
+  setTimeout(() => viewer.schedule(), run.read ? 0 : AGAIN); // without an answer the connection is lost: it is asked anew
 }
 
 /** "The result reads CQT, asked CAT: 1 letter off." */

@@ -2,6 +2,7 @@
 //
 // The server draws it (pf_core/figures/slides.py), says beforehand what the file will be, and refuses what is too large.
 
+import { closesBeside } from "./beside.js";
 import { hand } from "./downloads.js";
 import { exportable, PANELS } from "./panels.js";
 
@@ -19,8 +20,8 @@ const tick = (name, text, value = "", checked = true) =>
   `<label class="pfx-tick"><input type="checkbox" name="${name}" value="${value}"${checked ? " checked" : ""}> <span>${text}</span></label>`;
 
 const MARKUP = `
-<form method="dialog" class="pfx-form">
-  <header><h3>Export for a slide</h3><button value="cancel" class="pfv-x" aria-label="Close" title="Close (Esc)" formnovalidate>&times;</button></header>
+<form class="pfx-form">
+  <header><h3>Export for a slide</h3><button type="button" name="close" class="pfv-x" aria-label="Close" title="Close (Esc)">&times;</button></header>
   <div class="pfx-choices">
     <fieldset class="pfx-kinds"><legend>Format</legend>${Object.entries(KINDS)
       .map(
@@ -47,7 +48,7 @@ const MARKUP = `
     <p class="pfx-cost" role="status"></p>
     <p class="pfx-offer" hidden><button type="button" name="film">MP4 instead</button> <button type="button" name="fewer">Outer steps only</button></p>
     <p class="pfx-inside">The recipe is inside the file: \u201cLoad recipe or export\u201d runs it again.</p>
-    <div class="pfx-buttons"><button value="cancel" formnovalidate>Close</button><button type="button" name="save" class="pfx-save">Save</button></div>
+    <div class="pfx-buttons"><button type="button" name="close">Close</button><button type="button" name="save" class="pfx-save">Save</button></div>
   </div>
 </form>`;
 
@@ -65,17 +66,13 @@ export class SlideDialog {
     for (const event of ["keydown", "click", "change", "pointerdown"])
       this.box.addEventListener(event, (each) => each.stopPropagation()); // the viewer's keys rest meanwhile
     this.form.addEventListener("input", (event) => this.changed(event.target));
-    this.form.addEventListener("submit", (event) => {
-      if (event.submitter?.value !== "cancel") event.preventDefault(); // Enter in a field
-      if (event.submitter?.value !== "cancel") this.ask();
-    });
+    this.form.addEventListener("submit", (event) => event.preventDefault()); // Enter in a field saves and closes nothing
+    this.all("close").forEach((button) => button.addEventListener("click", () => this.box.close()));
     this.button("save").addEventListener("click", () => this.save());
     this.button("film").addEventListener("click", () => this.pick("kind", "mp4"));
     this.button("fewer").addEventListener("click", () => this.pick("frames", "outer"));
     this.box.addEventListener("close", () => this.closed());
-    this.box.addEventListener("pointerdown", (event) => {
-      if (event.target === this.box) this.box.close(); // beside the form
-    });
+    closesBeside(this.box);
   }
 
   find(selector) {
@@ -104,7 +101,7 @@ export class SlideDialog {
     const { viewer } = this;
     this.key = key;
     const { images } = viewer.shape;
-    const { seeds } = viewer.runs[0].meta;
+    const { seeds } = viewer.known.meta;
     const shown = new Set(viewer.imagesOf(viewer.runs[0]));
     this.find(".pfx-images div").innerHTML = Array.from({ length: images }, (_, k) =>
       tick("image", `${k + 1}, seed ${seeds[k]}`, k, shown.has(k)),

@@ -25,6 +25,10 @@ export class RunData {
     return this.status.state === "waiting" || this.status.state === "running";
   }
 
+  get failed() {
+    return this.status.state === "failed";
+  }
+
   /** Are more frames to come, from the server or from the decoder? */
   get active() {
     return this.running || this.arriving || this.frames.length < this.status.ready;

@@ -17,7 +17,7 @@ import { drawOverlay } from "./overlay.js";
 import { fadeFrom } from "./fade.js";
 import { frameFor, nearestStop, stopsOf } from "./passes.js";
 import { Player } from "./player.js";
-import { page } from "./shared.js";
+import { gliding, page } from "./shared.js";
 import { Stage } from "./stage.js";
 import { loadPalettes } from "./colours.js";
 import { RunData } from "./store.js";
@@ -25,7 +25,7 @@ import { rankingCost } from "./estimates.js";
 import { ICONS, MARKUP, runMarkup } from "./template.js";
 import { address, tabAround } from "./address.js";
 import { beginAt, goWhenThere, standAt, tellPlace } from "./place.js";
-import { aboutEdits, aboutPatch, aboutRun, aboutState, mapNote, readout } from "./words.js";
+import { aboutEdits, aboutPatch, aboutRun, aboutState, mapNote, readout, write } from "./words.js";
 
 const HINT = "Point at a patch to read its time, its difficulty and where it goes next.";
 const FOLDED = 300; // ms after which a form above has folded: whoever scrolls before ends too far down
@@ -87,9 +87,9 @@ class Viewer {
     const found = manifest.query === null || manifest.query === undefined; // what the address asks for, as it is
     if (!found) address.shows(tab, manifest.query, manifest.again);
     const wanted = manifest.runs || [];
-    const asked = (found || manifest.again) && wanted.length ? address.place(tab) : {};
+    const asked = (found || manifest.again) && wanted.length ? address.place(tab) : null;
     if (wanted.length && wanted.map((r) => r.id).join() === this.runs.map((r) => r.id).join())
-      return Object.keys(asked).length ? standAt(this, asked) : undefined;
+      return asked && Object.keys(asked).length ? standAt(this, asked) : undefined;
     this.runs.forEach((run) => {
       run.closed = true;
     });
@@ -105,7 +105,7 @@ class Viewer {
     this.find("[data-set=align]").value = this.settings.align;
     this.autoplay = Boolean(manifest.autoplay);
     this.following = !this.autoplay;
-    this.asked = Object.keys(asked).length ? asked : null;
+    this.asked = asked;
     this.toldPlace = null;
     [this.index, this.hover, this.pin, this.ready, this.held] = [0, null, null, false, 0];
     this.awaitFrames(wanted.length ? "" : manifest.empty || "");
@@ -124,7 +124,7 @@ class Viewer {
     const { top } = this.root.getBoundingClientRect();
     if (top <= innerHeight * 0.6 && !(this.pair && top < 0)) return;
     this.came = true;
-    this.root.scrollIntoView({ behavior: "smooth" });
+    this.root.scrollIntoView({ behavior: gliding() });
   }
 
   /** Until the first frame is here: an empty page that says why, after a moment in which most runs have begun. */
@@ -139,7 +139,8 @@ class Viewer {
     if (this.ready) return;
     this.find(".pfv-empty").hidden = false;
     this.find(".pfv-body").hidden = true;
-    const text = sentence || this.runs.map((run) => run.status.message || run.status.state)[0] || "";
+    const { status } = this.runs.find((run) => run.failed) ?? this.runs.find((run) => !run.meta) ?? this.runs[0] ?? {};
+    const text = sentence || status?.message || status?.state || "";
     this.find(".pfv-empty p").textContent =
       text.slice(0, 1).toUpperCase() + text.slice(1) + (/[.!?]$|^$/.test(text) ? "" : "\u2026");
   }
@@ -148,7 +149,7 @@ class Viewer {
   arrived(run, r) {
     if (run.closed) return;
     this.sayState(run, r);
-    if (this.runs.some((other) => !other.meta) || !this.runs.some((other) => other.frames.length)) {
+    if (this.runs.some((other) => !other.meta && !other.failed) || !this.runs.some((other) => other.frames.length)) {
       if (!this.find(".pfv-empty").hidden || !run.active) this.sayWhy("");
       return;
     }
@@ -156,7 +157,9 @@ class Viewer {
     const first = run.frames.length && !run.shown;
     run.shown = run.frames.length > 0;
     this.held = this.runs.reduce((sum, other) => sum + other.frames.length, 0); // not the clock's length: a run may fill up behind another
+    const now = this.clock.ticks[this.index];
     this.setClock(this.settings.align);
+    if (now !== undefined) this.index = this.clock.at(now); // another run's new ticks may stand before it
     if (!this.ready) this.begin();
     else if (first) relayout(this);
     if (this.following) this.index = this.stops.at(-1);
@@ -174,6 +177,7 @@ class Viewer {
     this.find(".pfv-body").hidden = false;
     this.find(".pfv-body").classList.remove("pfv-unready");
     this.image = Math.min(this.image, this.shape.images - 1);
+    this.sheet &&= this.shape.images > 1;
     const guided = this.runs.some((run) => run.meta?.guided);
     this.find(".pfv-toggles [data-panel=cond]").hidden = !guided;
     this.guided = guided;
@@ -186,7 +190,7 @@ class Viewer {
     this.inspector.begin();
     this.pair?.begin();
     relayout(this);
-    if (this.came) this.root.scrollIntoView({ behavior: "smooth" }); // the page was too short while the viewer was empty
+    if (this.came) this.root.scrollIntoView({ behavior: gliding() }); // the page was too short while the viewer was empty
     if (this.pressed && document.activeElement === this.pressed && !this.root.contains(this.pressed)) {
       this.find(".pfv-film").focus({ preventScroll: true }); // so that the keys work at once, and Space does not run again
     }
@@ -203,6 +207,11 @@ class Viewer {
 
   get shape() {
     return this.runs.find((run) => run.shape)?.shape;
+  }
+
+  /** The first run of which the server has said what it is; others may be gone. */
+  get known() {
+    return this.runs.find((run) => run.meta);
   }
 
   get frames() {
@@ -441,25 +450,21 @@ class Viewer {
 
   nameRun(run, r) {
     const section = this.all(".pfv-run")[r];
-    section.querySelector(".pfv-name").textContent = run.label;
-    section.querySelector(".pfv-about").textContent = run.meta ? aboutRun(run.meta) : "";
+    write(section.querySelector(".pfv-name"), run.label);
+    write(section.querySelector(".pfv-about"), run.meta ? aboutRun(run.meta) : "");
     const edits = section.querySelector(".pfv-edits");
-    edits.textContent = run.meta ? aboutEdits(run.meta) : "";
+    write(edits, run.meta ? aboutEdits(run.meta) : "");
     edits.title = run.meta ? run.meta.edits.map((edit) => edit.words).join("\n") : "";
     edits.hidden = !edits.textContent;
     section.classList.toggle("pfv-wordy", Boolean(run.meta && (run.meta.guided || run.meta.edits.length))); // long sentences
   }
 
   sayState(run, r) {
-    if (!run.meta) return;
-    const section = this.all(".pfv-run")[r];
-    const place = section?.querySelector(".pfv-state");
-    if (!place) return;
-    const { state } = run.status;
-    place.textContent = (run.meta.origin ? `${run.meta.origin} \u00b7 ` : "") + aboutState(run.status, run.meta);
+    const place = this.all(".pfv-state")[r];
+    if (!place || !(run.meta || run.failed)) return;
     const cost = run.active ? "" : rankingCost(run);
-    if (cost) place.textContent += ` \u00b7 ${cost}`;
-    place.dataset.state = state;
+    write(place, [run.meta?.origin, aboutState(run.status, run.meta), cost].filter(Boolean).join(" \u00b7 "));
+    place.dataset.state = run.status.state;
     this.nameRun(run, r);
     listExports(this);
   }
@@ -468,7 +473,10 @@ class Viewer {
 
   pickImage(which) {
     this.sheet = which === "all";
-    if (!this.sheet) this.image = Number(which);
+    if (!this.sheet) {
+      this.image = Number(which);
+      [this.hover, this.pin] = [this.hover, this.pin].map((spot) => spot && { ...spot, image: this.image });
+    }
     markImage(this);
     relayout(this);
   }
@@ -477,6 +485,7 @@ class Viewer {
     this.pin = spot;
     if (spot && spot.image !== this.image) {
       this.image = spot.image;
+      markImage(this);
       this.redrawAll();
     }
     this.inspector.stale = true;

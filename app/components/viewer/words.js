@@ -3,6 +3,11 @@
 import { aboutEstimates, estimatesNote, whyNone } from "./estimates.js";
 import { everKnown, mapFrame } from "./kept.js";
 
+/** Words into a place, unless they stand there: marks upon them, and who reads them, stay. */
+export function write(place, words) {
+  if (place.textContent !== words) place.textContent = words;
+}
+
 const two = (v) => v.toFixed(2);
 export const sigmaText = (logvar, digits = 2) => {
   const s = Math.exp(logvar / 2);

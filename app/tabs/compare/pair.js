@@ -318,7 +318,7 @@ export class Pair {
     if (index === clock.length - 1) return "the results";
     if (settings.align === "seconds") return `${tick.toFixed(2)} of ${last.toFixed(2)} seconds`;
     if (settings.align === "outer") return `outer step ${Math.floor(tick) + 1} of ${Math.floor(last)}`;
-    return `NFE ${tick} of ${this.viewer.total - 1}`;
+    return `NFE ${tick} of ${Math.max(...this.viewer.runs.map((run) => run.meta?.nfe ?? 0))}`;
   }
 
   sayNow(line, run, i) {
@@ -345,7 +345,8 @@ export class Pair {
   }
 
   get awaited() {
-    return this.ready ? "is being measured" : "appears when both runs have ended";
+    if (this.ready) return "is being measured";
+    return this.runs.some((run) => run?.failed) ? "needs both runs" : "appears when both runs have ended";
   }
 
   sayPair(k, places) {

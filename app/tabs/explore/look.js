@@ -37,7 +37,7 @@ class Look {
     Object.assign(this, { root, value: null, spot: null, turn: 0, shown: 0 });
     root.innerHTML = markup();
     for (const kind of ["pointermove", "pointerdown"]) root.addEventListener(kind, (e) => this.pointed(e));
-    root.addEventListener("pointerleave", () => this.point(null));
+    root.addEventListener("pointerleave", (e) => e.pointerType === "mouse" && this.point(null)); // a finger is lifted to read
     root.addEventListener("keydown", (e) => this.keyed(e));
     root.querySelector(".pfl-csv").addEventListener("click", () => this.save());
   }
