@@ -73,3 +73,6 @@ if (started) {
 
 /** A number's text for people, with the true minus sign. */
 export const written = (v) => String(v).replace("-", "\u2212");
+
+/** How the page scrolls by itself, for `behavior`: at once for who wants less motion. */
+export const gliding = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");

@@ -285,8 +285,8 @@ def test_intervals_fit_the_length():
         assert every.log >= 1 and every.save >= 10
 
 
-# Which sheet is shown as a run has two, as one looks at an earlier one while a third comes, and at another run while the
-# first, back at its newest, gets two more; then that other one's.
+# Which sheet is shown as a run has two; as one looks at an earlier one while a third comes; and as one looks at another
+# run while the first, back at its newest, gets two more; then that other one's.
 SHEETS = """() => {
   const { board } = window.__pf;
   const [runs, chosen] = [board.runs, board.chosen];

@@ -101,7 +101,8 @@ class Board {
     line.querySelector("input").checked = this.chosen.includes(run.name);
     line.querySelector(".pft-progress").setAttribute("aria-valuenow", Math.round(100 * part));
     line.querySelector("i").style.width = `${100 * part}%`;
-    for (const what of ["state", "numbers", "message"]) line.querySelector(`.pft-${what}`).textContent = run[what] ?? "";
+    for (const what of ["state", "numbers", "message"])
+      line.querySelector(`.pft-${what}`).textContent = run[what] ?? "";
   }
 
   drawOne() {
