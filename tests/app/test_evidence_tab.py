@@ -182,7 +182,7 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     assert "no knobs" in page.inner_text(".pfe-laws") and page.locator(".pfe-grids canvas").count() == 16
     refused_late(page)
     sized_anew(page)
-    measured_elsewhere(page, served)
+    measured_elsewhere(page)
     page.goto(f"{served.address}?tab=evidence&network=plain")  # a link's network, and another one in the address
     page.wait_for_function("document.querySelector('#evidence-network input')?.value === 'plain'")
     page.wait_for_selector("[data-study=difficulty] >> text=Cannot be measured", state="attached")
@@ -231,9 +231,8 @@ def choose(page, name):  # noqa: F811
     page.wait_for_function(f"location.search.includes('network={name}')")
 
 
-def measured_elsewhere(page, served):  # noqa: F811
+def measured_elsewhere(page):  # noqa: F811
     """A study goes on while another network is looked at, and one lost answer is not its end."""
-    served.bundle("nano").model.pause = 0.2
     button, held, lost = "[data-study=difficulty] .pfe-bar button", [], []
     ask = re.compile("/run/predict")
     page.route(
@@ -247,17 +246,14 @@ def measured_elsewhere(page, served):  # noqa: F811
     page.wait_for_timeout(200)
     assert "Cannot be measured" in page.inner_text("[data-study=difficulty] .pfe-verdict")
     page.unroute(ask)
-    jobs = re.compile("pf/evidence/jobs/")
-    page.route(jobs, lambda route: route.continue_() if lost else (lost.append(route), route.abort()))
+    jobs, half = re.compile("pf/evidence/jobs/"), {"state": "running", "said": "Half.", "share": 0.5}
+    page.route(jobs, lambda route: route.fulfill(json=half) if lost else (lost.append(route), route.abort()))
     choose(page, "nano")
-    page.wait_for_selector(f"{button} >> text=Stop")
     page.wait_for_selector("[data-study=difficulty] .pfe-said >> text=trying again")
-    page.wait_for_selector("[data-study=difficulty] .pfe-said:not(:has-text('trying again'))")
+    page.wait_for_selector("[data-study=difficulty] .pfe-said >> text=Half.")
     assert page.is_visible("[data-study=difficulty] progress") and page.inner_text(button) == "Stop"
     page.unroute(jobs)
-    page.press(button, "Enter")
     page.wait_for_selector(f"{button} >> text=Run it again here")
-    served.bundle("nano").model.pause = 0.0
     page.wrong[:] = [each for each in page.wrong if "ERR_FAILED" not in each]
 
 
