@@ -4,15 +4,17 @@
 import { page } from "./shared.js";
 
 const FIRST = "explore";
-const OWN = "own"; // the tab within Explore that has an address of its own
+const OWN = "own"; // the tab within Explore that has an address of its own; the others there go by Explore's
+const TABS = [FIRST, OWN, "compare", "intervene", "toy", "train", "how-it-works", "evidence"]; // as app/ui.py has them
 const PLACE = ["at", "image", "patch", "panels"]; // of a viewer: see components/viewer/place.js
 const PAUSE = 350; // ms: browsers refuse addresses that change too often
 const parts = (query) => new URLSearchParams(query);
 const tabOf = (query) => parts(query).get("tab") || FIRST;
+const known = (query) => TABS.includes(tabOf(query));
 
-/** (what the tab shows, where its viewer stands) of a query. */
+/** (what the tab shows, where its viewer stands) of a query; nothing of one whose tab is none: Explore opens, and is asked for nothing. */
 function split(query) {
-  const all = parts(query);
+  const all = known(query) ? parts(query) : parts("");
   const place = {};
   for (const name of PLACE) {
     if (all.has(name)) place[name] = all.get(name);
@@ -35,7 +37,7 @@ class Address {
     page.on("tab", (tab) => this.opened(tab));
     this.pressed = 0; // tabs' buttons of which no news has come: a tab that opens by itself is no step of a person's
     const press = ({ target }) => {
-      if (target.closest?.(".tab-wrapper button")) this.pressed += 1;
+      if (target.closest?.(".tab-wrapper button:not([aria-selected=true])")) this.pressed += 1;
     };
     document.addEventListener("click", press, true);
   }
@@ -107,8 +109,9 @@ class Address {
   opened(name) {
     if (!this.pressed) return;
     this.pressed -= 1;
-    if (name === OWN || name === "run") this.within = name === OWN ? OWN : FIRST;
-    const tab = name === FIRST || name === OWN || name === "run" ? this.within : name;
+    const inner = name === OWN || !TABS.includes(name);
+    if (inner) this.within = name === OWN ? OWN : FIRST;
+    const tab = inner || name === FIRST ? this.within : name;
     if (tab === this.tab) return;
     if (this.waiting) this.write(true); // the entry that is left says where one was
     this.tab = tab;
@@ -148,7 +151,7 @@ class Address {
 }
 
 const bareOf = (tab) => (tab === FIRST ? "" : `tab=${tab}`);
-const buttonOf = (tab) => document.querySelector(`[role=tab][data-tab-id="${tab}"]`);
+const buttonOf = (tab) => document.querySelector(`[role=tab][data-tab-id="${CSS.escape(tab)}"]`);
 
 function whenThere(tab, act, tries = 100) {
   const button = buttonOf(tab);

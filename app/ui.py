@@ -39,13 +39,14 @@ def build(state: AppState) -> gr.Blocks:
         added: list[gr.State] = []  # each changes when a network has come into the lists
         with gr.Tabs() as tabs:
             for tab in TABS:
-                with gr.Tab(tab.TITLE, id=slug(tab), elem_id=f"tab-{slug(tab)}") as place:
+                with gr.Tab(tab.TITLE, id=slug(tab), elem_id=f"tab-{slug(tab)}"):
                     built = tab.build(state)
-                tell_tab(place, slug(tab))
                 if hasattr(built, "on_load"):
                     built.on_load(demo, heading)
                 if hasattr(built, "network_added"):
                     added.append(built.network_added)
+        for place in [b for b in demo.blocks.values() if isinstance(b, gr.Tab)]:
+            tell_tab(place)
         lists = [b for b in demo.blocks.values() if NETWORKS in (getattr(b, "elem_classes", None) or [])]
 
         def renewed(request: gr.Request) -> dict:
@@ -88,9 +89,9 @@ def travelled_tab(tabs: gr.Tabs) -> Any:
     return travelled
 
 
-def tell_tab(place: gr.Tab, name: str) -> None:
-    """Tell the page's scripts whenever this tab is opened: the address follows (address.js)."""
-    place.select(None, js=f"() => window.__pf?.say('tab', '{name}')", **QUIET)
+def tell_tab(place: gr.Tab) -> None:
+    """Tell the page's scripts whenever this tab, or one within a tab, is opened: the address follows (address.js)."""
+    place.select(None, js=f"() => window.__pf?.say('tab', '{place.id}')", **QUIET)
 
 
 def slug(tab: Any) -> str:

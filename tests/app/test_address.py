@@ -1,7 +1,13 @@
 """The address in Chromium: what it says, Back and Forward, a link on another machine, a link to copy."""
 
+import re
+
 from app_world import networks  # noqa: F401
 from test_browser import ENDED, browser, page, pytestmark, run, served, visit  # noqa: F401
+
+from app.handlers import FIRST_TAB
+from app.server.static import APP
+from app.ui import TABS, slug
 
 SMALL = "?network=nano&sampler=look_ahead&images=2&budget=12&seed=3"
 STANDS = """() => { const v = window.__pf.viewer; return JSON.stringify([v.runs[0]?.id, v.index, v.image, v.pin,
@@ -101,7 +107,16 @@ def test_reload_and_a_second_browser_stand_where_the_link_does(page, served):  #
     other.context.close()
 
 
+def test_the_page_knows_its_tabs():
+    said = re.search(r"const TABS = \[FIRST, OWN, (.*)\];", (APP / "address.js").read_text("utf-8"))
+    assert said[1].replace('"', "").split(", ") == [slug(each) for each in TABS if slug(each) != FIRST_TAB]
+
+
 def test_a_link_can_be_copied_with_or_without_the_clipboard(page, served):  # noqa: F811
+    visit(page, served, "?tab=Compare&seed=5")  # a tab that is none
+    page.wait_for_selector("[data-tab-id=explore][aria-selected=true]")
+    page.click("#explore-run")
+    page.wait_for_function("!location.search.includes('tab=') && location.search.includes('run=')")
     visit(page, served, SMALL)
     run(page)
     page.evaluate("window.__pf.viewer.go(2)")

@@ -181,6 +181,8 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     page.wait_for_selector(".pfe-laws[data-ready=uniform]")
     assert "no knobs" in page.inner_text(".pfe-laws") and page.locator(".pfe-grids canvas").count() == 16
     refused_late(page)
+    sized_anew(page)
+    measured_elsewhere(page)
     page.goto(f"{served.address}?tab=evidence&network=plain")  # a link's network, and another one in the address
     page.wait_for_function("document.querySelector('#evidence-network input')?.value === 'plain'")
     page.wait_for_selector("[data-study=difficulty] >> text=Cannot be measured", state="attached")
@@ -206,6 +208,53 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     page.wait_for_timeout(200)
     assert "Cannot be measured" in page.inner_text("[data-study=difficulty] .pfe-verdict")
     page.wrong[:] = [each for each in page.wrong if "500" not in each]
+
+
+def sized_anew(page):  # noqa: F811
+    """The window changes, and light and dark, while another tab is open: the charts fit when they are seen again."""
+    page.click("[role=tab][data-tab-id=explore]")
+    page.wait_for_selector("#explore-run:visible")
+    page.set_viewport_size({"width": 900, "height": 900})
+    page.click(".pf-theme")
+    page.click("[role=tab][data-tab-id=evidence]")
+    page.wait_for_function(
+        """() => [...document.querySelectorAll(".pfe .js-plotly-plot")].every((chart) => chart.offsetParent &&
+          Math.abs(chart._fullLayout.width - chart.clientWidth) < 5)"""
+    )
+    page.click(".pf-theme")
+    page.set_viewport_size({"width": 1400, "height": 900})
+
+
+def choose(page, name):  # noqa: F811
+    page.click("#evidence-network input")
+    page.get_by_role("option", name=name).click()
+    page.wait_for_function(f"location.search.includes('network={name}')")
+
+
+def measured_elsewhere(page):  # noqa: F811
+    """A study goes on while another network is looked at, and one lost answer is not its end."""
+    button, held, lost = "[data-study=difficulty] .pfe-bar button", [], []
+    ask = re.compile("/run/predict")
+    page.route(
+        ask, lambda route: held.append(route) if '"study"' in (route.request.post_data or "") else route.continue_()
+    )
+    page.press(button, "Enter")
+    choose(page, "plain")
+    page.wait_for_selector("[data-study=difficulty] >> text=Cannot be measured", state="attached")
+    with page.expect_response(ask):
+        held[0].continue_()  # its answer comes last, and is of the network before
+    page.wait_for_timeout(200)
+    assert "Cannot be measured" in page.inner_text("[data-study=difficulty] .pfe-verdict")
+    page.unroute(ask)
+    jobs, half = re.compile("pf/evidence/jobs/"), {"state": "running", "said": "Half.", "share": 0.5}
+    page.route(jobs, lambda route: route.fulfill(json=half) if lost else (lost.append(route), route.abort()))
+    choose(page, "nano")
+    page.wait_for_selector("[data-study=difficulty] .pfe-said >> text=trying again")
+    page.wait_for_selector("[data-study=difficulty] .pfe-said >> text=Half.")
+    assert page.is_visible("[data-study=difficulty] progress") and page.inner_text(button) == "Stop"
+    page.unroute(jobs)
+    page.wait_for_selector(f"{button} >> text=Run it again here")
+    page.wrong[:] = [each for each in page.wrong if "ERR_FAILED" not in each]
 
 
 def refused_late(page):  # noqa: F811

@@ -110,6 +110,8 @@ def test_a_link_sets_the_controls_and_a_bad_one_is_a_sentence(state):
     assert [found[c]["value"] for c in asked] == ["nano", "class 0", "dual_loop", 7, 2.0, 3]
     asked += tab.form.ranking.inputs.values()  # a link that says nothing of it means the head
     assert [c for c, u in found.items() if isinstance(u, dict) and "value" in u and c not in asked] == []
+    other = load(tab="evidence", network="nano", seed="7")  # what another tab's link names is not for this one
+    assert form.seed not in other and other[tab.viewer] == load()[tab.viewer]
     for query in (
         {"network": "x"},
         {"network": "nano", "seed": "x"},

@@ -177,5 +177,16 @@ def test_the_tour_goes_step_by_step(page, served):  # noqa: F811
             assert page.inner_text("#compare-viewer .pfv-measured p") in page.inner_text(".pft-card p")
             break
         page.click(".pft-card [data-go=next]")
+    page.click(".pft-card [data-go=back]")  # to what stands in another tab
+    page.wait_for_selector(".pft-card[data-step='4'][data-ready=true]")
+    assert page.is_visible("#explore-viewer .pfv-say")
     page.keyboard.press("Escape")
     assert page.locator(".pft-card").count() == 0
+    page.click(".pft-start")
+    page.wait_for_selector(".pft-card[data-step='1'][data-ready=true]")
+    shown = "window.__pf.viewer.runs[0].id"
+    before = page.evaluate(shown)
+    page.click(".pft-card [data-go=next]")
+    page.keyboard.press("Escape")  # the step ends with the tour: it starts no run
+    page.wait_for_timeout(1000)
+    assert page.evaluate(shown) == before

@@ -128,6 +128,13 @@ def test_a_bad_file_leaves_all_as_it_was(own, tmp_path):
 def test_upload_paint_undo_and_see_the_error(page, served, upload):  # noqa: F811
     page.goto(served.address)
     page.get_by_role("tab", name="Your own picture").click()
+    page.wait_for_function("location.search.includes('tab=own')")
+    page.go_back()
+    page.wait_for_selector("[data-tab-id=run][aria-selected=true]")
+    page.go_forward()
+    page.wait_for_selector("[data-tab-id=own][aria-selected=true]")
+    page.reload()
+    page.wait_for_selector("[data-tab-id=own][aria-selected=true]")
 
     def seen(condition):
         page.wait_for_function(f"() => {{ const v = window.__pf?.look?.value; return v && ({condition}) }}")

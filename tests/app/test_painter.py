@@ -147,6 +147,13 @@ def test_the_brush_begins_with_two_patches_on_a_fine_grid(page, served):  # noqa
     assert page.evaluate(sizes, [[16, 16], [8, 8]]) == [2, 1]
     page.evaluate("window.__pf.all('painter')[0].set('size', 3)")
     assert page.evaluate(sizes, [[16, 16]]) == [3]  # a person's own choice stays
+    page.mouse.move(*spot(page, "times", 1, 1))
+    page.mouse.down()
+    times = "window.__pf.within('painter', '#times')"
+    page.evaluate(f"{times}.show({{ grid: [2, 3], values: Array(6).fill(0.5) }})")  # in mid-stroke
+    page.mouse.move(*spot(page, "times", 2, 2))
+    page.mouse.up()
+    assert page.evaluate(f"{times}.painting.cells") == [0.5] * 6
 
 
 def test_a_finger_paints(browser, served):  # noqa: F811

@@ -405,6 +405,26 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     page.wait_for_selector("#toy-start:disabled")  # nothing is drawn yet
     page.locator(".pf-brush").scroll_into_view_if_needed()
     box = page.locator(".pf-brush").bounding_box()
+    told = []
+    page.on("request", lambda sent: told.append(sent) if '"points":' in (sent.post_data or "") else None)
+    page.mouse.move(box["x"] + 60, box["y"] + box["height"] + 15)
+    page.mouse.down()  # a stroke that began elsewhere
+    page.mouse.move(box["x"] + 60, box["y"] + 60)
+    page.mouse.up()
+    cancelled = """(brush) => {
+      const at = { pointerId: 1, clientX: brush.getBoundingClientRect().x + 9, clientY: 9, bubbles: true };
+      brush.setPointerCapture = () => {};
+      for (const what of ["down", "move"]) brush.dispatchEvent(new PointerEvent(`pointer${what}`, at));
+      delete brush.setPointerCapture;
+      brush.dispatchEvent(new PointerEvent("lostpointercapture", at));
+      const count = () => brush.parentElement.querySelector("span").textContent;
+      const before = count();
+      brush.dispatchEvent(new PointerEvent("pointermove", at));
+      return [before, count()];
+    }"""
+    assert told == []
+    counts = page.locator(".pf-brush").evaluate(cancelled)
+    assert counts == ["12 points"] * 2, "the pointer was taken away: what it does then draws nothing"
     page.mouse.move(box["x"] + 60, box["y"] + 60)
     page.mouse.down()
     for k in range(12):
@@ -437,7 +457,11 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     page.wait_for_function("window.__pf.plots.figures.view.layout.title.text.includes('t_x 0.70, t_y 0.70')")
     before = page.evaluate(STARTS)
     plot = page.locator("[data-plot=data]").bounding_box()
-    page.mouse.click(plot["x"] + plot["width"] / 2, plot["y"] + plot["height"] / 2)
+    middle = plot["x"] + plot["width"] / 2, plot["y"] + plot["height"] / 2
+    page.mouse.dblclick(*middle)  # resets the zoom
+    page.mouse.click(*middle, button="right")
+    page.wait_for_timeout(400)
+    page.mouse.click(*middle)
     page.wait_for_function(f"({STARTS}) === {before} + 1")
     done = lab.state.done
     page.wait_for_function("location.search.includes('starts=')")

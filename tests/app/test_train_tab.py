@@ -1,5 +1,6 @@
 """The Train tab: recipes from its controls, the board's rows, curves, own pictures, and the whole of it in Chromium."""
 
+import re
 import zipfile
 from dataclasses import replace
 from functools import partial
@@ -284,6 +285,35 @@ def test_intervals_fit_the_length():
         assert every.log >= 1 and every.save >= 10
 
 
+# Which sheet is shown as a run has two; as one looks at an earlier one while a third comes; and as one looks at another
+# run while the first, back at its newest, gets two more; then that other one's.
+SHEETS = """() => {
+  const { board } = window.__pf;
+  const [runs, chosen] = [board.runs, board.chosen];
+  const shown = (name, count) => {
+    const strips = Array.from({ length: count }, () => runs[0].strips[0] ?? [0, 0]);
+    board.runs = [...runs, { ...runs[0], name, strips }];
+    board.chosen = [name];
+    board.drawOne();
+    return Number(document.querySelector(".pft-strip input").value);
+  };
+  const scrub = (k) => {
+    const slider = document.querySelector(".pft-strip input");
+    slider.value = String(k);
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  const found = [shown("a", 2)];
+  scrub(0);
+  found.push(shown("a", 3));
+  scrub(2);
+  const other = shown("b", 2);
+  found.push(shown("a", 5), other);
+  Object.assign(board, { runs, chosen });
+  board.drawOne();
+  return found;
+}"""
+
+
 @needs_chromium
 def test_a_training_in_the_browser(page, served, runs):  # noqa: F811
     """Start, see the curve move, reload, stop, resume, open in Explore."""
@@ -312,10 +342,18 @@ def test_a_training_in_the_browser(page, served, runs):  # noqa: F811
     assert page.evaluate("window.__pf.board.chosen") == ["browsed"]
     page.reload()
     page.wait_for_selector(f"{row}[data-state=running]")
+    sheets = re.compile("/pf/train/(a|b)/")  # of runs that are none
+    page.route(sheets, lambda route: route.fulfill(body=""))
     page.click("[data-act=save_now]")
     until(lambda: jobs.kept("browsed"), "the network to be kept")
     page.wait_for_selector("text=Open in Explore")
-    page.click("[data-act=stop]")
+    assert page.evaluate(SHEETS) == [1, 0, 4, 1]
+    stop = page.locator("[data-act=stop]").bounding_box()
+    page.mouse.move(stop["x"] + 9, stop["y"] + 9)
+    page.mouse.down()  # a long press: the numbers move on meanwhile
+    numbers = f"document.querySelector('{row} .pft-numbers').textContent"
+    page.wait_for_function(f"(before) => {numbers} !== before", arg=page.evaluate(numbers))
+    page.mouse.up()
     page.wait_for_selector(f"{row}[data-state=stopped]", timeout=120_000)
     assert "goes on from step" in page.inner_text(f"{row} .pft-message")
     stopped_at = jobs.get("browsed").saved_step

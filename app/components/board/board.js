@@ -82,22 +82,27 @@ class Board {
     this.root.querySelector(".pft-disk").textContent = this.disk || "";
     this.root.querySelector(".pft-none").hidden = this.runs.length > 0;
     this.root.querySelector(".pft-two").hidden = !this.runs.length;
-    const list = this.root.querySelector(".pft-list");
     const held = document.activeElement?.closest?.(".pft-board, .pf-board") ? document.activeElement.dataset.key : null;
-    list.innerHTML = this.runs.map((run) => this.row(run)).join("");
+    this.drawRows();
     this.drawOne();
     if (held) this.root.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
   }
 
-  row(run) {
-    const chosen = this.chosen.includes(run.name);
+  drawRows() {
+    const list = this.root.querySelector(".pft-list");
+    renew(list, this.runs.map(({ name }) => row(escape(name))).join(""));
+    this.runs.forEach((run, k) => this.fill(list.children[k], run));
+  }
+
+  fill(line, run) {
     const part = run.steps ? Math.min(1, run.step / run.steps) : 0;
-    return `<div class="pft-run" role="listitem" data-run="${escape(run.name)}" data-state="${escape(run.state)}" aria-current="${this.chosen[0] === run.name}">
-      <label class="pft-pick"><input type="checkbox" data-key="box-${escape(run.name)}" ${chosen ? "checked" : ""} aria-label="Show ${escape(run.name)} in the plots"></label>
-      <button type="button" class="pft-name" data-key="name-${escape(run.name)}">${escape(run.name)}</button>
-      <span class="pft-state">${escape(run.state)}</span>
-      <div class="pft-progress" role="progressbar" aria-valuenow="${Math.round(100 * part)}" aria-valuemin="0" aria-valuemax="100" aria-label="${escape(run.name)}"><i style="width:${100 * part}%"></i></div>
-      <span class="pft-numbers">${escape(run.numbers)}</span><span class="pft-message">${escape(run.message)}</span></div>`;
+    line.dataset.state = run.state;
+    line.setAttribute("aria-current", this.chosen[0] === run.name);
+    line.querySelector("input").checked = this.chosen.includes(run.name);
+    line.querySelector(".pft-progress").setAttribute("aria-valuenow", Math.round(100 * part));
+    line.querySelector("i").style.width = `${100 * part}%`;
+    for (const what of ["state", "numbers", "message"])
+      line.querySelector(`.pft-${what}`).textContent = run[what] ?? "";
   }
 
   drawOne() {
@@ -116,7 +121,7 @@ class Board {
     }
     box.querySelector("h3").textContent = run.name;
     box.querySelector(".pft-about").textContent = run.about;
-    box.querySelector(".pft-actions").innerHTML = this.asking === run.name ? this.question(run) : this.actions(run);
+    renew(box.querySelector(".pft-actions"), this.asking === run.name ? this.question(run) : this.actions(run));
     this.drawStrip(box, run);
     this.readLog();
   }
@@ -141,12 +146,10 @@ class Board {
     box.querySelector(".pft-nothing").textContent = run.strips.length ? "" : this.whyNothing(run);
     if (!run.strips.length) return;
     const slider = strip.querySelector("input");
-    const newest = Number(slider.max || 0);
     const last = run.strips.length - 1;
-    const follow = this.place[run.name] === undefined || Number(slider.value) === newest;
+    const k = Math.min(last, this.place[run.name] ?? last);
     slider.max = String(last);
     slider.hidden = last === 0;
-    const k = follow ? last : Math.min(last, this.place[run.name]);
     slider.value = String(k);
     this.showStrip(strip, run, k);
   }
@@ -159,7 +162,6 @@ class Board {
   }
 
   showStrip(strip, run, k) {
-    this.place[run.name] = k;
     const [step, stamp] = run.strips[k];
     strip.querySelector("output").textContent = step.toLocaleString("en");
     const show = (image, kind) => {
@@ -209,7 +211,23 @@ class Board {
   }
 
   scrubbed(event) {
-    if (event.target.matches(".pft-strip input"))
-      this.showStrip(event.target.closest(".pft-strip"), this.first, Number(event.target.value));
+    if (!event.target.matches(".pft-strip input")) return;
+    const [run, k] = [this.first, Number(event.target.value)];
+    this.place[run.name] = k < run.strips.length - 1 ? k : undefined; // the newest: those that come are followed
+    this.showStrip(event.target.closest(".pft-strip"), run, k);
   }
 }
+
+/** Give a box this markup where it has another: a press on a button that is replaced meanwhile would be no click. */
+function renew(box, markup) {
+  if (box.markup === markup) return;
+  box.markup = markup;
+  box.innerHTML = markup;
+}
+
+const row = (name) => `<div class="pft-run" role="listitem" data-run="${name}">
+  <label class="pft-pick"><input type="checkbox" data-key="box-${name}" aria-label="Show ${name} in the plots"></label>
+  <button type="button" class="pft-name" data-key="name-${name}">${name}</button>
+  <span class="pft-state"></span>
+  <div class="pft-progress" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-label="${name}"><i></i></div>
+  <span class="pft-numbers"></span><span class="pft-message"></span></div>`;

@@ -1,5 +1,7 @@
 // The row of tabs where it is wider than the screen: a mark at an edge says that there are more, and a tap goes there.
 
+import { gliding } from "./shared.js";
+
 const EDGE = 44; // px: as wide as a mark, under which no chosen tab may lie
 const ROW = ".tab-wrapper .tab-container:not(.visually-hidden)";
 
@@ -30,7 +32,7 @@ class TabRow {
   }
 
   turn(by) {
-    this.row.scrollBy({ left: by * (this.row.clientWidth - 2 * EDGE), behavior: "smooth" });
+    this.row.scrollBy({ left: by * (this.row.clientWidth - 2 * EDGE), behavior: gliding() });
   }
 
   /** The chosen tab in sight. */

@@ -70,7 +70,9 @@ class Painter {
   show(value) {
     if (!value) return;
     if (value.image !== undefined && value.image !== this.source) this.load(value.image);
+    const { rows, cols } = this.painting;
     const changed = this.painting.take(value);
+    if (rows !== this.painting.rows || cols !== this.painting.cols) this.held = this.anchor = null; // of the old grid
     if (changed && !this.sized) this.size = Math.min(this.painting.rows, this.painting.cols) < FINE ? 1 : 2;
     if (changed && this.spot && !this.painting.box(this.spot, this.spot).length) this.spot = [0, 0];
     this.keep();

@@ -89,9 +89,9 @@ export function mount(element, props, watch, trigger) {
     spray(e);
   });
   canvas.addEventListener("pointermove", (e) => drawing && spray(e));
-  canvas.addEventListener("pointerup", () => {
+  canvas.addEventListener("lostpointercapture", () => {
+    if (drawing) send();
     drawing = false;
-    send();
   });
   root.querySelector("button").addEventListener("click", () => {
     points = [];

@@ -5,6 +5,7 @@ import { fitted, keyOf, measured } from "./fit.js";
 import { page } from "./shared.js";
 
 const A_FRAME = 30; // ms of drawing an update, while there are more to come
+const TWICE = 300; // ms between two clicks that plotly takes for one double click, which resets the zoom
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 let library = null;
 
@@ -80,6 +81,7 @@ class Plots {
       stale: new Set(),
       drawn: {},
       fits: {},
+      clicks: {},
       source: "",
       version: 0,
       updates: 0,
@@ -145,7 +147,7 @@ class Plots {
     box.addEventListener(
       "pointerdown",
       (e) => {
-        down = [e.clientX, e.clientY];
+        down = e.button === 0 && [e.clientX, e.clientY];
         this.held = name;
       },
       true,
@@ -178,7 +180,12 @@ class Plots {
     const px = event.clientX - frame.left - full.xaxis._offset,
       py = event.clientY - frame.top - full.yaxis._offset;
     if (px < 0 || py < 0 || px > full.xaxis._length || py > full.yaxis._length) return;
-    this.trigger("picked", { plot: name, x: full.xaxis.p2d(px), y: full.yaxis.p2d(py) });
+    const picked = { plot: name, x: full.xaxis.p2d(px), y: full.yaxis.p2d(py) };
+    const before = this.clicks[name];
+    clearTimeout(before?.timer);
+    const twice = event.timeStamp - before?.at < TWICE;
+    const timer = twice ? 0 : setTimeout(() => this.trigger("picked", picked), TWICE);
+    this.clicks[name] = { at: event.timeStamp, timer };
   }
 
   async draw(name) {

@@ -3,7 +3,7 @@
 import { address } from "./address.js";
 import { fields } from "./fields.js";
 import { heading } from "./heading.js";
-import { page } from "./shared.js";
+import { gliding, page } from "./shared.js";
 
 const PATIENCE = 90_000; // ms: the longest a step waits for what it has set going
 
@@ -14,9 +14,14 @@ const ended = (viewer) =>
   viewer.runs.length &&
   viewer.runs.every((run) => !run.active && run.frames.length === run.status.ready);
 
+let tour = null;
+
+/** Wait until this is met. Throws after `patience` ms, and once the tour has been left: its step ends there. */
 async function until(met, patience = PATIENCE) {
-  const begin = performance.now();
-  while (!met()) {
+  const [mine, begin] = [tour, performance.now()];
+  for (;;) {
+    if (!mine.open) throw new Error("The tour was left.");
+    if (met()) return;
     if (performance.now() - begin > patience)
       throw new Error("This takes longer than expected; the tour can go on without it.");
     await new Promise((done) => setTimeout(done, 60));
@@ -96,6 +101,7 @@ const STEPS = [
       "Here all patches share one time in every pass: this sampler moves none ahead. Choose one that does and look at this map again.",
     target: "#explore-viewer figure[data-panel=t]",
     async enter(step) {
+      await open("Explore", "#explore-run", "A run");
       const viewer = viewerIn("#explore-viewer");
       viewer.pause();
       const { frames, shape } = viewer.runs[0];
@@ -112,6 +118,7 @@ const STEPS = [
       "One patch is selected. This network predicts no difficulty, so the line below gives its t alone; the charts further down follow it through the run. Click any other patch.",
     target: "#explore-viewer .pfv-say",
     async enter(step) {
+      await open("Explore", "#explore-run", "A run");
       const viewer = viewerIn("#explore-viewer");
       const { frames, shape } = viewer.runs[0];
       const now = viewer.frameIndex(0);
@@ -163,7 +170,6 @@ class Tour {
     document.body.append(this.ring, this.card);
     this.open = true;
     this.follow();
-    this.enter(0);
   }
 
   async enter(which) {
@@ -178,7 +184,7 @@ class Tour {
       trouble = error.message;
     }
     if (!this.open || this.at !== which) return;
-    find(step.target)?.scrollIntoView({ block: "center", behavior: "smooth" });
+    find(step.target)?.scrollIntoView({ block: "center", behavior: gliding() });
     this.write(step, trouble || step.shown, true);
   }
 
@@ -245,14 +251,14 @@ class Tour {
   }
 }
 
-let tour = null;
-
 export function mount(element, props, watch, trigger) {
   heading(element);
   address.connect(trigger);
   fields();
   element.querySelector(".pft-start").addEventListener("click", () => {
-    if (!tour?.open) tour = new Tour();
+    if (tour?.open) return;
+    tour = new Tour();
+    tour.enter(0);
   });
   for (const button of element.querySelectorAll("button")) button.disabled = false; // a press before this would be lost
 }

@@ -18,6 +18,11 @@ export function mount(element, props, watch) {
 class SweepView {
   constructor(root) {
     Object.assign(this, { root, id: null, status: null });
+    for (const kind of ["pointerover", "focusin"])
+      this.root.addEventListener(kind, (event) => {
+        const about = event.target.closest?.("[data-about]")?.dataset.about;
+        if (about) this.find(".pfs-read").textContent = about;
+      });
   }
 
   find(selector) {
@@ -62,11 +67,6 @@ class SweepView {
       <p class="pfs-read" aria-live="polite">Point at a tile to read what it cost; click it to open this run in Explore. The sheet holds the whole sweep: Load sweep reads it, and so does
       <code>python -m pf_core sweep --recipe sweep.png --out again.png</code>.</p>`;
     this.find(".pfs-fixed").textContent = status.fixed;
-    for (const kind of ["pointerover", "focusin"])
-      this.root.addEventListener(kind, (event) => {
-        const about = event.target.closest?.("[data-about]")?.dataset.about;
-        if (about) this.find(".pfs-read").textContent = about;
-      });
   }
 
   put({ place, values, image, error, cost, explore }) {
@@ -80,7 +80,7 @@ class SweepView {
     }
     const picture = new Image();
     picture.alt = values;
-    picture.onload = () => this.size(picture);
+    picture.onload = () => picture.isConnected && this.size(picture); // else it is of the sweep before
     picture.src = image;
     const link = document.createElement("a");
     Object.assign(link, { href: `?${explore}`, title: `Open in Explore: ${values}` });

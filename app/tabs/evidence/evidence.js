@@ -5,13 +5,14 @@ import { Laws } from "./laws.js";
 import { OPTIONS, load, themed } from "./plot.js";
 import { page } from "./shared.js";
 
+const ACTIVE = ["waiting", "running"];
 const EVERY = 700; // ms between two looks at a study that is being measured
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function ask(path) {
   const answer = await fetch(new URL(path, document.baseURI), { cache: "no-store" });
   const reply = await answer.json();
-  if (!answer.ok) throw new Error(reply.error);
+  if (!answer.ok) throw Object.assign(new Error(reply.error), { refused: true });
   return reply;
 }
 
@@ -43,9 +44,11 @@ function foundOf({ known, refused, verdict }) {
   return element("span", "", known ? "measured" : refused ? "cannot be measured on it" : "not measured yet");
 }
 
+const jobOf = (network, study) => `${network} ${study}`;
+
 class Card {
   constructor(wall, about) {
-    Object.assign(this, { wall, about, figures: {} });
+    Object.assign(this, { wall, about, network: wall.network, figures: {} });
     this.root = element("article", "pfe-card");
     this.root.dataset.study = about.study;
     this.root.tabIndex = -1; // where a line of the glance leads
@@ -65,6 +68,7 @@ class Card {
     if (about.refused) this.bar.hidden = true;
     else if (about.runs_here) this.offer();
     else this.bar.textContent = "Measured along trainings, from a shell.";
+    new ResizeObserver(() => this.sized()).observe(this.root);
   }
 
   /** A place for a figure: a title, the figure, a note. */
@@ -140,7 +144,13 @@ class Card {
     this.figures = { ours: detail.ours, paper: detail.paper };
     await this.draw();
     if (this.about.live) {
-      this.laws ||= new Laws(this.live, network, ask, () => this.wall.plotly(), columns(this.root.clientWidth));
+      this.laws ||= new Laws(
+        this.live,
+        network,
+        ask,
+        (box, figure) => this.wall.put(box, figure),
+        columns(this.root.clientWidth),
+      );
       await this.laws.show();
     }
   }
@@ -154,30 +164,41 @@ class Card {
 
   async draw() {
     this.pair.classList.toggle("pfe-both", Boolean(this.figures.ours && this.figures.paper));
+    this.late = false;
     for (const [name, figure] of Object.entries(this.figures)) {
       const { root, chart } = this[name];
       root.hidden = !figure;
-      if (figure) await (await this.wall.plotly()).react(chart, figure.data, themed(figure.layout), OPTIONS);
+      if (figure && !(await this.wall.put(chart, figure))) this.late = true;
     }
     await this.laws?.redraw();
+  }
+
+  /** The page has given the card other room, or any: the window is another, or the tab has been opened. */
+  sized() {
+    if (!this.root.offsetParent) return;
+    if (this.late || this.laws?.late) this.draw();
+    else for (const chart of this.root.querySelectorAll(".js-plotly-plot")) this.wall.fit(chart);
   }
 
   async follow(job) {
     this.job = job;
     this.name();
     this.progress.hidden = false;
-    let found = { state: "waiting" };
-    while (this.root.isConnected && ["waiting", "running"].includes(found.state)) {
+    let found = { state: "waiting", share: 0 };
+    while (this.root.isConnected && ACTIVE.includes(found.state)) {
       try {
         found = await ask(`pf/evidence/jobs/${job}`);
-      } catch (error) {
-        found = { state: "failed", said: error.message, share: 0 };
+      } catch ({ refused, message }) {
+        const said = refused ? message : "The server does not answer; trying again.";
+        found = { state: refused ? "failed" : found.state, said, share: found.share };
       }
       this.progress.value = found.share;
       this.said.textContent = found.said;
       await sleep(EVERY);
     }
+    if (ACTIVE.includes(found.state)) return; // another network is shown: the wall still knows the job
     this.job = null;
+    this.wall.forget(this);
     this.name();
     this.progress.hidden = true;
     if (found.state === "done") await this.wall.again(this);
@@ -186,7 +207,7 @@ class Card {
 
 class Wall {
   constructor(root, trigger) {
-    Object.assign(this, { root, trigger, network: "", cards: [] });
+    Object.assign(this, { root, trigger, network: "", cards: [], jobs: new Map() });
     this.box = root.querySelector(".pfe-wall");
     this.seen = new IntersectionObserver((entries) => {
       for (const { isIntersecting, target } of entries) {
@@ -206,18 +227,42 @@ class Wall {
     }
     this.library = new URL(`gradio_api/file=${value.library}`, document.baseURI).href;
     const [before, now] = [this.network, value.network];
+    if (value.job) this.jobs.set(jobOf(now, value.study), value.job);
+    if (value.job && before) return this.follow(); // of a network that need not be the chosen one any more
     if (before && before !== now) address.shows("evidence", `tab=evidence&network=${encodeURIComponent(now)}`);
     if (before !== now) await this.build(now);
-    if (!value.job) return;
-    const { study } = await ask(`pf/evidence/jobs/${value.job}`);
-    if (now !== this.network) return;
-    const card = this.cards.find((each) => each.about.study === study);
-    if (card && !card.job) card.follow(value.job);
+  }
+
+  /** Every card of a study that is being measured shows how far it is. */
+  follow() {
+    for (const card of this.cards) {
+      const job = this.jobs.get(jobOf(card.network, card.about.study));
+      if (job && !card.job) card.follow(job).catch((error) => (card.said.textContent = error.message));
+    }
+  }
+
+  forget({ network, about }) {
+    this.jobs.delete(jobOf(network, about.study));
   }
 
   /** Plotly, loaded when the first figure is in view. */
   plotly() {
     return load(this.library);
+  }
+
+  /** Draw a figure. False where its box is not on the screen: plotly would take the box for one of 100 pixels. */
+  async put(box, { data, layout }) {
+    const Plotly = await this.plotly();
+    if (!box.offsetParent) return false;
+    await Plotly.react(box, data, themed(layout), OPTIONS);
+    return true;
+  }
+
+  /** Plotly follows the window alone, and not while a chart is hidden. */
+  async fit(chart) {
+    const Plotly = await this.plotly();
+    const off = chart._fullLayout?.width - chart.clientWidth;
+    if (chart.offsetParent && Math.abs(off) > 4) await Plotly.Plots.resize(chart);
   }
 
   async build(network) {
@@ -239,6 +284,7 @@ class Wall {
     const [title, ...shown] = part("Claims of the page", claims);
     this.box.replaceChildren(title, this.glance, ...shown, ...part("Further checks of this project", others));
     for (const card of this.cards) this.seen.observe(card.root);
+    this.follow();
     this.root.dataset.ready = "1";
   }
 

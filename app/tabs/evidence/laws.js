@@ -2,12 +2,12 @@
 
 import { loadPalettes } from "./colours.js";
 import { canvasOf, figure, floats, make, paintPatches, scales, timeColour } from "./draw.js";
-import { OPTIONS, themed } from "./plot.js";
+import { written } from "./shared.js";
 
 const WAIT = 120; // ms after a knob's last move
 const SHOWN = 8;
 
-const shown = (value) => String(Number(Number(value).toFixed(2)));
+const shown = (value) => written(Number(Number(value).toFixed(2)));
 
 const grids = (key, title) =>
   `<div class="pfe-grids" role="group" aria-label="${title}"><h4 data-of="${key}"></h4><div>${Array.from(
@@ -16,9 +16,9 @@ const grids = (key, title) =>
   ).join("")}</div></div>`;
 
 export class Laws {
-  /** ask(path) -> JSON; plotly() -> the library. */
-  constructor(box, network, ask, plotly, columns) {
-    Object.assign(this, { box, network, ask, plotly, columns, settings: {}, asked: 0 });
+  /** ask(path) -> JSON; put(box, figure) -> whether it was drawn. */
+  constructor(box, network, ask, put, columns) {
+    Object.assign(this, { box, network, ask, put, columns, settings: {}, asked: 0 });
     this.root = make(`<div class="pfe-laws">
       <h4>Try the laws</h4>
       <div class="pfe-knobs"><label>Timestep sampler <select data-set="timesteps"></select></label>
@@ -93,9 +93,7 @@ export class Laws {
   }
 
   async redraw() {
-    if (!this.figure) return;
-    const { data, layout } = this.figure;
-    await (await this.plotly()).react(this.of("figure"), data, themed(layout), OPTIONS);
+    if (this.figure) this.late = !(await this.put(this.of("figure"), this.figure));
   }
 
   fill(name, choices, value, own = null) {

@@ -31,8 +31,8 @@ _MARKUP = Path(__file__).with_name("evidence.html").read_text(encoding="utf-8")
 
 
 class EvidencePage(Scripted):
-    """The wall of cards. Value: {"network", "library", "job": one that was just started, or None}. Events: `asked`
-    {"study"} to measure it, `halted` {"job"}."""
+    """The wall of cards. Value: {"network", "library", "job": one that was just started, or None, "study": its}.
+    Events: `asked` {"study"} to measure it, `halted` {"job"}."""
 
     module = "evidence.js"
     markup = _MARKUP
@@ -65,16 +65,17 @@ class EvidenceTab:
         asked = request.query_params.get("network", "") or self.state.first_network()
         return {self.network: asked, self.page: self.value(asked)} if asked in self.state.networks() else {}
 
-    def value(self, network: str | None, job: str | None = None) -> dict[str, Any]:
-        return {"network": network, "library": PLOTLY.as_posix(), "job": job}
+    def value(self, network: str | None, job: str | None = None, study: str | None = None) -> dict[str, Any]:
+        return {"network": network, "library": PLOTLY.as_posix(), "job": job, "study": study}
 
     def on_network(self, network: str) -> dict:
         self.state.bundle(network)
         return {self.page: self.value(network), self.status: ""}
 
     def on_asked(self, network: str, event: gr.EventData, request: gr.Request) -> dict:
-        job = self.studies.start(_study(payload(event).get("study")), network, lane_of(request))
-        return {self.page: self.value(network, job.id), self.status: ""}
+        study = _study(payload(event).get("study"))
+        job = self.studies.start(study, network, lane_of(request))
+        return {self.page: self.value(network, job.id, study), self.status: ""}
 
     def on_halted(self, event: gr.EventData) -> dict:
         self.state.worker.stop(self.state.studies.get(payload(event).get("job")))

@@ -12,7 +12,7 @@ from app import links
 from app.changed import Changed
 from app.components.tour.tour import Heading
 from app.components.viewer.viewer import FrameViewer, manifest
-from app.handlers import Asked, StatusLine, on, travelling, uploaded
+from app.handlers import FIRST_TAB, Asked, StatusLine, on, travelling, uploaded
 from app.runform import RunForm, parts_of
 from app.state import AppState
 from app.store import StoredRun
@@ -146,6 +146,8 @@ class Explore:
     def from_link(self, request: gr.Request) -> dict:
         """What the page's address asks for: settings, and a run; a recording where it asks for nothing."""
         asked = dict(request.query_params)
+        if asked.get("tab", FIRST_TAB) != FIRST_TAB:
+            asked = {}  # what it names is of another tab
         try:
             updates, sentence = self.form.from_link(asked), ""
         except InputError as e:
