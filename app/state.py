@@ -135,7 +135,9 @@ class AppState:
         InputError if anything is wrong."""
         if len(spec.seeds) > MAX_IMAGES:
             raise InputError(f"The app draws at most {MAX_IMAGES} images at once, not {len(spec.seeds)}.")
-        if max(len(spec.ts or ()) - 1, spec.steps if isinstance(spec.steps, int) else 0) > MAX_NFE:
+        budget = spec.nfe if spec.steps is None else spec.steps
+        asked = budget if spec.ts is None else len(spec.ts) - 1  # before `resolve`, which may take long to tell
+        if isinstance(asked, int | float) and asked > MAX_NFE:
             raise InputError(f"The app runs at most {MAX_NFE} NFE an image. The command line has no such limit.")
         bundle, spec = self.bundle(spec.checkpoint), replace(spec, compile=False)  # nobody here waits for a compiler
         resolved = resolve(spec, bundle)

@@ -102,6 +102,13 @@ def test_limits_and_bad_input_are_one_sentence(state, changes):
     assert len(state.runs) == 0 and "\n" not in str(e.value)
 
 
+@pytest.mark.parametrize("budget", [{"nfe": 1000}, {"steps": 1000.0}, {"steps": 1000}, {"ts": [0.0] * 1001}])
+def test_a_budget_beyond_the_limit_is_refused_before_anything_is_counted(state, budget, monkeypatch):
+    monkeypatch.setattr("app.state.resolve", lambda *given: pytest.fail("it is counted, which may take long"))
+    with pytest.raises(InputError, match=f"at most {MAX_NFE} NFE"):
+        state.start(spec(**{"nfe": None, **budget}))
+
+
 # the store
 
 

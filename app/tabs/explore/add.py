@@ -58,7 +58,7 @@ class AddNetwork:
         given = {"file": self.file, "path": self.path, "name": self.name, "kind": self.kind, "encoder": self.encoder}
         on(
             self.add.click, self.on_add, given, [self.report, self.added, self.file],
-            status=self.status, queue=True, show_progress="hidden", api_visibility="private",
+            status=self.status, concurrency_limit=None, show_progress="hidden", api_visibility="private",
         )  # fmt: skip
         on(self.encoder.focus, self.on_choices, {}, [self.encoder])
 
