@@ -74,7 +74,8 @@ class Intervene:
     def over(self, begun: Any) -> Any:
         """The trigger of what comes once the base run is over: it gets the page as it is then, not as it was when the
         run began."""
-        return on(begun.then, lambda ids: {}, {"ids": self.page.ids}, after=self.base_ended, **_SLOW).then
+        page = self.page
+        return on(begun.then, lambda ids: {}, {"ids": page.ids}, [page.asked], after=self.base_ended, **_SLOW).then
 
     def then_ready(self, event: Any) -> None:
         placed = [*self.places, *self.painting.preview]
