@@ -4,6 +4,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,8 @@ class Additions:
 
     def upload(self, path: str, called: str, **choices: Any) -> Adding:
         """Take a file that was uploaded, which is deleted afterwards. Raises InputError."""
+        if not Path(path).is_file():
+            raise InputError("The file is no longer kept: upload it again.")
         size = Path(path).stat().st_size
         if size > UPLOAD_BYTES:
             raise InputError(
@@ -94,9 +97,13 @@ class Additions:
             raise InputError(
                 f"This server takes {in_words(ADDED_BYTES)} of uploaded networks in all: name a path instead."
             )
-        adding = self._start(Path(path), called, then=lambda: Path(path).unlink(missing_ok=True), **choices)
-        self._uploaded += size
-        return adding
+
+        def then(added: bool) -> None:
+            self._uploaded += size if added else 0
+            with suppress(OSError):
+                Path(path).unlink()
+
+        return self._start(Path(path), called, then=then, **choices)
 
     def path(self, text: str, **choices: Any) -> Adding:
         """Take a file that is on the server. Raises InputError."""
@@ -110,7 +117,7 @@ class Additions:
         name: str = "",
         kind: str = TOLD,
         encoder: str = NOTHING,
-        then: Callable[[], Any] = lambda: None,
+        then: Callable[[bool], Any] = lambda added: None,
     ) -> Adding:
         if Path(called).suffix.lower() not in KINDS:
             raise InputError(f"{called[:80]!r} is no file of a network: their names end in {', '.join(KINDS)}.")
@@ -135,7 +142,7 @@ class Additions:
                 path, out, kind=kind, encoder=encoder, named=called, say=lambda text: setattr(adding, "sentence", text)
             )
 
-        threading.Thread(target=_follow, args=(adding, work, then), name="adding", daemon=True).start()
+        threading.Thread(target=_follow, args=(adding, work, then, path, called), name="adding", daemon=True).start()
         return adding
 
     def _target(self, name: str) -> Path:
@@ -164,14 +171,15 @@ class Additions:
             )
 
 
-def _follow(adding: Adding, work: Callable[[], Imported], then: Callable[[], Any]) -> None:
+def _follow(adding: Adding, work: Callable[[], Imported], then: Callable[[bool], Any], path: Path, called: str) -> None:
+    """Work, call then(whether it was added), and only then say that it is over."""
     try:
         adding.result = work()
-        adding.state = DONE
     except InputError as e:
-        adding.sentence, adding.state = str(e), FAILED
+        adding.sentence = str(e).replace(str(path), called)
     except Exception:
-        adding.sentence, adding.state = "It failed inside the program; the server's log says where.", FAILED
+        adding.sentence = "It failed inside the program; the server's log says where."
         raise
     finally:
-        then()
+        then(adding.result is not None)
+        adding.state = FAILED if adding.result is None else DONE

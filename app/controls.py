@@ -220,7 +220,7 @@ class KnobGroups:
         what is recommended."""
         self._mark(start)
         updates = {}
-        for key in self.marked:
+        for key in tuple(self.marked):  # other pages may add to it meanwhile
             name, knob = key.removeprefix(self.prefix).split(".")
             asked, knob = start.get(name, {}).get(knob), self.registry[name].knobs[knob]
             value = knob.default if plain or asked is None else asked

@@ -12,7 +12,7 @@ from app import controls
 from app.limits import COLUMNS, SEED_RANGE
 from app.ranking import part_of
 from app.runform import MAX_CFG
-from app.state import AppState, shown
+from app.state import AppState, here, shown
 from app.store import StoredRun
 from pf_core.bounded import parse_json
 from pf_core.errors import InputError
@@ -64,14 +64,6 @@ def read(path: str) -> Trajectory | SampleSpec:
             f"{name} holds only part of its recipe: load the run's raw arrays, which hold its pictures too."
         )
     return spec
-
-
-def here(state: AppState, spec: SampleSpec) -> SampleSpec:
-    """The same recipe with its network by the name that it has here, where it is told by its file; the run checks that
-    it is the same one."""
-    path = Path(spec.checkpoint)
-    known = path.suffix == ".safetensors" and spec.checkpoint not in state.networks() and path.stem in state.networks()
-    return dataclasses.replace(spec, checkpoint=path.stem) if known else spec
 
 
 def _other(state: AppState, run: StoredRun) -> list[str]:

@@ -31,10 +31,11 @@ class Loaded:
 
     def get(self, name: str) -> Bundle:
         """Raises InputError, also where memory does not suffice."""
+        _file(name)  # refused before it is given a lock, which is kept for good
         with self._lock:
             turn = self._loading.setdefault(name, threading.Lock())
         with turn:
-            path = None if name in checkpoint.ORACLES else checkpoint.find(name)
+            path = _file(name)
             seen = version(path)
             with self._lock:
                 if name in self._kept and self._kept[name][0] == seen:
@@ -70,6 +71,11 @@ class Loaded:
         """Those that are loaded, the longest unused first."""
         with self._lock:
             return list(self._kept)
+
+
+def _file(name: str) -> Path | None:
+    """None for an oracle. Raises InputError where there is none."""
+    return None if name in checkpoint.ORACLES else checkpoint.find(name)
 
 
 def version(path: Path | None) -> tuple:

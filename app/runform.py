@@ -69,7 +69,7 @@ class RunForm:
         chosen = {"network": self.network, "label": self.label, "sampler": self.sampler, "before": self.before}
         chosen |= {"cfg": self.cfg} | self.knobs.inputs | self.ranking.inputs
         changed = [self.label, self.sampler, self.before, self.cfg, *self.knobs.outputs, *self.ranking.outputs]
-        heard = {"queue": True, "api_visibility": "private", **UNSHOWN}  # an event without the queue has no notes
+        heard = {"queue": True, "concurrency_limit": None, "api_visibility": "private", **UNSHOWN}  # no notes unqueued
         on(self.network.input, self.on_network, chosen, changed, **heard)
         on(self.sampler.input, self.knobs.show, {"chosen": self.sampler}, list(self.knobs.groups.values()), **SENT)
         self.ranking.wire(self.network, self.sampler)

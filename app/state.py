@@ -27,7 +27,7 @@ from pf_core.models import autoencoder, checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import to_uint8
 from pf_core.presets import PFT
-from pf_core.samplers import SAMPLERS
+from pf_core.samplers import entry_of
 from pf_core.sampling.edits import parse
 from pf_core.sampling.memory import check_fits
 from pf_core.sampling.run import Run, SampleSpec, passes, resolve
@@ -135,7 +135,9 @@ class AppState:
         InputError if anything is wrong."""
         if len(spec.seeds) > MAX_IMAGES:
             raise InputError(f"The app draws at most {MAX_IMAGES} images at once, not {len(spec.seeds)}.")
-        if max(len(spec.ts or ()) - 1, spec.steps if isinstance(spec.steps, int) else 0) > MAX_NFE:
+        budget = spec.nfe if spec.steps is None else spec.steps
+        asked = budget if spec.ts is None else len(spec.ts) - 1  # before `resolve`, which may take long to tell
+        if isinstance(asked, int | float) and asked > MAX_NFE:
             raise InputError(f"The app runs at most {MAX_NFE} NFE an image. The command line has no such limit.")
         bundle, spec = self.bundle(spec.checkpoint), replace(spec, compile=False)  # nobody here waits for a compiler
         resolved = resolve(spec, bundle)
@@ -147,7 +149,7 @@ class AppState:
         allowed(spec.edits, bundle)
         check_fits(bundle, resolved)
         job = Run(bundle, spec, x0, edit_images)
-        trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
+        trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0, edit_images=job.edit_images)
         run = StoredRun(job.spec, trajectory, bundle.codec, title(job.spec), job, guided=job.spec.cfg_scale != 1)
         run.takes = bundle.conditioner.takes
         run.passes = passes(job.spec, bundle.grid.n)
@@ -158,6 +160,8 @@ class AppState:
         """Ask a run to stop; it does so before its next forward pass. Raises InputError for an unknown id."""
         run = self.runs.get(run_id)
         self.worker.stop(run)
+        if run.state == STOPPED:  # before it began: it holds its network no longer
+            run.job = None
         return run
 
     def halt(self, *run_ids: str) -> None:
@@ -261,14 +265,15 @@ class AppState:
         spec = SampleSpec.from_dict(trajectory.recipe)
         shown(len(trajectory), tuple(trajectory.x0.shape))
         images, channels = trajectory.x0.shape[:2]
-        codec = checkpoint.codec_of(spec.checkpoint)
+        network = here(self, spec).checkpoint
+        codec = checkpoint.codec_of(network)
         if codec.channels != channels or len(spec.seeds) != images or len(spec.labels) not in (1, images):
             raise InputError("The recording does not fit its recipe: it is damaged, or of a network unknown here.")
-        spec = replace(spec, settings=SAMPLERS[spec.sampler].settings(spec.settings), labels=_each(spec.labels, images))
+        spec = replace(spec, settings=entry_of(spec.sampler).settings(spec.settings), labels=_each(spec.labels, images))
         spec = replace(spec, edits=[edit.to_dict() for edit in parse(spec.edits)])
         spec = replace(spec, nfe=spec.nfe or len(trajectory), steps=spec.steps or trajectory.frames[-1].outer + 1)
         run = StoredRun(spec, trajectory, codec, title(spec), guided=spec.cfg_scale != 1, **known)
-        run.takes = checkpoint.takes(spec.checkpoint)
+        run.takes = checkpoint.takes(network)
         run.passes = 0 if spec.difficulty == "head" else len(trajectory)
         for frame in trajectory.frames:
             pack_frame(run, frame)
@@ -321,4 +326,12 @@ def _each(labels: list, images: int) -> list:
 
 def title(spec: SampleSpec) -> str:
     """How a run is called in the viewer: its sampler's label, up to the bracket, and its cost."""
-    return SAMPLERS[spec.sampler].title
+    return entry_of(spec.sampler).title
+
+
+def here(state: AppState, spec: SampleSpec) -> SampleSpec:
+    """The same recipe with its network by the name that it has here, where it is told by its file; the run checks that
+    it is the same one."""
+    path = Path(spec.checkpoint)
+    known = path.suffix == ".safetensors" and spec.checkpoint not in state.networks() and path.stem in state.networks()
+    return replace(spec, checkpoint=path.stem) if known else spec

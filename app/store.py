@@ -138,11 +138,12 @@ class StoredRun:
     @property
     def edit_images(self) -> Any:
         """The uploaded pictures that its edits paint with, or None."""
-        return (self.job or self.trajectory).edit_images
+        return self.trajectory.edit_images
 
     @property
     def bytes(self) -> int:
         """About what this run holds: the packed frames, and the recorded tensors that exports are made from."""
         first = self.trajectory.frames[:1]
         held = sum(v.nbytes for f in first for v in vars(f).values() if hasattr(v, "nbytes")) * len(self.trajectory)
-        return held + sum(map(len, self.packed))
+        given = 0 if self.edit_images is None else self.edit_images.nbytes
+        return held + given + sum(map(len, self.packed))

@@ -23,7 +23,8 @@ from pf_core.errors import InputError
 
 MAX_FILES = 2_000  # uploaded in a session
 MAX_BYTES = 2 * 2**30
-_SESSIONS = 10_000  # whose uploads are counted; the longest unseen are forgotten first
+OF_ADDRESS, OF_SERVER = 4, 16  # times as much from one address, which several may share, and from all together
+_COUNTED = 10_000  # sessions and addresses whose uploads are counted; the longest unseen are forgotten first
 _PART = b"\r\nContent-Disposition: form-data;"
 _TOKEN, _SESSION = "pf-token", "pf-session"
 _OPEN = ("/gradio_api/startup-events",)  # Gradio calls it once at launch, without a token; it only starts the queue
@@ -97,22 +98,29 @@ class _Uploads:
 
 @dataclass
 class UploadCounter:
-    """What each session has uploaded, for as long as the server runs."""
+    """What each session, each address and all together have uploaded, for as long as the server runs."""
 
     max_files: int = MAX_FILES
     max_bytes: int = MAX_BYTES
-    _sessions: OrderedDict[str, _Uploads] = field(default_factory=OrderedDict)
+    _counted: OrderedDict[tuple[str, ...], _Uploads] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, visitor: str, files: int, size: int) -> bool:
-        """Count; False where that is more than a session may upload."""
+    def add(self, session: str | None, address: str, files: int, size: int) -> bool:
+        """Count; False where that is more than one may upload. A session is a cookie, which a client can make up; what
+        one bound refuses the next ones do not count."""
+        bounds = {("session", session): 1, ("address", address): OF_ADDRESS, ("server",): OF_SERVER}
+        if session is None:
+            del bounds["session", session]
         with self._lock:
-            total = self._sessions.setdefault(visitor, _Uploads())
-            self._sessions.move_to_end(visitor)
-            while len(self._sessions) > _SESSIONS:
-                self._sessions.popitem(last=False)
-            total.files, total.bytes = total.files + files, total.bytes + size
-            return total.files <= self.max_files and total.bytes <= self.max_bytes
+            return all(self._within(key, times, files, size) for key, times in bounds.items())
+
+    def _within(self, key: tuple[str, ...], times: int, files: int, size: int) -> bool:
+        total = self._counted.setdefault(key, _Uploads())
+        self._counted.move_to_end(key)
+        while len(self._counted) > _COUNTED:
+            self._counted.popitem(last=False)
+        total.files, total.bytes = total.files + files, total.bytes + size
+        return total.files <= times * self.max_files and total.bytes <= times * self.max_bytes
 
     @property
     def sentence(self) -> str:
@@ -141,7 +149,7 @@ class Access:
         session = cookies.get(_SESSION, "")[:64] or None
         send = self._with_headers(send, None if session else secrets.token_urlsafe(16))
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/upload"):
-            await self._upload(scope, receive, send, session or (scope.get("client") or ("",))[0])
+            await self._upload(scope, receive, send, session)
             return
         await self.app(scope, receive, send)
 
@@ -174,9 +182,9 @@ class Access:
 
         return sending
 
-    async def _upload(self, scope: Scope, receive: Receive, send: Send, visitor: str) -> None:
+    async def _upload(self, scope: Scope, receive: Receive, send: Send, session: str | None) -> None:
         """Pass an upload on while it is within the limits; what is beyond ends it with a sentence."""
-        tail, refused, started = b"\r\n", False, False
+        tail, refused, started, client = b"\r\n", False, False, (scope.get("client") or ("",))[0]
         told = Headers(scope=scope).get("content-length", "")
         if told.isdigit() and int(told) > self.uploads.max_bytes:  # not worth reading
             await PlainTextResponse(self.uploads.sentence, 413)(scope, receive, send)
@@ -190,7 +198,7 @@ class Access:
             body = message.get("body", b"")
             window = tail + body
             tail = window[-(len(_PART) - 1) :]
-            if not self.uploads.add(visitor, window.count(_PART), len(body)):
+            if not self.uploads.add(session, client, window.count(_PART), len(body)):
                 refused = True
                 return {"type": "http.disconnect"}  # the route stops reading and drops what it has
             return message

@@ -64,9 +64,11 @@ class Exports:
                 file = self._files.get(key) if key in self._files else self._write(key, suffix, make)
             try:
                 await asyncio.shield(asyncio.wrap_future(file.written))
-            except (InputError, OSError) as e:
+            except Exception as e:  # not where who asked has gone: others may wait for the same file
                 self._files.drop(key)
-                raise e if isinstance(e, InputError) else InputError(f"The file cannot be written here: {e}.") from None
+                if isinstance(e, OSError):
+                    raise InputError(f"The file cannot be written here: {e}.") from None
+                raise
             self._files.trim()
             try:
                 return file.path.open("rb")

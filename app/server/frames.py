@@ -23,7 +23,7 @@ from pf_core.models import checkpoint
 from pf_core.models.codecs import to_uint8
 from pf_core.models.conditioning import quoted
 from pf_core.registry import as_text
-from pf_core.samplers import SAMPLERS
+from pf_core.samplers import entry_of
 from pf_core.sampling.compare import patch_updates
 from pf_core.sampling.edits import EDITS
 from pf_core.sampling.export import WRITERS, carries_tensors
@@ -132,7 +132,7 @@ def exports(run: StoredRun) -> list[str]:
 
 def describe(run: StoredRun, waits: str) -> dict[str, Any]:
     """What a run is: everything the viewer needs beside the frames."""
-    spec, grid, entry = run.spec, run.trajectory.grid, SAMPLERS[run.spec.sampler]
+    spec, grid, entry = run.spec, run.trajectory.grid, entry_of(run.spec.sampler)
     return {
         "id": run.id,
         "label": run.label,
@@ -230,7 +230,7 @@ def file_name(spec: SampleSpec, suffix: str) -> str:
 
 
 def entry_flag(sampler: str, knob: str) -> str:
-    return SAMPLERS[sampler].knobs[knob].flag
+    return entry_of(sampler).knobs[knob].flag
 
 
 def _ranges(seeds: list[int]) -> str:

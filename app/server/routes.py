@@ -33,9 +33,9 @@ def routes(state: AppState) -> list[Route]:
 
     def run_frames(request: Request) -> Response:
         run = state.runs.get(request.path_params["run_id"])
-        start = _count("start", request.query_params.get("start", "0"))
+        start = count("start", request.query_params.get("start", "0"))
         most = request.query_params.get("most")
-        most = None if most is None else _count("most", most)
+        most = None if most is None else count("most", most)
 
         def reply() -> bytes:
             return pack_reply(run, start, status(run, state.waits(run)), most)
@@ -103,7 +103,8 @@ def guarded(answer):
     return endpoint
 
 
-def _count(name: str, text: str) -> int:
+def count(name: str, text: str) -> int:
+    """A whole number of an address. Raises InputError."""
     if not (text.isascii() and text.isdigit()) or len(text) > 9:
         raise InputError(f"{name} must be a whole number from 0, not {text[:40]!r}.")
     return int(text)

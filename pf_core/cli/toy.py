@@ -24,11 +24,12 @@ from pf_core.toy.benchmark import benchmark
 from pf_core.toy.data import TOYS
 from pf_core.toy.experiment import DRAWN, ToyConfig, ToyState, data_knobs, figure5_data, trajectories
 from pf_core.toy.metrics import measure
-from pf_core.toy.points import fitted_points
+from pf_core.toy.points import fitted_points, pairs
 
 PICTURES = (".png", ".pdf", ".svg")
 MAX_FILE = 20 * 2**20
 NFE = Parameter("nfe", int, 50, Knob(1, 1000, "of the picture: network evaluations a point"))
+MOST_STARTS = 64  # trajectories of the picture
 BUDGETS = (8, 16, 32)  # evaluations a point at which the samplers are compared
 
 
@@ -38,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timesteps", default=ToyConfig.timesteps, help=", ".join(TIMESTEPS))
     parser.add_argument("--sampler", default="euler", help="of the picture: " + ", ".join(SAMPLERS))
     parser.add_argument("--nfe", default=NFE.default, help=f"{NFE.knob.help}; default {NFE.default}")
+    parser.add_argument(
+        "--starts", default="", metavar="X,Y;...", help="of the picture's trajectories, as '--starts=-2,0.3;1,2'"
+    )
     parser.add_argument(
         "--out", metavar="FILE", help="x.png, x.pdf or x.svg: Fig. 5; x.json: numbers; default: print numbers"
     )
@@ -50,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     check_out(args.out)
-    args.nfe = NFE.check(args.nfe)
+    args.nfe, args.starts = NFE.check(args.nfe), pairs(args.starts, MOST_STARTS)
     state = ToyState(config(args))
     settings = SAMPLERS[args.sampler].settings(given_of(args, SAMPLERS))
     # raises InputError for a wrong setting
@@ -130,7 +134,8 @@ def load_points(name: str):
 def picture(state: ToyState, args: argparse.Namespace, settings: dict[str, Any]) -> None:
     from pf_core.figures import static
 
-    figure = static.figure5(*figure5_data(state, args.sampler, args.nfe, settings))
+    starts = torch.tensor(args.starts, dtype=torch.float32) if args.starts else None
+    figure = static.figure5(*figure5_data(state, args.sampler, args.nfe, settings, starts))
     with files.replacing(args.out) as temporary:
         static.save(figure, temporary)
 

@@ -118,12 +118,11 @@ class _Part(NamedTuple):
 
 
 def _shown_part(bundle: Bundle) -> _Part:
-    training: dict[str, Any] = bundle.training
-    recipe = training.get("recipe", {})
-    entry = DATASETS[data_settings(bundle)[0]]
-    data = entry.fn(**recipe.get("data_settings", {}))
+    name, settings = data_settings(bundle)
+    entry = DATASETS[name]
+    data = entry.fn(**settings)
     if isinstance(bundle.model, Oracle):
-        count = training.get("images", len(data))
+        count = bundle.training.get("images", len(data))
         return _Part(entry.name, data, 0, count, f"one of the {count:,} images of {bundle.name}")
     endless = len(data) >= HELD_OUT and not getattr(data, "count", 0)
     held = 2**20 if endless else getattr(data, "held", 0)

@@ -340,9 +340,25 @@ def _parts(header: dict[str, Any], model: SiT) -> tuple[Source, Codec, Condition
     classes = list(header["classes"])
     if not classes and model.config.num_classes == IMAGENET:
         classes = imagenet_names()
-    training = dict(header["training"])
+    training = _record(header["training"])
     conditioner = conditioner_of(model.config, classes, training.get("prompts", ())[:MOST_EXAMPLES])
     return _source(header["source"], model), codec_in(header), conditioner, training
+
+
+def _record(given: Any) -> dict[str, Any]:
+    """The record of training, whose readers count on what its parts are. Raises ValueError, or what dict() does."""
+    training = dict(given)
+    recipe = _typed(training, images=int, prompts=list, recipe=dict).get("recipe", {})
+    config = _typed(recipe, dataset=str, data_settings=dict, config=dict).get("config", {})
+    _typed(config, timesteps=str, timestep_settings=dict, label_dropout=int | float)
+    return training
+
+
+def _typed(part: dict[str, Any], **kinds: Any) -> dict[str, Any]:
+    for name, kind in kinds.items():
+        if name in part and not isinstance(part[name], kind):
+            raise ValueError(f"in its record of training {name} is {part[name]!r:.60}")
+    return part
 
 
 def _network(config: dict[str, Any], weights: dict[str, torch.Tensor], kept: bool = False) -> SiT:

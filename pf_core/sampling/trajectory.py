@@ -18,6 +18,7 @@ from torch import Tensor
 from pf_core import bounded, files, flow
 from pf_core.errors import InputError
 from pf_core.patches import PatchGrid
+from pf_core.sampling.edits import parse, pictures_needed
 from pf_core.types import Step
 
 T = TypeVar("T")
@@ -174,7 +175,9 @@ class Trajectory:
         accept(len(header["phase"]), shapes["x0"])
         with _sentences(path):
             with bounded.tensors(path) as f:
-                tensors = {k: f.get_tensor(k) for k in (*_STACKED, *_WHOLE) if k in shapes}
+                tensors = {k: f.get_tensor(k) for k in (*_STACKED, *_WHOLE) if k in shapes and k != "edit_images"}
+                if "edit_images" in shapes and (need := pictures_needed(parse(header["recipe"].get("edits", [])))):
+                    tensors["edit_images"] = f.get_slice("edit_images")[:need]  # a file may bring any number
             rows = zip(*(header[k] for k in _LISTED), *(tensors[k] for k in _STACKED), strict=True)
             frames = [Frame(**dict(zip(_LISTED + _STACKED, row, strict=True))) for row in rows]
             frames = [Frame(**{**vars(f), "easy": f.easy.bool()}) for f in frames]

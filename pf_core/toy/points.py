@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pf_core.errors import InputError
 from pf_core.files import decoded
+from pf_core.registry import number
 
 MAX_POINTS = 20_000
 MAX_COORDINATE = 1e4
@@ -32,7 +33,7 @@ def _checked(array) -> Tensor:
     """As check_points, in float64."""
     try:
         points = torch.as_tensor(np.asarray(array, dtype=np.float64))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError("The points must be rows of two numbers, x and y.") from None
     if points.numel() == 0:
         raise InputError("There is no point: draw or give at least two.")
@@ -51,6 +52,14 @@ def _checked(array) -> Tensor:
     if (points.amax(0) - points.amin(0)).max() < TOO_CLOSE:
         raise InputError("The points differ too little to be scaled up: give larger ones.")
     return points
+
+
+def pairs(text: str, most: int) -> list[tuple[float, float]]:
+    """The first `most` points of a text such as `-2.1,0.3;-2,-0.5`. Raises InputError."""
+    found = [pair.split(",") for pair in text.split(";")[:most] if pair]
+    if any(len(pair) != 2 for pair in found):
+        raise InputError("starts are pairs such as -2.1,0.3;-2,-0.5")
+    return [tuple(number("a start", c, -MAX_COORDINATE, MAX_COORDINATE) for c in pair) for pair in found]
 
 
 def _too_many(count: int) -> str:

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from app.__main__ import address, main, unwritable
-from app.server.access import Access, Rules, UploadCounter, host_of, loopback, user_of
+from app.server.access import OF_ADDRESS, OF_SERVER, Access, Rules, UploadCounter, host_of, loopback, user_of
 from pf_core.errors import InputError
 
 
@@ -107,6 +107,16 @@ def test_one_visitor_uploads_only_so_much_and_is_told(limits):
     other = client(uploads=uploads)
     other.get("/")
     assert other.post("/gradio_api/upload", files={"files": b"x"}).status_code == 200
+
+
+def test_made_up_cookies_do_not_lift_the_limit_nor_do_refused_uploads_count_for_others():
+    uploads = UploadCounter(max_files=2)
+    codes = []
+    for k in range(3 * OF_ADDRESS):
+        headers = {"cookie": f"pf-session={k}"}
+        codes.append(client(uploads=uploads).post("/gradio_api/upload", headers=headers, files={"files": b"x"}))
+    assert [answer.status_code for answer in codes] == [200] * (2 * OF_ADDRESS) + [413] * OF_ADDRESS
+    assert uploads.add(None, "another address", 2, 0) and not uploads.add(None, "a third", 2 * OF_SERVER, 0)
 
 
 def test_what_is_no_host_is_said():

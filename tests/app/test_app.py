@@ -57,7 +57,7 @@ def test_runs_queue_and_say_how_many_come_before(state, slow, client):
     assert client.get(f"/pf/runs/{second.id}").json()["message"] == "waiting: 1 run before yours"
     assert client.get(f"/pf/runs/{third.id}").json()["message"] == "waiting: 2 runs before yours"
     state.stop(second.id)
-    assert second.state == STOPPED and state.worker.ahead(third) == 1
+    assert second.state == STOPPED and state.worker.ahead(third) == 1 and second.job is None  # nor its network
     slow.go.release(10_000)
     assert ended(third).state == DONE and not second.heads
 
@@ -100,6 +100,13 @@ def test_limits_and_bad_input_are_one_sentence(state, changes):
     with pytest.raises(InputError) as e:
         state.start(spec(**changes))
     assert len(state.runs) == 0 and "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("budget", [{"nfe": 1000}, {"steps": 1000.0}, {"steps": 1000}, {"ts": [0.0] * 1001}])
+def test_a_budget_beyond_the_limit_is_refused_before_anything_is_counted(state, budget, monkeypatch):
+    monkeypatch.setattr("app.state.resolve", lambda *given: pytest.fail("it is counted, which may take long"))
+    with pytest.raises(InputError, match=f"at most {MAX_NFE} NFE"):
+        state.start(spec(**{"nfe": None, **budget}))
 
 
 # the store

@@ -159,6 +159,13 @@ def test_an_event_whose_handler_makes_notes_goes_through_the_queue(built):
     assert noting and all(event.queue for event in noting)
 
 
+def test_nobody_waits_until_another_persons_network_is_loaded_or_file_is_taken_in(built):
+    slow = {"RunForm.on_network", "AddNetwork.on_add", "OwnPictures.on_files"}
+    found = [event for event in ours(built.demo) if event.fn.__qualname__ in slow]
+    assert {event.fn.__qualname__ for event in found} == slow
+    assert all(event.queue and event.concurrency_limit is None for event in found)
+
+
 def test_markdown_in_the_code_is_written_out_there():
     """What a gr.Markdown shows is a text in the code, never made of what is known only later."""
     for path in sorted((ROOT / "app").rglob("*.py")):

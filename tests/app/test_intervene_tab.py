@@ -24,7 +24,7 @@ from pf_core.cli import main
 from pf_core.data import DATASETS
 from pf_core.data.shapes import SHAPES
 from pf_core.errors import InputError
-from pf_core.models import checkpoint
+from pf_core.models import build, checkpoint, preset
 from pf_core.registry import Knob
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling import selections as experiments
@@ -33,6 +33,7 @@ from pf_core.sampling.run import SampleSpec
 from pf_core.sampling.selections import EXPERIMENTS, SELECTIONS
 from pf_core.sampling.trajectory import Trajectory
 
+FIRST = next(iter(EXPERIMENTS))
 KNOBS = {f"{name}.{k}": knob.default for name, entry in SAMPLERS.items() for k, knob in entry.knobs.items()}
 OF_SHAPES = {"network": "drawn", "label": SHAPES[1]}
 AMOUNTS = {f"{name}.{k}": knob.default for name, entry in EDITS.items() for k, knob in entry.knobs.items()}
@@ -62,10 +63,16 @@ def answering_tab(tab):
     runs = [here.viewer, here.ids, here.status, here.which, here.box]
     noted = [here.viewer, here.ids, here.note, here.which, here.box]
     preview, listed, form = painting.preview, [here.note, *painting.listing], list(here.form.inputs.values())
-    groups = [*here.form.knobs.groups.values(), here.form.before, here.form.ranking.box]
+    groups = [*here.form.knobs.groups.values(), here.form.before, here.form.ranking.box, here.mine]
     everything = [*runs, *form, *painting.listing, here.uploads]
     hidden = lambda fn: lambda *a, **v: {k: u for k, u in answered(fn, here.status, *a, **v).items() if k not in groups}  # noqa: E731
     asked = [*runs, *tab.places, *painting.draft, *preview]
+
+    def of_mine(fn, status, order):
+        """As a page calls it that has started what it shows; whose its runs are afterwards is left out."""
+        told = lambda *a, mine=None, **v: answered(fn, status, *a, mine=v.get("ids", []) if mine is None else mine, **v)  # noqa: E731
+        return lambda *a, **v: ordered({k: u for k, u in told(*a, **v).items() if k is not here.mine}, order)
+
     orders = {
         "on_look": preview,
         "on_here": [here.step, *preview],
@@ -81,13 +88,15 @@ def answering_tab(tab):
     }
     return SimpleNamespace(
         **{name: answers(getattr(painting, name), here.note, order) for name, order in orders.items()},
-        on_run=answers(tab.on_run, here.status, runs),
-        on_go=answers(tab.on_go, here.note, noted),
+        page=here,
+        raw=tab,
+        on_run=lambda mine, **values: of_mine(tab.on_run, here.status, runs)(mine=mine, **values),
+        on_go=of_mine(tab.on_go, here.note, noted),
         when_base=once(tab.base_ended, answers(tab.when_base, here.status, [*tab.places, *preview])),
         when_edited=once(tab.edited_ended, lambda **values: tab.when_edited(**values)[here.shown]),
-        on_experiment=answers(tab.on_experiment, here.status, [*runs, here.caption, here.asked]),
-        when_asked=once(tab.base_ended, answers(tab.when_asked, here.status, asked)),
-        on_recipe=lambda ids, path: ordered(hidden(tab.on_recipe)(ids, path), everything),
+        on_experiment=of_mine(tab.on_experiment, here.status, [*runs, here.caption, here.asked]),
+        when_asked=once(tab.base_ended, of_mine(tab.when_asked, here.status, asked)),
+        on_recipe=lambda mine, path: ordered(hidden(tab.on_recipe)(mine, path), everything),
         from_link=lambda request: ordered(hidden(tab.from_link)(request), everything),
         state=tab.state,
         runs=runs,
@@ -289,13 +298,48 @@ def test_a_link_brings_both_runs_back_even_when_they_are_gone(tab):
     assert all("value" not in u for u in tab.from_link(SimpleNamespace(query_params={"tab": "explore"})))
 
 
+def test_a_page_stops_the_runs_that_it_started_once_the_next_is_accepted_and_no_others(tab, monkeypatch):
+    stopped, here, form_of = [], tab.page, form()
+    monkeypatch.setattr(tab.state, "halt", lambda *ids: stopped.extend(filter(None, ids)))
+    shown = tab.raw.on_run([], **form_of)
+    mine = shown[here.mine]
+    ended(tab.state.runs.get(mine[0]))
+    link = SimpleNamespace(query_params=dict(parse_qsl(shown[here.viewer]["query"])))
+    assert tab.raw.from_link(link)[here.mine] == [] and here.mine not in tab.raw.from_entry(link)
+    edited = tab.raw.on_go([], **now(shown[here.ids]))[here.mine]
+    assert edited[0] == "" and not stopped  # of the runs of a link the page started the edited one alone
+    with pytest.raises(InputError):
+        tab.raw.on_run(mine, **form_of | {"seed": -1})
+    monkeypatch.setattr(tab.state.worker, "add", lambda *given: (_ for _ in ()).throw(InputError("Too many.")))
+    with pytest.raises(InputError):
+        tab.raw.on_run(mine, **form_of)
+    assert not stopped
+    monkeypatch.undo()
+    monkeypatch.setattr(tab.state, "halt", lambda *ids: stopped.extend(filter(None, ids)))
+    tab.raw.on_run(mine, **form_of)
+    assert stopped == [mine[0]]
+
+
+def test_stop_ends_the_whole_experiment_and_another_network_under_the_name_is_said(tab, networks):  # noqa: F811
+    *runs, caption, asked = tab.on_experiment(EXPERIMENTS[FIRST], ids=[], **form(**OF_SHAPES))
+    run, count = ended(tab.state.runs.get(runs[1][0])), len(tab.state.runs)
+    run.state = "stopped"
+    tab.when_asked(asked, **now(runs[1]))
+    assert len(tab.state.runs) == count
+    run.state, before = "done", (networks / "drawn.safetensors").read_bytes()
+    torch.manual_seed(1)
+    checkpoint.save(networks / "drawn.safetensors", build(preset("nano")), list(SHAPES), {})
+    assert "made with another drawn" in tab.on_painted(**now(runs[1]))[0]
+    (networks / "drawn.safetensors").write_bytes(before)
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_is_one_click(tab, name):
     own = form(**OF_SHAPES)
-    *runs, caption, asked = tab.on_experiment(EXPERIMENTS[name], [], **own)
+    *runs, caption, asked = tab.on_experiment(EXPERIMENTS[name], ids=[], **own)
     ids = runs[1]
     assert caption == EXPERIMENTS[name].caption and asked == name
-    again = tab.on_experiment(EXPERIMENTS[name], ids, **own)
+    again = tab.on_experiment(EXPERIMENTS[name], ids=ids, **own)
     ended(tab.state.runs.get(ids[0]))
     assert "value" not in again[1]  # the same base run serves the next experiment
     told = tab.when_asked(asked, **now(ids))

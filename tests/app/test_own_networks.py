@@ -122,6 +122,14 @@ def test_the_longest_unused_networks_leave_when_all_are_larger_than_the_limit(ne
         (networks / f"n{k}.safetensors").unlink()
 
 
+def test_names_that_are_no_networks_leave_nothing_behind(networks):  # noqa: F811
+    loaded = Loaded()
+    for name in ("runs/nothing1", "nothing"):
+        with pytest.raises(InputError):
+            loaded.get(name)
+    assert not loaded._loading
+
+
 def test_a_network_that_does_not_fit_is_a_sentence(networks, monkeypatch):  # noqa: F811
     monkeypatch.setattr(checkpoint, "loaded_bytes", lambda path: 3 * 10**9)
     monkeypatch.setattr(memory, "available", lambda device="cpu": 2 * 10**9)
@@ -269,6 +277,19 @@ def test_an_upload_is_added_deleted_and_limited(page, tmp_path, monkeypatch):
     shutil.copy(checkpoint.FOLDER / "nano.safetensors", tmp_path / "allowed" / "own.safetensors")
     assert "taken as it is" in adds(section, path="own.safetensors")[-1]["report"]
     assert state.bundle("own").hash == state.bundle("nano").hash
+
+
+def test_a_wrong_upload_is_called_by_its_name_is_not_counted_and_can_be_brought_again(page, tmp_path, monkeypatch):
+    section, state = page  # noqa: F811
+    wrong, text = tmp_path / "wrong.ckpt", "x" * 100
+    monkeypatch.setattr("app.adding.ADDED_BYTES", 1.5 * len(text))
+    for _ in range(2):
+        wrong.write_text(text)
+        last = adds(section, file=str(wrong))[-1]
+        assert "wrong.ckpt" in last["said"] and str(tmp_path) not in last["said"] and last["file"] is None
+    assert not wrong.exists() and state.additions._uploaded == 0
+    cleared, last = adds(section, file=str(wrong))  # as of a second visitor who brought the same file
+    assert cleared == {"file": None} and "upload it again" in last["said"]
 
 
 def test_only_files_under_the_allowed_folders_are_opened(page, tmp_path):

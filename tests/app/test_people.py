@@ -89,6 +89,15 @@ def test_a_disk_that_is_full_is_a_sentence_and_not_kept(run, monkeypatch):
     assert opened(exports, run, ".png").startswith(b"\x89PNG")
 
 
+def test_a_file_that_failed_for_another_reason_is_written_again(run, monkeypatch):
+    exports, real = Exports(), module.write
+    monkeypatch.setattr(module, "write", lambda run, path: (_ for _ in ()).throw(RuntimeError("not enough memory")))
+    with pytest.raises(RuntimeError):
+        opened(exports, run, ".png")
+    monkeypatch.setattr(module, "write", real)
+    assert opened(exports, run, ".png").startswith(b"\x89PNG")
+
+
 def test_a_comparison_is_made_once_however_many_wait():
     made, once = [], Once(10)
 

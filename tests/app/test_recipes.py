@@ -203,6 +203,47 @@ def test_a_recordings_edits_may_write_their_numbers_as_text(state, client):  # n
     assert again.spec.edits == first.spec.edits and client.get(f"/pf/runs/{again.id}").json()["edits"]
 
 
+@pytest.fixture
+def intervene(state):  # noqa: F811
+    with gr.Blocks():
+        return Intervene(state)
+
+
+def test_a_recording_brings_no_more_pictures_than_its_edits_paint_with(state, intervene, tmp_path):  # noqa: F811
+    recorded, path = ended(state.start(spec(sampler="euler", nfe=2))).trajectory, tmp_path / "many.safetensors"
+    recorded.edit_images = torch.zeros(50, *recorded.x0.shape[1:])
+    for edits, loaded, painted in (([], 0, 0), ([UPLOAD[0] | {"source": {"given": 1}}], 2, 1)):
+        recorded.recipe, before = recorded.recipe | {"edits": edits}, len(state.pictures)
+        recorded.save(path)
+        images = Trajectory.load(path).edit_images
+        ids = intervene.on_recipe([], str(path))[intervene.page.ids]
+        assert len(images if loaded else []) == loaded and (images is None) == (not loaded)
+        assert len(state.pictures) - before == 2 * painted  # for the run, and for the page that goes on from there
+    edited = ended(state.runs.get(ids[1]))
+    assert edited.state == "done" and edited.spec.edits[0]["source"] == {"given": 0} and len(edited.edit_images) == 1
+
+
+def test_a_recipe_that_the_controls_cannot_say_is_shown_all_the_same(state, intervene, tmp_path):  # noqa: F811
+    (tmp_path / "x.json").write_text(json.dumps(spec(cfg_scale=10).to_dict()))
+    found = intervene.on_recipe([], str(tmp_path / "x.json"))
+    assert state.runs.get(found[intervene.page.ids][0]).spec.cfg_scale == 10
+    assert "The controls cannot show it" in found[intervene.page.status]
+
+
+def test_a_recording_made_with_a_file_is_shown_with_that_files_network(state, monkeypatch):  # noqa: F811
+    recorded = ended(state.start(spec())).trajectory
+    recorded.recipe = recorded.recipe | {"checkpoint": "/somewhere/checkpoints/nano.safetensors"}
+    monkeypatch.setattr(checkpoint, "takes", lambda name: name)
+    assert state.keep(recorded).takes == "nano"
+
+
+def test_a_recipe_of_a_sampler_on_trial_is_run_and_told(state, client):  # noqa: F811
+    run = ended(state.start(spec(sampler="random_look_ahead")))
+    told = client.get(f"/pf/runs/{run.id}").json()
+    assert run.state == "done" and told["sampler"]["name"] == "random_look_ahead" and run.label
+    assert state.keep(run.trajectory).label == run.label
+
+
 def test_a_recording_finds_its_network_by_its_whole_name(state, tab, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(checkpoint, "RUNS", tmp_path / "runs")
     torch.manual_seed(8)

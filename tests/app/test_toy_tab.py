@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import time
 from dataclasses import replace
 from functools import partial
@@ -16,12 +17,13 @@ from test_browser import CHROMIUM, browser, page, served  # noqa: F401 (fixtures
 from app.handlers import Refusal
 from app.state import AppState
 from app.tabs.toy import tab as toy
-from app.tabs.toy.lab import MOST_STARTS, Lab, open_lab
-from app.tabs.toy.links import command_of, query_of
+from app.tabs.toy.lab import FIGURE_NFE, MOST_STARTS, Lab, open_lab
+from app.tabs.toy.links import command_of, look_from, query_of
 from app.tabs.toy.plots import BENCHMARK, PLOTS, VIEWS
 from pf_core.errors import InputError
 from pf_core.samplers import SAMPLERS
 from pf_core.toy.experiment import ToyConfig
+from pf_core.toy.points import pairs
 
 SMALL = ToyConfig(steps=4, batch_size=16)
 IN_BROWSER = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed")
@@ -174,6 +176,7 @@ def test_limits_hold_on_the_server(tab, tmp_path):
         ([], "no point"),
         ([[1, 2]], "only one"),
         ([[1, float("nan")], [1, 2]], "NaN"),
+        ([[10**400, 1], [1, 2]], "rows of two numbers"),
         ([[0, 1]] * 10**6, "1,000,000"),
         (None, "Draw"),
     ):
@@ -250,12 +253,30 @@ def test_a_link_opens_the_same_laboratory_or_one_like_it(tab):
         and query_of(other).split("&lab=")[0] == made.split("&lab=")[0]
     )
     assert "--data eight_gaussians" in command_of(other) and "--data-std 0.2" in command_of(other)
-    command_parses(command_of(other))
+    assert int(command_parses(command_of(other)).seed) == 7
     for wrong in ("data=nowhere", "data=points", "seed=x", "nfe=5000", "starts=1", "steps=9000", "view=x"):
         shown, bad = opened(tab, "?tab=toy&" + wrong)
         assert "could not be read" in shown[tab.status] and bad.state.config == ToyConfig(), wrong
         closing(bad)
     closing(other)
+
+
+def test_a_link_whose_sampler_cannot_take_a_step_is_a_sentence_and_a_lab_outlives_a_drawing_that_fails():
+    with pytest.raises(InputError, match="too few"):
+        look_from({"sampler": "dual_loop", "nfe": "1"}, 200)
+    lab = Lab(SMALL, {"sampler": "dual_loop", "nfe": 1})
+    until(lambda: "too few" in lab.status)
+    lab.set(nfe=20)
+    until(lambda: "Step 0" in lab.status)
+    lab.close()
+
+
+def test_the_command_makes_the_downloaded_figure(lab):
+    lab.add_start(0.5, -1.25)
+    until(lambda: len(lab.picked) == 5)
+    args = command_parses(command_of(lab))
+    assert int(args.nfe) == FIGURE_NFE > lab.look["nfe"] and args.out == "figure5.png"
+    assert pairs(args.starts, 64) == [pytest.approx(start, abs=1e-3) for start in lab.picked.tolist()]
 
 
 def command_parses(line):
@@ -264,7 +285,7 @@ def command_parses(line):
 
     parser = Parser()
     command.add_arguments(parser)
-    assert command.config(parser.parse_args(line.split()[4:])).seed == 7
+    return parser.parse_args(shlex.split(line)[4:])
 
 
 def test_files_of_a_laboratory(state):

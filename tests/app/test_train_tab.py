@@ -186,6 +186,8 @@ def test_curves_follow_the_metrics(trained):
     assert again["version"] != first["version"] and again["plots"]
     assert len(curves.reply(["done", "done"], 0)["plots"]["mse"]["data"]) == 2  # raw and smooth of one run
     assert curves.reply(["gone", "done"], 0)["version"] == curves.reply(["done"], 0)["version"]
+    curves._known["gone"] = curves._known["done"]
+    assert curves.reply(["done"], 0) and set(curves._known) == {"done"}  # a deleted run leaves nothing
 
 
 def test_routes_give_what_a_run_holds_and_nothing_else(state, trained):  # noqa: F811
@@ -200,6 +202,7 @@ def test_routes_give_what_a_run_holds_and_nothing_else(state, trained):  # noqa:
     assert client.get("/pf/train/plots/done?after=0").json()["plots"]
     for wrong in (
         "done/strip/999",
+        "done/sheet/" + "9" * 5000,
         "gone/log",
         "..%2f..%2fetc/log",
         "plots/done?after=x",

@@ -97,6 +97,12 @@ TAMPERED = {
     "source's shape": ({"source": {"mean": [1, 2], "std": 1}}, "must match"),
     "source's std": ({"source": {"mean": 0, "std": "wide"}}, "source's std"),
     "training": ({"training": 3}, "not iterable"),
+    "recipe": ({"training.recipe": 5}, "recipe is 5"),
+    "data's settings": ({"training.recipe": {"data_settings": 5}}, "data_settings is 5"),
+    "config": ({"training.recipe": {"config": 5}}, "config is 5"),
+    "data set": ({"training.recipe": {"dataset": ["a"]}}, "dataset is"),
+    "timesteps": ({"training.recipe": {"config": {"timestep_settings": 5}}}, "timestep_settings is 5"),
+    "label dropout": ({"training.recipe": {"config": {"label_dropout": "x"}}}, "label_dropout is 'x'"),
 }
 
 
@@ -104,6 +110,7 @@ TAMPERED = {
 def test_a_header_that_does_not_fit_its_weights_is_one_sentence(tmp_path, case):
     changes, says = TAMPERED[case]
     path = tampered(tmp_path, changes)
+    assert checkpoint.damage(path) is not None  # so that no list has it, and no page takes it in
     with pytest.raises(InputError, match=says) as error:
         checkpoint.load(str(path))
     assert "\n" not in str(error.value) and path.name in str(error.value)

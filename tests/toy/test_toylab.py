@@ -193,10 +193,14 @@ def test_figures(tmp_path):
         assert go.Figure(made).layout.uirevision == "kept" and len(json.dumps(made)) < 60_000
 
 
-def test_command(tmp_path, capsys):
+def test_command(tmp_path, capsys, monkeypatch):
+    drawn, data = [], toy.figure5_data
+    monkeypatch.setattr(toy, "figure5_data", lambda *given: drawn.append(given) or data(*given))
     small = ["--steps", "3", "--batch-size", "16", "--nfe", "8"]
     for suffix in ("png", "svg"):
-        assert main(["toy", *small, "--out", str(tmp_path / f"figure5.{suffix}")]) == 0
+        starts = ["--starts=-2,0.5;1,2"] * (suffix == "svg")
+        assert main(["toy", *small, *starts, "--out", str(tmp_path / f"figure5.{suffix}")]) == 0
+    assert [given[4] if given[4] is None else given[4].tolist() for given in drawn] == [None, [[-2, 0.5], [1, 2]]]
     points = tmp_path / "points.csv"
     points.write_text("x,y\n" + "".join(f"{i % 7},{i % 3}\n" for i in range(30)))
     assert main(["toy", *small, "--points", str(points), "--out", str(tmp_path / "x.json")]) == 0
@@ -227,6 +231,7 @@ def test_a_timestep_samplers_std_is_not_the_points():
         ("--nfe 0", "nfe must lie"),
         ("--nfe 99999", "nfe must lie"),
         ("--nfe x", "whole number"),
+        ("--starts=1", "pairs"),
         ("--points nowhere.csv", "Cannot read"),
         ("--points bad.csv", "Line 2"),
         ("--points many.csv", "1,000,000 points"),

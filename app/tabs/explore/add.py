@@ -58,7 +58,7 @@ class AddNetwork:
         given = {"file": self.file, "path": self.path, "name": self.name, "kind": self.kind, "encoder": self.encoder}
         on(
             self.add.click, self.on_add, given, [self.report, self.added, self.file],
-            status=self.status, queue=True, show_progress="hidden", api_visibility="private",
+            status=self.status, concurrency_limit=None, show_progress="hidden", api_visibility="private",
         )  # fmt: skip
         on(self.encoder.focus, self.on_choices, {}, [self.encoder])
 
@@ -69,6 +69,8 @@ class AddNetwork:
         choices = {"name": str(name or "").strip(), "kind": kind, "encoder": encoder}
         if file:
             place = uploaded(file)
+            if not Path(place).is_file():  # another page brought the same file, and it has been taken in, or refused
+                yield {self.file: None}
             adding = self.state.additions.upload(place, Path(place).name, **choices)
         else:
             adding = self.state.additions.path(path, **choices)
@@ -76,7 +78,7 @@ class AddNetwork:
             yield {self.report: adding.report, self.status: ""}
             time.sleep(EVERY)
         if adding.result is None:
-            yield {self.report: "", self.status: adding.sentence}
+            yield {self.report: "", self.status: adding.sentence, self.file: None}
         else:
             yield {self.report: adding.report, self.status: "", self.added: adding.name, self.file: None}
 

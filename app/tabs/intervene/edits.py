@@ -3,7 +3,7 @@
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from app.state import AppState
 from pf_core.data.own import image_io
 from pf_core.errors import InputError
 from pf_core.models.checkpoint import Bundle
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +44,15 @@ def stack(state: AppState, names: list[str]) -> Tensor | None:
     return torch.stack(pictures) if pictures else None
 
 
-def used(edits: list[dict[str, Any]], names: list[str]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The same edits with their pictures numbered from 0, and only the pictures that they paint with."""
+def used(edits: list[dict[str, Any]], pictures: list[T]) -> tuple[list[dict[str, Any]], list[T]]:
+    """The same edits with their pictures numbered from 0, and only the pictures, or their ids, that they paint with."""
     numbers = sorted({e["source"]["given"] for e in edits if _given(e)})
-    if numbers and numbers[-1] >= len(names):
+    if numbers and numbers[-1] >= len(pictures):
         raise InputError("An edit uses a picture that was not uploaded: upload it again.")
     new = {old: k for k, old in enumerate(numbers)}
     return (
         [e | {"source": {"given": new[e["source"]["given"]]}} if _given(e) else e for e in edits],
-        [names[old] for old in numbers],
+        [pictures[old] for old in numbers],
     )
 
 

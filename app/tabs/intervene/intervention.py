@@ -14,6 +14,7 @@ from torch import Tensor
 from app.components.difference import data_address, made_of, panel
 from app.components.painter.painter import chosen_of
 from app.server.frames import edit_words
+from app.server.prompts import network_of
 from app.state import AppState, title
 from app.store import StoredRun
 from app.tabs.intervene import change
@@ -101,7 +102,7 @@ class Intervention:
         outer = whole("The step", now.step, 1, max(1, run.spec.steps)) - 1
         image = whole("The image", now.image, 1, len(run.spec.seeds)) - 1
         frame = run.trajectory.frames[beginning(run.trajectory, outer)]
-        return Place(run, self.state.bundle(run.spec.checkpoint), frame, outer, image)
+        return Place(run, network_of(self.state, run), frame, outer, image)
 
     def chosen(self, now: Now) -> list[int]:
         """The painted patches. Raises InputError for what no brush painted."""
@@ -172,7 +173,7 @@ class Intervention:
         height, width = run.size or (grid.height, grid.width)
         if len(now.uploads) >= MAX_EDITS:
             raise InputError(f"At most {MAX_EDITS} pictures are kept for a page: reload it to start again.")
-        return [*now.uploads, bring(self.state, path, self.state.bundle(run.spec.checkpoint), height, width)]
+        return [*now.uploads, bring(self.state, path, network_of(self.state, run), height, width)]
 
     # probing
 

@@ -25,6 +25,7 @@ class Page:
 
     def __init__(self, state: AppState):
         self.ids, self.uploads, self.kept, self.past = (gr.State([]) for _ in range(4))
+        self.mine = gr.State([])  # as ids, of the runs that this page started: its next ones replace them
         self.asked = gr.State("")  # an experiment whose run is being made
         with gr.Row(elem_classes="pf-presets"):
             self.experiments = [

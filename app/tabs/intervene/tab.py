@@ -1,5 +1,6 @@
 """Intervene: paint patches by hand, see at once what that does to the others, and run on from there."""
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,20 +8,23 @@ from urllib.parse import urlencode
 
 import gradio as gr
 from gradio.components import Component
+from torch import Tensor
 
 from app import links
 from app.components.tour.tour import Heading
 from app.components.viewer.viewer import manifest
-from app.handlers import SENT, enabled, on, travelling, uploaded
+from app.handlers import SENT, Asked, enabled, on, travelling, uploaded
+from app.server.prompts import network_of
 from app.state import AppState
-from app.store import StoredRun
+from app.store import DONE, StoredRun
 from app.tabs.intervene import change
-from app.tabs.intervene.edits import Picture
+from app.tabs.intervene.edits import Picture, used
 from app.tabs.intervene.intervention import BASE, EDITED, THIS, Intervention, Now
 from app.tabs.intervene.page import Page
 from app.tabs.intervene.painting import Painting
 from app.worker import lane_of
 from pf_core.errors import InputError
+from pf_core.sampling.edits import parse
 from pf_core.sampling.run import SampleSpec, resolve
 from pf_core.sampling.selections import EXPERIMENTS, Experiment
 from pf_core.sampling.trajectory import Trajectory
@@ -36,7 +40,7 @@ class Intervene:
         self.state, self.logic, self.page = state, Intervention(state), Page(state)
         self.painting = Painting(self.page, self.logic)
         page = self.page
-        self.runs = [page.viewer, page.ids, page.which, page.box]
+        self.runs = [page.viewer, page.ids, page.mine, page.which, page.box]
         self.places = [page.work, page.step, page.image, page.whose, page.run]
         self.everything = [*self.runs, *page.form.outputs, *self.painting.listing, page.uploads]
         self.wire()
@@ -46,26 +50,32 @@ class Intervene:
         page.changed.watch(
             self.state, page.viewer, page.form.inputs, lambda values: [page.form.spec(values)], first=True
         )
-        inputs = {"ids": page.ids, **page.form.inputs}
+        inputs = {"mine": page.mine, **page.form.inputs}
         started = {"busy": page.run, "api_name": "intervene", "show_progress": "hidden", "queue": False}
         begun = on(page.run.click, self.on_run, inputs, self.runs, status=page.status, **started)
-        placed = [*self.places, *self.painting.preview]
-        on(begun.then, self.when_base, page.now, placed, after=self.base_ended, **_SLOW)
-        self.then_shown(on(page.go.click, self.on_go, page.now, self.runs, status=page.note, busy=page.go))
+        on(self.over(begun), self.when_base, page.now, [*self.places, *self.painting.preview], **_SLOW)
+        onward = {"mine": page.mine, **page.now}
+        self.then_shown(on(page.go.click, self.on_go, onward, self.runs, status=page.note, busy=page.go))
         on(page.stop.click, self.on_stop, {"ids": page.ids}, status=page.status)
-        loaded = {"ids": page.ids, "path": page.recipe}
+        loaded = {"mine": page.mine, "path": page.recipe}
         self.then_ready(on(page.recipe.upload, self.on_recipe, loaded, self.everything, status=page.status))
         planned = [*self.runs, *self.places, *self.painting.draft, *self.painting.preview]
         for button, experiment in page.experiments:
             asked = [*self.runs, page.caption, page.asked]
             begun = on(
-                button.click, partial(self.on_experiment, experiment), inputs, asked, status=page.status, busy=button
-            )
-            ready = {"asked": page.asked, **page.now}
-            made = {"status": page.status, "after": self.base_ended, **_SLOW}
-            self.then_shown(on(begun.then, self.when_asked, ready, planned, **made))
+                button.click, partial(self.on_experiment, experiment), {"ids": page.ids, **inputs}, asked,
+                status=page.status, busy=button,
+            )  # fmt: skip
+            ready = {"asked": page.asked, "mine": page.mine, **page.now}
+            self.then_shown(on(self.over(begun), self.when_asked, ready, planned, status=page.status, **_SLOW))
         forget = [page.uploads, *self.painting.listing]
         on(page.form.network.input, lambda: {page.uploads: []} | self.painting.listed([], []), {}, forget, **SENT)
+
+    def over(self, begun: Any) -> Any:
+        """The trigger of what comes once the base run is over: it gets the page as it is then, not as it was when the
+        run began."""
+        page = self.page
+        return on(begun.then, lambda ids: {}, {"ids": page.ids}, [page.asked], after=self.base_ended, **_SLOW).then
 
     def then_ready(self, event: Any) -> None:
         placed = [*self.places, *self.painting.preview]
@@ -78,27 +88,35 @@ class Intervene:
         """To be called in the Blocks' context: a link's settings, edits and runs."""
         shown, status = self.everything, {"status": self.page.status}
         asked = on(demo.load, self.from_link, {}, shown, **status)
-        back = on(address.travelled, travelling(self.from_link, TITLE), {}, shown, **status)
+        back = on(address.travelled, travelling(self.from_entry, TITLE), {}, shown, **status)
         enabled(asked, self.page.run)
         for event in (asked, back):
             self.then_ready(event)
 
     # runs: handlers return {component: update}
 
-    def on_run(self, ids: list[str], request: gr.Request = None, **values: Any) -> dict:
-        """Start the run to intervene in; what this page has going on stops."""
-        spec = self.page.form.spec(values)
-        self.state.halt(*ids or [])
-        return self.showing(self.logic.start_base(spec, lane=lane_of(request)), None) | {self.page.status: ""}
+    def on_run(self, mine: list[str], request: gr.Request = None, **values: Any) -> dict:
+        """Start the run to intervene in; what this page has started, and is still going on, stops."""
+        base = self.logic.start_base(self.page.form.spec(values), lane=lane_of(request))
+        self.state.halt(*mine)
+        return self.showing(base, None) | {self.page.status: ""}
 
     def showing(
-        self, base: StoredRun, edited: StoredRun | None, which: str = BASE, again: bool = False
+        self,
+        base: StoredRun,
+        edited: StoredRun | None,
+        which: str = BASE,
+        again: bool = False,
+        mine: list[str] | None = None,
     ) -> dict[Component, Any]:
-        """The runs that are shown, and which of them can be painted on."""
+        """The runs that are shown, and which of them can be painted on. mine: ids of those that this page started, if
+        not both."""
         page, runs = self.page, [base, *([edited] if edited else [])]
+        ids = [base.id, edited.id if edited else ""]
         return {
             page.viewer: manifest(runs, query=self.address(base, edited), again=again),
-            page.ids: [base.id, edited.id if edited else ""],
+            page.ids: ids,
+            page.mine: ids if mine is None else mine,
             page.which: gr.update(choices=[BASE, EDITED][: len(runs)], value=which if edited else BASE),
             page.box: gr.update(visible=edited is not None),
         }
@@ -132,14 +150,15 @@ class Intervene:
             page.whose: gr.update(visible=several, value=now.whose if several else THIS),
         }
 
-    def on_go(self, request: gr.Request = None, **values: Any) -> dict:
+    def on_go(self, mine: list[str], request: gr.Request = None, **values: Any) -> dict:
         """Run on: the same run with the kept edits and the painted one."""
         now = Now.of(values)
         base = self.logic.base(now.ids)
         edits = self.logic.plan(now, self.logic.chosen(now), self.painting.settings(now))
-        self.state.halt(*now.ids[1:])
         edited = self.logic.start_edited(base, edits, now.uploads, lane=lane_of(request))
-        return self.showing(base, edited, now.which) | {self.page.note: self.about_link(edited)}
+        self.state.halt(*mine[1:])
+        shown = self.showing(base, edited, now.which, mine=[*(mine[:1] or [""]), edited.id])
+        return shown | {self.page.note: self.about_link(edited)}
 
     def about_link(self, edited: StoredRun) -> str:
         if links.encode(edited.spec) is not None:
@@ -163,23 +182,23 @@ class Intervene:
 
     # experiments
 
-    def on_experiment(self, experiment: Experiment, ids: list[str], request: gr.Request = None, **values: Any) -> dict:
+    def on_experiment(
+        self, experiment: Experiment, ids: list[str], mine: list[str], request: gr.Request = None, **values: Any
+    ) -> dict:
         """The run that an experiment is made on, unless it is here already."""
         page = self.page
         try:
             spec = page.form.spec(values)
             spec = resolve(spec, self.state.bundle(spec.checkpoint))
             base = self.state.runs.get(ids[0]) if ids and ids[0] in self.state.runs else None
-            self.state.halt(*ids[1:])
             here = base is not None and base.spec == spec and base.state in ("waiting", "running", "done")
-            if not here:
-                self.state.halt(*ids)
             shown = {} if here else self.showing(self.logic.start_base(spec, lane=lane_of(request)), None)
+            self.state.halt(*(mine[1:] if here else mine))
         except InputError as e:
             return {page.status: str(e), page.asked: ""}
         return shown | {page.status: "", page.caption: experiment.caption, page.asked: experiment.name}
 
-    def when_asked(self, asked: str, request: gr.Request = None, **values: Any) -> dict:
+    def when_asked(self, asked: str, mine: list[str], request: gr.Request = None, **values: Any) -> dict:
         """Once its run is there: the experiment's edit in all controls, and the edited run beside the other."""
         now = Now.of(values)
         if asked not in EXPERIMENTS:
@@ -187,13 +206,16 @@ class Intervene:
         now = self.logic.inside_of(now)
         try:
             base = self.logic.base(now.ids)
-            edit = EXPERIMENTS[asked].plan(base.trajectory, now.image - 1, self.state.bundle(base.spec.checkpoint))
+            if base.state != DONE:  # stopped by the person, or failed, which the viewer says
+                return self.placed(now) | self.painting.refreshed(now)
+            edit = EXPERIMENTS[asked].plan(base.trajectory, now.image - 1, network_of(self.state, base))
             edited = self.logic.start_edited(base, [edit], [], lane=lane_of(request))
         except InputError as e:
             return self.placed(now) | self.painting.refreshed(now) | {self.page.status: str(e)}
         now = self.painting.as_drafted(now, edit)._replace(ids=[base.id, edited.id], which=BASE, whose=THIS)
         drafted = self.painting.drafted(now) | self.painting.refreshed(now, edit["patches"])
-        return self.showing(base, edited) | self.placed(now) | drafted | {self.page.status: ""}
+        shown = self.showing(base, edited, mine=[*(mine[:1] or [""]), edited.id])
+        return shown | self.placed(now) | drafted | {self.page.status: ""}
 
     # recipes and links
 
@@ -209,34 +231,44 @@ class Intervene:
 
         carried: what a file holds beside its recipe, noise and pictures. Raises InputError.
         """
-        names = self.uploads_of(carried)
+        images = getattr(carried, "edit_images", None)
+        edits = [edit.to_dict() for edit in parse(spec.edits)]
+        edits, images = used(edits, [] if images is None else list(images))
         x0 = carried.x0 if carried is not None and spec.noise is not None else None
         base = self.logic.start_base(links.here(self.state, spec), x0, lane=lane)
         try:
-            return base, self.logic.start_edited(base, spec.edits, names, lane=lane) if spec.edits else None
+            return base, self.logic.start_edited(base, edits, self.kept(images), lane=lane) if edits else None
         except InputError:
             self.state.halt(base.id)
             raise
 
-    def uploads_of(self, run: Any) -> list[str]:
-        """The pictures that a run or a recording paints with, kept for this page."""
-        images = getattr(run, "edit_images", None)
-        return [self.state.pictures.add(Picture(x)).id for x in (images if images is not None else [])]
+    def kept(self, pictures: Iterable[Tensor]) -> list[str]:
+        """What a run paints with, kept for this page."""
+        return [self.state.pictures.add(Picture(x.clone())).id for x in pictures]
 
     def restored(
-        self, base: StoredRun, edited: StoredRun | None, sentence: str, again: bool = False
+        self,
+        base: StoredRun,
+        edited: StoredRun | None,
+        sentence: str,
+        again: bool = False,
+        mine: list[str] | None = None,
     ) -> dict[Component, Any]:
-        updates = self.showing(base, edited, again=again) | self.page.form.updates(base.spec)
+        updates, images = self.showing(base, edited, again=again, mine=mine), edited and edited.edit_images
+        try:
+            updates |= self.page.form.updates(base.spec)
+        except InputError as e:
+            sentence = f"{sentence} The controls cannot show it: {e}".strip()
         updates |= self.painting.listed(edited.spec.edits if edited else [], [])
-        return updates | {self.page.uploads: self.uploads_of(edited), self.page.status: sentence}
+        return updates | {self.page.uploads: self.kept([] if images is None else images), self.page.status: sentence}
 
-    def on_recipe(self, ids: list[str], path: str, request: gr.Request = None) -> dict:
+    def on_recipe(self, mine: list[str], path: str, request: gr.Request = None) -> dict:
         """An export that a person brought: its run with and without its edits."""
-        self.state.halt(*ids or [])
         loaded = links.read(uploaded(path))
         carried = isinstance(loaded, Trajectory)
         spec = SampleSpec.from_dict(loaded.recipe) if carried else loaded
         base, edited = self.again(spec, loaded if carried else None, lane=lane_of(request))
+        self.state.halt(*mine)
         how = " without and with its edits." if edited else ": it has no edits."
         return self.restored(base, edited, f"This is the recipe of {Path(path).name}, run again{how}")
 
@@ -249,7 +281,7 @@ class Intervene:
         try:
             if all(i in self.state.runs for i in ids):
                 base, edited = [*map(self.state.runs.get, ids), None][:2]
-                return self.restored(base, edited, "", again=True)
+                return self.restored(base, edited, "", again=True, mine=[])
             if not asked.get("plan"):
                 raise InputError(
                     "Those runs are not kept any more, and do not fit in a link: load their recipe or raw arrays."
@@ -259,6 +291,10 @@ class Intervene:
             return self.restored(base, edited, again, again=True)
         except InputError as e:
             raise InputError(f"This link could not be read: {e}") from None
+
+    def from_entry(self, request: Asked) -> dict:
+        """The same for Back and Forward; runs that this page started are still replaced by its next ones."""
+        return {c: u for c, u in self.from_link(request).items() if c is not self.page.mine or u}
 
 
 def build(state: AppState) -> Intervene:

@@ -30,6 +30,7 @@ UNSEEN = 15.0  # seconds without a question after which it stops training until 
 FRAME = 0.065  # seconds of training between two pictures
 MOST_STARTS = 8
 JUDGED = 2000  # points generated for the energy distance
+FIGURE_NFE = 50  # of Fig. 5 as a file, at least
 LOOK = {
     "sampler": next(iter(SAMPLERS)),
     "settings": {},
@@ -140,7 +141,7 @@ class Lab:
     def figure5(self) -> Fig5:
         """Fig. 5 of the network as it is, with the chosen starts."""
         look = self.look
-        run = (look["sampler"], max(look["nfe"], 50), look["settings"])
+        run = (look["sampler"], max(look["nfe"], FIGURE_NFE), look["settings"])
         return self.ask(lambda: figure5_data(self.state, *run, picked=self.picked))
 
     def numbers(self) -> dict[str, Any]:
@@ -179,20 +180,27 @@ class Lab:
         self.plots, self.picked = LabPlots(state, ghost), state.forks()
 
     def _work(self) -> None:
-        self._draw()
+        self._said(self._draw)
         _warm_up()
         while not self.closed:
-            try:
-                self.note = ""
-                self._run_commands()
-                if self.playing:
-                    self._train()
-                self._draw()
-            except InputError as e:
-                self._fail(str(e))
-            except Exception:
-                log.exception("a laboratory failed")
-                self._fail("Something went wrong inside the program; its log says what. Rewind starts again.")
+            self._said(self._turn)
+
+    def _turn(self) -> None:
+        self.note = ""
+        self._run_commands()
+        if self.playing:
+            self._train()
+        self._draw()
+
+    def _said(self, work: Callable[[], None]) -> None:
+        """Whatever goes wrong becomes a sentence, and the thread lives on."""
+        try:
+            work()
+        except InputError as e:
+            self._fail(str(e))
+        except Exception:
+            log.exception("a laboratory failed")
+            self._fail("Something went wrong inside the program; its log says what. Rewind starts again.")
 
     def _fail(self, sentence: str) -> None:
         self.playing, self.status = False, sentence

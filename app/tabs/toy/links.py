@@ -4,17 +4,19 @@ Names with a dot are settings: data.NAME of the data set, times.NAME of the time
 Nothing of an address is trusted: every value is checked like any other.
 """
 
+import shlex
 from typing import Any
 from urllib.parse import urlencode
 
-from app.tabs.toy.lab import LOOK, MOST_STARTS, Lab
+from app.tabs.toy.lab import FIGURE_NFE, LOOK, MOST_STARTS, Lab
 from app.tabs.toy.plots import VIEWS
 from pf_core.errors import InputError
 from pf_core.registry import number, parameters
-from pf_core.samplers import SAMPLERS
+from pf_core.samplers import SAMPLERS, steps_for
 from pf_core.timesteps import TIMESTEPS
 from pf_core.toy.data import TOYS
 from pf_core.toy.experiment import COORDINATES, DRAWN, ToyConfig, data_knobs
+from pf_core.toy.points import pairs
 
 PLAIN = parameters(ToyConfig)  # steps, seed, ...: what has a knob
 
@@ -33,19 +35,26 @@ def query_of(lab: Lab) -> str:
         ("by", look["settings"]),
     ):
         parts |= {f"{prefix}.{k}": v for k, v in settings.items()}
-    picked = lab.picked
-    if picked.tolist() != lab.state.forks().tolist():
-        parts["starts"] = ";".join(f"{x:.3f},{y:.3f}" for x, y in picked.tolist())
+    if starts := _starts(lab):
+        parts["starts"] = starts
     return urlencode({**parts, "lab": lab.id})
 
 
+def _starts(lab: Lab) -> str:
+    """The chosen starts as text; "" where they are the usual ones."""
+    picked = lab.picked.tolist()
+    usual = picked == lab.state.forks().tolist()
+    return "" if usual else ";".join(f"{x:.3f},{y:.3f}" for x, y in picked)
+
+
 def command_of(lab: Lab) -> str:
-    """The command line that makes the same picture."""
+    """The command line that makes the same figure5.png."""
     config, look, default = lab.state.config, lab.look, ToyConfig()
     words = ["--points points.csv" if config.data == DRAWN else f"--data {config.data}"]
     words += [f"--timesteps {config.timesteps}"] if config.timesteps != default.timesteps else []
     words += [f"{p.flag} {getattr(config, k)}" for k, p in PLAIN.items() if getattr(config, k) != getattr(default, k)]
-    words += [f"--sampler {look['sampler']} --nfe {look['nfe']}"]
+    words += [f"--sampler {look['sampler']} --nfe {max(look['nfe'], FIGURE_NFE)}"]
+    words += [shlex.quote(f"--starts={starts}")] if (starts := _starts(lab)) else []
     chosen = [(TIMESTEPS[config.timesteps].knobs, config.timestep_settings)]
     chosen += [(SAMPLERS[look["sampler"]].knobs, look["settings"])]
     chosen += [] if config.data == DRAWN else [(data_knobs(TOYS[config.data]), config.data_settings)]
@@ -71,13 +80,16 @@ def config_from(asked: dict[str, str]) -> ToyConfig:
 def look_from(asked: dict[str, str], most_nfe: int) -> dict[str, Any]:
     """Raises InputError."""
     sampler = SAMPLERS[asked.get("sampler", LOOK["sampler"])]
+    settings = sampler.settings(_under("by", asked))
+    nfe = int(number("nfe", asked.get("nfe", LOOK["nfe"]), 1, most_nfe))
+    steps_for(sampler.name, nfe, settings)
     view, coordinate = asked.get("view", LOOK["view"]), asked.get("coordinate", LOOK["coordinate"])
     if view not in VIEWS or coordinate not in COORDINATES:
         raise InputError(f"there is no view {view[:40]!r} of {coordinate[:40]!r}")
     return {
         "sampler": sampler.name,
-        "settings": sampler.settings(_under("by", asked)),
-        "nfe": int(number("nfe", asked.get("nfe", LOOK["nfe"]), 1, most_nfe)),
+        "settings": settings,
+        "nfe": nfe,
         "view": view,
         "coordinate": coordinate,
         "t": tuple(number(k, asked.get(k, LOOK["t"][i]), 0, 1) for i, k in enumerate(("tx", "ty"))),
@@ -86,10 +98,7 @@ def look_from(asked: dict[str, str], most_nfe: int) -> dict[str, Any]:
 
 def starts_from(asked: dict[str, str]) -> list[tuple[float, float]]:
     """The chosen starts; none if the link names none. Raises InputError."""
-    pairs = [pair.split(",") for pair in asked.get("starts", "").split(";")[:MOST_STARTS] if pair]
-    if any(len(pair) != 2 for pair in pairs):
-        raise InputError("starts are pairs such as -2.1,0.3;-2,-0.5")
-    return [tuple(number("a start", c, -1e4, 1e4) for c in pair) for pair in pairs]
+    return pairs(asked.get("starts", ""), MOST_STARTS)
 
 
 def _under(prefix: str, asked: dict[str, str]) -> dict[str, str]:

@@ -36,6 +36,9 @@ class Curves:
         """StreamingPlot's answer; the plots only if they differ from those of version `after`. Deleted runs are left
         out."""
         here = set(self.jobs.names())
+        with self._lock:
+            for gone in self._known.keys() - here:
+                del self._known[gone]
         runs = {name: self.entries(name) for name in names[:MOST_RUNS] if name in here}
         version = zlib.crc32(repr([(name, token) for name, (_, token) in runs.items()]).encode()) or 1
         plots = {} if version == after else _plots({name: entries for name, (entries, _) in runs.items()})

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from app.server.routes import guarded
+from app.server.routes import count, guarded
 from app.state import AppState
 from app.tabs.train.curves import Curves
 from app.tabs.train.rows import rows
@@ -30,7 +30,8 @@ def routes(state: AppState) -> list[Route]:
         return JSONResponse(drawn().reply(names, int(after)), headers=_FRESH)
 
     def drawn_pictures(kind: str, request: Request) -> Response:
-        path = state.training.file(request.path_params["name"], kind, request.path_params["step"])
+        step = count("step", request.path_params["step"])
+        path = state.training.file(request.path_params["name"], kind, step)
         return FileResponse(path, headers={"cache-control": "private, max-age=86400"})
 
     def log(request: Request) -> Response:
@@ -50,8 +51,8 @@ def routes(state: AppState) -> list[Route]:
     table = {
         "/pf/train/runs": listed,
         "/pf/train/plots/{names}": curves,
-        "/pf/train/{name}/sheet/{step:int}": partial(drawn_pictures, "sheet"),
-        "/pf/train/{name}/strip/{step:int}": partial(drawn_pictures, "strip"),
+        "/pf/train/{name}/sheet/{step}": partial(drawn_pictures, "sheet"),
+        "/pf/train/{name}/strip/{step}": partial(drawn_pictures, "strip"),
         "/pf/train/{name}/log": log,
         "/pf/train/{name}/weights": weights,
         "/pf/train/{name}/zip": packed,

@@ -180,7 +180,7 @@ class Train:
         asked = [own.report, own.pending, own.question]
         on(
             own.files.upload, own.on_files, {"paths": own.files}, asked,
-            show_progress="minimal", api_visibility="private", queue=True,
+            show_progress="minimal", api_visibility="private", concurrency_limit=None,
         )  # fmt: skip
         on(own.use.click, own.on_use, {"pending": own.pending}, [*asked, own.chosen, own.files])
         on(own.drop.click, own.on_drop, {"pending": own.pending}, [*asked, own.files])
