@@ -27,6 +27,7 @@ from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
 from pf_core.registry import Knob
 
+HELD_OUT_SHARE = 0.1
 NAMED = 3  # files that a sentence names; `python -m pf_core data` names all
 
 
@@ -55,7 +56,7 @@ class Folder:
         path: Annotated[str, Knob(help="folder of pictures, or the name of an imported set")] = "",
         size: Annotated[int, Knob(8, 512, "side in pixels")] = 32,
         flip: Annotated[bool, Knob(help="show half of the pictures mirrored, chosen anew each time")] = True,
-        held_out: Annotated[float, Knob(0.0, 0.5, "share of the pictures kept for validation")] = 0.1,
+        held_out: Annotated[float, Knob(0.0, 0.5, "share of the pictures kept for validation")] = HELD_OUT_SHARE,
         series: Annotated[int, Knob(0, 2**31 - 1, "which order and which flips", advanced=True)] = 0,
         skip_bad: Annotated[bool, Knob(help="go on without files that cannot be read")] = False,
     ):
@@ -70,6 +71,8 @@ class Folder:
         self.labels = np.array([self._listing.items[i].label for i in self._kept])
         apart = np.array([self._listing.items[i].held for i in self._kept])
         self._train, self._held = _given(apart, path) if apart.any() else _split(self.labels, held_out)
+        if apart.any() and held_out != HELD_OUT_SHARE:
+            self.notes = [*self.notes, f"held_out {held_out:g} is not used: folders say which pictures are held out."]
 
     def __len__(self) -> int:
         """Pictures to train on: an epoch."""
