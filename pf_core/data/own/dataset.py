@@ -60,7 +60,7 @@ class Folder:
         series: Annotated[int, Knob(0, 2**31 - 1, "which order and which flips", advanced=True)] = 0,
         skip_bad: Annotated[bool, Knob(help="go on without files that cannot be read")] = False,
     ):
-        self.path, self.size, self.flip, self.series = path, size, flip, series
+        self.path, self.size, self.flip, self.series, self._skip_bad = path, size, flip, series, skip_bad
         self._root = paths.find(path)
         self._listing = _listing(self._root)
         self.names, self.skipped, self.notes = self._listing.classes, self._listing.skipped, self._listing.notes
@@ -98,6 +98,14 @@ class Folder:
             "notes": self.notes,
             "classes": dict(zip(self.names, counts, strict=True)),
         }
+
+    def check_captions(self) -> None:
+        """Raises InputError for captions that cannot be read, unless those may be left out."""
+        if (unread := self._listing.unread) and not self._skip_bad:
+            raise InputError(
+                f"{len(unread)} of the captions in {self.path} cannot be read: {_some(unread)} Add skip_bad "
+                "(--skip-bad) to go on with these pictures as pictures without a caption."
+            )
 
     def vocabulary(self) -> list[str]:
         """All captions. Raises InputError if there is none."""
