@@ -94,7 +94,12 @@ def test_captions_are_kept_with_their_pictures(home, tmp_path):
 
 
 def test_captions_that_cannot_be_read_are_left_out_only_if_asked(home, tmp_path):
-    content = {"1.png": picture(), "1.txt": "a word", "2.png": picture((9, 9, 9)), "2.txt": "caf\u00e9".encode("latin-1")}
+    content = {
+        "1.png": picture(),
+        "1.txt": "a word",
+        "2.png": picture((9, 9, 9)),
+        "2.txt": "caf\u00e9".encode("latin-1"),
+    }
     made = str(tree(tmp_path / "mine" / "c", content))
     argv = ["train", "--dataset", "folder", "--path", made, "--model", "nano", "--size", "8", "--patch-size", "4"]
     argv += ["--steps", "1", "--batch-size", "2", "--out"]

@@ -186,7 +186,9 @@ def test_names_of_classes_count_only_where_samples_have_classes(home, tmp_path):
     cats = shards(made)
     assert cats.names == ["cat", "dog"]
     (made / "classes.json").write_text('["dog", "cat"]')
-    assert shards(made).facts["meaning"] != cats.facts["meaning"] and shards(made).facts["digest"] == cats.facts["digest"]
+    assert (
+        shards(made).facts["meaning"] != cats.facts["meaning"] and shards(made).facts["digest"] == cats.facts["digest"]
+    )
     (made / "classes.json").unlink()
     assert "meaning" not in shards(made).facts
     one(made, "a.tar", png=picture(1), cls=b"300000")
