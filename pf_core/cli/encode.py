@@ -78,10 +78,11 @@ def run(args: argparse.Namespace) -> None:
 def _data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """The data set, never mirrored by itself, and its settings. Raises InputError."""
     entry = DATASETS[args.dataset]
-    if hasattr(entry.fn, "encoded_by"):
-        raise InputError("These are latents already: name a data set of images.")
     settings = entry.settings(given_of(args, DATASETS) | ({"flip": False} if "flip" in entry.knobs else {}))
-    return entry.fn(**settings), settings
+    data = entry.fn(**settings)
+    if hasattr(data, "encoded_by"):  # a folder of shards says so only when it is looked at
+        raise InputError("These are latents already: name a data set of images.")
+    return data, settings
 
 
 def counts(data: Any, args: argparse.Namespace) -> tuple[int, int]:
@@ -91,6 +92,8 @@ def counts(data: Any, args: argparse.Namespace) -> tuple[int, int]:
             raise InputError("--images and --held are for endless data sets: all pictures of this one are encoded.")
         return len(data), held
     repeats = len(data) <= MOST  # the first so many images over and over: none of them was held out
+    if repeats and args.held is not None and whole("--held", args.held, 0, MOST):
+        raise InputError("--held: a data set that repeats its first images holds none of them out. Leave it out.")
     count = min(COUNT, len(data)) if args.images is None else whole("--images", args.images, 1, min(len(data), MOST))
     return count, 0 if repeats else max(1, count // 20) if args.held is None else whole("--held", args.held, 0, MOST)
 

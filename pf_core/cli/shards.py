@@ -45,6 +45,8 @@ def run(args: argparse.Namespace) -> None:
     entry = DATASETS[args.dataset]
     settings = entry.settings(given_of(args, DATASETS) | ({"flip": False} if "flip" in entry.knobs else {}))
     data = entry.fn(**settings)
+    if hasattr(data, "mirrors"):  # latents with mirrored ones beside them: a shard's are taken as they are
+        data.mirrors = False
     codec, packed = _packing(args, data)
     train, held = counts(data, args)
     recipe = {"dataset": args.dataset, "data_settings": settings, "of": getattr(data, "facts", None)}

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import shlex
 import sys
@@ -17,12 +18,13 @@ from tqdm import tqdm
 from pf_core import files
 from pf_core.cli.common import add_knobs, add_registry_knobs, checked, given, given_of
 from pf_core.data import DATASETS
+from pf_core.data.own import paths
 from pf_core.errors import InputError
 from pf_core.models import PRESETS, checkpoint, preset
 from pf_core.models.codecs import CODECS
 from pf_core.registry import Knob, Parameter, parameters
 from pf_core.timesteps import TIMESTEPS
-from pf_core.training import plans
+from pf_core.training import plans, text
 from pf_core.training.config import (
     CONDITIONS,
     NETWORK_SETTINGS,
@@ -105,11 +107,16 @@ def run(args: argparse.Namespace) -> None:
         if not rank():
             print(estimate)
         return
+    if recipe.condition == "text" and recipe.init and not rank() and not folder.saved_step():
+        for said in filter(None, [text.strangers(recipe, DATASETS[recipe.dataset].fn(**recipe.data_settings))]):
+            print(said, flush=True)
     tensorboard = args.tensorboard or (args.resume and bool(folder.about().get("tensorboard")))
     # a resumed run is repeated by its recipe, not by --resume
     words = ["train", *plans.command(recipe, args.out, intervals)] if args.resume else sys.argv[1:]
     command = "python -m pf_core " + shlex.join(words)
-    steps = execute(folder, args.resume, recipe, intervals, command, tensorboard, _compass, args.shard)
+    steps = execute(
+        folder, args.resume, recipe, intervals, command, tensorboard, _compass, args.shard, args.device or "auto"
+    )
     if rank():  # the first process speaks for all
         for _ in steps:
             pass
@@ -156,7 +163,7 @@ def _begun(folder: RunFolder, args: argparse.Namespace) -> TrainRecipe:
             (TIMESTEPS, recipe.config.timesteps, recipe.config.timestep_settings),
         ),
     )
-    begun = {name: getattr(config, name) for name in parameters(TrainConfig)} | asdict(PRESETS[recipe.model])
+    begun = {name: getattr(config, name) for name in parameters(TrainConfig)} | asdict(preset(recipe.model))
     begun |= recipe.model_settings | {"dataset": recipe.dataset, "model": recipe.model, "timesteps": config.timesteps}
     begun |= {"init": recipe.init, "no_difficulty": not recipe.difficulty, "condition": recipe.condition}
     begun |= {knob.name: knob.default for knob in TEXT_SETTINGS} | recipe.text_settings
@@ -171,13 +178,25 @@ def _begun(folder: RunFolder, args: argparse.Namespace) -> TrainRecipe:
     begun |= _of_codec(CODECS[TrainRecipe.codec].settings(own))
     asked |= _of_codec(_codec_settings(args))
     for name, value in asked.items():
-        if begun[name] != value:
+        if _whole(name, begun[name]) != _whole(name, value):
             flag = f"--{name.replace('_', '-')}"
             raise InputError(
                 f"{folder.path} was started with another {flag} ({begun[name]}), which --resume keeps: "
                 f"leave {flag} out, or start another run, with --init from this run's weights."
             )
     return recipe
+
+
+def _whole(name: str, value: Any) -> Any:
+    """A flag's value as it is kept: a file or folder that is named from here by its whole path, so that the run can be
+    resumed from elsewhere. Shipped networks, runs, imported sets, and what lies under a root, keep their names."""
+    if name not in ("path", "init", "text_weights", "repa", "repa_model") or not value or not os.path.exists(value):
+        return value
+    if name == "path" and (paths.is_set(value) or any(os.path.exists(root / value) for root in paths.roots())):
+        return value
+    if name == "init" and checkpoint.find(value) != Path(value):
+        return value
+    return os.path.abspath(value)
 
 
 def _codec_settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -206,7 +225,7 @@ def _config(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _settings(knobs: list[Parameter], args: argparse.Namespace) -> dict[str, Any]:
-    return {k.name: k.check(v) for k in knobs if (v := getattr(args, k.name)) is not None}
+    return {k.name: _whole(k.name, k.check(v)) for k in knobs if (v := getattr(args, k.name)) is not None}
 
 
 def _condition(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
@@ -222,7 +241,8 @@ def _condition(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
 
 
 def _repa(args: argparse.Namespace) -> dict[str, Any]:
-    return checked(RepaConfig, given(args, parameters(RepaConfig).values()))
+    values = checked(RepaConfig, given(args, parameters(RepaConfig).values()))
+    return {name: _whole(name, value) for name, value in values.items()}
 
 
 def _recipe(args: argparse.Namespace) -> TrainRecipe:
@@ -230,7 +250,7 @@ def _recipe(args: argparse.Namespace) -> TrainRecipe:
     condition, tower = _condition(args)
     dataset, model, times = (NAMES[n] if (v := getattr(args, n)) is None else v for n in NAMES)
     timesteps = timestep_settings(times, given_of(args, TIMESTEPS), condition)
-    data = DATASETS[dataset].settings(given_of(args, DATASETS))
+    data = {k: _whole(k, v) for k, v in DATASETS[dataset].settings(given_of(args, DATASETS)).items()}
     preset(model, **shape)  # raises InputError before anything is written
     if args.init is not None:
         checkpoint.find(args.init)
@@ -240,7 +260,7 @@ def _recipe(args: argparse.Namespace) -> TrainRecipe:
         files.check_names(args.out)
         _name_of(Path(args.out))
     return TrainRecipe(
-        dataset, data, model, shape, not args.no_difficulty, args.init,
+        dataset, data, model, shape, not args.no_difficulty, _whole("init", args.init),
         TrainConfig(**config, timesteps=times, timestep_settings=timesteps),
         codec_settings=_codec_settings(args),
         condition=condition,

@@ -59,7 +59,7 @@ class LatentImages:
         path: Annotated[str, Knob(help="file that `encode` wrote")] = "",
         series: Annotated[int, Knob(0, 2**31 - 1, "which order, and which are mirrored", advanced=True)] = 0,
     ):
-        self.series, self.path = series, _find(path)
+        self.series, self.path, self.mirrors = series, _find(path), True  # False: all states as they are
         self._file = _read(self.path)
         about = self._file.about
         self.names, self.held, self.encoded_by = about["names"], about["held"], ("latents", about["codec"])
@@ -90,7 +90,7 @@ class LatentImages:
             return (len(self) + (index - HELD_OUT) % self.held, False) if self.held else (index % len(self), False)
         epoch, place = divmod(index, len(self))
         order, mirrored = _epoch(self.series, epoch, len(self))
-        return int(order[place]), bool(mirrored[place]) and self._file.mirrored is not None
+        return int(order[place]), bool(mirrored[place]) and self.mirrors and self._file.mirrored is not None
 
 
 @lru_cache(maxsize=4)

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pf_core import files
-from pf_core.data.shards import PLAN, index_of
+from pf_core import bounded, files
+from pf_core.data.shards import CLASSES, CODEC, PLAN, index_of, tars
 from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
 
 Files = dict[str, bytes]  # of one sample: ending (.png, .cls, ...) -> content
-CLASSES, CODEC = "classes.json", "codec.json"
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,8 @@ def write(
         yield len(indices)
     with files.locked(folder / f".{PLAN}.lock"):
         if not missing(folder, plan):
+            for left in folder.glob(".*.tmp.tar"):  # by a writer that was killed: now nobody writes any more
+                left.unlink(missing_ok=True)
             index_of(folder)
 
 
@@ -88,13 +89,20 @@ def missing(folder: str | Path, plan: Plan) -> int:
 def _begin(folder: Path, plan: Plan) -> None:
     """Write down what is written, or check it."""
     told = plan.to_dict()
+    try:
+        _ = [bounded.parse_json(json.dumps(value, indent=1)) for value in (told, plan.names)]
+    except ValueError:
+        raise InputError(
+            f"{plan.shards:,} tar files and {len(plan.names):,} classes are more than {PLAN} and {CLASSES} can tell: "
+            "make fewer tar files, with a larger --per-shard."
+        ) from None
     if (folder / PLAN).exists():
         if files.read_json(folder / PLAN) != told:
             raise InputError(
                 f"{folder} holds shards of other samples: repeat its command to go on with it, or name another folder."
             )
         return
-    if any(folder.glob("*.tar")):
+    if tars(folder):
         raise InputError(f"{folder} holds tar files already: name an empty folder.")
     if plan.names:
         files.write_json(folder / CLASSES, plan.names)

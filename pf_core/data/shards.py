@@ -19,10 +19,10 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,19 +36,25 @@ from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
 from pf_core.registry import Knob
 
-INDEX, PLAN, RULES = "index.npz", "shards.json", 1
+INDEX, PLAN, CLASSES, CODEC, RULES = "index.npz", "shards.json", "classes.json", "codec.json", 1
 PICTURES, LATENTS = (".png", ".jpg", ".jpeg", ".webp"), (".npy",)
 TEXTS = (".cls", ".txt", ".json")
-MOST_TEXT, MOST_CLASSES = 2**20, 1_000_000
+MOST_TEXT = 2**20
+MOST_CLASSES, MOST_NAMES = 250_000, 4 * 2**20  # and characters of their names: a network's header holds them
 
 
 @dataclass(frozen=True)
 class ShardSamples:
-    """images (B, 3, H, W) in [-1, 1], or states (B, C, h, w) of latents; labels (B,); captions, '' where none is."""
+    """images (B, 3, H, W) in [-1, 1], or states (B, C, h, w) of latents; labels (B,); captions, '' where none is:
+    read when they are asked for, since only a network of prompts needs them."""
 
     images: Tensor
     labels: Tensor
-    captions: list[str]
+    read: Callable[[], list[str]]
+
+    @cached_property
+    def captions(self) -> list[str]:
+        return self.read()
 
 
 class Shards:
@@ -73,40 +79,55 @@ class Shards:
     ):
         self.path, self.series, self._folder = path, series, paths.find(path)
         self._index = index_of(self._folder)
-        self.names = _names(self._folder, self._index)
+        self.names, self._meaning = _names(self._folder, self._index), _meaning(self._folder)
+        self._shape: tuple[int, ...] | None = None
         counts = np.diff(self._index.starts)
         self._held = np.minimum(np.floor(counts * held_out + 0.5).astype(int), counts - 1) if held_out else 0 * counts
         told = _told(self._folder)
         self._held = np.array([told["held"].get(n, h) for n, h in zip(self._index.shards, self._held, strict=True)])
         if (self._held >= counts).any():
             raise InputError(f"{self._folder / PLAN} holds out more than there is: repair it or remove it.")
-        self._train = counts - self._held
+        self._train = tuple((counts - self._held).tolist())
+        self._length, self._held_ends = sum(self._train), np.cumsum(self._held)
         height, width = told["shape"]
         self.channels, self.flip = 3, flip
         self.size = size if height == width else (size, max(1, round(size * width / height)))
         if self._index.latents:
-            codec = _json(self._folder / "codec.json")
+            codec = _json(self._folder / CODEC)
             if not isinstance(codec, dict) or set(codec) != {"name", "settings"}:
                 raise InputError(f"{self._folder} holds latents: its codec.json must say name and settings of a codec.")
             self.encoded_by, self.flip = (codec["name"], codec["settings"]), False
-            self.channels, height, width = self._latent(0).shape
+            self._shape = self._latent(0).shape
+            self.channels, height, width = self._shape
             self.size = height if height == width else (height, width)
 
     def __len__(self) -> int:
         """Samples to train on: an epoch."""
-        return int(self._train.sum())
+        return self._length
 
     @property
     def held(self) -> int:
         """Samples held out."""
-        return int(self._held.sum())
+        return int(self._held_ends[-1])
 
     @property
     def facts(self) -> dict[str, Any]:
         """For records: samples, those held out, shards, a digest of the index."""
         index = self._index
         known = {"pictures": len(index.rows), "held_out": self.held, "shards": len(index.shards)}
-        return known | {"digest": index.digest, "rules": RULES, "notes": []}
+        known |= {"digest": index.digest, "rules": RULES, "notes": []}
+        return known | ({"meaning": self._meaning} if self._meaning else {})
+
+    def vocabulary(self) -> list[str]:
+        """All captions, each once. Raises InputError if there is none, or one that cannot be read."""
+        captions = list(dict.fromkeys(filter(None, map(self._caption, range(len(self._index.rows))))))
+        if not captions:
+            raise InputError(f"None of the samples in {self.path} has a caption, which a network of prompts needs.")
+        return captions
+
+    def captions_of(self, indices: range | list[int]) -> list[str]:
+        """The captions of the samples with these indices, '' where there is none."""
+        return [self._caption(self._place(int(i))[0]) for i in indices]
 
     def batch(self, indices: range | list[int]) -> ShardSamples:
         """The samples with these indices; label 0 where none has a class. Raises InputError for one that cannot be
@@ -114,7 +135,7 @@ class Shards:
         places = [self._place(int(i)) for i in indices]
         images = torch.stack([self._image(row, mirrored) for row, mirrored in places])
         labels = torch.tensor([max(0, int(self._index.rows["label"][row])) for row, _ in places])
-        return ShardSamples(images, labels, [self._caption(row) for row, _ in places])
+        return ShardSamples(images, labels, lambda: [self._caption(row) for row, _ in places])
 
     # where a sample is
 
@@ -122,15 +143,15 @@ class Shards:
         """(row of the index, mirrored?)."""
         starts = self._index.starts
         if index >= HELD_OUT and self.held:
-            ends = np.cumsum(self._held)
+            ends = self._held_ends
             place = (index - HELD_OUT) % self.held
             shard = int(np.searchsorted(ends, place, "right"))
             return int(starts[shard + 1] - (ends[shard] - place)), False
         epoch, place = divmod(index % HELD_OUT, len(self))
-        order, ends = _epoch(self.series, epoch, tuple(self._train.tolist()))
+        order, ends = _epoch(self.series, epoch, self._train)
         turn = int(np.searchsorted(ends, place, "right"))
         shard = int(order[turn])
-        within, flips = _within(self.series, epoch, shard, int(self._train[shard]))
+        within, flips = _within(self.series, epoch, shard, self._train[shard])
         at = place - (int(ends[turn - 1]) if turn else 0)
         return int(starts[shard] + within[at]), bool(flips[at]) and self.flip
 
@@ -139,7 +160,8 @@ class Shards:
     def _bytes(self, row: int, part: str) -> bytes:
         entry = self._index.rows[row]
         size = int(entry[f"{part}_size"])
-        found = os.pread(_opened(self._folder / self._index.shards[entry["shard"]]), size, int(entry[f"{part}_at"]))
+        tar = _Opened.of(self._folder / self._index.shards[entry["shard"]])
+        found = os.pread(tar.number, size, int(entry[f"{part}_at"]))
         if len(found) < size:
             raise InputError(f"{self._index.shards[entry['shard']]} is shorter than its index says: remove {INDEX}.")
         return found
@@ -158,6 +180,9 @@ class Shards:
             raise InputError(f"Sample {row} of {self._folder} holds no array: {e}.") from None
         if values.ndim != 3 or values.dtype.kind != "f" or not np.isfinite(values).all():
             raise InputError(f"Sample {row} of {self._folder} is no latent (C, h, w) of finite numbers.")
+        if values.shape != (self._shape or values.shape):
+            has, first = (" x ".join(map(str, shape)) for shape in (values.shape, self._shape))
+            raise InputError(f"Sample {row} of {self._folder} is a latent of {has}, the first one of {first}.")
         return values.astype(np.float32)
 
     def _caption(self, row: int) -> str:
@@ -183,9 +208,22 @@ def _within(series: int, epoch: int, shard: int, count: int) -> tuple[np.ndarray
     return rng.permutation(count), rng.random(count) < 0.5
 
 
-@lru_cache(maxsize=64)
-def _opened(path: Path) -> int:
-    return os.open(path, os.O_RDONLY)
+class _Opened:
+    """A file's descriptor, closed when nobody holds it any more."""
+
+    number = -1
+
+    def __init__(self, path: Path):
+        self.number = os.open(path, os.O_RDONLY)
+
+    def __del__(self):
+        if self.number >= 0:
+            os.close(self.number)
+
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def of(path: Path) -> "_Opened":
+        return _Opened(path)
 
 
 # the index
@@ -205,15 +243,20 @@ class Index:
     latents: bool
     digest: str
 
-    @property
+    @cached_property
     def starts(self) -> np.ndarray:
         """(shards + 1,) int64: each shard's first row, then the number of rows."""
         return np.searchsorted(self.rows["shard"], np.arange(len(self.shards) + 1))
 
 
+def tars(folder: Path) -> list[str]:
+    """Names of a folder's tar files; hidden ones are what is being written, or was left half written."""
+    return sorted(p.name for p in folder.glob("[!.]*.tar") if p.is_file())
+
+
 def index_of(folder: Path) -> Index:
     """Read, or made and kept where the folder's tar files are new. Raises InputError."""
-    names = tuple(sorted(p.name for p in folder.glob("*.tar") if p.is_file()))
+    names = tuple(tars(folder))
     if not names:
         raise InputError(f"{folder} holds no .tar files.")
     seen = json.dumps([[n, (s := (folder / n).stat()).st_size, s.st_mtime_ns] for n in names])
@@ -295,7 +338,7 @@ def _label(said: Any, name: str) -> int:
     except ValueError:
         label = -1
     if not 0 <= label < MOST_CLASSES:
-        raise InputError(f"{name} has the class {said!r:.40}: it must be a number from 0.")
+        raise InputError(f"{name} has the class {said!r:.40}: it must be a number from 0 to {MOST_CLASSES - 1:,}.")
     return label
 
 
@@ -311,12 +354,23 @@ def _names(folder: Path, index: Index) -> list[str]:
     most = int(index.rows["label"].max()) + 1
     if most and (index.rows["label"] < 0).any():
         raise InputError(f"Some samples of {folder} have a class and some have none: give all of them one, or none.")
-    names = _json(folder / "classes.json")
+    names = _json(folder / CLASSES) if most else []  # no sample has one: names alone would make all of the first
     if names is None:
         return [str(i) for i in range(most)]
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len(names) < most:
         raise InputError(f"classes.json of {folder} must be a list of at least {most} names.")
+    if len(names) > MOST_CLASSES or sum(map(len, names)) > MOST_NAMES:
+        raise InputError(f"classes.json of {folder} has more names, or longer ones, than a network can keep.")
     return names
+
+
+def _meaning(folder: Path) -> str:
+    """A digest of what says which classes and which codec the numbers stand for; '' where nothing says it. Where the
+    codec's autoencoder lies does not matter."""
+    said = [_json(folder / name) for name in (CLASSES, CODEC)]
+    if isinstance(said[1], dict) and isinstance(said[1].get("settings"), dict):
+        said[1]["settings"].pop("autoencoder", None)
+    return "" if said == [None, None] else hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _told(folder: Path) -> dict[str, Any]:

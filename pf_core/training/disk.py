@@ -1,6 +1,7 @@
 """Disk space of runs: counting, pruning, deleting, packing for download."""
 
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -61,11 +62,13 @@ def _prunable(folders: list[RunFolder]) -> list[tuple[int, list[Path]]]:
     """(bytes, files that belong together), oldest first."""
     groups = []
     for folder in folders:
-        samples: dict[str, list[Path]] = {}
+        samples: dict[int, list[Path]] = {}
         for path in folder.path.glob("samples/*"):
-            samples.setdefault(path.name[:7], []).append(path)
+            if step := re.match("[0-9]+", path.name):
+                samples.setdefault(int(step[0]), []).append(path)
         middle = sorted(samples)[1 : -(KEPT_SAMPLES - 1)]
-        networks = sorted(folder.path.glob("checkpoints/*.safetensors"))[:-KEPT_NETWORKS]
+        networks = [p for p in folder.path.glob("checkpoints/*.safetensors") if re.fullmatch("[0-9]+", p.stem)]
+        networks = sorted(networks, key=lambda path: int(path.stem))[:-KEPT_NETWORKS]
         groups += [samples[step] for step in middle] + [[path] for path in networks]
     dated = []
     for group in groups:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from pf_core.models import count_parameters
-from pf_core.training import process
+from pf_core.training import process, text
 from pf_core.training.config import Intervals, TrainRecipe
 from pf_core.training.loop import SEGMENTS, train
-from pf_core.training.runner import prepare
+from pf_core.training.runner import kind_of, prepare
 from pf_core.training.validation import SHEET, SHEET_NFE, STRIP, STRIP_NFE
 
 SECONDS, FEWEST, MOST = 3.0, 2, 30  # how long to measure, and with how many steps
@@ -42,8 +42,9 @@ class Estimate:
 def measure(recipe: TrainRecipe, intervals: Intervals) -> Estimate:
     """Take a few steps and discard the result. Raises InputError for a recipe whose values do not fit together."""
     data, model = prepare(recipe)
+    kind = kind_of(recipe, intervals, data, model)
     took, before, begin = [], time.perf_counter(), None
-    for at in train(model, data, recipe.config):
+    for at in train(model, data, recipe.config, kind=kind):
         now = time.perf_counter()
         took.append(now - before)
         before, begin = now, begin or now
@@ -55,7 +56,7 @@ def measure(recipe: TrainRecipe, intervals: Intervals) -> Estimate:
     rate = recipe.config.batch_size / median(later)
     everything, trainable = count_parameters(model)[::-1]
     seconds = first + expected(recipe, intervals, rate)
-    notes = tuple(filter(None, [model.config.narrow]))
+    notes = tuple(filter(None, [model.config.narrow, text.strangers(recipe, data)]))
     return Estimate(everything, trainable, peak_memory(), first, rate, len(later), seconds, notes)
 
 

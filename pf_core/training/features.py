@@ -35,6 +35,7 @@ class Features:
         self._row = np.dtype([("picture", "V16"), ("check", "<u4"), ("tokens", "<f2", shape)])
         self._rows: np.ndarray | None = None
         self._known: dict[bytes, int] = {}
+        self._inode = 0  # of the file that the rows are of
 
     def of(self, pictures: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
         """(B, N, D) float32 in half precision's steps, be they read or made: the tokens of pictures (B, ...); make:
@@ -60,15 +61,17 @@ class Features:
         """A picture's tokens; None if they are not there, or damaged, as a power cut leaves them."""
         if (place := self._known.get(digest)) is None:
             return None
-        tokens = np.array(self._rows[place]["tokens"])
-        return tokens if zlib.crc32(tokens) == self._rows[place]["check"] else None
+        row = self._rows[place]
+        tokens = np.array(row["tokens"])
+        return tokens if bytes(row["picture"]) == digest and zlib.crc32(tokens) == row["check"] else None
 
     def _look(self) -> None:
         """Map the file as it is now."""
         first = 0 if self._rows is None else len(self._rows)
-        count = self.path.stat().st_size // self._row.itemsize if self.path.exists() else 0
-        if count < first:  # removed, and begun anew
-            self._rows, self._known, first = None, {}, 0
+        about = self.path.stat() if self.path.exists() else None
+        count, inode = (about.st_size // self._row.itemsize, about.st_ino) if about else (0, 0)
+        if count < first or inode != self._inode:  # removed, and begun anew
+            self._rows, self._known, self._inode, first = None, {}, inode, 0
         if count > first:
             self._rows = np.memmap(self.path, self._row, "r", shape=(count,))
             self._known |= {bytes(d): first + k for k, d in enumerate(self._rows["picture"][first:])}

@@ -136,9 +136,7 @@ class Trainer:
         self.cfg, self.step, self.grid = cfg, 0, model.grid
         # Accelerate's precision is fixed once a process, so autocast is ours: see _backward
         self.accelerator = accelerator or Accelerator(mixed_precision="no")
-        if cfg.batch_size % (cfg.accumulate * self.accelerator.num_processes):
-            parts = f"{cfg.accumulate} parts on {self.accelerator.num_processes} processes"
-            raise InputError(f"batch_size {cfg.batch_size} cannot be split evenly into {parts}.")
+        check_split(cfg, self.accelerator.num_processes)
         self.ranks = Ranks()
         self.model = model.to(self.accelerator.device)
         self._ema = copy.deepcopy(self.model).requires_grad_(False).eval()
@@ -254,6 +252,13 @@ class Trainer:
         self._ema.load_state_dict(state["ema"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        self._decay()
+
+    def _decay(self) -> None:
+        """The configuration's weight decay, where a loaded optimizer has brought that of another training along."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["weight_decay"] = self.cfg.weight_decay
 
 
 def on_gpu() -> bool:
@@ -265,6 +270,13 @@ def check_compiler(cfg: TrainConfig) -> None:
     """Raises InputError if a network is to be compiled on a CPU and there is no working C++ compiler."""
     if cfg.compile and not on_gpu():
         compiled.check_compiler()
+
+
+def check_split(cfg: TrainConfig, processes: int) -> None:
+    """Raises InputError for a batch that these processes cannot share."""
+    if cfg.batch_size % (cfg.accumulate * processes):
+        parts = f"{cfg.accumulate} parts on {processes} processes"
+        raise InputError(f"batch_size {cfg.batch_size} cannot be split evenly into {parts}.")
 
 
 _BLOCKS = ("blocks.", "text.tower.transformer.")

@@ -86,7 +86,7 @@ def pair(recipe: TrainRecipe) -> tuple[TrainRecipe, TrainRecipe]:
     """(SiT, Patch Forcing) with the same seed, data and compute: SiT has one t a sample and no difficulty head, Patch
     Forcing the recipe's own timestep sampler (LTG if that draws one t a sample)."""
     sit = replace(recipe.config, timesteps="uniform", timestep_settings={})
-    timesteps = {} if recipe.config.timesteps not in ("uniform", "logit_normal") else {"timesteps": "ltg"}
+    timesteps = {} if recipe.config.timesteps not in ("uniform", "logit_normal", "ltg_shared") else {"timesteps": "ltg"}
     if timesteps:
         own = timestep_settings("ltg", {}, recipe.condition) if recipe.condition == "text" else {}
         timesteps["timestep_settings"] = own

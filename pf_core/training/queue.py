@@ -380,7 +380,10 @@ def _apart(source: RunFolder, recipe: TrainRecipe) -> list[str]:
     """What decides whether a saved state fits a recipe and differs, in words with both values. Raises InputError."""
     (was, then), (now, asked) = _network_of(source), _asked(recipe)
     pairs = {IN_WORDS.get(name, name.replace("_", " ")): (getattr(now, name), old) for name, old in vars(was).items()}
-    pairs["optimizer"] = recipe.config.optimizer, source.recipe().config.optimizer
+    before = source.recipe()
+    pairs["optimizer"] = recipe.config.optimizer, before.config.optimizer
+    encoders = [r.repa.repa_model if r.repa.repa else "none" for r in (recipe, before)]  # a state has its projector
+    pairs["REPA's encoder"] = encoders[0], encoders[1]
     texts = pairs.pop("text tower")  # too long to be told
     apart = [f"{word} ({new}, not {old})" for word, (new, old) in pairs.items() if new != old]
     apart += ["text tower"] * (texts[0] != texts[1])

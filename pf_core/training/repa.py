@@ -68,10 +68,7 @@ class AlignedTrainer(Trainer):
         codec: Codec,
         cached: dict[str, Any] | None = None,
     ):
-        if not 1 <= repa.repa_block <= len(model.blocks):
-            raise InputError(f"The network has {len(model.blocks)} blocks: repa_block {repa.repa_block} is none.")
-        if cfg.compile:
-            raise InputError("REPA looks into the network, which a compiled one does not let: leave --compile out.")
+        _check_network(repa, len(model.blocks), cfg)
         self.repa, self.encoder, self.codec, self._cached = repa, encoder, codec, cached
         super().__init__(model, cfg)
 
@@ -114,11 +111,28 @@ def on_grid(tokens: Tensor, grid: PatchGrid) -> Tensor:
     return maps.flatten(2).transpose(1, 2)
 
 
-def trainer_of(repa: RepaConfig, data: Any, codec: Codec) -> Callable[..., Trainer]:
-    """What trains by this configuration. Raises InputError for latents, whose pictures are not at hand, and for a cache
-    of a data set without end."""
+def check(repa: RepaConfig, data: Any, depth: int, cfg: TrainConfig) -> None:
+    """What can be told without reading the encoder's weights. Raises InputError for latents, whose pictures are not at
+    hand, for a file that is not there, and for what `AlignedTrainer` refuses. depth: blocks of the network."""
     if hasattr(data, "encoded_by"):
         raise InputError("REPA's encoder looks at pictures, and a set of latents has none: leave --repa out.")
+    if not Path(repa.repa).is_file():
+        raise InputError(f"There is no file {repa.repa} of an encoder's weights for REPA.")
+    _sizes(repa.repa_model)
+    _check_network(repa, depth, cfg)
+
+
+def _check_network(repa: RepaConfig, depth: int, cfg: TrainConfig) -> None:
+    if not 1 <= repa.repa_block <= depth:
+        raise InputError(f"The network has {depth} blocks: repa_block {repa.repa_block} is none.")
+    if cfg.compile:
+        raise InputError("REPA looks into the network, which a compiled one does not let: leave --compile out.")
+
+
+def trainer_of(repa: RepaConfig, data: Any, codec: Codec, depth: int, cfg: TrainConfig) -> Callable[..., Trainer]:
+    """What trains by this configuration. Raises InputError as `check`, for a file that holds no such encoder, and for a
+    cache of a data set without end."""
+    check(repa, data, depth, cfg)
     encoder = clip_encoder(repa.repa, repa.repa_model)
     cached = key_of(repa.repa, _sizes(repa.repa_model), data) if repa.repa_cache else None
     return partial(AlignedTrainer, repa=repa, encoder=encoder, codec=codec, cached=cached)

@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 
-from pf_core import files
 from pf_core.data import DATASETS
-from pf_core.data.splits import VALIDATION
+from pf_core.data.splits import SEARCH, VALIDATION, take
 from pf_core.errors import InputError
 from pf_core.models import SiTConfig, build, checkpoint, preset
 from pf_core.models.codecs import Codec, Encoded, build_codec, same_space
@@ -25,7 +24,8 @@ from pf_core.timesteps import TIMESTEPS
 from pf_core.training import memory, ranks, text, validation
 from pf_core.training.config import CONDITIONS, NETWORK_SETTINGS, TEXT_SETTINGS, Intervals, TrainRecipe
 from pf_core.training.control import TrainerStatus
-from pf_core.training.loop import TrainConfig, Trainer, TrainStep, check_compiler, train
+from pf_core.training.loop import TrainConfig, Trainer, TrainStep, check_compiler, check_split, train
+from pf_core.training.pin import pin
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.state import load_state, save_state
 from pf_core.training.tensorboard import Events
@@ -48,13 +48,15 @@ def execute(
     tensorboard: bool = False,
     compass: Compass | None = None,
     shard: bool = False,
+    device: str = "auto",
 ) -> Iterator[TrainStep]:
     """Train by the folder's recipe, log, draw samples and save; at the end the EMA weights are written in bf16.
 
     Commands and signals are obeyed between steps (see TrainerStatus). status.json holds how the training ended.
     `intervals` None: those that the run was started with. compass: measured every `intervals.compass` steps; it is
     passed in because evaluation imports training. Of several processes all call this, and the first one does all but
-    the steps; shard: the network is spread over them. Raises InputError.
+    the steps; shard: the network is spread over them. device: as in DEVICES, for later sessions of a run that starts.
+    Raises InputError.
     """
     recipe = folder.recipe() if resume else recipe
     if resume and has_finished(folder, recipe):
@@ -66,36 +68,43 @@ def execute(
         )
     if ranks.rank():
         state = _saved(folder)[0] if resume else None
-        data, model = prepare(recipe)
-        kind = _kind(shard, every, recipe, data)
+        data, model = prepare(recipe, folder if state else None)
+        kind = kind_of(recipe, every, data, model, shard)
         with ranks.deaf():
             yield from train(model, data, recipe.config, state, kind=kind)
         return
     made = kind = None
     if not resume:
         made = prepare(recipe)  # errors are raised before anything is written
-        kind = _kind(shard, every, recipe, made[0])
+        _check_captions(recipe, made[0])
+        kind = kind_of(recipe, every, *made, shard)
         recipe = replace(settled(recipe, made[0]), rules=getattr(made[0], "rules", None))
-        folder.start(recipe, intervals, tensorboard=tensorboard)
+        folder.start(recipe, intervals, tensorboard=tensorboard, device=device, created=time.time())
     saved = folder.saved_step() if resume else 0
     with TrainerStatus(folder, recipe.config.steps, saved) as trainer_status:
         state, header = _saved(folder) if resume else (None, {})
-        data, model = made or prepare(recipe)
-        kind = kind or _kind(shard, every, recipe, data)
+        data, model = made or prepare(recipe, folder if state else None)
+        kind = kind or kind_of(recipe, every, data, model, shard)
         session = TrainingSession(
             folder, recipe, every, trainer_status, command, header.get("seconds", 0.0), compass, kind
         )
         yield from session.run(data, model, state, tensorboard)
 
 
-def _kind(shard: bool, every: Intervals, recipe: TrainRecipe, data: Any) -> Callable[..., Trainer]:
-    """What trains. Raises InputError for what a sharded training does not do. Imported here, as few need the others."""
+def kind_of(
+    recipe: TrainRecipe, every: Intervals, data: Any, model: torch.nn.Module, shard: bool = False
+) -> Callable[..., Trainer]:
+    """What trains. Raises InputError for what does not go together. Imported here, as few need the others."""
+    check_split(recipe.config, ranks.processes())
+    if every.compass:
+        take(data, SEARCH, 1)  # raises InputError where nothing is held out
     if recipe.repa.repa:
         from pf_core.training.repa import trainer_of
 
         if shard:
             raise InputError("REPA's projector is not sharded: leave --shard or --repa out.")
-        return trainer_of(recipe.repa, data, build_codec(recipe.codec, recipe.codec_settings))
+        codec = build_codec(recipe.codec, recipe.codec_settings)
+        return trainer_of(recipe.repa, data, codec, len(model.blocks), recipe.config)
     if not shard:
         return Trainer
     if every.compass:
@@ -141,13 +150,14 @@ def checked_device(name: str) -> str:
     return name
 
 
-def prepare(recipe: TrainRecipe) -> tuple[Any, torch.nn.Module]:
-    """(data set of states, network). Raises InputError if they do not fit together."""
+def prepare(recipe: TrainRecipe, run: RunFolder | None = None) -> tuple[Any, torch.nn.Module]:
+    """(data set of states, network). run: whose saved state the network is going to hold. Raises InputError if they do
+    not fit together."""
     check_compiler(recipe.config)
     data = DATASETS[recipe.dataset].fn(**recipe.data_settings)
     recipe = settled(recipe, data)
     states = data if hasattr(data, "encoded_by") else Encoded(data, build_codec(recipe.codec, recipe.codec_settings))
-    model = network(recipe, data)
+    model = network(recipe, data, run)
     memory.check_fits(recipe, model)
     return states, model
 
@@ -339,28 +349,6 @@ class TrainingSession:
         return list(dict.fromkeys(caption[:MOST_CHARACTERS] for caption in sample.captions if caption.strip()))
 
 
-def pin(folder: RunFolder, data, step: int, rules: int | None) -> None:
-    """Record which pictures a run is trained on. Raises InputError if a run that has reached `step` was trained on
-    others, or read them differently: `rules` is the version of the reading rules at its start."""
-    facts, path = getattr(data, "facts", None), folder.path / "data.json"
-    if not facts:  # a generated data set cannot change
-        return
-    known = files.read_json(path)
-    if step and known and known.get("digest") != facts["digest"]:
-        rules = known.get("rules", rules or 1)  # the last version known to read them alike
-        if rules != facts["rules"]:
-            raise InputError(
-                f"This version reads these pictures differently from the one that started this run (rules {rules} "
-                f"then, "
-                f"{facts['rules']} now): start another run, with --init from this run's network."
-            )
-        raise InputError(
-            f"The pictures have changed since this run began ({known.get('pictures')} then, {facts['pictures']} now): "
-            "restore them, or start another run from its network."
-        )
-    files.write_json(path, facts)
-
-
 def check(recipe: TrainRecipe) -> SiTConfig:
     """The configuration of a recipe's network, without building it. Raises InputError for a value out of range or
     values that do not fit together."""
@@ -371,7 +359,19 @@ def check(recipe: TrainRecipe) -> SiTConfig:
     build_codec(recipe.codec, recipe.codec_settings)
     _check_settings("network", NETWORK_SETTINGS, recipe.model_settings)
     _check_settings("text tower", TEXT_SETTINGS, recipe.text_settings)
-    return network_config(recipe, DATASETS[recipe.dataset].fn(**recipe.data_settings))
+    data = DATASETS[recipe.dataset].fn(**recipe.data_settings)
+    config = network_config(recipe, data)
+    _check_captions(recipe, data)
+    if recipe.repa.repa:
+        from pf_core.training import repa  # as few need it
+
+        repa.check(recipe.repa, data, config.depth, recipe.config)
+    return config
+
+
+def _check_captions(recipe: TrainRecipe, data: Any) -> None:
+    if recipe.condition == "text":
+        text.check(recipe, data)
 
 
 def codec_of(recipe: TrainRecipe) -> Codec:
@@ -388,17 +388,18 @@ def _check_settings(what: str, knobs: list[Parameter], given: dict[str, Any]) ->
         known[name].check(value)
 
 
-def network_config(recipe: TrainRecipe, data) -> SiTConfig:
-    """The configuration of the recipe's network. Raises InputError if it does not fit the data or `init`."""
+def network_config(recipe: TrainRecipe, data, run: RunFolder | None = None) -> SiTConfig:
+    """The configuration of the recipe's network. Raises InputError if it does not fit the data or `init`. run: a run
+    that has saved its state: what it began with may be gone."""
     recipe = settled(recipe, data)
     if recipe.condition not in CONDITIONS:
         raise InputError(f"condition must be one of {', '.join(CONDITIONS)}, not {recipe.condition!r:.60}.")
     fixed = {"in_channels": data.channels, "input_size": data.size}
     fixed["num_classes"] = len(data.names) if recipe.condition == "classes" else 0
-    fixed["text"] = text.config_of(recipe, data) if recipe.condition == "text" else None
+    fixed["text"] = text.config_of(recipe, data, run and run.network) if recipe.condition == "text" else None
     config = preset(recipe.model, **fixed, predict_uncertainty=recipe.difficulty, **recipe.model_settings)
     _ = config.grid  # raises InputError if the side is not a multiple of the patch size
-    if recipe.init:
+    if recipe.init and not run:
         header = checkpoint.read_header(checkpoint.find(recipe.init))
         start = SiTConfig(**header["model"])
         if apart := _apart(start, config):
@@ -410,10 +411,13 @@ def network_config(recipe: TrainRecipe, data) -> SiTConfig:
     return config
 
 
-def network(recipe: TrainRecipe, data) -> torch.nn.Module:
+def network(recipe: TrainRecipe, data, run: RunFolder | None = None) -> torch.nn.Module:
     """The recipe's network with its initial (or `init`'s) weights. If `init` is a network of classes and prompts are
-    to be learnt, its table is left behind, and what attends to the prompt is new and at first silent."""
-    model = build(network_config(recipe, data), recipe.config.seed)
+    to be learnt, its table is left behind, and what attends to the prompt is new and at first silent. run: see
+    network_config; the state brings all weights."""
+    model = build(network_config(recipe, data, run), recipe.config.seed)
+    if run:
+        return model
     if recipe.condition == "text":
         text.read_weights(recipe, model)
     if recipe.init:

@@ -86,6 +86,7 @@ class ShardedTrainer(Trainer):
                 for i, entries in saved["state"].items()
             }
             optimizer.load_state_dict(saved | {"state": spread})
+        self._decay()
 
     def help(self, word: int) -> None:
         """Of the other processes: take part in what the first one gathers."""

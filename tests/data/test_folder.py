@@ -93,6 +93,30 @@ def test_captions_are_kept_with_their_pictures(home, tmp_path):
     assert said == {0: "a red thing", 1: "two", 2: "three, beside it"}
 
 
+def test_captions_that_cannot_be_read_are_left_out_only_if_asked(home, tmp_path):
+    content = {
+        "1.png": picture(),
+        "1.txt": "a word",
+        "2.png": picture((9, 9, 9)),
+        "2.txt": "caf\u00e9".encode("latin-1"),
+    }
+    made = str(tree(tmp_path / "mine" / "c", content))
+    argv = ["train", "--dataset", "folder", "--path", made, "--model", "nano", "--size", "8", "--patch-size", "4"]
+    argv += ["--steps", "1", "--batch-size", "2", "--out"]
+    assert main([*argv, str(tmp_path / "classes")]) == 0
+    text = [*argv, str(tmp_path / "run"), "--condition", "text", "--text-width", "32", "--text-layers", "1"]
+    assert main(text) == 2 and not (tmp_path / "run").exists()
+    assert main([*text, "--skip-bad"]) == 0
+
+
+def test_folders_say_what_is_held_out_and_a_share_asked_for_as_well_is_named(home, tmp_path):
+    content = {f"{part}/{i}.png": picture((40 * i, 90, 0)) for part in ("train", "val") for i in range(3)}
+    made = str(tree(tmp_path / "mine" / "n", content))
+    assert (len(Folder(path=made)), Folder(path=made).held) == (3, 3)
+    assert "held_out 0.3 is not used" in Folder(path=made, held_out=0.3).notes[-1]
+    assert not any("not used" in note for note in Folder(path=made).notes)
+
+
 def test_labels_of_metadata_win_over_folders(home, tmp_path):
     lines = [json.dumps({"file_name": f"{i}.png", "label": "even" if i % 2 == 0 else "odd"}) for i in range(4)]
     content = {f"x/{i}.png": picture((60 * i, 0, 0)) for i in range(4)} | {"x/metadata.jsonl": "\n".join(lines)}
@@ -107,6 +131,8 @@ def test_labels_of_metadata_win_over_folders(home, tmp_path):
         (["cat/1.png", "cat/2.png"], ["cat"]),
         (["zip/cat/1.png", "zip/dog/2.png"], ["cat", "dog"]),
         (["cat/1.png", "dog/deep/er/2.png", "3.png"], ["cat", "dog", "other"]),
+        (["\u2460/1.png", "x\u00b2/2.png", "10/3.png"], ["10", "x\u00b2", "\u2460"]),
+        (["train/1.png", "val/2.png"], ["all"]),
     ],
 )
 def test_which_folder_is_the_class(home, tmp_path, names, classes):

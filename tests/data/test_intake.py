@@ -83,6 +83,33 @@ def test_single_files_several_zips_and_names_that_meet(home, tmp_path):
     assert take(zips).classes == {"cat": 1, "dog": 1}
 
 
+def said(*sources):
+    """Caption -> red of the picture it goes with, of what is taken in from these."""
+    data = Folder(path=keep(take(sources).id), held_out=0.0)
+    batch = data.batch(range(len(data)))
+    reds = [round(float(v + 1) * 1.275) * 100 for v in batch.images[:, 0].amax((1, 2))]
+    return dict(zip(batch.captions, reds, strict=True))
+
+
+def test_a_caption_stays_with_its_picture_where_names_meet(home, tmp_path):
+    for folder, red in (("x", 100), ("y", 200)):
+        for name in ("set", f"photos.202{red // 100}"):
+            tree(tmp_path / folder / name, {"1.png": picture((red, 0, 0)), "1.txt": f"red {red}"})
+    both = {"red 100": 100, "red 200": 200}
+    assert said(tmp_path / "x" / "set", tmp_path / "y" / "set") == both
+    assert said(tmp_path / "x" / "photos.2021", tmp_path / "y" / "photos.2022") == both
+    x, y = tmp_path / "x" / "set", tmp_path / "y" / "set"
+    assert said(x / "1.png", y / "1.png", y / "1.txt") == {"": 100, "red 200": 200}
+    (y / "1.png").rename(y / "1.jpg")
+    assert said(x / "1.png", x / "1.txt", y / "1.jpg", y / "1.txt") == both
+    assert said(x / "1.png", y / "1.txt") == {"red 200": 100}  # an upload puts each file into a folder of its own
+    two = {f"{e}.{k}": v for e, red in (("e\u0301", 100), ("\u00e9", 200))
+           for k, v in (("png", picture((red, 0, 0))), ("txt", f"red {red}"))}  # fmt: skip
+    assert said(tree(tmp_path / "forms", two)) == both
+    composed = {"e\u0301.png": picture((100, 0, 0)), "\u00e9.txt": "red 100"}
+    assert said(tree(tmp_path / "mixed", composed)) == {"red 100": 100}
+
+
 def test_what_can_be_chosen_are_sets_and_folders_of_the_roots(tmp_path, monkeypatch):
     monkeypatch.setenv("PATCH_FORCING_DATA_ROOTS", str(tmp_path))
     monkeypatch.setenv("PATCH_FORCING_DATA", str(tmp_path / "sets"))

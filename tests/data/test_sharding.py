@@ -55,6 +55,8 @@ def test_a_folders_held_out_pictures_stay_held_out(home, tmp_path, capsys):
     assert sorted(held[0]) == pytest.approx(sorted(held[1]))
     assert write(tmp_path / "no", *mine, "--images", 4) == 2
     assert "endless data sets" in capsys.readouterr().err
+    assert write(tmp_path / "no", "--dataset", "shapes", "--count", 4, "--held", 2) == 2
+    assert "holds none of them out" in capsys.readouterr().err
 
 
 def test_what_was_stopped_is_gone_on_with_and_gives_the_same_files(out, tmp_path, monkeypatch):

@@ -2,14 +2,16 @@
 
 import io
 import json
+import os
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from pf_core.data import DATASETS
+from pf_core.data import DATASETS, sharding
 from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
 
@@ -123,3 +125,90 @@ def test_what_is_no_shard_is_a_sentence(home, tmp_path):
     (made / "codec.json").write_text(json.dumps({"name": "latents", "settings": {}}))
     with pytest.raises(InputError, match="no array"):
         shards(made)
+
+
+def one(made, name, **parts):
+    """A tar file with one sample."""
+    with tarfile.open(made / name, "w") as tar:
+        for ending, content in parts.items():
+            add(tar, f"{name[:-4]}.{ending}", content)
+
+
+def state(*shape):
+    out = io.BytesIO()
+    np.save(out, np.zeros(shape, np.float16))
+    return out.getvalue()
+
+
+def test_files_that_are_no_longer_looked_at_are_closed(home, tmp_path):
+    made = tmp_path / "mine"
+    for k in range(80):
+        one(made, f"{k:03d}.tar", png=picture(k))
+    data, before = shards(made, held_out=0.0), len(os.listdir("/proc/self/fd"))
+    for epoch in range(3):
+        data.batch(range(80 * epoch, 80 * epoch + 80))
+    assert len(os.listdir("/proc/self/fd")) <= before + 65
+
+
+def test_half_a_tar_file_of_a_killed_writer_is_none(folder):
+    before = shards(folder).facts
+    (folder / ".000003.0123abcd.7.tmp.tar").write_bytes((folder / "000.tar").read_bytes())
+    assert shards(folder).facts == before
+    empty, plan = folder / "more", sharding.Plan(2, 0, 1, {"shape": [8, 8]}, [])
+    empty.mkdir()
+    left = empty / ".000000.0123abcd.7.tmp.tar"
+    left.write_bytes(b"half")
+    list(sharding.write(empty, plan, lambda at: [{".png": picture(1)} for _ in at]))
+    assert not left.exists() and len(shards(empty)) == 2
+
+
+def test_captions_are_read_when_they_are_asked_for(home, tmp_path):
+    made = tmp_path / "mine"
+    one(made, "a.tar", png=picture(1), txt="a café".encode("latin-1"))
+    data = shards(made)
+    sample = data.batch([0])
+    for read in (lambda: sample.captions, data.vocabulary, lambda: data.captions_of([0])):
+        with pytest.raises(InputError, match="UTF-8"):
+            read()
+    one(made, "a.tar", png=picture(1), txt="a café".encode())
+    assert shards(made).vocabulary() == ["a café"] == shards(made).captions_of(range(1))
+    one(made, "a.tar", png=picture(1))
+    with pytest.raises(InputError, match="None of the samples"):
+        shards(made).vocabulary()
+
+
+def test_names_of_classes_count_only_where_samples_have_classes(home, tmp_path):
+    made = tmp_path / "mine"
+    one(made, "a.tar", png=picture(1))
+    (made / "classes.json").write_text('["cat", "dog"]')
+    assert shards(made).names == []
+    one(made, "a.tar", png=picture(1), cls=b"1")
+    cats = shards(made)
+    assert cats.names == ["cat", "dog"]
+    (made / "classes.json").write_text('["dog", "cat"]')
+    assert (
+        shards(made).facts["meaning"] != cats.facts["meaning"] and shards(made).facts["digest"] == cats.facts["digest"]
+    )
+    (made / "classes.json").unlink()
+    assert "meaning" not in shards(made).facts
+    one(made, "a.tar", png=picture(1), cls=b"300000")
+    with pytest.raises(InputError, match="from 0 to 249,999"):
+        shards(made)
+
+
+def test_latents_of_two_shapes_are_told_apart(home, tmp_path):
+    made = tmp_path / "mine"
+    one(made, "a.tar", npy=state(4, 2, 2))
+    one(made, "b.tar", npy=state(4, 2, 3))
+    (made / "codec.json").write_text(json.dumps({"name": "latents", "settings": {}}))
+    with pytest.raises(InputError, match="a latent of 4 x 2 x 3, the first one of 4 x 2 x 2"):
+        shards(made).batch(range(2))
+
+
+def test_more_files_than_the_plan_can_tell_are_refused_before_anything_is_written(tmp_path):
+    plan = sharding.Plan(60_000, 0, 1, {"shape": [8, 8]}, [])
+    with pytest.raises(InputError, match="larger --per-shard"):
+        list(sharding.write(tmp_path / "out", plan, lambda at: []))
+    assert not list(tmp_path.glob("out/*.json"))
+    with pytest.raises(InputError, match="400,000 classes"):
+        list(sharding.write(tmp_path / "out", replace(plan, size=60_000, names=["x"] * 400_000), lambda at: []))

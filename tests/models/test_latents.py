@@ -176,7 +176,7 @@ def _shards(out, *flags):
     return main(["shards", "--out", str(out), *map(str, flags)])
 
 
-def test_latents_are_written_as_shards_and_come_back(world, home, tmp_path, monkeypatch):  # noqa: F811
+def test_latents_are_written_as_shards_and_come_back(world, home, tmp_path, monkeypatch, capsys):  # noqa: F811
     out = tmp_path / "mine" / "tars"
     monkeypatch.setenv("PATCH_FORCING_DATA_ROOTS", f"{out.parent}:{world}")
     few = ["--dataset", "latents", "--path", world / "set.safetensors", "--per-shard", 10, "--dtype", "fp32"]
@@ -186,6 +186,13 @@ def test_latents_are_written_as_shards_and_come_back(world, home, tmp_path, monk
     assert made.encoded_by == tuple(source.encoded_by) and (len(made), made.held) == (len(source), source.held)
     wanted, found = (data.batch(range(HELD_OUT, HELD_OUT + 8)).images.flatten(1) for data in (source, made))
     assert torch.equal(wanted[wanted[:, 0].argsort()], found[found[:, 0].argsort()])
+    trained = made.batch(range(len(made))).images.flatten(1)  # none of them mirrored, though the file has both
+    states = torch.from_numpy(np.array(source._file.states[: len(source)], np.float32)).flatten(1)
+    assert source._file.mirrored is not None
+    assert torch.equal(states[states[:, 0].argsort()], trained[trained[:, 0].argsort()])
+    argv = ["encode", "--autoencoder", str(world / "vae"), "--dataset", "shards", "--path", str(out)]
+    assert main([*argv, "--out", str(tmp_path / "x.safetensors")]) == 2
+    assert "latents already" in capsys.readouterr().err
 
 
 def test_an_autoencoders_latents_are_written_as_shards(world, home, tmp_path, monkeypatch):  # noqa: F811

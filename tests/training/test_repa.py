@@ -17,8 +17,10 @@ from pf_core.models.codecs import Pixels
 from pf_core.patches import PatchGrid
 from pf_core.training import plans, repa
 from pf_core.training.config import RepaConfig, TrainRecipe
+from pf_core.training.estimate import measure
 from pf_core.training.features import Features, key_of
 from pf_core.training.loop import TrainConfig, Trainer, train
+from pf_core.training.queue import Jobs
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import execute
 
@@ -128,6 +130,18 @@ def test_tokens_that_another_training_adds_are_read(home):
     assert here.of(pictures, None).flatten().tolist() == [1, 2]
 
 
+def test_a_file_that_was_begun_anew_gives_nobody_elses_tokens(home):
+    pictures, here, there = torch.rand(4, 3, 8, 8), Features(FINITE, (1, 1)), Features(FINITE, (1, 1))
+
+    def make(of):
+        return torch.tensor([float([p.equal(each) for p in pictures].index(True)) for each in of])[:, None, None]
+
+    here.of(pictures[:2], make)
+    here.path.unlink()
+    there.of(pictures[[3, 2, 1]], make)
+    assert here.of(pictures, make).flatten().tolist() == [0, 1, 2, 3] == here.of(pictures, None).flatten().tolist()
+
+
 def test_a_data_set_without_end_is_not_cached(tmp_path):
     with pytest.raises(InputError, match="has no end"):
         key_of(tmp_path / "clip.pt", {}, Shapes())
@@ -148,7 +162,7 @@ def test_recipes_without_it_are_as_they_were_and_those_with_it_come_back():
     assert words[words.index("--repa") + 1] == "clip.safetensors" and words[words.index("--repa-block") + 1] == "2"
 
 
-def test_a_run_with_a_clip_from_a_file(tmp_path, capsys):
+def test_a_run_with_a_clip_from_a_file(tmp_path, capsys, monkeypatch):
     sizes = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 8, "head_width": 16}
     (tmp_path / "tiny.json").write_text(json.dumps({"embed_dim": 8, "vision_cfg": sizes}))
     with repa.without_missing_operators():
@@ -167,3 +181,19 @@ def test_a_run_with_a_clip_from_a_file(tmp_path, capsys):
     argv = ["train", "--model", "nano", "--repa", tmp_path / "clip.pt", "--repa-model", tmp_path / "other.json"]
     assert main([*map(str, argv), "--repa-block", "1", "--out", str(tmp_path / "no")]) == 2
     assert "does not hold the weights of a CLIP" in capsys.readouterr().err and not (tmp_path / "no").exists()
+    argv[-1] = tmp_path / "tiny.json"
+    assert main([*map(str, argv), "--out", str(tmp_path / "no")]) == 2  # block 8 of 2
+    assert "repa_block 8 is none" in capsys.readouterr().err and not (tmp_path / "no").exists()
+    jobs = Jobs(tmp_path)
+    for changes, says in (({"repa_block": 3}, "is none"), ({"repa": "nowhere.pt"}, "no file nowhere.pt")):
+        with pytest.raises(InputError, match=says):
+            jobs.check(replace(asked, repa=replace(asked.repa, **changes)))
+    longer = replace(asked, config=replace(asked.config, steps=9))
+    with pytest.raises(InputError, match="REPA's encoder"):
+        jobs.fork("run", "more", replace(longer, repa=RepaConfig()), start=False)
+    seen = []
+    with monkeypatch.context() as there:
+        there.setattr(repa.AlignedTrainer, "train_step", lambda self, batch: seen.append(1) or 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            measure(asked, QUICK)
+    assert seen  # an estimate is that of a training with REPA

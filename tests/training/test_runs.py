@@ -11,6 +11,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import own_pictures
 import pytest
 import torch
 from jobs_world import QUICK, recipe
@@ -20,11 +21,11 @@ from safetensors.torch import load_file
 from pf_core import files, flow
 from pf_core.cli import main
 from pf_core.cli.runs import clock
-from pf_core.data import DATASETS
+from pf_core.data import DATASETS, toybox
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.sampling.trajectory import Trajectory
-from pf_core.training import plans
+from pf_core.training import disk, plans
 from pf_core.training.config import Intervals
 from pf_core.training.estimate import expected
 from pf_core.training.loop import SEGMENTS
@@ -295,6 +296,59 @@ def test_a_pair_differs_in_what_the_paper_changes_and_in_nothing_else():
     other = plans.pair(recipe(9, timesteps="srm", timestep_settings={"sharpness": 4.0}))[1]
     assert (other.config.timesteps, other.config.timestep_settings) == ("srm", {"sharpness": 4.0})
     assert plans.pair(sit)[1].config.timesteps == "ltg"
+    assert plans.pair(recipe(timesteps="ltg_shared"))[1].config.timesteps == "ltg"  # one t a sample, too
+
+
+def test_a_made_data_set_of_another_version_is_named(tmp_path, monkeypatch):
+    toys = recipe(6, dataset="toybox", data_settings={"count": 4})
+    for at in execute(RunFolder(tmp_path / "run"), False, toys, replace(QUICK, save=2), "test"):
+        if at.step == 2:
+            break
+    monkeypatch.setattr(toybox, "VERSION", 99)
+    with pytest.raises(InputError, match="This version draws these images differently"):
+        trained(tmp_path / "run", None, resume=True)
+
+
+def test_what_cannot_work_is_refused_before_a_folder_is_made(tmp_path, monkeypatch):
+    own_pictures.tree(tmp_path / "mine", own_pictures.two_classes(2))
+    monkeypatch.setenv("PATCH_FORCING_DATA_ROOTS", str(tmp_path))
+    mine = recipe(2, dataset="folder", data_settings={"path": str(tmp_path / "mine"), "size": 16, "held_out": 0.0})
+    with pytest.raises(InputError, match="None of these pictures is held out"):
+        trained(tmp_path / "run", mine, replace(QUICK, compass=1))
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(InputError, match="on 4 processes"):
+        trained(tmp_path / "run", recipe(2))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_resumed_from_any_folder_on_its_own_device(tmp_path, monkeypatch, capsys):
+    own_pictures.tree(tmp_path / "here" / "mine", own_pictures.two_classes(2))
+    (tmp_path / "start.safetensors").write_bytes(trained(tmp_path / "first", recipe(1)).weights.read_bytes())
+    monkeypatch.chdir(tmp_path / "here")
+    argv = "train --dataset folder --path mine --size 32 --model nano --steps 2 --batch-size 2 --device cpu".split()
+    assert main([*argv, "--out", "run"]) == 0
+    made = RunFolder(tmp_path / "here" / "run")
+    assert made.recipe().data_settings["path"] == str(tmp_path / "here" / "mine")
+    assert made.about()["device"] == "cpu" and made.about()["created"] > 0
+    assert main([*argv, "--out", "run", "--resume"]) == 0  # the same path, named from here
+    shapes = ["train", "--model", "nano", "--steps", "1", "--batch-size", "2", "--init", "../start.safetensors"]
+    assert main([*shapes, "--out", "more"]) == 0
+    assert RunFolder("more").recipe().init == str(tmp_path / "start.safetensors")
+    config = json.loads((made.path / "config.json").read_text())
+    (made.path / "config.json").write_text(json.dumps(config | {"model": "enormous"}))
+    assert main(["train", "--out", "run", "--resume"]) == 2 and "no network size 'enormous'" in capsys.readouterr().err
+
+
+def test_the_oldest_is_pruned_by_its_step(tmp_path):
+    for step in (9_000_000, 11_000_000, 12_000_000):
+        for kind in ("samples", "checkpoints"):
+            path = tmp_path / "run" / kind / f"{step:07d}{'.png' if kind == 'samples' else '.safetensors'}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
+    disk.prune([RunFolder(tmp_path / "run")], 100)
+    assert [p.name for p in sorted((tmp_path / "run").glob("*/*"))] == [
+        "12000000.safetensors", "12000000.png", "9000000.png",
+    ]  # fmt: skip
 
 
 def test_a_recipes_command_line_trains_that_recipe(tmp_path):

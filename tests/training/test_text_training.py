@@ -1,5 +1,6 @@
 """Training on captions: what is drawn, saved and resumed, and what is refused."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from pf_core.models import build, checkpoint
 from pf_core.models.conditioning import conditioner_for
 from pf_core.models.text import TextConfig, new_tower
 from pf_core.sampling.export import read_recipe
-from pf_core.training import plans
+from pf_core.training import plans, text
 from pf_core.training.config import Intervals, TrainRecipe, timestep_settings
 from pf_core.training.loop import TrainConfig, draw, train
 from pf_core.training.queue import Jobs
@@ -139,6 +140,7 @@ def test_old_recipes_say_nothing_of_captions():
         ({"text_settings": {"width": 3}}, "no setting 'width'"),
         ({"text_settings": {"text_width": 1}}, "text_width"),
         ({"text_settings": {"text_weights": "nowhere.pt"}}, "no file"),
+        ({"text_settings": SMALL | {"text_trained": True}}, "--text-trained would not be looked at: it is about"),
     ],
 )
 def test_a_recipe_that_cannot_be_trained_is_one_sentence(changes, sentence):
@@ -156,6 +158,8 @@ def test_a_given_tower_stays_as_it_is_unless_it_is_trained_along(tmp_path):
         *_, last = train(model, data, CONFIG)
         same = torch.equal(last.trainer.model.text.tower.ln_final.weight.cpu(), weights["ln_final.weight"])
         assert same != trained_along and model.config.text.rows is None
+    with pytest.raises(InputError, match="--text-layers would not be looked at: --text-weights have their own"):
+        check(recipe(text_settings=given | {"text_layers": 3}))
 
 
 def test_a_training_begins_with_the_words_of_another_network(tmp_path):
@@ -166,6 +170,38 @@ def test_a_training_begins_with_the_words_of_another_network(tmp_path):
     assert all(torch.equal(begun[k].bfloat16(), saved[k]) for k in saved if k != "pos_embed")
     with pytest.raises(InputError, match="brings its text tower along"):
         check(recipe(init=str(start.network)))
+
+
+def captioned(folder, *captions):
+    for k, words in enumerate(captions):
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20), (60 * k, 10, 10)).save(folder / f"{k}.png")
+        (folder / f"{k}.txt").write_text(words)
+    return {"dataset": "folder", "data_settings": {"path": str(folder), "size": 16}}
+
+
+def test_words_that_another_network_does_not_know_are_told_and_most_of_them_refused(home, tmp_path, capsys):
+    start = trained(tmp_path / "words", recipe(**captioned(tmp_path / "mine" / "a", "a cat and a dog", "a cow", "")))
+    few = recipe(**captioned(tmp_path / "mine" / "b", "a cat", "a dog", "a fish"), init=str(start.network))
+    few = replace(few, text_settings={})
+    data = DATASETS["folder"].fn(**few.data_settings)
+    assert "does not know 25.0% of the captions' words: fish" in text.strangers(few, data) and check(few)
+    most = replace(few, **captioned(tmp_path / "mine" / "c", "a fish", "some bird", "cat"))
+    with pytest.raises(InputError, match="does not know 60% of the captions' words"):
+        check(most)
+    argv = plans.command(few, str(tmp_path / "run"))
+    assert main(["train", *argv]) == 0 and "does not know 25.0%" in capsys.readouterr().out
+
+
+def test_a_run_goes_on_though_what_it_began_with_is_gone(tmp_path):
+    start = trained(tmp_path / "calm", recipe())
+    again = recipe(init=str(start.network), text_settings={})
+    whole = trained(tmp_path / "whole", again)
+    trained(tmp_path / "halves", again, stop=2)
+    shutil.rmtree(start.path)
+    halves = trained(tmp_path / "halves", None, resume=True)
+    a, b = load_file(whole.network), load_file(halves.network)
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_a_network_of_classes_learns_words(tmp_path):

@@ -105,6 +105,14 @@ def test_a_resumed_run_ends_with_the_same_bits(optimizer):
     assert same(resumed.ema.state_dict(), step.trainer.ema.state_dict())
 
 
+def test_a_state_goes_on_with_the_weight_decay_that_is_asked_for():
+    model = build(preset("nano"))
+    state = Trainer(model, TrainConfig(weight_decay=0.1)).state_dict()
+    trainer = Trainer(model, TrainConfig(weight_decay=0.3))
+    trainer.load_state_dict(state)
+    assert {g["weight_decay"] for o in trainer.optimizers for g in o.param_groups} == {0.3}
+
+
 def test_a_finished_run_has_no_more_steps():
     state = run(SHORT).state_dict()
     assert list(train(build(NANO), DATA, SHORT, state)) == []

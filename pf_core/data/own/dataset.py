@@ -27,6 +27,7 @@ from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
 from pf_core.registry import Knob
 
+HELD_OUT_SHARE = 0.1
 NAMED = 3  # files that a sentence names; `python -m pf_core data` names all
 
 
@@ -55,11 +56,11 @@ class Folder:
         path: Annotated[str, Knob(help="folder of pictures, or the name of an imported set")] = "",
         size: Annotated[int, Knob(8, 512, "side in pixels")] = 32,
         flip: Annotated[bool, Knob(help="show half of the pictures mirrored, chosen anew each time")] = True,
-        held_out: Annotated[float, Knob(0.0, 0.5, "share of the pictures kept for validation")] = 0.1,
+        held_out: Annotated[float, Knob(0.0, 0.5, "share of the pictures kept for validation")] = HELD_OUT_SHARE,
         series: Annotated[int, Knob(0, 2**31 - 1, "which order and which flips", advanced=True)] = 0,
         skip_bad: Annotated[bool, Knob(help="go on without files that cannot be read")] = False,
     ):
-        self.path, self.size, self.flip, self.series = path, size, flip, series
+        self.path, self.size, self.flip, self.series, self._skip_bad = path, size, flip, series, skip_bad
         self._root = paths.find(path)
         self._listing = _listing(self._root)
         self.names, self.skipped, self.notes = self._listing.classes, self._listing.skipped, self._listing.notes
@@ -70,6 +71,8 @@ class Folder:
         self.labels = np.array([self._listing.items[i].label for i in self._kept])
         apart = np.array([self._listing.items[i].held for i in self._kept])
         self._train, self._held = _given(apart, path) if apart.any() else _split(self.labels, held_out)
+        if apart.any() and held_out != HELD_OUT_SHARE:
+            self.notes = [*self.notes, f"held_out {held_out:g} is not used: folders say which pictures are held out."]
 
     def __len__(self) -> int:
         """Pictures to train on: an epoch."""
@@ -95,6 +98,14 @@ class Folder:
             "notes": self.notes,
             "classes": dict(zip(self.names, counts, strict=True)),
         }
+
+    def check_captions(self) -> None:
+        """Raises InputError for captions that cannot be read, unless those may be left out."""
+        if (unread := self._listing.unread) and not self._skip_bad:
+            raise InputError(
+                f"{len(unread)} of the captions in {self.path} cannot be read: {_some(unread)} Add skip_bad "
+                "(--skip-bad) to go on with these pictures as pictures without a caption."
+            )
 
     def vocabulary(self) -> list[str]:
         """All captions. Raises InputError if there is none."""

@@ -29,7 +29,7 @@ from PIL import Image
 from pf_core import files
 from pf_core.data.own import image_io, paths
 from pf_core.data.own.library import FORMAT
-from pf_core.data.own.names import comparable, printable
+from pf_core.data.own.names import comparable, printable, told_apart
 from pf_core.data.own.scan import Entry, Item, Listing, Skipped, arrange, of_files, of_folder, of_zip
 from pf_core.errors import InputError
 
@@ -122,6 +122,7 @@ def take(
 def listed(sources: list[Path], limits: Limits = LIMITS) -> Listing:
     """What files, zips and folders hold, by names and metadata alone: no picture is decoded. Raises InputError."""
     entries: list[Entry] = []
+    origins: list[tuple[int, str]] = []
     skipped: list[Skipped] = []
     notes: list[str] = []
     zips = [p for p in sources if p.suffix.lower() == ".zip" or _is_zip(p)]
@@ -132,13 +133,13 @@ def listed(sources: list[Path], limits: Limits = LIMITS) -> Listing:
         if path.is_file() and path.stat().st_size > limits.arriving:
             raise InputError(f"{printable(path.name)} is larger than {limits.arriving / 2**30:.0f} GB.")
     plain = [p for p in sources if p not in zips and p not in folders]
-    for scanned, path in [
-        *((of_zip(p), p) for p in zips),
-        *((of_folder(p, paths.anywhere()), p) for p in folders),
-        (of_files(plain), None),
-    ]:
-        several = path is not None and len(zips) + len(folders) > 1
-        entries += [_under(path.stem, e) for e in scanned[0]] if several else scanned[0]
+    tops = iter(_tops([p.stem for p in zips] + [p.name for p in folders]))
+    for number, scanned in enumerate(
+        [*map(of_zip, zips), *(of_folder(p, paths.anywhere()) for p in folders), of_files(plain)]
+    ):
+        several, top = len(zips) + len(folders) > 1, next(tops, None)
+        origins += [(number, e.name.rpartition(".")[0]) for e in scanned[0]]
+        entries += [_under(top, e) for e in scanned[0]] if several and top else scanned[0]
         skipped += scanned[1]
         notes += scanned[2] if len(scanned) > 2 else []
     total = sum(e.size for e in entries if e.size <= image_io.MAX_FILE)
@@ -147,7 +148,19 @@ def listed(sources: list[Path], limits: Limits = LIMITS) -> Listing:
             f"This unpacks to {total / 2**30:,.0f} GB, and at most {limits.unpacked / 2**30:.0f} GB are imported: "
             "refused. If these are your pictures, make them smaller first, or put them in a folder."
         )
-    return arrange(entries, skipped, notes)
+    names = told_apart([e.name for e in entries], origins)
+    return arrange([replace(e, name=n) for e, n in zip(entries, names, strict=True)], skipped, notes)
+
+
+def _tops(names: list[str]) -> list[str]:
+    """Names for sources' folders: the second of one name gets a number."""
+    taken: list[str] = []
+    for name in names:
+        top, n = comparable(name), 2
+        while top.lower() in map(str.lower, taken):
+            top, n = comparable(f"{name} ({n})"), n + 1
+        taken.append(top)
+    return taken
 
 
 def _under(folder: str, entry: Entry) -> Entry:

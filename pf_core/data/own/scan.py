@@ -5,8 +5,8 @@ are `comparable`.
 
 - Class: the first sub-folder in which pictures differ (`zip/flowers/rose/1.png` and `zip/flowers/tulip/2.png`: rose and
   tulip), or `label` in the metadata (see `metadata.py`). Pictures beside such sub-folders are of class "other"; with
-  no sub-folders all are of one class, "all". Folders called train, val, test that share the classes inside of them are
-  parts of one data set: all but train are held out.
+  no sub-folders all are of one class, "all". Folders called train, val, test that share the classes inside of them, or
+  have none, are parts of one data set: all but train are held out.
 - Caption: `text`, `caption` or `prompt` in the metadata, or the text file of the same name beside the picture
   (`rose.png`, `rose.txt`).
 """
@@ -25,12 +25,12 @@ from typing import BinaryIO
 
 from pf_core.data.own import metadata
 from pf_core.data.own.image_io import FORMATS, HEIC_NEEDS, MAX_FILE
-from pf_core.data.own.names import class_name, comparable, leads_out, natural, printable
+from pf_core.data.own.names import class_name, comparable, leads_out, natural, printable, told_apart
 from pf_core.data.own.zipnames import names_in
 from pf_core.errors import InputError
 from pf_core.files import decoded
 
-RULES = 3  # version of the reading rules below, and of those by which pixels are made: kept with every run
+RULES = 4  # version of the reading rules below, and of those by which pixels are made: kept with every run
 MAX_FILES = 200_000
 MAX_ZIP_NAMES = 16 * 2**20  # bytes of a zip's table of contents, which is read at once: some 100,000 names
 MAX_CLASSES = 1000
@@ -87,12 +87,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Listing:
-    """notes: sentences on how names, metadata and folders were read."""
+    """notes: sentences on how names, metadata and folders were read; unread: captions that cannot be read, which are
+    among the skipped too."""
 
     items: list[Item]
     classes: list[str]
     skipped: list[Skipped]
     notes: list[str] = field(default_factory=list)
+    unread: list[Skipped] = field(default_factory=list)
 
 
 # where files come from
@@ -100,14 +102,14 @@ class Listing:
 
 def of_folder(root: Path, outside: bool = False) -> tuple[list[Entry], list[Skipped]]:
     """Every file under a folder, sorted. Links out of it are followed only if `outside`. Raises InputError."""
-    entries, skipped, home = [], [], root.resolve()
+    found, skipped, home = [], [], root.resolve()
     try:
         os.listdir(root)
         for path in _files(root, outside):
             name = comparable(path.relative_to(root).as_posix())
             if hidden(name):
                 continue
-            if len(entries) >= MAX_FILES:
+            if len(found) >= MAX_FILES:
                 raise InputError(f"{root} holds more than {MAX_FILES:,} files: name a smaller folder.")
             if not outside and not path.resolve().is_relative_to(home):
                 skipped.append(Skipped(printable(name), "is a link out of the folder"))
@@ -116,10 +118,12 @@ def of_folder(root: Path, outside: bool = False) -> tuple[list[Entry], list[Skip
             if about is None or not stat.S_ISREG(about.st_mode):  # a pipe would wait for ever
                 skipped.append(Skipped(printable(name), "is not an ordinary file"))
                 continue
-            entries.append(_entry(path, name, about))
+            found.append((path, name, about))
     except OSError as e:
         raise InputError(f"{root} cannot be read: {e.strerror or e}.") from None
-    return entries, skipped
+    # one name may be written in two ways, with composed letters and without
+    names = told_apart([name for _, name, _ in found], [path.with_suffix("") for path, _, _ in found])
+    return [_entry(path, name, about) for (path, _, about), name in zip(found, names, strict=True)], skipped
 
 
 def _files(root: Path, follow: bool) -> Iterator[Path]:
@@ -135,15 +139,10 @@ def _files(root: Path, follow: bool) -> Iterator[Path]:
 
 
 def of_files(paths: Iterable[Path]) -> tuple[list[Entry], list[Skipped]]:
-    """Single files, by name without folder; the second of two with one name gets a number."""
-    entries, taken = [], set()
-    for path in paths:
-        name, n = comparable(path.name), 2
-        while name.lower() in taken:
-            name, n = comparable(f"{path.stem} ({n}){path.suffix}"), n + 1
-        taken.add(name.lower())
-        entries.append(_entry(path, name, path.stat()))
-    return entries, []
+    """Single files, by name without folder; the second of two with one name gets a number, and so does its text."""
+    paths = list(paths)
+    names = told_apart([comparable(p.name) for p in paths], [p.with_suffix("") for p in paths], fold=True)
+    return [_entry(path, name, path.stat()) for path, name in zip(paths, names, strict=True)], []
 
 
 def _entry(path: Path, name: str, about: os.stat_result) -> Entry:
@@ -257,7 +256,7 @@ def arrange(entries: list[Entry], skipped: Iterable[Skipped] = (), notes: Iterab
     """Pictures with class and caption, in the order of their names. Raises InputError for too many classes."""
     pictures = sorted((e for e in entries if _suffix(e) in PICTURES), key=lambda e: e.name)
     meta = metadata.read((e for e in entries if metadata.is_metadata(e.name)), {e.name for e in pictures})
-    texts = {_stem(e): e for e in entries if _suffix(e) == ".txt" and e.size <= MAX_TEXT}
+    texts = {_stem(e): e for e in entries if _suffix(e) == ".txt"}
     skipped = [*skipped, *(Skipped(*b) for b in meta.bad), *_strangers(entries, {_stem(e) for e in pictures})]
     labels = [about.label if (about := meta.about.get(e.name)) else "" for e in pictures]
     names, held, note = _sorted_out([PurePosixPath(e.name).parts[:-1] for e in pictures], labels)
@@ -265,13 +264,14 @@ def arrange(entries: list[Entry], skipped: Iterable[Skipped] = (), notes: Iterab
     if len(classes) > MAX_CLASSES:
         raise InputError(f"These are {len(classes):,} classes; at most {MAX_CLASSES:,} are supported.")
     index = {name: i for i, name in enumerate(classes)}
-    items = []
+    items, unread = [], []
     for entry, name, apart in zip(pictures, names, held, strict=True):
         caption = about.caption if (about := meta.about.get(entry.name)) else ""
         if not caption and (text := texts.get(_stem(entry))):
-            caption = _text(text, skipped)
+            caption = _text(text, unread)
         items.append(Item(entry, index[name], caption, apart))
-    return Listing(items, classes, skipped, [*notes, *filter(None, (meta.sentence(len(pictures)), note))])
+    notes = [*notes, *filter(None, (meta.sentence(len(pictures)), note))]
+    return Listing(items, classes, [*skipped, *unread], notes, unread)
 
 
 def _suffix(entry: Entry) -> str:
@@ -302,12 +302,14 @@ def _sorted_out(folders: list[tuple[str, ...]], labels: list[str]) -> tuple[list
 
 
 def _share_classes(folders: list[tuple[str, ...]], labels: list[str], depth: int) -> bool:
-    """Do the folders at this depth hold the same classes, as sub-folders or by labels?"""
+    """Do the folders at this depth hold the same classes, as sub-folders or by labels, or none at all?"""
     inside: dict[str, set[str]] = {}
     for folder, label in zip(folders, labels, strict=True):
         if len(folder) > depth:
             name = label or (class_name(folder[depth + 1]) if len(folder) > depth + 1 else "")
             inside.setdefault(folder[depth], set()).update([name] if name else [])
+    if not any(inside.values()):
+        return True
     main = next((inside[top] for top in inside if top.lower() == "train"), None)
     if main is None:
         return bool(set.intersection(*inside.values()))
@@ -327,8 +329,7 @@ def _strangers(entries: list[Entry], pictured: set[str]) -> Iterator[Skipped]:
     for e in entries:
         suffix = _suffix(e)
         if suffix == ".txt" and _stem(e) in pictured:
-            if e.size > MAX_TEXT:
-                yield Skipped(printable(e.name), f"is too long for a caption ({MAX_TEXT // 1024} kB are read)")
+            continue
         elif suffix in _ARCHIVES:
             yield Skipped(printable(e.name), "is an archive inside a folder or zip, and is not opened")
         elif suffix in _HEIC and suffix not in PICTURES:
@@ -341,6 +342,9 @@ def _strangers(entries: list[Entry], pictured: set[str]) -> Iterator[Skipped]:
 
 def _text(entry: Entry, skipped: list[Skipped]) -> str:
     """The caption in a text file; '' and a reason where it cannot be read."""
+    if entry.size > MAX_TEXT:
+        skipped.append(Skipped(printable(entry.name), f"is too long for a caption ({MAX_TEXT // 1024} kB are read)"))
+        return ""
     try:
         return metadata.caption(decoded(entry.read(), printable(entry.name)))
     except InputError as e:
