@@ -93,6 +93,12 @@ def beyond(spec: SampleSpec) -> list[str]:
     return [words for words, there in parts.items() if there]
 
 
+def left_out(spec: SampleSpec) -> str:
+    """A sentence on that, "" where there is nothing."""
+    more = beyond(spec)
+    return f"It has {', '.join(more)}, which the controls cannot show: Run leaves it out." if more else ""
+
+
 def beside(state: AppState, path: str) -> dict[str, Any] | None:
     """The parts of a link that runs all recipes of an export in Compare; None where it holds one. Raises InputError
     where Compare's controls cannot say them."""

@@ -227,7 +227,7 @@ def test_a_recipe_that_the_controls_cannot_say_is_shown_all_the_same(state, inte
     (tmp_path / "x.json").write_text(json.dumps(spec(cfg_scale=10).to_dict()))
     found = intervene.on_recipe([], str(tmp_path / "x.json"))
     assert state.runs.get(found[intervene.page.ids][0]).spec.cfg_scale == 10
-    assert "The controls cannot show it" in found[intervene.page.status]
+    assert "It has guidance 10, which the controls cannot show" in found[intervene.page.status]
 
 
 def test_a_recording_made_with_a_file_is_shown_with_that_files_network(state, monkeypatch):  # noqa: F811

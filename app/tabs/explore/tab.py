@@ -95,10 +95,8 @@ class Explore:
             updates = self.form.from_link(asked)
         except InputError as e:
             sentence += f" The controls cannot show it: {e}"
-        if more := links.beyond(run.spec):
-            sentence += f" It has {', '.join(more)}, which the controls cannot show: Run leaves it out."
         offer, reason = self.offer(path)
-        said = {self.status: " ".join(filter(None, [sentence, reason])), self.beside: offer}
+        said = {self.status: " ".join(filter(None, [sentence, links.left_out(run.spec), reason])), self.beside: offer}
         return updates | self.showing(run, self.address(asked, run)) | said
 
     def offer(self, path: str) -> tuple[str, str]:

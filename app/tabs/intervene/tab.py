@@ -259,6 +259,7 @@ class Intervene:
             updates |= self.page.form.updates(base.spec)
         except InputError as e:
             sentence = f"{sentence} The controls cannot show it: {e}".strip()
+        sentence = " ".join(filter(None, [sentence, links.left_out(base.spec)]))
         updates |= self.painting.listed(edited.spec.edits if edited else [], [])
         return updates | {self.page.uploads: self.kept([] if images is None else images), self.page.status: sentence}
 
