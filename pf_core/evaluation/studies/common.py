@@ -59,7 +59,9 @@ def alike(one: Bundle, other: Bundle) -> bool:
 
 def twin_of(bundle: Bundle) -> Bundle | None:
     """The shipped network that is like this one but for its difficulty head; of several the one whose training was
-    nearest in length."""
+    nearest in length. A network without a head is itself the plain one, and has no twin."""
+    if not bundle.predicts_difficulty:
+        return None
     config = getattr(bundle.model, "config", None)
     size = {k: getattr(config, k) for k in ("depth", "hidden_size", "patch_size")} if config else {"depth": None}
     plain = []
@@ -179,6 +181,8 @@ def drawing(bundle: Bundle, specs: Iterable[SampleSpec], images: int) -> int:
 
 def holds(hits: int, of: int) -> str:
     """How many of the places where the paper's effect is looked for show it, in words."""
+    if not of:
+        return "Cannot be told here"
     return {0: "Does not appear here", of: "Holds here"}.get(hits, "Holds here in part")
 
 
