@@ -13,7 +13,7 @@ from pf_core.data.splits import seeds_of
 from pf_core.errors import InputError
 from pf_core.evaluation import judges
 from pf_core.evaluation.evaluate import SHARD, ended
-from pf_core.evaluation.metrics import Resampled
+from pf_core.evaluation.metrics import Resampled, unpaired
 from pf_core.evaluation.paired import arithmetic, how, named
 from pf_core.evaluation.work import Work
 from pf_core.models import checkpoint
@@ -205,12 +205,8 @@ def against(
 
 
 def _apart(row: dict[str, Any], base: dict[str, Any], key: str, by: str) -> dict[str, Any]:
-    """The difference, of results that lack `at_best`: where two guidances differ nothing is paired, and the interval
-    reaches as far as the two of them could be apart."""
-    if row["cfg_scale"] == base["cfg_scale"]:
-        return row[key][by]
-    (low, high), (least, most) = row[by]["interval"], base[by]["interval"]
-    return {"value": row[by]["value"] - base[by]["value"], "interval": [low - most, high - least]}
+    """The difference, of results that lack `at_best`: nothing is paired where two guidances differ."""
+    return row[key][by] if row["cfg_scale"] == base["cfg_scale"] else unpaired(row[by], base[by])
 
 
 def unlike(result: Mapping[str, Any]) -> str:
