@@ -163,8 +163,8 @@ def compare(
     work: Work,
 ) -> tuple[list[Any], dict[str, Any]]:
     """What the judge of a kind reads in real pictures of the prompts, and a study's result so far: images, nfe, split,
-    baseline, judge, arithmetic, rows, at_best and, with a twin, both networks' images of training. pictures: see `real_readings`; told(readings) -> what is told of a row, and
-    its statistics. Raises InputError."""
+    baseline, judge, arithmetic, rows, at_best and, with a twin, both networks' images of training. pictures: see
+    `real_readings`; told(readings) -> what is told of a row, and its statistics. Raises InputError."""
     judge = judge_for(bundle, kind)
     real = real_readings(pictures, len(prompts), judge, work)
     done = []

@@ -132,3 +132,31 @@ def test_snapshots_are_spread_over_a_run_with_its_last():
     spread = PAYS["_spread"]
     assert spread(list(range(10)), 0) == list(range(10)) and spread([1, 2], 5) == [1, 2]
     assert spread(list(range(10)), 2) == [4, 9] and spread(list(range(10)), 3)[-1] == 9
+
+
+@pytest.mark.parametrize(
+    "better, of, said", [(1, 21, "Does not"), (8, 21, "Holds here in part"), (21, 21, "Holds here (")]
+)
+def test_one_hit_of_many_is_what_chance_alone_gives(better, of, said):
+    def point(k):
+        low = -3.0 if k < better else -1.0
+        rows = [
+            {
+                "sampler": "dual_loop",
+                "settings": {},
+                "cfg_scale": 1,
+                "minus_base": {"value": -1.0, "interval": [low, low + 2]},
+            }
+        ]
+        base = {"sampler": "euler", "settings": {}, "cfg_scale": 1, "frechet": {"value": 100.0}}
+        return {"images": k, "hash": str(k), "gain": None, "samplers": {"rows": [base, *rows]}}
+
+    about = PAYS["when_it_pays"].about
+    result = {"nfe": 8, "runs": [{"run": "a", "points": [point(k) for k in range(of)]}]}
+    assert about.verdict(result).startswith(said) and f"({better} of {of} comparisons, by chance 1)" in about.verdict(
+        result
+    )
+
+
+def test_of_nothing_nothing_is_said_to_hold():
+    assert common.holds(0, 0) == "Cannot be told here"

@@ -119,9 +119,9 @@ def composition(
     by Euler of the twin without difficulty, trained alike (`baseline`), with every guidance scale. A judge that was
     trained on real pictures reads toys, colours and places. Reported: the share of prompts that are satisfied, in all,
     by category and by part (class, colour, count, relation), colours also by whether training shows the combination;
-    the differences from the twin and from Euler at the same guidance and (`at_best`) each at its own best; and what the judge finds in real pictures of the
-    prompts. A sampler keeps up if its interval ends less than 10 points below
-    flow matching. Intervals are 95%, bootstrap over prompts, paired by prompt and seed. The best guidance of a row is chosen
+    the differences from the twin and from Euler at the same guidance and (`at_best`) each at its own best; and what the
+    judge finds in real pictures of the prompts. A sampler keeps up if its interval ends less than 10 points below flow
+    matching. Intervals are 95%, bootstrap over prompts, paired by prompt and seed. The best guidance of a row is chosen
     on the same prompts; `split` search has others.
     """
     asked, data = _asked(images, split), data_of(bundle)

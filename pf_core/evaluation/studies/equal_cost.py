@@ -69,7 +69,7 @@ def _brief(result: dict[str, Any]) -> str:
 
 
 def _short(apart: dict[str, Any]) -> str:
-    return written(f"{apart['value']:.1f}") + " (a tie)" * (not side(apart))
+    return written(f"{apart['value']:.1f}") + " (tie)" * (not side(apart))
 
 
 def _dearer(row: dict[str, Any], result: dict[str, Any]) -> str:

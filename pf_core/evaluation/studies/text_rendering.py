@@ -106,9 +106,9 @@ def text_rendering(
     budget, and by Euler of the twin without difficulty, trained alike (`baseline`), with every guidance scale. A judge
     that was trained on real signs reads the pictures. Reported: the share of characters that are right (less the edit
     distance), of whole words, the mean edit distance, all by length too; the differences from the twin and from Euler
-    at the same guidance and (`at_best`) each at its own best; and what the judge reads on real signs with these words. Intervals are 95%, bootstrap over
-    words, paired by prompt and seed. The best guidance of a row is chosen on the same words; `split` search chooses it
-    on others.
+    at the same guidance and (`at_best`) each at its own best; and what the judge reads on real signs with these words.
+    Intervals are 95%, bootstrap over words, paired by prompt and seed. The best guidance of a row is chosen on the same
+    words; `split` search chooses it on others.
     """
     data = data_of(bundle)
     indices = take(data, images_of(data, split), images)
