@@ -204,10 +204,25 @@ def test_a_chart_is_drawn_for_files_and_for_the_page():
     assert [len(row) for row in chart.narrowed(2).rows] == [1, 2, 1] and chart.narrowed(4) == chart
     page = chart_page.draw(chart)
     assert page["layout"]["xaxis"]["ticktext"] == ["16", "32"] and "tickvals" not in page["layout"]["xaxis4"]
+    (heat,) = (trace for trace in page["data"] if trace["type"] == "heatmap")
+    assert (heat["x0"], heat["dx"], heat["y0"], heat["dy"]) == (0.25, 0.5, 0.25, 0.5)  # of cells' centres
     kinds = [trace["type"] for trace in page["data"]]
     assert kinds.count("heatmap") == 1 and kinds.count("bar") == 1 and {"xaxis", "xaxis4"} <= set(page["layout"])
     assert [t["name"] for t in page["data"] if t.get("showlegend") and t["type"] != "heatmap"] == ["Euler", "density"]
     json.dumps(page, allow_nan=False)
+
+
+def test_a_bar_without_a_name_is_drawn_and_many_series_are_told_apart():
+    bare = Panel("", "", "", [Series("network", [""], [1.0], kind="bars")])
+    assert chart_page.draw(Chart("", [[bare]]))["data"]
+    study = STUDIES["exactness"].fn.about
+    chart = study.chart({"checkpoint": "nano", "states": 9, "velocity_error_share": {"value": 1, "interval": [0, 2]}})
+    assert chart_page.draw(chart)["data"][0]["x"] == ["nano"]
+    many = Chart("", [[Panel("", "", "", [Series(f"run {k}", [0, 1], [k, k]) for k in range(21)])]])
+    lines = [trace["line"] for trace in chart_page.draw(many)["data"]]
+    assert len({(line["color"], line["dash"]) for line in lines}) == 21
+    assert len({(ink.colour, ink.line(False)) for ink in chart_file.inks(many).values()}) == 21
+    chart_file.draw(many)
 
 
 def test_a_chart_shows_a_picture_in_files_and_in_the_page():

@@ -27,7 +27,7 @@ _NAMES = {  # key -> what it is, as a title
 
 def _chart(result: dict[str, Any]) -> Chart:
     panels = [
-        Panel(title, "", "", [Series.measured("network", [""], [result[key]], kind="bars")])
+        Panel(title, "", "", [Series.measured("network", [result["checkpoint"]], [result[key]], kind="bars")])
         for key, title in _NAMES.items()
         if key in result
     ]
