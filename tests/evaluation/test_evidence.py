@@ -109,7 +109,8 @@ def test_study_all_leaves_out_what_cannot_be_measured_on_a_network(quick, tmp_pa
     plain = bundle(predict_uncertainty=False)
     checkpoint.save(path, plain.model, plain.conditioner.names, {"recipe": {"dataset": "shapes"}})
     assert main(["study", "all", "--quick", "--checkpoint", str(path), "--out", str(tmp_path / "made")]) == 0
-    assert "difficulty on plain: left out, as plain predicts no difficulty" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "difficulty on plain: left out, as plain predicts no difficulty" in said
     assert "Not measured on plain" in (tmp_path / "made" / "report.html").read_text()
 
 
@@ -139,9 +140,28 @@ def test_a_network_that_a_study_cannot_look_at_is_refused_before_anything_is_dra
     assert not evidence.refusal("schedules", plain)
 
 
-def test_the_pages_network_is_compared_with_its_plain_twin_in_the_app_and_in_a_shell():
-    assert presets.twin_of(STUDIES["schedules"], presets.PFT) == {"baseline": presets.SIT}
-    assert presets.twin_of(STUDIES["schedules"], "nano") == presets.twin_of(STUDIES["order"], presets.PFT) == {}
+def test_a_schedule_stands_beside_the_twin_where_there_is_one():
+    of, few = checkpoint.load(presets.PFT), {"images": 20, "budgets": "16"}
+    own = evidence.forwards("schedules", of, few)
+    assert own == evidence.forwards("schedules", of, few | {"baseline": presets.SIT})
+    plain = checkpoint.load(presets.SIT)  # has none, and is none
+    assert evidence.forwards("schedules", plain, few) + 20 * 16 == evidence.forwards(
+        "schedules", plain, few | {"baseline": presets.SIT}
+    )
+
+
+def test_probes_that_no_sampler_takes_need_not_fit_one():
+    assert evidence.forwards("divergence", bundle(), {"probes": 31, "images": 10}) == 10 * 5 * 64
+    with pytest.raises(InputError):
+        evidence.forwards("divergence", bundle(), {"probes": 31, "images": 10, "drawn": 20})
+
+
+def test_a_study_that_was_stopped_counts_its_first_hours(quick, tmp_path, monkeypatch):
+    clock = iter(range(0, 10_000, 50))
+    monkeypatch.setattr(evidence.time, "perf_counter", lambda: next(clock))
+    first = evidence.measure("difficulty", bundle(), {"images": 10}, tmp_path)["seconds"]
+    assert evidence.measure("difficulty", bundle(), {"images": 10}, tmp_path)["seconds"] > first
+    assert evidence.measure("difficulty", bundle(), {"images": 10})["seconds"] < 2 * first
 
 
 def test_where_one_panel_fills_a_row_spare_ones_are_left_out():

@@ -112,7 +112,7 @@ def test_the_study_reads_runs_and_draws_its_figure(tmp_path, monkeypatch, capsys
     assert not plain["labels"] and plain["points"][-1]["gain"] is None
     assert len(plain["points"][-1]["samplers"]["rows"]) == 1
     assert other["points"][-1]["samplers"]["why"].startswith("No judge knows") and other["points"][-1]["gain"]
-    assert Image.open(figure).size[0] > 1000
+    assert Image.open(figure).size[0] > 1000 and "100%" in capsys.readouterr().err
 
     monkeypatch.setattr(evaluate.Run, "__iter__", None)  # all that was drawn is kept
     assert main([*argv, "--out", str(out)]) == 0

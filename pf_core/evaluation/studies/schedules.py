@@ -10,17 +10,16 @@ from pf_core.evaluation.paired import FASTER, arithmetic, distance, how, images_
 from pf_core.evaluation.studies.common import (
     SPLIT,
     Claim,
+    baseline_of,
     drawing,
     holds,
     needs_judge,
     number,
-    other_data,
     side,
     study,
     whole_numbers,
 )
 from pf_core.evaluation.work import UNWATCHED, Work
-from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Knob
 from pf_core.samplers import entry_of, steps_for
@@ -49,7 +48,7 @@ def _budgets(text: str) -> list[int]:
 
 def _forwards(bundle: Bundle, images: int, budgets: str, baseline: str, **_) -> int:
     specs = [spec for budget in _budgets(budgets) for *_, spec in _rows(bundle, None, budget)]
-    return drawing(bundle, specs, images) + images * sum(_budgets(budgets)) * bool(baseline)
+    return drawing(bundle, specs, images) + images * sum(_budgets(budgets)) * bool(baseline_of(bundle, baseline))
 
 
 def _paper() -> Chart:
@@ -160,7 +159,7 @@ def schedules(
     *,
     images: Annotated[int, Knob(20, 100_000, "images a point")] = 300,
     budgets: Annotated[str, Knob(help="network evaluations an image, with commas between")] = "16,32,64,96,128",
-    baseline: Annotated[str, Knob(help="a network with one time for all patches, of Euler; empty: none")] = "",
+    baseline: Annotated[str, Knob(help="a network with one time for all patches, of Euler; empty: a twin")] = "",
     split: Annotated[str, SPLIT] = "evaluation",
     fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,
@@ -173,9 +172,7 @@ def schedules(
     dual-loop and look-ahead, minus that of their control, whose easy set is drawn at random: negative where better.
     Intervals are 95%, bootstrap over images, paired by seed in the differences.
     """
-    plain = checkpoint.load(baseline, bundle.device) if baseline else None
-    if plain and checkpoint.data_settings(plain) != checkpoint.data_settings(bundle):
-        raise other_data(plain, bundle)
+    plain = baseline_of(bundle, baseline)
     judge = judge_of(bundle)
     real = references(bundle, split, judge, work.pause)
     rows = []

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from pf_core.evaluation.evaluate import judge_of
 from pf_core.evaluation.paired import FASTER, arithmetic, how, paired
 from pf_core.evaluation.studies.common import SPLIT, Claim, holds, percent, side, study
 from pf_core.evaluation.studies.probe_gain import compass
+from pf_core.evaluation.work import Work
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle, labelled
 from pf_core.registry import Knob
@@ -126,8 +127,8 @@ def _verdict(result: dict[str, Any]) -> str:
 
 
 def _brief(result: dict[str, Any]) -> str:
-    told = _told(result["runs"], *DRAWN[-1])
-    return f"{_whether(result)} at {result['nfe']} NFE against Euler, {told}." if told else _NONE
+    told = _told(result["runs"], *DRAWN[-1]).replace("better", "better than Euler")
+    return f"{_whether(result)} at {result['nfe']} NFE {told}." if told else _NONE
 
 
 def _whether(result: dict[str, Any]) -> str:
@@ -191,6 +192,7 @@ def when_it_pays(
     fast: Annotated[bool, FASTER] = False,
     keep: Path | None = None,
     device: str | torch.device = "cpu",
+    tell: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """When adaptive sampling pays: along trainings.
 
@@ -198,16 +200,20 @@ def when_it_pays(
     equal NFE and on the same seeds, each sampler's Frechet distance minus Euler's, with paired 95% intervals; and
     whether guidance lowers it. Also what the runs' own compass logged, and in what the runs differ: images seen,
     dependence and variety of the data, depth, labels. keep: a folder for the drawn images, so that a stopped study
-    continues; device: where the networks are put. Raises InputError where there is no run.
+    continues; device: where the networks are put; tell(done, of) after every network. Raises InputError where there is
+    no run.
     """
     folders = list(_folders(runs))
     if not folders:
         raise InputError(f"There is no training run in {', '.join(map(str, runs))}: name folders of runs.")
     options = {"images": images, "nfe": nfe, "probed": probed, "split": split}
-    results = []
-    for folder in folders:
-        kept = _spread(_networks(folder), snapshots)
-        points = [_point(path, device, options, guided, fast, keep) for path in kept]
+    chosen = [_spread(_networks(folder), snapshots) for folder in folders]
+    work, results = Work(None, sum(map(len, chosen)), tell), []
+    for folder, kept in zip(folders, chosen, strict=True):
+        points = []
+        for path in kept:
+            points.append(_point(path, device, options, guided, fast, keep))
+            work.did(1)
         results.append({"run": folder.name} | _about(folder) | {"along": _along(folder), "points": points})
     return options | {"arithmetic": arithmetic(fast), "runs": results}
 
