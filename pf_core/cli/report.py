@@ -33,12 +33,9 @@ def table(path: Path) -> str:
 def _apart(result: dict, alike: list[dict]) -> str:
     """What tells a row from others of the same network, sampler, guidance, NFE and images: the settings that differ."""
     said = [_told(each) for each in alike]
-    own = _told(result)
-    return "".join(f", {name} {own.get(name, 'none')}" for name in _names(said) if len({e.get(name) for e in said}) > 1)
-
-
-def _names(said: list[dict[str, str]]) -> list[str]:
-    return list(dict.fromkeys(name for each in said for name in each))
+    names = dict.fromkeys(name for each in said for name in each)
+    differ = [name for name in names if len({each.get(name) for each in said}) > 1]
+    return "".join(f", {name} {_told(result).get(name, 'none')}" for name in differ)
 
 
 def _told(result: dict) -> dict[str, str]:

@@ -72,9 +72,7 @@ def _from_flags(args: argparse.Namespace, load: Load) -> Sweep:
         load(network)  # a name that there is none of would else be a row of empty cells
     for name, asked in (("seed", base.seeds), (_asking(args), base.labels)):
         if len(asked) > 1:
-            raise InputError(
-                f"A sweep draws one {name} a picture: to vary it give --axis {name}=..., as of any setting."
-            )
+            raise InputError(f"A sweep draws all with one {name}: to vary it give --axis {name}=VALUES in its place.")
     if args.recommended and (several := {"checkpoint", "sampler"} & set(axes)):
         raise InputError(f"--recommended is of one network and sampler: leave it or --axis {min(several)} out.")
     return Sweep(base, axes)

@@ -196,7 +196,7 @@ def test_what_cannot_be_measured_is_said(signs):
         evidence.forwards("text_rendering", bundle(), {})
     with pytest.raises(InputError, match="No judge knows `toybox` of 32x32.*--kind scenes"):
         evidence.forwards("composition", network("toybox", SCENES, 32), {})
-    with pytest.raises(InputError, match="No judge knows `signs`"):
+    with pytest.raises(InputError, match="No judge knows `signs` of 96x32"):
         evidence.forwards("composition", signs, {})
     for wrong in ("", "a", "-1"):
         with pytest.raises(InputError, match="guidance"):
