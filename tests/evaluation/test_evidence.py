@@ -114,6 +114,15 @@ def test_study_all_leaves_out_what_cannot_be_measured_on_a_network(quick, tmp_pa
     assert "Not measured on plain" in (tmp_path / "made" / "report.html").read_text()
 
 
+def test_study_all_tells_the_progress_of_each_study(quick, tmp_path, capsys, monkeypatch):
+    few = [STUDIES[name].fn for name in ("difficulty", "context_reduces_uncertainty")]
+    monkeypatch.setattr(study, "STUDIES", Registry("study", few))
+    net, path = bundle(), tmp_path / "own.safetensors"
+    checkpoint.save(path, net.model, net.conditioner.names, {"recipe": {"dataset": "shapes"}})
+    assert main(["study", "all", "--quick", "--checkpoint", str(path), "--out", str(tmp_path / "made")]) == 0
+    assert capsys.readouterr().err.count(" 100%") == 2
+
+
 def test_work_keeps_its_pieces_and_stops_between_them(tmp_path):
     made, asked = [], []
     work = Work(tmp_path, 30, lambda done, total: asked.append(done), lambda: len(asked) == 2)

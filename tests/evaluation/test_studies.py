@@ -132,6 +132,7 @@ def test_a_random_easy_set_that_does_as_well_is_no_merit_of_the_easy():
         paired = {} if apart is None else {"minus_random": {"value": apart, "interval": [apart - 2, apart + 2]}}
         result = {"rows": [row | (paired if row["label"] != "random order" else {}) for row in rows]}
         assert about.verdict(result).startswith(said) and about.line(result).startswith(said)
+    assert about.verdict(result | {"trained_on": [2, 1]}).endswith("trained alike, on 2 images against SiT's 1 images.")
     few = {"rows": [rows[-1], rows[0] | {"label": "multistep"}]}  # of a network without a head
     assert "minus Euler's: multistep \u22127.0" in about.line(few) and "multistep \u22127.0" in about.verdict(few)
 

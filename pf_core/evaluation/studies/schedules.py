@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pf_core.charts import Chart, Map, Panel, Series
+from pf_core.evaluation import prompted
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import Resampled, coverage, interval_of_mean, moments, unpaired
 from pf_core.evaluation.paired import FASTER, arithmetic, distance, how, images_of_row, named
@@ -142,7 +143,9 @@ def _verdict(result: dict[str, Any]) -> str:
     base = by_label[PARALLEL]["frechet"]
     order = "; ".join(f"{r['label']} {number(r['minus_random'])}" for r in shown if "minus_random" in r)
     order = order and f". Minus the same with the easy set drawn at random: {order}"
-    return f"{_found(by_label)} {most} NFE, distance minus Euler's {base['value']:.0f}: {told}{order}."
+    unlike = prompted.unlike(result, "SiT")
+    unlike = unlike and f" {unlike}."
+    return f"{_found(by_label)} {most} NFE, distance minus Euler's {base['value']:.0f}: {told}{order}.{unlike}"
 
 
 @study(
@@ -183,7 +186,8 @@ def schedules(
         ]
         rows += _measured(drawn, real, budget)
     twin = plain and plain.name
-    return {"images": images, "split": split, "baseline": twin, "arithmetic": arithmetic(fast), "rows": rows}
+    result = {"images": images, "split": split, "baseline": twin, "arithmetic": arithmetic(fast), "rows": rows}
+    return result | ({"trained_on": [net.training.get("images") for net in (bundle, plain)]} if plain else {})
 
 
 def _rows(bundle: Bundle, plain: Bundle | None, budget: int, **more: Any) -> Iterator[tuple[str, Bundle, SampleSpec]]:
