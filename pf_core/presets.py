@@ -7,7 +7,6 @@ from typing import Any
 from pf_core.errors import InputError
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.recommended import Opening, Shown
-from pf_core.registry import Entry
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.recommended import settings_of
 from pf_core.sampling.run import SampleSpec, resolve
@@ -114,7 +113,7 @@ PRESETS: dict[str, Preset] = {
             "Same noise, sixteen evaluations each. Euler takes 16 steps, B and C take 4, in which the patches that "
             "wait take 16 small ones. Over hundreds of images B gains here; C, in which chance decides who waits, "
             "does not.",
-            _columns((PFT, "euler"), (PFT, "dual_loop"), (PFT, "random_order"), nfe=16),
+            _columns((PFT, "euler"), (PFT, "dual_loop", _SAME_SHARE), (PFT, "random_order", _SAME_SHARE), nfe=16),
         ),
         Preset(
             "euler-multistep",
@@ -147,11 +146,6 @@ def story(bundle: Bundle) -> tuple[list[str], list[int]]:
     """(classes, seeds) of the four images that the page shows first: chosen ones, else the network's first classes."""
     classes = (bundle.conditioner.names or [None])[:4]
     return STORIES.get(bundle.name, (classes * (4 // len(classes)), list(range(len(classes) * (4 // len(classes))))))
-
-
-def twin_of(study: Entry, network: str) -> dict[str, str]:
-    """The setting of a study that compares the page's network with its plain twin; {} of another network or study."""
-    return {"baseline": SIT} if network == PFT and "baseline" in study.knobs else {}
 
 
 def recommended_columns(preset: Preset, bundles: Sequence[Bundle]) -> list[dict[str, Any]]:

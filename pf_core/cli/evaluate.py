@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> None:
     if out.suffix != ".json":
         raise InputError(f"--out must end in .json, not {out.name}.")
     files.check_writable(out)
+    if args.nfe is not None and args.steps is not None:
+        raise InputError("Give --nfe or --steps, not both.")
     asked, split = _seeds(args), args.split or "evaluation"
     offset = seeds_of(split).start
     if args.checkpoint and (args.dataset or given_of(args, DATASETS)):

@@ -24,7 +24,26 @@ def table(path: Path) -> str:
     if not results:
         raise InputError(f"There are no evaluations in {path}.")
     rows = [COLUMNS, "|" + "---|" * (COLUMNS.count("|") - 1)]
-    return "\n".join(rows + [_row(result) for result in sorted(results, key=_order)])
+    alike: dict[tuple, list[dict]] = {}
+    for result in results:
+        alike.setdefault(_order(result), []).append(result)
+    return "\n".join(rows + [_row(one, _apart(one, alike[key])) for key in sorted(alike) for one in alike[key]])
+
+
+def _apart(result: dict, alike: list[dict]) -> str:
+    """What tells a row from others of the same network, sampler, guidance, NFE and images: the settings that differ."""
+    said = [_told(each) for each in alike]
+    names = dict.fromkeys(name for each in said for name in each)
+    differ = [name for name in names if len({each.get(name) for each in said}) > 1]
+    return "".join(f", {name} {_told(result).get(name, 'none')}" for name in differ)
+
+
+def _told(result: dict) -> dict[str, str]:
+    """All that a row was made with, as texts; of a sampler's settings each."""
+    recipe = {name: value for name, value in result.get("recipe", {}).items() if name != "settings"}
+    settings = result.get("recipe", {}).get("settings", {})
+    beside = [(name, result[name]) for name in ("seeds", "split", "judge") if name in result]
+    return {name: str(v) for name, v in (*settings.items(), *recipe.items(), *beside)}
 
 
 def _order(result: dict) -> tuple:
@@ -34,10 +53,10 @@ def _order(result: dict) -> tuple:
     return (recipe["checkpoint"], recipe["cfg_scale"], result["nfe"], recipe["sampler"], result["images"])
 
 
-def _row(result: dict) -> str:
+def _row(result: dict, apart: str) -> str:
     recipe = result.get("recipe")
     named = (
-        [recipe["checkpoint"], f"`{recipe['sampler']}`", f"{recipe['cfg_scale']:g}"]
+        [recipe["checkpoint"], f"`{recipe['sampler']}`{apart}", f"{recipe['cfg_scale']:g}"]
         if recipe
         else ["real images", "", ""]
     )

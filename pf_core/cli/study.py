@@ -82,7 +82,7 @@ def _network(study: Entry, args: argparse.Namespace) -> Bundle:
 
 def _of_network(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
     bundle = _network(study, args)
-    given = presets.twin_of(study, bundle.name) | _given(study, args)
+    given = _given(study, args)
     print(f"{study.name} on {bundle.name}: {evidence.cost(study.name, bundle, given)}.", file=sys.stderr)
     return evidence.measure(study.name, bundle, given, _parts(args.out), _progress())
 
@@ -99,7 +99,7 @@ def _of_its_own(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
 
 def _of_runs(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
     runs, device = [Path(p) for p in args.runs], working(args.device)
-    return evidence.of_runs(study.name, runs, _given(study, args), _parts(args.out), device)
+    return evidence.of_runs(study.name, runs, _given(study, args), _parts(args.out), device, _progress())
 
 
 _MEASURED = {"network": _of_network, "runs": _of_runs, "nothing": _of_its_own}
@@ -159,11 +159,12 @@ def _all(args: argparse.Namespace) -> None:
 
     chosen = {name: entry for name, entry in STUDIES.items() if entry.fn.about.reads == "network"}
     networks = {name: _network(entry, args) for name, entry in chosen.items()}
-    settings = {n: presets.twin_of(entry, networks[n].name) | _given(entry, args) for n, entry in chosen.items()}
+    settings = {n: _given(entry, args) for n, entry in chosen.items()}
     for name, bundle in networks.items():
         print(f"{name} on {bundle.name}: {_cost(name, bundle, settings[name])}", file=sys.stderr)
     results, folder = [], Path(args.out)
-    for result in evidence.everything(networks, settings, folder, tell=_progress()):
+    for name, bundle in networks.items():
+        (result,) = evidence.everything({name: bundle}, settings, folder, tell=_progress())  # each from 0% on
         if "refused" in result:
             print(f"{result['study']}: {result['refused']}", file=sys.stderr)
         else:

@@ -70,9 +70,16 @@ def _from_flags(args: argparse.Namespace, load: Load) -> Sweep:
         axes[name] = parse(name, values, classes)
     for network in axes.get("checkpoint", ()):
         load(network)  # a name that there is none of would else be a row of empty cells
+    for name, asked in (("seed", base.seeds), (_asking(args), base.labels)):
+        if len(asked) > 1:
+            raise InputError(f"A sweep draws all with one {name}: to vary it give --axis {name}=VALUES in its place.")
     if args.recommended and (several := {"checkpoint", "sampler"} & set(axes)):
         raise InputError(f"--recommended is of one network and sampler: leave it or --axis {min(several)} out.")
     return Sweep(base, axes)
+
+
+def _asking(args: argparse.Namespace) -> str:
+    return "prompt" if args.prompt is not None else "label"
 
 
 def _base(args: argparse.Namespace, load: Load) -> SampleSpec:

@@ -1,10 +1,12 @@
 """Studies run: their cost said first, their numbers with what anyone needs to repeat them; and the results kept."""
 
+import hashlib
 import json
 import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -54,11 +56,12 @@ def cost(name: str, bundle: Bundle | None, settings: Mapping[str, Any], seconds:
 
 def folder_of(name: str, network: str) -> Path:
     """Where results of a study on a network are looked for: assets/results/NETWORK, for a training run's network
-    runs/NAME/evidence; a study of trainings has one folder of its own."""
+    runs/NAME/evidence, of a step below it; a study of trainings has one folder of its own."""
     if STUDIES[name].fn.about.reads != "network":
         return RESULTS / TRAININGS
     if checkpoint.is_run(network):
-        return checkpoint.RUNS / re.split("[/@]", network)[1] / EVIDENCE
+        _, run, *step = re.split("[/@]", network)
+        return checkpoint.RUNS.joinpath(run, EVIDENCE, *step)
     return RESULTS / network
 
 
@@ -86,11 +89,14 @@ def all_kept() -> Iterator[dict[str, Any]]:
 
 def keep(result: dict[str, Any]) -> Path:
     """A study's result as a file of the repository (beside the run, for a training's network), numbers to DIGITS
-    digits; where it is. Raises InputError for one that is no study's, or if it cannot be written."""
+    digits; where it is. Raises InputError for one that is no study's, of another network by a shipped one's name, or if
+    it cannot be written."""
     name = STUDIES[result.get("study", "")].name
     network = str(result.get("checkpoint", TRAININGS))
     if not checkpoint.is_run(network):
         network = Path(network).name.removesuffix(".safetensors")  # never a folder elsewhere
+    if network in checkpoint.files_here() and result.get("hash") != checkpoint.load(network).hash:
+        raise InputError(f"That is a result of another network than the shipped {network}: give its file another name.")
     path = folder_of(name, network) / f"{name}.json"
     text = json.dumps(_rounded(result), indent=1, allow_nan=False)
     text = re.sub(r"\[[^\[\]{}\"]*\]", lambda numbers: " ".join(numbers[0].split()), text)  # a list of numbers: a line
@@ -145,9 +151,9 @@ def measure(
     study = STUDIES[name]
     given = study.settings(settings)
     work = Work(folder, forwards(name, bundle, settings), tell, stop)
-    began = time.perf_counter()
     network = {"checkpoint": bundle.name, "hash": bundle.hash} if bundle else {}
-    numbers = study.fn(*([bundle] if bundle else []), work=work, **given)
+    with _timed(folder, [name, given, network]) as seconds:
+        numbers = study.fn(*([bundle] if bundle else []), work=work, **given)
     return {
         "study": name,
         **network,
@@ -155,21 +161,44 @@ def measure(
         "settings": given,
         "command": command(study, bundle and bundle.name, settings),
         "made": date.today().isoformat(),
-        "seconds": round(time.perf_counter() - began, 1),
+        "seconds": seconds(),
     }
 
 
+@contextmanager
+def _timed(folder: Path | None, what: list[Any]) -> Iterator[Callable[[], float]]:
+    """Yields what tells the seconds that this work has taken, in all calls together where a folder keeps its pieces: a
+    study that was stopped goes on, and its first hours count."""
+    key = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    path, began = folder and folder / f"{key}.seconds.json", time.perf_counter()
+    before = files.read_json(path).get("seconds", 0.0) if path else 0.0
+
+    def seconds() -> float:
+        return round(before + time.perf_counter() - began, 1)
+
+    try:
+        yield seconds
+    finally:
+        if path:
+            files.write_json(path, {"seconds": seconds()})
+
+
 def of_runs(
-    name: str, runs: list[Path], settings: Mapping[str, Any], folder: Path | None = None, device: str = "cpu"
+    name: str,
+    runs: list[Path],
+    settings: Mapping[str, Any],
+    folder: Path | None = None,
+    device: str = "cpu",
+    tell: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """The same of a study that looks at trainings, in these folders. folder: where its pieces are kept. device: where
-    their networks are put."""
+    their networks are put. tell(done, of): after every network."""
     study = STUDIES[name]
     given = study.settings(settings)
-    began = time.perf_counter()
-    numbers = study.fn(runs, keep=folder, device=device, **given)
+    with _timed(folder, [name, given, sorted(map(str, runs))]) as seconds:
+        numbers = study.fn(runs, keep=folder, device=device, tell=tell, **given)
     typed = _typed(study, [word for run in runs for word in ("--runs", str(run))], settings)
-    taken = {"made": date.today().isoformat(), "seconds": round(time.perf_counter() - began, 1)}
+    taken = {"made": date.today().isoformat(), "seconds": seconds()}
     return {"study": name} | numbers | {"settings": given, "command": typed} | taken
 
 

@@ -128,6 +128,12 @@ class Resampled:
         return {"value": self.value, "interval": list(self.interval())}
 
 
+def unpaired(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The difference of two {"value", "interval"} whose resamples are not kept: as far as both could be apart."""
+    (low, high), (least, most) = one["interval"], other["interval"]
+    return {"value": one["value"] - other["value"], "interval": [low - most, high - least]}
+
+
 def with_intervals(statistics: Mapping[str, Callable[[np.ndarray], float]], count: int) -> dict[str, dict]:
     """name -> {"value", "interval"}: each a function of the indices of images, 95% by bootstrap over `count` of them;
     all resample the same images, so that differences are paired."""

@@ -13,7 +13,7 @@ from pf_core.data.splits import seeds_of
 from pf_core.errors import InputError
 from pf_core.evaluation import judges
 from pf_core.evaluation.evaluate import SHARD, ended
-from pf_core.evaluation.metrics import Resampled
+from pf_core.evaluation.metrics import Resampled, unpaired
 from pf_core.evaluation.paired import arithmetic, how, named
 from pf_core.evaluation.work import Work
 from pf_core.models import checkpoint
@@ -127,6 +127,27 @@ def compared(done: Sequence[Row]) -> list[dict[str, Any]]:
     return told
 
 
+def at_best(done: Sequence[Row]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Key of BASES -> label -> statistic -> its difference from the base, each at the guidance that serves itself best,
+    paired by prompt and seed."""
+    names = done[0].statistics if done else ()
+    labels = dict.fromkeys(row.label for row in done)
+    top = {
+        (label, name): max((row.statistics[name] for row in done if row.label == label), key=lambda of: of.value)
+        for label in labels
+        for name in names
+    }
+    return {
+        key: {
+            label: {name: (top[label, name] - top[base, name]).measured() for name in names}
+            for label in labels
+            if label not in (base, PLAIN)
+        }
+        for key, base in BASES.items()
+        if base in labels
+    }
+
+
 def compare(
     bundle: Bundle,
     twin: Bundle | None,
@@ -142,8 +163,8 @@ def compare(
     work: Work,
 ) -> tuple[list[Any], dict[str, Any]]:
     """What the judge of a kind reads in real pictures of the prompts, and a study's result so far: images, nfe, split,
-    baseline, judge, arithmetic and rows. pictures: see `real_readings`; told(readings) -> what is told of a row, and
-    its statistics. Raises InputError."""
+    baseline, judge, arithmetic, rows, at_best and, with a twin, both networks' images of training. pictures: see
+    `real_readings`; told(readings) -> what is told of a row, and its statistics. Raises InputError."""
     judge = judge_for(bundle, kind)
     real = real_readings(pictures, len(prompts), judge, work)
     done = []
@@ -151,7 +172,9 @@ def compare(
         found, statistics = told(readings(of, spec, prompts, judge, split, work))
         done.append(Row(label, spec.cfg_scale, about(of, spec) | found, statistics))
     result = {"images": len(prompts), "nfe": nfe, "split": split, "baseline": twin and twin.name, "judge": judge.stem}
-    return real, result | {"arithmetic": arithmetic(fast), "rows": compared(done)}
+    if twin:
+        result["trained_on"] = [bundle.training.get("images"), twin.training.get("images")]
+    return real, result | {"arithmetic": arithmetic(fast), "rows": compared(done), "at_best": at_best(done)}
 
 
 def about(of: Bundle, spec: SampleSpec) -> dict[str, Any]:
@@ -165,12 +188,35 @@ def best(rows: Sequence[dict[str, Any]], by: str) -> list[dict[str, Any]]:
     return [max((r for r in rows if r["label"] == label), key=lambda r: r[by]["value"]) for label in labels]
 
 
-def against(rows: Sequence[dict[str, Any]], by: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """(the base, what is told of it, sampler -> difference from it at the same guidance), each at its best guidance.
-    The base is flow matching, or Euler where no twin was measured; the statistic is `by`."""
-    told = {row["label"]: row for row in best(rows, by)}
-    base, key = (PLAIN, "minus_plain") if PLAIN in told else (PARALLEL, "minus_euler")
-    return base, told[base][by], {label: row[key][by] for label, row in told.items() if label not in (PLAIN, base)}
+def against(
+    result: Mapping[str, Any], by: str, key: str | None = None
+) -> tuple[str, dict[str, Any], dict[str, dict[str, Any]]]:
+    """(the base, what is told of it, sampler -> difference from it), each at its own best guidance. The base is that of
+    `key` (see BASES); None: flow matching, or Euler where no twin was measured. The statistic is `by`."""
+    told = {row["label"]: row for row in best(result["rows"], by)}
+    key = key or ("minus_plain" if PLAIN in told else "minus_euler")
+    base, known = BASES[key], result.get("at_best", {}).get(key, {})
+    ours = {
+        label: known[label][by] if label in known else _apart(row, told[base], key, by)
+        for label, row in told.items()
+        if label not in (PLAIN, base)
+    }
+    return base, told[base][by], ours
+
+
+def _apart(row: dict[str, Any], base: dict[str, Any], key: str, by: str) -> dict[str, Any]:
+    """The difference, of results that lack `at_best`: nothing is paired where two guidances differ."""
+    return row[key][by] if row["cfg_scale"] == base["cfg_scale"] else unpaired(row[by], base[by])
+
+
+def unlike(result: Mapping[str, Any], other: str = "flow matching") -> str:
+    """How much longer one of the two networks was trained than the other, in words; "" where both saw as much."""
+    ours, plain = result.get("trained_on", (0, 0))
+    return "" if ours == plain else f"Not trained alike, on {_images(ours)} against {other}'s {_images(plain)}"
+
+
+def _images(count: int | None) -> str:
+    return "an unknown number" if count is None else f"{count:,} images"
 
 
 def over_guidance(rows: Sequence[dict[str, Any]], key: str, title: str, base: str | None = None) -> Panel:

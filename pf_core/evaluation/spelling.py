@@ -39,18 +39,19 @@ def marked(read: str, asked: str) -> list[tuple[str, bool]]:
 
 
 def counts(read: Sequence[str], asked: Sequence[str]) -> np.ndarray:
-    """(M, 4) of each picture: edits (at most as many as it has characters), characters, 1 if the word is right, 1."""
+    """(M, 5) of each picture: its edits, but at most as many as it has characters; characters; 1 if the word is right;
+    1; its edits."""
     rows = []
     for one, other in zip(read, asked, strict=True):
         edits = edit_distance(one, other)
-        rows.append((min(edits, len(other)), len(other), one == other, 1))
-    return np.array(rows, float).reshape(-1, 4)
+        rows.append((min(edits, len(other)), len(other), one == other, 1, edits))
+    return np.array(rows, float).reshape(-1, 5)
 
 
 STATISTICS = {
     "characters": lambda c: 1 - c[0] / max(c[1], 1),  # share of characters that are right
     "words": lambda c: c[2] / max(c[3], 1),  # share of words without any edit
-    "edits": lambda c: c[0] / max(c[3], 1),  # edit distance, mean over words
+    "edits": lambda c: c[4] / max(c[3], 1),  # edit distance, mean over words
 }
 
 

@@ -5,6 +5,7 @@ import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -18,11 +19,27 @@ from pf_core.charts import Chart, Map, Panel, Series, drawn_at
 from pf_core.figures.static import TIME_MAP, UNCERTAINTY_MAP
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#b8860b", "#1f9bb4", "#808080", "#994411", "#66579f", "#7a8a00")
+_LINES = ("-", ":", "-."), ("--", (0, (8, 2)), (0, (8, 2, 1, 2)))  # of plain and of dashed series, round by round
 _STYLE = {"font.size": 10, "font.family": "DejaVu Sans", "svg.fonttype": "path", "pdf.fonttype": 42, "svg.hashsalt": ""}
 _FAINT = {"color": "#888888", "linewidth": 0.8, "zorder": 0}
 _WIDTH, _HEIGHT, _TITLE, _LINE = 4.2, 3.4, 0.4, 0.22  # inches: a panel; the title; a line of legend or note
 _KEYS, _LETTERS = 4, 13  # of the legend: at most so many keys in a line; letters an inch, of which a key's line takes 6
 _ROOM = 40  # characters of a panel's names of bars that stand side by side
+
+
+class Ink(NamedTuple):
+    """What tells a chart's series from the others: a colour, and where those begin anew, the round of it."""
+
+    colour: str
+    round: int
+
+    def line(self, dashed: bool) -> str | tuple:
+        return _LINES[dashed][self.round % len(_LINES[dashed])]
+
+
+def inks(chart: Chart) -> dict[str, Ink]:
+    """The ink of each of a chart's names."""
+    return {name: Ink(COLOURS[i % len(COLOURS)], i // len(COLOURS)) for i, name in enumerate(chart.names)}
 
 
 def draw(chart: Chart) -> Figure:
@@ -37,13 +54,13 @@ def draw(chart: Chart) -> Figure:
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(chart.title, fontweight="bold")
-        colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(chart.names)}
+        inked = inks(chart)
         heights = [_HEIGHT] * len(chart.rows) + [below]
         *rows, foot = figure.subfigures(len(heights), 1, height_ratios=heights)
         for row, panels in zip(rows, chart.rows, strict=True):
             for axes, panel in zip(row.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-                _panel(axes, panel, colours)
-        _foot(foot, chart, colours, keys, "\n".join(note))
+                _panel(axes, panel, inked)
+        _foot(foot, chart, inked, keys, "\n".join(note))
     return figure
 
 
@@ -53,19 +70,19 @@ def _keys(names: Sequence[str], width: float) -> int:
     return max(1, min(_KEYS, len(names), int(width * _LETTERS / (longest + 6))))
 
 
-def _foot(figure: SubFigure, chart: Chart, colours: Mapping[str, str], keys: int, note: str) -> None:
+def _foot(figure: SubFigure, chart: Chart, inked: Mapping[str, Ink], keys: int, note: str) -> None:
     """The legend, and the note below it."""
     figure.text(0.5, 0.02, note, fontsize=9, color="#444444", ha="center", va="bottom")
-    if len(colours) > 1:
+    if len(inked) > 1:
         dashed = {s.name for row in chart.rows for panel in row for s in panel.series if s.dashed}
         lines = [
-            Line2D([], [], color=colour, label=name, linestyle="--" if name in dashed else "-", linewidth=2)
-            for name, colour in colours.items()
+            Line2D([], [], color=ink.colour, label=name, linestyle=ink.line(name in dashed), linewidth=2)
+            for name, ink in inked.items()
         ]
         figure.legend(handles=lines, loc="upper center", ncols=keys, fontsize=9, frameon=False)
 
 
-def _panel(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
+def _panel(axes: Axes, panel: Panel, inked: Mapping[str, Ink]) -> None:
     if panel.map:
         _map(axes, panel.map)
     if panel.picture:
@@ -74,9 +91,9 @@ def _panel(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
     names = list(dict.fromkeys(x for s in panel.series if s.kind == "bars" for x in s.x))
     for place, series in enumerate(panel.series):
         if series.aside is not None:
-            _barred(axes, series, colours[series.name], drawn_at(panel, series))
+            _barred(axes, series, inked[series.name], drawn_at(panel, series))
             continue
-        _SERIES[series.kind](axes, series, colours[series.name], place, len(panel.series), names)
+        _SERIES[series.kind](axes, series, inked[series.name], place, len(panel.series), names)
     if panel.zero:
         axes.axhline(0, **_FAINT)
     if panel.diagonal:
@@ -109,35 +126,37 @@ def _map(axes: Axes, shown: Map) -> None:
     axes.figure.colorbar(picture, ax=axes, label=shown.label)
 
 
-def _line(axes: Axes, series: Series, colour: str, *_) -> None:
-    axes.plot(series.x, series.y, color=colour, linestyle="--" if series.dashed else "-", linewidth=1.6)
+def _line(axes: Axes, series: Series, ink: Ink, *_) -> None:
+    axes.plot(series.x, series.y, color=ink.colour, linestyle=ink.line(series.dashed), linewidth=1.6)
     if series.low is not None:
-        axes.fill_between(series.x, series.low, series.high, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(series.x, series.low, series.high, color=ink.colour, alpha=0.15, linewidth=0)
 
 
-def _barred(axes: Axes, series: Series, colour: str, x: list[float]) -> None:
-    style = {"linestyle": "--" if series.dashed else "-", "linewidth": 1.2, "marker": "o", "markersize": 4}
-    axes.errorbar(x, series.y, _arms(series), color=colour, capsize=2.5, **style)
+def _barred(axes: Axes, series: Series, ink: Ink, x: list[float]) -> None:
+    style = {"linestyle": ink.line(series.dashed), "linewidth": 1.2, "marker": "o", "markersize": 4}
+    axes.errorbar(x, series.y, _arms(series), color=ink.colour, capsize=2.5, **style)
 
 
-def _points(axes: Axes, series: Series, colour: str, *_) -> None:
-    axes.errorbar(series.x, series.y, _arms(series), color=colour, marker="o", linestyle="", markersize=5, capsize=3)
+def _points(axes: Axes, series: Series, ink: Ink, *_) -> None:
+    axes.errorbar(
+        series.x, series.y, _arms(series), color=ink.colour, marker="o", linestyle="", markersize=5, capsize=3
+    )
 
 
-def _bars(axes: Axes, series: Series, colour: str, place: int, of: int, names: list) -> None:
+def _bars(axes: Axes, series: Series, ink: Ink, place: int, of: int, names: list) -> None:
     """names: all that the panel's bars stand at; a series may lack some."""
     wide = 0.8 / of
     x = [names.index(name) + (place - (of - 1) / 2) * wide for name in series.x]
-    axes.bar(x, series.y, wide * 0.9, color=colour, alpha=0.85)
+    axes.bar(x, series.y, wide * 0.9, color=ink.colour, alpha=0.85)
     if series.low is not None:
         axes.errorbar(x, series.y, _arms(series), color="#222222", linestyle="", capsize=2, linewidth=1)
     slanted = {"rotation": 20, "ha": "right"} if len("".join(map(str, names))) > _ROOM else {}
     axes.set_xticks(range(len(names)), names, **slanted)
 
 
-def _area(axes: Axes, series: Series, colour: str, *_) -> None:
-    axes.fill_between(series.x, 0, series.y, color=colour, alpha=0.3, linewidth=0)
-    axes.plot(series.x, series.y, color=colour, linestyle="--" if series.dashed else "-", linewidth=1.2)
+def _area(axes: Axes, series: Series, ink: Ink, *_) -> None:
+    axes.fill_between(series.x, 0, series.y, color=ink.colour, alpha=0.3, linewidth=0)
+    axes.plot(series.x, series.y, color=ink.colour, linestyle=ink.line(series.dashed), linewidth=1.2)
 
 
 def _arms(series: Series) -> list[list[float]] | None:

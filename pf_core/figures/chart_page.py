@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pf_core.charts import Chart, Map, Panel, Series, drawn_at
-from pf_core.figures.chart_file import COLOURS
+from pf_core.figures.chart_file import Ink, inks
 from pf_core.figures.interactive import MAP, Figure
 
 _GAP_X, _BETWEEN, _HEIGHT = 0.075, 104, 220  # share of the width; pixels between rows, of a row
@@ -15,20 +15,21 @@ _LETTERS, _MOST = 88, 44  # of a title across all panels of a row, of one
 _LINE = 17  # pixels
 _ALONE = 36  # letters of all names of bars below a panel, on a phone
 _ABOVE = {"y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 9}}  # at the upper edge, whatever is below it
+_DASHES = ("solid", "dot", "dashdot"), ("dash", "longdash", "longdashdot")  # of plain and dashed series, by round
 _TICKS = 6  # on an axis, if all that was measured is to stand there
 
 
 def draw(chart: Chart) -> Figure:
     """The chart's panels in a grid, zoomed one by one, with one legend; its note is the page's to show."""
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(chart.names)}
+    inked = inks(chart)
     top = 34 * bool(chart.title) + 10 + _LINE * max(_lines_of(panel, len(chart.rows[0])) for panel in chart.rows[0])
     layout: dict[str, Any] = {
         "title": {"text": chart.title, "x": 0.5, "font": {"size": 15}, **_ABOVE},
         "height": _HEIGHT * len(chart.rows) + _BETWEEN * (len(chart.rows) - 1) + top + _AROUND,
-        "margin": {"l": 56, "r": 12, "t": top, "b": 60 + 20 * (len(colours) > 1)},
+        "margin": {"l": 56, "r": 12, "t": top, "b": 60 + 20 * (len(inked) > 1)},
         "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "yref": "container", "y": 0, "yanchor": "bottom"},
         "barmode": "group",
-        "showlegend": len(colours) > 1,
+        "showlegend": len(inked) > 1,
         "annotations": [],
         "shapes": [],
         "images": [],
@@ -54,7 +55,7 @@ def draw(chart: Chart) -> Figure:
             layout[f"xaxis{of}"]["visible"] = layout[f"yaxis{of}"]["visible"] = False
         axes = {"xaxis": f"x{of}", "yaxis": f"y{of}"}
         bar = c == wide - 1 or chart.rows[r][c + 1].map is None or not _alike(panel, chart.rows[r][c + 1])
-        data += [trace | axes for trace in _traces(panel, colours, told, across, up, bar)]
+        data += [trace | axes for trace in _traces(panel, inked, told, across, up, bar)]
     return {"data": data, "layout": layout}
 
 
@@ -91,7 +92,7 @@ def _names(panel: Panel, panels: int) -> dict[str, Any]:
     if not names:
         return {}
     room = min(_LETTERS // panels, _ALONE) // len(names)
-    if max(len(word) for name in names for word in str(name).split()) > room:
+    if max((len(word) for name in names for word in str(name).split()), default=0) > room:
         return {"type": "category"}  # slanted, as they are
     texts = ["<br>".join(textwrap.wrap(str(name), room, break_on_hyphens=False)) for name in names]
     return {"type": "category", "tickmode": "array", "tickvals": names, "ticktext": texts, "tickangle": 0}
@@ -133,12 +134,12 @@ def _lines(panel: Panel, of: str) -> list[dict[str, Any]]:
     return shapes
 
 
-def _traces(panel: Panel, colours: Mapping[str, str], told: set[str], across, up, bar) -> list[dict[str, Any]]:
+def _traces(panel: Panel, inked: Mapping[str, Ink], told: set[str], across, up, bar) -> list[dict[str, Any]]:
     traces = [_heat(panel.map, across, up) | {"showscale": bar}] if panel.map else []
     for series in panel.series:
         first = series.name not in told
         told.add(series.name)
-        traces += _series(series, colours[series.name], first, drawn_at(panel, series))
+        traces += _series(series, inked[series.name], first, drawn_at(panel, series))
     return traces
 
 
@@ -149,8 +150,8 @@ def _heat(shown: Map, across: list[float], up: list[float]) -> dict[str, Any]:
         ends = tuple(e and math.log10(e) for e in ends)
     bar = {"title": {"text": shown.label + (", log10" * shown.log), "side": "right"}, "thickness": 8, "x": across[1]}
     bar |= {"len": up[1] - up[0], "y": sum(up) / 2, "nticks": 5, "tickfont": {"size": 11}, "outlinewidth": 0}
-    steps = {"x0": shown.x[0], "dx": (shown.x[1] - shown.x[0]) / len(values[0])}
-    steps |= {"y0": shown.y[0], "dy": (shown.y[1] - shown.y[0]) / len(values)}
+    dx, dy = (shown.x[1] - shown.x[0]) / len(values[0]), (shown.y[1] - shown.y[0]) / len(values)
+    steps = {"x0": shown.x[0] + dx / 2, "dx": dx, "y0": shown.y[0] + dy / 2, "dy": dy}  # of a cell's centre
     return {
         "type": "heatmap",
         "z": values,
@@ -161,10 +162,11 @@ def _heat(shown: Map, across: list[float], up: list[float]) -> dict[str, Any]:
     } | steps
 
 
-def _series(series: Series, colour: str, first: bool, x: list) -> list[dict[str, Any]]:
+def _series(series: Series, ink: Ink, first: bool, x: list) -> list[dict[str, Any]]:
     about = {"x": x, "y": list(series.y), "name": series.name, "legendgroup": series.name}
     about |= {"showlegend": first}
-    line = {"color": colour, "width": 2, "dash": "dash" if series.dashed else "solid"}
+    colour, dashes = ink.colour, _DASHES[series.dashed]
+    line = {"color": colour, "width": 2, "dash": dashes[ink.round % len(dashes)]}
     if series.kind == "bars":
         return [about | {"type": "bar", "marker": {"color": colour}, "error_y": _arms(series)}]
     if series.kind == "points":

@@ -55,6 +55,7 @@ def test_a_setting_that_would_do_nothing_is_refused(net, tmp_path, capsys):  # n
     drawn = ["evaluate", "--reference", "a.npz", "--inception", "b.pth", "--checkpoint", net, *out]
     assert "leave --dataset" in fails(capsys, *drawn, "--variety", "1")
     assert "of consecutive seeds" in fails(capsys, *drawn, "--seeds", "0,100-111")
+    assert "--nfe or --steps, not both" in fails(capsys, *drawn, "--nfe", "8", "--steps", "4")
 
 
 def test_a_network_that_there_is_none_of_ends_a_sweep_before_it_draws(net, tmp_path, capsys):  # noqa: F811

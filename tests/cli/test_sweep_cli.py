@@ -53,6 +53,8 @@ def test_what_was_drawn_before_an_interruption_is_kept(net, tmp_path, monkeypatc
         (["nfe=4", "--out", "x.gif"], "name it .png"),
         (["seed=0-99", "--axis", "nfe=2,3", "--out", "x.png"], "at most 100"),
         (["label=cat", "--out", "x.png"], "no class 'cat'"),
+        (["nfe=4", "--seeds", "0-3", "--out", "x.png"], "with one seed: to vary it give --axis seed=VALUES"),
+        (["nfe=4", "--label", "star,ring", "--out", "x.png"], "with one label: to vary it give --axis label=VALUES"),
         (["nfe=4", "--recipe", "y.png", "--out", "x.png"], "already decides"),
     ],
 )

@@ -128,6 +128,9 @@ def test_a_network_without_classes_is_judged_without_them(tmp_path):
     assert found["accuracy"] is None and 0 <= found["texture_confidence"]["value"] <= 1
     (tmp_path / "x.json").write_text(json.dumps(found | {"recipe": parts[0].to_dict()}))
     assert "| nano | `euler` | 1 | 1 | 20 |  |" in table(tmp_path)
+    other = parts[0].to_dict() | {"settings": {"p": 0.8}}
+    (tmp_path / "y.json").write_text(json.dumps(found | {"recipe": other, "split": "search"}))
+    assert "`euler`, p 0.8, split search |" in table(tmp_path) and "`euler`, p none, split none |" in table(tmp_path)
 
 
 def prompted(dataset, settings, **changes):

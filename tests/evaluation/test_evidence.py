@@ -109,8 +109,18 @@ def test_study_all_leaves_out_what_cannot_be_measured_on_a_network(quick, tmp_pa
     plain = bundle(predict_uncertainty=False)
     checkpoint.save(path, plain.model, plain.conditioner.names, {"recipe": {"dataset": "shapes"}})
     assert main(["study", "all", "--quick", "--checkpoint", str(path), "--out", str(tmp_path / "made")]) == 0
-    assert "difficulty on plain: left out, as plain predicts no difficulty" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "difficulty on plain: left out, as plain predicts no difficulty" in said
     assert "Not measured on plain" in (tmp_path / "made" / "report.html").read_text()
+
+
+def test_study_all_tells_the_progress_of_each_study(quick, tmp_path, capsys, monkeypatch):
+    few = [STUDIES[name].fn for name in ("difficulty", "context_reduces_uncertainty")]
+    monkeypatch.setattr(study, "STUDIES", Registry("study", few))
+    net, path = bundle(), tmp_path / "own.safetensors"
+    checkpoint.save(path, net.model, net.conditioner.names, {"recipe": {"dataset": "shapes"}})
+    assert main(["study", "all", "--quick", "--checkpoint", str(path), "--out", str(tmp_path / "made")]) == 0
+    assert capsys.readouterr().err.count(" 100%") == 2
 
 
 def test_work_keeps_its_pieces_and_stops_between_them(tmp_path):
@@ -139,9 +149,28 @@ def test_a_network_that_a_study_cannot_look_at_is_refused_before_anything_is_dra
     assert not evidence.refusal("schedules", plain)
 
 
-def test_the_pages_network_is_compared_with_its_plain_twin_in_the_app_and_in_a_shell():
-    assert presets.twin_of(STUDIES["schedules"], presets.PFT) == {"baseline": presets.SIT}
-    assert presets.twin_of(STUDIES["schedules"], "nano") == presets.twin_of(STUDIES["order"], presets.PFT) == {}
+def test_a_schedule_stands_beside_the_twin_where_there_is_one():
+    of, few = checkpoint.load(presets.PFT), {"images": 20, "budgets": "16"}
+    own = evidence.forwards("schedules", of, few)
+    assert own == evidence.forwards("schedules", of, few | {"baseline": presets.SIT})
+    plain = checkpoint.load(presets.SIT)  # has none, and is none
+    assert evidence.forwards("schedules", plain, few) + 20 * 16 == evidence.forwards(
+        "schedules", plain, few | {"baseline": presets.SIT}
+    )
+
+
+def test_probes_that_no_sampler_takes_need_not_fit_one():
+    assert evidence.forwards("divergence", bundle(), {"probes": 31, "images": 10}) == 10 * 5 * 64
+    with pytest.raises(InputError):
+        evidence.forwards("divergence", bundle(), {"probes": 31, "images": 10, "drawn": 20})
+
+
+def test_a_study_that_was_stopped_counts_its_first_hours(quick, tmp_path, monkeypatch):
+    clock = iter(range(0, 10_000, 50))
+    monkeypatch.setattr(evidence.time, "perf_counter", lambda: next(clock))
+    first = evidence.measure("difficulty", bundle(), {"images": 10}, tmp_path)["seconds"]
+    assert evidence.measure("difficulty", bundle(), {"images": 10}, tmp_path)["seconds"] > first
+    assert evidence.measure("difficulty", bundle(), {"images": 10})["seconds"] < 2 * first
 
 
 def test_where_one_panel_fills_a_row_spare_ones_are_left_out():
@@ -204,10 +233,25 @@ def test_a_chart_is_drawn_for_files_and_for_the_page():
     assert [len(row) for row in chart.narrowed(2).rows] == [1, 2, 1] and chart.narrowed(4) == chart
     page = chart_page.draw(chart)
     assert page["layout"]["xaxis"]["ticktext"] == ["16", "32"] and "tickvals" not in page["layout"]["xaxis4"]
+    (heat,) = (trace for trace in page["data"] if trace["type"] == "heatmap")
+    assert (heat["x0"], heat["dx"], heat["y0"], heat["dy"]) == (0.25, 0.5, 0.25, 0.5)  # of cells' centres
     kinds = [trace["type"] for trace in page["data"]]
     assert kinds.count("heatmap") == 1 and kinds.count("bar") == 1 and {"xaxis", "xaxis4"} <= set(page["layout"])
     assert [t["name"] for t in page["data"] if t.get("showlegend") and t["type"] != "heatmap"] == ["Euler", "density"]
     json.dumps(page, allow_nan=False)
+
+
+def test_a_bar_without_a_name_is_drawn_and_many_series_are_told_apart():
+    bare = Panel("", "", "", [Series("network", [""], [1.0], kind="bars")])
+    assert chart_page.draw(Chart("", [[bare]]))["data"]
+    study = STUDIES["exactness"].fn.about
+    chart = study.chart({"checkpoint": "nano", "states": 9, "velocity_error_share": {"value": 1, "interval": [0, 2]}})
+    assert chart_page.draw(chart)["data"][0]["x"] == ["nano"]
+    many = Chart("", [[Panel("", "", "", [Series(f"run {k}", [0, 1], [k, k]) for k in range(21)])]])
+    lines = [trace["line"] for trace in chart_page.draw(many)["data"]]
+    assert len({(line["color"], line["dash"]) for line in lines}) == 21
+    assert len({(ink.colour, ink.line(False)) for ink in chart_file.inks(many).values()}) == 21
+    chart_file.draw(many)
 
 
 def test_a_chart_shows_a_picture_in_files_and_in_the_page():

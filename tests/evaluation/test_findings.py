@@ -77,7 +77,7 @@ def test_an_exact_network_wants_true_context_and_none_of_its_own():
 
 
 @pytest.mark.parametrize(
-    "slope, words", [(3.0, "Holds here: mass moves"), (0.0, "Does not appear here: no mass moves")]
+    "slope, words", [(3.0, "Holds here: the mean moves"), (0.0, "Does not appear here: the mean does not move")]
 )
 def test_a_head_that_grows_surer_with_context_is_told_from_one_that_does_not(slope, words):
     def variance(t):
@@ -146,3 +146,27 @@ def test_a_network_trained_on_shared_times_meets_what_euler_visits_and_independe
     cells = np.array(result["laws"]["LTG"]["against_maximum"])  # rows: t of a patch, never above the largest
     assert cells.sum() == pytest.approx(100, abs=0.1) and np.tril(cells, -1).sum() == 0
     assert verdict("timestep_laws", result).startswith("Holds here")
+
+
+def test_difficulty_that_ranks_nothing_does_not_hold():
+    model = Wrong(lambda t: PATTERN.sqrt() + 0 * t, lambda t: 1 / PATTERN + 0 * t)
+    result = STUDIES["difficulty"].fn(as_bundle(model), images=10)
+    assert verdict("difficulty", result).startswith("Does not appear here:")
+
+
+def test_an_oracle_knows_no_class_that_its_network_is_not_told():
+    """Of a network trained without labels the exact answer is that of all images: it errs by nothing."""
+    recipe = {"dataset": "shapes", "data_settings": {"count": 40}, "config": {"label_dropout": 1.0}}
+    recipe["config"] |= {"timesteps": "ltg", "timestep_settings": {}}
+    net = Bundle(
+        "blind", from_dataset(Shapes(), 40, GRID), Pixels(), ClassLabels(10, list(SHAPES)), training={"recipe": recipe}
+    )
+    assert STUDIES["exactness"].fn(net, states=40)["velocity_error_share"]["value"] < 1e-9
+    result = STUDIES["uncertainty_tracks_error"].fn(net, images=10, repeats=2)
+    assert all(n["predicted_over_exact"]["value"] == pytest.approx(1, rel=1e-3) for n in result["t"].values())
+    told = STUDIES["exactness"].fn.about.verdict({"velocity_error_share": one(0.1), "logvar_correlation": one(0.9)})
+    assert "correlates 0.90 (0.90 to 0.90) with its target's" in told
+
+
+def one(value):
+    return {"value": value, "interval": [value, value]}

@@ -85,7 +85,9 @@ def test_a_folder_of_results_is_kept_and_shown(tmp_path, monkeypatch, capsys):
 def test_a_training_runs_results_are_kept_beside_it_and_never_over_a_shipped_networks(tmp_path, monkeypatch):
     monkeypatch.setattr(evidence, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(checkpoint, "RUNS", tmp_path / "runs")
-    places = {"runs/nano": "runs/nano/evidence", "runs/nano@50": "runs/nano/evidence", "nano.v2": "results/nano.v2"}
+    places = {"runs/nano": "runs/nano/evidence", "runs/nano@50": "runs/nano/evidence/50", "nano.v2": "results/nano.v2"}
     places |= {"../../nano": "results/nano", "dir/nano.safetensors": "results/nano"}
     for network, place in places.items():
         assert evidence.keep(ORDER | {"checkpoint": network}) == tmp_path / place / "order.json"
+    with pytest.raises(InputError, match=f"another network than the shipped {PFT}"):
+        evidence.keep(ORDER | {"checkpoint": f"/elsewhere/{PFT}.safetensors"})

@@ -83,6 +83,9 @@ def test_text_rendering_tells_who_spells_right(signs, tmp_path, monkeypatch):
     about = STUDIES["text_rendering"].fn.about
     assert about.verdict(result).startswith("Holds here in part. Characters right in unseen words")
     assert [len(row) for row in about.chart(result).rows] == [2, 2]
+    apart = result["at_best"]["minus_plain"]
+    assert set(apart) == {"Euler", "dual-loop", "look-ahead"} and apart["look-ahead"]["characters"]["interval"][0] > 0
+    assert "minus flow matching, Euler, each at its best: Euler 0.0 points" in about.verdict(result)
     monkeypatch.setattr(prompted, "drawn", None)  # nothing is drawn again
     assert evidence.measure("text_rendering", signs, settings, tmp_path)["rows"] == result["rows"]
 
@@ -156,10 +159,14 @@ def test_composition_tells_by_category_and_part(tmp_path, monkeypatch):
         "look-ahead 100.0 points (100.0 to 100.0)."
     )
     twin = {k: v for k, v in plain.items() if k != "minus_euler"} | {"label": prompted.PLAIN}
-    for gap, said in ((0.3, "Holds here: p"), (0.0, "Holds here: p"), (-0.3, "Does not appear here: p")):
-        apart = {"all": {"value": gap, "interval": [gap - 0.1, gap + 0.1]}}
-        paired = result | {"rows": [twin, ahead | {"minus_plain": apart}]}
-        assert about.line(paired).startswith(said) and about.verdict(paired).startswith(said.partition(":")[0])
+    no, cannot = "Does not appear here", "Cannot be told here"
+    for gap, wide, said in ((0.3, 0.1, "Holds here"), (0, 0.09, "Holds here"), (0, 0.2, cannot), (-0.3, 0.1, no)):
+        apart = {"all": {"value": gap, "interval": [gap - wide, gap + wide]}}
+        paired = result | {"rows": [twin, ahead | {"minus_plain": apart}], "at_best": {}}
+        assert about.line(paired).startswith(f"{said}: p") and about.verdict(paired).startswith(said)
+        told = about.verdict(paired | {"trained_on": [256_000, 160_000]})
+        assert told.startswith("Not trained alike, on 256,000 images against flow matching's 160,000 images. ")
+        assert about.line(paired | {"trained_on": [1, 2]}).startswith("Not trained alike: p")
     assert len(about.chart(result).rows[0][1].series) == 3
     others = study._asked(24, "search")
     assert len(others) == 24 and not {p.text for p in asked} >= {p.text for p in others}
@@ -189,7 +196,7 @@ def test_what_cannot_be_measured_is_said(signs):
         evidence.forwards("text_rendering", bundle(), {})
     with pytest.raises(InputError, match="No judge knows `toybox` of 32x32.*--kind scenes"):
         evidence.forwards("composition", network("toybox", SCENES, 32), {})
-    with pytest.raises(InputError, match="No judge knows `signs`"):
+    with pytest.raises(InputError, match="No judge knows `signs` of 96x32"):
         evidence.forwards("composition", signs, {})
     for wrong in ("", "a", "-1"):
         with pytest.raises(InputError, match="guidance"):
@@ -201,6 +208,25 @@ def test_prompts_drawn_the_fast_way_are_so_in_every_row(signs):
     slow, fast = ([spec for *_, spec in prompted.rows(signs, signs, 8, [1, 2], fast)] for fast in (False, True))
     assert {(spec.precision, spec.compile) for spec in slow} == {("fp32", False)}
     assert {(spec.precision, spec.compile) for spec in fast} == {("bf16", True)} and len(fast) == len(slow) > 3
+
+
+def test_each_is_compared_at_the_guidance_that_serves_itself_best():
+    """Flow matching is best at 1, Patch Forcing at 4, and still behind: at one guidance it would be ahead."""
+    shares = {(prompted.PLAIN, 1): 0.7, (prompted.PLAIN, 4): 0.4, ("Euler", 1): 0.5, ("Euler", 4): 0.6}
+
+    def row(label, scale, share):
+        characters = metrics.Resampled(share, share + np.linspace(-0.02, 0.02, 9))
+        return prompted.Row(label, scale, {"cfg_scale": scale}, {"characters": characters})
+
+    done = [row(*of, share) for of, share in shares.items()]
+    result = {"rows": prompted.compared(done), "at_best": prompted.at_best(done)}
+    assert result["rows"][-1]["minus_plain"]["characters"]["value"] == pytest.approx(0.2)
+    about = STUDIES["text_rendering"].fn.about
+    for of in (result, {"rows": result["rows"]}):  # the second as it was kept before
+        assert about.verdict(of).startswith("Does not appear here. ") and "Euler \u221210.0 points" in about.line(of)
+    alone = {"rows": prompted.compared(done[2:]), "at_best": prompted.at_best(done[2:])}  # of a network without a head
+    assert about.verdict(alone).endswith("Euler 60.0% (58.1 to 61.9) at guidance 4.")
+    assert about.line(alone) == "Characters right, Euler alone: 60.0% (58.1 to 61.9)."
 
 
 def test_a_guidance_is_chosen_by_label():

@@ -175,3 +175,8 @@ def test_the_judge_command_trains_a_reader_of_scenes(tmp_path, monkeypatch, caps
     assert set(record["held_out_accuracy"]) == {*scenes.ATTRIBUTES, "images"}
     assert main(["judge", "--kind", "reader", "--dataset", "shapes", "--out", str(tmp_path / "k.safetensors")]) == 2
     assert "choose one of signs" in capsys.readouterr().err
+
+
+def test_edits_of_a_long_misreading_are_all_counted_and_no_share_falls_below_nothing():
+    found = spelling.measured(["ABCDE", "F"] * 10, ["X", "F"] * 10)
+    assert found["edits"]["value"] == 2.5 and found["characters"]["value"] == 0.5

@@ -103,15 +103,15 @@ def test_equal_cost_compares_paired_runs(monkeypatch):
             row["frechet"]["value"] - first["frechet"]["value"]
         )
     found = STUDIES["equal_cost"].fn(bundle(), images=20, steps="2,3")  # now a step of the others costs as little
-    assert [row["cost"] for row in found["rows"]] == [3] * 6 + [5] * 9
+    assert [row["cost"] for row in found["rows"]] == [3] * 6 + [5] * 10
     chart = STUDIES["equal_cost"].fn.about.chart(found | {"checkpoint": "nano"})
     assert [panel.title.split(", ")[1] for (panel,) in chart.rows] == ["3 NFE", "3 NFE", "5 NFE", "5 NFE"]
     found["rows"] = found["rows"][6:]
     rows = {(row["sampler"], row["steps"]): row for row in found["rows"]}
-    assert [steps for name, steps in rows if name == "euler"] == [1, 3, 5]
+    assert [steps for name, steps in rows if name == "euler"] == [1, 3, 4, 5]
     for name in ("dual_loop", "random_order"):
-        of, euler = rows[name, 1], {steps: rows["euler", steps]["frechet"]["value"] for steps in (1, 5)}
-        for key, steps in (("steps", 1), ("cost", 5)):
+        of, euler = rows[name, 1], {steps: rows["euler", steps]["frechet"]["value"] for steps in (1, 4)}
+        for key, steps in (("steps", 1), ("cost", of["nfe"])):
             want = of["frechet"]["value"] - euler[steps]
             assert of[f"minus_euler_of_equal_{key}"]["value"] == pytest.approx(want)
     about, ahead = STUDIES["equal_cost"].fn.about, next(r for r in found["rows"] if r["settings"].get("ratio") == 1.4)
@@ -120,7 +120,21 @@ def test_equal_cost_compares_paired_runs(monkeypatch):
         row["minus_euler_of_equal_steps"] = {"value": steps, "interval": [steps - 1, steps + 1]}
         rows["dual_loop", 1]["minus_euler_of_equal_cost"] = {"value": 1, "interval": [0.5, 2]}
         assert about.verdict(found).startswith(said) and "dual-loop" in about.verdict(found)
-        assert f"look-ahead {str(steps).replace('-', chr(0x2212))}.0" in about.line(found)
+        assert f"look-ahead {str(steps).replace('-', chr(0x2212))}.0 and \u22123.0" in about.line(found)
+
+
+def test_a_random_easy_set_that_does_as_well_is_no_merit_of_the_easy():
+    gain = {"value": -7, "interval": [-9, -5]}
+    rows = [{"label": label, "budget": 8, "minus_euler": gain} for label in ("random order", "dual-loop", "look-ahead")]
+    rows.append({"label": "Euler", "budget": 8, "minus_euler": {"value": 0, "interval": [0, 0]}, "frechet": gain})
+    about, part = STUDIES["schedules"].fn.about, "Holds here in part, a random easy set does as well: at 8 NFE"
+    for apart, said in ((-3, "Holds here: at 8 NFE"), (1, part), (None, part.replace("does", "may do"))):
+        paired = {} if apart is None else {"minus_random": {"value": apart, "interval": [apart - 2, apart + 2]}}
+        result = {"rows": [row | (paired if row["label"] != "random order" else {}) for row in rows]}
+        assert about.verdict(result).startswith(said) and about.line(result).startswith(said)
+    assert about.verdict(result | {"trained_on": [2, 1]}).endswith("trained alike, on 2 images against SiT's 1 images.")
+    few = {"rows": [rows[-1], rows[0] | {"label": "multistep"}]}  # of a network without a head
+    assert "minus Euler's: multistep \u22127.0" in about.line(few) and "multistep \u22127.0" in about.verdict(few)
 
 
 def test_order_compares_at_equal_budgets(monkeypatch):

@@ -98,6 +98,18 @@ def test_of_several_twins_the_one_trained_as_long_is_taken(shipped):
     for name, images in (("early", 280), ("late", 600)):
         checkpoint.save(shipped / f"{name}.safetensors", lively(), list(SHAPES), trained(images))
     assert [common.twin_of(checkpoint.load(name)).name for name in ("early", "late")] == ["mid-plain", "late-plain"]
+    assert common.twin_of(checkpoint.load("mid-plain")) is None
+
+
+def test_a_network_trained_longer_than_its_plain_one_decides_nothing():
+    better = {"value": -0.2, "interval": [-0.3, -0.1]}
+    rows = [{"label": "Euler", "over_sit": better}]
+    rows += [{"label": label, "over_euler": better} for label in ("dual-loop", "look-ahead")]
+    net = {"network": "own", "trained_on": 600, "baseline": {"trained_on": 600}, "rows": rows}
+    about, result = STUDIES["table"].fn.about, {"nfe": 16, "networks": [net]}
+    assert about.verdict(result).startswith("Holds here, at 16")
+    net["baseline"]["trained_on"] = 280
+    assert about.verdict(result).startswith("Holds here in part") and "alike: images 600, 280" in about.verdict(result)
 
 
 def trained(images):

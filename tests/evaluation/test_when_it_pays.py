@@ -112,7 +112,7 @@ def test_the_study_reads_runs_and_draws_its_figure(tmp_path, monkeypatch, capsys
     assert not plain["labels"] and plain["points"][-1]["gain"] is None
     assert len(plain["points"][-1]["samplers"]["rows"]) == 1
     assert other["points"][-1]["samplers"]["why"].startswith("No judge knows") and other["points"][-1]["gain"]
-    assert Image.open(figure).size[0] > 1000
+    assert Image.open(figure).size[0] > 1000 and "100%" in capsys.readouterr().err
 
     monkeypatch.setattr(evaluate.Run, "__iter__", None)  # all that was drawn is kept
     assert main([*argv, "--out", str(out)]) == 0
@@ -132,3 +132,29 @@ def test_snapshots_are_spread_over_a_run_with_its_last():
     spread = PAYS["_spread"]
     assert spread(list(range(10)), 0) == list(range(10)) and spread([1, 2], 5) == [1, 2]
     assert spread(list(range(10)), 2) == [4, 9] and spread(list(range(10)), 3)[-1] == 9
+
+
+@pytest.mark.parametrize(
+    "better, of, said", [(1, 21, "Does not"), (8, 21, "Holds here in part"), (21, 21, "Holds here (")]
+)
+def test_one_hit_of_many_is_what_chance_alone_gives(better, of, said):
+    def point(k):
+        low = -3.0 if k < better else -1.0
+        rows = [
+            {
+                "sampler": "dual_loop",
+                "settings": {},
+                "cfg_scale": 1,
+                "minus_base": {"value": -1.0, "interval": [low, low + 2]},
+            }
+        ]
+        base = {"sampler": "euler", "settings": {}, "cfg_scale": 1, "frechet": {"value": 100.0}}
+        return {"images": k, "hash": str(k), "gain": None, "samplers": {"rows": [base, *rows]}}
+
+    about = PAYS["when_it_pays"].about
+    result = {"nfe": 8, "runs": [{"run": "a", "points": [point(k) for k in range(of)]}]}
+    assert about.verdict(result).startswith(said) and f"({better} of {of}, by chance 1)" in about.verdict(result)
+
+
+def test_of_nothing_nothing_is_said_to_hold():
+    assert common.holds(0, 0) == "Cannot be told here"

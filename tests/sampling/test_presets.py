@@ -10,8 +10,9 @@ from PIL import Image
 
 from pf_core.data.signs.words import held_out, quoted
 from pf_core.errors import InputError
+from pf_core.models import checkpoint
 from pf_core.models.codecs import to_uint8
-from pf_core.presets import PRESETS
+from pf_core.presets import PFT, PRESETS, recommended_columns
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.contact_sheet import read_sweep, save_sheet, sheet
 from pf_core.sampling.run import SampleSpec, resolve, sample
@@ -49,6 +50,12 @@ class TestPresets:
     def test_networks_of_prompts_are_compared_by_training_and_then_by_sampler(self, name):
         a, b, c = PRESETS[name].specs(labels=[PRESETS[name].prompt])
         assert a.sampler == b.sampler != c.sampler and a.checkpoint != b.checkpoint == c.checkpoint
+
+    @pytest.mark.parametrize("name", ["random-difficulty", "few-steps"])
+    def test_chance_and_difficulty_move_the_same_share_whatever_a_network_recommends(self, name):
+        of = [checkpoint.load(PFT)] * len(PRESETS[name].columns)
+        columns = recommended_columns(PRESETS[name], of)
+        assert len({c["settings"]["p"] for c in columns if c["sampler"] != "euler"}) == 1
 
     def test_the_word_on_a_sign_is_one_that_no_training_shows(self):
         assert held_out(quoted(PRESETS["signs-fm-pf"].prompt))

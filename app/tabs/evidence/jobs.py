@@ -15,7 +15,6 @@ from pf_core.errors import InputError
 from pf_core.evaluation import evidence
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.work import Stopped, pace
-from pf_core.presets import twin_of
 
 MOST_FORWARDS = 200_000  # of one image, a study here; the command line has no such limit
 
@@ -77,7 +76,7 @@ class Studies:
         if about.reads != "network":
             what = "looks at trainings" if about.reads == "runs" else "trains networks of its own"
             raise InputError(f"{study} {what}, from a shell: {evidence.how(study, '')}.")
-        return twin_of(STUDIES[study], network) | dict(about.quick)
+        return dict(about.quick)
 
     def latest(self, study: str, network: str, digest: str) -> StudyJob | None:
         """The newest job of this study that measured something on this network, as it is now: a training writes its

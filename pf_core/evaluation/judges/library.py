@@ -63,7 +63,12 @@ class Known:
         free = [k for k in self.settings if k not in (*ALIKE, "size") and k not in self.ranges]
         rest = ", ".join(f"{k} {self.settings[k]}" for k in free)
         about = ", ".join(a for a in (ranges, rest) if a)
-        return f"`{self.dataset}` of {self.size}x{self.size}" + (f" ({about})" if about else "")
+        return f"`{self.dataset}` of {_extent(self.size, self.settings)}" + (f" ({about})" if about else "")
+
+
+def _extent(height: int, settings: dict[str, Any]) -> str:
+    """Width and height of pictures, in words."""
+    return f"{height * settings.get('aspect', 1)}x{height}"
 
 
 def known() -> Iterator[tuple[Known, Path]]:
@@ -89,7 +94,7 @@ def find(dataset: str, settings: dict[str, Any], size: int | None = None, kind: 
     chosen = {k: v for k, v in settings.items() if can and k not in (*ALIKE, "size")}
     asked = ", ".join(f"{k} {v}" for k, v in chosen.items())
     here = "; ".join(str(k) for k, _ in all_known) or "none"
-    what = f"`{dataset}` of {size}x{size}" + (f" ({asked})" if asked else "")
+    what = f"`{dataset}` of {_extent(size, settings)}" + (f" ({asked})" if asked else "")
     hint = f" Train one: `{_command(entry, chosen, size, kind)}`." if can else ""
     raise InputError(f"No judge knows {what}. The judges here know: {here}.{hint}")
 

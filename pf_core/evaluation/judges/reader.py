@@ -107,7 +107,7 @@ class Reader(nn.Module):
     def right(self, images: Tensor, truth: dict[str, Tensor]) -> dict[str, tuple[float, float]]:
         """name -> (hits, of): characters, less edits, and whole words."""
         asked = ["".join(ALPHABET[k] for k in row if k >= 0) for row in truth["letters"].tolist()]
-        edits, characters, words, many = counts(self.read(images), asked).sum(0)
+        edits, characters, words, many, _ = counts(self.read(images), asked).sum(0)
         return {"characters": (characters - edits, characters), "words": (words, many)}
 
 

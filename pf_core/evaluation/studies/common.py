@@ -33,11 +33,25 @@ def looked_at(bundle: Bundle, images: int, split: str) -> tuple[Any, Tensor, Ten
     indices = take(data, images_of(data, split), images)
     sample = data.batch(indices)
     x0 = bundle.source.draw(list(seeds_of(split).first(len(indices))), bundle.shape)
+    return sample, x0, states_of(bundle.codec, data, sample.images), conditions(bundle, data, sample)
+
+
+def conditions(bundle: Bundle, data: Any, sample: Any) -> Tensor:
+    """(B, ...) what a network is told of a data set's images: the null class where it never learnt any."""
     if labelled(bundle) or bundle.conditioner.takes == "prompt":
-        y = bundle.conditioner.of_sample(sample, data.names)
-    else:
-        y = bundle.conditioner.null(len(indices), sample.labels.device)
-    return sample, x0, states_of(bundle.codec, data, sample.images), y
+        return bundle.conditioner.of_sample(sample, data.names)
+    return bundle.conditioner.null(len(sample.labels), sample.labels.device)
+
+
+def oracles(bundle: Bundle, data: Any, sample: Any) -> Tensor:
+    """(B,) the classes that an oracle of the data is told: its null class where the network is told none."""
+    return sample.labels if labelled(bundle) else torch.full_like(sample.labels, len(data.names))
+
+
+def correlates(at: Mapping[str, Mapping[str, Any]]) -> str:
+    """`holds` of rank correlations by t, {t: {"spearman"}}: above 0.5 at every t, or above 0 at some."""
+    lows = [numbers["spearman"]["interval"][0] for numbers in at.values()]
+    return holds(2 if min(lows) > 0.5 else max(lows) > 0, 2)
 
 
 def needs_difficulty(bundle: Bundle) -> None:
@@ -59,7 +73,9 @@ def alike(one: Bundle, other: Bundle) -> bool:
 
 def twin_of(bundle: Bundle) -> Bundle | None:
     """The shipped network that is like this one but for its difficulty head; of several the one whose training was
-    nearest in length."""
+    nearest in length. A network without a head is itself the plain one, and has no twin."""
+    if not bundle.predicts_difficulty:
+        return None
     config = getattr(bundle.model, "config", None)
     size = {k: getattr(config, k) for k in ("depth", "hidden_size", "patch_size")} if config else {"depth": None}
     plain = []
@@ -179,6 +195,8 @@ def drawing(bundle: Bundle, specs: Iterable[SampleSpec], images: int) -> int:
 
 def holds(hits: int, of: int) -> str:
     """How many of the places where the paper's effect is looked for show it, in words."""
+    if not of:
+        return "Cannot be told here"
     return {0: "Does not appear here", of: "Holds here"}.get(hits, "Holds here in part")
 
 

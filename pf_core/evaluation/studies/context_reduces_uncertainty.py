@@ -119,10 +119,10 @@ def _verdict(result: dict[str, Any]) -> str:
     shifts = ", ".join(f"{number(n['shift'], 3)} at t {t}" for t, n in at.items())
     tails = ", ".join(percent(n["low"]) for n in at.values())
     errors = ", ".join(percent(n["error"]) for n in at.values())
-    mass = {0: "no mass moves", len(at): "mass moves"}.get(lower, "mass moves at some t alone")
+    mean = {0: "the mean does not move", len(at): "the mean moves"}.get(lower, "the mean moves at some t alone")
     return (
-        f"{_holds(result)}: {mass} to lower log-variance; with the easy patches at {result['ratio']:g} t the hard "
-        f"ones' mean moves by {shifts}, and {tails} lie where the plain ones' lowest {100 * LOW:.0f}% lay, while "
+        f"{_holds(result)}: {mean} to lower log-variance; with the easy patches at {result['ratio']:g} t the hard "
+        f"ones' moves by {shifts}, and {tails} lie where the plain ones' lowest {100 * LOW:.0f}% lay, while "
         f"their true squared error changes by {errors}."
     )
 

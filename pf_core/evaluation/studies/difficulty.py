@@ -10,7 +10,7 @@ from pf_core import flow
 from pf_core.charts import Chart, Panel, Series
 from pf_core.errors import InputError
 from pf_core.evaluation.metrics import spearman, with_intervals
-from pf_core.evaluation.studies.common import SPLIT, kinds, looked_at, needs_difficulty, number, study
+from pf_core.evaluation.studies.common import SPLIT, correlates, kinds, looked_at, needs_difficulty, number, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle, data_of
 from pf_core.registry import Knob
@@ -36,8 +36,7 @@ def _chart(result: dict[str, Any]) -> Chart:
 
 def _verdict(result: dict[str, Any]) -> str:
     told = ", ".join(f"{number(n['spearman'], 2)} at t {t}" for t, n in result["t"].items())
-    lowest = min(n["spearman"]["interval"][0] for n in result["t"].values())
-    return f"{'Holds here' if lowest > 0.5 else 'Holds here in part'}: Spearman correlation over patches {told}."
+    return f"{correlates(result['t'])}: Spearman correlation over patches {told}."
 
 
 @study(

@@ -91,7 +91,8 @@ def _off(numbers: dict[str, Any]) -> bool:
 
 
 def _forwards(bundle: Bundle, images: int, probes: int, drawn: int, nfe: int, **_) -> int:
-    return images * len(TIMES) * (2 + 2 * probes) + drawing(bundle, _specs(bundle, nfe, probes), drawn)
+    drawings = drawing(bundle, _specs(bundle, nfe, probes), drawn) if drawn else 0
+    return images * len(TIMES) * (2 + 2 * probes) + drawings
 
 
 @study(forwards=_forwards, chart=_chart, verdict=_verdict, brief=_brief, quick={"images": 40, "probes": 2})

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from torch import Tensor, nn
 
-from pf_core.charts import Chart, Panel, Series
+from pf_core.charts import Chart, Panel, Series, written
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import moments
@@ -59,13 +59,23 @@ def _chart(result: dict[str, Any]) -> Chart:
 
 
 def _verdict(result: dict[str, Any]) -> str:
-    told = _told(result, lambda row: f"{number(row[_STEPS])} and {number(row[_COST])}")
+    told = _told(result, lambda row: f"{number(row[_STEPS])} and {number(row[_COST])}{_dearer(row, result)}")
     return f"{_found(result)}: minus Euler in as many outer steps, and minus Euler at equal cost, {told}."
 
 
 def _brief(result: dict[str, Any]) -> str:
-    told = _told(result, lambda row: number(row[_STEPS]))
-    return f"{_found(result)}: distance minus Euler's in as many outer steps, {told}."
+    told = _told(result, lambda row: f"{_short(row[_STEPS])} and {_short(row[_COST])}")
+    return f"{_found(result)}: distance minus Euler's in as many steps and at equal cost, {told}."
+
+
+def _short(apart: dict[str, Any]) -> str:
+    return written(f"{apart['value']:.1f}") + " (tie)" * (not side(apart))
+
+
+def _dearer(row: dict[str, Any], result: dict[str, Any]) -> str:
+    """Where "equal cost" is not quite that: the first results had one Euler for all rows beside a look-ahead."""
+    beside = row.get("beside", _cost_of(row, result))
+    return "" if beside == row["nfe"] else f" ({row['nfe']} NFE against {beside})"
 
 
 def _told(result: dict[str, Any], words: Callable[[dict[str, Any]], str]) -> str:
@@ -146,11 +156,12 @@ def _measured(
     drawn = [images_of_row(of, row, images, split, judge, work=_work_of(of, work)) for of, row in runs]
     apart = [distance(judged["features"], real) for judged in drawn]
     plain = {row.steps: own for row, own in zip(rows, apart, strict=False) if row.sampler == "euler"}
+    beside = [cost if row.sampler == "euler" else resolve(row, bundle).nfe for row in rows] + [cost]
     names = [named(resolve(row, bundle)) for row in rows] + [named(resolve(ahead, bundle)) | {"t_at_most": CAPPED}]
     return [
-        {"cost": cost, **name, "frechet": own.measured()}
-        | {_STEPS: (own - plain[name["steps"]]).measured(), _COST: (own - plain[cost]).measured()}
-        for name, own in zip(names, apart, strict=True)
+        {"cost": cost, "beside": nfe, **name, "frechet": own.measured()}
+        | {_STEPS: (own - plain[name["steps"]]).measured(), _COST: (own - plain[nfe]).measured()}
+        for name, own, nfe in zip(names, apart, beside, strict=True)
     ]
 
 
@@ -160,7 +171,7 @@ def _rows(bundle: Bundle, ahead: SampleSpec) -> Iterator[SampleSpec]:
     for sampler in OTHERS:
         with suppress(InputError):  # not one step of it costs so little
             others.append(resolve(replace(ahead, sampler=sampler, steps=None, nfe=budget), bundle))
-    for steps in sorted({ahead.steps, budget, *(other.steps for other in others)}):
+    for steps in sorted({ahead.steps, budget, *(n for other in others for n in (other.steps, other.nfe))}):
         yield replace(ahead, sampler="euler", steps=steps)
     yield from (replace(ahead, settings={"ratio": ratio}) for ratio in RATIOS)
     yield from (replace(ahead, settings={"p": p}) for p in SHARES)

@@ -10,7 +10,7 @@ from pf_core.charts import Chart, Panel, Series
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.evaluation.metrics import with_intervals
-from pf_core.evaluation.studies.common import number, percent, study
+from pf_core.evaluation.studies.common import conditions, number, oracles, percent, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.oracle import from_dataset
@@ -20,14 +20,14 @@ from pf_core.training.loop import generator
 
 _NAMES = {  # key -> what it is, as a title
     "velocity_error_share": "velocity error / mean square",
-    "logvar_correlation": "correlation of log-variance",
-    "predicted_over_true": "predicted / exact variance",
+    "logvar_correlation": "log-variance, correlation with its target's",
+    "predicted_over_true": "predicted variance / its target",
 }
 
 
 def _chart(result: dict[str, Any]) -> Chart:
     panels = [
-        Panel(title, "", "", [Series.measured("network", [""], [result[key]], kind="bars")])
+        Panel(title, "", "", [Series.measured("network", [result["checkpoint"]], [result[key]], kind="bars")])
         for key, title in _NAMES.items()
         if key in result
     ]
@@ -38,7 +38,7 @@ def _chart(result: dict[str, Any]) -> Chart:
 def _verdict(result: dict[str, Any]) -> str:
     told = f"Velocity error {percent(result['velocity_error_share'])} of its mean square"
     if "logvar_correlation" in result:
-        told += f"; log-variance correlates {number(result['logvar_correlation'], 2)} with the exact one"
+        told += f"; log-variance correlates {number(result['logvar_correlation'], 2)} with its target's"
     return f"{told}."
 
 
@@ -57,10 +57,10 @@ def exactness(
     """A network against the oracle of its own small data set.
 
     States are drawn as in training (its timestep sampler, its images, new noise). Reported: the mean squared velocity
-    error over the exact velocity's mean square; the correlation of predicted with exact logvar over patches; and the
-    mean predicted variance over the mean of exact variance plus squared velocity error, the target of the variance
-    head. Intervals are 95%, bootstrap over states. Raises InputError for a network that was not trained on a finite
-    data set.
+    error over the exact velocity's mean square; the correlation over patches of predicted logvar with its target's; and
+    the mean predicted variance over the mean of its target. The target: exact variance plus squared velocity error,
+    which is what the loss asks of a head. Intervals are 95%, bootstrap over states. Raises InputError for a network
+    that was not trained on a finite data set.
     """
     _needs_finite(bundle)
     recipe = bundle.training["recipe"]
@@ -68,13 +68,13 @@ def exactness(
     data = DATASETS[recipe["dataset"]].fn(**recipe["data_settings"])
     grid, rng = bundle.grid, generator(2026, states)
     sample = data.batch(range(states))
-    y = bundle.conditioner.of_sample(sample, data.names)
+    y = conditions(bundle, data, sample)
     config = recipe.get("config", {"timesteps": "ltg", "timestep_settings": {}})  # an oracle was never trained
     t = TIMESTEPS[config["timesteps"]].fn(states, grid.n, rng, **config["timestep_settings"])
     x0 = bundle.source.shift(torch.randn(sample.images.shape, generator=rng))
     with torch.inference_mode():
         oracle = from_dataset(data, count, grid, bundle.source)
-        exact = flow.evaluate_at(oracle, x0, sample.images, t, sample.labels, grid)
+        exact = flow.evaluate_at(oracle, x0, sample.images, t, oracles(bundle, data, sample), grid)
         there = t.map(lambda v: v.to(bundle.device))
         prediction = bundle.model(exact.xt.to(bundle.device), there, y.to(bundle.device))
     work.did(states)

@@ -14,12 +14,13 @@ from pf_core.evaluation.metrics import Resampled, pearson, spearman, with_interv
 from pf_core.evaluation.studies.common import (
     SPLIT,
     Claim,
-    holds,
+    correlates,
     kinds,
     look_at,
     looked_at,
     needs_difficulty,
     number,
+    oracles,
     study,
 )
 from pf_core.evaluation.work import UNWATCHED, Work
@@ -111,13 +112,8 @@ def _map(t: str, of: dict[str, list[float]], most: float, rows: int) -> Panel:
 
 def _brief(result: dict[str, Any]) -> str:
     ranks = ", ".join(number(n["spearman"], 2) for n in result["t"].values())
-    return f"{_holds(result)}: Spearman of predicted with true squared error {ranks} at t = {', '.join(result['t'])}."
-
-
-def _holds(result: dict[str, Any]) -> str:
-    """Above 0.5 at every t, or above 0 at some."""
-    lows = [n["spearman"]["interval"][0] for n in result["t"].values()]
-    return holds(2 if min(lows) > 0.5 else max(lows) > 0, 2)
+    times, found = ", ".join(result["t"]), correlates(result["t"])
+    return f"{found}: Spearman of predicted with true squared error {ranks} at t = {times}."
 
 
 def _verdict(result: dict[str, Any]) -> str:
@@ -127,7 +123,7 @@ def _verdict(result: dict[str, Any]) -> str:
     order = ", ".join(f"{number(at[str(t)]['sparsification'], 2)}" for t in CURVES)
     exact = ", ".join(f"{number(n['exact_spearman'], 2)}" for n in at.values() if "exact_spearman" in n)
     return (
-        f"{_holds(result)}: Spearman of predicted with true squared error over patches {ranks}; Pearson R {pearsons}; "
+        f"{correlates(at)}: Spearman of predicted with true squared error over patches {ranks}; Pearson R {pearsons}; "
         f"leaving out the hardest patches reaches {order} of the ideal order's gain at t "
         f"{' and '.join(map(str, CURVES))}"
         + (f"; the exact squared error's own Spearman is {exact}." if exact else ".")
@@ -172,6 +168,7 @@ def uncertainty_tracks_error(
     """
     needs_difficulty(bundle)
     sample, *tensors = looked_at(bundle, images, split)
+    tensors.append(oracles(bundle, data_of(bundle), sample))
     seeds = list(seeds_of(split).first(len(tensors[0])))
     easy, hard = kinds(sample, data_of(bundle), bundle.grid)
     oracle = _oracle(bundle)
@@ -203,9 +200,10 @@ def _values(
     bundle: Bundle, oracle: Oracle | None, tensors: list[Tensor], seeds: list[int], t: float, repeats: int
 ) -> dict[str, np.ndarray]:
     """(B, N) each: predicted variance and true squared error; the mean predicted variance of all repeats, and the
-    variance of their one-step predictions, as a velocity's; with an oracle the exact squared error."""
+    variance of their one-step predictions, as a velocity's; with an oracle the exact squared error.
+    tensors: x0, x1, the network's conditions and the oracle's."""
     values: dict[str, list] = {name: [] for name in ("predicted", "error", "mean", "repeated", "exact")}
-    for x0, x1, y, own in zip(*(part.split(_PART) for part in (*tensors, torch.tensor(seeds))), strict=True):
+    for x0, x1, y, asked, own in zip(*(part.split(_PART) for part in (*tensors, torch.tensor(seeds))), strict=True):
         looks = [look_at(bundle, x0, x1, y, t)]
         for k in range(1, repeats):
             again = bundle.source.draw([seed ^ (k * _AGAIN % 2**32) for seed in own.tolist()], bundle.shape)
@@ -216,7 +214,7 @@ def _values(
         spread = torch.stack([look.x1_hat for look in looks]).var(0)
         values["repeated"].append(bundle.grid.to_patches(spread) / (1 - t) ** 2)
         if oracle:
-            values["exact"].append(_exact(oracle, looks[0], y))
+            values["exact"].append(_exact(oracle, looks[0], asked))
     return {name: torch.cat(parts).cpu().numpy() for name, parts in values.items() if parts}
 
 

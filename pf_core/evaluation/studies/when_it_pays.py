@@ -1,7 +1,8 @@
 """When does adaptive sampling pay? The probe's gain and look-ahead's difference from Euler, along saved trainings."""
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from pf_core.evaluation.evaluate import judge_of
 from pf_core.evaluation.paired import FASTER, arithmetic, how, paired
 from pf_core.evaluation.studies.common import SPLIT, Claim, holds, percent, side, study
 from pf_core.evaluation.studies.probe_gain import compass
+from pf_core.evaluation.work import Work
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle, labelled
 from pf_core.registry import Knob
@@ -32,6 +34,7 @@ ROWS = (  # each against the first; all have the same budget of network evaluati
 SCALES = (1.5, 2.0)  # of guidance, with the first sampler: does it lower the distance?
 
 _NONE = "No training here has a network with difficulty that a judge knows."
+_BY_CHANCE = 0.025  # of 95% intervals, those wholly below zero where nothing differs
 TIME = "0.2"  # of the probe's gain along a run: the middle one of those measured
 DRAWN = ("dual_loop", {}), ("look_ahead", {"ratio": 1.4}), ("look_ahead", {"ratio": 2.0})
 
@@ -124,18 +127,17 @@ def _verdict(result: dict[str, Any]) -> str:
 
 
 def _brief(result: dict[str, Any]) -> str:
-    told = _told(result["runs"], *DRAWN[-1])
-    return f"{_whether(result)} at {result['nfe']} NFE against Euler, {told}." if told else _NONE
+    told = _told(result["runs"], *DRAWN[-1]).replace("better", "better than Euler")
+    return f"{_whether(result)} at {result['nfe']} NFE {told}." if told else _NONE
 
 
 def _whether(result: dict[str, Any]) -> str:
-    """Whether any adaptive sampler is better than Euler beyond chance: on every network, on some, on none."""
-    better: dict[str, bool] = {}
-    for run in result["runs"]:
-        for sampler in DRAWN:
-            for point, share in _leads(run, *sampler):
-                better[point["hash"]] = better.get(point["hash"], False) or side(share) < 0
-    return f"{holds(sum(better.values()), len(better))}:"
+    """In how many comparisons an adaptive sampler is better than Euler, and in how many chance alone would have it so;
+    no more than those are no finding."""
+    sides = [side(share) for run in result["runs"] for sampler in DRAWN for _, share in _leads(run, *sampler)]
+    better, chance = sides.count(-1), math.ceil(_BY_CHANCE * len(sides))
+    found = holds(better if better > chance else 0, len(sides))
+    return f"{found} ({better} of {len(sides)}, by chance {chance}):"
 
 
 def _told(runs: list[dict], sampler: str, settings: dict[str, Any]) -> str:
@@ -190,6 +192,7 @@ def when_it_pays(
     fast: Annotated[bool, FASTER] = False,
     keep: Path | None = None,
     device: str | torch.device = "cpu",
+    tell: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """When adaptive sampling pays: along trainings.
 
@@ -197,16 +200,20 @@ def when_it_pays(
     equal NFE and on the same seeds, each sampler's Frechet distance minus Euler's, with paired 95% intervals; and
     whether guidance lowers it. Also what the runs' own compass logged, and in what the runs differ: images seen,
     dependence and variety of the data, depth, labels. keep: a folder for the drawn images, so that a stopped study
-    continues; device: where the networks are put. Raises InputError where there is no run.
+    continues; device: where the networks are put; tell(done, of) after every network. Raises InputError where there is
+    no run.
     """
     folders = list(_folders(runs))
     if not folders:
         raise InputError(f"There is no training run in {', '.join(map(str, runs))}: name folders of runs.")
     options = {"images": images, "nfe": nfe, "probed": probed, "split": split}
-    results = []
-    for folder in folders:
-        kept = _spread(_networks(folder), snapshots)
-        points = [_point(path, device, options, guided, fast, keep) for path in kept]
+    chosen = [_spread(_networks(folder), snapshots) for folder in folders]
+    work, results = Work(None, sum(map(len, chosen)), tell), []
+    for folder, kept in zip(folders, chosen, strict=True):
+        points = []
+        for path in kept:
+            points.append(_point(path, device, options, guided, fast, keep))
+            work.did(1)
         results.append({"run": folder.name} | _about(folder) | {"along": _along(folder), "points": points})
     return options | {"arithmetic": arithmetic(fast), "runs": results}
 
