@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> None:
     of = judges.Field(args.dataset, given_of(args, DATASETS), _whole(args.dataset, args.whole), args.kind)
     name = args.dataset if args.kind == "classes" else f"{args.dataset}-{args.kind}"
     out = Path(args.out or judges.FOLDER / f"{name}.safetensors")
+    if not args.out and out.exists():
+        raise InputError(f"{out} is there already: name another file with --out.")
     files.check_writable(out)
     begin = time.perf_counter()
     training = judges.train_judge(

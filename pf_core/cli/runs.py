@@ -1,4 +1,4 @@
-"""runs: list the trainings in a folder, and pause, stop, resume, fork or delete them."""
+"""runs: list the trainings in a folder, and pause, stop, resume or delete them."""
 
 import argparse
 import time

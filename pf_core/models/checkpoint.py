@@ -417,6 +417,15 @@ def labelled(bundle: Bundle) -> int:
     return 0 if dropped else bundle.conditioner.num_classes
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a file is a checkpoint of this project, whole or damaged."""
+    try:
+        with bounded.tensors(path) as f:
+            return HEADER in (f.metadata() or {})
+    except (SafetensorError, ValueError, OSError, InputError):
+        return False
+
+
 def _open(path: Path, with_weights: bool = False, with_types: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
     """(header, weights by name; with_types: their shapes alone)."""
     if not path.is_file():

@@ -58,7 +58,11 @@ def take(
     source, out = Path(source), Path(out)
     if not source.is_file():
         raise InputError(f"There is no file {source}.")
+    if out.exists() and out.samefile(source):
+        raise InputError("--out is the file itself: name another one.")
     files.check_writable(out)
+    if checkpoint.is_ours(source):
+        raise InputError(f"{named or source.name} is a checkpoint of this project: nothing is left to convert.")
     if out.suffix != ".safetensors":
         raise InputError("--out must end in .safetensors.")
     if dtype not in (None, *DTYPES):

@@ -181,7 +181,10 @@ class Jobs(RunCatalog):
         with self._locked():
             info = read_info(folder)
             if info.state == FINISHED:
-                raise InputError(f"{name} has finished its {info.steps:,} steps: fork it to train longer.")
+                raise InputError(
+                    f"{name} has finished its {info.steps:,} steps: to train longer fork it, on the page, or start "
+                    "another with --init."
+                )
             if info.state not in RESUMABLE:
                 raise InputError(f"{name} is already {info.state}.")
             self._over_cap()

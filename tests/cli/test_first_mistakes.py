@@ -5,6 +5,7 @@ from test_cli import TRAIN, fails, net  # noqa: F401 (a fixture)
 
 from pf_core import memory
 from pf_core.cli import main
+from pf_core.models import checkpoint
 
 
 def test_a_training_that_cannot_fit_is_refused_before_anything_is_written(tmp_path, capsys, monkeypatch):
@@ -62,3 +63,12 @@ def test_a_network_that_there_is_none_of_ends_a_sweep_before_it_draws(net, tmp_p
     argv = ["sweep", "--checkpoint", net, "--axis", "checkpoint=net,nope", "--nfe", "2", "--out", tmp_path / "x.png"]
     assert "nope" in fails(capsys, *argv)
     assert not (tmp_path / "x.png").exists()
+
+
+def test_a_checkpoint_of_ours_is_not_converted_and_no_file_onto_itself(tmp_path, capsys):
+    ours = checkpoint.find("shapes-sit")
+    before = ours.read_bytes()
+    for out, says in ((tmp_path / "c.safetensors", "nothing is left to convert"), (ours, "the file itself")):
+        assert main(["convert", str(ours), "--out", str(out)]) == 2
+        assert says in capsys.readouterr().err
+    assert ours.read_bytes() == before and not list(tmp_path.iterdir())

@@ -36,6 +36,10 @@ def test_the_first_judge_says_what_it_said_before_there_were_others():
     assert seen.features[0, :4].tolist() == pytest.approx([3.5511222, 8.8731308, 10.506940, 1.3598182], rel=1e-4)
 
 
+def test_a_judge_that_is_there_is_not_trained_over(capsys):
+    assert main(["judge", "--steps", "1"]) == 2 and "is there already: name another file" in capsys.readouterr().err
+
+
 def test_judges_are_found_by_what_they_know(tmp_path, monkeypatch):
     monkeypatch.setattr(library, "FOLDER", tmp_path)
     for name, data, ranges in (

@@ -51,7 +51,7 @@ def test_a_run_is_queued_starts_runs_and_finishes(jobs):
     assert net.training["steps"] == 6
     command = net.training["command"]  # what repeats the run, not what this process was told
     assert "train --dataset shapes" in command and "--steps 6" in command and "--resume" not in command
-    with pytest.raises(InputError, match="fork it to train longer"):
+    with pytest.raises(InputError, match="to train longer fork it"):
         jobs.resume("first")
     jobs.delete("first")
     assert jobs.all() == [] and not (jobs.root / "first").exists()

@@ -105,7 +105,9 @@ def _command(entry: Entry, settings: dict[str, Any], size: int, kind: str) -> st
     for name, value in settings.items():
         if value != entry.knobs[name].default:
             flags += [entry.knobs[name].flag, str(value).lower()]
-    return shlex.join(["python", "-m", "pf_core", "judge", "--dataset", entry.name, *flags, "--size", str(size)])
+    name = "-".join([entry.name, kind, str(size), *(f"{k}-{v}".lower() for k, v in settings.items())])
+    out = ["--size", str(size), "--out", str(Path("checkpoints", "judges", f"{name}.safetensors"))]
+    return shlex.join(["python", "-m", "pf_core", "judge", "--dataset", entry.name, *flags, *out])
 
 
 def save(path: Path, judge: Judge, record: dict[str, Any]) -> None:
