@@ -108,7 +108,8 @@ def test_columns_and_sweeps_carry_it(state):  # noqa: F811
 def test_both_can_be_swept(state):  # noqa: F811
     cells = Sweep(spec(), {"difficulty": parse("difficulty", "head, divergence"), "probes": parse("probes", "1, 3")})
     recipes = [cell.spec for cell in cells.cells()]
-    assert {(s.difficulty, s.probes) for s in recipes} == {(DIVERGENCE, 1), (DIVERGENCE, 3)}  # probes are drawn by it
+    assert {(s.difficulty, s.probes) for s in recipes} == {(d, n) for d in ("head", DIVERGENCE) for n in (1, 3)}
+    assert cells.cost(state.bundle).failing == 2  # the head draws no probes
     alone = [cell.spec for cell in Sweep(spec(), {"difficulty": ["head", "divergence"]}).cells()]
     assert [s.difficulty for s in alone] == ["head", "divergence"]
     with pytest.raises(InputError, match="difficulty is"):
