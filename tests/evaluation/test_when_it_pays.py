@@ -135,7 +135,7 @@ def test_snapshots_are_spread_over_a_run_with_its_last():
 
 
 @pytest.mark.parametrize(
-    "better, of, said", [(1, 21, "Does not"), (8, 21, "Holds here in part"), (21, 21, "Holds here (")]
+    "better, of, said", [(1, 21, "Does not"), (8, 21, "Holds here in part"), (21, 21, "Holds here:")]
 )
 def test_one_hit_of_many_is_what_chance_alone_gives(better, of, said):
     def point(k):
@@ -153,7 +153,7 @@ def test_one_hit_of_many_is_what_chance_alone_gives(better, of, said):
 
     about = PAYS["when_it_pays"].about
     result = {"nfe": 8, "runs": [{"run": "a", "points": [point(k) for k in range(of)]}]}
-    assert about.verdict(result).startswith(said) and f"({better} of {of}, by chance 1)" in about.verdict(result)
+    assert about.verdict(result).startswith(said) and f": {better} of {of} better (by chance 1);" in about.verdict(result)
 
 
 def test_of_nothing_nothing_is_said_to_hold():

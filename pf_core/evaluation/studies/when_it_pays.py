@@ -137,7 +137,7 @@ def _whether(result: dict[str, Any]) -> str:
     sides = [side(share) for run in result["runs"] for sampler in DRAWN for _, share in _leads(run, *sampler)]
     better, chance = sides.count(-1), math.ceil(_BY_CHANCE * len(sides))
     found = holds(better if better > chance else 0, len(sides))
-    return f"{found} ({better} of {len(sides)}, by chance {chance}):"
+    return f"{found}: {better} of {len(sides)} better (by chance {chance});"
 
 
 def _told(runs: list[dict], sampler: str, settings: dict[str, Any]) -> str:
