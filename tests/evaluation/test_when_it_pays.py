@@ -153,7 +153,8 @@ def test_one_hit_of_many_is_what_chance_alone_gives(better, of, said):
 
     about = PAYS["when_it_pays"].about
     result = {"nfe": 8, "runs": [{"run": "a", "points": [point(k) for k in range(of)]}]}
-    assert about.verdict(result).startswith(said) and f": {better} of {of} better (by chance 1);" in about.verdict(result)
+    verdict = about.verdict(result)
+    assert verdict.startswith(said) and f": {better} of {of} better (by chance 1);" in verdict
 
 
 def test_of_nothing_nothing_is_said_to_hold():

@@ -127,7 +127,7 @@ def _verdict(result: dict[str, Any]) -> str:
 
 
 def _brief(result: dict[str, Any]) -> str:
-    told = _told(result["runs"], *DRAWN[-1]).replace("better", "better than Euler")
+    told = _told(result["runs"], *DRAWN[-1]).replace("better", "better than Euler").replace(" of the distance", "")
     return f"{_whether(result)} at {result['nfe']} NFE {told}." if told else _NONE
 
 
