@@ -117,6 +117,7 @@ def test_a_link_can_be_copied_with_or_without_the_clipboard(page, served):  # no
     page.wait_for_selector("[data-tab-id=explore][aria-selected=true]")
     page.click("#explore-run")
     page.wait_for_function("!location.search.includes('tab=') && location.search.includes('run=')")
+    page.wait_for_function(ENDED)  # what a page asks for as it is left is refused
     visit(page, served, SMALL)
     run(page)
     page.evaluate("window.__pf.viewer.go(2)")
