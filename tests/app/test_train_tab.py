@@ -351,8 +351,7 @@ def test_a_training_in_the_browser(page, served, runs):  # noqa: F811
     until(lambda: jobs.kept("browsed"), "the network to be kept")
     page.wait_for_selector("text=Open in Explore")
     assert page.evaluate(SHEETS) == [1, 0, 4, 1]
-    stop = page.locator("[data-act=stop]").bounding_box()
-    page.mouse.move(stop["x"] + 9, stop["y"] + 9)
+    page.hover("[data-act=stop]")
     page.mouse.down()  # a long press: the numbers move on meanwhile
     numbers = f"document.querySelector('{row} .pft-numbers').textContent"
     page.wait_for_function(f"(before) => {numbers} !== before", arg=page.evaluate(numbers))

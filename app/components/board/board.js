@@ -112,9 +112,9 @@ class Board {
     if (!run) return;
     if (box.dataset.run !== run.name) {
       box.dataset.run = run.name;
-      box.innerHTML = `<header><h3></h3><p class="pft-about"></p></header><p class="pft-nothing"></p>
+      box.innerHTML = `<header><h3></h3><p class="pft-about"></p></header>
+        <div class="pft-actions" role="group" aria-label="What to do with this run"></div><p class="pft-nothing"></p>
         <div class="pft-strip" hidden><img class="pft-sheet" alt="Sixteen pictures that the network draws"><img class="pft-sheet pft-rest" alt="" aria-hidden="true"><label>What the network draws after step <output></output><input type="range" min="0" step="1" aria-label="Training time"></label></div>
-        <div class="pft-actions" role="group" aria-label="What to do with this run"></div>
         <details class="pft-steps" hidden open><summary>How four of them are drawn</summary><div class="pft-scroll" tabindex="0" role="group" aria-label="Strip of samples"><img alt="Four of the pictures pass by pass, from the same noise at every step, with their maps of t and sigma"></div></details>
         <details class="pft-log"><summary>Log</summary><pre tabindex="0"></pre></details>`;
       box.querySelector(".pft-log").addEventListener("toggle", () => this.readLog());
@@ -218,11 +218,19 @@ class Board {
   }
 }
 
-/** Give a box this markup where it has another: a press on a button that is replaced meanwhile would be no click. */
+/** Give a box this markup. What it holds already stays where it is: a press on a button replaced meanwhile is no click. */
 function renew(box, markup) {
-  if (box.markup === markup) return;
-  box.markup = markup;
-  box.innerHTML = markup;
+  const there = new Map([...box.children].map((child) => [child.made, child]));
+  const fresh = document.createElement("template");
+  fresh.innerHTML = markup;
+  const next = [...fresh.content.children].map((child) => {
+    child.made = child.outerHTML;
+    return there.get(child.made) ?? child;
+  });
+  for (const child of there.values()) if (!next.includes(child)) child.remove();
+  next.forEach((child, k) => {
+    if (box.children[k] !== child) box.insertBefore(child, box.children[k] ?? null);
+  });
 }
 
 const row = (name) => `<div class="pft-run" role="listitem" data-run="${name}">
