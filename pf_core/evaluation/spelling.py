@@ -55,18 +55,27 @@ STATISTICS = {
 }
 
 
-def resampled(table: np.ndarray) -> dict[str, Resampled]:
-    """STATISTICS of `counts`, bootstrapped over pictures; two tables of the same words and seeds differ paired."""
-    of = Resampled.of_each(lambda i: [f(table[i].sum(0)) for f in STATISTICS.values()], len(table))
+def resampled(read: Sequence[str], asked: Sequence[str]) -> dict[str, Resampled]:
+    """STATISTICS of pictures, bootstrapped over the words that were asked for, each with all its pictures: two of one
+    word are not two words. Two readings of the same words and seeds differ paired."""
+    table, of_word = counts(read, asked), np.unique(list(asked), return_inverse=True)[1]
+    words = np.zeros((of_word.max(initial=-1) + 1, table.shape[1]))
+    np.add.at(words, of_word, table)
+    of = Resampled.of_each(lambda i: [f(words[i].sum(0)) for f in STATISTICS.values()], len(words))
     return dict(zip(STATISTICS, of, strict=True))
 
 
 def measured(read: Sequence[str], asked: Sequence[str]) -> dict[str, Any]:
-    """name -> {"value", "interval"} for each of STATISTICS, and "by_length": length -> the same, with "images"."""
-    table, lengths = counts(read, asked), np.array([len(word) for word in asked])
-    groups = {int(k): table[lengths == k] for k in sorted(set(lengths.tolist()))}
+    """name -> {"value", "interval"} for each of STATISTICS, and "by_length": length -> the same, with "images" and how
+    many "distinct" words they ask for."""
+    by_length = {}
+    for length in sorted({len(word) for word in asked}):
+        rows = [i for i, word in enumerate(asked) if len(word) == length]
+        words = [asked[i] for i in rows]
+        sizes = {"images": len(rows), "distinct": len(set(words))}
+        by_length[length] = _told([read[i] for i in rows], words) | sizes
+    return _told(read, asked) | {"by_length": by_length}
 
-    def of(rows: np.ndarray) -> dict[str, Any]:
-        return {name: each.within() for name, each in resampled(rows).items()}
 
-    return of(table) | {"by_length": {k: of(rows) | {"images": len(rows)} for k, rows in groups.items()}}
+def _told(read: Sequence[str], asked: Sequence[str]) -> dict[str, Any]:
+    return {name: each.within() for name, each in resampled(read, asked).items()}

@@ -49,8 +49,18 @@ def test_spelling_is_measured_over_all_words_and_by_length():
     found = spelling.measured(["AB", "CXE", "", "GH"] * 10, asked)
     assert found["characters"]["value"] == pytest.approx(6 / 8) and found["words"]["value"] == 0.5
     assert found["edits"]["value"] == 0.5 and found["by_length"][2]["words"]["value"] == 1.0
-    low, high = found["words"]["interval"]
-    assert low < 0.5 < high and found["by_length"][1]["images"] == 10
+    assert found["by_length"][1] | {"images": 10, "distinct": 1} == found["by_length"][1]
+
+
+def test_two_pictures_of_one_word_are_not_two_words():
+    """A word that is drawn ten times counts as often, but the interval is as wide as of so few words."""
+    asked = [f"A{k}" for k in range(20)]
+    read = [word if k % 2 else "X" for k, word in enumerate(asked)]
+    once, often = spelling.measured(read, asked), spelling.measured(read * 10, asked * 10)
+    assert once["words"] == often["words"] and once["words"]["value"] == 0.5
+    low, high = often["words"]["interval"]
+    assert low < 0.4 and high > 0.6
+    assert spelling.measured([], [])["characters"]["value"] == 1.0
 
 
 def test_the_columns_that_a_reader_learns_give_the_word_back():

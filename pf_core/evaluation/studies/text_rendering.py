@@ -37,10 +37,20 @@ def _chart(result: dict[str, Any]) -> Chart:
         ],
     ]
     note = (
-        f"{result['images']} unseen words a point, {result['nfe']} NFE, the same prompts and seeds; bands and bars are "
+        f"{_asked(result)} a point, {result['nfe']} NFE, the same prompts and seeds; bands and bars are "
         f"95% intervals. The judge reads {percent(result['real']['characters'])} of the characters of real ones."
     )
     return Chart(f"Text rendering, {result['checkpoint']}", panels, note)
+
+
+def _asked(result: dict[str, Any]) -> str:
+    """How many pictures, of how many words: older results did not count the words."""
+    distinct = result.get("distinct", result["images"])
+    return (
+        f"{result['images']} unseen words"
+        if distinct == result["images"]
+        else f"{result['images']} signs of {distinct} unseen words"
+    )
 
 
 def _verdict(result: dict[str, Any]) -> str:
@@ -107,8 +117,8 @@ def text_rendering(
     that was trained on real signs reads the pictures. Reported: the share of characters that are right (less the edit
     distance), of whole words, the mean edit distance, all by length too; the differences from the twin and from Euler
     at the same guidance and (`at_best`) each at its own best; and what the judge reads on real signs with these words.
-    Intervals are 95%, bootstrap over words, paired by prompt and seed. The best guidance of a row is chosen on the same
-    words; `split` search chooses it on others.
+    Intervals are 95%, bootstrap over the `distinct` words, each with all its pictures, paired by prompt and seed. The
+    best guidance of a row is chosen on the same words; `split` search chooses it on others.
     """
     data = data_of(bundle)
     indices = take(data, images_of(data, split), images)
@@ -116,11 +126,11 @@ def text_rendering(
 
     def told(read: list[str]) -> tuple[dict[str, Any], dict[str, Resampled]]:
         found = {"by_length": spelling.measured(read, words)["by_length"], "read": read[:FEW]}
-        return found, spelling.resampled(spelling.counts(read, words))
+        return found, spelling.resampled(read, words)
 
     real, result = prompted.compare(
         bundle, baseline_of(bundle, baseline), KIND, data.captions_of(indices),
         lambda part: data.batch(indices[part]).images, told,
         nfe=nfe, guidance=guidance, split=split, fast=fast, work=work,
     )  # fmt: skip
-    return result | {"real": spelling.measured(real, words), "asked": words[:FEW]}
+    return result | {"real": spelling.measured(real, words), "asked": words[:FEW], "distinct": len(set(words))}
