@@ -38,7 +38,7 @@ class BulkConfig:
     """What is drawn, beside the recipe: `classes` in turn (as a recipe asks for them; empty: no classes)."""
 
     num: Annotated[int, Knob(1, 100_000_000, "images")] = 50_000
-    first_seed: Annotated[int, Knob(0, 2**62, "seed of the first image; the others follow")] = 0
+    first_seed: Annotated[int, Knob(0, MAX_SEED, "seed of the first image; the others follow")] = 0
     block: Annotated[int, Knob(1, MAX_IMAGES, "images a block: drawn together, and lost together at a stop")] = 50
     format: Annotated[
         str, Knob(choices=FORMATS, help="a folder of PNG files, or arr_0 of one npz, as FID evaluators read them")

@@ -24,7 +24,7 @@ from pf_core.sampling import edits as intervene
 from pf_core.types import Model, PatchTime, Prediction, Step
 
 MAX_IMAGES = 1024
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**32 - 1  # torch's CPU generator reads 32 bits of a seed: greater ones would repeat smaller ones' images
 NUMBERS = {  # of a recipe, and what they may be
     "nfe": Parameter("nfe", int, 64, Knob(1, MAX_NFE)),
     "steps": Parameter("steps", int, None, Knob(1, MAX_NFE)),

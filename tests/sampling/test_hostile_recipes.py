@@ -36,7 +36,7 @@ def run():
 @pytest.mark.parametrize("suffix", list(WRITERS))
 def test_the_largest_recipe_that_is_exported_loads_back(run, tmp_path, suffix):
     edit = {"kind": "hold_back", "patches": list(range(PATCHES)), "outer": 1, "image": 15, "amount": 0.123456789}
-    recipe = run.recipe | {"edits": [edit] * MAX_EDITS, "seeds": [2**63 - 1] * 1024, "labels": ["crescent"] * 1024}
+    recipe = run.recipe | {"edits": [edit] * MAX_EDITS, "seeds": [2**32 - 1] * 1024, "labels": ["crescent"] * 1024}
     recipe |= {"ts": [i / 1000 for i in range(1001)]}
     largest = dataclasses.replace(run, recipe=recipe)
     export(largest, bundle().codec, tmp_path / f"x{suffix}")
