@@ -224,8 +224,8 @@ def run_file(name: str, step: int | None = None, root: Path | None = None) -> Pa
 
 
 def find(name: str) -> Path:
-    """The file of a shipped name, a training run ("runs/NAME", "runs/NAME@STEP") or a path. Raises InputError if there
-    is none."""
+    """The file of a shipped name, a training run ("runs/NAME", "runs/NAME@STEP"), a path, or the newest network in the
+    folder of a run that lies anywhere. Raises InputError if there is none."""
     if name in ORACLES:
         raise InputError(f"{name} is exact: it has no weights and no file. Choose one of: {', '.join(files_here())}.")
     if name in [path.stem for path in _shipped()]:
@@ -235,6 +235,8 @@ def find(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
+    if path.is_dir() and (network := newest_network(path)):
+        return network
     raise InputError(
         f"There is no checkpoint {name!r}: give a path to a .safetensors file or one of: {', '.join(names())}."
     )
@@ -310,6 +312,7 @@ def load(name: str, device: str | torch.device = "cpu", to_train: bool = False) 
     InputError."""
     if name in ORACLES:
         return _oracle(name, device)
+    name = name.rstrip("/") if is_run(name.rstrip("/")) else name  # as a shell completes it
     path = find(name)
     header, weights = _open(path, with_weights=True)
     if header.get("predicts", "velocity") != "velocity" and not to_train:

@@ -84,6 +84,19 @@ def test_a_fork_called_start_keeps_what_it_began_from(jobs):  # noqa: F811
     assert not same(jobs.network("start"), folder.path / "start.safetensors")
 
 
+def test_a_run_is_found_by_its_folder_as_a_shell_completes_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "RUNS", tmp_path / "runs")
+    run = train(tmp_path / "runs" / "mine")
+    assert checkpoint.load("runs/mine/").name == "runs/mine"
+    assert (
+        checkpoint.find(f"{run.path}/") == checkpoint.find("runs/mine")
+        and checkpoint.load(str(run.path)).name == "mine"
+    )
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(InputError, match="There is no checkpoint"):
+        checkpoint.load(str(tmp_path / "bare"))
+
+
 def as_old(folder, name=None, finished=True):
     """The folder as the first versions wrote it."""
     (folder.path / f"{folder.name}.safetensors").unlink(missing_ok=True)
