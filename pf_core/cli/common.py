@@ -58,18 +58,40 @@ def share(work: Callable[[int, int], Iterator[int]], total: int, unit: str) -> b
 
 
 def add_knobs(parser: argparse.ArgumentParser, knobs: Iterable[Parameter], owner: str = "") -> None:
-    """One flag a knob, added once if several entries share it. The knob checks the value, not argparse."""
+    """One flag a knob, added once if several entries share it: its help then says what holds for which. The knob checks
+    the value, not argparse. owner: "of KIND NAME"."""
     for knob in knobs:
-        if knob.flag in parser._option_string_actions:
-            continue
-        about = [knob.knob.help, owner, "default " + str(knob.default)]
-        if knob.knob.choices:
-            about.insert(1, "one of " + ", ".join(map(str, knob.knob.choices)))
-        elif knob.knob.low is not None:
-            about.insert(1, f"{knob.knob.low} to {knob.knob.high}")
-        text = "; ".join(a for a in about if a).replace("%", "%%")
-        extra = {"nargs": "?", "const": "true"} if knob.type is bool else {}
-        parser.add_argument(knob.flag, metavar=knob.type.__name__.upper(), help=text, **extra)
+        action = parser._option_string_actions.get(knob.flag)
+        if action is None:
+            extra = {"nargs": "?", "const": "true"} if knob.type is bool else {}
+            action = parser.add_argument(knob.flag, metavar=knob.type.__name__.upper(), **extra)
+            action.owners = {}
+        if hasattr(action, "owners"):  # else a flag of the command's own
+            action.owners.setdefault(_about(knob), []).append(owner)
+            action.help = _help(action.owners)
+
+
+def _about(knob: Parameter) -> tuple[str, str]:
+    """What a knob is, and which values it takes."""
+    values = [] if knob.default in ("", None) else [f"default {knob.default}"]
+    if knob.knob.choices:
+        values.insert(0, "one of " + ", ".join(map(str, knob.knob.choices)))
+    elif knob.knob.low is not None:
+        values.insert(0, f"{knob.knob.low} to {knob.knob.high}")
+    return knob.knob.help, "; ".join(values)
+
+
+def _help(owners: Mapping[tuple[str, str], list[str]]) -> str:
+    """What the flag is and takes, and whose it is; where it is not the same for all, in turn for each."""
+    parts, last = [], None
+    for (about, values), names in owners.items():
+        told = "; ".join(filter(None, [about if about != last else "", values]))
+        whose = ", ".join(name.rpartition(" ")[2] for name in names)
+        parts.append(
+            f"{whose}: {told}" if len(owners) > 1 else f"{told}; {names[0].rpartition(' ')[0]} {whose}".rstrip("; ")
+        )
+        last = about
+    return ". ".join(parts).replace("%", "%%")
 
 
 def add_registry_knobs(parser: argparse.ArgumentParser, registry: Registry) -> None:

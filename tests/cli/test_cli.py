@@ -394,3 +394,11 @@ def test_seeds():
     assert seeds("0-3,7") == [0, 1, 2, 3, 7]
     with pytest.raises(InputError):
         seeds("1-")
+
+
+def test_the_help_of_a_shared_flag_says_what_holds_for_which(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "shapes: side in pixels; one of 32, 64; default 32. toybox: 16 to 512; default 64." in said
+    assert "; of data set shapes, toybox, signs" in said, "whose a flag is that is the same for all"
