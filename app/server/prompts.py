@@ -13,7 +13,7 @@ from app.server.static import FRESH
 from app.state import AppState
 from app.store import StoredRun
 from pf_core.errors import InputError
-from pf_core.evaluation.read_back import read_back, readable
+from pf_core.evaluation.read_back import read_back, way_of
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.conditioning import Prompts
 from pf_core.models.tokens import as_typed
@@ -65,7 +65,8 @@ def as_json(text: str) -> Response:
 
 def about(state: AppState, run: StoredRun) -> dict[str, Any]:
     """Parts of what a run is, of one of prompts whose network is here: each image's words, whether the network takes
-    them in and knows them, sentences on those that it does not, and whether its results can be read."""
+    them in and knows them, sentences on those that it does not, and how to tell what a judge reads in its
+    results (None where no kind of judge reads such pictures)."""
     if run.takes != Prompts.takes:
         return {}
     try:
@@ -76,7 +77,8 @@ def about(state: AppState, run: StoredRun) -> dict[str, Any]:
         return {}
     told = {"words": words, "losses": losses}
     each = {name: [of[label] for label in run.spec.labels] for name, of in told.items()}
-    return each | {"readable": readable(bundle)}
+    found = way_of(bundle)
+    return each | {"reads": found and {"verb": found[1].verb, "unit": found[1].unit, "lacks": found[1].lacks}}
 
 
 def _words(bundle: Bundle, prompt: str | None) -> list[dict[str, Any]]:

@@ -43,7 +43,8 @@ def test_a_run_of_prompts_tells_its_words(state, client):  # noqa: F811
     first, none = told["words"]
     assert [w["text"] for w in first] == ["a", "red", "sign", "that", "reads", '"', "A", "X", "7", '"', "zebra"]
     assert not first[-1]["known"] and first[0]["known"] and all(w["taken"] for w in first) and none == []
-    assert told["readable"] and told["losses"] == ["This network does not know: zebra.", ""]
+    assert told["reads"] == {"verb": "reads", "unit": "letter", "lacks": "word in quotes"}
+    assert told["losses"] == ["This network does not know: zebra.", ""]
 
 
 def test_a_run_of_classes_has_no_words_and_no_maps(state, client):  # noqa: F811

@@ -1,4 +1,4 @@
-// Under a run's pictures: what a judge reads in the results, wrong letters marked.
+// Under a run's pictures: what a judge reads in the results, letters of signs or toys of scenes, those that are wrong marked.
 
 const AGAIN = 2000; // ms
 const NONE = {
@@ -10,13 +10,14 @@ const NONE = {
 /** One line an image that is shown; asked of the server once a run, when it has ended. */
 export function drawReadings(viewer, section, run, images) {
   const box = section.querySelector(".pfv-read");
-  box.hidden = !run.meta.readable;
+  box.hidden = !run.meta.reads;
   if (box.hidden) return;
   if (run.status.state === "done" && !run.read) ask(viewer, run);
   const key = `${run.id} ${images} ${run.status.state} ${run.read?.come}`;
   if (box.key === key) return;
   box.key = key;
-  if (run.read?.images) box.replaceChildren(...images.map((k) => line(run.read.images[k], viewer.sheet ? k : null)));
+  if (run.read?.images)
+    box.replaceChildren(...images.map((k) => line(run.meta.reads, run.read.images[k], viewer.sheet ? k : null)));
   else
     box.textContent =
       run.read?.refusal ?? NONE[run.status.state] ?? "What the result reads appears when the run has ended.";
@@ -32,27 +33,28 @@ async function ask(viewer, run) {
   setTimeout(() => viewer.schedule(), run.read ? 0 : AGAIN); // without an answer the connection is lost: it is asked anew
 }
 
-/** "The result reads CQT, asked CAT: 1 letter off." */
-function line({ asked, marks, edits }, image) {
+/** "The result reads CQT, asked CAT: 1 letter off." "Image 2 shows a green cone, asked a red cone: 1 thing off." */
+function line(way, { asked, marks, edits }, image) {
   const each = document.createElement("p");
-  each.append(image === null ? "The result reads " : `Image ${image + 1} reads `);
+  each.append(`${image === null ? "The result" : `Image ${image + 1}`} ${way.verb} `);
   const word = document.createElement("span");
   word.className = "pfv-reading";
+  word.dataset.unit = way.unit;
   word.append(
-    ...marks.map(([letter, right]) =>
+    ...marks.map(([text, right]) =>
       right
-        ? letter
+        ? text
         : Object.assign(document.createElement("mark"), {
-            textContent: letter,
-            title: letter === "_" ? "missing" : "wrong",
+            textContent: text,
+            title: text === "_" ? "missing" : "wrong",
           }),
     ),
   );
-  each.append(marks.length ? word : "nothing", verdict(asked, edits));
+  each.append(marks.length ? word : "nothing", verdict(way, asked, edits));
   return each;
 }
 
-function verdict(asked, edits) {
-  if (!asked) return ". The prompt asks for no word in quotes.";
-  return edits ? `, asked ${asked}: ${edits} letter${edits > 1 ? "s" : ""} off.` : ", as asked.";
+function verdict(way, asked, edits) {
+  if (!asked) return `. The prompt names no ${way.lacks}.`;
+  return edits ? `, asked ${asked}: ${edits} ${way.unit}${edits > 1 ? "s" : ""} off.` : ", as asked.";
 }

@@ -30,7 +30,7 @@ _PHRASES = {  # of a relation; {0}, {1}: the toys
     _BEHIND: ("{0} behind {1}", "{1} in front of {0}"),
     _BEFORE: ("{0} in front of {1}", "{1} behind {0}"),
 }
-_NUMBERS = ("no", "one", "two", "three")
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def captions(s: Scene) -> list[str]:
@@ -64,7 +64,7 @@ def several(number: int, kind: int, colour: int | None = None) -> str:
     """Toys that are alike: "two red mushrooms"."""
     name = CLASSES[kind]
     plural = {"snowman": "snowmen"}.get(name, f"{name}s")
-    return f"{_NUMBERS[number]} {_named(plural, colour, 0)}"
+    return f"{NUMBERS[number] if number < len(NUMBERS) else number} {_named(plural, colour, 0)}"
 
 
 def related(first: str, relation: int, second: str, which: int = 0) -> str:
