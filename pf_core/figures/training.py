@@ -10,7 +10,6 @@ from pf_core.figures.interactive import Figure, awaited, packed
 
 RUNS = ["#4f46e5", "#d95f02", "#1b9e77", "#c2255c", "#7a5195", "#8a6d00"]  # one colour a run, apart in both modes
 
-_LOG = {"type": "log", "dtick": "D2"}  # numbers at 1, 2 and 5: all nine of a decade run into each other
 NOTHING = "Nothing is measured yet."
 
 
@@ -29,7 +28,8 @@ def over_steps(title: str, runs: Mapping[str, Curve], unit: str, log: bool = Fal
         if curve.smooth is not None:
             data.append(_line(curve.steps, curve.raw, name, colour, opacity=0.25, showlegend=False, hoverinfo="skip"))
         data.append(_line(curve.steps, curve.raw if curve.smooth is None else curve.smooth, name, colour))
-    figure = {"data": data, "layout": _layout(title, "step", unit, log, legend=len(runs) > 1)}
+    axis = _log([v for curve in runs.values() for v in curve.raw]) if log else {"type": "linear"}
+    figure = {"data": data, "layout": _layout(title, "step", unit, axis, legend=len(runs) > 1)}
     return figure if any(len(curve.steps) for curve in runs.values()) else awaited(figure, NOTHING)
 
 
@@ -41,7 +41,7 @@ def segments(title: str, steps: Sequence[float], losses: np.ndarray, times: Sequ
         for i, t in enumerate(times)
     ]
     data.append(_line(steps, losses.mean(1), "mean", "#888888", markers=True, dash="dot"))
-    return {"data": data, "layout": _layout(title, "step", "velocity MSE", True)}
+    return {"data": data, "layout": _layout(title, "step", "velocity MSE", _log(losses.ravel()))}
 
 
 def calibration(title: str, parts: Sequence[Mapping[str, Any]]) -> Figure:
@@ -53,8 +53,9 @@ def calibration(title: str, parts: Sequence[Mapping[str, Any]]) -> Figure:
     for part, shade in zip(parts, shades, strict=True):
         colour = matplotlib.colors.to_hex(shade)
         data.append(_line(part["predicted"], part["real"], f"t {part['t']:.2f}", colour, markers=True))
-    layout = _layout(title, "predicted squared error", "real squared error", True)
-    layout["xaxis"] |= _LOG
+    axis = _log(everything)
+    layout = _layout(title, "predicted squared error", "real squared error", axis)
+    layout["xaxis"] |= axis
     figure = {"data": data, "layout": layout}
     return figure if parts else awaited(figure | {"data": []}, NOTHING)
 
@@ -63,13 +64,23 @@ def _colours(count: int) -> list[str]:
     return [RUNS[i % len(RUNS)] for i in range(count)]
 
 
+def _log(values: Sequence[float]) -> dict[str, Any]:
+    """An axis over these values: numbers at 1, 2 and 5, as all nine of a decade run into each other; where few of
+    those would stand, Plotly's own. Of one value Plotly shows two decades."""
+    values = np.asarray(values, float)
+    values = values[np.isfinite(values) & (values > 0)]
+    wide = len(values) and (values.max() >= 5 * values.min() or values.max() == values.min())
+    return {"type": "log", "dtick": "D2"} if wide else {"type": "log"}
+
+
 def _line(x, y, name: str, colour: str, markers: bool = False, dash: str = "solid", **more) -> dict:
+    markers = markers or len(x) == 1  # a point alone makes no line
     line = {"color": colour, "width": 1.6, "dash": dash}
     style = {"mode": "lines+markers" if markers else "lines", "line": line, "marker": {"size": 4, "color": colour}}
     return {"type": "scatter", "x": packed(x), "y": packed(y), "name": name, **style, **more}
 
 
-def _layout(title: str, x: str, y: str, log: bool, legend: bool = True) -> dict:
+def _layout(title: str, x: str, y: str, axis: Mapping[str, Any], legend: bool = True) -> dict:
     return {
         "title": {"text": title, "x": 0.5, "font": {"size": 15}},
         "xaxis": {"title": {"text": x, "standoff": 6}, "zeroline": False, "automargin": True},
@@ -77,7 +88,7 @@ def _layout(title: str, x: str, y: str, log: bool, legend: bool = True) -> dict:
             "title": {"text": y, "standoff": 8},
             "zeroline": False,
             "automargin": True,
-            **(_LOG if log else {"type": "linear"}),
+            **axis,
         },
         "margin": {"l": 30, "r": 12, "t": 36, "b": 30},  # titles and numbers of the axes take theirs beside these
         # below the axis: no curve runs there

@@ -106,6 +106,16 @@ def test_no_legend_lies_over_a_curve_and_no_title_is_cut():
         assert layout["xaxis"]["automargin"] and layout["yaxis"]["automargin"]
 
 
+def test_a_point_alone_is_seen_and_a_narrow_scale_has_numbers():
+    """Two entries into a training: one point a curve, and losses that lie between two of 1, 2 and 5."""
+    alone = figures.over_steps("x", {"a": figures.Curve([20], [1.1], [1.1])}, "MSE", log=True)
+    assert all(line["mode"] == "lines+markers" for line in alone["data"])
+    narrow = figures.over_steps("x", {"a": figures.Curve([20, 40], [1.4, 1.1])}, "MSE", log=True)
+    assert narrow["data"][0]["mode"] == "lines" and "dtick" not in narrow["layout"]["yaxis"]
+    wide = figures.over_steps("x", {"a": figures.Curve([20, 40], [1.1, 0.1])}, "MSE", log=True)
+    assert all(figure["layout"]["yaxis"]["dtick"] == "D2" for figure in (wide, alone))
+
+
 def test_another_size_brings_its_own_settings_and_keeps_what_was_set_by_hand(tab):
     asked = {"fitted": "mini"} | {k: c.value for k, c in tab.config.items()}
     found = tab.on_model("tiny", **(asked | {"lr": 0.5}))
