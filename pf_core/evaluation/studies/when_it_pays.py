@@ -127,7 +127,7 @@ def _verdict(result: dict[str, Any]) -> str:
 
 
 def _brief(result: dict[str, Any]) -> str:
-    told = _told(result["runs"], *DRAWN[-1]).replace("better", "better than Euler").replace(" of the distance", "")
+    told = _told(result["runs"], *DRAWN[-1], than=" than Euler", of="")
     return f"{_whether(result)} at {result['nfe']} NFE {told}." if told else _NONE
 
 
@@ -140,15 +140,17 @@ def _whether(result: dict[str, Any]) -> str:
     return f"{found}: {better} of {len(sides)} better (by chance {chance});"
 
 
-def _told(runs: list[dict], sampler: str, settings: dict[str, Any]) -> str:
+def _told(
+    runs: list[dict], sampler: str, settings: dict[str, Any], than: str = "", of: str = " of the distance"
+) -> str:
     """On how many networks a sampler is better, and worse, beyond chance; and where it gains most."""
     leads = [(run["run"], *lead) for run in runs for lead in _leads(run, sampler, settings)]
     if not leads:
         return ""
     sides = [side(share) for *_, share in leads]
     run, point, most = min(leads, key=lambda lead: lead[-1]["value"])
-    counted = f"better on {sides.count(-1)} of {len(leads)} networks, worse on {sides.count(1)}"
-    best = f"at best {percent(most)} of the distance, {run} after {point['images']:,} images"
+    counted = f"better{than} on {sides.count(-1)} of {len(leads)} networks, worse on {sides.count(1)}"
+    best = f"at best {percent(most)}{of}, {run} after {point['images']:,} images"
     return f"{_words(sampler, settings)} is {counted}; {best}"
 
 
