@@ -56,7 +56,8 @@ def resampled(values: np.ndarray, which: np.ndarray | None = None) -> Resampled 
 
 def measured(prompts: Sequence[Prompt], readings: Sequence[Reading]) -> dict[str, Any]:
     """Shares {"value", "interval"}, None where no prompt asks: "all" and each of PARTS; "by_category": category -> its
-    "all"; "seen", "unseen": the colour of prompts whose combinations training shows, and that it never does."""
+    "all"; "seen", "unseen": the colour of prompts whose combinations captioned pictures of the training show, and those
+    that none does."""
     told, categories = table(prompts, readings), np.array([p.category for p in prompts])
     coloured, unseen = ~np.isnan(told["colour"]), np.array([p.unseen for p in prompts])
     rows: dict[str, Any] = {part: _told(resampled(values)) for part, values in told.items()}

@@ -37,8 +37,8 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Prompt:
-    """toys: what the picture must show, no more and no less; relation: of the first to the second, an index into
-    RELATIONS; unseen: it asks for a combination of class and colour that is held out of training."""
+    """toys: what the picture must show, in a count (category "counting") just so many; relation: of the first
+    to the second, an index into RELATIONS; unseen: it asks for a combination of class and colour that is held out."""
 
     text: str
     category: str
