@@ -4,7 +4,7 @@ PY := .venv/bin/python
 HOST ?= 127.0.0.1
 PORT ?= 7860
 
-.PHONY: run help test test-slow torture fuzz lint lint-js format install bench bench-gpu bench-ui bench-people train-demo train-toybox train-pays train-words train-judges recordings results assets browser clean
+.PHONY: run help test test-slow torture fuzz lint lint-js format install bench bench-gpu bench-ui bench-people train-demo train-toybox train-pays train-words train-words-full train-judges recordings results assets browser clean
 
 run: .venv/.installed
 	$(PY) -m app --host $(HOST) --port $(PORT)
@@ -159,6 +159,19 @@ train-words: install
 	$(call trained,$(SIGNS) $(PLAIN) --init runs/letters-fm/network.safetensors,runs/signs-fm)
 	$(call trained,$(SCENES) $(PFT) --init toybox-pft,runs/scenes-pft)
 	$(call trained,$(SCENES) $(PLAIN) --init toybox-sit,runs/scenes-fm)
+
+# Both pairs on all of the data, for a machine with a GPU (nobody has measured them): signs of one to six characters, all
+# kinds and fonts; scenes of any camera, pose and texture. FULL: batch, length, or a smaller network.
+FULL ?= --batch-size 256 --steps 40000
+EVERY := $(PY) -m pf_core train --condition text --model tiny --patch-size 4 --depth 8 --hidden-size 256 --num-heads 4 --pixel-scale 0.5 \
+	--precision bf16 --compile --ema 0.999 --decay 0.3 $(FULL)
+EVERY_SIGN := $(EVERY) --dataset signs --variety 1
+EVERY_SCENE := $(EVERY) --dataset toybox --toys 3 --captioned true --variety 1
+train-words-full: install
+	$(call trained,$(EVERY_SIGN) $(PFT),runs/full/signs-pft)
+	$(call trained,$(EVERY_SIGN) $(PLAIN),runs/full/signs-fm)
+	$(call trained,$(EVERY_SCENE) $(PFT),runs/full/scenes-pft)
+	$(call trained,$(EVERY_SCENE) $(PLAIN),runs/full/scenes-fm)
 
 # The judges that read signs and scenes again, on real pictures: an hour and a half of a shared core. They end in runs/judges.
 JUDGE := $(PY) -m pf_core judge --bf16
