@@ -167,6 +167,11 @@ def test_shipped_networks_are_all_loadable_and_small():
     assert sum(p.stat().st_size for p in checkpoint.FOLDER.rglob("*")) < 80e6
 
 
+@pytest.mark.parametrize("data", ["signs", "scenes"])
+def test_a_pair_of_networks_of_prompts_is_small(data):
+    assert sum(checkpoint.find(f"{data}-{way}").stat().st_size for way in ("pft", "fm")) <= 12e6
+
+
 def test_the_oracle_is_a_network_like_any_other_and_lands_on_a_data_point():
     net = checkpoint.load("shapes-exact")
     *_, final = sample(net, SampleSpec("shapes-exact", "look_ahead", nfe=32, labels=["star"], seeds=[0, 1]))
