@@ -4,6 +4,7 @@
 works" shows of one held-out image, for several maps at once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from pf_core.errors import InputError
 from pf_core.evaluation.metrics import spearman
 from pf_core.models.checkpoint import Bundle, data_settings
 from pf_core.models.codecs import states_of
+from pf_core.models.conditioning import Prompts
 from pf_core.models.oracle import Oracle
 from pf_core.patches import PatchGrid
 from pf_core.timesteps import TIMESTEPS
@@ -182,12 +184,14 @@ def _short(ratio: float) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """x0, x1: (1, C, H, W), noise and held-out image; label: its class's index and name."""
+    """x0, x1: (1, C, H, W), noise and held-out image; sample: the image as its data set has it, which calls its classes
+    `names`; about: what it shows, its class or its caption."""
 
     x0: Tensor
     x1: Tensor
-    label: int
-    name: str
+    sample: Any
+    names: Sequence[str]
+    about: str
 
 
 def picture(bundle: Bundle) -> Picture:
@@ -199,8 +203,16 @@ def picture(bundle: Bundle) -> Picture:
     sample = data.batch([ITEM])
     x1 = states_of(bundle.codec, data, sample.images)
     x0 = bundle.source.draw([NOISE_SEED], tuple(x1.shape[1:]))
-    label = int(sample.labels[0])
-    return Picture(x0, x1, label, data.names[label])
+    caption = _asked(bundle, sample, data.names) if bundle.conditioner.takes == Prompts.takes else None
+    return Picture(x0, x1, sample, data.names, caption or data.names[int(sample.labels[0])])
+
+
+def _asked(bundle: Bundle, sample: Any, names: Sequence[str]) -> str | None:
+    """What a network is asked for to get an image; None where it lacks its class, or the image has no caption."""
+    try:
+        return bundle.conditioner.asked_of(sample, names)[0]
+    except InputError:
+        return None
 
 
 def all_draws(n: int, shown: int) -> dict[str, Draws]:
@@ -234,11 +246,8 @@ def evaluate_maps(bundle: Bundle, picture: Picture, t: PatchTime) -> MapEvaluati
     """Evaluate a network on the picture at each of K timestep maps."""
     k = len(t.levels)
     x0, x1 = (v.expand(k, *v.shape[1:]).to(bundle.device) for v in (picture.x0, picture.x1))
-    names = bundle.conditioner.names
-    label = (
-        picture.label if not names else picture.name if picture.name in names else None
-    )  # a class that it lacks: none
-    cond = bundle.conditioner.encode([label] * k, bundle.device)
+    asked = _asked(bundle, picture.sample, picture.names)
+    cond = bundle.conditioner.encode([asked] * k, bundle.device)
     look = flow.evaluate_at(bundle.model, x0, x1, t.map(lambda v: v.to(bundle.device)), cond, bundle.grid)
     sigma = None if look.difficulty is None else look.difficulty.sqrt()
     return MapEvaluations(look.x1_hat, sigma, look.error.sqrt())

@@ -12,12 +12,14 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from test_browser import browser, page, served  # noqa: F401
 from test_browser import pytestmark as needs_chromium
+from text_world import lively
 
 from app.tabs.explore.tab import Explore
 from app.tabs.how import tab as how
 from pf_core.errors import InputError
 from pf_core.evaluation import evidence, inspect
 from pf_core.evaluation.studies import STUDIES
+from pf_core.models import checkpoint
 from pf_core.presets import PFT, TRAINING_TIMES
 from pf_core.timesteps import TIMESTEPS
 from pf_core.timesteps.preview import BINS, draws
@@ -70,6 +72,17 @@ def test_the_page_gets_numbers(state):  # noqa: F811
     assert reply["first"] == TRAINING_TIMES  # the law that the words beside the picture are about
     training = floats(reply["training"]["t"])
     assert np.array_equal(training, floats(drawn["maps"])[: len(training)]) and len(training) == how.TRAINED * n
+
+
+@pytest.mark.parametrize("record", [{}, {"recipe": {"dataset": "signs", "data_settings": {"variety": 0.0}}}])
+def test_the_page_gets_numbers_where_all_networks_take_prompts(state, tmp_path, monkeypatch, record):  # noqa: F811
+    monkeypatch.setattr(checkpoint, "FOLDER", tmp_path)
+    checkpoint.save(tmp_path / "words.safetensors", lively(input_size=(32, 96)), [], record)
+    reply = TestClient(Starlette(routes=how.routes(state))).get("/pf/how").json()
+    (network,) = reply["networks"]
+    assert len(floats(network["error"])) == len(reply["times"]) * reply["grid"]["rows"] * reply["grid"]["cols"]
+    if record:  # else no image of its data is known, and another network stands in
+        assert network["name"] == "words" and reply["size"] == [32, 96] and '"' in reply["label"]
 
 
 def test_the_pictures_without_a_network_get_numbers_too():

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import text_world
 import torch
 from helpers import bundle
 from PIL import Image
@@ -11,8 +12,19 @@ from pf_core import flow
 from pf_core.data import DATASETS
 from pf_core.data.toybox import Toybox
 from pf_core.errors import InputError
-from pf_core.evaluation.inspect import compared, data_count, data_picture, inspect_picture, knows, picture
+from pf_core.evaluation.inspect import (
+    NOISE_SEED,
+    compared,
+    data_count,
+    data_picture,
+    evaluate_maps,
+    inspect_picture,
+    knows,
+    leaning,
+    picture,
+)
 from pf_core.models import checkpoint
+from pf_core.models.conditioning import ClassLabels
 from pf_core.types import PatchTime
 
 
@@ -126,4 +138,23 @@ def test_the_lesson_shows_an_image_of_the_networks_own_data(recipe):
     seen = picture(net)
     size = 64 if recipe.get("dataset") == "toybox" else 32
     assert seen.x1.shape == seen.x0.shape == (1, 3, size, size)
-    assert seen.name == ("heart" if size == 32 else Toybox.names[seen.label])
+    assert seen.about == ("heart" if size == 32 else Toybox.names[int(seen.sample.labels[0])])
+
+
+def test_the_lesson_asks_a_network_of_prompts_for_its_pictures_caption():
+    net = text_world.bundle(input_size=(32, 96))
+    net.training = {"recipe": {"dataset": "signs", "data_settings": {"variety": 0.0}}}
+    seen, t = picture(net), leaning(net.grid)
+    found = evaluate_maps(net, seen, t)
+    assert seen.about == seen.sample.captions[0] and found.x1_hat.shape == (len(t.levels), 3, 32, 96)
+    alone, other = (
+        inspect_picture(net, seen.x1[0], t.per_patch[4], label=label, seed=NOISE_SEED) for label in (seen.about, None)
+    )
+    assert torch.allclose(found.error[4], alone.error, atol=1e-4)
+    assert not torch.allclose(found.error[4], other.error, atol=1e-3)
+
+
+def test_the_lesson_asks_a_network_without_classes_for_none():
+    net = bundle(num_classes=0)
+    net.conditioner = ClassLabels(0)
+    assert evaluate_maps(net, picture(net), leaning(net.grid)).error.isfinite().all()

@@ -46,11 +46,16 @@ class Miniatures:
     def _content(self) -> dict[str, Any]:
         names = [name for name in (PFT, SIT) if name in self.state.networks()]
         on_pixels = (name for name in self.state.networks() if checkpoint.codec_of(name).factor == 1)
-        shown = names or list(islice(on_pixels, 1))
+        shown = names or list(islice(filter(self._fits, on_pixels), 1))
         recordings = [run.id for run in self.state.recordings(1)]
         found = {"recording": recordings[0] if recordings else None, "densities": densities(), "schedules": schedules()}
         found["findings"] = findings(self.state.bundle(PFT)) if PFT in names else {}
         return found | (self._pictures(shown) if shown else {})
+
+    def _fits(self, name: str) -> bool:
+        """Whether the picture has the network's size: those that stand in for people's pictures may have another."""
+        bundle = self.state.bundle(name)
+        return bundle.shape == tuple(inspect.picture(bundle).x1.shape[1:])
 
     def _pictures(self, names: list[str]) -> dict[str, Any]:
         bundles = [self.state.bundle(name) for name in names]
@@ -61,7 +66,7 @@ class Miniatures:
         return {
             "grid": {"rows": grid.rows, "cols": grid.cols},
             "size": [grid.height, grid.width],
-            "label": picture.name,
+            "label": picture.about,
             "x0": packed(picture.x0[0].permute(1, 2, 0)),
             "x1": packed(picture.x1[0].permute(1, 2, 0)),
             "timesteps": [
