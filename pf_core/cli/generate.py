@@ -7,12 +7,13 @@ from dataclasses import replace
 import torch
 
 from pf_core.cli.common import add_knobs, add_shared_folder, checked, given, share
-from pf_core.cli.sample import add_prompt, add_recipe_flags, chosen, from_flags, with_labels
+from pf_core.cli.sample import add_prompt, add_recipe_flags, chosen, from_flags, say_losses, with_labels
 from pf_core.devices import working
 from pf_core.models import checkpoint
 from pf_core.registry import parameters
 from pf_core.sampling.bulk import ARRAY, RANKING, Bulk, BulkConfig, every_class
 from pf_core.sampling.memory import check_fits
+from pf_core.training import ranks
 
 KNOBS = parameters(BulkConfig).values()
 
@@ -38,6 +39,8 @@ def run(args: argparse.Namespace) -> None:
     asked = every_class(bundle) if named is spec else tuple(map(bundle.conditioner.named, named.labels))
     bulk = Bulk(bundle, spec, replace(config, classes=asked), args.out)
     check_fits(bundle, bulk.recipe(0))
+    if ranks.rank() == 0:
+        say_losses(bundle.conditioner, asked)
     before = bulk.complete
     first = share(bulk.draw, config.num, "image")
     if bulk.completed or (before and first):  # of several processes one says so

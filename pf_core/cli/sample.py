@@ -1,6 +1,7 @@
 """sample: draw images with a network and a sampler, and save the whole run."""
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,8 +103,7 @@ def run(args: argparse.Namespace) -> None:
     x0 = _noise(spec, args.recipe)
     job = Run(bundle, spec, x0, _edit_images(args.recipe))
     check_fits(bundle, job.spec)
-    for note in dict.fromkeys(n for asked in job.spec.labels for n in bundle.conditioner.notes(asked)):
-        print(note)
+    say_losses(bundle.conditioner, job.spec.labels)
     trajectory = Trajectory(bundle.grid, job.spec.to_dict(), job.x0)
     for _ in tqdm(follow(job, trajectory), total=job.spec.nfe, unit="NFE", disable=None):
         pass
@@ -119,6 +119,12 @@ def run(args: argparse.Namespace) -> None:
         f"{args.out}: {images} image{'s' * (images > 1)} by {job.spec.sampler}, {job.spec.steps} steps, "
         f"{job.spec.nfe} NFE ({passes_in_words(job.forwards, job.token_forwards)}), {trajectory.seconds:.2f} s"
     )
+
+
+def say_losses(conditioner: Conditioner, labels: Iterable[str | int | None]) -> None:
+    """Print what of these prompts the network does not take in, each sentence once."""
+    for note in dict.fromkeys(n for asked in labels for n in conditioner.notes(asked)):
+        print(note, flush=True)
 
 
 def _undecodable(bundle: Bundle) -> str | None:

@@ -172,11 +172,26 @@ def test_a_label_for_prompts_and_a_prompt_for_classes_are_sentences(net, capsys)
     assert not (net / "many").exists()
 
 
-def test_many_images_are_drawn_of_prompts_in_turn(net):
+def test_many_images_are_drawn_of_prompts_in_turn(net, capsys):
     argv = ["generate", "--checkpoint", "words", "--prompt", SIGN, "--prompt", " a  cake", "--num", "3", "--nfe", "2"]
     assert main([*argv, "--sampler", "euler", "--out", str(net / "many")]) == 0
     asked = [read_recipe(path)["labels"] for path in sorted((net / "many").glob("*.png"))]
     assert asked == [[SIGN], ["a cake"], [SIGN]]
+    assert capsys.readouterr().out.startswith(str(net / "many"))  # nothing of these prompts is lost
+
+
+def test_of_many_images_too_what_is_lost_of_their_prompts_is_said_once_and_by_one_process(net, capsys, monkeypatch):
+    argv = ["generate", "--checkpoint", "words", "--num", "3", "--block", "1", "--nfe", "2", "--sampler", "euler"]
+    argv += ["--prompt", "a zebra", "--prompt", "a zebra cake", "--prompt", "a cake " * 9, "--out", str(net / "many")]
+    lost = [
+        "This network does not know: zebra.",
+        "The prompt is too long for this network, which drops: a cake a cake.",
+    ]
+    for rank, said in ((1, []), (0, lost)):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        assert main(argv) == 0
+        assert [line for line in capsys.readouterr().out.splitlines() if str(net) not in line] == said
 
 
 # where words are looked at
