@@ -195,7 +195,8 @@ class Experiment:
             edit["amount"] = min(self.amount, 1 - frame.t[image].min().item())
         chosen = SELECTIONS[self.select].fn(Scene(frame, image, run.grid, shown(x, bundle))).nonzero()[:, 0].tolist()
         if not chosen or len(chosen) == run.grid.n:
-            raise InputError(f"{self.label}: this image has no patches of that kind. Try another seed or class.")
+            another = f"Try another seed or {bundle.conditioner.takes}."
+            raise InputError(f"{self.label}: this image has no patches of that kind. {another}")
         return edit | {"patches": chosen}
 
 

@@ -1,14 +1,19 @@
 """Explore's "Your own picture": its handlers, and once in Chromium: upload, paint, undo, see the error."""
 
+import base64
+import io
+
 import gradio as gr
 import pytest
 from app_world import answered, networks, state  # noqa: F401
 from PIL import Image
 from test_browser import browser, page, pytestmark, served  # noqa: F401
+from text_world import lively
 
 from app.controls import NO_CLASS
 from app.tabs.explore.own import OwnPicture
 from pf_core.data.shapes import SHAPES
+from pf_core.models import checkpoint
 
 HALF = [0.5] * 16  # the nano network has 4 x 4 patches, the oracle 8 x 8
 
@@ -115,6 +120,36 @@ def test_bad_input_is_a_sentence(own, changes):
     found = answered(own.on_look, own.status, **given)
     said = found[own.status]
     assert said.endswith((".", ")")) and "\n" not in said and own.view not in found
+
+
+def test_a_network_of_prompts_looks_at_oblong_pictures_under_their_captions(own, networks, upload):  # noqa: F811
+    record = {"recipe": {"dataset": "signs", "data_settings": {"variety": 0.0}}}
+    checkpoint.save(networks / "signs.safetensors", lively(input_size=(32, 96)), [], record)
+    found = own.on_network(0.5, painted(), **chosen("signs", NO_CLASS, "", 3, 0))
+    view, painter, label = found[own.view], found[own.painter], found[own.label]
+    assert view["grid"] == painter["grid"] == [4, 12] and len(view["error"]) == len(view["t"]) == 48
+    assert label["label"] == "Prompt" and label["allow_custom_value"]
+    found = own.on_picture(0.5, painter, **chosen("signs", label["value"], "", 3, 0))
+    view, caption = found[own.view], found[own.label]["value"]
+    assert '"' in caption and f"Prompt {caption}, noise seed 0" in view["about"] and "Image 3 of signs" in view["about"]
+    assert size(view["images"]["x1_hat"]) == size(found[own.painter]["image"]) == (96, 32)
+    times = painter | {"values": [0.9, *[0.5] * 47]}
+    other = own.on_look(times, **chosen("signs", 'a red neon sign that reads "AX7" zebra', "", 3, 0))[own.view]
+    assert other["t"][0] == 0.9 and other["error"] != view["error"]
+    assert other["about"].endswith("This network does not know: zebra.")
+    none = own.on_time(0.2, **chosen("signs", label["choices"][-1], "", 3, 0))[own.view]
+    assert "Prompt none, noise seed 0" in none["about"] and none["t"] == [0.2] * 48
+    found = own.on_file(upload, 0.5, times, **chosen("signs", "a cake", "", 3, 0))
+    assert "mine.jpg" in found[own.view]["about"] and size(found[own.painter]["image"]) == (96, 32)
+    assert found[own.label]["value"] == label["choices"][-1]
+    found = answered(own.on_look, own.status, **chosen("signs", "x" * 301, "", 3, 0), painted=times)
+    assert "at most 300 characters" in found[own.status]
+    back = own.on_network(0.5, times, **chosen("nano", "a cake", "", 3, 0))
+    assert back[own.painter]["grid"] == [4, 4] and back[own.label]["value"] == NO_CLASS
+
+
+def size(address):
+    return Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).size
 
 
 def test_a_bad_file_leaves_all_as_it_was(own, tmp_path):

@@ -203,10 +203,11 @@ class OwnPicture:
             took = time.perf_counter() - begin
         asked = f"{bundle.conditioner.takes.capitalize()} {label or 'none'}"
         about = f"{item.about} {asked}, noise seed {seed}; one forward pass, {1000 * took:.0f} ms."
+        lost = "".join(f" {note}" for note in bundle.conditioner.notes(label))
         stranger = (
             "" if knows(bundle, item.x1) else f" {bundle.name} knows only its own images: it predicts the nearest."
         )
-        return described(bundle, inspection) | {"about": about + stranger}
+        return described(bundle, inspection) | {"about": about + lost + stranger}
 
 
 def described(bundle: Bundle, inspection: Inspection) -> dict[str, Any]:
