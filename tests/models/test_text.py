@@ -15,7 +15,7 @@ from pf_core.errors import InputError
 from pf_core.models import SiTConfig, build, checkpoint, config_dict, openclip, preset
 from pf_core.models.conditioning import ClassLabels, Prompts
 from pf_core.models.divergence import Divergence
-from pf_core.models.text import TextConfig, new_tower, read_tower
+from pf_core.models.text import TextConfig, TextEncoder, new_tower, read_tower
 from pf_core.models.tokens import ALL, UNKNOWN, Vocabulary, as_typed, rows_of
 from pf_core.types import PatchTime
 
@@ -250,6 +250,38 @@ def test_a_wrong_file_for_a_tower_is_one_sentence(tmp_path, what):
     said = {"program": "TorchScript", "missing": "no file", "no text": "no text tower", "other size": "100 tokens"}
     said |= dict.fromkeys(("pickle", "text", "whole object"), "nothing else: save the network's state_dict()")
     assert said.get(what, "") in str(error.value) and str(error.value).endswith(".")
+
+
+def true_tower():
+    """open_clip's text tower as ViT-B-32 has it, with weights of our own: its own way to draw them takes seconds."""
+    with torch.device("meta"):
+        tower = openclip.package().transformer.TextTransformer(
+            context_length=77, vocab_size=ALL, width=512, heads=8, layers=12, output_dim=512, output_tokens=True
+        )
+    tower = tower.to_empty(device="cpu").eval().requires_grad_(False)
+    tower.attn_mask = tower.build_causal_mask()
+    rng = torch.Generator().manual_seed(0)
+    for name, p in tower.named_parameters():
+        p.normal_(1.0 if "ln_" in name and name.endswith("weight") else 0.0, 0.04, generator=rng)
+    return tower
+
+
+def test_a_text_tower_of_true_architecture_gives_what_open_clip_gives(tmp_path):
+    tower, path = true_tower(), tmp_path / "vit-b-32.safetensors"
+    save_file({**tower.state_dict(), "logit_scale": torch.tensor(4.6), "visual.proj": torch.zeros(2, 2)}, path)
+    config, weights = read_tower(path)
+    assert config == TextConfig(512, 12, 8, 77, None, False, False)
+    with torch.device("meta"):
+        ours = TextEncoder(config, 32)
+    ours.tower.load_state_dict(weights, assign=True)
+    prompts = ["a red mushroom", "a red mushroom left of a blue house on a checked floor"]
+    features = ours.features(Prompts(config.vocabulary).encode(prompts))
+    pooled, tokens = tower(openclip.tokenizer()(prompts))
+    lengths = features.ne(0).any(-1).sum(1).tolist()
+    assert lengths == [5, 14]
+    for k, length in enumerate(lengths):
+        assert torch.allclose(features[k, :length], tokens[k, :length], atol=1e-4)
+        assert torch.allclose(features[k, length - 1] @ tower.text_projection, pooled[k], atol=1e-4)
 
 
 @pytest.mark.slow
