@@ -125,6 +125,21 @@ def test_an_animation_keeps_its_times(ahead, tmp_path, kind):
     assert sum(times) == 300 * len(ahead) + 1500 and times[-1] == 1500
 
 
+def test_a_film_of_an_oblong_run_alone_and_beside_a_square_one_is_the_slides(ahead, tmp_path):
+    av = pytest.importorskip("av")
+    net = bundle(input_size=(32, 48))
+    oblong = record(Run(net, SampleSpec("nano", "euler", nfe=4, labels=["star"], seeds=[3])))
+    for runs in ((oblong,), (ahead, oblong)):
+        slides = deck(*runs, width=640, seconds=0.2)
+        save(slides, MP4, tmp_path / "slide.mp4")
+        with av.open(tmp_path / "slide.mp4") as film:
+            first = next(film.decode(video=0)).to_ndarray(format="rgb24")
+        meant = np.asarray(slides.frame(0))
+        height = len(meant)
+        assert first.shape == (height + height % 2, 640, 3)
+        assert np.abs(first[:height].mean(2) - meant.mean(2)).mean() < 4  # colours are as coarse as yuv420p has them
+
+
 def test_a_film_keeps_its_times(ahead, tmp_path):
     av = pytest.importorskip("av")
     save(deck(ahead, width=640, seconds=0.2, hold=1), MP4, tmp_path / "slide.mp4")

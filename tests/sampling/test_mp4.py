@@ -33,6 +33,20 @@ def test_a_film_shows_every_forward_pass_and_rests_on_the_last(run, tmp_path):
         assert np.abs(shown.astype(int) - np.asarray(meant)).mean() < 4  # colours survive
 
 
+def test_a_film_of_oblong_pictures_is_the_animation_and_keeps_their_form(tmp_path):
+    net = bundle(input_size=(32, 48))
+    run = record(Run(net, SampleSpec("nano", "look_ahead", nfe=4, labels=["star", "ring"], seeds=[3, 4])))
+    export(run, net.codec, tmp_path / "run.mp4")
+    meant = animation(run, net.codec)
+    with av.open(tmp_path / "run.mp4") as film:
+        shown = [f.to_ndarray(format="rgb24") for f in film.decode(video=0)]
+    width, height = meant[0].size
+    assert shown[0].shape == (height + height % 2, width + width % 2, 3) and width > 4 * 4 * 48
+    for picture, one in zip(shown, meant, strict=False):
+        assert np.abs(picture[:height, :width].astype(int) - np.asarray(one)).mean() < 4
+    assert read_recipe(tmp_path / "run.mp4")["labels"] == ["star", "ring"]
+
+
 def test_the_same_run_makes_the_same_file(run, tmp_path):
     for name in ("a.mp4", "b.mp4"):
         export(run, bundle().codec, tmp_path / name)
