@@ -3,11 +3,15 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
 
 from pf_core import files
 from pf_core.models.checkpoint import Bundle
@@ -47,6 +51,39 @@ class Work:
         self.did(forwards)
         return value
 
+    def arrays(
+        self, what: dict[str, Any], make: Callable[[], dict[str, np.ndarray]], forwards: int = 0
+    ) -> dict[str, np.ndarray]:
+        """The same of arrays by name, kept bit for bit: of many numbers, which are no JSON that would be read back."""
+        path = self.folder and self.folder / f"{_key(what)}.safetensors"
+        value = _read(path) if path else {}
+        if not value:
+            value = make()
+            if path:
+                with files.replacing(path) as temporary:
+                    save_file({name: np.ascontiguousarray(array) for name, array in value.items()}, temporary)
+        self.did(forwards)
+        return value
+
+    def by_parts(
+        self,
+        what: dict[str, Any],
+        tensors: Sequence[Tensor],
+        most: int,
+        make: Callable[..., dict[str, np.ndarray]],
+        forwards: int,
+    ) -> dict[str, np.ndarray]:
+        """make(*part) of at most so many rows of the tensors (B, ...) at a time, each kept, joined again; what: all
+        that the arrays depend on but which rows; forwards: of one row."""
+        parts = zip(*(tensor.split(most) for tensor in tensors), strict=True)
+        made = [
+            self.arrays(
+                what | {"first": k * most, "rows": len(part[0])}, lambda part=part: make(*part), forwards * len(part[0])
+            )
+            for k, part in enumerate(parts)
+        ]
+        return {name: np.concatenate([each[name] for each in made]) for name in made[0]}
+
     def unkept(self) -> "Work":
         """The same work, told and stopped alike, of which nothing is kept."""
         other = Work()
@@ -67,6 +104,14 @@ class Work:
 
 
 UNWATCHED = Work()  # keeps nothing and tells nobody
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """{} if there is none, or none that can be read."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError):
+        return {}
 
 
 def _key(what: dict[str, Any]) -> str:

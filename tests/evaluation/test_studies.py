@@ -12,6 +12,7 @@ from pf_core.errors import InputError
 from pf_core.evaluation import judges, metrics
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.studies.equal_cost import CAPPED, _Capped
+from pf_core.evaluation.work import Work
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import Pixels
 from pf_core.models.conditioning import ClassLabels
@@ -59,6 +60,29 @@ def test_the_oracle_agrees_with_itself():
     assert found["images"] == 40 and found["velocity_error_share"]["value"] < 1e-9
     assert found["logvar_correlation"]["value"] == pytest.approx(1)
     assert found["predicted_over_true"]["value"] == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name, few",
+    [
+        ("difficulty", {"images": 10}),
+        ("probe_gain", {"images": 10}),
+        ("divergence", {"images": 10, "probes": 2}),
+        ("exactness", {"states": 10}),
+        ("timestep_laws", {"images": 2, "nfe": 4}),
+    ],
+)
+def test_a_study_keeps_its_pieces_and_computes_none_of_them_again(name, few, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "REPEATS", 5)
+    monkeypatch.setattr(sys.modules[f"pf_core.evaluation.studies.{name}"], "_PART", 4, raising=False)
+    net = exact() if name == "exactness" else bundle()
+    found = [STUDIES[name].fn(net, **few), STUDIES[name].fn(net, **few, work=Work(tmp_path))]
+    monkeypatch.setattr(type(net.model), "forward", None)
+    found.append(STUDIES[name].fn(net, **few, work=Work(tmp_path)))
+    for numbers in found:
+        for at in numbers.get("t", {}).values():
+            at.pop("passes", None)  # how long they took
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_wrong_network_is_found_out():

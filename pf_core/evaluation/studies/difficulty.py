@@ -6,17 +6,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pf_core import flow
 from pf_core.charts import Chart, Panel, Series
 from pf_core.errors import InputError
 from pf_core.evaluation.metrics import spearman, with_intervals
-from pf_core.evaluation.studies.common import SPLIT, correlates, kinds, looked_at, needs_difficulty, number, study
+from pf_core.evaluation.studies.common import (
+    SPLIT,
+    correlates,
+    kinds,
+    look_at,
+    looked_at,
+    needs_difficulty,
+    number,
+    study,
+)
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle, data_of
 from pf_core.registry import Knob
-from pf_core.types import PatchTime
 
 TIMES = (0.2, 0.5, 0.8)
+_PART = 100  # images a pass
 
 
 def _chart(result: dict[str, Any]) -> Chart:
@@ -69,23 +77,17 @@ def difficulty(
     easy, hard = kinds(sample, data, bundle.grid)
     result = {"images": len(x0), "split": split, "t": {}}
     for t in TIMES:
-        predicted, true = _errors(bundle, x0, x1, y, t)
-        result["t"][str(t)] = _numbers(predicted, true, easy, hard)
-        work.did(len(x0))
+        key = {"study": "difficulty", "network": bundle.hash, "t": t, "split": split}
+        of = work.by_parts(key, (x0, x1, y), _PART, lambda *part, t=t: _errors(bundle, *part, t), 1)
+        result["t"][str(t)] = _numbers(of["predicted"], of["true"], easy, hard)
     return result
 
 
 @torch.inference_mode()
-def _errors(bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float) -> tuple[np.ndarray, np.ndarray]:
+def _errors(bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float) -> dict[str, np.ndarray]:
     """(B, N) each: predicted difficulty and true mean squared velocity error."""
-    predicted, true, grid = [], [], bundle.grid
-    for a, b, label in zip(x0.split(100), x1.split(100), y.split(100), strict=True):
-        a, b, label = (part.to(bundle.device) for part in (a, b, label))
-        times = PatchTime.shared(torch.full((len(a),), t, device=a.device), grid.n)
-        look = flow.evaluate_at(bundle.model, a, b, times, label, grid)
-        predicted.append(look.difficulty.cpu())
-        true.append(look.error.cpu())
-    return torch.cat(predicted).numpy(), torch.cat(true).numpy()
+    look = look_at(bundle, x0, x1, y, t)
+    return {"predicted": look.difficulty.cpu().numpy(), "true": look.error.cpu().numpy()}
 
 
 def _numbers(

@@ -21,6 +21,7 @@ from pf_core.sampling.run import SampleSpec
 from pf_core.types import PatchTime
 
 TIMES = (0.1, 0.2, 0.3, 0.5, 0.8)
+_PART = 50  # images a pass
 _ASIDE = {"sampler": "look_ahead"}, {"sampler": "look_ahead", "settings": {"ratio": 2.0}}, {"sampler": "dual_loop"}
 
 _PAIRS = {
@@ -121,21 +122,20 @@ def divergence(
     result: dict[str, Any] = {"images": len(x0), "probes": probes, "split": split, "t": {}}
     seeds = list(seeds_of(split).first(len(x0)))
     for t in TIMES:
-        parts = [part.split(50) for part in (x0, x1, y, torch.tensor(seeds))]
-        looks = [_look(bundle, *part, t, probes) for part in zip(*parts, strict=True)]
-        numbers = {name: np.concatenate([look[name] for look in looks]) for name in looks[0] if name != "seconds"}
-        plain, ranked = (sum(look["seconds"][i] for look in looks) for i in range(2))
+        key = {"study": "divergence", "network": bundle.hash, "t": t, "probes": probes, "split": split}
+        tensors = x0, x1, y, torch.tensor(seeds)
+        numbers = work.by_parts(key, tensors, _PART, lambda *part, t=t: _look(bundle, *part, t, probes), 2 + 2 * probes)
+        plain, ranked = numbers.pop("seconds").sum(0)
         result["t"][str(t)] = _numbers(numbers) | {"passes": round(ranked / plain, 1)}
-        work.did(len(x0) * (2 + 2 * probes))
     if drawn:
         result["rows"] = _rows(bundle, drawn, nfe, probes, split, work)
     return result
 
 
 @torch.inference_mode()
-def _look(bundle: Bundle, x0, x1, y, seeds, t: float, probes: int) -> dict[str, Any]:
+def _look(bundle: Bundle, x0, x1, y, seeds, t: float, probes: int) -> dict[str, np.ndarray]:
     """(B, N) each: difficulty by the Jacobian, by two halves of the probes, the head's where there is one, true squared
-    error; seconds of a plain and of a ranking pass."""
+    error; "seconds" (1, 2) of a plain and of a ranking pass."""
     x0, x1, y = (part.to(bundle.device) for part in (x0, x1, y))
     times = PatchTime.shared(torch.full((len(x0),), t, device=x0.device), bundle.grid.n)
     rng = [Generator().manual_seed(int(s)) for s in seeds]
@@ -145,7 +145,7 @@ def _look(bundle: Bundle, x0, x1, y, seeds, t: float, probes: int) -> dict[str, 
     look = flow.evaluate_at(bundle.model, x0, x1, times, y, bundle.grid)
     between = clock()
     estimates = model.estimates(look.xt, times, y)
-    seconds = (between - began, clock() - between)
+    seconds = np.array([[between - began, clock() - between]])
     values = {"divergence": estimates.mean(0), "error": look.error}
     if probes > 1:
         values |= {"half": estimates[::2].mean(0), "other": estimates[1::2].mean(0)}

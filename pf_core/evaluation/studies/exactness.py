@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pf_core import flow
 from pf_core.charts import Chart, Panel, Series
@@ -13,11 +14,13 @@ from pf_core.evaluation.metrics import with_intervals
 from pf_core.evaluation.studies.common import conditions, number, oracles, percent, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
-from pf_core.models.oracle import from_dataset
+from pf_core.models.oracle import Oracle, from_dataset
 from pf_core.registry import Knob
 from pf_core.timesteps import TIMESTEPS
 from pf_core.training.loop import generator
+from pf_core.types import PatchTime
 
+_PART = 256  # states a pass
 _NAMES = {  # key -> what it is, as a title
     "velocity_error_share": "velocity error / mean square",
     "logvar_correlation": "log-variance, correlation with its target's",
@@ -72,23 +75,39 @@ def exactness(
     config = recipe.get("config", {"timesteps": "ltg", "timestep_settings": {}})  # an oracle was never trained
     t = TIMESTEPS[config["timesteps"]].fn(states, grid.n, rng, **config["timestep_settings"])
     x0 = bundle.source.shift(torch.randn(sample.images.shape, generator=rng))
-    with torch.inference_mode():
-        oracle = from_dataset(data, count, grid, bundle.source)
-        exact = flow.evaluate_at(oracle, x0, sample.images, t, oracles(bundle, data, sample), grid)
-        there = t.map(lambda v: v.to(bundle.device))
-        prediction = bundle.model(exact.xt.to(bundle.device), there, y.to(bundle.device))
-    work.did(states)
-    return {"states": states, "images": count} | _numbers(prediction, exact.prediction, grid)
+    oracle = from_dataset(data, count, grid, bundle.source)
+    values = work.by_parts(
+        {"study": "exactness", "network": bundle.hash, "states": states},
+        (x0, sample.images, y, oracles(bundle, data, sample), torch.arange(states)),
+        _PART,
+        lambda *part: _compared(bundle, oracle, *part[:-1], t.map(lambda v: v[part[-1]])),
+        1,
+    )
+    return {"states": states, "images": count} | _numbers(values)
 
 
-def _numbers(prediction, exact, grid) -> dict[str, Any]:
-    error = grid.to_patches((prediction.v.cpu() - exact.v) ** 2).numpy()
-    power = grid.to_patches(exact.v**2).numpy()
-    statistics = {"velocity_error_share": lambda i: error[i].sum() / power[i].sum()}
+@torch.inference_mode()
+def _compared(
+    bundle: Bundle, oracle: Oracle, x0: Tensor, x1: Tensor, y: Tensor, asked: Tensor, t: PatchTime
+) -> dict[str, np.ndarray]:
+    """(B, N) each: squared velocity error and the exact velocity's square; of a network with a head the predicted and
+    the exact variance. y, asked: conditions of the network and of the oracle."""
+    grid = bundle.grid
+    look = flow.evaluate_at(oracle, x0, x1, t, asked, grid)
+    exact, there = look.prediction, t.map(lambda v: v.to(bundle.device))
+    prediction = bundle.model(look.xt.to(bundle.device), there, y.to(bundle.device))
+    values = {"error": grid.to_patches((prediction.v.cpu() - exact.v) ** 2), "power": grid.to_patches(exact.v**2)}
     if prediction.logvar is not None:
-        predicted = flow.difficulty(prediction.logvar.cpu(), grid).numpy()
-        true = flow.difficulty(exact.logvar, grid).numpy()
-        target = true + error
+        values["predicted"] = flow.difficulty(prediction.logvar.cpu(), grid)
+        values["true"] = flow.difficulty(exact.logvar, grid)
+    return {name: value.numpy() for name, value in values.items()}
+
+
+def _numbers(values: dict[str, np.ndarray]) -> dict[str, Any]:
+    error, power = values["error"], values["power"]
+    statistics = {"velocity_error_share": lambda i: error[i].sum() / power[i].sum()}
+    if "predicted" in values:
+        predicted, target = values["predicted"], values["true"] + error
         statistics |= {
             "logvar_correlation": lambda i: np.corrcoef(np.log(predicted[i]).ravel(), np.log(target[i]).ravel())[0, 1],
             "predicted_over_true": lambda i: predicted[i].mean() / target[i].mean(),

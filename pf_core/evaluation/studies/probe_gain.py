@@ -24,6 +24,7 @@ from pf_core.types import PatchTime
 
 TIMES = (0.1, 0.2, 0.3, 0.5, 0.8)
 RATIOS = (1.4, 2.0, 3.0)  # the look-ahead sampler's own, and bolder ones
+_PASSES, _PART = 1 + 2 * len(RATIOS), 100  # of an image at a t; images a pass
 COMPASS_TIMES, COMPASS_IMAGES = TIMES[:3], 160  # the compass looks early, where look-ahead is decided
 
 KINDS = {"own": "to the network's own state", "true": "to the true state"}
@@ -54,7 +55,7 @@ def _verdict(result: dict[str, Any]) -> str:
 
 
 def _forwards(bundle: Bundle, images: int, **_) -> int:
-    return images * len(TIMES) * (1 + 2 * len(RATIOS))
+    return images * len(TIMES) * _PASSES
 
 
 @study(
@@ -90,6 +91,11 @@ def compass(bundle: Bundle, images: int | None = None, split: str = "search", p:
     return measure(bundle, COMPASS_TIMES, images or COMPASS_IMAGES, p, split)
 
 
+def compass_forwards(images: int) -> int:
+    """Forward passes of an image that the compass takes."""
+    return images * len(COMPASS_TIMES) * _PASSES
+
+
 def along(at: TrainStep, recipe: Any, names: Sequence[str]) -> dict[str, Any]:
     """The compass of a training (its TrainRecipe, its class names) after a step, as a line of its metrics: number of
     images seen, and the gain with the averaged ("ema") and with the last weights."""
@@ -112,12 +118,11 @@ def measure(
     """The gain at these times; see probe_gain. Raises InputError for a network that predicts no difficulty."""
     needs_difficulty(bundle)
     _, *tensors = looked_at(bundle, images, split)
-    parts = list(zip(*(part.split(100) for part in tensors), strict=True))
     gains, work = {}, work or Work()
     for t in times:
-        errors = [_errors(bundle, *part, t, p) for part in parts]
-        gains[str(t)] = _changes({name: np.concatenate([e[name] for e in errors]) for name in errors[0]})
-        work.did(len(tensors[0]) * (1 + 2 * len(RATIOS)))
+        key = {"study": "probe_gain", "network": bundle.hash, "t": t, "ratios": RATIOS, "p": p, "split": split}
+        errors = work.by_parts(key, tensors, _PART, lambda *part, t=t: _errors(bundle, *part, t, p), _PASSES)
+        gains[str(t)] = _changes(errors)
     return {"images": len(tensors[0]), "p": p, "split": split, "t": gains}
 
 
