@@ -51,7 +51,9 @@ class Map:
     """values (rows, columns), the first row at the bottom, over the rectangle x = (low, high), y = (low, high).
 
     label: of the colour bar. ends: of the colour scale; None: the values'. log: counts, coloured by their logarithm.
-    time: flow times, in the colours that t has everywhere.
+    time: flow times, in the colours that t has everywhere. hexagonal: the cells are hexagons, an odd number of rows of
+    them, whose centres reach from edge to edge; every second row has one less and lies half a cell further in.
+    above, beside: densities of what is along x and along y, in even bins, drawn at the upper and at the right side.
     """
 
     values: Sequence[Sequence[float]]
@@ -61,6 +63,14 @@ class Map:
     ends: tuple[float, float] | None = None
     log: bool = False
     time: bool = False
+    hexagonal: bool = False
+    above: Sequence[float] = ()
+    beside: Sequence[float] = ()
+
+    def alike(self, other: "Map | None") -> bool:
+        """Whether one colour bar is enough for both."""
+        told = other and (other.ends, other.label, other.log, other.time)
+        return bool(self.ends) and told == (self.ends, self.label, self.log, self.time)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ SUMMARY = ("mean", "maximum", "spread")  # of a map of t: what the distance sees
 NEAR, GIVEN = 0.05, (0.25, 0.5, 0.75)  # maps whose maximum is that near to these
 FEWEST = 20  # of such maps
 BINS, _CELLS = 16, 32  # of densities, and a side of the 2-D histograms
+_ACROSS, _UP = 20, 12  # hexagons from centre to centre along the edges of the same, which makes them nearly regular
+_FAINTEST = 1e-3  # percent of patches: the lower end of the colour scale
 DRAWS = 4000  # maps of t a law
 COMPARED = 1000  # of them, for distances
 SHOWN = 8  # maps beside each other
@@ -103,12 +105,10 @@ def beside(name: str, settings: Mapping[str, Any], visited: np.ndarray, sampler:
 
 def _chart(law: str, sampler: str, drawn: Mapping[str, Any], seen: Mapping[str, Any]) -> Chart:
     both = {f"training: {law}": drawn, f"inference: {sampler}": seen}
-    most = max(max(map(max, of["against_maximum"])) for of in both.values())
-
-    def joint_of(label: str, of: Mapping[str, Any]) -> Panel:
-        shown = Map(of["against_maximum"], (0, 1), (0, 1), "% of patches", (1e-3, most), True)
-        return Panel(label, "largest t of the image", "t of a patch", map=shown)
-
+    joints = [
+        Panel(label, "largest t of the image", "t of a patch", map=shown)
+        for label, shown in maps_of(both, "maximum").items()
+    ]
     middle = [(k + 0.5) / BINS for k in range(BINS)]
     densities = [
         Panel(
@@ -119,7 +119,28 @@ def _chart(law: str, sampler: str, drawn: Mapping[str, Any], seen: Mapping[str, 
         )
         for what, key in (("Mean", "mean"), ("Largest", "maximum"))
     ]
-    return Chart("", [[*densities, *(joint_of(*of) for of in both.items())]])
+    return Chart("", [[*densities, *joints]])
+
+
+def maps_of(spreads: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, Map]:
+    """{label: what `spread` said} -> of each a patch's t against the image's `key`, "mean" or "maximum", with the
+    densities of both at its sides, all on one colour scale: in hexagons, or in the squares of results older than they
+    are."""
+    hexagonal = all("hexagons" in of for of in spreads.values())
+    squares = {label: of[f"against_{key}"] for label, of in spreads.items()}
+    shown = {label: of["hexagons"][key] for label, of in spreads.items()} if hexagonal else squares
+    most = max(max(map(max, rows)) for rows in shown.values())
+
+    def side(label: str, axis: int) -> list[float]:
+        return (np.sum(squares[label], axis) * _CELLS / 100).round(4).tolist()
+
+    return {
+        label: Map(
+            rows, (0, 1), (0, 1), "% of patches", (_FAINTEST, most), True,
+            hexagonal=hexagonal, above=side(label, 0), beside=side(label, 1),
+        )
+        for label, rows in shown.items()
+    }  # fmt: skip
 
 
 def summary(t: np.ndarray) -> np.ndarray:
@@ -169,7 +190,8 @@ def apart(law: np.ndarray, visited: np.ndarray) -> dict[str, Any]:
 
 
 def spread(t: np.ndarray) -> dict[str, Any]:
-    """Densities of maps t (M, N): of their mean and maximum, of t against both, and of t given the maximum."""
+    """Densities of maps t (M, N): of their mean and maximum, of t against both in squares and in hexagons, and of t
+    given the maximum."""
     mean, maximum = t.mean(1), t.max(1)
     given = {}
     for about in GIVEN:
@@ -181,6 +203,7 @@ def spread(t: np.ndarray) -> dict[str, Any]:
         "maximum": density_of(maximum),
         "against_mean": joint(mean, t),
         "against_maximum": joint(maximum, t),
+        "hexagons": {"mean": hexagons(mean, t), "maximum": hexagons(maximum, t)},
         "given": given,
     }
 
@@ -194,3 +217,17 @@ def joint(of_image: np.ndarray, t: np.ndarray) -> list[list[float]]:
     """Percent of all patches in each cell; rows: t of a patch, columns: of_image (M,)."""
     counts, *_ = np.histogram2d(t.ravel(), of_image.repeat(t.shape[1]), _CELLS, ((0, 1), (0, 1)))
     return (100 * counts / t.size).round(4).tolist()
+
+
+def hexagons(of_image: np.ndarray, t: np.ndarray) -> list[list[float]]:
+    """Percent of all patches in each hexagon of a Map, rows by t of a patch, columns by of_image (M,)."""
+    x, y = of_image.repeat(t.shape[1]).astype(float) * _ACROSS, t.ravel().astype(float) * _UP
+    inner_x, inner_y = np.minimum(x.astype(int), _ACROSS - 1), np.minimum(y.astype(int), _UP - 1)
+    outer_x, outer_y = x.round().astype(int), y.round().astype(int)
+    to_inner = (x - inner_x - 0.5) ** 2 + 3 * (y - inner_y - 0.5) ** 2
+    inner = to_inner < (x - outer_x) ** 2 + 3 * (y - outer_y) ** 2  # the nearer of the two centres that may be nearest
+    places = np.where(inner, 2 * inner_y + 1, 2 * outer_y), np.where(inner, inner_x, outer_x)
+    counts = np.zeros((2 * _UP + 1, _ACROSS + 1))
+    np.add.at(counts, places, 1)
+    rows = (100 * counts / t.size).round(4).tolist()
+    return [row[: _ACROSS + 1 - number % 2] for number, row in enumerate(rows)]

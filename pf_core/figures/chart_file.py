@@ -10,12 +10,14 @@ from typing import NamedTuple
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from PIL import Image
 
 from pf_core.charts import Chart, Map, Panel, Series, drawn_at
+from pf_core.figures.maps import GAP, SIDE, cells, norm, steps
 from pf_core.figures.static import TIME_MAP, UNCERTAINTY_MAP
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#b8860b", "#1f9bb4", "#808080", "#994411", "#66579f", "#7a8a00")
@@ -58,8 +60,10 @@ def draw(chart: Chart) -> Figure:
         heights = [_HEIGHT] * len(chart.rows) + [below]
         *rows, foot = figure.subfigures(len(heights), 1, height_ratios=heights)
         for row, panels in zip(rows, chart.rows, strict=True):
-            for axes, panel in zip(row.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            places = row.subplots(1, len(panels), squeeze=False)[0]
+            for axes, panel in zip(places, panels, strict=True):
                 _panel(axes, panel, inked)
+            _colour_bars(places, panels)
         _foot(foot, chart, inked, keys, "\n".join(note))
     return figure
 
@@ -117,13 +121,42 @@ def _panel(axes: Axes, panel: Panel, inked: Mapping[str, Ink]) -> None:
 
 
 def _map(axes: Axes, shown: Map) -> None:
-    low, high = shown.ends or (None, None)
-    norm = LogNorm(low, high) if shown.log else Normalize(low, high)
-    picture = axes.imshow(
-        shown.values, origin="lower", extent=(*shown.x, *shown.y), aspect="auto",
-        cmap=TIME_MAP if shown.time else UNCERTAINTY_MAP, norm=norm, interpolation="nearest",
-    )  # fmt: skip
-    axes.figure.colorbar(picture, ax=axes, label=shown.label)
+    look = {"cmap": TIME_MAP if shown.time else UNCERTAINTY_MAP, "norm": norm(shown)}
+    if shown.hexagonal:
+        centres, values, corners = cells(shown)
+        axes.add_collection(
+            PolyCollection(centres[:, None] + corners, array=values, edgecolors="face", linewidths=0.2, **look)
+        )
+        axes.set(xlim=shown.x, ylim=shown.y)
+    else:
+        axes.imshow(
+            shown.values, origin="lower", extent=(*shown.x, *shown.y), aspect="auto", interpolation="nearest", **look
+        )
+    if shown.above:
+        _density(axes.inset_axes([0, 1 + GAP, 1, SIDE], sharex=axes), *steps(shown.above, shown.x))
+    if shown.beside:
+        at, high = steps(shown.beside, shown.y)
+        _density(axes.inset_axes([1 + GAP, 0, SIDE, 1], sharey=axes), high, at)
+
+
+def _density(axes: Axes, x: list[float], y: list[float]) -> None:
+    """The steps of a density at a map's side."""
+    axes.fill(x, y, color="#888888", alpha=0.6, linewidth=0)
+    axes.set_axis_off()
+
+
+def _colour_bars(places: Sequence[Axes], panels: Sequence[Panel]) -> None:
+    """Of a row's maps, one for those beside each other that are on one scale."""
+    first = 0
+    for k, panel in enumerate(panels):
+        if not panel.map or (k + 1 < len(panels) and panel.map.alike(panels[k + 1].map)):
+            first = first if panel.map else k + 1
+            continue
+        drawn = [*places[k].images, *places[k].collections][0]
+        places[k].figure.colorbar(
+            ScalarMappable(drawn.norm, drawn.cmap), ax=places[first : k + 1], label=panel.map.label
+        )
+        first = k + 1
 
 
 def _line(axes: Axes, series: Series, ink: Ink, *_) -> None:

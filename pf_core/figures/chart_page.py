@@ -2,12 +2,15 @@
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+from matplotlib.colors import LinearSegmentedColormap
 
 from pf_core.charts import Chart, Map, Panel, Series, drawn_at
 from pf_core.figures.chart_file import Ink, inks
 from pf_core.figures.interactive import MAP, Figure
+from pf_core.figures.maps import GAP, SIDE, cells, hexagons, steps
 
 _GAP_X, _BETWEEN, _HEIGHT = 0.075, 104, 220  # share of the width; pixels between rows, of a row
 _AROUND = 80  # pixels below all rows
@@ -37,12 +40,14 @@ def draw(chart: Chart) -> Figure:
     data: list[dict] = []
     told: set[str] = set()
     inside = _HEIGHT * len(chart.rows) + _BETWEEN * (len(chart.rows) - 1)
+    aside = sum(map(len, chart.rows))  # axes from the next number on are those of the densities at a map's sides
     places = [(r, c, len(row), panel) for r, row in enumerate(chart.rows) for c, panel in enumerate(row)]
     for number, (r, c, wide, panel) in enumerate(places, 1):
         of = "" if number == 1 else str(number)
         across, up = _domain(c, wide, _GAP_X), _domain(len(chart.rows) - 1 - r, len(chart.rows), _BETWEEN / inside)
-        layout[f"xaxis{of}"] = _axis(panel.x, across, f"y{of}", panel.log_x) | _names(panel, wide) | _measured(panel)
-        layout[f"yaxis{of}"] = _axis(panel.y, up, f"x{of}", panel.log_y)
+        inner = _inner(across, panel.map and panel.map.beside), _inner(up, panel.map and panel.map.above)
+        layout[f"xaxis{of}"] = _axis(panel.x, inner[0], f"y{of}", panel.log_x) | _names(panel, wide) | _measured(panel)
+        layout[f"yaxis{of}"] = _axis(panel.y, inner[1], f"x{of}", panel.log_y)
         if panel.aligned:
             layout[f"xaxis{of}"] |= {"showticklabels": False, "ticks": ""}
         if panel.map and not panel.x + panel.y:  # a map of an image's patches: their places are no numbers
@@ -54,8 +59,15 @@ def draw(chart: Chart) -> Figure:
             layout["images"].append(_image(panel.picture, across, up))
             layout[f"xaxis{of}"]["visible"] = layout[f"yaxis{of}"]["visible"] = False
         axes = {"xaxis": f"x{of}", "yaxis": f"y{of}"}
-        bar = c == wide - 1 or chart.rows[r][c + 1].map is None or not _alike(panel, chart.rows[r][c + 1])
+        bar = bool(panel.map) and (c == wide - 1 or not panel.map.alike(chart.rows[r][c + 1].map))
         data += [trace | axes for trace in _traces(panel, inked, told, across, up, bar)]
+        if panel.map and panel.map.hexagonal:
+            layout["images"].append(_picture(panel.map) | {"xref": f"x{of}", "yref": f"y{of}"})
+            layout[f"xaxis{of}"]["range"], layout[f"yaxis{of}"]["range"] = list(panel.map.x), list(panel.map.y)
+        for axis, trace in _sides(panel.map, axes, across, up) if panel.map else ():
+            aside += 1
+            layout[f"{axis.pop('letter')}axis{aside}"] = axis
+            data.append(trace(aside))
     return {"data": data, "layout": layout}
 
 
@@ -63,10 +75,27 @@ def _lines_of(panel: Panel, wide: int) -> int:
     return 1 + _wrapped(panel.title, wide).count("<br>")
 
 
-def _alike(panel: Panel, other: Panel) -> bool:
-    """Whether one colour bar is enough for both maps."""
-    a, b = panel.map, other.map
-    return bool(a and b and a.ends) and (a.ends, a.label, a.log) == (b.ends, b.label, b.log)
+def _inner(domain: list[float], density: Any) -> list[float]:
+    """What a map has of its panel's domain, where a density stands at its end."""
+    low, high = domain
+    return [low, round(low + (high - low) / (1 + GAP + SIDE), 4)] if density else domain
+
+
+def _sides(shown: Map, axes: dict[str, str], across: list[float], up: list[float]) -> Iterator[tuple[dict, Callable]]:
+    """Of each density at a map's sides the axis of its heights, "letter" x or y, and trace(number of that axis)."""
+    look = {"type": "scatter", "mode": "lines", "line": {"width": 0}, "fill": "toself", "fillcolor": "#88888899"}
+    look |= axes | {"hoverinfo": "skip", "showlegend": False}
+    hidden = {"visible": False, "fixedrange": True}
+    if shown.above:
+        at, high = steps(shown.above, shown.x)
+        domain = [round(_inner(up, True)[1] + GAP * (up[1] - up[0]), 4), up[1]]
+        axis = {"letter": "y", "domain": domain, "anchor": axes["xaxis"]} | hidden
+        yield axis, lambda number: look | {"x": at, "y": high, "yaxis": f"y{number}"}
+    if shown.beside:
+        along, far = steps(shown.beside, shown.y)
+        domain = [round(_inner(across, True)[1] + GAP * (across[1] - across[0]), 4), across[1]]
+        axis = {"letter": "x", "domain": domain, "anchor": axes["yaxis"]} | hidden
+        yield axis, lambda number: look | {"x": far, "y": along, "xaxis": f"x{number}"}
 
 
 def _domain(place: int, of: int, gap: float) -> list[float]:
@@ -120,6 +149,13 @@ def _image(source: str, across: list[float], up: list[float]) -> dict[str, Any]:
     return {"source": source, "sizex": across[1] - across[0], "sizey": up[1] - up[0], "sizing": "contain"} | at
 
 
+def _picture(shown: Map) -> dict[str, Any]:
+    """A map's hexagons over its rectangle; drawn by themselves they would be thousands of shapes."""
+    scale = "viridis" if shown.time else LinearSegmentedColormap.from_list("", MAP)
+    at = {"x": shown.x[0], "y": shown.y[1], "sizex": shown.x[1] - shown.x[0], "sizey": shown.y[1] - shown.y[0]}
+    return {"source": hexagons(shown, scale), "sizing": "stretch", "layer": "above"} | at
+
+
 def _lines(panel: Panel, of: str) -> list[dict[str, Any]]:
     faint = {"type": "line", "line": {"color": "#888", "width": 1}, "xref": f"x{of}", "yref": f"y{of}"}
     dash = {"line": {"color": "#888", "width": 1, "dash": "dash"}}
@@ -135,7 +171,10 @@ def _lines(panel: Panel, of: str) -> list[dict[str, Any]]:
 
 
 def _traces(panel: Panel, inked: Mapping[str, Ink], told: set[str], across, up, bar) -> list[dict[str, Any]]:
-    traces = [_heat(panel.map, across, up) | {"showscale": bar}] if panel.map else []
+    traces = []
+    if panel.map:
+        told_by = {"showscale": bar, "colorbar": _bar(panel.map, across, up)}
+        traces.append((_spots if panel.map.hexagonal else _heat)(panel.map, told_by))
     for series in panel.series:
         first = series.name not in told
         told.add(series.name)
@@ -143,23 +182,45 @@ def _traces(panel: Panel, inked: Mapping[str, Ink], told: set[str], across, up, 
     return traces
 
 
-def _heat(shown: Map, across: list[float], up: list[float]) -> dict[str, Any]:
-    values, ends = shown.values, shown.ends or (None, None)
-    if shown.log:
-        values = [[math.log10(v) if v > 0 else None for v in row] for row in values]
-        ends = tuple(e and math.log10(e) for e in ends)
+def _bar(shown: Map, across: list[float], up: list[float]) -> dict[str, Any]:
     bar = {"title": {"text": shown.label + (", log10" * shown.log), "side": "right"}, "thickness": 8, "x": across[1]}
-    bar |= {"len": up[1] - up[0], "y": sum(up) / 2, "nticks": 5, "tickfont": {"size": 11}, "outlinewidth": 0}
+    return bar | {
+        "len": up[1] - up[0], "y": sum(up) / 2, "nticks": 5, "tickfont": {"size": 11}, "outlinewidth": 0
+    }  # fmt: skip
+
+
+def _scaled(value: float, log: bool) -> float | None:
+    return value if not log else round(math.log10(value), 4) if value > 0 else None
+
+
+def _scale(shown: Map) -> str | list:
+    return "Viridis" if shown.time else MAP  # the name is the same map in plotly.js
+
+
+def _heat(shown: Map, bar: dict[str, Any]) -> dict[str, Any]:
+    """Squares."""
+    values = [[_scaled(value, shown.log) for value in row] for row in shown.values]
+    low, high = (_scaled(end, shown.log) for end in shown.ends) if shown.ends else (None, None)
     dx, dy = (shown.x[1] - shown.x[0]) / len(values[0]), (shown.y[1] - shown.y[0]) / len(values)
     steps = {"x0": shown.x[0] + dx / 2, "dx": dx, "y0": shown.y[0] + dy / 2, "dy": dy}  # of a cell's centre
+    return {"type": "heatmap", "z": values, "zmin": low, "zmax": high, "colorscale": _scale(shown)} | bar | steps
+
+
+def _spots(shown: Map, bar: dict[str, Any]) -> dict[str, Any]:
+    """What a pointer finds over the picture of hexagons, and their colour bar: unseen points at their centres."""
+    centres, values, _ = cells(shown)
+    low, high = (_scaled(end, shown.log) for end in shown.ends or (values.min(), values.max()))
+    colours = {"color": [_scaled(value, shown.log) for value in values.tolist()], "cmin": low, "cmax": high}
     return {
-        "type": "heatmap",
-        "z": values,
-        "zmin": ends[0],
-        "zmax": ends[1],
-        "colorscale": "Viridis" if shown.time else MAP,  # the name is the same map in plotly.js
-        "colorbar": bar,
-    } | steps
+        "type": "scatter",
+        "mode": "markers",
+        "x": centres[:, 0].round(4).tolist(),
+        "y": centres[:, 1].round(4).tolist(),
+        "customdata": values.tolist(),
+        "hovertemplate": f"%{{customdata:.3g}} {shown.label}<extra></extra>",
+        "marker": {"size": 9, "opacity": 0, "colorscale": _scale(shown)} | colours | bar,
+        "showlegend": False,
+    }
 
 
 def _series(series: Series, ink: Ink, first: bool, x: list) -> list[dict[str, Any]]:

@@ -6,7 +6,9 @@ import json
 import re
 import sys
 from dataclasses import replace
+from urllib.parse import unquote
 
+import numpy as np
 import pytest
 from helpers import bundle
 from PIL import Image
@@ -135,6 +137,9 @@ def test_work_keeps_its_pieces_and_stops_between_them(tmp_path):
         piece(2)
     again = Work(tmp_path)
     assert again.piece({"piece": 2}, lambda: made.append(2) or {}) == {"value": 2} and made == [1, 2]
+    many = again.arrays({"many": 1}, lambda: {"x": np.arange(400_000, dtype=np.float32)})["x"]
+    kept = again.arrays({"many": 1}, dict)["x"]
+    assert kept.dtype == many.dtype and (kept == many).all()
 
 
 def test_a_network_that_a_study_cannot_look_at_is_refused_before_anything_is_drawn():
@@ -238,6 +243,33 @@ def test_a_chart_is_drawn_for_files_and_for_the_page():
     kinds = [trace["type"] for trace in page["data"]]
     assert kinds.count("heatmap") == 1 and kinds.count("bar") == 1 and {"xaxis", "xaxis4"} <= set(page["layout"])
     assert [t["name"] for t in page["data"] if t.get("showlegend") and t["type"] != "heatmap"] == ["Euler", "density"]
+    json.dumps(page, allow_nan=False)
+
+
+def test_hexagons_and_the_densities_at_a_maps_sides_are_drawn_for_files_and_for_the_page():
+    rows = [[0.1, 0, 1], [2, 3], [0, 0, 1]]
+    sided = Map(rows, (0, 1), (0, 2), "%", (0.1, 3), True, hexagonal=True, above=[1, 2], beside=[2, 1, 0])
+    square = replace(sided, values=[[0, 1], [2, 3]], hexagonal=False)
+    chart = Chart("", [[Panel("hexagons", "t", "t max", map=sided), Panel("squares", "t", "t max", map=square)]])
+    shown, squares, bar = (row := chart_file.draw(chart).subfigs[0]).axes
+    assert [len(axes.child_axes) for axes in (shown, squares)] == [2, 2] and len(row.axes) == 3, (
+        "one colour bar for both"
+    )
+    assert shown.collections[0].get_array().tolist() == [0.1, 1, 2, 3, 1] and bar.get_ylabel() == "%"
+    page = chart_page.draw(chart)
+    (picture,) = page["layout"]["images"]
+    svg = unquote(picture["source"].partition(",")[2])
+    assert svg.count("M") == 5 and svg.count("<path") == 4 and (picture["y"], picture["sizey"]) == (2, 2)
+    (spots,) = (trace for trace in page["data"] if trace.get("mode") == "markers")
+    assert (
+        [t["type"] for t in page["data"]].count("heatmap") == 1
+        and spots["customdata"] == [0.1, 1, 2, 3, 1]
+        and spots["x"] == [0, 1, 0.25, 0.75, 1]
+    )
+    sides = [(t["xaxis"], t["yaxis"]) for t in page["data"] if t.get("fill") == "toself"]
+    assert sides == [("x", "y3"), ("x4", "y"), ("x2", "y5"), ("x6", "y2")]
+    inner, outer = page["layout"]["xaxis"]["domain"], page["layout"]["xaxis4"]["domain"]
+    assert inner[1] < outer[0] < outer[1] == 0.4625 and not page["layout"]["yaxis3"]["visible"]
     json.dumps(page, allow_nan=False)
 
 

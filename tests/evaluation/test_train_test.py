@@ -5,7 +5,9 @@ import pytest
 import torch
 from helpers import bundle
 
+from pf_core.charts import Map
 from pf_core.evaluation import train_test
+from pf_core.figures.maps import cells
 from pf_core.sampling.run import Run
 
 
@@ -18,6 +20,20 @@ def test_times_without_a_run_are_those_of_a_run(label):
     with torch.inference_mode():
         run = np.stack([step.t[0].double().numpy() for step in Run(net, spec) if step.phase != "final"])
     assert told.shape == (len(run), 3) and np.allclose(told, train_test.summary(run), atol=0.03)
+
+
+def test_every_patch_is_counted_in_the_hexagon_whose_centre_is_nearest():
+    rng = np.random.default_rng(0)
+    of_image, t = np.r_[rng.random(38), 0, 1], np.r_[rng.random((38, 5)), np.zeros((1, 5)), np.ones((1, 5))]
+    rows = train_test.hexagons(of_image, t)
+    shown = Map(rows, (0, 1), (0, 1), "", hexagonal=True)
+    centres, values, corners = cells(shown)
+    nearly_regular = np.array([corners[1, 0] * 2, corners[0, 1] * 3**0.5])  # both the width of a cell, were it regular
+    points = np.stack([of_image.repeat(5), t.ravel()], 1) / nearly_regular
+    nearest = ((points[:, None] - centres / nearly_regular) ** 2).sum(-1).argmin(1)
+    assert np.allclose(values, 100 * np.bincount(nearest, minlength=len(centres)) / t.size, atol=1e-4)
+    assert [len(row) for row in rows[:3]] == [21, 20, 21] and len(rows) % 2
+    assert centres.min(0).tolist() == [0, 0] and centres.max(0).tolist() == [1, 1]
 
 
 def test_a_law_that_shows_what_inference_does_has_no_gap():

@@ -1,0 +1,55 @@
+"""Where a map's hexagons and the densities at its sides are drawn, for every kind of figure."""
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, LogNorm, Normalize, to_hex
+
+from pf_core.charts import Map
+
+SIDE, GAP = 0.17, 0.02  # of a map: what a density at its side takes, and between the two
+_PIXELS = 1200  # a side of a picture of hexagons
+_PLAIN = " '/:=<>"  # letters of an SVG that a data URI may hold as they are
+_CORNERS = np.array([[0, 2], [3, 1], [3, -1], [0, -2], [-3, -1], [-3, 1]]) / 6  # in cells and pairs of rows
+
+
+def cells(shown: Map) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a hexagonal map's cells that are not empty where it is logarithmic, else of all: centres (M, 2), values (M,);
+    and the corners (6, 2) around a centre."""
+    low, high = (np.array(ends) for ends in zip(shown.x, shown.y, strict=True))
+    pitch = (high - low) / (len(shown.values[0]) - 1, (len(shown.values) - 1) / 2)
+    places = [(k + row % 2 / 2, row / 2) for row, values in enumerate(shown.values) for k in range(len(values))]
+    values = np.concatenate(shown.values)
+    there = values > 0 if shown.log else np.full(len(values), True)
+    return (low + np.array(places) * pitch)[there], values[there], _CORNERS * pitch
+
+
+def norm(shown: Map) -> Normalize:
+    low, high = shown.ends or (None, None)
+    return LogNorm(low, high) if shown.log else Normalize(low, high)
+
+
+def hexagons(shown: Map, scale: str | Colormap) -> str:
+    """A hexagonal map's cells, without axes, as the data URI of an SVG that is stretched over its rectangle."""
+    centres, values, corners = cells(shown)
+    low, high = (np.array(ends) for ends in zip(shown.x, shown.y, strict=True))
+    pixels = np.array([_PIXELS, -_PIXELS]) / (high - low)
+    at, around = (centres - low) * pixels + [0, _PIXELS], corners * pixels
+    edge = "l".join(f"{x:.0f} {y:.0f}" for x, y in np.diff(around.round(), axis=0))
+    paths: dict[str, str] = {}
+    for (x, y), colour in zip(
+        (at + around[0]).round(), ScalarMappable(norm(shown), scale).to_rgba(values), strict=True
+    ):
+        paths[to_hex(colour)] = f"{paths.get(to_hex(colour), '')}M{x:.0f} {y:.0f}l{edge}z"
+    drawn = "".join(f"<path fill='{each}' stroke='{each}' d='{path}'/>" for each, path in paths.items())
+    sized = f"width='{_PIXELS}' height='{_PIXELS}' viewBox='0 0 {_PIXELS} {_PIXELS}' preserveAspectRatio='none'"
+    svg = f"<svg xmlns='http://www.w3.org/2000/svg' {sized}>{drawn}</svg>"
+    return f"data:image/svg+xml,{quote(svg, safe=_PLAIN)}"
+
+
+def steps(density: Sequence[float], ends: tuple[float, float]) -> tuple[list[float], list[float]]:
+    """The outline of a density in even bins between these ends, from zero to zero: where, and how high."""
+    edges = np.linspace(*ends, len(density) + 1).round(5).tolist()
+    return [edge for edge in edges for _ in (0, 1)], [0.0, *(high for high in density for _ in (0, 1)), 0.0]
