@@ -99,7 +99,10 @@ def _of_its_own(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
 
 def _of_runs(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
     runs, device = [Path(p) for p in args.runs], working(args.device)
-    return evidence.of_runs(study.name, runs, _given(study, args), _parts(args.out), device, _progress())
+    given = _given(study, args)
+    told = evidence.cost(study.name, runs, given, device=device)
+    print(f"{study.name} on {', '.join(args.runs)}: {told}.", file=sys.stderr)
+    return evidence.of_runs(study.name, runs, given, _parts(args.out), device, _progress())
 
 
 _MEASURED = {"network": _of_network, "runs": _of_runs, "nothing": _of_its_own}

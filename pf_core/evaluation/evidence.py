@@ -27,13 +27,13 @@ EVIDENCE = "evidence"  # the folder of a training run for results on its network
 DIGITS = 5  # of a number that is kept
 
 
-def forwards(name: str, bundle: Bundle | None, settings: Mapping[str, Any]) -> int:
-    """Forward passes of one image that a study takes, of a network or (None) of its own ones. Raises InputError for
-    settings it lacks, and for a network that it cannot look at."""
+def forwards(name: str, on: Bundle | list[Path] | None, settings: Mapping[str, Any]) -> int:
+    """Forward passes of one image that a study takes, of a network, of the trainings in these folders or (None) of its
+    own ones. Raises InputError for settings it lacks, and for a network or folders that it cannot look at."""
     study = STUDIES[name]
-    if bundle:
-        study.fn.about.check(bundle)
-    return study.fn.about.forwards(bundle, **study.settings(settings))
+    if isinstance(on, Bundle):
+        study.fn.about.check(on)
+    return study.fn.about.forwards(on, **study.settings(settings))
 
 
 def refusal(name: str, bundle: Bundle) -> str:
@@ -45,12 +45,20 @@ def refusal(name: str, bundle: Bundle) -> str:
     return ""
 
 
-def cost(name: str, bundle: Bundle | None, settings: Mapping[str, Any], seconds: float | None = None) -> str:
-    """What a study will take, in words; seconds: of one image's pass, timed here if they are not given. Raises
-    InputError, see `forwards`."""
-    count, study = forwards(name, bundle, settings), STUDIES[name]
-    if seconds is None:
-        seconds = pace(bundle) if bundle else study.fn.about.pace(**study.settings(settings))
+def cost(
+    name: str,
+    on: Bundle | list[Path] | None,
+    settings: Mapping[str, Any],
+    seconds: float | None = None,
+    device: str = "cpu",
+) -> str:
+    """What a study will take, in words; seconds: of one image's pass, timed here if they are not given. device: where
+    networks of trainings are put. Raises InputError, see `forwards`."""
+    count, study = forwards(name, on, settings), STUDIES[name]
+    if seconds is None and isinstance(on, Bundle):
+        seconds = pace(on)
+    elif seconds is None:
+        seconds = study.fn.about.pace(*([on, device] if on else []), **study.settings(settings))
     return f"{count:,} forward passes of an image, about {in_words(count * seconds)}"
 
 

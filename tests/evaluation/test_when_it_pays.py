@@ -112,7 +112,12 @@ def test_the_study_reads_runs_and_draws_its_figure(tmp_path, monkeypatch, capsys
     assert not plain["labels"] and plain["points"][-1]["gain"] is None
     assert len(plain["points"][-1]["samplers"]["rows"]) == 1
     assert other["points"][-1]["samplers"]["why"].startswith("No judge knows") and other["points"][-1]["gain"]
-    assert Image.open(figure).size[0] > 1000 and "100%" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    drawn = 20 * sum(r["nfe"] * (1 if r["cfg_scale"] == 1 else 2) for r in rows)
+    count = 2 * (210 + drawn) + 20 * 4 + 210  # probes and all samplers; Euler alone; probes alone
+    assert (
+        Image.open(figure).size[0] > 1000 and "100%" in said and f"runs: {count:,} forward passes of an image" in said
+    )
 
     monkeypatch.setattr(evaluate.Run, "__iter__", None)  # all that was drawn is kept
     assert main([*argv, "--out", str(out)]) == 0

@@ -16,12 +16,12 @@ from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of
 from pf_core.evaluation.paired import FASTER, arithmetic, how, paired
 from pf_core.evaluation.studies.common import SPLIT, Claim, holds, percent, side, study
-from pf_core.evaluation.studies.probe_gain import compass
-from pf_core.evaluation.work import Work
+from pf_core.evaluation.studies.probe_gain import compass, compass_forwards
+from pf_core.evaluation.work import Work, pace
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle, labelled
 from pf_core.registry import Knob
-from pf_core.sampling.run import SampleSpec
+from pf_core.sampling.run import SampleSpec, resolve
 from pf_core.training.run_dir import RunFolder
 
 ROWS = (  # each against the first; all have the same budget of network evaluations
@@ -154,8 +154,31 @@ def _told(
     return f"{_words(sampler, settings)} is {counted}; {best}"
 
 
-def _forwards(bundle: Any, **_) -> int:
-    return 0  # runs are many networks: what is drawn is told as it goes
+def _planned(runs: list[Path], device: str = "cpu", **options: Any) -> list[tuple[Bundle, int]]:
+    """Of each run with networks its last one, and the forward passes of an image that all its networks take; options:
+    the study's. Raises InputError where there is no run."""
+    chosen = [_spread(_networks(folder), options["snapshots"]) for folder in _found(runs)]
+    last = [(checkpoint.load(str(kept[-1]), device), len(kept)) for kept in chosen if kept]
+    return [(bundle, count * _passes(bundle, options)) for bundle, count in last]
+
+
+def _passes(bundle: Bundle, options: dict[str, Any]) -> int:
+    gain = compass_forwards(options["probed"]) if bundle.predicts_difficulty else 0
+    try:
+        judge_of(bundle)
+    except InputError:
+        return gain
+    specs = [resolve(spec, bundle) for spec in _specs(bundle, options["nfe"], options["guided"], options["fast"])]
+    return gain + options["images"] * sum(spec.nfe * (1 if spec.cfg_scale == 1 else 2) for spec in specs)
+
+
+def _forwards(runs: list[Path], **options: Any) -> int:
+    return sum(count for _, count in _planned(runs, **options))
+
+
+def _pace(runs: list[Path], device: str = "cpu", **options: Any) -> float:
+    planned = _planned(runs, device, **options)
+    return sum(pace(bundle) * count for bundle, count in planned) / max(sum(count for _, count in planned), 1)
 
 
 _SIZES = {"B/2": (27.9, 24.2), "L/2": (14.7, 13.0), "XL/2": (12.9, 9.8)}  # FID of PFT: Euler, look-ahead
@@ -180,6 +203,7 @@ def _paper() -> Chart:
         _paper(),
     ),
     reads="runs",
+    pace=_pace,
     quick={"images": 50, "probed": 50},
 )
 def when_it_pays(
@@ -205,9 +229,7 @@ def when_it_pays(
     continues; device: where the networks are put; tell(done, of) after every network. Raises InputError where there is
     no run.
     """
-    folders = list(_folders(runs))
-    if not folders:
-        raise InputError(f"There is no training run in {', '.join(map(str, runs))}: name folders of runs.")
+    folders = _found(runs)
     options = {"images": images, "nfe": nfe, "probed": probed, "split": split}
     chosen = [_spread(_networks(folder), snapshots) for folder in folders]
     work, results = Work(None, sum(map(len, chosen)), tell), []
@@ -218,6 +240,14 @@ def when_it_pays(
             work.did(1)
         results.append({"run": folder.name} | _about(folder) | {"along": _along(folder), "points": points})
     return options | {"arithmetic": arithmetic(fast), "runs": results}
+
+
+def _found(runs: list[Path]) -> list[RunFolder]:
+    """Raises InputError where there is none."""
+    folders = list(_folders(runs))
+    if not folders:
+        raise InputError(f"There is no training run in {', '.join(map(str, runs))}: name folders of runs.")
+    return folders
 
 
 def _folders(paths: list[Path]) -> Iterator[RunFolder]:
@@ -297,10 +327,16 @@ def _samplers(bundle: Bundle, options: dict[str, Any], guided: bool, fast: bool,
         judge = judge_of(bundle)
     except InputError as e:
         return {"why": str(e)}
-    rows = ROWS if bundle.predicts_difficulty else ROWS[:1]
-    specs = [SampleSpec(bundle.name, sampler, settings, nfe=options["nfe"], **how(fast)) for sampler, settings in rows]
-    if guided and labelled(bundle):
-        specs += [replace(specs[0], cfg_scale=scale) for scale in SCALES]
+    specs = _specs(bundle, options["nfe"], guided, fast)
     bases = [None] + [0] * (len(specs) - 1)
     rows = paired(bundle, specs, bases, options["images"], split=options["split"], judge=judge, folder=keep)
     return {"judge": judge.stem, "rows": json.loads(json.dumps(rows))}
+
+
+def _specs(bundle: Bundle, nfe: int, guided: bool, fast: bool) -> list[SampleSpec]:
+    """The rows that a network can run; guided ones of the first sampler last."""
+    rows = ROWS if bundle.predicts_difficulty else ROWS[:1]
+    specs = [SampleSpec(bundle.name, sampler, settings, nfe=nfe, **how(fast)) for sampler, settings in rows]
+    if guided and labelled(bundle):
+        specs += [replace(specs[0], cfg_scale=scale) for scale in SCALES]
+    return specs
