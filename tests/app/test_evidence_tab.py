@@ -94,6 +94,9 @@ def test_a_link_brings_the_wall_of_its_network(state):
     assert not tab.from_link(SimpleNamespace(query_params={"tab": "evidence", "network": "none such"}))
 
 
+FLAT = {"value": 0.0, "interval": [-0.1, 0.1]}
+
+
 def ended(job):
     for _ in range(2400):
         if job.state not in ACTIVE:
@@ -102,7 +105,7 @@ def ended(job):
     raise AssertionError(job.state)
 
 
-def test_a_study_is_measured_by_the_worker_and_kept(state):
+def test_a_study_is_measured_by_the_worker_and_kept(state, client, monkeypatch, tmp_path):
     studies = Studies(state)
     job = ended(studies.start("difficulty", "nano"))
     assert job.state == "done" and job.done == job.total and job.result["study"] == "difficulty"
@@ -110,6 +113,14 @@ def test_a_study_is_measured_by_the_worker_and_kept(state):
     assert studies.describe(job)["share"] == 1
     assert studies.latest("difficulty", "nano", "of another file") is None
     assert "forward passes of an image, about" in studies.cost("difficulty", "nano")
+    monkeypatch.setattr(evidence, "RESULTS", tmp_path / "results")
+    full = job.result | {"images": 777, "t": {t: at | {"spearman": FLAT} for t, at in job.result["t"].items()}}
+    detail = "/pf/evidence/difficulty?network=nano"
+    assert not client.get(detail).json()["other"]
+    files.write_json(tmp_path / "results" / "nano" / "difficulty.json", full)
+    quick, kept = client.get(detail).json(), client.get(f"{detail}&kept=1").json()
+    assert (quick["made"], quick["other"]) == (kept["other"], kept["made"]) and ", 777 images," in kept["made"]
+    assert "Does not appear here" in kept["card"]["verdict"] != quick["card"]["verdict"]
 
 
 def test_a_study_stops_between_two_passes_and_others_have_their_turn(state):

@@ -129,8 +129,9 @@ class Card {
     const { network } = this.wall;
     const path = `pf/evidence/${this.about.study}`;
     const query = `?network=${encodeURIComponent(network)}`;
+    const kept = this.kept ? "&kept=1" : "";
     const [detail, cost] = await Promise.all([
-      ask(`${path}${query}&${this.room()}`),
+      ask(`${path}${query}&${this.room()}${kept}`),
       this.button ? ask(`${path}/cost${query}`) : {},
     ]);
     if (network !== this.wall.network) return;
@@ -138,6 +139,9 @@ class Card {
     if (this.button) this.button.disabled = Boolean(cost.refused);
     this.made.hidden = !detail.made;
     this.made.replaceChildren(`${detail.made}: `, element("code", "", detail.command));
+    if (detail.other) this.made.append(...this.otherOf(detail.other));
+    this.say(detail.card);
+    this.wall.sum();
     this.ours.title.textContent = `Here: ${this.about.runs_here ? network : "trainings"}`;
     this.ours.note.textContent = detail.note;
     this.paper.note.textContent = detail.paper_note;
@@ -153,6 +157,20 @@ class Card {
       );
       await this.laws.show();
     }
+  }
+
+  /** The way to the other result, where one is kept and one was measured here. */
+  otherOf(made) {
+    const show = element("button", "", "Show it");
+    show.type = "button";
+    show.setAttribute("aria-label", `Show the other result: ${made}`);
+    show.onclick = () => {
+      this.kept = !this.kept;
+      this.fill()
+        .then(() => this.made.querySelector("button")?.focus())
+        .catch((error) => (this.said.textContent = error.message));
+    };
+    return [element("br"), `${this.kept ? "Measured here last" : "Kept"}: ${made} `, show];
   }
 
   /** How many panels go beside each other, in our figure and in the paper's. */
@@ -308,6 +326,7 @@ class Wall {
   async again(card) {
     const { cards } = await ask(`pf/evidence?network=${encodeURIComponent(this.network)}`);
     const about = cards.find((each) => each.study === card.about.study);
+    card.kept = false;
     if (about) {
       card.say(about);
       card.name();

@@ -93,19 +93,22 @@ def routes(state: AppState) -> list[Route]:
     def network_of(request: Request) -> str:
         return state.bundle(request.query_params.get("network", "")).name
 
-    def known_of(name: str, network: str) -> dict[str, Any] | None:
-        """What was measured here last, else what is kept of just this network."""
+    def known_of(name: str, network: str, kept: bool = False) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """What was measured here last, else (or first, if asked for so) what is kept of just this network; and the
+        other of the two, where there are both: a quick look takes nobody's full result away."""
         digest = state.bundle(network).hash
         job = studies.latest(name, network, digest)
-        return job.result if job else evidence.kept(name, network, digest)
+        both = [known for known in (job and job.result, evidence.kept(name, network, digest)) if known]
+        first, second, *_ = [*(reversed(both) if kept else both), None, None]
+        return first, second
 
     def wall(request: Request) -> Response:
         network = network_of(request)
         cards = [card(name, network) for name in STUDIES]
         return JSONResponse({"network": network, "cards": cards}, headers=FRESH)
 
-    def card(name: str, network: str) -> dict[str, Any]:
-        entry, known = STUDIES[name], known_of(name, network)
+    def card(name: str, network: str, kept: bool = False) -> dict[str, Any]:
+        entry, (known, _) = STUDIES[name], known_of(name, network, kept)
         about = entry.fn.about
         line, whole = (about.line(known), about.verdict(known)) if known else ("", "")
         runs_here = about.reads == "network"
@@ -125,7 +128,8 @@ def routes(state: AppState) -> list[Route]:
 
     def detail(request: Request) -> Response:
         name, network = _study(request.path_params["study"]), network_of(request)
-        about, known = STUDIES[name].fn.about, known_of(name, network)
+        kept = "kept" in request.query_params
+        about, (known, other) = STUDIES[name].fn.about, known_of(name, network, kept)
         chart = about.chart(known) if known else None
         paper = about.claim.chart if about.claim else None
         wide, beside = (columns_of(request, name) for name in ("columns", "beside"))
@@ -137,6 +141,8 @@ def routes(state: AppState) -> list[Route]:
                 "paper_note": paper.note if paper else "",
                 "made": evidence.made(known) if known else "",
                 "command": known.get("command", "") if known else "",
+                "other": evidence.made(other) if other else "",
+                "card": card(name, network, kept),
             },
             headers=FRESH,
         )
