@@ -21,6 +21,7 @@ from pf_core.sampling.run import SampleSpec
 from pf_core.sampling.word_maps import word_maps
 
 SIGN = 'a red sign that reads "AX7" zebra'
+CUT = " ".join(["a cake"] * 8)  # its context has 14 words beside the start and the end
 RECORD = {"recipe": {"dataset": "signs", "data_settings": {"variety": 0.0}}, "prompts": [SIGN]}
 
 
@@ -45,6 +46,15 @@ def test_a_run_of_prompts_tells_its_words(state, client):  # noqa: F811
     assert not first[-1]["known"] and first[0]["known"] and all(w["taken"] for w in first) and none == []
     assert told["reads"] == {"verb": "reads", "unit": "letter", "lacks": "word in quotes"}
     assert told["losses"] == ["This network does not know: zebra.", ""]
+
+
+def test_a_prompt_that_is_cut_at_the_contexts_end_has_no_maps_of_what_is_dropped(state, client):  # noqa: F811
+    one = drawn(state, labels=[CUT], seeds=[0])
+    told = client.get(f"/pf/runs/{one.id}").json()
+    assert [w["taken"] for w in told["words"][0]] == [True] * 14 + [False] * 2
+    assert told["losses"] == ["The prompt is too long for this network, which drops: a cake."]
+    maps = client.get(f"/pf/runs/{one.id}/words?frame=1&image=0").json()
+    assert maps["words"] == ["a", "cake"] * 7 and len(maps["maps"]) == 14
 
 
 def test_a_run_of_classes_has_no_words_and_no_maps(state, client):  # noqa: F811
@@ -131,6 +141,16 @@ FIRST_PASS = """() => {
 @chromium
 def test_a_word_that_is_pointed_at_or_focused_shows_its_map_and_wrong_letters_are_marked(page, served):  # noqa: F811
     write(checkpoint.FOLDER)
+    visit(page, served, "?network=signs&sampler=euler&images=1&budget=2&label=" + CUT.replace(" ", "+"))
+    run(page)
+    assert page.locator(".pfv-words button").count() == 14
+    behind = page.locator(".pfv-words s")
+    assert behind.all_inner_texts() == ["a", "cake"] and "Behind the end" in behind.first.get_attribute("title")
+    assert "line-through" in behind.first.evaluate("(s) => getComputedStyle(s).textDecoration")
+    behind.first.hover()
+    behind.first.click()  # no word: nothing is shown for it
+    assert "point at a word" in page.inner_text("figure[data-panel=word] figcaption")
+    assert page.inner_text(".pfv-losses") == "The prompt is too long for this network, which drops: a cake."
     visit(page, served, "?network=signs&sampler=euler&images=2&budget=4&label=a+red+sign+that+reads+%22AX7%22+zebra")
     run(page)
     caption = "figure[data-panel=word] figcaption"
