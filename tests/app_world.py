@@ -27,13 +27,17 @@ CLASSES = [f"class {i}" for i in range(10)]
 
 def make_networks(folder: Path) -> None:
     """Two nano networks with small random last weights: `nano` with a difficulty head, `plain` without."""
-    for name, uncertain in (("nano", True), ("plain", False)):
-        torch.manual_seed(3)
-        model = build(preset("nano", predict_uncertainty=uncertain))
-        with torch.no_grad():
-            for parameter in model.final_layer.parameters():
-                parameter.copy_(0.05 * torch.randn_like(parameter))
-        checkpoint.save(folder / f"{name}.safetensors", model, CLASSES, {})
+    make_network(folder, "nano")
+    make_network(folder, "plain", predict_uncertainty=False)
+
+
+def make_network(folder: Path, name: str, **changes) -> None:
+    torch.manual_seed(3)
+    model = build(preset("nano", **changes))
+    with torch.no_grad():
+        for parameter in model.final_layer.parameters():
+            parameter.copy_(0.05 * torch.randn_like(parameter))
+    checkpoint.save(folder / f"{name}.safetensors", model, CLASSES, {})
 
 
 @pytest.fixture(autouse=True, scope="module")

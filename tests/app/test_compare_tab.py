@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 import gradio as gr
 import numpy as np
 import pytest
-from app_world import answers, ended, networks, spec, state  # noqa: F401
+from app_world import answers, ended, make_network, networks, spec, state  # noqa: F401
 from helpers import write_checkpoint
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -104,13 +104,23 @@ def compared(tab, state, **changes):  # noqa: F811
     return ids, [ended(state.runs.get(i)) for i in ids]
 
 
-def test_the_browser_gets_the_film_of_differences_that_was_measured(tab, state, between):  # noqa: F811
-    (a, b), runs = compared(tab, state)
+@pytest.fixture
+def oblong():
+    """The name of a network of 4 x 6 patches."""
+    make_network(checkpoint.FOLDER, "oblong", input_size=(32, 48))
+    yield "oblong"
+    (checkpoint.FOLDER / "oblong.safetensors").unlink()
+
+
+@pytest.mark.parametrize(("network", "width"), [("nano", 32), ("oblong", 48)])
+def test_the_browser_gets_the_film_of_differences_that_was_measured(tab, state, between, oblong, network, width):  # noqa: F811
+    (a, b), runs = compared(tab, state, network=network)
     ends = [len(run.trajectory) for run in runs]
     head, patches, levels = unpack_film(
         between("film", a=a, b=b, image=1, frames=f"0:0,2:3,{ends[0]}:{ends[1]}").content
     )
-    assert head["shape"] == [3, 32, 32] and head["rms"][0] == 0 and len(head["palettes"]["signed"]) == 768
+    assert head["shape"] == [3, 32, width] and head["grid"] == [4, width // 8]
+    assert head["rms"][0] == 0 and len(head["palettes"]["signed"]) == 768
     for k, (i, j) in enumerate([(0, 0), (2, 3), ends]):
         there = difference(*(run.trajectory for run in runs), i, j, image=1, of="x1_hat")
         assert head["rms"][k] == pytest.approx(there.rms, abs=1e-4)
@@ -229,9 +239,9 @@ VIEWER = "(window.__pf?.all('viewer') ?? []).find((v) => v.root.closest('#compar
 MEASURED = f"() => {{ const v = {VIEWER}; return v?.ready && v.runs.length === 2 && v.pair?.film && v.pair.words }}"
 
 
-def compare_two(page, served):  # noqa: F811
+def compare_two(page, served, network="nano"):  # noqa: F811
     """Two short runs, set by the page's address."""
-    columns = {f"c{k}": json.dumps(["nano", name, {}]) for k, name in ((1, "euler"), (2, "look_ahead"))}
+    columns = {f"c{k}": json.dumps([network, name, {}]) for k, name in ((1, "euler"), (2, "look_ahead"))}
     page.goto(f"{served.address}?{urlencode({'tab': 'compare', 'nfe': 12, **columns})}")
     page.wait_for_selector("#compare-said p")  # the form is set
     page.click("#compare-run")
@@ -299,8 +309,11 @@ def become(page, seen, meant):  # noqa: F811
     assert page.evaluate(seen) == page.evaluate(meant), page.evaluate(f"[{VIEWER}.index, {VIEWER}.frames]")
 
 
-def test_the_first_difference_is_one_click_and_maps_and_wipe_follow_the_film(page, served):  # noqa: F811
-    compare_two(page, served)
+def test_the_first_difference_is_one_click_and_maps_and_wipe_follow_the_film(page, served, oblong):  # noqa: F811
+    compare_two(page, served, oblong)
+    for part in (".pfv-wipe", ".pfv-pair-signed .pfv-frame", ".pfv-pair-rms .pfv-frame"):
+        box = page.locator(part).bounding_box()
+        assert box["width"] == pytest.approx(1.5 * box["height"], rel=0.02)  # as oblong as the pictures
     page.select_option("[data-pair=of]", "x")
     page.wait_for_function("document.querySelector('.pfv-apart-title').textContent.includes('in x\u209c')")
     page.wait_for_function(f"Math.max(...({VIEWER}.pair.film?.rms ?? [0])) > 0.03")  # null until the numbers are here
@@ -327,7 +340,7 @@ def test_the_first_difference_is_one_click_and_maps_and_wipe_follow_the_film(pag
 
     seen = """() => [...document.querySelectorAll(".pfv-wipe canvas")].map((canvas) =>
       [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data].filter((_, i) => i % 4 < 3))"""
-    shown = f"(() => {{ const v = {VIEWER}; return v.runs.map((r) => [...r.frames.at(-1).x1_hat.slice(0, 3072)]) }})()"
+    shown = f"(() => {{ const v = {VIEWER}; return v.runs.map((r) => [...r.frames.at(-1).x1_hat.slice(0, 4608)]) }})()"
     become(page, f"({seen})()", shown)
     page.locator("[data-pair=wipe]").focus()
     page.keyboard.press("ArrowRight")  # moves the wipe, not the film
@@ -353,5 +366,5 @@ def test_the_first_difference_is_one_click_and_maps_and_wipe_follow_the_film(pag
     page.click("#compare-viewer [data-image=all]")
     box = page.locator(".pfv-pair-rms canvas").bounding_box()
     page.locator(".pfv-pair-rms canvas").hover(position={"x": box["width"] * 0.6, "y": box["height"] * 0.9})
-    page.wait_for_function(f"{VIEWER}.hover?.image === 0 && {VIEWER}.hover.patch === 14")
+    page.wait_for_function(f"{VIEWER}.hover?.image === 0 && {VIEWER}.hover.patch === 21")
     assert page.locator(".pfv-pair-rms .pfv-cross:not(.pfv-pin)").is_visible()
