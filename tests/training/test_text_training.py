@@ -52,6 +52,9 @@ def test_a_network_is_trained_on_the_captions_of_oblong_pictures(tmp_path, chang
     assert net.conditioner.notes('a red plate that reads "QZ9"') == []
     assert net.training["recipe"]["condition"] == "text"
     assert len(list(folder.path.glob("samples/*.safetensors"))) == 1
+    with Image.open(folder.sample(4)) as sheet, Image.open(folder.sample(4, "-strip.png")) as strip:
+        assert sheet.size == (8 * 32, 2 * 16)
+        assert strip.size == (64 + 9 * (4 * 32 + 4), 38 + 4 * (4 * (4 * 16 + 4) + 12))
     labels = read_recipe(next(folder.path.glob("samples/*.safetensors")))["labels"]
     assert len(labels) == 4 and all('"' in label for label in labels)
 
