@@ -327,6 +327,14 @@ SHEETS = """() => {
 }"""
 
 
+# The sheet of a run whose pictures are three times as wide as they are high.
+OBLONG = """() => {
+  const sheet = Object.assign(document.createElement("canvas"), { width: 8 * 96, height: 2 * 32 }).toDataURL();
+  document.querySelector(".pft-strip").hidden = false;
+  for (const image of document.querySelectorAll(".pft-sheet")) image.src = sheet;
+}"""
+
+
 @needs_chromium
 def test_a_training_in_the_browser(page, served, runs):  # noqa: F811
     """Start, see the curve move, reload, stop, resume, open in Explore."""
@@ -383,6 +391,12 @@ def test_a_training_in_the_browser(page, served, runs):  # noqa: F811
         "return run?.status.state === 'done' && run.meta.network === 'runs/browsed'; }"
     )
     page.goto(served.address + "?tab=train&runs=browsed")
+    page.wait_for_selector("[data-act=ask]")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.evaluate(OBLONG)  # a phone shows the sheet's halves below each other, of oblong pictures too
+    page.wait_for_function("document.querySelector('.pft-sheet').style.getPropertyValue('--pft-half') === '6'")
+    half, rest = (each.bounding_box() for each in page.locator(".pft-sheet").all())
+    assert half["width"] == pytest.approx(6 * half["height"], rel=0.05) and rest["y"] >= half["y"] + half["height"] > 0
     page.click("[data-act=ask]")
     page.click("[data-act=delete]")
     page.wait_for_selector(row, state="detached")

@@ -118,6 +118,7 @@ class Board {
         <details class="pft-steps" hidden open><summary>How four of them are drawn</summary><div class="pft-scroll" tabindex="0" role="group" aria-label="Strip of samples"><img alt="Four of the pictures pass by pass, from the same noise at every step, with their maps of t and sigma"></div></details>
         <details class="pft-log"><summary>Log</summary><pre tabindex="0"></pre></details>`;
       box.querySelector(".pft-log").addEventListener("toggle", () => this.readLog());
+      for (const half of box.querySelectorAll(".pft-sheet")) half.addEventListener("load", halve);
     }
     box.querySelector("h3").textContent = run.name;
     box.querySelector(".pft-about").textContent = run.about;
@@ -232,6 +233,9 @@ function renew(box, markup) {
     if (box.children[k] !== child) box.insertBefore(child, box.children[k] ?? null);
   });
 }
+
+/** A phone shows a sheet's halves below each other, each whole: its pictures may be oblong. */
+const halve = ({ target }) => target.style.setProperty("--pft-half", target.naturalWidth / target.naturalHeight / 2);
 
 const row = (name) => `<div class="pft-run" role="listitem" data-run="${name}">
   <label class="pft-pick"><input type="checkbox" data-key="box-${name}" aria-label="Show ${name} in the plots"></label>
