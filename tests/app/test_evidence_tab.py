@@ -193,7 +193,14 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     assert "no knobs" in page.inner_text(".pfe-laws") and page.locator(".pfe-grids canvas").count() == 16
     refused_late(page)
     sized_anew(page)
+    known = served.studies.all()[-1].result | {"images": 777}
+    files.write_json(tmp_path / "nano" / "difficulty.json", known)
     measured_elsewhere(page)
+    page.click("[data-study=difficulty] .pfe-made button")  # the full result that is kept, and back
+    page.wait_for_selector("[data-study=difficulty] .pfe-made >> text=Measured here last")
+    assert "777 images" in page.inner_text("[data-study=difficulty] .pfe-made").splitlines()[0]
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-study=difficulty] .pfe-made >> text=Kept:")
     page.goto(f"{served.address}?tab=evidence&network=plain")  # a link's network, and another one in the address
     page.wait_for_function("document.querySelector('#evidence-network input')?.value === 'plain'")
     page.wait_for_selector("[data-study=difficulty] >> text=Cannot be measured", state="attached")

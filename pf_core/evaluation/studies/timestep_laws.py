@@ -94,9 +94,7 @@ def _chart(result: dict[str, Any]) -> Chart:
         Series.measured(label, result["visited"], [law["gap"][name] for name in result["visited"]], kind="bars")
         for label, law in laws.items()
     ]
-    given = [
-        Panel(f"t of a patch, largest t near {about}", "t", "density", densities(f"given {about}")) for about in GIVEN
-    ]
+    given = [Panel(f"t given largest t near {about}", "t", "density", densities(f"given {about}")) for about in GIVEN]
     below = [
         Panel("Mean t of an image", "mean t", "density", densities("mean")),
         Panel("Largest t of an image", "largest t", "density", densities("maximum")),
