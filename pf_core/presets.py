@@ -134,7 +134,7 @@ PRESETS: dict[str, Preset] = {
             "scenes-fm-pf",
             "FM against PF: scenes",
             "Same prompt, same noise, same cost. A is flow matching, B Patch Forcing trained alike, with the same "
-            "sampler; B and C differ by the sampler. Look for the toys, numbers and colours that the prompt asks for.",
+            "sampler; B and C differ by the sampler. Under each picture stands which toys a judge sees in it.",
             _columns((SCENES_FM, "euler"), (SCENES_PFT, "euler"), (SCENES_PFT, "look_ahead")),
             prompt="two cakes",
         ),
