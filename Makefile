@@ -144,19 +144,22 @@ train-pays: install
 	$(call trained,$(PAYS) $(TOYS64) --depth 4 --label-dropout 1,runs/pays/toybox-no-labels)
 	$(call trained,$(PAYS) $(TOYS64) --depth 4 --dependence 0,runs/pays/toybox-dependence-0)
 
-# The pairs that draw prompts, trained alike: Patch Forcing and flow matching. Signs learn single characters first
-# (docs/RECIPE.md), scenes begin with toybox's networks. Some hours of one core. Made again, it goes on from the last save,
-# and leaves alone what has ended.
+# The pairs that draw prompts, trained alike: Patch Forcing and flow matching. Signs learn single characters first, then
+# words, and go on: what is shipped as signs-pft and signs-fm are runs/signs-*-longer (docs/RECIPE.md). Scenes begin with
+# toybox's networks. Some eight hours of one core. Made again, it goes on from the last save, and leaves alone what has ended.
 WORDS := $(PY) -m pf_core train --condition text --model tiny --patch-size 4 --depth 4 --hidden-size 128 --num-heads 2 --pixel-scale 0.5 \
 	--precision bf16 --compile --ema 0.998
 LETTERS := $(WORDS) --dataset signs --variety 0 --longest 1 --steps 1000 --decay 0
 SIGNS := $(WORDS) --dataset signs --variety 0 --steps 4000 --decay 0.3
+LONGER := $(WORDS) --dataset signs --variety 0 --steps 5500 --decay 0.3
 SCENES := $(WORDS) --dataset toybox --toys 3 --captioned true --variety 0.3 --steps 2500 --decay 0.3
 train-words: install
 	$(call trained,$(LETTERS) $(PFT),runs/letters-pft)
 	$(call trained,$(SIGNS) $(PFT) --init runs/letters-pft/network.safetensors,runs/signs-pft)
+	$(call trained,$(LONGER) $(PFT) --init runs/signs-pft/network.safetensors,runs/signs-pft-longer)
 	$(call trained,$(LETTERS) $(PLAIN),runs/letters-fm)
 	$(call trained,$(SIGNS) $(PLAIN) --init runs/letters-fm/network.safetensors,runs/signs-fm)
+	$(call trained,$(LONGER) $(PLAIN) --init runs/signs-fm/network.safetensors,runs/signs-fm-longer)
 	$(call trained,$(SCENES) $(PFT) --init toybox-pft,runs/scenes-pft)
 	$(call trained,$(SCENES) $(PLAIN) --init toybox-sit,runs/scenes-fm)
 
@@ -208,6 +211,12 @@ assets: install recordings
 	$(SAMPLE) --checkpoint toybox-pft --sampler look_ahead --cfg-scale 2 --label $(FILM) --out assets/look-ahead.webp
 	$(SAMPLE) --checkpoint shapes-pft --sampler look_ahead --label $(HUNDRED) --seeds 0-99 --sheet --out assets/shapes-pft-sheet.png
 	$(SAMPLE) --checkpoint shapes-sit --sampler euler --label $(HUNDRED) --seeds 0-99 --sheet --out assets/shapes-sit-sheet.png
+	$(foreach NET,scenes-pft scenes-fm signs-pft signs-fm,$(call again,assets/$(NET)-sheet.png))
+# A sheet of prompts from the recipe that it carries.
+define again
+$(PY) -m pf_core sample --recipe $(1) --sheet --out $(1)
+
+endef
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache tools/js/node_modules
