@@ -188,6 +188,7 @@ class Truthful(torch.nn.Module):
 
 def study(model):
     net = SimpleNamespace(
+        hash="none",
         model=model, grid=model.grid, shape=(3, 32, 32), source=flow.Source(), training={}, name="truth",
         predicts_difficulty=True, device=torch.device("cpu"), codec=Pixels(), conditioner=ClassLabels(10, SHAPES),
     )  # fmt: skip

@@ -127,6 +127,7 @@ class Card {
 
   async fill() {
     const { network } = this.wall;
+    const turn = (this.turn = (this.turn || 0) + 1);
     const path = `pf/evidence/${this.about.study}`;
     const query = `?network=${encodeURIComponent(network)}`;
     const kept = this.kept ? "&kept=1" : "";
@@ -134,12 +135,14 @@ class Card {
       ask(`${path}${query}&${this.room()}${kept}`),
       this.button ? ask(`${path}/cost${query}`) : {},
     ]);
-    if (network !== this.wall.network) return;
+    if (network !== this.wall.network || turn !== this.turn) return; // an answer that another one has overtaken
     if (this.said && !this.job) this.said.textContent = cost.refused ?? cost.cost ?? "";
     if (this.button) this.button.disabled = Boolean(cost.refused);
     this.made.hidden = !detail.made;
+    const held = this.made.contains(document.activeElement);
     this.made.replaceChildren(`${detail.made}: `, element("code", "", detail.command));
     if (detail.other) this.made.append(...this.otherOf(detail.other));
+    if (held) this.made.querySelector("button")?.focus({ preventScroll: true }); // the one that was pressed is gone
     this.say(detail.card);
     this.wall.sum();
     this.ours.title.textContent = `Here: ${this.about.runs_here ? network : "trainings"}`;
@@ -166,9 +169,7 @@ class Card {
     show.setAttribute("aria-label", `Show the other result: ${made}`);
     show.onclick = () => {
       this.kept = !this.kept;
-      this.fill()
-        .then(() => this.made.querySelector("button")?.focus())
-        .catch((error) => (this.said.textContent = error.message));
+      this.fill().catch((error) => (this.said.textContent = error.message));
     };
     return [element("br"), `${this.kept ? "Measured here last" : "Kept"}: ${made} `, show];
   }
