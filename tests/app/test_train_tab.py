@@ -385,11 +385,15 @@ def test_a_training_in_the_browser(page, served, runs):  # noqa: F811
     page.wait_for_selector(f"{row}[data-state=interrupted]", timeout=120_000)
     page.click("text=Open in Explore")
     page.wait_for_function("() => [...document.querySelectorAll('input')].some((i) => i.value === 'runs/browsed')")
+    asked = []
+    page.on("request", lambda request: asked.append(request) if "run/predict" in request.url else None)
     page.click("#explore-run")
     page.wait_for_function(
         "() => { const run = window.__pf?.viewer?.runs[0];"
         "return run?.status.state === 'done' && run.meta.network === 'runs/browsed'; }"
     )
+    page.wait_for_timeout(300)
+    assert all(request.response() for request in asked)  # what a page asks for as it is left is refused
     page.goto(served.address + "?tab=train&runs=browsed")
     page.wait_for_selector("[data-act=ask]")
     page.set_viewport_size({"width": 390, "height": 844})
