@@ -1,6 +1,7 @@
 """What a scene shows beside what its prompt asks for, word by word."""
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 from pf_core.data.toybox.captions import listed, related, several, toy
 from pf_core.data.toybox.prompts import Prompt, Wanted, related_as
@@ -19,12 +20,9 @@ def shown(prompt: Prompt | None, reading: Reading) -> Marks:
         return _apart([[(_named(found), True)] for found in reading.toys])
     if prompt.category == "counting":
         return _counted(prompt.toys, reading.toys)
-    pairs = _matched(prompt.toys, reading.toys)
-    marks = [_compared(wanted, found) for wanted, found in pairs]
-    between = None
-    if prompt.relation is not None and all(found for _, found in pairs):
-        between = _relation(prompt, [found for _, found in pairs], reading.toys)
-    others = [found for found in reading.toys if not any(found is mine for _, mine in pairs)]
+    mine, others = _matched(prompt.toys, reading.toys)
+    marks = [_compared(wanted, found) for wanted, found in zip(prompt.toys, mine, strict=True)]
+    between = None if prompt.relation is None or None in mine else _relation(prompt, mine, reading.toys)
     return _apart(marks, between) + _further(others)
 
 
@@ -38,29 +36,28 @@ def asked(prompt: Prompt | None) -> str:
     return listed(names) if prompt.relation is None else related(names[0], prompt.relation, names[1])
 
 
-def _matched(wanted: Sequence[Wanted], found: Sequence[Found]) -> list[tuple[Wanted, Found | None]]:
-    """To each toy that is asked for the one that suits it best, each once."""
+def _matched(wanted: Sequence[Wanted], found: Sequence[Found]) -> tuple[list[Found | None], list[Found]]:
+    """For each toy that is asked for the one that suits it best, and those that are left over."""
     fits = (
         lambda w, f: f.toy == w.toy and f.colour == w.colour,
         lambda w, f: f.toy == w.toy,
         lambda w, f: f.colour == w.colour,
         lambda w, f: True,
     )
-    mine: dict[int, Found] = {}
-    for fit in fits:
-        for k, one in enumerate(wanted):
-            free = (
-                f for f in found if k not in mine and not any(f is taken for taken in mine.values()) and fit(one, f)
-            )
-            if (best := next(free, None)) is not None:
-                mine[k] = best
-    return [(one, mine.get(k)) for k, one in enumerate(wanted)]
+    mine: list[Found | None] = [None] * len(wanted)
+    left = list(found)
+    for fit, (k, one) in product(fits, enumerate(wanted)):
+        best = next((f for f in left if fit(one, f)), None)
+        if mine[k] is None and best is not None:
+            mine[k] = best
+            left.remove(best)
+    return mine, left
 
 
 def _compared(wanted: Wanted, found: Found | None) -> Marks:
     """The words for one toy: a colour that nobody asked for is told, and right."""
     if found is None:
-        return [(f"no {toy(wanted.toy).partition(' ')[2]}", False)]
+        return [(f"no {_bare(wanted.toy)}", False)]
     right = {CLASSES[found.toy]: found.toy == wanted.toy, _colour(found): wanted.colour in (None, found.colour)}
     return [(word, right.get(word, True)) for word in _named(found).split(" ")]
 
@@ -80,11 +77,11 @@ def _counted(wanted: Sequence[Wanted], found: Sequence[Found]) -> Marks:
     kind, colour = wanted[0].toy, wanted[0].colour
     mine = [f for f in found if f.toy == kind]
     if not mine:
-        return [(f"no {several(2, kind).partition(' ')[2]}", False)] + _further(found)
+        return [(several(0, kind), False)] + _further(found)
     enough, parts = len(mine) == len(wanted), []
     for tint in dict.fromkeys(f.colour for f in mine):
         number = sum(f.colour == tint for f in mine)
-        words = (several(number, kind, tint) if number > 1 else f"one {_named(mine[0], tint)}").split(" ")
+        words = (several(number, kind, tint) if number > 1 else f"one {_bare(kind, tint)}").split(" ")
         own = [(word, word != tuple(COLOURS)[tint] or colour in (None, tint)) for word in words[1:]]
         parts.append([(words[0], enough), *own])
     return _apart(parts) + _further([f for f in found if f.toy != kind])
@@ -110,10 +107,14 @@ def _joined(parts: Sequence[Marks], between: tuple[str, bool] | None) -> Iterato
             yield mark
 
 
-def _named(found: Found, colour: int | None = None) -> str:
-    """ "a red mushroom"; with a colour without its article."""
-    name = toy(found.toy, found.colour if colour is None else colour)
-    return name if colour is None else name.partition(" ")[2]
+def _named(found: Found) -> str:
+    """ "a red mushroom"."""
+    return toy(found.toy, found.colour)
+
+
+def _bare(kind: int, colour: int | None = None) -> str:
+    """ "red mushroom", "mushroom"."""
+    return toy(kind, colour).partition(" ")[2]
 
 
 def _colour(found: Found) -> str:

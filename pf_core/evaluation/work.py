@@ -42,26 +42,28 @@ class Work:
 
     def piece(self, what: dict[str, Any], make: Callable[[], dict[str, Any]], forwards: int = 0) -> dict[str, Any]:
         """make()'s JSON object, or the one that is kept under `what`: everything it depends on. Raises Stopped."""
-        path = self.folder and self.folder / f"{_key(what)}.json"
-        value = files.read_json(path) if path else {}
-        if not value:
-            value = make()
-            if path:
-                files.write_json(path, value)
-        self.did(forwards)
-        return value
+        return self._kept(f"{_key(what)}.json", make, files.read_json, files.write_json, forwards)
 
     def arrays(
         self, what: dict[str, Any], make: Callable[[], dict[str, np.ndarray]], forwards: int = 0
     ) -> dict[str, np.ndarray]:
         """The same of arrays by name, kept bit for bit: of many numbers, which are no JSON that would be read back."""
-        path = self.folder and self.folder / f"{_key(what)}.safetensors"
-        value = _read(path) if path else {}
+        return self._kept(f"{_key(what)}.safetensors", make, _read, _write, forwards)
+
+    def _kept(
+        self,
+        name: str,
+        make: Callable[[], dict[str, Any]],
+        read: Callable[[Path], dict[str, Any]],
+        write: Callable[[Path, dict[str, Any]], None],
+        forwards: int,
+    ) -> dict[str, Any]:
+        path = self.folder and self.folder / name
+        value = read(path) if path else {}
         if not value:
             value = make()
             if path:
-                with files.replacing(path) as temporary:
-                    save_file({name: np.ascontiguousarray(array) for name, array in value.items()}, temporary)
+                write(path, value)
         self.did(forwards)
         return value
 
@@ -112,6 +114,11 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         return load_file(path)
     except (OSError, SafetensorError):
         return {}
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with files.replacing(path) as temporary:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
 
 
 def _key(what: dict[str, Any]) -> str:

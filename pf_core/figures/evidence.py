@@ -57,7 +57,7 @@ def save(figure: Figure, path: str | Path) -> None:
 def small(result: dict[str, Any], path: Path) -> None:
     """The figure as a PNG of few colours, to be kept in a repository. Raises InputError if it cannot be written."""
     made, chart = io.BytesIO(), chart_of(result)
-    colours = 256 if any(panel.picture or panel.map for row in chart.rows for panel in row) else 64
+    colours = 256 if any(panel.picture or panel.map for row in chart.rows for panel in row) else 128
     chart_file.draw(chart).savefig(made, format="png", dpi=_SMALL, metadata={"Software": None})
     with files.replacing(path) as temporary:
         Image.open(made).convert("RGB").quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(

@@ -1,7 +1,9 @@
 """What a person's prompt asks of a scene, by the words that captions are made of.
 
-understood("a photo of a red mushroom to the left of two houses")
-# Prompt with a red mushroom and two houses; of three toys no relation is checked
+    understood("a red mushroom to the left of a house")
+    # Prompt(..., toys=(red mushroom, house), relation=left of)
+
+Only between two toys a relation is looked for.
 """
 
 import re
@@ -22,8 +24,9 @@ _TOY = re.compile(
 
 
 def understood(text: str) -> Prompt | None:
-    """The toys of a prompt in the order of its words, with their colours; between two toys also the relation. None
-    if it names no toy. Other words, such as the ground's, are not looked at."""
+    """The toys of a prompt in the order of its words, with their colours, between two also the relation; category
+    "counting" where it asks for several alike, else "". None if it names no toy. Other words, such as the ground's,
+    are not looked at."""
     found = list(_TOY.finditer(text.lower()))
     toys = [wanted for match in found for wanted in _wanted(match)]
     if not toys:
@@ -39,5 +42,5 @@ def understood(text: str) -> Prompt | None:
 def _wanted(match: re.Match) -> list[Wanted]:
     colour = match["before"] or match["after"]
     one = Wanted(_KINDS[_PLURALS.get(match["toy"], match["toy"])], None if colour is None else [*COLOURS].index(colour))
-    number = match["number"] or "a"
-    return [one] * (int(number) if number.isdigit() else max(1, NUMBERS.index(number) if number in NUMBERS else 1))
+    number = match["number"]
+    return [one] * (NUMBERS.index(number) if number in NUMBERS else int(number) if (number or "a").isdigit() else 1)

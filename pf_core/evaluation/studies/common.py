@@ -155,13 +155,12 @@ class Study:
     """What a study says of itself, beside its function.
 
     forwards(bundle, **settings): forward passes of one image that it takes, its cost; of a study of runs, their folders
-    in the bundle's place. chart(result): its figure.
-    verdict(result): what came out, in one sentence that a reader can check. quick: settings of a first look.
-    brief(result): the verdict in one line; None: it is one already.
+    in the bundle's place. chart(result): its figure. verdict(result): what came out, in one sentence that a reader can
+    check. quick: settings of a first look. brief(result): the verdict in one line; None: it is one already.
     reads: "network"; "runs", folders of trainings; or "nothing": it trains networks of its own, and its bundle is None.
     pace(**settings), of runs pace(runs, device, **settings): seconds of one such pass here, of a study without one
-    network. network: the shipped one it is made
-    for; "": any. check(bundle): raises InputError for a network that it cannot look at, before anything is computed.
+    network. network: the shipped one it is made for; "": any. check(bundle): raises InputError for a network that it
+    cannot look at, before anything is computed.
     """
 
     forwards: Callable[..., int]
