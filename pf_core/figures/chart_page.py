@@ -12,10 +12,11 @@ from pf_core.figures.chart_file import Ink, inks
 from pf_core.figures.interactive import MAP, Figure
 from pf_core.figures.maps import GAP, SIDE, cells, hexagons, steps
 
-_GAP_X, _BETWEEN, _HEIGHT = 0.075, 104, 220  # share of the width; pixels between rows, of a row
+_GAP_X, _BETWEEN, _HEIGHT = 0.075, 104, 220  # share of the width; pixels between rows (at least), of a row
 _AROUND = 80  # pixels below all rows
 _LETTERS, _MOST = 88, 44  # of a title across all panels of a row, of one
 _LINE = 17  # pixels
+_SLANT = 5  # pixels that a letter of a slanted name takes downwards
 _ALONE = 36  # letters of all names of bars below a panel, on a phone
 _ABOVE = {"y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 9}}  # at the upper edge, whatever is below it
 _DASHES = ("solid", "dot", "dashdot"), ("dash", "longdash", "longdashdot")  # of plain and dashed series, by round
@@ -25,10 +26,11 @@ _TICKS = 6  # on an axis, if all that was measured is to stand there
 def draw(chart: Chart) -> Figure:
     """The chart's panels in a grid, zoomed one by one, with one legend; its note is the page's to show."""
     inked = inks(chart)
+    between = _between(chart)
     top = 34 * bool(chart.title) + 10 + _LINE * max(_lines_of(panel, len(chart.rows[0])) for panel in chart.rows[0])
     layout: dict[str, Any] = {
         "title": {"text": chart.title, "x": 0.5, "font": {"size": 15}, **_ABOVE},
-        "height": _HEIGHT * len(chart.rows) + _BETWEEN * (len(chart.rows) - 1) + top + _AROUND,
+        "height": _HEIGHT * len(chart.rows) + between * (len(chart.rows) - 1) + top + _AROUND,
         "margin": {"l": 56, "r": 12, "t": top, "b": 60 + 20 * (len(inked) > 1)},
         "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "yref": "container", "y": 0, "yanchor": "bottom"},
         "barmode": "group",
@@ -39,12 +41,12 @@ def draw(chart: Chart) -> Figure:
     }
     data: list[dict] = []
     told: set[str] = set()
-    inside = _HEIGHT * len(chart.rows) + _BETWEEN * (len(chart.rows) - 1)
+    inside = _HEIGHT * len(chart.rows) + between * (len(chart.rows) - 1)
     aside = sum(map(len, chart.rows))  # axes from the next number on are those of the densities at a map's sides
     places = [(r, c, len(row), panel) for r, row in enumerate(chart.rows) for c, panel in enumerate(row)]
     for number, (r, c, wide, panel) in enumerate(places, 1):
         of = "" if number == 1 else str(number)
-        across, up = _domain(c, wide, _GAP_X), _domain(len(chart.rows) - 1 - r, len(chart.rows), _BETWEEN / inside)
+        across, up = _domain(c, wide, _GAP_X), _domain(len(chart.rows) - 1 - r, len(chart.rows), between / inside)
         inner = _inner(across, panel.map and panel.map.beside), _inner(up, panel.map and panel.map.above)
         layout[f"xaxis{of}"] = _axis(panel.x, inner[0], f"y{of}", panel.log_x) | _names(panel, wide) | _measured(panel)
         layout[f"yaxis{of}"] = _axis(panel.y, inner[1], f"x{of}", panel.log_y)
@@ -116,15 +118,35 @@ def _measured(panel: Panel) -> dict[str, Any]:
 
 
 def _names(panel: Panel, panels: int) -> dict[str, Any]:
-    """Bars stand beside each other under their names, be these numbers; long names are broken, and stay upright."""
-    names = list(dict.fromkeys(x for series in panel.series if series.kind == "bars" for x in series.x))
-    if not names:
-        return {}
-    room = min(_LETTERS // panels, _ALONE) // len(names)
-    if max((len(word) for name in names for word in str(name).split()), default=0) > room:
-        return {"type": "category"}  # slanted, as they are
-    texts = ["<br>".join(textwrap.wrap(str(name), room, break_on_hyphens=False)) for name in names]
-    return {"type": "category", "tickmode": "array", "tickvals": names, "ticktext": texts, "tickangle": 0}
+    """Bars stand beside each other under their names, be these numbers; long names are broken, and stay upright; where
+    a word of theirs has no room, all are slanted."""
+    if _hanging(panel, panels):
+        return {"type": "category", "tickangle": 45}
+    names = _bars(panel)
+    texts = ["<br>".join(textwrap.wrap(str(x), _room(panels, names), break_on_hyphens=False)) for x in names]
+    broken = {"type": "category", "tickmode": "array", "tickvals": names, "ticktext": texts, "tickangle": 0}
+    return broken if names else {}
+
+
+def _bars(panel: Panel) -> list[Any]:
+    return list(dict.fromkeys(x for series in panel.series if series.kind == "bars" for x in series.x))
+
+
+def _room(panels: int, names: list[Any]) -> int:
+    return max(min(_LETTERS // panels, _ALONE) // max(len(names), 1), 1)
+
+
+def _hanging(panel: Panel, panels: int) -> int:
+    """Letters of the longest of the names that are slanted; 0: none is."""
+    names = [str(name) for name in _bars(panel)]
+    slanted = max((len(word) for name in names for word in name.split()), default=0) > _room(panels, names)
+    return max(map(len, names)) if slanted else 0
+
+
+def _between(chart: Chart) -> int:
+    """Pixels between two rows: what hangs below a panel stays above the next one's title."""
+    hanging = max((_hanging(panel, len(row)) for row in chart.rows[:-1] for panel in row), default=0)
+    return max(_BETWEEN, 2 * _LINE + _SLANT * hanging)
 
 
 def _wrapped(text: str, panels: int) -> str:

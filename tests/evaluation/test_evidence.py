@@ -216,6 +216,9 @@ def test_long_names_of_bars_are_broken_and_numbers_have_a_true_minus():
     assert axis["ticktext"] == ["most certain", "most certain of<br>each class"] and axis["tickangle"] == 0
     long = Panel("", "", "", [Series("a", ["incomprehensible", "other"], [1.0, 2.0], kind="bars")])
     assert "ticktext" not in chart_page.draw(Chart("", [[long, long, long, long]]))["layout"]["xaxis"]
+    far = Panel("", "", "", [Series("a", ["a" * 30, "other"], [1.0, 2.0], kind="bars")])
+    below, above = (chart_page.draw(Chart("", rows))["layout"]["height"] for rows in ([[bars], [far]], [[far], [bars]]))
+    assert above > below, "what hangs from slanted names has room above the next row"
     assert number({"value": -1, "interval": [-2, 0.5]}) == "\u22121.0 (\u22122.0 to 0.5)"
 
 
