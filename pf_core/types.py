@@ -115,7 +115,8 @@ class Dataset(Protocol):
     of which some are `easy` and some `hard`; batch(indices).regions (B, H, W) are indices of them. `heads`, name ->
     choices, are what a judge names: the first is the class, the others are fields of batch(indices).attributes, (B,).
     A captioned set has batch(indices).captions, B texts, `captions_of(indices)`, the same with nothing drawn, and
-    `vocabulary()`, texts that hold every word of any caption.
+    `vocabulary()`, texts that hold every word of any caption, whatever the settings; `met()`, where settings leave some
+    out, texts with those that are left.
     A set of latents has `encoded_by`, (name, settings) of a codec: its images are a network's states, of any range.
     """
 

@@ -24,6 +24,7 @@ from pf_core.sampling.run import Run, SampleSpec, resolve
 PLAIN = "flow matching, Euler"  # of the network with one time for all patches
 PARALLEL = "Euler"
 SAMPLERS = {PARALLEL: "euler", "dual-loop": "dual_loop", "look-ahead": "look_ahead"}  # with their default settings
+LOWER = ("edits",)  # statistics of which less is better
 BASES = {"minus_plain": PLAIN, "minus_euler": PARALLEL}
 NFE = Knob(4, 1000, "network evaluations an image, for every sampler")
 GUIDANCE = Knob(help="guidance scales, with commas between")
@@ -133,7 +134,7 @@ def at_best(done: Sequence[Row]) -> dict[str, dict[str, dict[str, Any]]]:
     names = done[0].statistics if done else ()
     labels = dict.fromkeys(row.label for row in done)
     top = {
-        (label, name): max((row.statistics[name] for row in done if row.label == label), key=lambda of: of.value)
+        (label, name): _best(name)((row.statistics[name] for row in done if row.label == label), key=lambda of: of.value)
         for label in labels
         for name in names
     }
@@ -185,7 +186,11 @@ def about(of: Bundle, spec: SampleSpec) -> dict[str, Any]:
 def best(rows: Sequence[dict[str, Any]], by: str) -> list[dict[str, Any]]:
     """Of each label the row with the guidance that serves it best."""
     labels = dict.fromkeys(row["label"] for row in rows)
-    return [max((r for r in rows if r["label"] == label), key=lambda r: r[by]["value"]) for label in labels]
+    return [_best(by)((r for r in rows if r["label"] == label), key=lambda r: r[by]["value"]) for label in labels]
+
+
+def _best(statistic: str) -> Callable:
+    return min if statistic in LOWER else max
 
 
 def against(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from pf_core.models.layers import position_embedding
 from pf_core.models.oracle import from_dataset
 from pf_core.models.recommended import Recommended
 from pf_core.models.rounded import in_bf16
+from pf_core.models.text import TextConfig
+from pf_core.models.tokens import rows_of
 from pf_core.patches import PatchGrid
 from pf_core.types import Codec, Model
 
@@ -344,8 +346,22 @@ def _parts(header: dict[str, Any], model: SiT) -> tuple[Source, Codec, Condition
     if not classes and model.config.num_classes == IMAGENET:
         classes = imagenet_names()
     training = _record(header["training"])
-    conditioner = conditioner_of(model.config, classes, training.get("prompts", ())[:MOST_EXAMPLES])
+    taught = partial(_taught, training.get("recipe", {}), model.config.text)
+    conditioner = conditioner_of(model.config, classes, training.get("prompts", ())[:MOST_EXAMPLES], taught)
     return _source(header["source"], model), codec_in(header), conditioner, training
+
+
+def _taught(recipe: dict[str, Any], text: TextConfig) -> frozenset[int] | None:
+    """CLIP's tokens that the training's pictures show, where its settings leave some of its data's out; None: all of
+    the table's, also where the table is another data set's, with which the training did not begin."""
+    try:
+        known = DATASETS[recipe.get("dataset", "")]
+        data = known.fn(**known.settings(recipe.get("data_settings", {}))) if hasattr(known.fn, "met") else None
+    except InputError:  # of another version
+        return None
+    if data is None:
+        return None
+    return frozenset(rows_of(data.met())) if rows_of(data.vocabulary()) == text.rows else None
 
 
 def _record(given: Any) -> dict[str, Any]:

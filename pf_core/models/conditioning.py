@@ -9,7 +9,7 @@ or None. In a recipe both stand as `labels`. `conditioner_of` says which of the 
 
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
@@ -262,12 +262,17 @@ def _captions(sample: Any) -> list[str]:
     return captions
 
 
-def conditioner_of(config: Any, names: Sequence[str] = (), examples: Sequence[str] = ()) -> Conditioner:
-    """That of a network with this SiTConfig; names: of its classes; examples: of its prompts. Raises InputError if they
-    do not fit."""
+def conditioner_of(
+    config: Any,
+    names: Sequence[str] = (),
+    examples: Sequence[str] = (),
+    taught: Callable[[], frozenset[int] | None] | None = None,
+) -> Conditioner:
+    """That of a network with this SiTConfig; names: of its classes; examples: of its prompts; taught: see Vocabulary.
+    Raises InputError if they do not fit."""
     if config.text is None:
         return ClassLabels(config.num_classes, list(names))
-    prompts = Prompts(config.text.vocabulary)
+    prompts = Prompts(replace(config.text.vocabulary, taught=taught))
     return replace(prompts, examples=tuple(filter(prompts.offered, map(str, examples))))
 
 

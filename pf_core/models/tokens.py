@@ -8,8 +8,8 @@ The whole table has CLIP's 49,408 rows (rows None). A pruned one has PADDING, UN
 start and end. Either way the end is the last row, and padding, all behind it, is row 0.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 from pf_core.data.signs.words import STRAIGHT, spelt
@@ -22,7 +22,7 @@ PADDING, UNKNOWN = 0, 1  # rows
 @dataclass(frozen=True)
 class Word:
     """A word of a prompt, in small letters, as the tokenizer parts them. places: of its tokens, counted from the start
-    token, which is 0; none where the context ended before. known: whether each of its tokens has a row of its own."""
+    token, which is 0; none where the context ended before. known: whether training has met each of its tokens."""
 
     text: str
     places: tuple[int, ...]
@@ -32,10 +32,11 @@ class Word:
 @dataclass(frozen=True)
 class Vocabulary:
     """context: tokens of a prompt at most, start and end counted. rows: CLIP's tokens that have a row of their own,
-    rising; None: all have."""
+    rising; None: all have. taught: what tells those of them that training has met; None: all."""
 
     context: int
     rows: tuple[int, ...] | None = None
+    taught: Callable[[], frozenset[int] | None] | None = field(default=None, compare=False, repr=False)
 
     @property
     def size(self) -> int:
@@ -63,9 +64,17 @@ class Vocabulary:
         for piece, tokens in pieces(text):
             places = [p for p in range(place, place + len(tokens)) if p < self.context - 1]
             whole = places if len(places) == len(tokens) else []
-            words.append(Word(piece, tuple(whole), all(self.row(t) != UNKNOWN or self.rows is None for t in tokens)))
+            words.append(Word(piece, tuple(whole), all(map(self._knows, tokens))))
             place += len(tokens)
         return words
+
+    def _knows(self, token: int) -> bool:
+        met = self._met
+        return self.rows is None or (self.row(token) != UNKNOWN and (met is None or token in met))
+
+    @cached_property
+    def _met(self) -> frozenset[int] | None:
+        return self.taught() if self.taught else None
 
 
 def as_typed(text: str, words: Iterable[str]) -> list[str]:

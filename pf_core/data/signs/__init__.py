@@ -156,6 +156,10 @@ class Signs:
         """Phrases that hold every word of any caption whose sign's word is spelt apart."""
         return vocabulary()
 
+    def met(self) -> list[str]:
+        """Those of them that pictures with these settings show."""
+        return vocabulary(KINDS if self.variety else KINDS[:1])
+
     def _wanted(self, indices: range | list[int]) -> list[int]:
         return [int(i) % self.count if self.count and int(i) < HELD_OUT else int(i) for i in indices]
 

@@ -1,5 +1,7 @@
 """A sentence for each sign, in one of many wordings: `a red neon sign that reads "AX7" beside a hedge`."""
 
+from collections.abc import Sequence
+
 from pf_core.data.signs.scene import BUSY, KINDS, NAMES, SIDES, Scene
 from pf_core.data.signs.words import ALPHABET
 
@@ -49,10 +51,10 @@ def _named(form: str, board: str, letters: str) -> str:
     return form.format(board, letters).replace("a orange", "an orange")
 
 
-def vocabulary() -> list[str]:
-    """Phrases that hold every word of any caption, and each character as a word of its own."""
-    signs = [_named(form, colour, colour) for forms in _SIGNS.values() for form in forms for colour in NAMES]
-    reads = [form.format("a sign", "A B") for form in (*_READS, *_NEON_READS)]
+def vocabulary(kinds: Sequence[str] = KINDS) -> list[str]:
+    """Phrases that hold every word of any caption of signs of these kinds, and each character as a word of its own."""
+    signs = [_named(form, colour, colour) for kind in kinds for form in _SIGNS[kind] for colour in NAMES]
+    reads = [form.format("a sign", "A B") for form in (*_READS, *(_NEON_READS if "neon" in kinds else ()))]
     things = [thing for names in _BEHIND.values() for thing in names]
     places = [form.format(thing) for forms in _WHERE.values() for form in forms for thing in things]
     return list(dict.fromkeys([*signs, *reads, *places, *ALPHABET]))
