@@ -112,10 +112,14 @@ def check_offered(state: Any, network: str, asked: str) -> None:
         raise InputError(f"{network} has no class {asked!r:.80}.")
 
 
-def kept(state: Any, network: str | None, before: Any) -> Any:
-    """What the control said for another network, if it may stay for this one: a class is no prompt to go on with."""
-    written = isinstance(before, str) and " " in before
-    return before if written or before in classes(state, network) else None
+def kept(state: Any, network: str | None, before: Any, was: str | None) -> Any:
+    """What the control said for another network, `was`, if it may stay for this one: what this one offers too, or a
+    prompt that a person wrote for one of prompts."""
+    try:
+        chosen = before in classes(state, was)
+    except InputError:  # that one is gone
+        chosen = False
+    return None if chosen and before not in classes(state, network) else before
 
 
 def chosen_class(state: Any, network: str | None, chosen: Any) -> str | None:

@@ -103,7 +103,7 @@ class RunForm:
     def on_network(self, network: str, label: str, sampler: str, before: str, **values: Any) -> dict[Component, Any]:
         """The new network's classes; what was chosen stays chosen where it can. Without a difficulty head its velocity
         ranks. Knobs that nobody has touched move to what this network recommends."""
-        looks = controls.condition(self.state, network, controls.kept(self.state, network, label))
+        looks = controls.condition(self.state, network, controls.kept(self.state, network, label, before))
         probes, difficulty = values["probes"], values["difficulty"]
         fitting = self.ranking.fitting(network, sampler, difficulty, before)
         if fitting == DIVERGENCE != difficulty:

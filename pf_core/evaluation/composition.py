@@ -40,18 +40,26 @@ def table(prompts: Sequence[Prompt], readings: Sequence[Reading]) -> dict[str, n
     return {part: np.array([row.get(part, np.nan) for row in rows], float) for part in (*PARTS, "all")}
 
 
-def resampled(values: np.ndarray, which: np.ndarray | None = None) -> Resampled | None:
-    """The share of satisfied pictures, of those `which` (M,) bool, bootstrapped over all M; two tables of the same
-    prompts and seeds differ paired. None where no prompt asks for it."""
-    counted = ~np.isnan(values) & (True if which is None else which)
+def resampled(prompts: Sequence[Prompt], values: np.ndarray, which: np.ndarray | None = None) -> Resampled | None:
+    """The share of satisfied pictures, of those `which` (M,) bool, bootstrapped over the texts that were asked for,
+    each with all its pictures: two of one text are not two prompts. Two tables of the same prompts and seeds differ
+    paired. None where no prompt asks for it."""
+    counted = _counted(values, which)
     if not counted.any():
         return None
-    hits = np.where(counted, np.nan_to_num(values), 0)
+    of_text = np.unique([p.text for p in prompts], return_inverse=True)[1]
+    hits, asked = (
+        np.bincount(of_text, np.where(counted, of, 0)) for of in (np.nan_to_num(values), np.ones(len(values)))
+    )
 
     def share(i: np.ndarray) -> float:
-        return float(hits[i].sum() / max(counted[i].sum(), 1))
+        return float(hits[i].sum() / max(asked[i].sum(), 1))
 
-    return Resampled.of(share, len(values))
+    return Resampled.of(share, len(hits))
+
+
+def _counted(values: np.ndarray, which: np.ndarray | None) -> np.ndarray:
+    return ~np.isnan(values) & (True if which is None else which)
 
 
 def measured(prompts: Sequence[Prompt], readings: Sequence[Reading]) -> dict[str, Any]:
@@ -59,14 +67,15 @@ def measured(prompts: Sequence[Prompt], readings: Sequence[Reading]) -> dict[str
     "all"; "seen", "unseen": the colour of prompts whose combinations captioned pictures of the training show, and those
     that none does."""
     told, categories = table(prompts, readings), np.array([p.category for p in prompts])
-    coloured, unseen = ~np.isnan(told["colour"]), np.array([p.unseen for p in prompts])
-    rows: dict[str, Any] = {part: _told(resampled(values)) for part, values in told.items()}
-    rows["by_category"] = {
-        c: _told(resampled(told["all"], categories == c)) for c in dict.fromkeys(categories.tolist())
-    }
-    rows["seen"], rows["unseen"] = (_told(resampled(told["colour"], coloured & w)) for w in (~unseen, unseen))
+    unseen = np.array([p.unseen for p in prompts])
+    rows: dict[str, Any] = {part: _told(prompts, values) for part, values in told.items()}
+    rows["by_category"] = {c: _told(prompts, told["all"], categories == c) for c in dict.fromkeys(categories.tolist())}
+    rows["seen"], rows["unseen"] = (_told(prompts, told["colour"], which) for which in (~unseen, unseen))
     return rows
 
 
-def _told(of: Resampled | None) -> dict[str, Any] | None:
-    return of and of.within()
+def _told(prompts: Sequence[Prompt], values: np.ndarray, which: np.ndarray | None = None) -> dict[str, Any] | None:
+    """{"value", "interval", "distinct": how many texts were asked for}."""
+    distinct = len({p.text for p, counts in zip(prompts, _counted(values, which), strict=True) if counts})
+    of = resampled(prompts, values, which)
+    return of and of.of_share(distinct) | {"distinct": distinct}

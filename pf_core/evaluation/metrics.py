@@ -123,6 +123,14 @@ class Resampled:
         ends = np.clip(self.interval(), self.values.min(), self.values.max())
         return {"value": self.value, "interval": ends.tolist()}
 
+    def of_share(self, items: int) -> dict[str, Any]:
+        """`within` of a share of so many items. Where all or none of them count, resamples say nothing, and the
+        interval is the exact one: 95% of such shares' chances are in it."""
+        if self.value not in (0, 1) or not items:
+            return self.within()
+        open_side = 1 - 0.025 ** (1 / items)
+        return {"value": self.value, "interval": [0.0, open_side] if self.value == 0 else [1 - open_side, 1.0]}
+
     def measured(self) -> dict[str, Any]:
         """{"value", "interval"}, 95%."""
         return {"value": self.value, "interval": list(self.interval())}

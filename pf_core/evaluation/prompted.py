@@ -133,8 +133,9 @@ def at_best(done: Sequence[Row]) -> dict[str, dict[str, dict[str, Any]]]:
     paired by prompt and seed."""
     names = done[0].statistics if done else ()
     labels = dict.fromkeys(row.label for row in done)
+    own = {label: [row.statistics for row in done if row.label == label] for label in labels}
     top = {
-        (label, name): _best(name)((row.statistics[name] for row in done if row.label == label), key=lambda of: of.value)
+        (label, name): _best(name)((each[name] for each in own[label]), key=lambda of: of.value)
         for label in labels
         for name in names
     }

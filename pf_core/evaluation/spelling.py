@@ -78,4 +78,5 @@ def measured(read: Sequence[str], asked: Sequence[str]) -> dict[str, Any]:
 
 
 def _told(read: Sequence[str], asked: Sequence[str]) -> dict[str, Any]:
-    return {name: each.within() for name, each in resampled(read, asked).items()}
+    told, words = resampled(read, asked), len(set(asked))
+    return {name: each.within() if name == "edits" else each.of_share(words) for name, each in told.items()}

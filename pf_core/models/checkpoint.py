@@ -272,6 +272,13 @@ def save(
         save_file(weights, temporary, metadata={HEADER: json.dumps(header)})
 
 
+def config_of(path: str | Path) -> SiTConfig:
+    """That of a file's network. Raises InputError, also where another version wrote it."""
+    header = read_header(path)
+    with _fitting(Path(path)):
+        return SiTConfig(**header["model"])
+
+
 def read_header(path: str | Path) -> dict[str, Any]:
     """The JSON header. Raises InputError for a missing, cut or foreign file."""
     return _open(Path(path))[0]

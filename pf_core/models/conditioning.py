@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pf_core.errors import InputError
 from pf_core.models import openclip
-from pf_core.models.tokens import Vocabulary, Word
+from pf_core.models.tokens import Vocabulary, Word, end_from
 
 MOST_CHARACTERS = 300  # of a prompt
 MOST_PARTS = 32  # between commas, of one name that is not in quotes
@@ -188,7 +188,7 @@ class Prompts:
             return None
         if not isinstance(asked, str):
             raise InputError(f"This network draws what a prompt says, such as {EXAMPLE!r}, not class {asked!r:.60}.")
-        prompt = " ".join(asked.split())
+        prompt = " ".join(asked.encode("utf-8", "replace").decode().split())  # half a character is none
         if len(prompt) > MOST_CHARACTERS:
             raise InputError(f"A prompt has at most {MOST_CHARACTERS} characters, not {len(prompt):,}.")
         return None if prompt in ("", self.null_word) else prompt
@@ -207,7 +207,7 @@ class Prompts:
 
     def split(self, text: str) -> list[str]:
         """Several prompts, with semicolons or on lines of their own; one with a semicolon in double quotes."""
-        return [part for part in split(text, (), r";\n") if part]
+        return [part for part in split_prompts(text) if part]
 
     def of_sample(self, sample: Any, names: Sequence[str] = ()) -> Tensor:
         """The conditions (B, L) of a data set's pictures: their captions. Raises InputError where there are none."""
@@ -237,12 +237,14 @@ class Prompts:
         """Sentences on what of a prompt the network does not take in: words behind its context's end, and those that it
         has never met. Raises InputError."""
         words = self.words(asked)
-        cut = [word.text for word in words if not word.places]
+        taken = sum(bool(word.places) for word in words)  # what is cut off stands at the end
         unknown = list(dict.fromkeys(word.text for word in words if word.places and not word.known))
-        return [
-            *([f"The prompt is too long for this network, which drops: {' '.join(cut)}."] if cut else []),
-            *([f"This network does not know: {', '.join(unknown)}."] if unknown else []),
-        ]
+        known_as = [word if word.isalnum() else f"“{word}”" for word in unknown]
+        notes = [f"This network does not know: {', '.join(known_as)}."] if unknown else []
+        if taken == len(words):
+            return notes
+        end = end_from(self.named(asked) or "", [word.text for word in words], taken)
+        return [f"The prompt is too long for this network, which drops: {end}.", *notes]
 
     def _rows(self, texts: Sequence[str]) -> Tensor:
         return torch.tensor([self.vocabulary.encode(text) for text in texts])
@@ -298,9 +300,15 @@ def _imagenet_names() -> tuple[str, ...]:
     return tuple(names)
 
 
-def split(text: str, names: Sequence[str] = (), marks: str = ",") -> list[str]:
+def split_prompts(text: str) -> list[str]:
+    """Prompts, with semicolons between them or on lines of their own; one with a semicolon stands in double quotes.
+    Quotes about anything else are the prompt's own: they are what a sign is to read."""
+    return split(text, (), r";\n", whole=r'[;\n"]')
+
+
+def split(text: str, names: Sequence[str] = (), marks: str = ",", whole: str = "") -> list[str]:
     """Parts of a text between the marks, stripped, those in double quotes whole. Neighbours that are no names but, as
-    written with what is between them, are one, stay together."""
+    written with what is between them, are one, stay together. whole: quotes are taken off what has such a character."""
     pattern = rf'\s*"((?:[^"]|"")*)"\s*(?=[{marks}]|$)|[^{marks}]*'
     parts: list[tuple[int, int, str | None]] = []  # begin, end, what was quoted
     at = 0
@@ -321,7 +329,7 @@ def split(text: str, names: Sequence[str] = (), marks: str = ",") -> list[str]:
                 if whole in names:
                     one, i = whole, j
                     break
-        labels.append(one if quoted is None else quoted)
+        labels.append(one if quoted is None or not re.search(whole, quoted) else quoted)
         i += 1
     return labels
 

@@ -8,11 +8,11 @@ The whole table has CLIP's 49,408 rows (rows None). A pruned one has PADDING, UN
 start and end. Either way the end is the last row, and padding, all behind it, is row 0.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
-from pf_core.data.signs.words import STRAIGHT, spelt
+from pf_core.data.signs.words import spelt, straight
 from pf_core.models.openclip import tokenizer
 
 ALL, START, END = 49408, 49406, 49407  # CLIP's tokens in all; two of them
@@ -79,22 +79,33 @@ class Vocabulary:
 
 def as_typed(text: str, words: Iterable[str]) -> list[str]:
     """A prompt's words, in order, with the capitals that it was typed with, as far as they stand there as they are."""
-    text = text.translate(STRAIGHT)
+    text = straight(text)
+    return [word if at is None else text[at : at + len(word)] for word, at in _placed(text, words)]
+
+
+def end_from(text: str, words: Sequence[str], first: int) -> str:
+    """A prompt's end as it was typed, from its word of this number on; the words where they do not stand there so."""
+    at = _placed(straight(text), words)[first][1]
+    return " ".join(words[first:]) if at is None else text[at:]
+
+
+def _placed(text: str, words: Iterable[str]) -> list[tuple[str, int | None]]:
+    """(word, where it begins in the text, None where it does not stand next there)."""
     small, at, found = text.lower(), 0, []
     for word in words:
         place = small.find(word, at) if len(small) == len(text) else -1
         apart = place >= 0 and not text[at:place].strip()
-        found.append(text[place : place + len(word)] if apart else word)
+        found.append((word, place if apart else None))
         at = place + len(word) if apart else at
     return found
 
 
 @lru_cache(maxsize=4096)
 def pieces(text: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """(word, CLIP's tokens) for each word of a prompt, quoted words spelt apart. What CLIP reads as the start or the
-    end of a text is no word."""
+    """(word, CLIP's tokens) for each word of a prompt, quoted words spelt apart, and their quotes from what else stands
+    beside them. What CLIP reads as the start or the end of a text is no word."""
     clip = tokenizer()
-    words = clip.pat.findall(clip.clean_fn(spelt(text.translate(STRAIGHT))))
+    words = clip.pat.findall(clip.clean_fn(spelt(straight(text)).replace('"', ' " ')))
     return tuple((word, tokens) for word in words if max(tokens := tuple(clip.encode(word))) < START)
 
 

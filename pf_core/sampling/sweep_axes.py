@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from pf_core.errors import InputError
-from pf_core.models.conditioning import EXAMPLE, NULL_WORDS, Conditioner, Prompts, quoted, split
+from pf_core.models.conditioning import EXAMPLE, NULL_WORDS, Conditioner, Prompts, quoted, split, split_prompts
 from pf_core.registry import Parameter, as_text, ranged
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import DIFFICULTIES, NUMBERS
@@ -55,8 +55,8 @@ def parse(name: str, text: Any, classes: Conditioner | None = None) -> list[Any]
         raise InputError(f"{name!r} cannot be swept. Known: {', '.join(axes_known())}.")
     check_takes(name, classes)
     names = classes.names if classes and name == "label" else ()
-    marks = r";\n" if name == "prompt" else r",;\n"
-    parts = split(text, names, marks) if isinstance(text, str) else list(text or [])
+    read = split_prompts if name == "prompt" else partial(split, names=names, marks=r",;\n")
+    parts = read(text) if isinstance(text, str) else list(text or [])
     values: dict[Any, None] = {}
     for part in parts:
         if name in ("label", "prompt") and not isinstance(part, str):  # a class is known by its type
@@ -121,7 +121,7 @@ def _plain(prompt: str) -> bool:
     """Whether a prompt among others is read as it is written, with no quotation marks around it."""
     if ";" in prompt or not prompt.startswith('"'):
         return ";" not in prompt
-    return prompt.count('"') % 2 == 0 and '""' not in prompt and split(prompt, (), r";\n") == [prompt]
+    return prompt.count('"') % 2 == 0 and '""' not in prompt and split_prompts(prompt) == [prompt]
 
 
 def _named(name: str, text: str, classes: Conditioner | None) -> str | None:

@@ -400,8 +400,8 @@ def network_config(recipe: TrainRecipe, data, run: RunFolder | None = None) -> S
     config = preset(recipe.model, **fixed, predict_uncertainty=recipe.difficulty, **recipe.model_settings)
     _ = config.grid  # raises InputError if the side is not a multiple of the patch size
     if recipe.init and not run:
-        header = checkpoint.read_header(checkpoint.find(recipe.init))
-        start = SiTConfig(**header["model"])
+        path = checkpoint.find(recipe.init)
+        header, start = checkpoint.read_header(path), checkpoint.config_of(path)
         if apart := _apart(start, config):
             raise InputError(f"{recipe.init} is another network than the recipe's: {apart}.")
         codec = checkpoint.codec_in(header)

@@ -9,7 +9,7 @@ from torch import nn
 
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
-from pf_core.models import SiTConfig, checkpoint
+from pf_core.models import checkpoint
 from pf_core.models.text import TextConfig, read_tower
 from pf_core.models.tokens import UNKNOWN, pieces, rows_of
 from pf_core.training.config import TEXT_SETTINGS, TrainRecipe
@@ -73,7 +73,7 @@ def _unknown(recipe: TrainRecipe, data: Any) -> tuple[float, str]:
 
 
 def _of_network(name: str) -> TextConfig | None:
-    return SiTConfig(**checkpoint.read_header(checkpoint.find(name))["model"]).text
+    return checkpoint.config_of(checkpoint.find(name)).text
 
 
 @lru_cache(maxsize=8)

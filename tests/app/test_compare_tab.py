@@ -35,7 +35,7 @@ def tab(state):  # noqa: F811
 def answering_tab(tab):
     """The tab's handlers as these tests read them: values by name, answers as lists."""
     shown = [tab.viewer, tab.ids, tab.status, tab.fold]
-    linked = [*shown, *tab.shared.values(), *tab.settable, tab.caption, tab.typical, tab.opened]
+    linked = [*shown, *tab.shared.values(), *tab.settable, tab.asked_of, tab.caption, tab.typical, tab.opened]
     preset = [tab.caption, tab.status, tab.count, tab.nfe, *tab.settable]
     return SimpleNamespace(
         on_run=answers(tab.on_run, tab.status, [*shown, tab.mine]),

@@ -77,7 +77,7 @@ def test_painted_times_stay_with_another_picture_or_network(own, upload):
     assert found[own.path] == upload and found[own.status] == "" and found[own.label]["value"] == NO_CLASS
     assert "mine.jpg" in found[own.view]["about"]
     assert found[own.view]["t"][0] == 0.9 and "values" not in found[own.painter]
-    found = own.on_network(0.5, times, **chosen("plain", "class 1", upload, 0, 0))
+    found = own.on_network(0.5, times, **chosen("plain", "class 1", upload, 0, 0), was="nano")
     view = found[own.view]
     assert view["sigma"] is None and found[own.label]["value"] == "class 1" and "no difficulty" in view["sentence"]
     found = own.on_index(0.5, times, **chosen("nano", "class 1", upload, 2, 0))
@@ -125,7 +125,7 @@ def test_bad_input_is_a_sentence(own, changes):
 def test_a_network_of_prompts_looks_at_oblong_pictures_under_their_captions(own, networks, upload):  # noqa: F811
     record = {"recipe": {"dataset": "signs", "data_settings": {"variety": 0.0}}}
     checkpoint.save(networks / "signs.safetensors", lively(input_size=(32, 96)), [], record)
-    found = own.on_network(0.5, painted(), **chosen("signs", NO_CLASS, "", 3, 0))
+    found = own.on_network(0.5, painted(), **chosen("signs", NO_CLASS, "", 3, 0), was="nano")
     view, painter, label = found[own.view], found[own.painter], found[own.label]
     assert view["grid"] == painter["grid"] == [4, 12] and len(view["error"]) == len(view["t"]) == 48
     assert label["label"] == "Prompt" and label["allow_custom_value"]
@@ -144,7 +144,7 @@ def test_a_network_of_prompts_looks_at_oblong_pictures_under_their_captions(own,
     assert found[own.label]["value"] == label["choices"][-1]
     found = answered(own.on_look, own.status, **chosen("signs", "x" * 301, "", 3, 0), painted=times)
     assert "at most 300 characters" in found[own.status]
-    back = own.on_network(0.5, times, **chosen("nano", "a cake", "", 3, 0))
+    back = own.on_network(0.5, times, **chosen("nano", "a cake", "", 3, 0), was="signs")
     assert back[own.painter]["grid"] == [4, 4] and back[own.label]["value"] == NO_CLASS
 
 

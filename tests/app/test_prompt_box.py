@@ -44,8 +44,21 @@ def test_the_control_offers_a_networks_own_captions_and_takes_any_prompt(state):
 def test_a_class_is_no_prompt_to_go_on_with_and_a_prompt_no_class(form):
     before = {k: v for k, v in values(form).items() if k in form.knobs.inputs}
     before |= {"cfg": 1, "probes": 4, "difficulty": "head", "sampler": "euler"}
-    for network, label, value in (("words", "star", SIGN), ("words", "a cake", "a cake"), ("nano", SIGN, CLASSES[0])):
-        assert form.on_network(network, label, before="nano", **before)[form.label]["value"] == value
+    for was, network, label, value in (
+        ("nano", "words", CLASSES[1], SIGN),
+        ("nano", "words", "a cake", "a cake"),
+        ("words", "nano", SIGN, CLASSES[0]),
+        ("words", "words", "mushroom", "mushroom"),  # a person wrote it
+        ("gone", "words", "mushroom", "mushroom"),
+    ):
+        assert form.on_network(network, label, before=was, **before)[form.label]["value"] == value
+
+
+def test_an_example_that_nobody_touched_is_not_another_networks_prompt(state, monkeypatch):  # noqa: F811
+    offers = {"signs": ["a sign", NONE], "scenes": ["a boat", NONE]}
+    monkeypatch.setattr(controls, "classes", lambda _, network: offers[network])
+    said = {before: controls.kept(state, "scenes", before, "signs") for before in ("a sign", NONE, "a written one")}
+    assert said == {"a sign": None, NONE: NONE, "a written one": "a written one"}
 
 
 def test_a_written_prompt_is_drawn_and_its_recipe_sets_the_control(form, state):  # noqa: F811

@@ -148,6 +148,13 @@ def test_every_axis_suggests_values_that_it_takes():
         assert name == "checkpoint" or parse(name, suggested(name, takes), takes)
 
 
+def test_prompts_of_an_axis_keep_the_quotes_that_are_their_own():
+    takes = Prompts(Vocabulary(32))
+    for typed in (['"CAT"', '"DOG"'], ["a sign; small", 'reads "A;B"', '"A" and "B"']):
+        assert parse("prompt", text_of(typed, name="prompt"), takes) == typed
+    assert parse("prompt", '"CAT"; "a sign; small"', takes) == ['"CAT"', "a sign; small"]
+
+
 def test_a_sweep_of_samplers_starts_with_three_worth_seeing(tab):
     names = [v for v in tab.samplers.value if v in SWEEP_SAMPLERS]
     assert tuple(names) == SWEEP_SAMPLERS and len(tab.samplers.value) == 3

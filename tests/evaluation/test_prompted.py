@@ -14,6 +14,7 @@ from pf_core.data.toybox.prompts import CATEGORIES, pictures, prompts
 from pf_core.errors import InputError
 from pf_core.evaluation import composition, evidence, judges, metrics, prompted
 from pf_core.evaluation.studies import STUDIES
+from pf_core.evaluation.studies.common import percent
 from pf_core.figures import chart_file
 from pf_core.models import build, checkpoint, preset
 from pf_core.models.checkpoint import Bundle, data_of
@@ -150,12 +151,13 @@ def test_composition_tells_by_category_and_part(tmp_path, monkeypatch):
     rows = {row["label"]: row for row in result["rows"]}
     ahead, plain = rows["look-ahead"], rows["Euler"]
     assert ahead["all"]["value"] == result["real"]["all"]["value"] == 1 and plain["all"]["value"] == 0
+    assert plain["all"]["interval"][1] > 0.1, "none of a few is not none of all"
     assert set(ahead["by_category"]) == set(CATEGORIES) and ahead["relation"]["value"] == 1
     assert ahead["seen"]["value"] == ahead["unseen"]["value"] == ahead["minus_euler"]["all"]["value"] == 1
     about = STUDIES["composition"].fn.about
     assert about.verdict(result).startswith("Prompts satisfied, each at its best guidance: Euler 0.0%")
     assert about.line(result) == (
-        "Prompts satisfied, minus Euler's 0.0% (0.0 to 0.0): dual-loop 0.0 points (0.0 to 0.0), "
+        f"Prompts satisfied, minus Euler's {percent(plain['all'])}: dual-loop 0.0 points (0.0 to 0.0), "
         "look-ahead 100.0 points (100.0 to 100.0)."
     )
     twin = {k: v for k, v in plain.items() if k != "minus_euler"} | {"label": prompted.PLAIN}
@@ -189,6 +191,7 @@ def test_real_pictures_of_prompts_are_the_same_in_any_batch():
     data = Toybox(**SCENES)
     asked = [p for category in CATEGORIES for p in prompts(category, 3)]
     assert torch.equal(pictures(data, asked)[:5], pictures(data, asked[:5]))
+    assert torch.equal(pictures(data, asked)[5:8], pictures(data, asked[5:8], first=5))
 
 
 def test_what_cannot_be_measured_is_said(signs):

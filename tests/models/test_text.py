@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from text_world import CONFIG, KNOWN, bundle, lively
 
 from pf_core.data import DATASETS
+from pf_core.data.signs.words import quoted
 from pf_core.errors import InputError
 from pf_core.models import SiTConfig, build, checkpoint, config_dict, openclip, preset
 from pf_core.models.conditioning import ClassLabels, Prompts
@@ -31,10 +32,14 @@ def states(batch=2, seed=0):
 
 
 def test_a_quoted_word_is_one_token_a_character_however_it_is_quoted():
-    forms = ['reads "AX7"', "reads “AX7”", 'reads "a x 7"', 'READS  "Ax7"', "reads „AX7“", "reads «AX7»"]
+    forms = ['reads "AX7"', "reads “AX7”", 'reads "a x 7"', 'READS  "Ax7"', "reads „AX7“", "reads «AX7»", "reads ‹AX7›"]
+    forms += ["reads ＂AX7＂", "reads 'AX7'", "reads ‘ax7’"]
     assert len({tuple(PROMPTS.encode([f])[0].tolist()) for f in forms}) == 1
     assert [w.text for w in PROMPTS.words(forms[0])] == ["reads", '"', "a", "x", "7", '"']
     assert all(w.known and len(w.places) == 1 for w in PROMPTS.words(forms[0]))
+    for beside in ('("AX7")', '"AX7".', '"A""X7"'):  # a quotation mark is a word of its own, whatever stands beside it
+        assert [w.text for w in PROMPTS.words(beside) if '"' in w.text] == ['"'] * beside.count('"')
+    assert quoted("it's a 'CAT' 's") == "CAT" and quoted('a "" that reads "AX"') == "AX" and not quoted("the cat's")
 
 
 def test_words_are_shown_as_they_were_typed():
@@ -63,8 +68,19 @@ def test_a_person_is_told_what_of_a_prompt_is_lost():
     assert PROMPTS.notes("a zebra cake zebra") == ["This network does not know: zebra."]
     (cut,) = PROMPTS.notes("a red cake " * 5)
     assert cut == "The prompt is too long for this network, which drops: cake."
+    last = PROMPTS.notes('a red cake a red cake a red cake a red sign "AXC"')[0]
+    assert last.endswith('which drops: XC".'), "as it was typed"
+    assert PROMPTS.notes("a cake.") == ["This network does not know: “.”."]
+    assert PROMPTS.named("a \ud83d cake") == "a ? cake", "half a character could not be written into a recipe"
     with pytest.raises(InputError, match="at most 300 characters, not 301"):
         PROMPTS.named("x" * 301)
+
+
+@pytest.mark.skipif("signs-pft" not in checkpoint.files_here(), reason="signs-pft is not here")
+def test_words_that_the_trainings_pictures_never_showed_are_unknown_though_the_table_has_them():
+    prompts = checkpoint.load("signs-pft").conditioner
+    assert not prompts.notes('a black plate that reads "AX7" beside a hedge')
+    assert prompts.notes('a neon sign that reads "AX7"') == ["This network does not know: neon."]
 
 
 def test_the_empty_prompt_is_the_null_condition():

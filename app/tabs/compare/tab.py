@@ -158,6 +158,7 @@ class Compare:
             shown, images, scale = self.begins.largest, 1, self.begins.cfg_scale
             seed, label = shown.seed, shown.label
         self.label = controls.Listed(**controls.condition(self.state, network, label), min_width=120)
+        self.asked_of = gr.State(network)  # the network for which it was asked
         self.seed = gr.Number(seed, label="Seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90)
         self.images = gr.Slider(1, MAX_IMAGES, value=images, step=1, label="Images", min_width=120)
         self.nfe = gr.Number(EQUAL_NFE, label="NFE, each", precision=0, minimum=1, maximum=MAX_NFE, min_width=90)
@@ -175,7 +176,7 @@ class Compare:
         }
         self.inputs = self.shared | {k: c for column in self.columns for k, c in column.inputs.items()}
         self.settable = [c for column in self.columns for c in column.outputs]
-        told = [self.caption, self.typical, self.opened, self.begun_scale]
+        told = [self.caption, self.typical, self.opened, self.begun_scale, self.asked_of]
         self.set_by_preset = [*told, *self.shared.values(), *self.settable]
         self.columns_set = []  # events after which the columns are others than a person chose
         for button, preset in self.presets:
@@ -187,8 +188,8 @@ class Compare:
         typical = on(self.typical.click, self.on_typical, asked, self.set_by_preset, status=self.status)
         self.columns_set.append(typical.then)
         on(self.count.input, self.on_count, {"count": self.count}, [column.box for column in self.columns])
-        network = {"network": self.columns[0].network, "label": self.label}
-        on(self.columns[0].moved.then, self.on_network, network, [self.label])
+        network = {"network": self.columns[0].network, "label": self.label, "was": self.asked_of}
+        on(self.columns[0].moved.then, self.on_network, network, [self.label, self.asked_of])
         guided = {"count": self.count, "cfg": self.cfg, "begun": self.begun_scale}
         guided |= {column.letter: column.network for column in self.columns}
         for column in self.columns:
@@ -242,7 +243,7 @@ class Compare:
             self.status: "",
         }
         if preset.prompt or label is not None:
-            updates[self.label] = self.on_network(preset.columns[0]["checkpoint"], preset.prompt or label)[self.label]
+            updates |= self.asked_for(preset.columns[0]["checkpoint"], preset.prompt or label)
         if preset.prompt and (scales := list(filter(None, map(scale_of, bundles)))):
             updates |= self.guided(scales[0])
         if (opening := opening_of(preset, bundles[0])) is not None:
@@ -252,7 +253,7 @@ class Compare:
     def opened_on(self, preset: Preset, opening: Opening, shown: Shown) -> dict[Component, Any]:
         return {
             self.caption: told(preset, opening, shown),
-            self.label: gr.update(**controls.condition(self.state, preset.columns[0]["checkpoint"], shown.label)),
+            **self.asked_for(preset.columns[0]["checkpoint"], shown.label),
             self.seed: shown.seed,
             self.images: 1,
             self.typical: gr.update(visible=True),
@@ -278,9 +279,11 @@ class Compare:
             return {}
         return {column.box: gr.update(visible=i < count) for i, column in enumerate(self.columns)}
 
-    def on_network(self, network: str, label: str) -> dict:
-        label = controls.kept(self.state, network, label)
-        return {self.label: gr.update(**controls.condition(self.state, network, label))}
+    def on_network(self, network: str, label: str, was: str | None) -> dict:
+        return self.asked_for(network, controls.kept(self.state, network, label, was))
+
+    def asked_for(self, network: str, label: Any) -> dict[Component, Any]:
+        return {self.label: gr.update(**controls.condition(self.state, network, label)), self.asked_of: network}
 
     def on_own(self) -> dict:
         """Columns of a person's own: what was said of a comparison, and of its seed, is said of them no more."""
@@ -398,7 +401,7 @@ class Compare:
         network, label = parts[0]["checkpoint"], asked.get("label")
         if label is not None:
             controls.check_offered(self.state, network, label)
-        updates = {self.count: len(parts), self.label: gr.update(**controls.condition(self.state, network, label))}
+        updates = {self.count: len(parts)} | self.asked_for(network, label)
         limits = {"seed": (0, SEED_RANGE), "images": (1, MAX_IMAGES), "nfe": (1, MAX_NFE)}
         updates |= {self.shared[k]: whole(k, asked[k], *limits[k]) for k in limits if k in asked}
         return updates | ({self.cfg: number("cfg", asked["cfg"], 0, MAX_CFG)} if "cfg" in asked else {})

@@ -78,6 +78,7 @@ class OwnPicture:
         self.t = gr.Slider(0, 1, FIRST_T, step=0.01, label="t of all patches", info="0 noise, 1 image", elem_id="own-t")
         self.network = network_choice(self.state, network, elem_id="own-network")
         self.label = controls.Listed(**controls.condition(self.state, network, last=True), elem_id="own-label")
+        self.asked_of = gr.State(network)  # the network for which it was asked
         with gr.Row(elem_classes="pf-pair"):
             self.seed = gr.Number(
                 0, label="Noise seed", precision=0, minimum=0, maximum=SEED_RANGE, min_width=90, elem_id="own-seed"
@@ -92,7 +93,7 @@ class OwnPicture:
         shown, file = [self.view, self.painter, self.label], [self.file, self.path]
         options = {"status": self.status, "trigger_mode": "always_last", **QUIET}
         on(self.view.opened, self.on_picture, asked, shown, **options)
-        on(self.network.input, self.on_network, asked, shown, **options)
+        on(self.network.input, self.on_network, {"was": self.asked_of, **asked}, [*shown, self.asked_of], **options)
         taken = [self.asked, *file, *shown]
         on([self.index.submit, self.file.clear], self.on_index, asked, taken, **options)
         on(self.index.blur, self.on_left, {"before": self.asked, **asked}, taken, **options)
@@ -124,19 +125,20 @@ class OwnPicture:
         return {self.view: value, self.painter: painting(bundle.grid, values=values), self.status: ""}
 
     def on_picture(self, t, painted: Any, network: str, label: Any, path: str, index: Any, seed: Any) -> dict:
-        """Another picture, conditioned on its own class where that is known. The painted times stay, unless they do not
-        fit the network's grid."""
+        """Another picture, conditioned on its own class or caption where that is known. The painted times stay, unless
+        they do not fit the network's grid."""
         bundle = self._bundle(network)
         item = self._item(bundle, path, index)
-        return self._both(
-            bundle, item, t, painted, controls.condition(self.state, network, item.label, last=True), seed
-        )
-
-    def on_network(self, t, painted: Any, network: str, label: Any, path: str, index: Any, seed: Any) -> dict:
-        """Another network; the class stays where it knows it."""
-        bundle, label = self._bundle(network), controls.kept(self.state, network, label)
-        item, looks = self._item(bundle, path, index), controls.condition(self.state, network, label, last=True)
+        looks = controls.condition(self.state, network, item.label, last=True)
         return self._both(bundle, item, t, painted, looks, seed)
+
+    def on_network(
+        self, t, painted: Any, network: str, label: Any, path: str, index: Any, seed: Any, was: str | None
+    ) -> dict:
+        """Another network; what was asked for stays where it can draw that."""
+        bundle, label = self._bundle(network), controls.kept(self.state, network, label, was)
+        item, looks = self._item(bundle, path, index), controls.condition(self.state, network, label, last=True)
+        return self._both(bundle, item, t, painted, looks, seed) | {self.asked_of: network}
 
     def on_index(self, t, painted: Any, network: str, label: Any, path: str, index: Any, seed: Any) -> dict:
         """A data image instead of a file."""

@@ -48,14 +48,22 @@ def checked(word: str) -> str:
     return found
 
 
-STRAIGHT = str.maketrans({mark: '"' for mark in "“”„«»"})  # quotation marks as phones write them
+_DOUBLE = str.maketrans({mark: '"' for mark in "“”„‟«»＂〝〞〟"})  # as phones and keyboards write them
+_SINGLE = re.compile(r"(?<!\w)['‘‚‹]([A-Za-z0-9 ]+)['’‘›](?!\w)")
+
+
+def straight(prompt: str) -> str:
+    """A prompt, as long as it was, with straight double quotes for whatever quotation marks it has. Single ones count
+    where there are no double ones; a mark within a word is none."""
+    text = prompt.translate(_DOUBLE)
+    return text if '"' in text else _SINGLE.sub(r'"\1"', text)
 
 
 def quoted(prompt: str) -> str:
-    """What a prompt asks a sign to read: the characters between its first double quotes, in capitals; "" where there
-    are none."""
-    found = re.search(r'"([^"]*)"', prompt.translate(STRAIGHT))
-    return "".join(c for c in found[1].upper() if c in ALPHABET) if found else ""
+    """What a prompt asks a sign to read: the characters between its first quotes that hold some, in capitals; "" where
+    there are none."""
+    within = re.findall(r'"([^"]*)"', straight(prompt))
+    return next(filter(None, ("".join(c for c in text.upper() if c in ALPHABET) for text in within)), "")
 
 
 def spelt(text: str) -> str:

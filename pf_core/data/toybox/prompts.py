@@ -92,14 +92,15 @@ def related_as(first: Sequence[float], second: Sequence[float]) -> int:
     return RELATIONS.index("left of" if across < 0 else "right of")
 
 
-def pictures(data: Toybox, asked: Sequence[Prompt]) -> Tensor:
+def pictures(data: Toybox, asked: Sequence[Prompt], first: int = 0) -> Tensor:
     """Real pictures that show what prompts ask for, (B, 3, S, S) in [-1, 1], with a data set's size, variety and
-    dependence: what a judge of such pictures reads right is the most that it can find in a network's."""
+    dependence: what a judge of such pictures reads right is the most that it can find in a network's. first: the number
+    of the first prompt among those of a study, so that no two pictures have one scene."""
     images = torch.empty(len(asked), 3, data.size, data.size)
     for number in {len(p.toys) for p in asked}:
         rows = [i for i, p in enumerate(asked) if len(p.toys) == number]
         some = [asked[i] for i in rows]
-        u = data.draws([EVALUATION.start + i for i in rows])
+        u = data.draws([EVALUATION.start + first + i for i in rows])
         for row, p in zip(u, some, strict=True):
             if p.relation is not None:
                 row[COLUMNS["relation1"]] = (p.relation + 0.5) / len(RELATIONS)

@@ -122,16 +122,17 @@ def composition(
     by category and by part (class, colour, count, relation), colours also by whether captioned pictures of the training
     show the combination; the differences from the twin and from Euler at the same guidance and (`at_best`) each at its
     own best; and what the judge finds in real pictures of the prompts. A sampler keeps up if its interval ends less
-    than 10 points below flow matching. Intervals are 95%, bootstrap over prompts, paired by prompt and seed. The best
-    guidance of a row is chosen on the same prompts; `split` search has others.
+    than 10 points below flow matching. Intervals are 95%, bootstrap over the prompts' texts (some come again), paired
+    by prompt and seed. The best guidance of a row is chosen on the same prompts; `split` search has others.
     """
     asked, data = _asked(images, split), data_of(bundle)
 
     def told(read: list[Reading]) -> tuple[dict[str, Any], dict[str, Resampled]]:
-        return scoring.measured(asked, read), {"all": scoring.resampled(scoring.table(asked, read)["all"])}
+        return scoring.measured(asked, read), {"all": scoring.resampled(asked, scoring.table(asked, read)["all"])}
 
     real, result = prompted.compare(
         bundle, baseline_of(bundle, baseline), KIND, [p.text for p in asked],
-        lambda part: pictures(data, asked[part]), told, nfe=nfe, guidance=guidance, split=split, fast=fast, work=work,
+        lambda part: pictures(data, asked[part], part.start), told,
+        nfe=nfe, guidance=guidance, split=split, fast=fast, work=work,
     )  # fmt: skip
     return result | {"real": scoring.measured(asked, real), "asked": [p.text for p in asked[:FEW]]}
