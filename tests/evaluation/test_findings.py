@@ -129,7 +129,9 @@ def test_a_head_that_knows_its_error_is_told_from_one_that_is_upside_down(power,
             assert true == pytest.approx(numbers["reliability"]["predicted"], rel=1e-3) and len(true) == 10
         else:
             assert numbers["sparsification"]["value"] < -0.9
-    assert verdict("uncertainty_tracks_error", result).startswith(words)
+    said = verdict("uncertainty_tracks_error", result)
+    assert said.startswith(words) and "; within hard regions Spearman is " in said
+    assert said.count("; repeated predictions vary ") == 1
 
 
 def test_repeated_predictions_have_the_variance_of_their_noise():
