@@ -203,7 +203,7 @@ def schedules(
         rows += _measured(drawn, real, budget)
     twin = plain and plain.name
     result = {"images": images, "split": split, "baseline": twin, "arithmetic": arithmetic(fast), "rows": rows}
-    return result | ({"trained_on": [net.training.get("images") for net in (bundle, plain)]} if plain else {})
+    return result | ({"trained_on": [net.trained_on for net in (bundle, plain)]} if plain else {})
 
 
 def _rows(bundle: Bundle, plain: Bundle | None, budget: int, **more: Any) -> Iterator[tuple[str, Bundle, SampleSpec]]:

@@ -234,9 +234,9 @@ def _measured(
         "depth": config and config.depth,
         "width": config and config.hidden_size,
         "patches": net.grid.n,
-        "trained_on": net.training.get("images"),
+        "trained_on": net.trained_on,
         "data": list(checkpoint.data_settings(net)),
-        "baseline": twin and {"network": twin.name, "hash": twin.hash, "trained_on": twin.training.get("images")},
+        "baseline": twin and {"network": twin.name, "hash": twin.hash, "trained_on": twin.trained_on},
         "judge": judge.stem,
         "rows": rows,
     }
