@@ -166,7 +166,9 @@ def test_hits_that_chance_alone_gives_or_that_losses_outnumber_are_no_finding(be
     about = PAYS["when_it_pays"].about
     result = {"nfe": 8, "runs": [{"run": "a", "points": [point(k) for k in range(of)]}]}
     verdict = about.verdict(result)
-    assert verdict.startswith(f"{said} {better} better and {worse} worse of {of} (by chance 1 each), against Euler at 8 NFE;")
+    assert verdict.startswith(
+        f"{said} {better} better and {worse} worse of {of} (by chance 1 each), against Euler at 8 NFE;"
+    )
     assert about.line(result).startswith(verdict.partition(";")[0]) and "; at best dual-loop, " in about.line(result)
     assert "control" not in verdict
     for at in result["runs"][0]["points"]:
