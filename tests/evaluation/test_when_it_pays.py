@@ -173,7 +173,7 @@ def test_hits_that_chance_alone_gives_or_that_losses_outnumber_are_no_finding(be
     assert "control" not in verdict
     for at in result["runs"][0]["points"]:
         at["samplers"]["rows"].append(at["samplers"]["rows"][1] | {"sampler": "random_order"})
-    told = f"as a control, random-order is better on {better} of {of} networks, worse on {worse}; at best"
+    told = f"as a control, random order is better on {better} of {of} networks, worse on {worse}; at best"
     assert about.verdict(result).startswith(verdict.removesuffix(".")) and told in about.verdict(result)
 
 

@@ -119,7 +119,9 @@ def _leads_by_run(runs: list[dict], sampler: str, settings: dict[str, Any]) -> S
 
 
 def _words(sampler: str, settings: dict[str, Any]) -> str:
-    return sampler.replace("_", "-") + "".join(f", {k} {v:g}" for k, v in settings.items())
+    return sampler.replace("_", " " if sampler == RANDOM[0] else "-") + "".join(
+        f", {k} {v:g}" for k, v in settings.items()
+    )
 
 
 def _verdict(result: dict[str, Any]) -> str:
