@@ -175,7 +175,7 @@ def compare(
         done.append(Row(label, spec.cfg_scale, about(of, spec) | found, statistics))
     result = {"images": len(prompts), "nfe": nfe, "split": split, "baseline": twin and twin.name, "judge": judge.stem}
     if twin:
-        result["trained_on"] = [bundle.training.get("images"), twin.training.get("images")]
+        result["trained_on"] = [bundle.trained_on, twin.trained_on]
     return real, result | {"arithmetic": arithmetic(fast), "rows": compared(done), "at_best": at_best(done)}
 
 

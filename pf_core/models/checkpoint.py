@@ -80,6 +80,13 @@ class Bundle:
         return config is None or config.predict_uncertainty
 
     @property
+    def trained_on(self) -> int | None:
+        """Images that the weights have seen, with those of the network that the training began with, which headers of
+        the first versions do not tell; None: unknown."""
+        images = self.training.get("images")
+        return images if images is None else images + self.training.get("images_before", 0)
+
+    @property
     def device(self) -> torch.device:
         held = [*self.model.parameters(), *self.model.buffers()] if isinstance(self.model, torch.nn.Module) else []
         return held[0].device if held else torch.device("cpu")
@@ -374,7 +381,7 @@ def _taught(recipe: dict[str, Any], text: TextConfig) -> frozenset[int] | None:
 def _record(given: Any) -> dict[str, Any]:
     """The record of training, whose readers count on what its parts are. Raises ValueError, or what dict() does."""
     training = dict(given)
-    recipe = _typed(training, images=int, prompts=list, recipe=dict).get("recipe", {})
+    recipe = _typed(training, images=int, images_before=int, prompts=list, recipe=dict).get("recipe", {})
     config = _typed(recipe, dataset=str, data_settings=dict, config=dict).get("config", {})
     _typed(config, timesteps=str, timestep_settings=dict, label_dropout=int | float)
     return training

@@ -85,9 +85,9 @@ def execute(
         state, header = _saved(folder) if resume else (None, {})
         data, model = made or prepare(recipe, folder if state else None)
         kind = kind or kind_of(recipe, every, data, model, shard)
-        session = TrainingSession(
-            folder, recipe, every, trainer_status, command, header.get("seconds", 0.0), compass, kind
-        )
+        seconds, images = header.get("seconds", 0.0), header.get("images_before")
+        images = _images_before(recipe) if images is None else images
+        session = TrainingSession(folder, recipe, every, trainer_status, command, seconds, compass, kind, images)
         yield from session.run(data, model, state, tensorboard)
 
 
@@ -133,6 +133,17 @@ def _saved(folder: RunFolder) -> tuple[dict[str, Any] | None, dict[str, Any]]:
             f"--init from that network."
         )
     return load_state(folder.state)
+
+
+def _images_before(recipe: TrainRecipe) -> int:
+    """Images that the network of `init` has seen, in all its trainings; 0 without one, or where nothing tells."""
+    if not recipe.init:
+        return 0
+    try:
+        training = checkpoint.read_header(checkpoint.find(recipe.init))["training"]
+    except InputError:  # of a run that goes on: what it began with may be gone
+        return 0
+    return training.get("images", 0) + training.get("images_before", 0)
 
 
 def use_device(name: str) -> None:
@@ -184,6 +195,7 @@ class TrainingSession:
     before: float  # seconds of training in earlier sessions
     compass: Compass | None = None
     kind: Callable[..., Trainer] = Trainer
+    images_before: int = 0  # that the network of the recipe's `init` had seen
 
     def run(self, data, model: torch.nn.Module, state: dict | None, tensorboard: bool) -> Iterator[TrainStep]:
         start = state["step"] if state else 0
@@ -267,7 +279,7 @@ class TrainingSession:
 
     def _save(self, at: TrainStep) -> None:
         _scalars(at)  # raises InputError rather than save weights that are not finite
-        header = {"seconds": self.seconds, "step": at.step}
+        header = {"seconds": self.seconds, "step": at.step, "images_before": self.images_before}
         save_state(self.folder.state, at.trainer.state_dict(), header)
         self.trainer_status.report(self.trainer_status.record.state, step=at.step, saved_step=at.step)
         self._write_network(self.folder.weights, at.trainer.ema, at.step)
@@ -332,6 +344,8 @@ class TrainingSession:
     def _write_network(self, path, ema: torch.nn.Module, step: int) -> None:
         about = record(self.recipe, step, self.seconds, self.command, next(ema.parameters()).device.type)
         about["distinct_images"] = min(len(self.data), about["images"])
+        if self.images_before:
+            about["images_before"] = self.images_before
         if facts := getattr(self.data, "facts", None):
             about["data"] = facts
         if prompts := self._prompts:

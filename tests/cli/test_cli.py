@@ -376,6 +376,9 @@ def test_init_goes_on_from_weights(tmp_path):
     )
     a, b = (load_file(run / f"{run.name}.safetensors") for run in (first, second))
     assert all(torch.equal(a[k], b[k]) for k in a)
+    begun, net = (checkpoint.load(str(run / f"{run.name}.safetensors")) for run in (first, second))
+    assert (net.training["images"], net.training["images_before"], net.trained_on) == (4, 20, 24)
+    assert begun.trained_on == 20 and "images_before" not in begun.training
 
 
 def test_the_package_runs_as_a_module():

@@ -93,6 +93,25 @@ def test_a_head_that_grows_surer_with_context_is_told_from_one_that_does_not(slo
     assert verdict("context_reduces_uncertainty", result).startswith(words)
 
 
+@pytest.mark.parametrize(
+    "moved, errors, said",
+    [
+        ((-1, -1), (-1, 0), "Holds here: hard patches'"),
+        ((-1, -1), (0, 1), "Holds here in part: surer, but not with reason at t 0.2; hard patches'"),
+        ((-1, -1), (1, 1), "Holds here in part: surer, but not with reason at t 0.1, 0.2; hard patches'"),
+        ((0, -1), (0, 1), "Does not appear here: surer, but not with reason at t 0.2; hard patches'"),
+        ((0, -1), (1, 0), "Holds here in part: hard patches'"),
+    ],
+)
+def test_surer_where_the_error_rises_is_no_easier_to_resolve(moved, errors, said):
+    def at(k):
+        return {"value": k, "interval": [k - 0.5, k + 0.5]}
+
+    own = [{"own": {"shift": at(shift), "error": at(error)}} for shift, error in zip(moved, errors, strict=True)]
+    line = STUDIES["context_reduces_uncertainty"].fn.about.line({"t": dict(zip(("0.1", "0.2"), own, strict=True))})
+    assert line.startswith(said) and ("error by 0.0% (" in line) == (errors[0] == 0)
+
+
 @pytest.mark.parametrize("power, sign, words", [(1, 1, "Holds here:"), (-1, -1, "Does not appear here:")])
 def test_a_head_that_knows_its_error_is_told_from_one_that_is_upside_down(power, sign, words):
     model = Wrong(lambda t: PATTERN.sqrt() + 0 * t, lambda t: PATTERN**power + 0 * t)
@@ -110,7 +129,10 @@ def test_a_head_that_knows_its_error_is_told_from_one_that_is_upside_down(power,
             assert true == pytest.approx(numbers["reliability"]["predicted"], rel=1e-3) and len(true) == 10
         else:
             assert numbers["sparsification"]["value"] < -0.9
-    assert verdict("uncertainty_tracks_error", result).startswith(words)
+    said = verdict("uncertainty_tracks_error", result)
+    assert said.startswith(words) and "; repeated predictions vary " in said and "hard regions" not in said
+    hard = {t: numbers | {"spearman_hard": numbers["spearman"]} for t, numbers in result["t"].items()}
+    assert "; within hard regions Spearman is " in verdict("uncertainty_tracks_error", result | {"t": hard})
 
 
 def test_repeated_predictions_have_the_variance_of_their_noise():

@@ -1,6 +1,7 @@
 """What is kept in the repository: of the shipped networks, small, and the same numbers in the docs and in the tab."""
 
 import json
+import re
 
 import pytest
 from starlette.applications import Starlette
@@ -60,6 +61,37 @@ def test_docs_tab_and_kept_numbers_are_the_same(tmp_path):
     for result in (result for result in KEPT if result.get("checkpoint") == PFT):
         card, verdict = cards[result["study"]], STUDIES[result["study"]].fn.about.verdict(result)
         assert card["known"] and (card["whole"] or card["verdict"]) == verdict and verdict in page
+
+
+def measured(part):
+    """Every (value, low, high) of a result, at any depth; as percentages and told the other way round, too."""
+    if isinstance(part, dict) and isinstance(part.get("value"), int | float) and "interval" in part:
+        value, low, high = part["value"], *part["interval"]
+        for numbers in ((value, low, high), (-value, -high, -low)):
+            yield from (numbers, tuple(100 * each for each in numbers))
+    for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from measured(each)
+
+
+def test_the_tables_and_the_text_by_hand_round_what_is_kept_and_once():
+    """A table's "12.3 (11.9 to 12.7)" is a kept number. In the text, where others stand too, none is next to one."""
+    page = results.PAGE.read_text(encoding="utf-8")
+    for begin, end in ((results.BEGIN, results.END), ("<!-- results -->", "<!-- /results -->")):  # not by hand
+        before, _, rest = page.partition(begin)
+        page = before + rest.partition(end)[2]
+    files = [*evidence.RESULTS.rglob("*.json"), *(results.PAGE.parent / "results").glob("*.json")]
+    known = [each for file in files for each in measured(json.loads(file.read_text()))]
+    rounded = [{tuple(float(f"{v:.{k}f}") for v in each) for each in known} for k in range(4)]
+    number = re.compile(r"([+-]?\d[\d,]*\.?\d*)%?,? \(?([+-]?\d+\.?\d*)%? to ([+-]?\d+\.?\d*)")
+    for part in page.split("\n\n"):
+        table = part.startswith("|") and "sigma" not in part  # that of sigma is of more images than what is kept
+        for found in number.finditer(" ".join(part.replace("*", "").split())):
+            words = [word.replace(",", "") for word in found.groups()]
+            k, told = max(len(word.partition(".")[2]) for word in words), tuple(map(float, words))
+            if told not in rounded[k]:
+                assert not table, f"{found[0]} is in no kept result"
+                twice = (n for n in known if all(abs(a - b) < 0.501 / 10**k for a, b in zip(n, told, strict=True)))
+                assert not any(twice), f"{found[0]} is not as its kept number rounds"
 
 
 def test_a_folder_of_results_is_kept_and_shown(tmp_path, monkeypatch, capsys):

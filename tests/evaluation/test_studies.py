@@ -151,12 +151,26 @@ def test_a_random_easy_set_that_does_as_well_is_no_merit_of_the_easy():
     gain = {"value": -7, "interval": [-9, -5]}
     rows = [{"label": label, "budget": 8, "minus_euler": gain} for label in ("random order", "dual-loop", "look-ahead")]
     rows.append({"label": "Euler", "budget": 8, "minus_euler": {"value": 0, "interval": [0, 0]}, "frechet": gain})
-    about, part = STUDIES["schedules"].fn.about, "Holds here in part, a random easy set does as well: at 8 NFE"
-    for apart, said in ((-3, "Holds here: at 8 NFE"), (1, part), (None, part.replace("does", "may do"))):
+    about, no = STUDIES["schedules"].fn.about, "Does not appear here, a random easy set"
+    for apart, said in (
+        (-3, "Holds here: at 8 NFE"),
+        (1, f"{no} may do as well for dual-loop, look-ahead: at 8 NFE"),
+        (3, f"{no} does better for dual-loop, look-ahead: at 8 NFE"),
+        (None, f"{no} may do as well for dual-loop: at 8 NFE"),  # the first results: one control, and unpaired
+    ):
         paired = {} if apart is None else {"minus_random": {"value": apart, "interval": [apart - 2, apart + 2]}}
         result = {"rows": [row | (paired if row["label"] != "random order" else {}) for row in rows]}
+        if apart is not None:
+            result["rows"].append(rows[0] | {"label": "random look-ahead"})
         assert about.verdict(result).startswith(said) and about.line(result).startswith(said)
     assert about.verdict(result | {"trained_on": [2, 1]}).endswith("trained alike, on 2 images against SiT's 1 images.")
+    assert "Random order is better than Euler; the page: worse." in about.verdict(result)
+    slow = {"value": 7, "interval": [5, 9]}
+    lost = {"rows": [row | ({"minus_euler": slow} if row["label"] != "Euler" else {}) for row in result["rows"]]}
+    assert "Random order is worse than Euler, as on the page." in about.verdict(lost)
+    for row in lost["rows"]:
+        row["minus_random"] = gain  # below the control alone is no gain
+    assert about.line(lost).startswith("Does not appear here: at 8 NFE")
     few = {"rows": [rows[-1], rows[0] | {"label": "multistep"}]}  # of a network without a head
     assert "minus Euler's: multistep \u22127.0" in about.line(few) and "multistep \u22127.0" in about.verdict(few)
 

@@ -109,7 +109,9 @@ def test_a_network_trained_longer_than_its_plain_one_decides_nothing():
     about, result = STUDIES["table"].fn.about, {"nfe": 16, "networks": [net]}
     assert about.verdict(result).startswith("Holds here, at 16")
     net["baseline"]["trained_on"] = 280
-    assert about.verdict(result).startswith("Holds here in part") and "alike: images 600, 280" in about.verdict(result)
+    assert about.verdict(result).startswith("Holds here, at 16") and "alike: images 600, 280" in about.verdict(result)
+    rows[1]["over_euler"] = {"value": 0.2, "interval": [0.1, 0.3]}
+    assert about.verdict(result).startswith("Holds here in part, at 16")
 
 
 def trained(images):

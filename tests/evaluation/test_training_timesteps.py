@@ -95,10 +95,32 @@ def test_the_verdict_asks_for_an_interval_and_for_every_training_seed():
     said = verdict({"laws": laws})
     assert (
         said.startswith("Holds here:")
-        and "no different from one t drawn as its patches are, \u22122 (\u22127 to 3)" in said
+        and "not told from one t drawn as its patches are, \u22122 (\u22127 to 3)" in said
     )
     laws["ltg"]["minus_by_seed"]["srm"] = [-45, 5]  # one training says otherwise
     assert verdict({"laws": laws}).startswith("Holds here in part:")
+    laws["ltg"]["minus"]["ltg_shared"] = {"value": -9, "interval": [-14, -4]}
+    laws["ltg"]["minus_by_seed"]["ltg_shared"] = [-19, 1]
+    assert "not told from one t drawn" in verdict({"laws": laws})
+
+
+@pytest.mark.parametrize(
+    "each, how, holds", [([20, 80], "worse than", "Holds here"), ([-3, 103], "not told from", "Holds here in part")]
+)
+def test_independent_times_must_be_worse_than_one_t_with_every_training_seed(each, how, holds):
+    about = STUDIES["training_timesteps"].fn.about
+    laws = {
+        "uniform": law("uniform", 350, {}, {}),
+        "independent": law("independent", 400, {"uniform": 50.0}, {"uniform": each}),
+    }
+    others = {"uniform": -50.0, "independent": -100.0}
+    laws["ltg"] = law("ltg", 300, others, {name: [d - 1, d + 1] for name, d in others.items()}, "LTG")
+    for said in (about.verdict({"laws": laws}), about.line({"laws": laws})):
+        seeds = ", ".join(f"{e:.0f}".replace("-", "\u2212") for e in each)
+        assert (
+            said.startswith(f"{holds}: ")
+            and f"independent times are {how} one t, 50 (45 to 55), by seed {seeds}" in said
+        )
 
 
 def test_every_law_that_is_compared_is_a_timestep_sampler_and_all_share_the_rest():

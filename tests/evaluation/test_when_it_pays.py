@@ -140,11 +140,18 @@ def test_snapshots_are_spread_over_a_run_with_its_last():
 
 
 @pytest.mark.parametrize(
-    "better, of, said", [(1, 21, "Does not"), (8, 21, "Holds here in part"), (21, 21, "Holds here:")]
+    "better, worse, of, said",
+    [
+        (1, 0, 21, "Does not appear here:"),
+        (8, 7, 21, "Holds here in part:"),
+        (8, 8, 21, "Does not appear here, or seldom:"),
+        (1, 8, 21, "Does not appear here:"),
+        (21, 0, 21, "Holds here:"),
+    ],
 )
-def test_one_hit_of_many_is_what_chance_alone_gives(better, of, said):
+def test_hits_that_chance_alone_gives_or_that_losses_outnumber_are_no_finding(better, worse, of, said):
     def point(k):
-        low = -3.0 if k < better else -1.0
+        low = -3.0 if k < better else 1.0 if k < better + worse else -1.0
         rows = [
             {
                 "sampler": "dual_loop",
@@ -159,7 +166,15 @@ def test_one_hit_of_many_is_what_chance_alone_gives(better, of, said):
     about = PAYS["when_it_pays"].about
     result = {"nfe": 8, "runs": [{"run": "a", "points": [point(k) for k in range(of)]}]}
     verdict = about.verdict(result)
-    assert verdict.startswith(said) and f": {better} of {of} better (by chance 1);" in verdict
+    assert verdict.startswith(
+        f"{said} {better} better and {worse} worse of {of} (by chance 1 each), against Euler at 8 NFE;"
+    )
+    assert about.line(result).startswith(verdict.partition(";")[0]) and "; at best dual-loop, " in about.line(result)
+    assert "control" not in verdict
+    for at in result["runs"][0]["points"]:
+        at["samplers"]["rows"].append(at["samplers"]["rows"][1] | {"sampler": "random_order"})
+    told = f"as a control, random order is better on {better} of {of} networks, worse on {worse}; at best"
+    assert about.verdict(result).startswith(verdict.removesuffix(".")) and told in about.verdict(result)
 
 
 def test_of_nothing_nothing_is_said_to_hold():

@@ -82,7 +82,9 @@ def test_a_fork_goes_on_with_the_same_network_and_tower_only(tmp_path):
     kept = trained(tmp_path / "kept", None, resume=True, stop=2)
     jobs.fork("kept", "again", kept.recipe(), start=False)
     jobs.delete("kept")
-    assert trained(tmp_path / "again", None, resume=True).recipe().init == str(tmp_path / "again" / "start.safetensors")
+    again = trained(tmp_path / "again", None, resume=True)
+    assert again.recipe().init == str(tmp_path / "again" / "start.safetensors")
+    assert checkpoint.load(str(again.network)).training["images_before"] == 2 * CONFIG.batch_size  # those of `words`
 
 
 def test_a_training_on_captions_resumes_with_the_same_bits(tmp_path):

@@ -85,8 +85,8 @@ def twin_of(bundle: Bundle) -> Bundle | None:
             continue
         if alike(net := checkpoint.load(name, bundle.device), bundle):
             plain.append(net)
-    trained = bundle.training.get("images", 0)
-    return min(plain, key=lambda net: abs(net.training.get("images", 0) - trained), default=None)
+    trained = bundle.trained_on or 0
+    return min(plain, key=lambda net: abs((net.trained_on or 0) - trained), default=None)
 
 
 def baseline_of(bundle: Bundle, baseline: str) -> Bundle | None:

@@ -122,10 +122,14 @@ def _verdict(result: dict[str, Any]) -> str:
     pearsons = ", ".join(f"{number(at[str(t)]['pearson'], 2)} at t {t} (paper: {r})" for t, r in PAPER.items())
     order = ", ".join(f"{number(at[str(t)]['sparsification'], 2)}" for t in CURVES)
     exact = ", ".join(f"{number(n['exact_spearman'], 2)}" for n in at.values() if "exact_spearman" in n)
+    hard = ", ".join(f"{number(n['spearman_hard'], 2)}" for n in at.values() if "spearman_hard" in n)
+    repeated = ", ".join(f"{number(n['repeated_over_predicted'], 2)}" for n in at.values())
     return (
         f"{correlates(at)}: Spearman of predicted with true squared error over patches {ranks}; Pearson R {pearsons}; "
         f"leaving out the hardest patches reaches {order} of the ideal order's gain at t "
         f"{' and '.join(map(str, CURVES))}"
+        + (f"; within hard regions Spearman is {hard}" if hard else "")
+        + f"; repeated predictions vary {repeated} times as much as predicted"
         + (f"; the exact squared error's own Spearman is {exact}." if exact else ".")
     )
 

@@ -36,6 +36,7 @@ SCALES = (1.5, 2.0)  # of guidance, with the first sampler: does it lower the di
 _NONE = "No training here has a network with difficulty that a judge knows."
 _BY_CHANCE = 0.025  # of 95% intervals, those wholly below zero where nothing differs
 TIME = "0.2"  # of the probe's gain along a run: the middle one of those measured
+RANDOM = ("random_order", {})
 DRAWN = ("dual_loop", {}), ("look_ahead", {"ratio": 1.4}), ("look_ahead", {"ratio": 2.0})
 
 
@@ -118,39 +119,48 @@ def _leads_by_run(runs: list[dict], sampler: str, settings: dict[str, Any]) -> S
 
 
 def _words(sampler: str, settings: dict[str, Any]) -> str:
-    return sampler.replace("_", "-") + "".join(f", {k} {v:g}" for k, v in settings.items())
+    return sampler.replace("_", " " if sampler == RANDOM[0] else "-") + "".join(
+        f", {k} {v:g}" for k, v in settings.items()
+    )
 
 
 def _verdict(result: dict[str, Any]) -> str:
     told = [words for sampler in DRAWN if (words := _told(result["runs"], *sampler))]
-    return f"{_whether(result)} at {result['nfe']} NFE against Euler, {'; '.join(told)}." if told else _NONE
+    told += [f"as a control, {words}" for words in [_told(result["runs"], *RANDOM)] if words]
+    return f"{_whether(result)}; {'; '.join(told)}." if told else _NONE
 
 
 def _brief(result: dict[str, Any]) -> str:
-    told = _told(result["runs"], *DRAWN[-1], than=" than Euler", of="")
-    return f"{_whether(result)} at {result['nfe']} NFE {told}." if told else _NONE
+    runs = result["runs"]
+    leads = [(sampler, run["run"], *lead) for sampler in DRAWN for run in runs for lead in _leads(run, *sampler)]
+    if not leads:
+        return _NONE
+    sampler, run, point, most = min(leads, key=lambda lead: lead[-1]["value"])
+    best = f"{_words(*sampler)}, {percent(most)}, {run} after {point['images']:,} images"
+    return f"{_whether(result)}; at best {best}."
 
 
 def _whether(result: dict[str, Any]) -> str:
-    """In how many comparisons an adaptive sampler is better than Euler, and in how many chance alone would have it so;
-    no more than those are no finding."""
+    """In how many comparisons an adaptive sampler is better and worse than Euler, and in how many chance alone would
+    have it so. No more better ones than those, or than worse ones, are no finding. Random order adapts to nothing: it
+    is told, not counted."""
     sides = [side(share) for run in result["runs"] for sampler in DRAWN for _, share in _leads(run, *sampler)]
-    better, chance = sides.count(-1), math.ceil(_BY_CHANCE * len(sides))
-    found = holds(better if better > chance else 0, len(sides))
-    return f"{found}: {better} of {len(sides)} better (by chance {chance});"
+    better, worse, chance = sides.count(-1), sides.count(1), math.ceil(_BY_CHANCE * len(sides))
+    found = holds(better if better > max(chance, worse) else 0, len(sides))
+    seldom = ", or seldom" if chance < better <= worse else ""
+    counted = f"{better} better and {worse} worse of {len(sides)} (by chance {chance} each)"
+    return f"{found}{seldom}: {counted}, against Euler at {result['nfe']} NFE"
 
 
-def _told(
-    runs: list[dict], sampler: str, settings: dict[str, Any], than: str = "", of: str = " of the distance"
-) -> str:
+def _told(runs: list[dict], sampler: str, settings: dict[str, Any]) -> str:
     """On how many networks a sampler is better, and worse, beyond chance; and where it gains most."""
     leads = [(run["run"], *lead) for run in runs for lead in _leads(run, sampler, settings)]
     if not leads:
         return ""
     sides = [side(share) for *_, share in leads]
     run, point, most = min(leads, key=lambda lead: lead[-1]["value"])
-    counted = f"better{than} on {sides.count(-1)} of {len(leads)} networks, worse on {sides.count(1)}"
-    best = f"at best {percent(most)}{of}, {run} after {point['images']:,} images"
+    counted = f"better on {sides.count(-1)} of {len(leads)} networks, worse on {sides.count(1)}"
+    best = f"at best {percent(most)} of the distance, {run} after {point['images']:,} images"
     return f"{_words(sampler, settings)} is {counted}; {best}"
 
 
