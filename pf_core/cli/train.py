@@ -107,8 +107,8 @@ def run(args: argparse.Namespace) -> None:
         if not rank():
             print(estimate)
         return
-    if recipe.condition == "text" and recipe.init and not rank() and not folder.saved_step():
-        for said in filter(None, [text.strangers(recipe, DATASETS[recipe.dataset].fn(**recipe.data_settings))]):
+    if recipe.condition == "text" and not rank() and not folder.saved_step():
+        for said in text.notes(recipe, DATASETS[recipe.dataset].fn(**recipe.data_settings)):
             print(said, flush=True)
     tensorboard = args.tensorboard or (args.resume and bool(folder.about().get("tensorboard")))
     # a resumed run is repeated by its recipe, not by --resume

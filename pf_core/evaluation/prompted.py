@@ -105,7 +105,8 @@ def drawn(run: Run, bundle: Bundle, pause: Callable[[], None]) -> Tensor:
 
 @dataclass(frozen=True)
 class Row:
-    """One label at one guidance: what is told of it, and its statistics, name -> resampled over the same prompts."""
+    """One label at one guidance: what is told of it, which may be a statistic's own words for its interval, and its
+    statistics, name -> resampled over the same prompts."""
 
     label: str
     scale: float
@@ -124,7 +125,7 @@ def compared(done: Sequence[Row]) -> list[dict[str, Any]]:
             other = by_name.get((base, row.scale))
             if other and base != row.label and not (key == "minus_euler" and row.label == PLAIN):
                 numbers[key] = {n: (each - other.statistics[n]).measured() for n, each in row.statistics.items()}
-        told.append({"label": row.label, **row.about, **numbers})
+        told.append({"label": row.label, **numbers, **row.about})
     return told
 
 

@@ -346,7 +346,7 @@ def about(recipe: dict[str, Any], images: Sequence[int]) -> str:
     network = str(recipe.get("checkpoint", ""))
     nothing = f"no {checkpoint.takes(network)}" if None in labels else ""
     chosen = list(dict.fromkeys(nothing if labels[i] is None else str(labels[i]) for i in images if i < len(labels)))
-    many = "mixed prompts" if any(" " in each for each in chosen if each != nothing) else "mixed classes"
+    many = "mixed prompts" if checkpoint.takes(network) == "prompt" else "mixed classes"
     seeds = [str(recipe["seeds"][i]) for i in images if i < len(recipe.get("seeds") or [])]
     parts = [
         checkpoint.last_name(network),

@@ -35,14 +35,17 @@ def sheet(sweep: Sweep, done: Iterable[Done]) -> Image.Image:
     sides = [_fit(heading(sweep, 1, y), _WIDEST) for y in range(rows)]
     left = 2 * _GAP + int(max(map(_FONT.getlength, sides)))
     heads = [_wrapped(heading(sweep, 0, x), tile[0]) for x in range(columns)]
-    top, width = (2 + max(map(len, heads))) * _LINE, left + columns * (tile[0] + _GAP)
+    width = left + columns * (tile[0] + _GAP)
+    said = _wrapped(title(sweep), blocks * width - _GAP)
+    top = (1 + len(said) + max(map(len, heads))) * _LINE
     page = Image.new("RGB", (blocks * width + _GAP, top + rows * (tile[1] + _GAP)), _PAPER)
     draw = ImageDraw.Draw(page)
-    draw.text((_GAP, 2), title(sweep), _FAINT, _FONT)
+    for line, words in enumerate(said):
+        draw.text((_GAP, 2 + line * _LINE), words, _FAINT, _FONT)
     for z, y, x in product(range(blocks), range(rows), range(columns)):
         across, down = z * width + left + x * (tile[0] + _GAP), top + y * (tile[1] + _GAP)
         if x == y == 0:
-            draw.text((across, _LINE), _fit(heading(sweep, 2, z), width - left), _INK, _FONT)
+            draw.text((across, len(said) * _LINE), _fit(heading(sweep, 2, z), width - left), _INK, _FONT)
         if y == 0:
             for line, words in enumerate(heads[x]):
                 draw.text((across, top + (line - len(heads[x])) * _LINE), words, _INK, _FONT)

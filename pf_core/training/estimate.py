@@ -56,7 +56,7 @@ def measure(recipe: TrainRecipe, intervals: Intervals) -> Estimate:
     rate = recipe.config.batch_size / median(later)
     everything, trainable = count_parameters(model)[::-1]
     seconds = first + expected(recipe, intervals, rate)
-    notes = tuple(filter(None, [model.config.narrow, text.strangers(recipe, data)]))
+    notes = (*filter(None, [model.config.narrow]), *text.notes(recipe, data))
     return Estimate(everything, trainable, peak_memory(), first, rate, len(later), seconds, notes)
 
 

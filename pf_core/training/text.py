@@ -55,10 +55,16 @@ def check(recipe: TrainRecipe, data: Any) -> None:
         raise InputError(f"{recipe.init} does not know {share:.0%} of the captions' words ({some}): leave --init out.")
 
 
-def strangers(recipe: TrainRecipe, data: Any) -> str:
-    """A sentence on the captions' words that the network which a training begins with does not know, '' for none."""
-    share, some = _unknown(recipe, data) if recipe.condition == "text" else (0.0, "")
-    return f"{recipe.init} does not know {share:.1%} of the captions' words: {some}." if share else ""
+def notes(recipe: TrainRecipe, data: Any) -> list[str]:
+    """Sentences on what of its captions a training loses: words that the network which it begins with does not know,
+    and those behind the end of the context."""
+    if recipe.condition != "text":
+        return []
+    (share, some), context = _unknown(recipe, data), config_of(recipe, data).context
+    captions = data.vocabulary()
+    cut = sum(sum(len(tokens) for _, tokens in pieces(caption)) > context - 2 for caption in captions) / len(captions)
+    said = [f"{recipe.init} does not know {share:.1%} of the captions' words: {some}."] if share else []
+    return [*said, f"{cut:.1%} of the captions are cut after {context - 2} tokens (--text-context)."] if cut else said
 
 
 def _unknown(recipe: TrainRecipe, data: Any) -> tuple[float, str]:

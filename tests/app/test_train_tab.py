@@ -116,6 +116,15 @@ def test_a_point_alone_is_seen_and_a_narrow_scale_has_numbers():
     assert all(figure["layout"]["yaxis"]["dtick"] == "D2" for figure in (wide, alone))
 
 
+def test_maps_of_t_have_the_shape_of_the_datas_pictures(tab):
+    said = {k: v for k, v in given(tab).items() if k.startswith(("data:", "times:"))}
+    for dataset, shape in (("signs", (8, 24)), ("shapes", (8, 8)), ("folder", (8, 8))):
+        grid = tab.on_draws("tiny", "ltg", dataset, **said)[tab.drawn]["grid"]
+        assert (grid["rows"], grid["cols"]) == shape
+    wide = tab.on_draws("tiny", "ltg", "signs", **said | {"data:signs.aspect": 2})[tab.drawn]["grid"]
+    assert wide["cols"] == 16
+
+
 def test_another_size_brings_its_own_settings_and_keeps_what_was_set_by_hand(tab):
     asked = {"fitted": "mini"} | {k: c.value for k, c in tab.config.items()}
     found = tab.on_model("tiny", **(asked | {"lr": 0.5}))

@@ -190,7 +190,12 @@ def test_words_that_another_network_does_not_know_are_told_and_most_of_them_refu
     few = recipe(**captioned(tmp_path / "mine" / "b", "a cat", "a dog", "a fish"), init=str(start.network))
     few = replace(few, text_settings={})
     data = DATASETS["folder"].fn(**few.data_settings)
-    assert "does not know 25.0% of the captions' words: fish" in text.strangers(few, data) and check(few)
+    assert "does not know 25.0% of the captions' words: fish" in text.notes(few, data)[0] and check(few)
+    short = recipe(**captioned(tmp_path / "mine" / "a", "a cat and a dog", "a cow", ""))
+    short = replace(short, text_settings=short.text_settings | {"text_context": 5})
+    assert text.notes(short, DATASETS["folder"].fn(**short.data_settings)) == [
+        "33.3% of the captions are cut after 3 tokens (--text-context)."
+    ]
     most = replace(few, **captioned(tmp_path / "mine" / "c", "a fish", "some bird", "cat"))
     with pytest.raises(InputError, match="does not know 60% of the captions' words"):
         check(most)

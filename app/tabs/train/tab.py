@@ -21,7 +21,7 @@ from app.tabs.train.own import OwnPictures, choices
 from app.tabs.train.routes import routes
 from app.tabs.train.rows import COMMANDS, duration
 from app.worker import lane_of
-from pf_core.data import DATASETS
+from pf_core.data import DATASETS, size_of
 from pf_core.errors import InputError
 from pf_core.models import PRESETS, preset
 from pf_core.models.checkpoint import ORACLES
@@ -143,9 +143,11 @@ class Train:
             on(chosen.input, knobs.show, {"chosen": chosen}, list(knobs.groups.values()), **SENT)
         on(self.dataset.input, self.on_dataset, {"dataset": self.dataset}, [self.own.box])
         self.wire_own()
-        looks = {"model": self.model, "timesteps": self.timesteps, **self.time_knobs.inputs}
-        for control in looks.values():
-            on(settled(control), self.on_draws, looks, [self.drawn])
+        looks = {"model": self.model, "timesteps": self.timesteps, **self.time_knobs.inputs, "dataset": self.dataset}
+        sizes = {key: control for key, control in self.data_knobs.inputs.items() if key.endswith((".size", ".aspect"))}
+        for control in (*looks.values(), *sizes.values()):
+            on(settled(control), self.on_draws, looks | self.data_knobs.inputs, [self.drawn])
+        looks |= self.data_knobs.inputs
         fits = {"model": self.model, "fitted": self.fitted, **self.config}
         on(self.model.input, self.on_model, fits, [self.fitted, *self.config.values()], **SENT)
         on(
@@ -270,17 +272,26 @@ class Train:
         captions = condition == "text"
         return self.time_knobs.moved({} if captions else OF_TEXT, OF_TEXT if captions else {}, values)
 
-    def on_draws(self, model: str, timesteps: str, **knobs: Any) -> dict:
-        return {self.drawn: self.draws_of(model, timesteps, knobs)}
+    def on_draws(self, model: str, timesteps: str, dataset: str, **knobs: Any) -> dict:
+        return {self.drawn: self.draws_of(model, timesteps, knobs, dataset)}
 
-    def draws_of(self, model: str, timesteps: str, knobs: Mapping[str, Any] = {}) -> Any:
-        """What a timestep sampler draws; nothing changes where the settings are wrong."""
+    def draws_of(self, model: str, timesteps: str, knobs: Mapping[str, Any] = {}, dataset: str = "") -> Any:
+        """What a timestep sampler draws, for pictures of a data set's size; nothing changes where the settings are
+        wrong."""
         try:
-            grid = preset(model).grid
+            size = self.size_of(dataset, knobs)
+            grid = (preset(model) if size is None else preset(model, input_size=size)).grid
             settings = self.time_knobs.settings(timesteps, knobs) if knobs else {}
             return drawn(draws(timesteps, grid.n, settings), grid)
         except (InputError, KeyError):  # KeyError: knobs that are not all there
             return gr.skip()
+
+    def size_of(self, dataset: str, knobs: Mapping[str, Any]) -> Any:
+        """That of a data set's pictures, as its controls say it; None where they do not."""
+        try:
+            return size_of(DATASETS[dataset].settings(self.data_knobs.settings(dataset, knobs)))
+        except (InputError, KeyError):
+            return None
 
     def on_estimate(self, fork_of: str | None, request: gr.Request = None, **values: Any) -> Iterator[dict]:
         _, recipe, every = self.recipe(values, fork_of)
