@@ -65,17 +65,17 @@ def _counted(values: np.ndarray, which: np.ndarray | None) -> np.ndarray:
 def measured(prompts: Sequence[Prompt], readings: Sequence[Reading]) -> dict[str, Any]:
     """Shares {"value", "interval"}, None where no prompt asks: "all" and each of PARTS; "by_category": category -> its
     "all"; "seen", "unseen": the colour of prompts whose combinations captioned pictures of the training show, and those
-    that none does."""
+    that none does; "distinct": how many texts each category asks for."""
     told, categories = table(prompts, readings), np.array([p.category for p in prompts])
     unseen = np.array([p.unseen for p in prompts])
     rows: dict[str, Any] = {part: _told(prompts, values) for part, values in told.items()}
     rows["by_category"] = {c: _told(prompts, told["all"], categories == c) for c in dict.fromkeys(categories.tolist())}
+    rows["distinct"] = {c: len({p.text for p in prompts if p.category == c}) for c in rows["by_category"]}
     rows["seen"], rows["unseen"] = (_told(prompts, told["colour"], which) for which in (~unseen, unseen))
     return rows
 
 
 def _told(prompts: Sequence[Prompt], values: np.ndarray, which: np.ndarray | None = None) -> dict[str, Any] | None:
-    """{"value", "interval", "distinct": how many texts were asked for}."""
     distinct = len({p.text for p, counts in zip(prompts, _counted(values, which), strict=True) if counts})
     of = resampled(prompts, values, which)
-    return of and of.of_share(distinct) | {"distinct": distinct}
+    return of and of.of_share(distinct)
