@@ -121,6 +121,11 @@ def kinds(sample: Any, data: Any, grid: PatchGrid) -> tuple[np.ndarray | None, n
     return (share(data.easy) == 1).numpy(), (share(data.hard) >= 0.5).numpy()
 
 
+def of_both_kinds(easy: np.ndarray | None, hard: np.ndarray | None) -> bool:
+    """Whether `kinds` can be told apart: have most images patches of both? Else a resample may lack them."""
+    return easy is not None and (easy.any(1) & hard.any(1)).mean() > 0.5
+
+
 def look_at(bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float) -> flow.Look:
     """One pass of the network on x1 noised with x0, (B, C, H, W) each, to one t for all patches; y: classes (B,)."""
     x0, x1, y = (part.to(bundle.device) for part in (x0, x1, y))
