@@ -1,6 +1,5 @@
 """Studies run: their cost said first, their numbers with what anyone needs to repeat them; and the results kept."""
 
-import hashlib
 import json
 import re
 import shlex
@@ -14,7 +13,7 @@ from typing import Any
 from pf_core import files
 from pf_core.errors import InputError
 from pf_core.evaluation.studies import STUDIES
-from pf_core.evaluation.work import Work, pace
+from pf_core.evaluation.work import Work, key, pace
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Entry
@@ -177,8 +176,7 @@ def measure(
 def _timed(folder: Path | None, what: list[Any]) -> Iterator[Callable[[], float]]:
     """Yields what tells the seconds that this work has taken, in all calls together where a folder keeps its pieces: a
     study that was stopped goes on, and its first hours count."""
-    key = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:24]
-    path, began = folder and folder / f"{key}.seconds.json", time.perf_counter()
+    path, began = folder and folder / f"{key(what)}.seconds.json", time.perf_counter()
     before = files.read_json(path).get("seconds", 0.0) if path else 0.0
 
     def seconds() -> float:

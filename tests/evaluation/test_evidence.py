@@ -17,7 +17,7 @@ from pf_core import presets
 from pf_core.charts import Chart, Map, Panel, Series, drawn_at
 from pf_core.cli import main, study
 from pf_core.errors import InputError
-from pf_core.evaluation import evaluate, evidence, metrics
+from pf_core.evaluation import evaluate, evidence, metrics, work
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.studies.common import number
 from pf_core.evaluation.work import Stopped, Work
@@ -140,6 +140,20 @@ def test_work_keeps_its_pieces_and_stops_between_them(tmp_path):
     many = again.arrays({"many": 1}, lambda: {"x": np.arange(400_000, dtype=np.float32)})["x"]
     kept = again.arrays({"many": 1}, dict)["x"]
     assert kept.dtype == many.dtype and (kept == many).all()
+
+
+def test_a_piece_of_other_code_or_of_other_resamples_is_made_again(tmp_path, monkeypatch):
+    made = []
+
+    def made_now():
+        Work(tmp_path).piece({"piece": 1}, lambda: made.append(1) or {"value": 1})
+        return len(made)
+
+    assert [made_now(), made_now()] == [1, 1]
+    monkeypatch.setattr(metrics, "REPEATS", 5)
+    assert [made_now(), made_now()] == [2, 2]
+    monkeypatch.setattr(work, "code_of", lambda *parts: "of another version")
+    assert [made_now(), made_now()] == [3, 3]
 
 
 def test_a_network_that_a_study_cannot_look_at_is_refused_before_anything_is_drawn():
