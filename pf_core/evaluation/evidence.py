@@ -1,6 +1,7 @@
 """Studies run: their cost said first, their numbers with what anyone needs to repeat them; and the results kept."""
 
 import json
+import logging
 import re
 import shlex
 import time
@@ -10,10 +11,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pf_core import files
+from pf_core import files, memory
 from pf_core.errors import InputError
 from pf_core.evaluation.studies import STUDIES
-from pf_core.evaluation.work import Work, key, pace
+from pf_core.evaluation.work import Stopped, Work, key, pace
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Entry
@@ -24,6 +25,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "assets" / "results"  # NETWORK/
 TRAININGS = "trainings"  # the folder there of studies that look at trainings, not at one network
 EVIDENCE = "evidence"  # the folder of a training run for results on its network
 DIGITS = 5  # of a number that is kept
+log = logging.getLogger("patch_forcing.studies")
 
 
 def forwards(name: str, on: Bundle | list[Path] | None, settings: Mapping[str, Any]) -> int:
@@ -221,12 +223,35 @@ def _typed(study: Entry, on: list[str], settings: Mapping[str, Any]) -> str:
 
 
 def everything(
-    networks: Mapping[str, Bundle], settings: Mapping[str, Mapping[str, Any]], folder: Path, **watched: Any
+    networks: Mapping[str, str],
+    load: Callable[[str], Bundle],
+    settings: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+    **watched: Any,
 ) -> Iterator[dict[str, Any]]:
-    """The result of each study on the network that `networks` has for it, with its `settings`; of one that cannot look
-    at that network {"study", "checkpoint", "refused": why}. All keep their pieces in one folder. Raises Stopped."""
-    for name, bundle in networks.items():
+    """The result of each study on the network whose name `networks` has for it, with its `settings`; of one that cannot
+    look at that network {"study", "checkpoint", "refused": why}; of one that ended in another error "failed", True, as
+    well: the others are measured all the same. All keep their pieces in one folder. Raises Stopped."""
+    for name, network in networks.items():
+        about = {"study": name, "checkpoint": network}
         try:
-            yield measure(name, bundle, settings.get(name, {}), folder / PARTS, **watched)
-        except InputError as e:
-            yield {"study": name, "checkpoint": bundle.name, "refused": str(e)}
+            bundle = load(network)
+            about["checkpoint"] = bundle.name
+            result = measure(name, bundle, settings.get(name, {}), folder / PARTS, **watched)
+        except Stopped:
+            raise
+        except Exception as e:
+            result = about | fault(e)
+        yield result
+
+
+def fault(e: Exception) -> dict[str, Any]:
+    """{"refused": why} of what a study ended in, for people; "failed", True, and a line of the log where it is no fault
+    of theirs."""
+    if isinstance(e, InputError):
+        return {"refused": str(e)}
+    if memory.ran_out(e):
+        memory.give_up(e)
+        return {"refused": "memory ran out: fewer images, or a smaller network, need less.", "failed": True}
+    log.error("a study failed", exc_info=e)
+    return {"refused": f"it failed inside the program ({type(e).__name__}: {e}).", "failed": True}
