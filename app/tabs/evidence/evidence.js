@@ -11,9 +11,9 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function ask(path) {
   const answer = await fetch(new URL(path, document.baseURI), { cache: "no-store" });
-  const reply = await answer.json();
-  if (!answer.ok) throw Object.assign(new Error(reply.error), { refused: true });
-  return reply;
+  const reply = await answer.json().catch(() => null); // of a server that failed, or of a proxy: no JSON
+  if (answer.ok && reply) return reply;
+  throw Object.assign(new Error(reply?.error ?? "The server failed."), { refused: Boolean(reply?.error) });
 }
 
 function element(tag, name, text = "") {
@@ -86,13 +86,14 @@ class Card {
     return parts;
   }
 
-  say({ verdict, whole, known, refused, how }) {
+  say({ verdict, whole, known, old, refused, how }) {
     Object.assign(this.about, { verdict, known });
     if (known) this.verdict.replaceChildren(...verdictOf(verdict));
     else if (refused) this.verdict.textContent = `Cannot be measured on this network: ${refused}`;
     else
       this.verdict.replaceChildren(
-        this.about.runs_here ? "Not measured on this network yet. The full measurement: " : "Not measured yet: ",
+        old ? `${old} ` : this.about.runs_here ? "Not measured on this network yet. " : "Not measured yet. ",
+        "The full measurement: ",
         element("code", "", how),
       );
     this.verdict.classList.toggle("pfe-none", !known);
@@ -129,7 +130,7 @@ class Card {
     const { network } = this.wall;
     const turn = (this.turn = (this.turn || 0) + 1);
     const path = `pf/evidence/${this.about.study}`;
-    const query = `?network=${encodeURIComponent(network)}`;
+    const query = this.wall.query(network);
     const kept = this.kept ? "&kept=1" : "";
     const [detail, cost] = await Promise.all([
       ask(`${path}${query}&${this.room()}${kept}`),
@@ -217,7 +218,7 @@ class Card {
     }
     if (ACTIVE.includes(found.state)) return; // another network is shown: the wall still knows the job
     this.job = null;
-    this.wall.forget(this);
+    this.wall.forget(this, found.state === "done" ? job : null);
     this.name();
     this.progress.hidden = true;
     if (found.state === "done") await this.wall.again(this);
@@ -226,7 +227,7 @@ class Card {
 
 class Wall {
   constructor(root, trigger) {
-    Object.assign(this, { root, trigger, network: "", cards: [], jobs: new Map() });
+    Object.assign(this, { root, trigger, network: "", cards: [], jobs: new Map(), own: new Map() });
     this.box = root.querySelector(".pfe-wall");
     this.seen = new IntersectionObserver((entries) => {
       for (const { isIntersecting, target } of entries) {
@@ -260,8 +261,17 @@ class Wall {
     }
   }
 
-  forget({ network, about }) {
-    this.jobs.delete(jobOf(network, about.study));
+  /** A study is not measured any more; done: its job, if it measured something. */
+  forget({ network, about }, done) {
+    const study = jobOf(network, about.study);
+    this.jobs.delete(study);
+    if (done) this.own.set(study, { network, job: done });
+  }
+
+  /** What is asked about a network: with this page's own jobs, for those of others come after what is kept. */
+  query(network) {
+    const own = [...this.own.values()].filter((each) => each.network === network);
+    return `?${new URLSearchParams([["network", network], ...own.map(({ job }) => ["job", job])])}`;
   }
 
   /** Plotly, loaded when the first figure is in view. */
@@ -286,7 +296,7 @@ class Wall {
 
   async build(network) {
     this.network = network;
-    const { cards } = await ask(`pf/evidence?network=${encodeURIComponent(network)}`);
+    const { cards } = await ask(`pf/evidence${this.query(network)}`);
     if (network !== this.network) return; // another one was asked for meanwhile: its answer may have come first
     this.cards = cards.map((about) => new Card(this, about));
     const refusedLast = [false, true].flatMap((refused) =>
@@ -325,7 +335,7 @@ class Wall {
 
   /** A card's study has been measured. */
   async again(card) {
-    const { cards } = await ask(`pf/evidence?network=${encodeURIComponent(this.network)}`);
+    const { cards } = await ask(`pf/evidence${this.query(this.network)}`);
     const about = cards.find((each) => each.study === card.about.study);
     card.kept = false;
     if (about) {
