@@ -7,6 +7,7 @@ import { page } from "./shared.js";
 
 const ACTIVE = ["waiting", "running"];
 const EVERY = 700; // ms between two looks at a study that is being measured
+const RETRY = 5000; // ms until a card that could not be filled is filled when it is in view
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function ask(path) {
@@ -65,9 +66,12 @@ class Card {
     this.root.append(this.verdict, this.whole, this.pair, this.made, this.bar, this.live);
     this.made.hidden = true;
     this.say(about);
+    this.said = element("span", "pfe-said");
+    this.said.setAttribute("role", "status");
     if (about.refused) this.bar.hidden = true;
     else if (about.runs_here) this.offer();
-    else this.bar.textContent = "Measured along trainings, from a shell.";
+    else this.bar.append("Measured along trainings, from a shell. ");
+    this.bar.append(this.said);
     new ResizeObserver(() => this.sized()).observe(this.root);
   }
 
@@ -105,12 +109,10 @@ class Card {
     this.button = element("button");
     this.button.type = "button";
     this.name();
-    this.said = element("span", "pfe-said");
-    this.said.setAttribute("role", "status");
     this.progress = element("progress");
     Object.assign(this.progress, { hidden: true, max: 1, value: 0 });
     this.progress.setAttribute("aria-label", "Progress");
-    this.bar.append(this.button, this.progress, this.said);
+    this.bar.append(this.button, this.progress);
     this.button.onclick = () => {
       if (this.job) this.wall.trigger("halted", { job: this.job });
       else {
@@ -137,7 +139,8 @@ class Card {
       this.button ? ask(`${path}/cost${query}`) : {},
     ]);
     if (network !== this.wall.network || turn !== this.turn) return; // an answer that another one has overtaken
-    if (this.said && !this.job) this.said.textContent = cost.refused ?? cost.cost ?? "";
+    this.bar.hidden = Boolean(this.about.refused);
+    if (!this.job) this.said.textContent = cost.refused ?? cost.cost ?? "";
     if (this.button) this.button.disabled = Boolean(cost.refused);
     this.made.hidden = !detail.made;
     const held = this.made.contains(document.activeElement);
@@ -161,6 +164,12 @@ class Card {
       );
       await this.laws.show();
     }
+  }
+
+  /** Say why it could not be filled, beside what is there. */
+  failed(message) {
+    this.bar.hidden = false;
+    if (!this.job) this.said.textContent = message;
   }
 
   /** The way to the other result, where one is kept and one was measured here. */
@@ -234,7 +243,10 @@ class Wall {
         if (!isIntersecting) continue;
         this.seen.unobserve(target);
         const card = this.cards.find((each) => each.root === target);
-        card?.fill().catch((error) => (card.bar.textContent = error.message));
+        card?.fill().catch((error) => {
+          card.failed(error.message);
+          setTimeout(() => target.isConnected && this.seen.observe(target), RETRY);
+        });
       }
     });
     page.on("theme", () => this.cards.forEach((card) => card.draw()));
