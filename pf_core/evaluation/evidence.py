@@ -13,6 +13,7 @@ from typing import Any
 
 from pf_core import files, memory
 from pf_core.errors import InputError
+from pf_core.evaluation import evaluate
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.work import Stopped, Work, key, pace
 from pf_core.models import checkpoint
@@ -50,17 +51,22 @@ def cost(
     name: str,
     on: Bundle | list[Path] | None,
     settings: Mapping[str, Any],
-    seconds: float | None = None,
+    timed: Callable[[Bundle], float] = pace,
     device: str = "cpu",
 ) -> str:
-    """What a study will take, in words; seconds: of one image's pass, timed here if they are not given. device: where
-    networks of trainings are put. Raises InputError, see `forwards`."""
+    """What a study will take, in words; timed(network): seconds of one image's pass. device: where networks of
+    trainings are put. Raises InputError, see `forwards`."""
     count, study = forwards(name, on, settings), STUDIES[name]
-    if seconds is None and isinstance(on, Bundle):
-        seconds = pace(on)
-    elif seconds is None:
-        seconds = study.fn.about.pace(*([on, device] if on else []), **study.settings(settings))
-    return f"{count:,} forward passes of an image, about {in_words(count * seconds)}"
+    about, given = study.fn.about, study.settings(settings)
+    if isinstance(on, Bundle):
+        seconds = about.pace(on, timed, **given) if about.pace else timed(on)
+    else:
+        seconds = about.pace(*([on, device] if on else []), **given)
+    told = f"{count:,} forward passes of an image, about {in_words(count * seconds)}"
+    splits = (given["split"],) if "split" in given else ("search", "evaluation")
+    if about.judged and not all(evaluate.references_known(on, split) for split in splits):
+        told += f", and, this first time, {evaluate.REFERENCES:,} real images"
+    return told
 
 
 def folder_of(name: str, network: str) -> Path:
@@ -138,10 +144,9 @@ def how(name: str, network: str) -> str:
 
 def made(result: Mapping[str, Any]) -> str:
     """Where a result comes from, in words."""
-    if "hash" not in result:
-        return f"trainings, {result['made']}"
+    of = f"{result['checkpoint']} ({result['hash']})" if "hash" in result else "trainings"
     images = f"{result['images']} images, " if "images" in result else ""
-    return f"{result['checkpoint']} ({result['hash']}), {images}{result['made']}, {in_words(result['seconds'])}"
+    return f"{of}, {images}{result['made']}, {in_words(result['seconds'])}"
 
 
 def measure(

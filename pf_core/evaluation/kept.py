@@ -26,14 +26,23 @@ _CODE = "data", "evaluation/judges"  # of pf_core: what draws images, and what l
 def kept(of: dict[str, Any], compute: Callable[[], np.ndarray]) -> np.ndarray:
     """compute()'s array, of any shape, or the same from the disk. of: all that it hangs on beside the code, as JSON can
     say it. A folder that cannot be written is no error."""
-    key = json.dumps(of | {"code": code_of(*_CODE), "torch": torch.__version__}, sort_keys=True)
-    path = folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+    path = _path(of)
     with suppress(OSError, ValueError, EOFError):
         return np.load(path, allow_pickle=False)
     found = compute()
     with suppress(InputError), files.replacing(path, durable=False) as temporary, open(temporary, "wb") as f:
         np.save(f, found, allow_pickle=False)
     return found
+
+
+def is_kept(of: dict[str, Any]) -> bool:
+    """Whether `kept` would find a file."""
+    return _path(of).exists()
+
+
+def _path(of: dict[str, Any]) -> Path:
+    key = json.dumps(of | {"code": code_of(*_CODE), "torch": torch.__version__}, sort_keys=True)
+    return folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
 
 
 def folder() -> Path:

@@ -16,6 +16,7 @@ from pf_core.errors import InputError
 from pf_core.evaluation import evidence
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.work import Stopped, pace
+from pf_core.models.checkpoint import Bundle
 
 SHARED = "shared"  # the folder of pieces of all studies that were not measured before
 MOST_FORWARDS = 200_000  # of one image, a study here; the command line has no such limit
@@ -64,11 +65,15 @@ class Studies:
     def cost(self, study: str, network: str) -> str:
         """What a quick run of it takes here, in words. Raises InputError where the app would not run it."""
         bundle = self.state.bundle(network)
+        return evidence.cost(study, bundle, self._settings(study, network), self._pace)
+
+    def _pace(self, bundle: Bundle) -> float:
+        """Seconds of an image's pass in a batch, timed once."""
         key = ("a batch", bundle.hash)
         with self._timing:
             if key not in self.state.paces:
                 self.state.paces[key] = pace(bundle)
-        return evidence.cost(study, bundle, self._settings(study, network), self.state.paces[key])
+        return self.state.paces[key]
 
     def start(self, study: str, network: str, lane: str = "") -> StudyJob:
         """Queue it. Raises InputError if it cannot run, or too many wait."""

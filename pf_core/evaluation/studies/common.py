@@ -164,8 +164,10 @@ class Study:
     check. quick: settings of a first look. brief(result): the verdict in one line; None: it is one already.
     reads: "network"; "runs", folders of trainings; or "nothing": it trains networks of its own, and its bundle is None.
     pace(**settings), of runs pace(runs, device, **settings): seconds of one such pass here, of a study without one
-    network. network: the shipped one it is made for; "": any. check(bundle): raises InputError for a network that it
-    cannot look at, before anything is computed.
+    network; pace(bundle, timed, **settings) of one that looks at others beside its own, timed(bundle) being seconds of
+    a pass of one. judged: it looks at real images through a judge, once for each data set. network: the shipped one it
+    is made for; "": any. check(bundle): raises InputError for a network that it cannot look at, before anything is
+    computed.
     """
 
     forwards: Callable[..., int]
@@ -176,6 +178,7 @@ class Study:
     reads: str = "network"
     pace: Callable[..., float] | None = None
     network: str = ""
+    judged: bool = False
     check: Callable[[Bundle], Any] = lambda bundle: None
     brief: Callable[[dict[str, Any]], str] | None = None
 

@@ -157,6 +157,7 @@ def _verdict(result: dict[str, Any]) -> str:
     verdict=_verdict,
     brief=_brief,
     check=needs_both,
+    judged=True,
     quick={"images": 20, "fresh": 20, "nfe": 16},
 )
 def knobs(

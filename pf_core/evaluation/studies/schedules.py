@@ -154,6 +154,7 @@ def _verdict(result: dict[str, Any]) -> str:
     verdict=_verdict,
     brief=_brief,
     check=needs_judge,
+    judged=True,
     claim=Claim("Easy regions move ahead in time and provide context for harder regions.", "Fig. 2 and 6", _paper()),
     quick={"images": 50, "budgets": "16,32"},
 )
