@@ -63,6 +63,8 @@ def test_the_table_is_priced_at_the_pace_of_each_network_and_with_its_real_image
     evaluate._real_features.cache_clear()
     evaluate.references(of)
     assert evidence.cost("table", of, FEW, lambda net: 1.0).endswith("about 8 min 40 s")
+    quick = evidence.forwards("table", of, STUDIES["table"].fn.about.quick)
+    assert quick == evidence.forwards("table", of, {"images": 50, "nfe": 32, "beside": ""}) < 50 * 32 * 4
 
 
 def test_a_distance_of_another_judge_is_measured_again(shipped, tmp_path, monkeypatch):

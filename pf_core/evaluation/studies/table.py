@@ -152,7 +152,7 @@ def _passes(bundle: Bundle, images: int, nfe: int, beside: str, baseline: str, *
         "Results, the table",
         _paper(),
     ),
-    quick={"images": 50, "nfe": 32},
+    quick={"images": 50, "nfe": 32, "beside": ""},
 )
 def table(
     bundle: Bundle,
