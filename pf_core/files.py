@@ -54,9 +54,15 @@ def temporary_of(path: Path) -> Path:
 
 
 def write_json(path: str | Path, value: Any, durable: bool = True) -> None:
-    """Raises InputError if it cannot be written, ValueError for numbers that JSON does not have."""
+    """Raises InputError if it cannot be written, also for numbers that JSON does not have."""
+    try:
+        text = json.dumps(value, indent=1, allow_nan=False)
+    except ValueError:
+        raise InputError(
+            f"Cannot write {path}: one of its numbers is not finite, as where a mean is of nothing."
+        ) from None
     with replacing(path, durable) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, allow_nan=False), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

@@ -56,7 +56,8 @@ COMMANDS = Commands()
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command. Returns 0, or 2 after one sentence on stderr for an error of the user."""
+    """Run a command. Returns 0, or 2 after one sentence on stderr for an error of the user; 1 where it did all that it
+    could and says that some of it failed."""
     parser = Parser(prog="python -m pf_core", description="Patch Forcing: sample, train and evaluate networks.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     argv = sys.argv[1:] if argv is None else argv
@@ -75,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         use_autoencoder(args)
         with paths.any_path(), memory.sentences("that was computed"):
-            COMMANDS[args.command].run(args)
+            failed = COMMANDS[args.command].run(args)
     except InputError as e:
         print(f"{e}", file=sys.stderr)
         return 2
@@ -87,4 +88,4 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
-    return 0
+    return failed or 0

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_registry_knobs(parser, STUDIES)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int | None:
+    """Raises InputError. 1: some of all studies failed."""
     if args.figure and Path(args.figure).suffix not in (".png", ".pdf", ".svg"):
         raise InputError("--figure must end in .png, .pdf or .svg.")
     if args.figure:
@@ -76,12 +78,13 @@ def _given(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
     return (dict(study.fn.about.quick) if args.quick else {}) | given_of(args, STUDIES)
 
 
-def _network(study: Entry, args: argparse.Namespace) -> Bundle:
-    return checkpoint.load(args.checkpoint or study.fn.about.network or presets.PFT, working(args.device))
+def _named(study: Entry, args: argparse.Namespace) -> str:
+    """The network that is looked at."""
+    return args.checkpoint or study.fn.about.network or presets.PFT
 
 
 def _of_network(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
-    bundle = _network(study, args)
+    bundle = checkpoint.load(_named(study, args), working(args.device))
     given = _given(study, args)
     print(f"{study.name} on {bundle.name}: {evidence.cost(study.name, bundle, given)}.", file=sys.stderr)
     return evidence.measure(study.name, bundle, given, _parts(args.out), _progress())
@@ -128,12 +131,15 @@ def _progress(parts: int = 10) -> Callable[[int, int], None]:
     return tell
 
 
-def _cost(name: str, bundle: Bundle, settings: dict[str, Any]) -> str:
+def _cost(name: str, network: str, load: Callable[[str], Bundle], settings: dict[str, Any]) -> str:
     """What a study of several takes, or why it is left out."""
     try:
-        return evidence.cost(name, bundle, settings)
-    except InputError as e:
-        return f"left out, as {e}"
+        bundle = load(network)
+        network = bundle.name
+        told = evidence.cost(name, bundle, settings)
+    except Exception as e:
+        told = f"left out, as {evidence.fault(e)['refused']}"
+    return f"{name} on {network}: {told}"
 
 
 def _put(result: dict[str, Any], args: argparse.Namespace) -> None:
@@ -152,29 +158,50 @@ def _put(result: dict[str, Any], args: argparse.Namespace) -> None:
         print(json.dumps(result, indent=1))
 
 
-def _all(args: argparse.Namespace) -> None:
-    """Every study of a network, in one folder, and the report of them."""
+def _all(args: argparse.Namespace) -> int:
+    """Every study of a network, in one folder, and the report of them, also of those that were made before it was
+    stopped. 1: some failed."""
     if not args.out or _is_json(args.out):
         raise InputError("study all writes several files: name a folder with --out DIR.")
     if given_of(args, STUDIES) or args.figure or args.runs:
         raise InputError("study all takes --checkpoint, --quick, --device and --out alone: its studies differ.")
     from pf_core.figures import evidence as drawn
 
+    load = cache(partial(checkpoint.load, device=working(args.device)))
+    if args.checkpoint:
+        load(args.checkpoint)  # a name that is none is said at once
     chosen = {name: entry for name, entry in STUDIES.items() if entry.fn.about.reads == "network"}
-    networks = {name: _network(entry, args) for name, entry in chosen.items()}
+    networks = {name: _named(entry, args) for name, entry in chosen.items()}
     settings = {n: _given(entry, args) for n, entry in chosen.items()}
-    for name, bundle in networks.items():
-        print(f"{name} on {bundle.name}: {_cost(name, bundle, settings[name])}", file=sys.stderr)
+    for name, network in networks.items():
+        print(_cost(name, network, load, settings[name]), file=sys.stderr)
     results, folder = [], Path(args.out)
-    for name, bundle in networks.items():
-        (result,) = evidence.everything({name: bundle}, settings, folder, tell=_progress())  # each from 0% on
-        if "refused" in result:
-            print(f"{result['study']}: {result['refused']}", file=sys.stderr)
-        else:
-            drawn.write(result, folder)
-            print(f"{result['study']}: {STUDIES[result['study']].fn.about.verdict(result)}", flush=True)
-        results.append(result)
-    results += evidence.kept_of_trainings()
-    how = "a first look with few images" if args.quick else "the full settings"
-    drawn.report(results, folder / "report.html", f"Made by python -m pf_core study all, {how}.")
-    print(folder / "report.html")
+    try:
+        for name, network in networks.items():
+            one = evidence.everything({name: network}, load, settings, folder, tell=_progress())  # each from 0% on
+            for result in one:
+                results.append(result)
+                _told(result, folder)
+    finally:
+        how = "a first look with few images" if args.quick else "the full settings"
+        intro = f"Made by python -m pf_core study all, {how}."
+        drawn.report([*results, *evidence.kept_of_trainings()], folder / "report.html", intro)
+        print(folder / "report.html")
+    return int(any(result.get("failed") for result in results))
+
+
+def _told(result: dict[str, Any], folder: Path) -> None:
+    """Write one of several results and say it; where its figure or its verdict fails it is marked so."""
+    from pf_core.figures import evidence as drawn
+
+    if "refused" in result:
+        print(f"{result['study']}: {result['refused']}", file=sys.stderr)
+        return
+    try:
+        drawn.write(result, folder)
+        print(f"{result['study']}: {STUDIES[result['study']].fn.about.verdict(result)}", flush=True)
+    except InputError:  # a folder that cannot be written any more
+        raise
+    except Exception as e:
+        print(f"{result['study']}: {evidence.fault(e)['refused']}", file=sys.stderr)
+        result["failed"] = True

@@ -21,7 +21,7 @@ from pf_core.data import DATASETS
 from pf_core.data.splits import REAL, images_of, references_of, seeds_of, take
 from pf_core.errors import InputError
 from pf_core.evaluation import judges
-from pf_core.evaluation.kept import kept
+from pf_core.evaluation.kept import is_kept, kept
 from pf_core.evaluation.metrics import bootstrap, interval_of_mean, moments, moments_distance, precision_recall
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
@@ -212,6 +212,13 @@ def references(
     return real_features(judge or judge_of(bundle), dataset, settings, split, pause)
 
 
+def references_known(bundle: Bundle, split: str = "evaluation") -> bool:
+    """Whether `references` only read what was computed before. Raises InputError where there is no judge."""
+    dataset, settings = checkpoint.data_settings(bundle)
+    digest, settings = judges.digest(judge_of(bundle)), json.dumps(settings, sort_keys=True)
+    return all(is_kept(_named(digest, dataset, settings, images)) for images in _parts(split))
+
+
 def real_features(
     judge: Path,
     dataset: str,
@@ -220,28 +227,38 @@ def real_features(
     pause: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """The same of a data set; computed once, and then read (kept.py)."""
-    of = judge, judge.stat().st_mtime_ns, dataset, json.dumps(settings, sort_keys=True), split
+    of = judge, judge.stat().st_mtime_ns, dataset, json.dumps(settings, sort_keys=True)
     parts = []
-    for start in range(0, REFERENCES, _AT_ONCE):
-        parts.append(_real_features(*of, start, min(start + _AT_ONCE, REFERENCES)))
+    for images in _parts(split):
+        parts.append(_real_features(*of, images))
         pause()
     return np.concatenate(parts)
+
+
+def _parts(split: str) -> list[range]:
+    """The images of the references, so many as are judged between two pauses."""
+    return [
+        references_of(split).first(end)[start:]
+        for start in range(0, REFERENCES, _AT_ONCE)
+        for end in [min(start + _AT_ONCE, REFERENCES)]
+    ]
 
 
 _AT_ONCE = 250  # real images judged between two pauses
 
 
 @lru_cache(maxsize=8 * REFERENCES // _AT_ONCE)
-def _real_features(
-    judge: Path, modified: int, dataset: str, settings: str, split: str, start: int, end: int
-) -> np.ndarray:
+def _real_features(judge: Path, modified: int, dataset: str, settings: str, images: range) -> np.ndarray:
     def compute() -> np.ndarray:
         data, judge_network = DATASETS[dataset].fn(**json.loads(settings)), judges.load(judge)[0]
         return judge_network.judge(data.batch(images).images).features.numpy()
 
-    images = references_of(split).first(end)[start:]
-    of = {"judge": judges.digest(judge), "dataset": dataset, "settings": settings, "images": str(images)}
-    return kept(of, compute)
+    return kept(_named(judges.digest(judge), dataset, settings, images), compute)
+
+
+def _named(judge: str, dataset: str, settings: str, images: range) -> dict[str, Any]:
+    """All that features of real images hang on; judge: its digest."""
+    return {"judge": judge, "dataset": dataset, "settings": settings, "images": str(images)}
 
 
 def real_against_real(

@@ -1,7 +1,7 @@
 """Studies run: their cost said first, their numbers with what anyone needs to repeat them; and the results kept."""
 
-import hashlib
 import json
+import logging
 import re
 import shlex
 import time
@@ -11,10 +11,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pf_core import files
+from pf_core import files, memory
 from pf_core.errors import InputError
+from pf_core.evaluation import evaluate
 from pf_core.evaluation.studies import STUDIES
-from pf_core.evaluation.work import Work, pace
+from pf_core.evaluation.work import Stopped, Work, key, pace
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Entry
@@ -25,6 +26,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "assets" / "results"  # NETWORK/
 TRAININGS = "trainings"  # the folder there of studies that look at trainings, not at one network
 EVIDENCE = "evidence"  # the folder of a training run for results on its network
 DIGITS = 5  # of a number that is kept
+log = logging.getLogger("patch_forcing.studies")
 
 
 def forwards(name: str, on: Bundle | list[Path] | None, settings: Mapping[str, Any]) -> int:
@@ -49,17 +51,22 @@ def cost(
     name: str,
     on: Bundle | list[Path] | None,
     settings: Mapping[str, Any],
-    seconds: float | None = None,
+    timed: Callable[[Bundle], float] = pace,
     device: str = "cpu",
 ) -> str:
-    """What a study will take, in words; seconds: of one image's pass, timed here if they are not given. device: where
-    networks of trainings are put. Raises InputError, see `forwards`."""
+    """What a study will take, in words; timed(network): seconds of one image's pass. device: where networks of
+    trainings are put. Raises InputError, see `forwards`."""
     count, study = forwards(name, on, settings), STUDIES[name]
-    if seconds is None and isinstance(on, Bundle):
-        seconds = pace(on)
-    elif seconds is None:
-        seconds = study.fn.about.pace(*([on, device] if on else []), **study.settings(settings))
-    return f"{count:,} forward passes of an image, about {in_words(count * seconds)}"
+    about, given = study.fn.about, study.settings(settings)
+    if isinstance(on, Bundle):
+        seconds = about.pace(on, timed, **given) if about.pace else timed(on)
+    else:
+        seconds = about.pace(*([on, device] if on else []), **given)
+    told = f"{count:,} forward passes of an image, about {in_words(count * seconds)}"
+    splits = (given["split"],) if "split" in given else ("search", "evaluation")
+    if about.judged and not all(evaluate.references_known(on, split) for split in splits):
+        told += f", and, this first time, {evaluate.REFERENCES:,} real images"
+    return told
 
 
 def folder_of(name: str, network: str) -> Path:
@@ -137,10 +144,9 @@ def how(name: str, network: str) -> str:
 
 def made(result: Mapping[str, Any]) -> str:
     """Where a result comes from, in words."""
-    if "hash" not in result:
-        return f"trainings, {result['made']}"
+    of = f"{result['checkpoint']} ({result['hash']})" if "hash" in result else "trainings"
     images = f"{result['images']} images, " if "images" in result else ""
-    return f"{result['checkpoint']} ({result['hash']}), {images}{result['made']}, {in_words(result['seconds'])}"
+    return f"{of}, {images}{result['made']}, {in_words(result['seconds'])}"
 
 
 def measure(
@@ -177,8 +183,7 @@ def measure(
 def _timed(folder: Path | None, what: list[Any]) -> Iterator[Callable[[], float]]:
     """Yields what tells the seconds that this work has taken, in all calls together where a folder keeps its pieces: a
     study that was stopped goes on, and its first hours count."""
-    key = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:24]
-    path, began = folder and folder / f"{key}.seconds.json", time.perf_counter()
+    path, began = folder and folder / f"{key(what)}.seconds.json", time.perf_counter()
     before = files.read_json(path).get("seconds", 0.0) if path else 0.0
 
     def seconds() -> float:
@@ -223,12 +228,35 @@ def _typed(study: Entry, on: list[str], settings: Mapping[str, Any]) -> str:
 
 
 def everything(
-    networks: Mapping[str, Bundle], settings: Mapping[str, Mapping[str, Any]], folder: Path, **watched: Any
+    networks: Mapping[str, str],
+    load: Callable[[str], Bundle],
+    settings: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+    **watched: Any,
 ) -> Iterator[dict[str, Any]]:
-    """The result of each study on the network that `networks` has for it, with its `settings`; of one that cannot look
-    at that network {"study", "checkpoint", "refused": why}. All keep their pieces in one folder. Raises Stopped."""
-    for name, bundle in networks.items():
+    """The result of each study on the network whose name `networks` has for it, with its `settings`; of one that cannot
+    look at that network {"study", "checkpoint", "refused": why}; of one that ended in another error "failed", True, as
+    well: the others are measured all the same. All keep their pieces in one folder. Raises Stopped."""
+    for name, network in networks.items():
+        about = {"study": name, "checkpoint": network}
         try:
-            yield measure(name, bundle, settings.get(name, {}), folder / PARTS, **watched)
-        except InputError as e:
-            yield {"study": name, "checkpoint": bundle.name, "refused": str(e)}
+            bundle = load(network)
+            about["checkpoint"] = bundle.name
+            result = measure(name, bundle, settings.get(name, {}), folder / PARTS, **watched)
+        except Stopped:
+            raise
+        except Exception as e:
+            result = about | fault(e)
+        yield result
+
+
+def fault(e: Exception) -> dict[str, Any]:
+    """{"refused": why} of what a study ended in, for people; "failed", True, and a line of the log where it is no fault
+    of theirs."""
+    if isinstance(e, InputError):
+        return {"refused": str(e)}
+    if memory.ran_out(e):
+        memory.give_up(e)
+        return {"refused": "memory ran out: fewer images, or a smaller network, need less.", "failed": True}
+    log.error("a study failed", exc_info=e)
+    return {"refused": f"it failed inside the program ({type(e).__name__}: {e}).", "failed": True}

@@ -6,7 +6,7 @@ torch's version. So nothing old is ever read, and a removed folder is filled aga
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -26,8 +26,7 @@ _CODE = "data", "evaluation/judges"  # of pf_core: what draws images, and what l
 def kept(of: dict[str, Any], compute: Callable[[], np.ndarray]) -> np.ndarray:
     """compute()'s array, of any shape, or the same from the disk. of: all that it hangs on beside the code, as JSON can
     say it. A folder that cannot be written is no error."""
-    key = json.dumps(of | {"code": _code(), "torch": torch.__version__}, sort_keys=True)
-    path = folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+    path = _path(of)
     with suppress(OSError, ValueError, EOFError):
         return np.load(path, allow_pickle=False)
     found = compute()
@@ -36,14 +35,28 @@ def kept(of: dict[str, Any], compute: Callable[[], np.ndarray]) -> np.ndarray:
     return found
 
 
+def is_kept(of: dict[str, Any]) -> bool:
+    """Whether `kept` would find a file."""
+    return _path(of).exists()
+
+
+def _path(of: dict[str, Any]) -> Path:
+    key = json.dumps(of | {"code": code_of(*_CODE), "torch": torch.__version__}, sort_keys=True)
+    return folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+
+
 def folder() -> Path:
     return paths.home() / ".kept"
 
 
+def _sources(part: Path) -> Iterable[Path]:
+    return [part] if part.is_file() else part.rglob("*.py")
+
+
 @cache
-def _code() -> str:
-    """A digest of the source files."""
+def code_of(*parts: str) -> str:
+    """A digest of source files: of these ones of pf_core, and of those in these folders."""
     root, digest = Path(pf_core.__file__).parent, hashlib.sha256()
-    for path in sorted(path for folder in _CODE for path in (root / folder).rglob("*.py")):
+    for path in sorted(path for part in parts for path in _sources(root / part)):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

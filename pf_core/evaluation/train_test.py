@@ -93,7 +93,8 @@ def beside(name: str, settings: Mapping[str, Any], visited: np.ndarray, sampler:
     passes = np.linspace(0, visited.shape[1] - 1, SHOWN).round().astype(int)
     label = TIMESTEPS[name].title
     (low, high), far = gap["interval"], {part: f"{numbers['value']:.2f}" for part, numbers in off.items()}
-    measured = written(f"{gap['value']:.3f} ({low:.3f} to {high:.3f})")
+    alone = "; interval of the law's draws alone" if len(visited) == 1 else ""
+    measured = written(f"{gap['value']:.3f} ({low:.3f} to {high:.3f}{alone})")
     sentence = (
         f"Train-test gap {measured}, 0 if both are alike: the mean t of an image is "
         f"off by {far['mean']}, its largest t by {far['maximum']}, the spread of its patches by {far['spread']}."

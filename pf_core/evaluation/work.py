@@ -14,8 +14,12 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from pf_core import files
+from pf_core.evaluation import metrics
+from pf_core.evaluation.kept import code_of
 from pf_core.models.checkpoint import Bundle
 from pf_core.types import PatchTime
+
+_CODE = "data", "evaluation", "flow.py", "models", "samplers", "sampling", "timesteps"  # what pieces come from
 
 
 class Stopped(Exception):
@@ -41,14 +45,15 @@ class Work:
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def piece(self, what: dict[str, Any], make: Callable[[], dict[str, Any]], forwards: int = 0) -> dict[str, Any]:
-        """make()'s JSON object, or the one that is kept under `what`: everything it depends on. Raises Stopped."""
-        return self._kept(f"{_key(what)}.json", make, files.read_json, files.write_json, forwards)
+        """make()'s JSON object, or the one that is kept under `what`: everything it depends on but the code and the
+        number of resamples, which are seen to here. Raises Stopped."""
+        return self._kept(f"{key(what)}.json", make, files.read_json, files.write_json, forwards)
 
     def arrays(
         self, what: dict[str, Any], make: Callable[[], dict[str, np.ndarray]], forwards: int = 0
     ) -> dict[str, np.ndarray]:
         """The same of arrays by name, kept bit for bit: of many numbers, which are no JSON that would be read back."""
-        return self._kept(f"{_key(what)}.safetensors", make, _read, _write, forwards)
+        return self._kept(f"{key(what)}.safetensors", make, _read, _write, forwards)
 
     def _kept(
         self,
@@ -121,8 +126,10 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
 
 
-def _key(what: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:24]
+def key(what: Any) -> str:
+    """The name that something is kept under: another one when the code, or the number of resamples, is another."""
+    of = {"what": what, "code": code_of(*_CODE), "resamples": metrics.REPEATS}
+    return hashlib.sha256(json.dumps(of, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 
 def pace(bundle: Bundle, batch: int = 25) -> float:

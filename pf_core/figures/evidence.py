@@ -82,12 +82,22 @@ def _section(result: dict[str, Any]) -> str:
     if "refused" in result:
         parts.append(f"<p>Not measured on {escape(result['checkpoint'])}: {escape(result['refused'])}</p>")
         return f"<section>{''.join(parts)}</section>"
-    parts.append(f'<p class="verdict">{escape(about.verdict(result))}</p>')
+    try:
+        parts += _found(result)
+    except Exception as e:  # the other sections are drawn all the same
+        parts.append(f"<p>Measured, but not drawn: {escape(evidence.fault(e)['refused'])}</p>")
+    return f"<section>{''.join(parts)}</section>"
+
+
+def _found(result: dict[str, Any]) -> list[str]:
+    """Verdict, figure, the paper's, and how it was made."""
+    about = STUDIES[result["study"]].fn.about
+    parts = [f'<p class="verdict">{escape(about.verdict(result))}</p>']
     parts.append(f"<figure>{_picture(chart_of(result))}</figure>")
     if about.claim and about.claim.chart:
         parts.append(f'<figure class="paper">{_picture(about.claim.chart)}</figure>')
     parts.append(f'<p class="about">{escape(evidence.made(result))}: <code>{escape(result["command"])}</code></p>')
-    return f"<section>{''.join(parts)}</section>"
+    return parts
 
 
 def _picture(chart: Chart) -> str:

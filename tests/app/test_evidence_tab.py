@@ -3,7 +3,9 @@
 import base64
 import re
 import shutil
+import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -19,7 +21,7 @@ from test_browser import pytestmark as needs_chromium
 from app.state import AppState
 from app.store import ACTIVE
 from app.tabs.evidence import tab as evidence_tab
-from app.tabs.evidence.jobs import Studies
+from app.tabs.evidence.jobs import SHARED, Studies
 from pf_core import files
 from pf_core.data.shapes import SHAPES
 from pf_core.errors import InputError
@@ -61,7 +63,8 @@ def test_a_training_run_fills_the_wall_from_its_own_folder(client, state, tmp_pa
     folder = tmp_path / "runs" / "mine"
     folder.mkdir(parents=True)
     shutil.copy(tmp_path / "nano.safetensors", folder / "network.safetensors")
-    known = {"study": "order", "hash": state.bundle("runs/mine").hash, "rows": []}
+    known = {"study": "order", "checkpoint": "runs/mine", "hash": state.bundle("runs/mine").hash, "rows": []}
+    known |= {"images": 20, "made": "2026-11-28", "seconds": 1.0}
     files.write_json(folder / "evidence" / "order.json", known)
     cards = {card["study"]: card for card in client.get("/pf/evidence?network=runs/mine").json()["cards"]}
     assert cards["order"]["known"] and not cards["difficulty"]["known"]
@@ -79,6 +82,7 @@ def test_the_laws_are_drawn_live_beside_what_inference_visits(client):
     for answer in (ltg, one):
         assert all(len(base64.b64decode(answer[key])) == 4 * 8 * n for key in ("law", "visited"))
         assert {"xaxis", "xaxis4"} <= set(answer["figure"]["layout"]) and "Train-test gap" in answer["sentence"]
+    assert all("; interval of the law's draws alone), 0 if" in answer["sentence"] for answer in (first, ltg))
     assert first["seen"] == "64 NFE; which patches are easy is drawn at random here" and one["seen"] == "64 NFE"
     assert ltg["settings"]["loc"] == -1 and one["gap"]["value"] < 0.02 < ltg["gap"]["interval"][0]
     assert "between -3 and 3" in client.get(f"{asked}ltg&loc=9").json()["error"]
@@ -94,6 +98,7 @@ def test_a_link_brings_the_wall_of_its_network(state):
     assert not tab.from_link(SimpleNamespace(query_params={"tab": "evidence", "network": "none such"}))
 
 
+DIFFICULTY = vars(sys.modules["pf_core.evaluation.studies.difficulty"])  # the package's attribute is the function
 FLAT = {"value": 0.0, "interval": [-0.1, 0.1]}
 
 
@@ -116,11 +121,52 @@ def test_a_study_is_measured_by_the_worker_and_kept(state, client, monkeypatch, 
     monkeypatch.setattr(evidence, "RESULTS", tmp_path / "results")
     full = job.result | {"images": 777, "t": {t: at | {"spearman": FLAT} for t, at in job.result["t"].items()}}
     detail = "/pf/evidence/difficulty?network=nano"
-    assert not client.get(detail).json()["other"]
-    files.write_json(tmp_path / "results" / "nano" / "difficulty.json", full)
-    quick, kept = client.get(detail).json(), client.get(f"{detail}&kept=1").json()
+    assert client.get(detail).json()["made"] and not client.get(detail).json()["other"]
+    path = tmp_path / "results" / "nano" / "difficulty.json"
+    files.write_json(path, full)
+    own = f"{detail}&job=none+such&job={job.id}"
+    quick, kept, others = (client.get(asked).json() for asked in (own, f"{own}&kept=1", detail))
     assert (quick["made"], quick["other"]) == (kept["other"], kept["made"]) and ", 777 images," in kept["made"]
     assert "Does not appear here" in kept["card"]["verdict"] != quick["card"]["verdict"]
+    assert (others["made"], others["other"]) == (kept["made"], ""), "a visitor's quick look is not what others see"
+    for asked in ("", f"&job={job.id}"):
+        cards = client.get(f"/pf/evidence?network=nano{asked}").json()["cards"]
+        (card,) = (each for each in cards if each["study"] == "difficulty")
+        assert card["verdict"] == (quick if asked else kept)["card"]["verdict"]
+    job.network = "another"
+    files.write_json(path, full | {"t": {"0.2": {}}})  # as another version may have kept it
+    old = client.get(detail).json()
+    assert not old["ours"] and old["card"]["old"] == evidence_tab.OLD and not old["card"]["known"]
+
+
+def test_what_was_measured_to_its_end_is_measured_again_and_its_folder_is_cleared_away(state, monkeypatch):
+    studies, made, errors = Studies(state), [], DIFFICULTY["_errors"]
+
+    def counted(*of):
+        made.append(of)
+        if len(made) == 13:  # the third run's first pass
+            while len(state.studies) < 3:
+                time.sleep(0.01)
+            state.studies.all()[-1].stop.set()
+        return errors(*of)
+
+    def left(most):
+        """The folders of pieces, once they are cleared: soon after a job's end."""
+        for _ in range(600):
+            if len(found := [folder.name for folder in Path(studies._parts.name).iterdir()]) <= most:
+                break
+            time.sleep(0.05)
+        return found
+
+    monkeypatch.setitem(DIFFICULTY, "_errors", counted)
+    first = ended(studies.start("difficulty", "nano"))
+    again = ended(studies.start("difficulty", "nano"))
+    assert len(made) == 2 * 6 and first.folder == SHARED != again.folder  # 100 images, 50 a pass, 3 times
+    assert left(1) == [SHARED]
+    stopped = ended(studies.start("difficulty", "nano"))
+    assert stopped.state == "stopped" and stopped.folder not in (SHARED, again.folder)
+    onward = ended(studies.start("difficulty", "nano"))
+    assert onward.folder == stopped.folder and left(1) == [SHARED]
 
 
 def test_a_study_stops_between_two_passes_and_others_have_their_turn(state):
@@ -204,7 +250,7 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     page.goto(f"{served.address}?tab=evidence&network=plain")  # a link's network, and another one in the address
     page.wait_for_function("document.querySelector('#evidence-network input')?.value === 'plain'")
     page.wait_for_selector("[data-study=difficulty] >> text=Cannot be measured", state="attached")
-    late, nano, plain = [], *(re.compile(rf"pf/evidence\?network={name}$") for name in ("nano", "plain"))
+    late, nano, plain = [], *(re.compile(rf"pf/evidence\?network={name}(&|$)") for name in ("nano", "plain"))
     page.route(nano, lambda route: late.append(route))  # an answer that comes when another network has been chosen
     page.click("#evidence-network input")
     page.get_by_role("option", name="nano").click()

@@ -17,8 +17,8 @@ from pf_core import presets
 from pf_core.charts import Chart, Map, Panel, Series, drawn_at
 from pf_core.cli import main, study
 from pf_core.errors import InputError
-from pf_core.evaluation import evaluate, evidence, metrics
-from pf_core.evaluation.studies import STUDIES
+from pf_core.evaluation import evaluate, evidence, metrics, work
+from pf_core.evaluation.studies import STUDIES, common
 from pf_core.evaluation.studies.common import number
 from pf_core.evaluation.work import Stopped, Work
 from pf_core.figures import chart_file, chart_page
@@ -52,8 +52,8 @@ def quick(monkeypatch):
 def test_every_study_says_its_cost_its_figure_and_its_verdict(quick, tmp_path):
     """The cost is what was told as done, and a second time nothing is drawn again."""
     net, told = bundle(), []
-    networks = {name: net for name in STUDIES if STUDIES[name].fn.about.reads == "network"}
-    results = list(evidence.everything(networks, FEW, tmp_path, tell=lambda *at: told.append(at)))
+    networks = {name: "nano" for name in STUDIES if STUDIES[name].fn.about.reads == "network"}
+    results = list(evidence.everything(networks, lambda name: net, FEW, tmp_path, tell=lambda *at: told.append(at)))
     refused = [r["study"] for r in results if "refused" in r]
     assert refused == ["exactness", "text_rendering", "composition"]  # nano's data is endless; it takes no prompts
     last = {total: done for done, total in told}  # each study's total is another
@@ -116,6 +116,39 @@ def test_study_all_leaves_out_what_cannot_be_measured_on_a_network(quick, tmp_pa
     assert "Not measured on plain" in (tmp_path / "made" / "report.html").read_text()
 
 
+def test_what_fails_does_not_take_the_other_studies_and_the_report_along(quick, tmp_path, capsys, monkeypatch):
+    about = {"forwards": lambda bundle, **_: 1, "chart": lambda result: result["no"], "verdict": lambda result: "No."}
+
+    @common.study(**about)
+    def broken(bundle, *, work):
+        """It breaks."""
+        raise RuntimeError("a shape is wrong")
+
+    @common.study(**about)
+    def undrawn(bundle, *, work):
+        """Its figure breaks."""
+        return {}
+
+    @common.study(**about)
+    def stopped(bundle, *, work):
+        """It is stopped."""
+        raise KeyboardInterrupt
+
+    for module in (study, evidence, drawn):
+        monkeypatch.setattr(module, "STUDIES", Registry("study", [broken, undrawn, STUDIES["difficulty"].fn, stopped]))
+    net, path = bundle(), tmp_path / "own.safetensors"
+    checkpoint.save(path, net.model, net.conditioner.names, {"recipe": {"dataset": "shapes"}})
+    argv = ["study", "all", "--quick", "--checkpoint", str(path), "--out", str(tmp_path / "made")]
+    assert main(argv) == 130
+    page = (tmp_path / "made" / "report.html").read_text()
+    assert "it failed inside the program (RuntimeError: a shape is wrong)." in page and "Spearman" in page
+    assert "Measured, but not drawn" in page and page.count("<section>") == 3
+    with monkeypatch.context() as patched:
+        patched.setattr(study, "STUDIES", Registry("study", [broken]))
+        assert main(argv) == 1
+    assert "broken: it failed inside" in capsys.readouterr().err
+
+
 def test_study_all_tells_the_progress_of_each_study(quick, tmp_path, capsys, monkeypatch):
     few = [STUDIES[name].fn for name in ("difficulty", "context_reduces_uncertainty")]
     monkeypatch.setattr(study, "STUDIES", Registry("study", few))
@@ -140,6 +173,20 @@ def test_work_keeps_its_pieces_and_stops_between_them(tmp_path):
     many = again.arrays({"many": 1}, lambda: {"x": np.arange(400_000, dtype=np.float32)})["x"]
     kept = again.arrays({"many": 1}, dict)["x"]
     assert kept.dtype == many.dtype and (kept == many).all()
+
+
+def test_a_piece_of_other_code_or_of_other_resamples_is_made_again(tmp_path, monkeypatch):
+    made = []
+
+    def made_now():
+        Work(tmp_path).piece({"piece": 1}, lambda: made.append(1) or {"value": 1})
+        return len(made)
+
+    assert [made_now(), made_now()] == [1, 1]
+    monkeypatch.setattr(metrics, "REPEATS", 5)
+    assert [made_now(), made_now()] == [2, 2]
+    monkeypatch.setattr(work, "code_of", lambda *parts: "of another version")
+    assert [made_now(), made_now()] == [3, 3]
 
 
 def test_a_network_that_a_study_cannot_look_at_is_refused_before_anything_is_drawn():

@@ -18,7 +18,7 @@ def test_an_array_is_computed_once_and_again_for_whatever_it_hangs_on(tmp_path, 
         assert kept.kept({"a": 1}, compute).tolist() == [0, 1, 2]
     assert len(made) == 1
     kept.kept({"a": 2}, compute)
-    monkeypatch.setattr(kept, "_code", lambda: "other")
+    monkeypatch.setattr(kept, "code_of", lambda *parts: "other")
     kept.kept({"a": 1}, compute)
     assert len(made) == 3 == len(list(tmp_path.iterdir()))
 

@@ -85,6 +85,35 @@ def test_a_study_keeps_its_pieces_and_computes_none_of_them_again(name, few, tmp
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize(
+    "name, few",
+    [
+        ("context_helps", {"images": 10, "spacing": 0.45}),
+        ("uncertainty_tracks_error", {"images": 10, "repeats": 2}),
+        ("context_reduces_uncertainty", {"images": 10}),
+        ("probe_gain", {"images": 10}),
+        ("difficulty", {"images": 10}),
+        ("divergence", {"images": 10, "probes": 1}),
+        ("timestep_laws", {"images": 2, "nfe": 4}),
+        ("exactness", {"states": 10}),
+    ],
+)
+def test_a_study_pauses_after_every_pass(name, few, monkeypatch):
+    """In the app others then have their turn, and a stop waits for no more than that."""
+    monkeypatch.setattr(metrics, "REPEATS", 2)
+    net, seen = exact() if name == "exactness" else bundle(), []
+    net.model.register_forward_hook(lambda *of: seen.append("pass"))
+    STUDIES[name].fn(net, **few, work=Work(stop=lambda: seen.append("pause")))
+    assert "pass" in seen and "pass pass" not in " ".join(seen) and seen[-1] == "pause"
+
+
+def test_patches_too_large_to_be_background_alone_are_left_out_of_the_numbers(monkeypatch):
+    monkeypatch.setattr(metrics, "REPEATS", 2)
+    found = STUDIES["difficulty"].fn(bundle(patch_size=16), images=10)
+    assert set(found["t"]["0.2"]) == {"spearman", "predicted_over_true"}
+    assert len(STUDIES["difficulty"].fn.about.chart(found | {"checkpoint": "nano"}).rows[0]) == 2
+
+
 def test_a_wrong_network_is_found_out():
     found = STUDIES["exactness"].fn(exact(model=Bold(exact().model), config=CONFIG), states=40)
     assert found["velocity_error_share"]["value"] == pytest.approx(0.01, rel=1e-3)

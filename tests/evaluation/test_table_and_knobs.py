@@ -9,7 +9,7 @@ from helpers import bundle, lively, write_checkpoint
 
 from pf_core.data.shapes import SHAPES
 from pf_core.errors import InputError
-from pf_core.evaluation import evaluate, evidence, judges, metrics
+from pf_core.evaluation import evaluate, evidence, judges, kept, metrics
 from pf_core.evaluation.metrics import Resampled
 from pf_core.evaluation.studies import STUDIES, common
 from pf_core.evaluation.work import Work
@@ -53,6 +53,18 @@ def test_the_table_finds_twins_and_sizes_among_what_is_shipped(shipped):
     about = STUDIES["table"].fn.about
     assert "small: Euler against SiT" in about.verdict(result) and "wide: dual-loop against" in about.verdict(result)
     assert len(about.chart(result).rows) == 3
+
+
+def test_the_table_is_priced_at_the_pace_of_each_network_and_with_its_real_images(shipped, tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "folder", lambda: tmp_path / "kept")
+    of, seconds = checkpoint.load("wide"), {"wide": 1.0, "small": 0.0, "plain": 0.0}
+    told = [evidence.cost("table", of, FEW, lambda net: seconds[net.name])]
+    assert told == ["520 forward passes of an image, about 3 min 40 s, and, this first time, 100 real images"]
+    evaluate._real_features.cache_clear()
+    evaluate.references(of)
+    assert evidence.cost("table", of, FEW, lambda net: 1.0).endswith("about 8 min 40 s")
+    quick = evidence.forwards("table", of, STUDIES["table"].fn.about.quick)
+    assert quick == evidence.forwards("table", of, {"images": 50, "nfe": 32, "beside": ""}) < 50 * 32 * 4
 
 
 def test_a_distance_of_another_judge_is_measured_again(shipped, tmp_path, monkeypatch):

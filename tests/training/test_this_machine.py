@@ -143,6 +143,12 @@ def test_a_name_that_just_fits_is_written_and_a_longer_one_is_refused_before_any
         files.check_writable(tmp_path / "/".join(["d" * 200] * 25) / "x.json")
 
 
+def test_a_number_that_json_does_not_have_is_said_and_nothing_is_written(tmp_path):
+    with pytest.raises(InputError, match="not finite"):
+        files.write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
 LONG = "a" * 300
 TOO_LONG = {
     "sample": ["--checkpoint", "shapes-exact", "--nfe", "9", "--out", f"{LONG}.png"],

@@ -7,13 +7,14 @@ import { page } from "./shared.js";
 
 const ACTIVE = ["waiting", "running"];
 const EVERY = 700; // ms between two looks at a study that is being measured
+const RETRY = 5000; // ms until a card that could not be filled is filled when it is in view
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function ask(path) {
   const answer = await fetch(new URL(path, document.baseURI), { cache: "no-store" });
-  const reply = await answer.json();
-  if (!answer.ok) throw Object.assign(new Error(reply.error), { refused: true });
-  return reply;
+  const reply = await answer.json().catch(() => null); // of a server that failed, or of a proxy: no JSON
+  if (answer.ok && reply) return reply;
+  throw Object.assign(new Error(reply?.error ?? "The server failed."), { refused: Boolean(reply?.error) });
 }
 
 function element(tag, name, text = "") {
@@ -65,9 +66,12 @@ class Card {
     this.root.append(this.verdict, this.whole, this.pair, this.made, this.bar, this.live);
     this.made.hidden = true;
     this.say(about);
+    this.said = element("span", "pfe-said");
+    this.said.setAttribute("role", "status");
     if (about.refused) this.bar.hidden = true;
     else if (about.runs_here) this.offer();
-    else this.bar.textContent = "Measured along trainings, from a shell.";
+    else this.bar.append("Measured along trainings, from a shell. ");
+    this.bar.append(this.said);
     new ResizeObserver(() => this.sized()).observe(this.root);
   }
 
@@ -86,13 +90,14 @@ class Card {
     return parts;
   }
 
-  say({ verdict, whole, known, refused, how }) {
+  say({ verdict, whole, known, old, refused, how }) {
     Object.assign(this.about, { verdict, known });
     if (known) this.verdict.replaceChildren(...verdictOf(verdict));
     else if (refused) this.verdict.textContent = `Cannot be measured on this network: ${refused}`;
     else
       this.verdict.replaceChildren(
-        this.about.runs_here ? "Not measured on this network yet. The full measurement: " : "Not measured yet: ",
+        old ? `${old} ` : this.about.runs_here ? "Not measured on this network yet. " : "Not measured yet. ",
+        "The full measurement: ",
         element("code", "", how),
       );
     this.verdict.classList.toggle("pfe-none", !known);
@@ -104,12 +109,10 @@ class Card {
     this.button = element("button");
     this.button.type = "button";
     this.name();
-    this.said = element("span", "pfe-said");
-    this.said.setAttribute("role", "status");
     this.progress = element("progress");
     Object.assign(this.progress, { hidden: true, max: 1, value: 0 });
     this.progress.setAttribute("aria-label", "Progress");
-    this.bar.append(this.button, this.progress, this.said);
+    this.bar.append(this.button, this.progress);
     this.button.onclick = () => {
       if (this.job) this.wall.trigger("halted", { job: this.job });
       else {
@@ -129,14 +132,15 @@ class Card {
     const { network } = this.wall;
     const turn = (this.turn = (this.turn || 0) + 1);
     const path = `pf/evidence/${this.about.study}`;
-    const query = `?network=${encodeURIComponent(network)}`;
+    const query = this.wall.query(network);
     const kept = this.kept ? "&kept=1" : "";
     const [detail, cost] = await Promise.all([
       ask(`${path}${query}&${this.room()}${kept}`),
       this.button ? ask(`${path}/cost${query}`) : {},
     ]);
     if (network !== this.wall.network || turn !== this.turn) return; // an answer that another one has overtaken
-    if (this.said && !this.job) this.said.textContent = cost.refused ?? cost.cost ?? "";
+    this.bar.hidden = Boolean(this.about.refused);
+    if (!this.job) this.said.textContent = cost.refused ?? cost.cost ?? "";
     if (this.button) this.button.disabled = Boolean(cost.refused);
     this.made.hidden = !detail.made;
     const held = this.made.contains(document.activeElement);
@@ -160,6 +164,12 @@ class Card {
       );
       await this.laws.show();
     }
+  }
+
+  /** Say why it could not be filled, beside what is there. */
+  failed(message) {
+    this.bar.hidden = false;
+    if (!this.job) this.said.textContent = message;
   }
 
   /** The way to the other result, where one is kept and one was measured here. */
@@ -217,7 +227,7 @@ class Card {
     }
     if (ACTIVE.includes(found.state)) return; // another network is shown: the wall still knows the job
     this.job = null;
-    this.wall.forget(this);
+    this.wall.forget(this, found.state === "done" ? job : null);
     this.name();
     this.progress.hidden = true;
     if (found.state === "done") await this.wall.again(this);
@@ -226,14 +236,17 @@ class Card {
 
 class Wall {
   constructor(root, trigger) {
-    Object.assign(this, { root, trigger, network: "", cards: [], jobs: new Map() });
+    Object.assign(this, { root, trigger, network: "", cards: [], jobs: new Map(), own: new Map() });
     this.box = root.querySelector(".pfe-wall");
     this.seen = new IntersectionObserver((entries) => {
       for (const { isIntersecting, target } of entries) {
         if (!isIntersecting) continue;
         this.seen.unobserve(target);
         const card = this.cards.find((each) => each.root === target);
-        card?.fill().catch((error) => (card.bar.textContent = error.message));
+        card?.fill().catch((error) => {
+          card.failed(error.message);
+          setTimeout(() => target.isConnected && this.seen.observe(target), RETRY);
+        });
       }
     });
     page.on("theme", () => this.cards.forEach((card) => card.draw()));
@@ -260,8 +273,17 @@ class Wall {
     }
   }
 
-  forget({ network, about }) {
-    this.jobs.delete(jobOf(network, about.study));
+  /** A study is not measured any more; done: its job, if it measured something. */
+  forget({ network, about }, done) {
+    const study = jobOf(network, about.study);
+    this.jobs.delete(study);
+    if (done) this.own.set(study, { network, job: done });
+  }
+
+  /** What is asked about a network: with this page's own jobs, for those of others come after what is kept. */
+  query(network) {
+    const own = [...this.own.values()].filter((each) => each.network === network);
+    return `?${new URLSearchParams([["network", network], ...own.map(({ job }) => ["job", job])])}`;
   }
 
   /** Plotly, loaded when the first figure is in view. */
@@ -286,7 +308,7 @@ class Wall {
 
   async build(network) {
     this.network = network;
-    const { cards } = await ask(`pf/evidence?network=${encodeURIComponent(network)}`);
+    const { cards } = await ask(`pf/evidence${this.query(network)}`);
     if (network !== this.network) return; // another one was asked for meanwhile: its answer may have come first
     this.cards = cards.map((about) => new Card(this, about));
     const refusedLast = [false, true].flatMap((refused) =>
@@ -325,7 +347,7 @@ class Wall {
 
   /** A card's study has been measured. */
   async again(card) {
-    const { cards } = await ask(`pf/evidence?network=${encodeURIComponent(this.network)}`);
+    const { cards } = await ask(`pf/evidence${this.query(this.network)}`);
     const about = cards.find((each) => each.study === card.about.study);
     card.kept = false;
     if (about) {

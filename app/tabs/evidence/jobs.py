@@ -1,6 +1,7 @@
 """Studies that run on the server, in the lane of who asked, a forward pass at a time like everybody's runs."""
 
 import secrets
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -15,18 +16,23 @@ from pf_core.errors import InputError
 from pf_core.evaluation import evidence
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.work import Stopped, pace
+from pf_core.models.checkpoint import Bundle
 
+SHARED = "shared"  # the folder of pieces of all studies that were not measured before
 MOST_FORWARDS = 200_000  # of one image, a study here; the command line has no such limit
 
 
 @dataclass(eq=False)
 class StudyJob:
-    """A study of a network, whatever its state; result: what it measured."""
+    """A study of a network, whatever its state; result: what it measured. digest: the network's hash; folder: the
+    name of the one with its pieces."""
 
     study: str
     network: str
+    digest: str
     settings: dict[str, Any]
     total: int
+    folder: str = SHARED
     done: int = 0
     state: str = WAITING
     message: str = ""
@@ -40,6 +46,10 @@ class StudyJob:
     def busy(self) -> bool:
         return self.state in ACTIVE
 
+    @property
+    def of(self) -> tuple[str, str, str]:
+        return self.study, self.network, self.digest
+
 
 class Studies:
     """What the page does with studies: quick ones, kept in the app's state, measured by its one worker."""
@@ -49,17 +59,21 @@ class Studies:
 
     @cached_property
     def _parts(self) -> tempfile.TemporaryDirectory:
-        """Pieces that studies share."""
+        """Folders of pieces."""
         return tempfile.TemporaryDirectory(prefix="patch-forcing-")
 
     def cost(self, study: str, network: str) -> str:
         """What a quick run of it takes here, in words. Raises InputError where the app would not run it."""
         bundle = self.state.bundle(network)
+        return evidence.cost(study, bundle, self._settings(study, network), self._pace)
+
+    def _pace(self, bundle: Bundle) -> float:
+        """Seconds of an image's pass in a batch, timed once."""
         key = ("a batch", bundle.hash)
         with self._timing:
             if key not in self.state.paces:
                 self.state.paces[key] = pace(bundle)
-        return evidence.cost(study, bundle, self._settings(study, network), self.state.paces[key])
+        return self.state.paces[key]
 
     def start(self, study: str, network: str, lane: str = "") -> StudyJob:
         """Queue it. Raises InputError if it cannot run, or too many wait."""
@@ -67,9 +81,27 @@ class Studies:
         total = evidence.forwards(study, bundle, settings)
         if total > MOST_FORWARDS:
             raise InputError(f"That takes {total:,} forward passes; the app makes at most {MOST_FORWARDS:,} a study.")
-        job = StudyJob(study, network, settings, total)
+        job = StudyJob(study, network, bundle.hash, settings, total)
+        job.folder = self._folder(job)
         self.state.worker.add(job, self._measuring(job, bundle), f"{lane}/studies")
         return self.state.studies.add(job)
+
+    def _folder(self, job: StudyJob) -> str:
+        """Where its pieces go: what was measured to its end before is measured again, in a folder of its own; what was
+        stopped goes on."""
+        before = [other for other in self.state.studies.all() if other.of == job.of and not other.busy]
+        if not before:
+            return SHARED
+        return job.id if before[-1].state == DONE else before[-1].folder
+
+    def _clear(self) -> None:
+        """Remove the folders that nobody writes in or could go on with."""
+        jobs = self.state.studies.all()
+        last = {job.of: job for job in jobs if not job.busy}.values()
+        needed = {SHARED} | {job.folder for job in jobs if job.busy or (job in last and job.state != DONE)}
+        for folder in Path(self._parts.name).glob("*"):
+            if folder.name not in needed:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _settings(self, study: str, network: str) -> dict[str, Any]:
         about = STUDIES[study].fn.about
@@ -81,9 +113,13 @@ class Studies:
     def latest(self, study: str, network: str, digest: str) -> StudyJob | None:
         """The newest job of this study that measured something on this network, as it is now: a training writes its
         own anew."""
-        of = study, network, digest
-        jobs = [j for j in self.state.studies.all() if j.result and (j.study, j.network, j.result.get("hash")) == of]
+        jobs = [job for job in self.state.studies.all() if job.result and job.of == (study, network, digest)]
         return jobs[-1] if jobs else None
+
+    def own(self, ids: list[str], study: str, network: str, digest: str) -> StudyJob | None:
+        """The same, of those with these ids alone."""
+        jobs = [self.state.studies.get(i) for i in ids if i in self.state.studies]
+        return next((job for job in reversed(jobs) if job.result and job.of == (study, network, digest)), None)
 
     def _measuring(self, job: StudyJob, bundle: Any) -> Iterator[None]:
         """The study in a thread of its own that only goes on while the worker waits for it."""
@@ -100,7 +136,8 @@ class Studies:
         def work() -> None:
             on.acquire()
             try:
-                job.result = evidence.measure(job.study, bundle, job.settings, Path(self._parts.name), tell, pause)
+                parts = Path(self._parts.name) / job.folder
+                job.result = evidence.measure(job.study, bundle, job.settings, parts, tell, pause)
             except BaseException as e:  # handed to the worker, which knows what each kind means
                 outcome.append(e)
             over.set()
@@ -113,6 +150,7 @@ class Studies:
             back.acquire()
             yield
         job.state, job.message = (DONE, "") if job.result else (STOPPED, "Stopped; what was measured is kept.")
+        self._clear()
         for error in outcome:
             if not isinstance(error, Stopped):
                 job.state = FAILED

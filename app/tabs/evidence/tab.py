@@ -1,7 +1,7 @@
 """Evidence: every claim of the paper's page as a card: its figure, ours, what came out, and a button to measure it."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 from starlette.requests import Request
@@ -27,6 +27,7 @@ from pf_core.figures import chart_page
 
 TITLE = "Evidence"
 LIVE = "timestep_laws"  # the study whose card has knobs
+OLD = "What is kept was measured by another version: measure it again."
 _MARKUP = Path(__file__).with_name("evidence.html").read_text(encoding="utf-8")
 
 
@@ -87,28 +88,49 @@ def _study(name: Any) -> str:
     return STUDIES[name].name
 
 
+class Known(NamedTuple):
+    """Two results of a study on a network, the one that is shown first; old: whether what is kept cannot be read."""
+
+    first: dict[str, Any] | None
+    second: dict[str, Any] | None
+    old: bool
+
+
+def _readable(result: dict[str, Any]) -> bool:
+    """Whether this version can show a result: what is kept beside a run may be another one's."""
+    about = STUDIES[result["study"]].fn.about
+    try:
+        about.line(result), about.verdict(result), about.chart(result), evidence.made(result)
+    except (LookupError, TypeError, ValueError, StopIteration, AttributeError):
+        return False
+    return True
+
+
 def routes(state: AppState) -> list[Route]:
     studies = Studies(state)
 
     def network_of(request: Request) -> str:
         return state.bundle(request.query_params.get("network", "")).name
 
-    def known_of(name: str, network: str, kept: bool = False) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-        """What was measured here last, else (or first, if asked for so) what is kept of just this network; and the
-        other of the two, where there are both: a quick look takes nobody's full result away."""
+    def known_of(name: str, network: str, asked: Request) -> Known:
+        """What is known of just this network: first what the asker measured here, by ?job=ID (or, with ?kept, last),
+        then what is kept; where there is neither, what others measured here last."""
         digest = state.bundle(network).hash
-        job = studies.latest(name, network, digest)
-        both = [known for known in (job and job.result, evidence.kept(name, network, digest)) if known]
-        first, second, *_ = [*(reversed(both) if kept else both), None, None]
-        return first, second
+        kept = evidence.kept(name, network, digest)
+        full = kept if kept and _readable(kept) else None
+        own = studies.own(asked.query_params.getlist("job"), name, network, digest)
+        job = own if own or full else studies.latest(name, network, digest)
+        both = [known for known in (job and job.result, full) if known]
+        first, second, *_ = [*(reversed(both) if "kept" in asked.query_params else both), None, None]
+        return Known(first, second, old=bool(kept) and not full)
 
     def wall(request: Request) -> Response:
         network = network_of(request)
-        cards = [card(name, network) for name in STUDIES]
+        cards = [card(name, network, known_of(name, network, request)) for name in STUDIES]
         return JSONResponse({"network": network, "cards": cards}, headers=FRESH)
 
-    def card(name: str, network: str, kept: bool = False) -> dict[str, Any]:
-        entry, (known, _) = STUDIES[name], known_of(name, network, kept)
+    def card(name: str, network: str, found: Known) -> dict[str, Any]:
+        entry, known = STUDIES[name], found.first
         about = entry.fn.about
         line, whole = (about.line(known), about.verdict(known)) if known else ("", "")
         runs_here = about.reads == "network"
@@ -120,6 +142,7 @@ def routes(state: AppState) -> list[Route]:
             "verdict": line,
             "whole": whole if whole != line else "",
             "known": bool(known),
+            "old": OLD if found.old and not known else "",
             "how": evidence.how(name, network),
             "runs_here": runs_here,
             "refused": evidence.refusal(name, state.bundle(network)) if runs_here and not known else "",
@@ -128,8 +151,8 @@ def routes(state: AppState) -> list[Route]:
 
     def detail(request: Request) -> Response:
         name, network = _study(request.path_params["study"]), network_of(request)
-        kept = "kept" in request.query_params
-        about, (known, other) = STUDIES[name].fn.about, known_of(name, network, kept)
+        about, found = STUDIES[name].fn.about, known_of(name, network, request)
+        known, other = found.first, found.second
         chart = about.chart(known) if known else None
         paper = about.claim.chart if about.claim else None
         wide, beside = (columns_of(request, name) for name in ("columns", "beside"))
@@ -142,7 +165,7 @@ def routes(state: AppState) -> list[Route]:
                 "made": evidence.made(known) if known else "",
                 "command": known.get("command", "") if known else "",
                 "other": evidence.made(other) if other else "",
-                "card": card(name, network, kept),
+                "card": card(name, network, found),
             },
             headers=FRESH,
         )

@@ -90,6 +90,7 @@ def _forwards(bundle: Bundle, images: int, nfe: int, sampler: str, fast: bool, *
     verdict=_verdict,
     brief=_brief,
     check=needs_both,
+    judged=True,
     quick={"images": 50, "nfe": 16},
 )
 def certainty(

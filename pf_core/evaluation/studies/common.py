@@ -121,6 +121,11 @@ def kinds(sample: Any, data: Any, grid: PatchGrid) -> tuple[np.ndarray | None, n
     return (share(data.easy) == 1).numpy(), (share(data.hard) >= 0.5).numpy()
 
 
+def of_both_kinds(easy: np.ndarray | None, hard: np.ndarray | None) -> bool:
+    """Whether `kinds` can be told apart: have most images patches of both? Else a resample may lack them."""
+    return easy is not None and (easy.any(1) & hard.any(1)).mean() > 0.5
+
+
 def look_at(bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float) -> flow.Look:
     """One pass of the network on x1 noised with x0, (B, C, H, W) each, to one t for all patches; y: classes (B,)."""
     x0, x1, y = (part.to(bundle.device) for part in (x0, x1, y))
@@ -159,8 +164,10 @@ class Study:
     check. quick: settings of a first look. brief(result): the verdict in one line; None: it is one already.
     reads: "network"; "runs", folders of trainings; or "nothing": it trains networks of its own, and its bundle is None.
     pace(**settings), of runs pace(runs, device, **settings): seconds of one such pass here, of a study without one
-    network. network: the shipped one it is made for; "": any. check(bundle): raises InputError for a network that it
-    cannot look at, before anything is computed.
+    network; pace(bundle, timed, **settings) of one that looks at others beside its own, timed(bundle) being seconds of
+    a pass of one. judged: it looks at real images through a judge, once for each data set. network: the shipped one it
+    is made for; "": any. check(bundle): raises InputError for a network that it cannot look at, before anything is
+    computed.
     """
 
     forwards: Callable[..., int]
@@ -171,6 +178,7 @@ class Study:
     reads: str = "network"
     pace: Callable[..., float] | None = None
     network: str = ""
+    judged: bool = False
     check: Callable[[Bundle], Any] = lambda bundle: None
     brief: Callable[[dict[str, Any]], str] | None = None
 

@@ -1,5 +1,6 @@
 """How far ahead should easy patches stand? The hard region's loss against the timestep of its context."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
@@ -35,7 +36,7 @@ _PAPER_LOSS = {  # of the paper's figure, read off by eye: context timestep -> l
     0.2: {0.2: 0.858, 0.3: 0.835, 0.4: 0.817, 0.45: 0.815, 0.5: 0.825, 0.6: 0.855, 0.8: 0.91, 1.0: 0.96},
     0.3: {0.3: 0.963, 0.4: 0.946, 0.5: 0.932, 0.6: 0.922, 0.7: 0.929, 0.8: 0.948, 0.9: 0.973, 1.0: 0.998},
 }
-_PART = 100  # images of a piece of work
+_PART = 50  # images of a piece of work, and of a pass
 
 
 def contexts(t: float, spacing: float) -> list[float]:
@@ -162,7 +163,7 @@ def context_helps(
         pieces = [
             work.piece(
                 key | {"first": k * _PART, "images": len(part[0])},
-                lambda part=part, t=t, there=there: _errors(bundle, *part, t, there, p),
+                lambda part=part, t=t, there=there: _errors(bundle, *part, t, there, p, work.pause),
                 len(part[0]) * _passes(t, spacing),
             )
             for k, part in enumerate(parts)
@@ -184,20 +185,29 @@ def context_helps(
 
 @torch.inference_mode()
 def _errors(
-    bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float, there: list[float], p: float
+    bundle: Bundle,
+    x0: Tensor,
+    x1: Tensor,
+    y: Tensor,
+    t: float,
+    there: list[float],
+    p: float,
+    pause: Callable[[], None],
 ) -> dict[str, list]:
     """Sums of squared velocity errors over the hard patches of each image, (contexts, B), by kind of context, and how
-    many patches those are, (B,)."""
+    many patches those are, (B,). pause: called after every pass, and may raise."""
     plain = look_at(bundle, x0, x1, y, t)
     easy, _ = easiest(difficulty(plain.prediction, bundle.grid), p, bundle.grid)
 
     def hard(look: Any) -> list[float]:
+        pause()
         return (look.error * ~easy).sum(1).tolist()
 
+    unmoved = hard(plain)
     looks = {
         kind: [hard(look_with_context(bundle, plain, y, easy, s, kind == "true")) for s in there[1:]] for kind in KINDS
     }
-    return {kind: [hard(plain), *rows] for kind, rows in looks.items()} | {"count": (~easy).sum(1).tolist()}
+    return {kind: [unmoved, *rows] for kind, rows in looks.items()} | {"count": (~easy).sum(1).tolist()}
 
 
 def _numbers(sums: np.ndarray, count: np.ndarray) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Difficulty read off a velocity's Jacobian: does it say what a head says, and does it drive the adaptive samplers?"""
 
 import time
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from pf_core.sampling.run import SampleSpec
 from pf_core.types import PatchTime
 
 TIMES = (0.1, 0.2, 0.3, 0.5, 0.8)
-_PART = 50  # images a pass
+_PART = 20  # images a pass
 _ASIDE = {"sampler": "look_ahead"}, {"sampler": "look_ahead", "settings": {"ratio": 2.0}}, {"sampler": "dual_loop"}
 
 _PAIRS = {
@@ -124,7 +125,9 @@ def divergence(
     for t in TIMES:
         key = {"study": "divergence", "network": bundle.hash, "t": t, "probes": probes, "split": split}
         tensors = x0, x1, y, torch.tensor(seeds)
-        numbers = work.by_parts(key, tensors, _PART, lambda *part, t=t: _look(bundle, *part, t, probes), 2 + 2 * probes)
+        numbers = work.by_parts(
+            key, tensors, _PART, lambda *part, t=t: _look(bundle, *part, t, probes, work.pause), 2 + 2 * probes
+        )
         plain, ranked = numbers.pop("seconds").sum(0)
         result["t"][str(t)] = _numbers(numbers) | {"passes": round(ranked / plain, 1)}
     if drawn:
@@ -133,9 +136,9 @@ def divergence(
 
 
 @torch.inference_mode()
-def _look(bundle: Bundle, x0, x1, y, seeds, t: float, probes: int) -> dict[str, np.ndarray]:
+def _look(bundle: Bundle, x0, x1, y, seeds, t: float, probes: int, pause: Callable[[], None]) -> dict[str, np.ndarray]:
     """(B, N) each: difficulty by the Jacobian, by two halves of the probes, the head's where there is one, true squared
-    error; "seconds" (1, 2) of a plain and of a ranking pass."""
+    error; "seconds" (1, 2) of a plain and of a ranking pass. pause: called after each, and may raise."""
     x0, x1, y = (part.to(bundle.device) for part in (x0, x1, y))
     times = PatchTime.shared(torch.full((len(x0),), t, device=x0.device), bundle.grid.n)
     rng = [Generator().manual_seed(int(s)) for s in seeds]
@@ -143,15 +146,18 @@ def _look(bundle: Bundle, x0, x1, y, seeds, t: float, probes: int) -> dict[str, 
     clock = time.process_time if bundle.device.type == "cpu" else time.perf_counter  # others may use the same cores
     began = clock()
     look = flow.evaluate_at(bundle.model, x0, x1, times, y, bundle.grid)
-    between = clock()
+    seconds = [clock() - began]
+    pause()
+    began = clock()
     estimates = model.estimates(look.xt, times, y)
-    seconds = np.array([[between - began, clock() - between]])
+    seconds.append(clock() - began)
+    pause()
     values = {"divergence": estimates.mean(0), "error": look.error}
     if probes > 1:
         values |= {"half": estimates[::2].mean(0), "other": estimates[1::2].mean(0)}
     if look.difficulty is not None:
         values["head"] = look.difficulty
-    return {name: tensor.cpu().numpy() for name, tensor in values.items()} | {"seconds": seconds}
+    return {name: tensor.cpu().numpy() for name, tensor in values.items()} | {"seconds": np.array([seconds])}
 
 
 def _numbers(values: dict[str, np.ndarray]) -> dict[str, Any]:

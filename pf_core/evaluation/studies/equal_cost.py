@@ -119,6 +119,7 @@ def _forwards(bundle: Bundle, images: int, steps: str, **_) -> int:
         "Adaptive sampling; is it more than longer steps?",
     ),
     check=needs_both,
+    judged=True,
     quick={"images": 50},
 )
 def equal_cost(

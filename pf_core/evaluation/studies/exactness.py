@@ -1,5 +1,6 @@
 """Does a network learn the exact velocity and sigma? Against the oracle of its own finite data set."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from pf_core.timesteps import TIMESTEPS
 from pf_core.training.loop import generator
 from pf_core.types import PatchTime
 
-_PART = 256  # states a pass
+_PART = 50  # states a pass
 _NAMES = {  # key -> what it is, as a title
     "velocity_error_share": "velocity error / mean square",
     "logvar_correlation": "log-variance, correlation with its target's",
@@ -80,7 +81,7 @@ def exactness(
         {"study": "exactness", "network": bundle.hash, "states": states},
         (x0, sample.images, y, oracles(bundle, data, sample), torch.arange(states)),
         _PART,
-        lambda *part: _compared(bundle, oracle, *part[:-1], t.map(lambda v: v[part[-1]])),
+        lambda *part: _compared(bundle, oracle, *part[:-1], t.map(lambda v: v[part[-1]]), work.pause),
         1,
     )
     return {"states": states, "images": count} | _numbers(values)
@@ -88,14 +89,24 @@ def exactness(
 
 @torch.inference_mode()
 def _compared(
-    bundle: Bundle, oracle: Oracle, x0: Tensor, x1: Tensor, y: Tensor, asked: Tensor, t: PatchTime
+    bundle: Bundle,
+    oracle: Oracle,
+    x0: Tensor,
+    x1: Tensor,
+    y: Tensor,
+    asked: Tensor,
+    t: PatchTime,
+    pause: Callable[[], None],
 ) -> dict[str, np.ndarray]:
     """(B, N) each: squared velocity error and the exact velocity's square; of a network with a head the predicted and
-    the exact variance. y, asked: conditions of the network and of the oracle."""
+    the exact variance. y, asked: conditions of the network and of the oracle. pause: called after every pass, and may
+    raise."""
     grid = bundle.grid
     look = flow.evaluate_at(oracle, x0, x1, t, asked, grid)
+    pause()
     exact, there = look.prediction, t.map(lambda v: v.to(bundle.device))
     prediction = bundle.model(look.xt.to(bundle.device), there, y.to(bundle.device))
+    pause()
     values = {"error": grid.to_patches((prediction.v.cpu() - exact.v) ** 2), "power": grid.to_patches(exact.v**2)}
     if prediction.logvar is not None:
         values["predicted"] = flow.difficulty(prediction.logvar.cpu(), grid)

@@ -1,7 +1,7 @@
 """How far do the knobs reach, and does another rule draw better? Response surfaces at one cost, and fresh seeds."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -56,6 +56,7 @@ RULES = {  # what a rule changes of look-ahead with its default settings
     "second velocity if surer": {"surer": True},
 }
 LEVELS, TIMES = (0.2, 0.4, 0.6), (0.1, 0.3, 0.5, 0.7, 0.9)  # absolute levels: these shares of all patches at all times
+_PART = 50  # images a pass
 FRESH = 5  # rows that are measured again: Euler, look-ahead, dual-loop, the best of the surfaces, the best rule
 
 
@@ -156,6 +157,7 @@ def _verdict(result: dict[str, Any]) -> str:
     verdict=_verdict,
     brief=_brief,
     check=needs_both,
+    judged=True,
     quick={"images": 20, "fresh": 20, "nfe": 16},
 )
 def knobs(
@@ -180,7 +182,7 @@ def knobs(
     needs_both(bundle)
     levels = work.piece(
         {"study": "knobs", "levels": LEVELS, "times": TIMES, "network": bundle.hash, "images": images},
-        lambda: {"levels": _levels(bundle, images)},
+        lambda: {"levels": _levels(bundle, images, work.pause)},
         images * len(TIMES),
     )["levels"]
     specs = _specs(bundle, nfe, levels, **how(fast))
@@ -285,8 +287,13 @@ def _fresh(bundle: Bundle, specs: dict[str, SampleSpec], images: int, nfe: int, 
 
 
 @torch.inference_mode()
-def _levels(bundle: Bundle, images: int) -> list[float]:
-    """Difficulties under which LEVELS of all patches at all of TIMES lie, on images of the search split."""
-    _, x0, x1, y = looked_at(bundle, images, "search")
-    found = [look_at(bundle, x0, x1, y, t).difficulty for t in TIMES]
-    return np.quantile(torch.stack(found).double().cpu().numpy(), LEVELS).tolist()  # torch's takes 16 M at most
+def _levels(bundle: Bundle, images: int, pause: Callable[[], None]) -> list[float]:
+    """Difficulties under which LEVELS of all patches at all of TIMES lie, on images of the search split. pause: called
+    after every pass, and may raise."""
+    _, *tensors = looked_at(bundle, images, "search")
+    found = []
+    for t in TIMES:
+        for part in zip(*(tensor.split(_PART) for tensor in tensors), strict=True):
+            found.append(look_at(bundle, *part, t).difficulty)
+            pause()
+    return np.quantile(torch.cat(found).double().cpu().numpy(), LEVELS).tolist()  # torch's takes 16 M at most

@@ -58,7 +58,9 @@ def _specs(bundle: Bundle, most: int, **more: Any) -> Iterator[tuple[int, list[S
         yield budget, [resolve(SampleSpec(bundle.name, *of, nfe=budget, **more), bundle) for of in samplers]
 
 
-@study(forwards=_forwards, chart=_chart, verdict=_verdict, check=needs_judge, quick={"images": 50, "most": 16})
+@study(
+    forwards=_forwards, chart=_chart, verdict=_verdict, check=needs_judge, judged=True, quick={"images": 50, "most": 16}
+)
 def order(
     bundle: Bundle,
     *,

@@ -2,7 +2,7 @@
 one."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from pf_core.types import PatchTime
 
 TIMES = (0.1, 0.2, 0.3, 0.5, 0.8)
 RATIOS = (1.4, 2.0, 3.0)  # the look-ahead sampler's own, and bolder ones
-_PASSES, _PART = 1 + 2 * len(RATIOS), 100  # of an image at a t; images a pass
+_PASSES, _PART = 1 + 2 * len(RATIOS), 50  # of an image at a t; images a pass
 COMPASS_TIMES, COMPASS_IMAGES = TIMES[:3], 160  # the compass looks early, where look-ahead is decided
 
 KINDS = {"own": "to the network's own state", "true": "to the true state"}
@@ -121,14 +121,19 @@ def measure(
     gains, work = {}, work or Work()
     for t in times:
         key = {"study": "probe_gain", "network": bundle.hash, "t": t, "ratios": RATIOS, "p": p, "split": split}
-        errors = work.by_parts(key, tensors, _PART, lambda *part, t=t: _errors(bundle, *part, t, p), _PASSES)
+        errors = work.by_parts(
+            key, tensors, _PART, lambda *part, t=t: _errors(bundle, *part, t, p, work.pause), _PASSES
+        )
         gains[str(t)] = _changes(errors)
     return {"images": len(tensors[0]), "p": p, "split": split, "t": gains}
 
 
 @torch.inference_mode()
-def _errors(bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float, p: float) -> dict[str, np.ndarray]:
-    """Sums of squared velocity errors over the hard patches of each image, (B,), by kind of probe."""
+def _errors(
+    bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float, p: float, pause: Callable[[], None]
+) -> dict[str, np.ndarray]:
+    """Sums of squared velocity errors over the hard patches of each image, (B,), by kind of probe. pause: called after
+    every pass, and may raise."""
     grid = bundle.grid
     x0, x1, y = (part.to(bundle.device) for part in (x0, x1, y))
     times = torch.full((len(x0), grid.n), t, device=x0.device)
@@ -136,6 +141,7 @@ def _errors(bundle: Bundle, x0: Tensor, x1: Tensor, y: Tensor, t: float, p: floa
     easy, _ = easiest(difficulty(plain.prediction, grid), p, grid)
 
     def error(look: flow.Look) -> np.ndarray:
+        pause()
         return (look.error * ~easy).sum(1).cpu().numpy()
 
     errors = {"plain": error(plain)}

@@ -170,6 +170,7 @@ def _verdict(result: dict[str, Any]) -> str:
     verdict=_verdict,
     brief=_brief,
     check=needs_judge,
+    judged=True,
     claim=Claim("Adaptive schedules outperform random ordering under fixed compute.", "Fig. 6", _paper()),
     quick={"images": 50, "budgets": "16,32"},
 )

@@ -195,7 +195,7 @@ def timestep_laws(
         label: work.arrays(
             {"study": "timestep_laws", "network": bundle.hash, "sampler": label, "images": images, "nfe": nfe}
             | {"split": split},
-            lambda spec=spec: {"maps": _visited(bundle, spec, images, split)},
+            lambda spec=spec: {"maps": _visited(bundle, spec, images, split, work.pause)},
             drawing(bundle, [spec], images),
         )["maps"]
         for label, spec in visits(bundle, nfe).items()
@@ -237,10 +237,14 @@ def _laws(bundle: Bundle) -> dict[str, tuple[str, dict[str, Any]]]:
     return {label: own} | {other: law for other, law in laws.items() if other != same}
 
 
-def _visited(bundle: Bundle, spec: SampleSpec, images: int, split: str) -> np.ndarray:
-    """(images, passes, N): t of every forward pass."""
+def _visited(bundle: Bundle, spec: SampleSpec, images: int, split: str, pause: Callable[[], None]) -> np.ndarray:
+    """(images, passes, N): t of every forward pass. pause: called after each, and may raise."""
     seeds, classes = list(seeds_of(split).first(images)), labelled(bundle)
     labels = [seed % classes if classes else None for seed in seeds]
     spec = SampleSpec(spec.checkpoint, spec.sampler, spec.settings, nfe=spec.nfe, seeds=seeds, labels=labels)
-    maps = [step.t.double().cpu() for step in Run(bundle, spec) if step.phase != "final"]
+    maps = []
+    for step in Run(bundle, spec):
+        if step.phase != "final":
+            maps.append(step.t.double().cpu())
+        pause()
     return torch.stack(maps, 1).numpy().round(5)

@@ -1,5 +1,6 @@
 """Does predicted uncertainty track the error? Patch by patch against the truth, repeated predictions and the oracle."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from pf_core.evaluation.studies.common import (
     looked_at,
     needs_difficulty,
     number,
+    of_both_kinds,
     oracles,
     study,
 )
@@ -34,7 +36,7 @@ CURVES = (0.2, 0.6)  # whose sparsification is drawn
 PAPER = {0.2: 0.11, 0.6: 0.52}  # Pearson R of predicted uncertainty and loss, over patches
 BINS = 10  # of the reliability curve, as many patches in each
 REMOVED = np.arange(0, 1, 0.05)  # shares of the patches left out
-_PART = 100  # images a pass
+_PART = 50  # images a pass
 _AGAIN = 0x9E3779B1  # repeat k of an image's noise has the seed with k times this in its 32 bits
 
 _CORRELATIONS = {  # key -> name of the bars; Spearman where R is not said
@@ -182,7 +184,7 @@ def uncertainty_tracks_error(
         key |= {name: result[name] for name in ("images", "repeats", "split")}
 
         def make(t: float = t) -> dict[str, Any]:
-            values = _values(bundle, oracle, tensors, seeds, t, repeats)
+            values = _values(bundle, oracle, tensors, seeds, t, repeats, work.pause)
             return _numbers(values, easy, hard) | ({"map": _first(values)} if t in MAPPED else {})
 
         result["t"][str(t)] = work.piece(key, make, len(seeds) * repeats)
@@ -201,17 +203,25 @@ def _oracle(bundle: Bundle) -> Oracle | None:
 
 @torch.inference_mode()
 def _values(
-    bundle: Bundle, oracle: Oracle | None, tensors: list[Tensor], seeds: list[int], t: float, repeats: int
+    bundle: Bundle,
+    oracle: Oracle | None,
+    tensors: list[Tensor],
+    seeds: list[int],
+    t: float,
+    repeats: int,
+    pause: Callable[[], None],
 ) -> dict[str, np.ndarray]:
     """(B, N) each: predicted variance and true squared error; the mean predicted variance of all repeats, and the
     variance of their one-step predictions, as a velocity's; with an oracle the exact squared error.
-    tensors: x0, x1, the network's conditions and the oracle's."""
+    tensors: x0, x1, the network's conditions and the oracle's; pause: called after every pass, and may raise."""
     values: dict[str, list] = {name: [] for name in ("predicted", "error", "mean", "repeated", "exact")}
     for x0, x1, y, asked, own in zip(*(part.split(_PART) for part in (*tensors, torch.tensor(seeds))), strict=True):
         looks = [look_at(bundle, x0, x1, y, t)]
         for k in range(1, repeats):
             again = bundle.source.draw([seed ^ (k * _AGAIN % 2**32) for seed in own.tolist()], bundle.shape)
+            pause()
             looks.append(look_at(bundle, again, x1, y, t))
+        pause()
         values["predicted"].append(looks[0].difficulty)
         values["error"].append(looks[0].error)
         values["mean"].append(torch.stack([look.difficulty for look in looks]).mean(0))
@@ -259,7 +269,7 @@ def _numbers(values: dict[str, np.ndarray], easy: np.ndarray | None, hard: np.nd
             "predicted_spearman_exact": rank("predicted", "exact"),
             "predicted_over_exact": over("predicted", "exact"),
         }
-    if easy is not None and (easy.any(1) & hard.any(1)).mean() > 0.5:  # else a resample may lack them
+    if of_both_kinds(easy, hard):
         statistics |= {
             "spearman_hard": lambda i: spearman(predicted[i][hard[i]], error[i][hard[i]]),
             "region_sigma": lambda i: np.sqrt(predicted[i][easy[i]].mean() / predicted[i][hard[i]].mean()),

@@ -17,7 +17,7 @@ from pf_core.evaluation.evaluate import judge_of
 from pf_core.evaluation.paired import FASTER, arithmetic, how, paired
 from pf_core.evaluation.studies.common import SPLIT, Claim, holds, percent, side, study
 from pf_core.evaluation.studies.probe_gain import compass, compass_forwards
-from pf_core.evaluation.work import Work, pace
+from pf_core.evaluation.work import Work, key, pace
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle, labelled
 from pf_core.registry import Knob
@@ -322,7 +322,7 @@ def _gain(bundle: Bundle, options: dict[str, Any], keep: Path | None) -> dict[st
     """None for a network without a variance head."""
     if not bundle.predicts_difficulty:
         return None
-    cache = keep and keep / f"gain-{bundle.hash}-{options['probed']}-{options['split']}.json"
+    cache = keep and keep / f"gain-{key(['gain', bundle.hash, options['probed'], options['split']])}.json"
     if cache and (known := files.read_json(cache)):
         return known
     gain = compass(bundle, options["probed"], options["split"])
