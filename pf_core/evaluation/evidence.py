@@ -146,7 +146,8 @@ def made(result: Mapping[str, Any]) -> str:
     """Where a result comes from, in words."""
     of = f"{result['checkpoint']} ({result['hash']})" if "hash" in result else "trainings"
     images = f"{result['images']} images, " if "images" in result else ""
-    return f"{of}, {images}{result['made']}, {in_words(result['seconds'])}"
+    took = f", {in_words(result['seconds'])}" if "seconds" in result else ""  # not known of what was measured in parts
+    return f"{of}, {images}{result['made']}{took}"
 
 
 def measure(
