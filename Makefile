@@ -145,21 +145,24 @@ train-pays: install
 	$(call trained,$(PAYS) $(TOYS64) --depth 4 --dependence 0,runs/pays/toybox-dependence-0)
 
 # The pairs that draw prompts, trained alike: Patch Forcing and flow matching. Signs learn single characters first, then
-# words, and go on: what is shipped as signs-pft and signs-fm are runs/signs-*-longer (docs/RECIPE.md). Scenes begin with
-# toybox's networks. Some eight hours of one core. Made again, it goes on from the last save, and leaves alone what has ended.
+# words, and go on twice: what is shipped as signs-pft and signs-fm are runs/signs-*-longest (docs/RECIPE.md). Scenes begin
+# with toybox's networks. Some fourteen hours of one core. Made again, it goes on from the last save, and leaves alone what has ended.
 WORDS := $(PY) -m pf_core train --condition text --model tiny --patch-size 4 --depth 4 --hidden-size 128 --num-heads 2 --pixel-scale 0.5 \
 	--precision bf16 --compile --ema 0.998
 LETTERS := $(WORDS) --dataset signs --variety 0 --longest 1 --steps 1000 --decay 0
 SIGNS := $(WORDS) --dataset signs --variety 0 --steps 4000 --decay 0.3
 LONGER := $(WORDS) --dataset signs --variety 0 --steps 5500 --decay 0.3
+LONGEST := $(LONGER) --seed 1
 SCENES := $(WORDS) --dataset toybox --toys 3 --captioned true --variety 0.3 --steps 2500 --decay 0.3
 train-words: install
 	$(call trained,$(LETTERS) $(PFT),runs/letters-pft)
 	$(call trained,$(SIGNS) $(PFT) --init runs/letters-pft/network.safetensors,runs/signs-pft)
 	$(call trained,$(LONGER) $(PFT) --init runs/signs-pft/network.safetensors,runs/signs-pft-longer)
+	$(call trained,$(LONGEST) $(PFT) --init runs/signs-pft-longer/network.safetensors,runs/signs-pft-longest)
 	$(call trained,$(LETTERS) $(PLAIN),runs/letters-fm)
 	$(call trained,$(SIGNS) $(PLAIN) --init runs/letters-fm/network.safetensors,runs/signs-fm)
 	$(call trained,$(LONGER) $(PLAIN) --init runs/signs-fm/network.safetensors,runs/signs-fm-longer)
+	$(call trained,$(LONGEST) $(PLAIN) --init runs/signs-fm-longer/network.safetensors,runs/signs-fm-longest)
 	$(call trained,$(SCENES) $(PFT) --init toybox-pft,runs/scenes-pft)
 	$(call trained,$(SCENES) $(PLAIN) --init toybox-sit,runs/scenes-fm)
 
