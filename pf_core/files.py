@@ -53,12 +53,16 @@ def temporary_of(path: Path) -> Path:
     return path.with_name(f".{path.stem[:32]}.{mark:08x}.{os.getpid()}.tmp{path.suffix[:32]}")
 
 
+class NotFinite(InputError):
+    """A number that JSON does not have was to be written."""
+
+
 def write_json(path: str | Path, value: Any, durable: bool = True) -> None:
     """Raises InputError if it cannot be written, also for numbers that JSON does not have."""
     try:
         text = json.dumps(value, indent=1, allow_nan=False)
     except ValueError:
-        raise InputError(
+        raise NotFinite(
             f"Cannot write {path}: one of its numbers is not finite, as where a mean is of nothing."
         ) from None
     with replacing(path, durable) as temporary:

@@ -138,7 +138,8 @@ def _cost(name: str, network: str, load: Callable[[str], Bundle], settings: dict
         network = bundle.name
         told = evidence.cost(name, bundle, settings)
     except Exception as e:
-        told = f"left out, as {evidence.fault(e)['refused']}"
+        fault = evidence.fault(e)
+        told = f"{'its cost cannot be told' if 'failed' in fault else 'left out'}: {fault['refused']}"
     return f"{name} on {network}: {told}"
 
 
@@ -200,8 +201,8 @@ def _told(result: dict[str, Any], folder: Path) -> None:
     try:
         drawn.write(result, folder)
         print(f"{result['study']}: {STUDIES[result['study']].fn.about.verdict(result)}", flush=True)
-    except InputError:  # a folder that cannot be written any more
-        raise
     except Exception as e:
+        if isinstance(e, InputError) and not isinstance(e, files.NotFinite):  # a folder that cannot be written any more
+            raise
         print(f"{result['study']}: {evidence.fault(e)['refused']}", file=sys.stderr)
         result["failed"] = True

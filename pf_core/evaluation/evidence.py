@@ -64,8 +64,8 @@ def cost(
         seconds = about.pace(*([on, device] if on else []), **given)
     told = f"{count:,} forward passes of an image, about {in_words(count * seconds)}"
     splits = (given["split"],) if "split" in given else ("search", "evaluation")
-    if about.judged and not all(evaluate.references_known(on, split) for split in splits):
-        told += f", and, this first time, {evaluate.REFERENCES:,} real images"
+    if about.judged and (new := sum(not evaluate.references_known(on, split) for split in splits)):
+        told += f"; this first time a judge also looks at {new * evaluate.REFERENCES:,} real images"
     return told
 
 
@@ -255,7 +255,7 @@ def fault(e: Exception) -> dict[str, Any]:
     """{"refused": why} of what a study ended in, for people; "failed", True, and a line of the log where it is no fault
     of theirs."""
     if isinstance(e, InputError):
-        return {"refused": str(e)}
+        return {"refused": str(e)} | ({"failed": True} if isinstance(e, files.NotFinite) else {})
     if memory.ran_out(e):
         memory.give_up(e)
         return {"refused": "memory ran out: fewer images, or a smaller network, need less.", "failed": True}

@@ -125,7 +125,7 @@ class Resampled:
 
     def of_share(self, items: int) -> dict[str, Any]:
         """`within` of a share of so many items. Where all or none of them count, resamples say nothing, and the
-        interval is the exact one: 95% of such shares' chances are in it."""
+        interval is the exact one (Clopper and Pearson). An item with several pictures counts once."""
         if self.value not in (0, 1) or not items:
             return self.within()
         open_side = 1 - 0.025 ** (1 / items)

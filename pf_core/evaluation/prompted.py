@@ -219,7 +219,11 @@ def _apart(row: dict[str, Any], base: dict[str, Any], key: str, by: str) -> dict
 def unlike(result: Mapping[str, Any], other: str = "flow matching") -> str:
     """How much longer one of the two networks was trained than the other, in words; "" where both saw as much."""
     ours, plain = result.get("trained_on", (0, 0))
-    return "" if ours == plain else f"Not trained alike, on {_images(ours)} against {other}'s {_images(plain)}"
+    return (
+        ""
+        if ours == plain or None in (ours, plain)
+        else f"Not trained alike, on {_images(ours)} against {other}'s {_images(plain)}"
+    )
 
 
 def _images(count: int | None) -> str:

@@ -19,7 +19,10 @@ from pf_core.evaluation.kept import code_of
 from pf_core.models.checkpoint import Bundle
 from pf_core.types import PatchTime
 
-_CODE = "data", "evaluation", "flow.py", "models", "samplers", "sampling", "timesteps"  # what pieces come from
+_CODE = (  # what pieces come from
+    "data", "evaluation", "flow.py", "guidance.py", "models", "patches.py", "registry.py", "samplers", "sampling",
+    "timesteps", "types.py",
+)  # fmt: skip
 
 
 class Stopped(Exception):

@@ -81,10 +81,8 @@ class Bundle:
 
     @property
     def trained_on(self) -> int | None:
-        """Images that the weights have seen, with those of the network that the training began with, which headers of
-        the first versions do not tell; None: unknown."""
-        images = self.training.get("images")
-        return images if images is None else images + self.training.get("images_before", 0)
+        """Images that the weights have seen; None: unknown."""
+        return images_of(self.training)
 
     @property
     def device(self) -> torch.device:
@@ -118,6 +116,14 @@ class Bundle:
         hold whatever is recommended later; for a network without a file, of its name."""
         content = recommended.digest(self.path) if self.path else hashlib.sha256(self.name.encode()).hexdigest()
         return content[:16]
+
+
+def images_of(training: dict[str, Any]) -> int | None:
+    """Images that weights with this record of training have seen, with those of the network that it began with, which
+    records of the first versions do not tell; None: unknown."""
+    images, begun = training.get("images"), training.get("recipe", {}).get("init")
+    before = training.get("images_before", None if begun else 0)
+    return None if images is None or before is None else images + before
 
 
 # No network at all: the exact denoiser of the first images of a data set, under a checkpoint's name.

@@ -325,9 +325,9 @@ def split(text: str, names: Sequence[str] = (), marks: str = ",", whole: str = "
         one = text[begin:end].strip()
         if quoted is None and names and one not in names:
             for j in range(min(len(parts), i + MOST_PARTS) - 1, i, -1):
-                whole = text[begin : parts[j][1]].strip()
-                if whole in names:
-                    one, i = whole, j
+                joined = text[begin : parts[j][1]].strip()
+                if joined in names:
+                    one, i = joined, j
                     break
         labels.append(one if quoted is None or not re.search(whole, quoted) else quoted)
         i += 1

@@ -135,15 +135,14 @@ def _saved(folder: RunFolder) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     return load_state(folder.state)
 
 
-def _images_before(recipe: TrainRecipe) -> int:
-    """Images that the network of `init` has seen, in all its trainings; 0 without one, or where nothing tells."""
+def _images_before(recipe: TrainRecipe) -> int | None:
+    """Images that the network of `init` has seen, in all its trainings; 0 without one; None where nothing tells."""
     if not recipe.init:
         return 0
     try:
-        training = checkpoint.read_header(checkpoint.find(recipe.init))["training"]
+        return checkpoint.images_of(checkpoint.read_header(checkpoint.find(recipe.init))["training"])
     except InputError:  # of a run that goes on: what it began with may be gone
-        return 0
-    return training.get("images", 0) + training.get("images_before", 0)
+        return None
 
 
 def use_device(name: str) -> None:
@@ -195,7 +194,7 @@ class TrainingSession:
     before: float  # seconds of training in earlier sessions
     compass: Compass | None = None
     kind: Callable[..., Trainer] = Trainer
-    images_before: int = 0  # that the network of the recipe's `init` had seen
+    images_before: int | None = 0  # that the network of the recipe's `init` had seen
 
     def run(self, data, model: torch.nn.Module, state: dict | None, tensorboard: bool) -> Iterator[TrainStep]:
         start = state["step"] if state else 0

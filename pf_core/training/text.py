@@ -15,6 +15,7 @@ from pf_core.models.tokens import UNKNOWN, pieces, rows_of
 from pf_core.training.config import TEXT_SETTINGS, TrainRecipe
 
 HEAD = 32  # width of an attention head of a new tower
+SOME = 256  # captions of a made set that are looked at
 MOST_UNKNOWN = 0.5  # of the captions' words: a network that knows fewer of them learns next to nothing from them
 
 
@@ -61,7 +62,7 @@ def notes(recipe: TrainRecipe, data: Any) -> list[str]:
     if recipe.condition != "text":
         return []
     (share, some), context = _unknown(recipe, data), config_of(recipe, data).context
-    captions = data.vocabulary()
+    captions = data.captions_of(range(SOME)) if hasattr(data, "regions") else data.vocabulary()  # a made set's: phrases
     cut = sum(sum(len(tokens) for _, tokens in pieces(caption)) > context - 2 for caption in captions) / len(captions)
     said = [f"{recipe.init} does not know {share:.1%} of the captions' words: {some}."] if share else []
     return [*said, f"{cut:.1%} of the captions are cut after {context - 2} tokens (--text-context)."] if cut else said

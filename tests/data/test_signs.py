@@ -168,6 +168,12 @@ def test_quoted_words_are_spelt_apart_and_nothing_else():
     assert words.spelt("no quotes") == "no quotes" and words.spelt('half a "quote') == 'half a "quote'
 
 
+def test_single_quotes_count_about_a_word_that_a_sign_can_read():
+    assert words.straight("reads 'AX7'") == words.straight("reads ‘AX7’") == 'reads "AX7"'
+    for plain in ("a '90s car beside the dogs' house", "it's the cats'", "'a long sentence'", "\"A\" and 'B'"):
+        assert words.straight(plain) == plain
+
+
 def test_every_font_draws_every_character_of_its_own():
     for font in (glyphs.FONTS[0], glyphs.FONTS[8]):
         fields = [glyphs.glyph(font, c) for c in words.ALPHABET]

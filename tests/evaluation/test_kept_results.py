@@ -83,15 +83,18 @@ def test_the_tables_and_the_text_by_hand_round_what_is_kept_and_once():
     known = [each for file in files for each in measured(json.loads(file.read_text()))]
     rounded = [{tuple(float(f"{v:.{k}f}") for v in each) for each in known} for k in range(4)]
     number = re.compile(r"([+-]?\d[\d,]*\.?\d*)%?,? \(?([+-]?\d+\.?\d*)%? to ([+-]?\d+\.?\d*)")
+    checked = 0
     for part in page.split("\n\n"):
         table = part.startswith("|") and "sigma" not in part  # that of sigma is of more images than what is kept
         for found in number.finditer(" ".join(part.replace("*", "").split())):
             words = [word.replace(",", "") for word in found.groups()]
+            checked += table
             k, told = max(len(word.partition(".")[2]) for word in words), tuple(map(float, words))
             if told not in rounded[k]:
                 assert not table, f"{found[0]} is in no kept result"
                 twice = (n for n in known if all(abs(a - b) < 0.501 / 10**k for a, b in zip(n, told, strict=True)))
                 assert not any(twice), f"{found[0]} is not as its kept number rounds"
+    assert checked > 100
 
 
 def test_a_folder_of_results_is_kept_and_shown(tmp_path, monkeypatch, capsys):

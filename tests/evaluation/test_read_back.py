@@ -66,7 +66,8 @@ def test_what_a_person_asks_of_a_scene_is_understood():
     assert understood("a cartoon of a boathouse") is None and understood("") is None
     assert RELATIONS[understood("a car to the right of a red tree").relation] == "right of"
     assert understood("a car and a tree").relation is None and understood("two cars").category == "counting"
-    assert len(toys("ten cones")) == len(toys("10 cones")) == 10 and understood("a house without, no cars") is None
+    assert len(toys("ten cones")) == len(toys("10 cones")) == 10 and understood("a house, no cars") is None
+    assert understood("a house without any cars") is understood("a house without a car") is None
     assert len(toys("cones")) == 2 and understood("cones").category == "", "two at least, and as many as there are"
     assert toys("a red shiny car") == toys("a shiny red car") == [("car", "red")]
     assert understood("a house, behind it a car").relation is None

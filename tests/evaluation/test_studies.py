@@ -193,7 +193,7 @@ def test_a_random_easy_set_that_does_as_well_is_no_merit_of_the_easy():
             result["rows"].append(rows[0] | {"label": "random look-ahead"})
         assert about.verdict(result).startswith(said) and about.line(result).startswith(said)
     assert about.verdict(result | {"trained_on": [2, 1]}).endswith("trained alike, on 2 images against SiT's 1 images.")
-    assert "Random order is better than Euler; the page: worse." in about.verdict(result)
+    assert "Random order is better than Euler, on the page worse." in about.verdict(result)
     slow = {"value": 7, "interval": [5, 9]}
     lost = {"rows": [row | ({"minus_euler": slow} if row["label"] != "Euler" else {}) for row in result["rows"]]}
     assert "Random order is worse than Euler, as on the page." in about.verdict(lost)

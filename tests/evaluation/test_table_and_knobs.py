@@ -59,7 +59,9 @@ def test_the_table_is_priced_at_the_pace_of_each_network_and_with_its_real_image
     monkeypatch.setattr(kept, "folder", lambda: tmp_path / "kept")
     of, seconds = checkpoint.load("wide"), {"wide": 1.0, "small": 0.0, "plain": 0.0}
     told = [evidence.cost("table", of, FEW, lambda net: seconds[net.name])]
-    assert told == ["520 forward passes of an image, about 3 min 40 s, and, this first time, 100 real images"]
+    assert told == [
+        "520 forward passes of an image, about 3 min 40 s; this first time a judge also looks at 100 real images"
+    ]
     evaluate._real_features.cache_clear()
     evaluate.references(of)
     assert evidence.cost("table", of, FEW, lambda net: 1.0).endswith("about 8 min 40 s")

@@ -75,6 +75,9 @@ def test_classes_that_are_numbers_are_asked_for_in_turn_each_once():
         ('"say ""x""; y", blue', ['say "x"; y', "blue"]),
         ("red,green", ["red", "green"]),  # not as it is written
         ("3", ["3"]),
+        ('3, "red, green"', ["3", "red, green"]),
+        ('(no class), "red, green"', ["(no class)", "red, green"]),
+        ('a (b, "red, green"', ["a (b", "red, green"]),
         ("", [""]),
     ],
 )

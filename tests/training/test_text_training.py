@@ -199,6 +199,8 @@ def test_words_that_another_network_does_not_know_are_told_and_most_of_them_refu
     most = replace(few, **captioned(tmp_path / "mine" / "c", "a fish", "some bird", "cat"))
     with pytest.raises(InputError, match="does not know 60% of the captions' words"):
         check(most)
+    (cut,) = text.notes(recipe(text_settings=SMALL | {"text_context": 10}), DATASETS["signs"].fn(**SIGNS))
+    assert float(cut.partition("%")[0]) > 50, "captions of a made set, not the phrases that hold its words"
     argv = plans.command(few, str(tmp_path / "run"))
     assert main(["train", *argv]) == 0 and "does not know 25.0%" in capsys.readouterr().out
 

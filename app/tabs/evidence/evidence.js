@@ -245,7 +245,7 @@ class Wall {
         const card = this.cards.find((each) => each.root === target);
         card?.fill().catch((error) => {
           card.failed(error.message);
-          setTimeout(() => target.isConnected && this.seen.observe(target), RETRY);
+          if (!error.refused) setTimeout(() => target.isConnected && this.seen.observe(target), RETRY);
         });
       }
     });

@@ -56,6 +56,8 @@ class Studies:
 
     def __init__(self, state: AppState):
         self.state, self._timing = state, threading.Lock()
+        self._measured: set[tuple[str, str, str]] = set()  # what was measured to its end: `of` of a job
+        self._open: set[str] = set()  # folders of jobs that have not ended
 
     @cached_property
     def _parts(self) -> tempfile.TemporaryDirectory:
@@ -83,22 +85,27 @@ class Studies:
             raise InputError(f"That takes {total:,} forward passes; the app makes at most {MOST_FORWARDS:,} a study.")
         job = StudyJob(study, network, bundle.hash, settings, total)
         job.folder = self._folder(job)
-        self.state.worker.add(job, self._measuring(job, bundle), f"{lane}/studies")
+        self._open.add(job.folder)
+        try:
+            self.state.worker.add(job, self._measuring(job, bundle), f"{lane}/studies")
+        except InputError:
+            self._open.discard(job.folder)
+            raise
         return self.state.studies.add(job)
 
     def _folder(self, job: StudyJob) -> str:
         """Where its pieces go: what was measured to its end before is measured again, in a folder of its own; what was
         stopped goes on."""
         before = [other for other in self.state.studies.all() if other.of == job.of and not other.busy]
-        if not before:
-            return SHARED
-        return job.id if before[-1].state == DONE else before[-1].folder
+        if before and before[-1].state != DONE:
+            return before[-1].folder
+        return job.id if job.of in self._measured else SHARED
 
     def _clear(self) -> None:
         """Remove the folders that nobody writes in or could go on with."""
         jobs = self.state.studies.all()
         last = {job.of: job for job in jobs if not job.busy}.values()
-        needed = {SHARED} | {job.folder for job in jobs if job.busy or (job in last and job.state != DONE)}
+        needed = {SHARED} | self._open | {job.folder for job in last if job.state != DONE}
         for folder in Path(self._parts.name).glob("*"):
             if folder.name not in needed:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -150,6 +157,9 @@ class Studies:
             back.acquire()
             yield
         job.state, job.message = (DONE, "") if job.result else (STOPPED, "Stopped; what was measured is kept.")
+        if job.result:
+            self._measured.add(job.of)
+        self._open.discard(job.folder)
         self._clear()
         for error in outcome:
             if not isinstance(error, Stopped):

@@ -96,14 +96,14 @@ class Known(NamedTuple):
     old: bool
 
 
-def _readable(result: dict[str, Any]) -> bool:
-    """Whether this version can show a result: what is kept beside a run may be another one's."""
-    about = STUDIES[result["study"]].fn.about
+def _readable(name: str, result: dict[str, Any]) -> bool:
+    """Whether this version can show a study's result: what is kept beside a run may be another one's, or anything."""
+    about = STUDIES[name].fn.about
     try:
         about.line(result), about.verdict(result), about.chart(result), evidence.made(result)
-    except (LookupError, TypeError, ValueError, StopIteration, AttributeError):
+    except Exception:
         return False
-    return True
+    return result.get("study") == name
 
 
 def routes(state: AppState) -> list[Route]:
@@ -117,7 +117,7 @@ def routes(state: AppState) -> list[Route]:
         then what is kept; where there is neither, what others measured here last."""
         digest = state.bundle(network).hash
         kept = evidence.kept(name, network, digest)
-        full = kept if kept and _readable(kept) else None
+        full = kept if kept and _readable(name, kept) else None
         own = studies.own(asked.query_params.getlist("job"), name, network, digest)
         job = own if own or full else studies.latest(name, network, digest)
         both = [known for known in (job and job.result, full) if known]

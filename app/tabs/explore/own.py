@@ -90,10 +90,10 @@ class OwnPicture:
         chosen = {"network": self.network, "label": self.label, "path": self.path, "index": self.index}
         chosen["seed"] = self.seed
         asked = {"t": self.t, "painted": self.painter, **chosen}
-        shown, file = [self.view, self.painter, self.label], [self.file, self.path]
+        shown, file = [self.view, self.painter, self.label, self.asked_of], [self.file, self.path]
         options = {"status": self.status, "trigger_mode": "always_last", **QUIET}
         on(self.view.opened, self.on_picture, asked, shown, **options)
-        on(self.network.input, self.on_network, {"was": self.asked_of, **asked}, [*shown, self.asked_of], **options)
+        on(self.network.input, self.on_network, {"was": self.asked_of, **asked}, shown, **options)
         taken = [self.asked, *file, *shown]
         on([self.index.submit, self.file.clear], self.on_index, asked, taken, **options)
         on(self.index.blur, self.on_left, {"before": self.asked, **asked}, taken, **options)
@@ -138,7 +138,7 @@ class OwnPicture:
         """Another network; what was asked for stays where it can draw that."""
         bundle, label = self._bundle(network), controls.kept(self.state, network, label, was)
         item, looks = self._item(bundle, path, index), controls.condition(self.state, network, label, last=True)
-        return self._both(bundle, item, t, painted, looks, seed) | {self.asked_of: network}
+        return self._both(bundle, item, t, painted, looks, seed)
 
     def on_index(self, t, painted: Any, network: str, label: Any, path: str, index: Any, seed: Any) -> dict:
         """A data image instead of a file."""
@@ -192,6 +192,7 @@ class OwnPicture:
             self.view: self.shown(bundle, item, torch.tensor(times), looks["value"], seed),
             self.painter: painting(bundle.grid, image=image, **({} if values is None else {"values": values})),
             self.label: gr.update(**looks),
+            self.asked_of: bundle.name,
             self.status: "",
         }
 

@@ -143,11 +143,11 @@ class Train:
             on(chosen.input, knobs.show, {"chosen": chosen}, list(knobs.groups.values()), **SENT)
         on(self.dataset.input, self.on_dataset, {"dataset": self.dataset}, [self.own.box])
         self.wire_own()
-        looks = {"model": self.model, "timesteps": self.timesteps, **self.time_knobs.inputs, "dataset": self.dataset}
-        sizes = {key: control for key, control in self.data_knobs.inputs.items() if key.endswith((".size", ".aspect"))}
-        for control in (*looks.values(), *sizes.values()):
-            on(settled(control), self.on_draws, looks | self.data_knobs.inputs, [self.drawn])
-        looks |= self.data_knobs.inputs
+        seen = {"model": self.model, "timesteps": self.timesteps, **self.time_knobs.inputs, "dataset": self.dataset}
+        sizes = [control for key, control in self.data_knobs.inputs.items() if key.endswith((".size", ".aspect"))]
+        looks = seen | self.data_knobs.inputs
+        for control in (*seen.values(), *sizes):
+            on(settled(control), self.on_draws, looks, [self.drawn])
         fits = {"model": self.model, "fitted": self.fitted, **self.config}
         on(self.model.input, self.on_model, fits, [self.fitted, *self.config.values()], **SENT)
         on(

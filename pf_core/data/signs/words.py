@@ -49,12 +49,13 @@ def checked(word: str) -> str:
 
 
 _DOUBLE = str.maketrans({mark: '"' for mark in "“”„‟«»＂〝〞〟"})  # as phones and keyboards write them
-_SINGLE = re.compile(r"(?<!\w)['‘‚‹]([A-Za-z0-9 ]+)['’‘›](?!\w)")
+_WORD = f"[A-Za-z0-9]{{1,{MOST}}}|[A-Za-z0-9](?: [A-Za-z0-9]){{1,{MOST - 1}}}"  # as a sign reads it, or spelt apart
+_SINGLE = re.compile(rf"(?<!\w)['‘‚‹]({_WORD})['’‘›](?!\w)")
 
 
 def straight(prompt: str) -> str:
     """A prompt, as long as it was, with straight double quotes for whatever quotation marks it has. Single ones count
-    where there are no double ones; a mark within a word is none."""
+    about a word that a sign can read, where there are no double ones."""
     text = prompt.translate(_DOUBLE)
     return text if '"' in text else _SINGLE.sub(r'"\1"', text)
 

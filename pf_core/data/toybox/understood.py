@@ -19,10 +19,10 @@ _TINT = "|".join(COLOURS)
 _NUMBERS = (*NUMBERS, "ten")
 _MATTER = rf"(?:(?:{'|'.join(MATERIALS)})\s+)*"
 _TOY = re.compile(
-    rf"\b(?:(?P<number>an?|{'|'.join(_NUMBERS)}|\d{{1,2}})\s+)?{_MATTER}(?:(?P<before>{_TINT})\s+)?{_MATTER}"
+    rf"\b(?:(?P<number>without(?:\s+(?:an?|any))?|an?|{'|'.join(_NUMBERS)}|\d{{1,2}})\s+)?{_MATTER}(?:(?P<before>{_TINT})\s+)?{_MATTER}"
     rf"(?:traffic\s+)?(?P<toy>{'|'.join([*_PLURALS, *CLASSES])})\b(?:\s+in\s+(?P<after>{_TINT})\b)?"
 )
-_POINTS_BACK = r"\s+(?:it|them|that|which)\b"  # "a house, behind it a car": what is told is the second toy's place
+_POINTS_BACK = r"\s+(?:it|them|which)\b"  # "a house, behind it a car": what is told is the second toy's place
 
 
 def understood(text: str) -> Prompt | None:
@@ -31,7 +31,7 @@ def understood(text: str) -> Prompt | None:
     words, such as the ground's, are not looked at."""
     found = list(_TOY.finditer(text.lower()))
     toys = [wanted for match in found for wanted in _wanted(match)]
-    if not toys or any(match["number"] in ("no", "0", "00") for match in found):
+    if not toys or any((match["number"] or "").startswith(("no", "0", "without")) for match in found):
         return None
     if len(toys) != 2 or len(found) != 2:
         counted = len(found) == 1 and found[0]["number"] and len(toys) > 1
@@ -44,5 +44,7 @@ def understood(text: str) -> Prompt | None:
 def _wanted(match: re.Match) -> list[Wanted]:
     colour = match["before"] or match["after"]
     one = Wanted(_KINDS[_PLURALS.get(match["toy"], match["toy"])], None if colour is None else [*COLOURS].index(colour))
-    number = match["number"] or ("two" if match["toy"] in _PLURALS else "a")  # "cars" are two at least
+    number = (match["number"] or "").partition(" ")[0] or (
+        "two" if match["toy"] in _PLURALS else "a"
+    )  # "cars" are two at least
     return [one] * (_NUMBERS.index(number) if number in _NUMBERS else int(number) if number.isdigit() else 1)

@@ -62,6 +62,8 @@ def _kept_up(result: dict[str, Any]) -> str:
     """Competitive: surely less than MARGIN below flow matching. An interval wider than that decides nothing."""
     if unlike := prompted.unlike(result):
         return unlike
+    if not any(row["all"]["value"] for row in result["rows"]):
+        return "Cannot be told here, as no prompt is satisfied"
     ends = [apart["interval"] for apart in prompted.against(result, "all")[2].values()]
     kept = sum(low > -MARGIN for low, _ in ends)
     if not kept and any(high >= 0 for _, high in ends):

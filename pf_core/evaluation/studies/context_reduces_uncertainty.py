@@ -111,14 +111,14 @@ def _brief(result: dict[str, Any]) -> str:
 
 def _found(result: dict[str, Any]) -> str:
     """At how many t the network is surer and the true error does not rise: else the hard patches are not easier to
-    resolve."""
+    resolve. Surer everywhere holds in part, whatever the error does."""
     at = {t: n["own"] for t, n in result["t"].items()}
     surer = [t for t, n in at.items() if side(n["shift"]) < 0]
     worse = [t for t in surer if side(at[t]["error"]) > 0]
     if not worse:
         return f"{holds(len(surer), len(at))}:"
     found = "Holds here in part" if len(surer) == len(at) else holds(len(surer) - len(worse), len(at))
-    return f"{found}: surer, but not with reason at t {', '.join(worse)};"
+    return f"{found}: surer, but the true error rises at t {', '.join(worse)};"
 
 
 def _verdict(result: dict[str, Any]) -> str:

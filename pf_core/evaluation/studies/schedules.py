@@ -142,7 +142,7 @@ def _random_order(rows: Mapping[str, dict[str, Any]]) -> str:
     """Random order against Euler, which the page says is worse."""
     if RANDOM not in rows:
         return ""
-    how = {-1: "better than Euler; the page: worse", 0: "not told from Euler; the page: worse"}
+    how = {-1: "better than Euler, on the page worse", 0: "not told from Euler, on the page worse"}
     return f". Random order is {how.get(side(rows[RANDOM]['minus_euler']), 'worse than Euler, as on the page')}"
 
 
