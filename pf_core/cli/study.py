@@ -139,7 +139,7 @@ def _cost(name: str, network: str, load: Callable[[str], Bundle], settings: dict
         told = evidence.cost(name, bundle, settings)
     except Exception as e:
         fault = evidence.fault(e)
-        told = f"{'its cost cannot be told' if 'failed' in fault else 'left out'}: {fault['refused']}"
+        told = f"{'its cost cannot be told' if fault.get('failed') else 'left out'}: {fault['refused']}"
     return f"{name} on {network}: {told}"
 
 

@@ -20,7 +20,7 @@ from pf_core import bounded, files
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
 from pf_core.flow import STANDARD_NORMAL, Source
-from pf_core.models import SiT, SiTConfig, config_dict, recommended
+from pf_core.models import SiT, SiTConfig, config_dict, recommended, trained
 from pf_core.models.codecs import Pixels, build_codec
 from pf_core.models.compiled import compiled
 from pf_core.models.conditioning import ClassLabels, Conditioner, Prompts, conditioner_of, imagenet_names
@@ -28,8 +28,6 @@ from pf_core.models.layers import position_embedding
 from pf_core.models.oracle import from_dataset
 from pf_core.models.recommended import Recommended
 from pf_core.models.rounded import in_bf16
-from pf_core.models.text import TextConfig
-from pf_core.models.tokens import rows_of
 from pf_core.patches import PatchGrid
 from pf_core.types import Codec, Model
 
@@ -82,7 +80,7 @@ class Bundle:
     @property
     def trained_on(self) -> int | None:
         """Images that the weights have seen; None: unknown."""
-        return images_of(self.training)
+        return trained.images_of(self.training)
 
     @property
     def device(self) -> torch.device:
@@ -116,14 +114,6 @@ class Bundle:
         hold whatever is recommended later; for a network without a file, of its name."""
         content = recommended.digest(self.path) if self.path else hashlib.sha256(self.name.encode()).hexdigest()
         return content[:16]
-
-
-def images_of(training: dict[str, Any]) -> int | None:
-    """Images that weights with this record of training have seen, with those of the network that it began with, which
-    records of the first versions do not tell; None: unknown."""
-    images, begun = training.get("images"), training.get("recipe", {}).get("init")
-    before = training.get("images_before", None if begun else 0)
-    return None if images is None or before is None else images + before
 
 
 # No network at all: the exact denoiser of the first images of a data set, under a checkpoint's name.
@@ -365,39 +355,10 @@ def _parts(header: dict[str, Any], model: SiT) -> tuple[Source, Codec, Condition
     classes = list(header["classes"])
     if not classes and model.config.num_classes == IMAGENET:
         classes = imagenet_names()
-    training = _record(header["training"])
-    taught = partial(_taught, training.get("recipe", {}), model.config.text)
+    training = trained.read(header["training"])
+    taught = partial(trained.taught, training.get("recipe", {}), model.config.text)
     conditioner = conditioner_of(model.config, classes, training.get("prompts", ())[:MOST_EXAMPLES], taught)
     return _source(header["source"], model), codec_in(header), conditioner, training
-
-
-def _taught(recipe: dict[str, Any], text: TextConfig) -> frozenset[int] | None:
-    """CLIP's tokens that the training's pictures show, where its settings leave some of its data's out; None: all of
-    the table's, also where the table is another data set's, with which the training did not begin."""
-    try:
-        known = DATASETS[recipe.get("dataset", "")]
-        data = known.fn(**known.settings(recipe.get("data_settings", {}))) if hasattr(known.fn, "met") else None
-    except InputError:  # of another version
-        return None
-    if data is None:
-        return None
-    return frozenset(rows_of(data.met())) if rows_of(data.vocabulary()) == text.rows else None
-
-
-def _record(given: Any) -> dict[str, Any]:
-    """The record of training, whose readers count on what its parts are. Raises ValueError, or what dict() does."""
-    training = dict(given)
-    recipe = _typed(training, images=int, images_before=int, prompts=list, recipe=dict).get("recipe", {})
-    config = _typed(recipe, dataset=str, data_settings=dict, config=dict).get("config", {})
-    _typed(config, timesteps=str, timestep_settings=dict, label_dropout=int | float)
-    return training
-
-
-def _typed(part: dict[str, Any], **kinds: Any) -> dict[str, Any]:
-    for name, kind in kinds.items():
-        if name in part and not isinstance(part[name], kind):
-            raise ValueError(f"in its record of training {name} is {part[name]!r:.60}")
-    return part
 
 
 def _network(config: dict[str, Any], weights: dict[str, torch.Tensor], kept: bool = False) -> SiT:
@@ -432,6 +393,14 @@ def _oracle(name: str, device: str | torch.device) -> Bundle:
     recipe = {"dataset": of["dataset"], "data_settings": settings}
     record = {"command": "none: exact, no network", "images": of["images"], "recipe": recipe}
     return Bundle(name, model.to(device), Pixels(), ClassLabels(len(data.names), data.names), training=record)
+
+
+def images_behind(name: str) -> int | None:
+    """Images that a network with this name has seen, in all its trainings; None: unknown, or it is gone."""
+    try:
+        return trained.images_of(read_header(find(name))["training"])
+    except InputError:
+        return None
 
 
 def data_settings(bundle: Bundle) -> tuple[str, dict[str, Any]]:

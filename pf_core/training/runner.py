@@ -86,7 +86,8 @@ def execute(
         data, model = made or prepare(recipe, folder if state else None)
         kind = kind or kind_of(recipe, every, data, model, shard)
         seconds, images = header.get("seconds", 0.0), header.get("images_before")
-        images = _images_before(recipe) if images is None else images
+        if images is None and recipe.init:
+            images = checkpoint.images_behind(recipe.init)
         session = TrainingSession(folder, recipe, every, trainer_status, command, seconds, compass, kind, images)
         yield from session.run(data, model, state, tensorboard)
 
@@ -133,16 +134,6 @@ def _saved(folder: RunFolder) -> tuple[dict[str, Any] | None, dict[str, Any]]:
             f"--init from that network."
         )
     return load_state(folder.state)
-
-
-def _images_before(recipe: TrainRecipe) -> int | None:
-    """Images that the network of `init` has seen, in all its trainings; 0 without one; None where nothing tells."""
-    if not recipe.init:
-        return 0
-    try:
-        return checkpoint.images_of(checkpoint.read_header(checkpoint.find(recipe.init))["training"])
-    except InputError:  # of a run that goes on: what it began with may be gone
-        return None
 
 
 def use_device(name: str) -> None:

@@ -112,7 +112,7 @@ def test_study_all_leaves_out_what_cannot_be_measured_on_a_network(quick, tmp_pa
     checkpoint.save(path, plain.model, plain.conditioner.names, {"recipe": {"dataset": "shapes"}})
     assert main(["study", "all", "--quick", "--checkpoint", str(path), "--out", str(tmp_path / "made")]) == 0
     said = capsys.readouterr().err
-    assert "difficulty on plain: left out, as plain predicts no difficulty" in said
+    assert "difficulty on plain: left out: plain predicts no difficulty" in said
     assert "Not measured on plain" in (tmp_path / "made" / "report.html").read_text()
 
 
