@@ -144,9 +144,9 @@ def _hanging(panel: Panel, panels: int) -> int:
 
 
 def _between(chart: Chart) -> int:
-    """Pixels between two rows: what hangs below a panel stays above the next one's title."""
-    hanging = max((_hanging(panel, len(row)) for row in chart.rows[:-1] for panel in row), default=0)
-    return max(_BETWEEN, 2 * _LINE + _SLANT * hanging)
+    """Pixels between two rows: what hangs below a panel, its axis's title included, stays above the next one's."""
+    panels = [(panel, _hanging(panel, len(row))) for row in chart.rows[:-1] for panel in row]
+    return max([_BETWEEN, *(_SLANT * hanging + (4 if panel.x else 2) * _LINE for panel, hanging in panels if hanging)])
 
 
 def _wrapped(text: str, panels: int) -> str:
