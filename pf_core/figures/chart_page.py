@@ -13,7 +13,8 @@ from pf_core.figures.interactive import MAP, Figure
 from pf_core.figures.maps import GAP, SIDE, cells, hexagons, steps
 
 _GAP_X, _BETWEEN, _HEIGHT = 0.075, 104, 220  # share of the width; pixels between rows (at least), of a row
-_AROUND = 80  # pixels below all rows
+_AROUND = 80  # pixels below all rows: an axis with its title, and a line of the legend
+_LEGEND = 640, 50, 7, 20  # pixels: of a line, of a name's sign, of each of its letters, between two lines
 _LETTERS, _MOST = 88, 44  # of a title across all panels of a row, of one
 _LINE = 17  # pixels
 _SLANT = 5  # pixels that a letter of a slanted name takes downwards
@@ -26,11 +27,11 @@ _TICKS = 6  # on an axis, if all that was measured is to stand there
 def draw(chart: Chart) -> Figure:
     """The chart's panels in a grid, zoomed one by one, with one legend; its note is the page's to show."""
     inked = inks(chart)
-    between = _between(chart)
+    between, around = _between(chart), _around(chart, list(inked))
     top = 34 * bool(chart.title) + 10 + _LINE * max(_lines_of(panel, len(chart.rows[0])) for panel in chart.rows[0])
     layout: dict[str, Any] = {
         "title": {"text": chart.title, "x": 0.5, "font": {"size": 15}, **_ABOVE},
-        "height": _HEIGHT * len(chart.rows) + between * (len(chart.rows) - 1) + top + _AROUND,
+        "height": _HEIGHT * len(chart.rows) + between * (len(chart.rows) - 1) + top + around,
         "margin": {"l": 56, "r": 12, "t": top, "b": 60 + 20 * (len(inked) > 1)},
         "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "yref": "container", "y": 0, "yanchor": "bottom"},
         "barmode": "group",
@@ -115,6 +116,14 @@ def _measured(panel: Panel) -> dict[str, Any]:
     """On an axis by doubling, ticks where was measured: between 64 and 96 no other would be there."""
     at = sorted({x for series in panel.series for x in series.x}) if panel.log_x else []
     return {"tickmode": "array", "tickvals": at, "ticktext": [f"{x:g}" for x in at]} if 0 < len(at) <= _TICKS else {}
+
+
+def _around(chart: Chart, named: list[str]) -> int:
+    """Pixels below all rows: slanted names and the legend's further lines take none from the panels."""
+    hanging = max((_hanging(panel, len(chart.rows[-1])) for panel in chart.rows[-1]), default=0)
+    line, sign, letter, apart = _LEGEND
+    lines = math.ceil(sum(sign + letter * len(name) for name in named) / line) if len(named) > 1 else 1
+    return _AROUND + _SLANT * hanging + apart * (lines - 1)
 
 
 def _names(panel: Panel, panels: int) -> dict[str, Any]:

@@ -256,6 +256,12 @@ def test_bands_that_would_hide_one_another_become_bars_side_by_side():
     assert Chart("", [[elsewhere]]).rows == [[elsewhere]], "curves over places of their own are not moved"
 
 
+def _gap(layout):
+    """Pixels between two rows of panels."""
+    inside = layout["height"] - layout["margin"]["t"] - chart_page._AROUND
+    return (layout["yaxis"]["domain"][0] - layout["yaxis2"]["domain"][1]) * inside
+
+
 def test_long_names_of_bars_are_broken_and_numbers_have_a_true_minus():
     names = ["most certain", "most certain of each class"]
     bars = Panel("", "", "", [Series("a", names, [1.0, 2.0], kind="bars")])
@@ -264,8 +270,9 @@ def test_long_names_of_bars_are_broken_and_numbers_have_a_true_minus():
     long = Panel("", "", "", [Series("a", ["incomprehensible", "other"], [1.0, 2.0], kind="bars")])
     assert "ticktext" not in chart_page.draw(Chart("", [[long, long, long, long]]))["layout"]["xaxis"]
     far = Panel("", "", "", [Series("a", ["a" * 30, "other"], [1.0, 2.0], kind="bars")])
-    below, above = (chart_page.draw(Chart("", rows))["layout"]["height"] for rows in ([[bars], [far]], [[far], [bars]]))
-    assert above > below, "what hangs from slanted names has room above the next row"
+    far, below = Chart("", [[far], [bars]]), Chart("", [[bars], [bars]])
+    gaps = [_gap(chart_page.draw(chart)["layout"]) for chart in (below, far)]
+    assert gaps[1] > gaps[0] + 30, "what hangs from slanted names has room above the next row"
     assert number({"value": -1, "interval": [-2, 0.5]}) == "\u22121.0 (\u22122.0 to 0.5)"
 
 

@@ -3,6 +3,8 @@
 import { bars, floats, make, paintPatches, scales, timeColour } from "./draw.js";
 import { loadPalettes } from "./colours.js";
 
+const SIDE = 58; // px of a square map; an oblong one has its area
+
 export async function mount(element, props, watch) {
   const root = element.querySelector(".pf-drawn");
   const palettes = await loadPalettes();
@@ -26,6 +28,8 @@ function draw(root, value, palettes) {
   );
   root.querySelectorAll("canvas").forEach((canvas, k) => {
     const t = maps.subarray(k * rows * cols, (k + 1) * rows * cols);
+    canvas.style.width = `${SIDE * Math.sqrt(cols / rows)}px`;
+    canvas.style.height = `${SIDE * Math.sqrt(rows / cols)}px`;
     paintPatches(canvas, value.grid, (p) => timeColour(palettes, t[p]));
   });
   bars(root.querySelector("[data-of=mean]"), value.mean, null, palettes);
