@@ -141,7 +141,7 @@ class Train:
         status = {"status": self.status}
         for chosen, knobs in ((self.timesteps, self.time_knobs), (self.dataset, self.data_knobs)):
             on(chosen.input, knobs.show, {"chosen": chosen}, list(knobs.groups.values()), **SENT)
-        on(self.dataset.input, self.on_dataset, {"dataset": self.dataset}, [self.own.box])
+        on(self.dataset.input, self.on_dataset, {"dataset": self.dataset}, [self.own.box], **SENT)
         self.wire_own()
         seen = {"model": self.model, "timesteps": self.timesteps, **self.time_knobs.inputs, "dataset": self.dataset}
         sizes = [control for key, control in self.data_knobs.inputs.items() if key.endswith((".size", ".aspect"))]
