@@ -217,17 +217,12 @@ def _apart(row: dict[str, Any], base: dict[str, Any], key: str, by: str) -> dict
 
 
 def unlike(result: Mapping[str, Any], other: str = "flow matching") -> str:
-    """How much longer one of the two networks was trained than the other, in words; "" where both saw as much."""
+    """How much longer one of the two networks was trained than the other, in words; "" where both saw as much, or where
+    nothing tells."""
     ours, plain = result.get("trained_on", (0, 0))
-    return (
-        ""
-        if ours == plain or None in (ours, plain)
-        else f"Not trained alike, on {_images(ours)} against {other}'s {_images(plain)}"
-    )
-
-
-def _images(count: int | None) -> str:
-    return "an unknown number" if count is None else f"{count:,} images"
+    if ours == plain or None in (ours, plain):
+        return ""
+    return f"Not trained alike, on {ours:,} images against {other}'s {plain:,} images"
 
 
 def over_guidance(rows: Sequence[dict[str, Any]], key: str, title: str, base: str | None = None) -> Panel:

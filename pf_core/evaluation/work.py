@@ -135,6 +135,13 @@ def key(what: Any) -> str:
     return hashlib.sha256(json.dumps(of, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 
+def mean_pace(planned: Sequence[tuple[Bundle, int]], timed: Callable[[Bundle], float] | None = None) -> float:
+    """Seconds of one of all the passes that several networks are to make; planned: (network, its passes); timed: `pace`
+    unless it is given."""
+    total = sum(count for _, count in planned)
+    return sum((timed or pace)(bundle) * count for bundle, count in planned) / max(total, 1)
+
+
 def pace(bundle: Bundle, batch: int = 25) -> float:
     """Seconds that one image's forward pass takes here, in a batch: the median of three."""
     x = torch.zeros(batch, *bundle.shape, device=bundle.device)

@@ -34,12 +34,12 @@ def images_of(training: dict[str, Any]) -> int | None:
 
 def taught(recipe: dict[str, Any], text: TextConfig) -> frozenset[int] | None:
     """CLIP's tokens that the training's pictures show, where its settings leave some of its data's out; None: all of
-    the table's, also where the table is another data set's, with which the training did not begin."""
+    the table's, also where the table was made for other data."""
     try:
         known = DATASETS[recipe.get("dataset", "")]
-        data = known.fn(**known.settings(recipe.get("data_settings", {}))) if hasattr(known.fn, "met") else None
+        if not hasattr(known.fn, "met"):
+            return None
+        data = known.fn(**known.settings(recipe.get("data_settings", {})))
     except InputError:  # of another version
-        return None
-    if data is None:
         return None
     return frozenset(rows_of(data.met())) if rows_of(data.vocabulary()) == text.rows else None

@@ -185,7 +185,7 @@ class TrainingSession:
     before: float  # seconds of training in earlier sessions
     compass: Compass | None = None
     kind: Callable[..., Trainer] = Trainer
-    images_before: int | None = 0  # that the network of the recipe's `init` had seen
+    images_before: int | None = None  # that the network of the recipe's `init` had seen
 
     def run(self, data, model: torch.nn.Module, state: dict | None, tensorboard: bool) -> Iterator[TrainStep]:
         start = state["step"] if state else 0

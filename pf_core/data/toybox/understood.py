@@ -44,7 +44,5 @@ def understood(text: str) -> Prompt | None:
 def _wanted(match: re.Match) -> list[Wanted]:
     colour = match["before"] or match["after"]
     one = Wanted(_KINDS[_PLURALS.get(match["toy"], match["toy"])], None if colour is None else [*COLOURS].index(colour))
-    number = (match["number"] or "").partition(" ")[0] or (
-        "two" if match["toy"] in _PLURALS else "a"
-    )  # "cars" are two at least
+    number = match["number"] or ("two" if match["toy"] in _PLURALS else "a")  # "cars" are two at least
     return [one] * (_NUMBERS.index(number) if number in _NUMBERS else int(number) if number.isdigit() else 1)

@@ -20,7 +20,7 @@ from pf_core.evaluation.studies.common import (
     study,
     twin_of,
 )
-from pf_core.evaluation.work import UNWATCHED, Work
+from pf_core.evaluation.work import UNWATCHED, Work, mean_pace
 from pf_core.models import checkpoint, parameter_count
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Knob
@@ -126,8 +126,7 @@ def _forwards(bundle: Bundle, **settings: Any) -> int:
 
 def _pace(bundle: Bundle, timed: Callable[[Bundle], float], **settings: Any) -> float:
     """Networks of all sizes are drawn with: each counts by its passes."""
-    planned = _passes(bundle, **settings)
-    return sum(timed(net) * count for net, count in planned) / max(sum(count for _, count in planned), 1)
+    return mean_pace(_passes(bundle, **settings), timed)
 
 
 def _passes(bundle: Bundle, images: int, nfe: int, beside: str, baseline: str, **_: Any) -> list[tuple[Bundle, int]]:

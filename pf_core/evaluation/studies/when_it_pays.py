@@ -17,7 +17,7 @@ from pf_core.evaluation.evaluate import judge_of
 from pf_core.evaluation.paired import FASTER, arithmetic, how, paired
 from pf_core.evaluation.studies.common import SPLIT, Claim, holds, percent, side, study
 from pf_core.evaluation.studies.probe_gain import compass, compass_forwards
-from pf_core.evaluation.work import Work, key, pace
+from pf_core.evaluation.work import Work, key, mean_pace
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle, labelled
 from pf_core.registry import Knob
@@ -187,8 +187,7 @@ def _forwards(runs: list[Path], **options: Any) -> int:
 
 
 def _pace(runs: list[Path], device: str = "cpu", **options: Any) -> float:
-    planned = _planned(runs, device, **options)
-    return sum(pace(bundle) * count for bundle, count in planned) / max(sum(count for _, count in planned), 1)
+    return mean_pace(_planned(runs, device, **options))
 
 
 _SIZES = {"B/2": (27.9, 24.2), "L/2": (14.7, 13.0), "XL/2": (12.9, 9.8)}  # FID of PFT: Euler, look-ahead
