@@ -143,10 +143,10 @@ class Train:
             on(chosen.input, knobs.show, {"chosen": chosen}, list(knobs.groups.values()), **SENT)
         on(self.dataset.input, self.on_dataset, {"dataset": self.dataset}, [self.own.box], **SENT)
         self.wire_own()
-        seen = {"model": self.model, "timesteps": self.timesteps, **self.time_knobs.inputs, "dataset": self.dataset}
+        laws = {"model": self.model, "timesteps": self.timesteps, **self.time_knobs.inputs, "dataset": self.dataset}
         sizes = [control for key, control in self.data_knobs.inputs.items() if key.endswith((".size", ".aspect"))]
-        looks = seen | self.data_knobs.inputs
-        for control in (*seen.values(), *sizes):
+        looks = laws | self.data_knobs.inputs
+        for control in (*laws.values(), *sizes):
             on(settled(control), self.on_draws, looks, [self.drawn])
         fits = {"model": self.model, "fitted": self.fitted, **self.config}
         on(self.model.input, self.on_model, fits, [self.fitted, *self.config.values()], **SENT)
