@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from functools import cache, partial
@@ -164,8 +165,8 @@ def _all(args: argparse.Namespace) -> int:
     stopped. 1: some failed."""
     if not args.out or _is_json(args.out):
         raise InputError("study all writes several files: name a folder with --out DIR.")
-    if given_of(args, STUDIES) or args.figure or args.runs:
-        raise InputError("study all takes --checkpoint, --quick, --device and --out alone: its studies differ.")
+    if args.figure or args.runs:
+        raise InputError("study all looks at one network and draws every figure: leave --runs and --figure out.")
     from pf_core.figures import evidence as drawn
 
     load = cache(partial(checkpoint.load, device=working(args.device)))
@@ -173,7 +174,7 @@ def _all(args: argparse.Namespace) -> int:
         load(args.checkpoint)  # a name that is none is said at once
     chosen = {name: entry for name, entry in STUDIES.items() if entry.fn.about.reads == "network"}
     networks = {name: _named(entry, args) for name, entry in chosen.items()}
-    settings = {n: _given(entry, args) for n, entry in chosen.items()}
+    settings = _shared(chosen, args)
     for name, network in networks.items():
         print(_cost(name, network, load, settings[name]), file=sys.stderr)
     results, folder = [], Path(args.out)
@@ -184,11 +185,34 @@ def _all(args: argparse.Namespace) -> int:
                 results.append(result)
                 _told(result, folder)
     finally:
-        how = "a first look with few images" if args.quick else "the full settings"
-        intro = f"Made by python -m pf_core study all, {how}."
+        few = ": a first look with few images" if args.quick else ""
+        intro = f"Made by {_command(args)}{few}."
         drawn.report([*results, *evidence.kept_of_trainings()], folder / "report.html", intro)
         print(folder / "report.html")
     return int(any(result.get("failed") for result in results))
+
+
+def _shared(chosen: dict[str, Entry], args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The settings of each of several studies: what was asked for, of those that have it. Raises InputError for a flag
+    that none of them has, or a value that one of them cannot take."""
+    asked = given_of(args, STUDIES)
+    for name in asked.keys() - {knob for entry in chosen.values() for knob in entry.knobs}:
+        raise InputError(f"No study of one network has --{name.replace('_', '-')}.")
+    own = {name: {k: v for k, v in _given(entry, args).items() if k in entry.knobs} for name, entry in chosen.items()}
+    for name, entry in chosen.items():
+        try:
+            entry.settings(own[name])
+        except InputError as e:
+            raise InputError(f"{name}: {e}") from e
+    return own
+
+
+def _command(args: argparse.Namespace) -> str:
+    """What was typed of study all, but for where it is put."""
+    knobs = {k.name: k.flag for entry in STUDIES.values() for k in entry.knobs.values()}
+    flags = [word for name, value in given_of(args, STUDIES).items() for word in (knobs[name], str(value))]
+    named = ["--checkpoint", args.checkpoint] if args.checkpoint else []
+    return shlex.join(["python", "-m", "pf_core", "study", ALL, *named, *["--quick"] * args.quick, *flags])
 
 
 def _told(result: dict[str, Any], folder: Path) -> None:

@@ -62,7 +62,11 @@ def cost(
         seconds = about.pace(on, timed, **given) if about.pace else timed(on)
     else:
         seconds = about.pace(*([on, device] if on else []), **given)
-    told = f"{count:,} forward passes of an image, about {in_words(count * seconds)}"
+    fp32 = given.get("fast") and about.reads != "nothing"  # a training's own pace is fast where it is
+    took = (
+        f"at most {in_words(count * seconds)}, which is fp32's pace" if fp32 else f"about {in_words(count * seconds)}"
+    )
+    told = f"{count:,} forward passes of an image, {took}"
     splits = (given["split"],) if "split" in given else ("search", "evaluation")
     if about.judged and (new := sum(not evaluate.references_known(on, split) for split in splits)):
         told += f"; this first time a judge also looks at {new * evaluate.REFERENCES:,} real images"

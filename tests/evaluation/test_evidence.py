@@ -1,6 +1,7 @@
 """Studies as a person runs them: cost first, figures and numbers in a folder, stopped and gone on with, one report."""
 
 import base64
+import html
 import io
 import json
 import re
@@ -97,10 +98,22 @@ def test_a_study_in_a_folder_writes_its_files_and_goes_on_where_it_stopped(quick
     assert again["rows"] == first["rows"] and Image.open(tmp_path / "alone.png").size[0] > 1000
 
 
+def test_the_cost_of_fast_arithmetic_is_a_bound_as_it_is_timed_in_fp32():
+    net = bundle()
+    told = evidence.cost("schedules", net, {"fast": True}, lambda _: 0.01)
+    assert "at most" in told and "about" in evidence.cost("schedules", net, {}, lambda _: 0.01)
+
+
 def test_what_study_all_cannot_do_is_said(tmp_path, capsys):
-    for wrong in ([], ["--out", "x.json"], ["--out", str(tmp_path), "--images", "20"]):
+    for wrong, said in (
+        ([], "name a folder"),
+        (["--out", "x.json"], "name a folder"),
+        (["--out", str(tmp_path), "--figure", "x.png"], "leave --runs and --figure out"),
+        (["--out", str(tmp_path), "--laws", "ltg"], "No study of one network has --laws"),
+        (["--out", str(tmp_path), "--images", "30"], "certainty: images must lie between 40 and"),
+    ):
         assert main(["study", "all", *wrong]) == 2
-    assert "name a folder" in capsys.readouterr().err
+        assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -149,13 +162,18 @@ def test_what_fails_does_not_take_the_other_studies_and_the_report_along(quick, 
     assert "broken: it failed inside" in capsys.readouterr().err
 
 
-def test_study_all_tells_the_progress_of_each_study(quick, tmp_path, capsys, monkeypatch):
+def test_study_all_tells_each_ones_progress_and_asks_those_that_have_a_setting(quick, tmp_path, capsys, monkeypatch):
     few = [STUDIES[name].fn for name in ("difficulty", "context_reduces_uncertainty")]
     monkeypatch.setattr(study, "STUDIES", Registry("study", few))
     net, path = bundle(), tmp_path / "own.safetensors"
     checkpoint.save(path, net.model, net.conditioner.names, {"recipe": {"dataset": "shapes"}})
-    assert main(["study", "all", "--quick", "--checkpoint", str(path), "--out", str(tmp_path / "made")]) == 0
+    out = tmp_path / "made"
+    assert main(["study", "all", "--checkpoint", str(path), "--images", "12", "--ratio", "3", "--out", str(out)]) == 0
     assert capsys.readouterr().err.count(" 100%") == 2
+    made = {entry.__name__: json.loads((out / f"{entry.__name__}.json").read_text()) for entry in few}
+    assert [result["settings"]["images"] for result in made.values()] == [12, 12]
+    assert "--ratio" not in made["difficulty"]["command"] and "--ratio 3" in made[few[1].__name__]["command"]
+    assert f"study all --checkpoint {path} --images 12 --ratio 3." in html.unescape((out / "report.html").read_text())
 
 
 def test_work_keeps_its_pieces_and_stops_between_them(tmp_path):

@@ -120,13 +120,13 @@ def _forwards(bundle: Bundle, images: int, steps: str, **_) -> int:
     ),
     check=needs_both,
     judged=True,
-    quick={"images": 50},
+    quick={"images": 50, "steps": "8"},
 )
 def equal_cost(
     bundle: Bundle,
     *,
     images: Annotated[int, Knob(20, 100_000, "images a row")] = 300,
-    steps: Annotated[str, Knob(help="outer steps of look-ahead, with commas between")] = "8",
+    steps: Annotated[str, Knob(help="outer steps of look-ahead, with commas between")] = "9,33",
     split: Annotated[str, SPLIT] = "evaluation",
     fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,

@@ -163,9 +163,9 @@ def _verdict(result: dict[str, Any]) -> str:
 def knobs(
     bundle: Bundle,
     *,
-    images: Annotated[int, Knob(20, 100_000, "images a row, to choose by")] = 200,
+    images: Annotated[int, Knob(20, 100_000, "images a row, to choose by")] = 100,
     fresh: Annotated[int, Knob(20, 100_000, "images a row of the best, from seeds that chose nothing")] = 300,
-    nfe: Annotated[int, Knob(4, 1000, "network evaluations an image, for every row")] = 64,
+    nfe: Annotated[int, Knob(4, 1000, "network evaluations an image, for every row")] = 32,
     fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,
 ) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def _passes(bundle: Bundle, images: int, nfe: int, beside: str, baseline: str, *
 def table(
     bundle: Bundle,
     *,
-    images: Annotated[int, Knob(20, 100_000, "images a row")] = 500,
+    images: Annotated[int, Knob(20, 100_000, "images a row")] = 300,
     nfe: Annotated[int, Knob(4, 1000, "network evaluations an image, for every sampler")] = 64,
     beside: Annotated[
         str, Knob(help="other networks, with commas between; shipped: all of those; empty: none")

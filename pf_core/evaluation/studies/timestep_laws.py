@@ -173,7 +173,7 @@ def _verdict(result: dict[str, Any]) -> str:
 def timestep_laws(
     bundle: Bundle,
     *,
-    images: Annotated[int, Knob(2, 100, "images that each sampler draws")] = 20,
+    images: Annotated[int, Knob(2, 1000, "images that each sampler draws")] = 20,
     nfe: Annotated[int, Knob(2, 1000, "network evaluations an image, for every sampler")] = 64,
     split: Annotated[str, SPLIT] = "evaluation",
     work: Work = UNWATCHED,
