@@ -177,6 +177,8 @@ def test_a_rule_must_beat_tuned_knobs_on_fresh_seeds(monkeypatch, fresh_gain, wo
     def lower(split, sampler, settings):
         if settings.get("every") == 2:
             return 12 if split == "search" else fresh_gain
+        if settings.get("order") == 2:
+            return 5 * (sampler == "dual_loop" and settings["n_inner"] == 4)
         return 5 * (sampler == "look_ahead" and settings["ratio"] == 2.0 and settings["p"] == 0.4)
 
     monkeypatch.setitem(KNOBS, "_apart", landscape(lower))
@@ -186,6 +188,7 @@ def test_a_rule_must_beat_tuned_knobs_on_fresh_seeds(monkeypatch, fresh_gain, wo
     assert told[-1][0] == told[-1][1]
     rows = {row["role"]: row for row in result["fresh"]}
     assert rows["tuned"]["label"] == "look-ahead, p 0.4, ratio 2" and rows["rule"]["label"] == "probe every 2nd step"
+    assert rows["second"]["settings"]["order"] == 2 and rows["second"]["minus_multistep"]["value"] == -5
     assert rows["rule"]["minus_tuned"]["value"] == pytest.approx(5 - fresh_gain)
     assert result["wins"] == (fresh_gain == 9)
     assert STUDIES["knobs"].fn.about.verdict(result).startswith(words)

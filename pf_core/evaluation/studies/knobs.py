@@ -39,7 +39,8 @@ class Surface:
 
 
 _SHARES = (0.2, 0.4, 0.7)
-EULER, LOOK_AHEAD, DUAL_LOOP, RULED = "euler", "look_ahead", "dual_loop", "ruled_look_ahead"
+EULER, MULTISTEP, LOOK_AHEAD, DUAL_LOOP = "euler", "multistep", "look_ahead", "dual_loop"
+RULED = "ruled_look_ahead"
 SURFACES = (
     Surface("Look-ahead: how far, how many", LOOK_AHEAD, "ratio", (1.2, 1.4, 2.0, 3.0), "p", _SHARES),
     Surface("Dual-loop: how finely, how many", DUAL_LOOP, "n_inner", (2, 4, 8), "p", _SHARES),
@@ -57,7 +58,7 @@ RULES = {  # what a rule changes of look-ahead with its default settings
 }
 LEVELS, TIMES = (0.2, 0.4, 0.6), (0.1, 0.3, 0.5, 0.7, 0.9)  # absolute levels: these shares of all patches at all times
 _PART = 50  # images a pass
-FRESH = 5  # rows that are measured again: Euler, look-ahead, dual-loop, the best of the surfaces, the best rule
+FRESH = 7  # rows that are measured again: four samplers as they are, the best knobs of each order, the best rule
 
 
 def _level_name(share: float) -> str:
@@ -67,7 +68,7 @@ def _level_name(share: float) -> str:
 def _specs(bundle: Bundle, nfe: int, levels: Sequence[float], **more: Any) -> dict[str, SampleSpec]:
     """Every row once, by `_key`, that the budget is enough for. levels: see LEVELS."""
     rules = [*RULES.values(), *({"level": level} for level in levels)]
-    every = [(EULER, {}), (LOOK_AHEAD, {}), (DUAL_LOOP, {})]
+    every: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in (EULER, MULTISTEP, LOOK_AHEAD, DUAL_LOOP)]
     every += [(surface.sampler, settings) for surface in SURFACES for settings in surface.settings()]
     every += [(RULED, settings) for settings in rules]
     specs = {}
@@ -136,7 +137,9 @@ def _brief(result: dict[str, Any]) -> str:
     return f"{_wins(result)}, at {result['nfe']} NFE on fresh seeds: {rule['label']}: {versus}."
 
 
+_OTHERS = ("euler", "multistep", "look_ahead", "tuned")  # roles that each is compared with
 _RIVALS = {"minus_euler": "Euler", "minus_look_ahead": "look-ahead", "minus_tuned": "tuned"}
+_SECOND = (("euler", "Euler"), ("multistep", "multistep"))  # what the best of second order is compared with
 
 
 def _wins(result: dict[str, Any]) -> str:
@@ -148,6 +151,9 @@ def _verdict(result: dict[str, Any]) -> str:
     rule, tuned = rows["rule"], rows["tuned"]
     versus = ", ".join(f"minus {other} {number(rule[key])}" for key, other in _RIVALS.items())
     best = f"Best knobs of first order: {tuned['label']}, minus Euler {number(tuned['minus_euler'])}"
+    if second := rows.get("second"):
+        versus_plain = [f"minus {name} {number(second[f'minus_{role}'])}" for role, name in _SECOND if role in rows]
+        best += f"; of second: {second['label']}, {', '.join(versus_plain)}"
     return f"{_wins(result)}, at {result['nfe']} NFE on fresh seeds: {rule['label']}: {versus}. {best}."
 
 
@@ -175,9 +181,10 @@ def knobs(
     rules of look-ahead: easy by an absolute level of difficulty (those under which 20, 40, 60% of all patches at t 0.1
     to 0.9 lie) instead of a share; a ratio that falls to 1 as t rises; no probe in every second step or from a t on;
     the second velocity only where a patch's difficulty fell. Then, on fresh seeds and against other real images: the
-    best of the surfaces, of first order as all rules are, and the best rule beside Euler, look-ahead and dual-loop.
-    `wins`: the rule lies below Euler, look-ahead and the best of the surfaces, each beyond a 95% interval, bootstrap
-    over images, paired by seed. Raises InputError for a network without a difficulty head or a judge of its data.
+    surest of the surfaces (whose interval ends lowest), one of first order as all rules are and one of second, and the
+    surest rule, beside Euler, multistep, look-ahead and dual-loop. `wins`: the rule lies below Euler, look-ahead and
+    the knobs of first order, each beyond a 95% interval, bootstrap over images, paired by seed.
+    Raises InputError for a network without a difficulty head or a judge of its data.
     """
     needs_both(bundle)
     levels = work.piece(
@@ -208,14 +215,16 @@ def knobs(
         if key := _of(bundle, RULED, settings, nfe):
             minus = {"minus_look_ahead": (apart[key] - apart[ahead]).measured()}
             rules.append({"label": label, "changes": settings} | row(key) | minus | {"key": key})
-    tuned = _lowest([r for surface in surfaces for r in surface["rows"] if r["settings"]["order"] == 1])
-    best = _lowest(rules)
-    roles = {"euler": (EULER, {}), "look_ahead": (LOOK_AHEAD, {}), "dual_loop": (DUAL_LOOP, {})}
-    roles = {role: key for role, of in roles.items() if (key := _of(bundle, *of, nfe))}
-    roles |= {"tuned": tuned["key"], "rule": best["key"]}
+    best = {"rule": _surest(rules, "minus_look_ahead")}
+    for role, order in (("tuned", 1), ("second", 2)):
+        rows = [row for surface in surfaces for row in surface["rows"] if row["settings"]["order"] == order]
+        best[role] = _surest(rows, "minus_euler")
+        best[role]["label"] = _words(specs[best[role]["key"]])
+    plain = {role: key for role in (EULER, MULTISTEP, LOOK_AHEAD, DUAL_LOOP) if (key := _of(bundle, role, {}, nfe))}
+    roles = plain | {role: row["key"] for role, row in best.items()}
     again = _fresh(bundle, {role: specs[key] for role, key in roles.items()}, fresh, nfe, work)
-    labels = {"euler": "Euler", "look_ahead": "look-ahead", "dual_loop": "dual-loop", "rule": best["label"]}
-    labels["tuned"] = f"{tuned['sampler'].replace('_', '-')}, {_words(bundle, specs[tuned['key']])}"
+    labels = {EULER: "Euler", **{role: role.replace("_", "-") for role in plain if role != EULER}}
+    labels |= {role: row["label"] for role, row in best.items()}
     rows = [{"role": role, "label": labels[role]} | of for role, of in again.items()]
     below = [side(again["rule"][f"minus_{other}"]) < 0 for other in ("euler", "look_ahead", "tuned")]
     return {
@@ -237,14 +246,16 @@ def _without_keys(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name != "key"} for row in rows]
 
 
-def _lowest(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return min(rows, key=lambda row: row["minus_euler"]["value"])
+def _surest(rows: list[dict[str, Any]], minus: str) -> dict[str, Any]:
+    """The row whose difference has the lowest upper end: the lowest difference of many is luck."""
+    return min(rows, key=lambda row: row[minus]["interval"][1])
 
 
-def _words(bundle: Bundle, spec: SampleSpec) -> str:
-    """The settings that its surface varies."""
-    varied = {name for s in SURFACES if s.sampler == spec.sampler for name in (s.across, s.by)}
-    return ", ".join(f"{k} {v:g}" for k, v in spec.settings.items() if k in varied)
+def _words(spec: SampleSpec) -> str:
+    """The sampler and the settings that its surfaces vary."""
+    varied = {name for surface in SURFACES if surface.sampler == spec.sampler for name in (surface.across, surface.by)}
+    settings = [f"{name.replace('_', '-')} {value:g}" for name, value in spec.settings.items() if name in varied]
+    return ", ".join([spec.sampler.removeprefix("ruled_").replace("_", "-"), *settings])
 
 
 def _apart(
@@ -273,7 +284,7 @@ def _apart(
 
 
 def _fresh(bundle: Bundle, specs: dict[str, SampleSpec], images: int, nfe: int, work: Work) -> dict[str, Any]:
-    """Of each role: its row, with differences from Euler, look-ahead and the best of the surfaces."""
+    """Of each role: its row, with differences from _OTHERS."""
     once = {_key(resolve(spec, bundle)): spec for spec in specs.values()}
     apart = _apart(bundle, once, images, "evaluation", work)
     work.did(FRESH * images * nfe - images * sum(resolve(spec, bundle).nfe for spec in once.values()))
@@ -281,7 +292,7 @@ def _fresh(bundle: Bundle, specs: dict[str, SampleSpec], images: int, nfe: int, 
     return {
         role: named(resolve(specs[role], bundle))
         | {"frechet": own.measured()}
-        | {f"minus_{other}": (own - of[other]).measured() for other in ("euler", "look_ahead", "tuned") if other in of}
+        | {f"minus_{other}": (own - of[other]).measured() for other in _OTHERS if other in of}
         for role, own in of.items()
     }
 
