@@ -23,7 +23,6 @@ from pf_core.evaluation.evaluate import (
     references,
     shards,
     summarise,
-    write,
 )
 from pf_core.models import checkpoint
 from pf_core.registry import Knob, Parameter
@@ -86,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
     if args.real:
         _check_drawing(args, "--real measures the data set's own images", DRAWING)
         data = checkpoint.data_settings(bundle) if bundle else (args.dataset or "shapes", given_of(args, DATASETS))
-        write(out, {"real": True} | real_against_real(len(asked), *data))
+        files.write_json(out, {"real": True} | real_against_real(len(asked), *data))
         print(f"{out}: {len(asked)} real images against real ones.")
         return
     judge = judge_of(bundle)
@@ -99,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
     recipe = {k: v for k, v in first.to_dict().items() if k not in ("seeds", "labels")}
     about = {"recipe": recipe, "seeds": _ranges(asked), "split": split, "judge": judge.stem}
     result = about | summarise(drawn, references(bundle, split, judge))
-    write(out, result)
+    files.write_json(out, result)
     print(f"{out}: {len(asked)} images, {result['nfe']} NFE{_right(result)}, Frechet {result['frechet']['value']:.3f}.")
 
 
@@ -136,7 +135,7 @@ def _by_fid(args: argparse.Namespace, out: Path, seeds: range, split: str) -> No
             pass
         about = {"recipe": bulk.plan["recipe"], "first_seed": seeds.start}
     result = fid.measure(args.images or bulk.folder, args.reference, args.inception, working(args.device))
-    write(out, about | result)
+    files.write_json(out, about | result)
     print(f"{out}: {fid.in_words(result)}")
 
 

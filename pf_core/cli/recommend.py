@@ -10,7 +10,6 @@ from pf_core import files
 from pf_core.cli.common import add_autoencoder
 from pf_core.devices import working
 from pf_core.errors import InputError
-from pf_core.evaluation.evaluate import write
 from pf_core.evaluation.recommend import opening, search
 from pf_core.models import checkpoint, recommended
 from pf_core.models.checkpoint import Bundle, labelled
@@ -53,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
         files.check_writable(args.out)
     result = _recommended(bundle, args)
     if args.out:
-        write(args.out, {"checkpoint": bundle.name, "hash": bundle.hash} | asdict(result))
+        files.write_json(args.out, {"checkpoint": bundle.name, "hash": bundle.hash} | asdict(result))
     if args.write:
         recommended.write(bundle.path, result)
     print(json.dumps({"settings": result.settings, "cfg_scale": result.cfg_scale}))

@@ -14,7 +14,6 @@ from pf_core.cli.common import add_autoencoder, add_registry_knobs, given_of
 from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.evaluation import evidence
-from pf_core.evaluation.evaluate import write
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.work import Stopped
 from pf_core.models import checkpoint
@@ -88,7 +87,8 @@ def _of_network(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
     bundle = checkpoint.load(_named(study, args), working(args.device))
     given = _given(study, args)
     print(f"{study.name} on {bundle.name}: {evidence.cost(study.name, bundle, given)}.", file=sys.stderr)
-    return evidence.measure(study.name, bundle, given, _parts(args.out), _progress())
+    typed = args.checkpoint or bundle.name
+    return evidence.measure(study.name, bundle, given, _parts(args.out), _progress(), typed=typed)
 
 
 def _of_its_own(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _put(result: dict[str, Any], args: argparse.Namespace) -> None:
             print("\n".join(map(str, drawn.write(result, Path(args.out)))))
             return
     if args.out:
-        write(args.out, result)
+        files.write_json(args.out, result)
     else:
         print(json.dumps(result, indent=1))
 

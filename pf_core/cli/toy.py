@@ -15,7 +15,6 @@ import torch
 from pf_core import files
 from pf_core.cli.common import add_knobs, add_registry_knobs, checked, given, given_of
 from pf_core.errors import InputError
-from pf_core.evaluation.evaluate import write
 from pf_core.registry import Knob, Parameter, parameters
 from pf_core.samplers import SAMPLERS
 from pf_core.sampling.run import versions
@@ -71,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     result = measure(state) | {k: round(v, 3) for k, v in took.items()}
     result |= {"equal_nfe": [benchmark(state, b).to_dict() for b in BUDGETS], "recipe": recipe(state.config)}
     if args.out:
-        write(args.out, result)
+        files.write_json(args.out, result)
         print(f"{args.out}: the numbers after {state.config.steps:,} steps, {took['train_seconds']:.0f} s.")
     else:
         print(json.dumps(result, indent=1))

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pf_core.data.splits import PUBLISHED
+from pf_core.data.splits import PUBLISHED, repeated
 from pf_core.registry import Knob
 
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "heart", "cross", "ring", "crescent", "arrow")
@@ -79,10 +79,9 @@ class Shapes:
         return self.count or 2**31  # as good as endless
 
     def batch(self, indices: range | list[int], labels: Tensor | None = None) -> Sample:
-        """The images of these indices; `labels` (B,) overrides their classes and nothing else."""
-        draws = torch.from_numpy(
-            np.stack([_uniforms(self.series, int(i) % self.count if self.count else int(i)) for i in indices])
-        )
+        """The images of these indices; `labels` (B,) overrides their classes and nothing else. `count` repeats what is
+        trained on alone: images from HELD_OUT on are always new."""
+        draws = torch.from_numpy(np.stack([_uniforms(self.series, i) for i in repeated(indices, self.count)]))
         attributes = _attributes(draws, self.size, self.variety, labels)
         return _render(attributes, self.size)
 

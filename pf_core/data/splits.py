@@ -16,6 +16,7 @@ The judge that was shipped first (checkpoints/judges/shapes) was trained on TRAI
 JUDGE_TRAINING.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,3 +93,9 @@ def take(data: Any, split: Split, count: int) -> range:
             "None of these pictures is held out, so nothing can be measured on pictures that were not trained on."
         )
     return split.first(count if held is None else min(count, held))
+
+
+def repeated(indices: Iterable[int], count: int) -> list[int]:
+    """Indices of an endless data set of which only the first `count` images are trained on, over and over; 0: all.
+    Those that are held out are never among them."""
+    return [int(i) % count if count and i < HELD_OUT else int(i) for i in indices]

@@ -298,8 +298,3 @@ def _result(path: Path) -> Any:
         return bounded.read_json(path)
     except (ValueError, OSError) as e:
         raise InputError(f"{path} cannot be read ({e}): repair it or remove it.") from None
-
-
-def write(path: str | Path, result: dict[str, Any]) -> None:
-    with files.replacing(path) as temporary:
-        temporary.write_text(json.dumps(result, indent=1))

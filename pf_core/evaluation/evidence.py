@@ -19,6 +19,7 @@ from pf_core.evaluation.work import Stopped, Work, key, pace
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Entry
+from pf_core.sampling.run import versions
 from pf_core.sampling.sweep import in_words
 
 PARTS = "parts"  # of a report's folder: the pieces of its studies, so that a stopped one goes on
@@ -135,15 +136,12 @@ def _rounded(value: Any) -> Any:
 
 def how(name: str, network: str) -> str:
     """What to type for a result of a study on a network that `kept` finds."""
-    reads = STUDIES[name].fn.about.reads
-    if reads == "nothing":
-        return f"python -m pf_core study {name} --out D && python -m pf_core results D"
-    if reads == "runs":
-        return f"python -m pf_core study {name} --runs runs --out D && python -m pf_core results D"
-    if not checkpoint.is_run(network):
-        return shlex.join(["make", "results", f"NETWORKS={network}"])
-    where = folder_of(name, network).relative_to(checkpoint.RUNS.parent)
-    return shlex.join(["python", "-m", "pf_core", "study", name, "--checkpoint", network, "--out", where.as_posix()])
+    typed = ["python", "-m", "pf_core", "study", name]
+    if checkpoint.is_run(network) and STUDIES[name].fn.about.reads == "network":
+        where = folder_of(name, network).relative_to(checkpoint.RUNS.parent)
+        return shlex.join([*typed, "--checkpoint", network, "--out", where.as_posix()])
+    of = {"nothing": [], "runs": ["--runs", "runs"]}.get(STUDIES[name].fn.about.reads, ["--checkpoint", network])
+    return f"{shlex.join([*typed, *of, '--out', 'D'])} && python -m pf_core results D"
 
 
 def made(result: Mapping[str, Any]) -> str:
@@ -161,11 +159,13 @@ def measure(
     folder: Path | None = None,
     tell: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    typed: str = "",
 ) -> dict[str, Any]:
     """A study's result on a network, or (None) on those that it trains: its numbers, and the study, network, hash,
-    settings, command, date and seconds.
+    settings, command, versions, date and seconds.
 
-    folder: where its pieces are kept; tell, stop: see Work. Raises InputError for a network it cannot look at, Stopped.
+    folder: where its pieces are kept; tell, stop: see Work; typed: what was typed for the network, if not its name.
+    Raises InputError for a network it cannot look at, Stopped.
     """
     study = STUDIES[name]
     given = study.settings(settings)
@@ -178,10 +178,13 @@ def measure(
         **network,
         **numbers,
         "settings": given,
-        "command": command(study, bundle and bundle.name, settings),
-        "made": date.today().isoformat(),
-        "seconds": seconds(),
+        "command": command(study, typed or (bundle and bundle.name), settings),
+        **_taken(seconds()),
     }
+
+
+def _taken(seconds: float) -> dict[str, Any]:
+    return {"versions": versions(), "made": date.today().isoformat(), "seconds": seconds}
 
 
 @contextmanager
@@ -216,8 +219,7 @@ def of_runs(
     with _timed(folder, [name, given, sorted(map(str, runs))]) as seconds:
         numbers = study.fn(runs, keep=folder, device=device, tell=tell, **given)
     typed = _typed(study, [word for run in runs for word in ("--runs", str(run))], settings)
-    taken = {"made": date.today().isoformat(), "seconds": seconds()}
-    return {"study": name} | numbers | {"settings": given, "command": typed} | taken
+    return {"study": name} | numbers | {"settings": given, "command": typed} | _taken(seconds())
 
 
 def command(study: Entry, checkpoint: str | None, settings: Mapping[str, Any]) -> str:
@@ -247,7 +249,7 @@ def everything(
         try:
             bundle = load(network)
             about["checkpoint"] = bundle.name
-            result = measure(name, bundle, settings.get(name, {}), folder / PARTS, **watched)
+            result = measure(name, bundle, settings.get(name, {}), folder / PARTS, typed=network, **watched)
         except Stopped:
             raise
         except Exception as e:

@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
+from pf_core.errors import InputError
+
 REPEATS = 200  # resamples of a bootstrap, unless told otherwise
 
 
 def moments(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(mean (D,), covariance (D, D))."""
+    """(mean (D,), covariance (D, D)) of features (M, D). Raises InputError where they are not finite."""
+    if not np.isfinite(a).all():
+        raise InputError("Some pictures have no finite numbers: the network, or its settings, drew nothing to judge.")
     return a.mean(0), np.cov(a, rowvar=False)
 
 
@@ -104,8 +108,12 @@ class Resampled:
         return Resampled(self.value - other.value, self.values - other.values)
 
     def over(self, base: "Resampled") -> "Resampled":
-        """The change from a base, as a share of it: -0.1 is ten percent less."""
-        return Resampled(self.value / base.value - 1, self.values / base.values - 1)
+        """The change from a base, as a share of it: -0.1 is ten percent less. Both about their own values, as in
+        `bootstrap`: a base that resampling pushes up would make every share too small."""
+        return Resampled(self.value / base.value - 1, self._about_value() / base._about_value() - 1)
+
+    def _about_value(self) -> np.ndarray:
+        return self.values - self.values.mean() + self.value
 
     @classmethod
     def mean(cls, of: "Sequence[Resampled]") -> "Resampled":
@@ -115,7 +123,7 @@ class Resampled:
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """See `bootstrap`."""
         tail = 100 * (1 - level) / 2
-        low, high = np.percentile(self.values - self.values.mean(), [tail, 100 - tail]) + self.value
+        low, high = np.percentile(self._about_value(), [tail, 100 - tail])
         return float(low), float(high)
 
     def within(self) -> dict[str, Any]:

@@ -191,6 +191,12 @@ def best(rows: Sequence[dict[str, Any]], by: str) -> list[dict[str, Any]]:
     return [_best(by)((r for r in rows if r["label"] == label), key=lambda r: r[by]["value"]) for label in labels]
 
 
+def at_the_edge(rows: Sequence[dict[str, Any]], by: str) -> str:
+    """A sentence, where the largest guidance of several serves every label best: a larger one might serve better."""
+    scales, chosen = {row["cfg_scale"] for row in rows}, {row["cfg_scale"] for row in best(rows, by)}
+    return f" Guidance {max(scales):g} is the largest measured." if len(scales) > 1 and chosen == {max(scales)} else ""
+
+
 def _best(statistic: str) -> Callable:
     return min if statistic in LOWER else max
 

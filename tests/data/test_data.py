@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from pf_core.data import DATASETS
 from pf_core.data.shapes import OUTLINE_WIDTH, REGIONS, SHAPES, TEXTURES, Shapes
+from pf_core.data.splits import HELD_OUT
 
 BACKGROUND, OUTLINE, TEXTURE, FILL = range(4)
 
@@ -195,3 +196,10 @@ def test_a_counted_set_repeats_its_first_images():
     few, endless = Shapes(count=3), Shapes()
     assert len(few) == 3
     assert torch.equal(few.batch(range(7)).images, endless.batch([0, 1, 2, 0, 1, 2, 0]).images)
+
+
+@pytest.mark.parametrize("name", ["shapes", "toybox", "signs"])
+def test_a_counted_set_holds_out_pictures_that_it_never_shows(name):
+    few, endless = DATASETS[name].fn(count=3), DATASETS[name].fn()
+    assert torch.equal(few.batch([HELD_OUT]).images, endless.batch([HELD_OUT]).images)
+    assert torch.equal(few.batch([4]).images, endless.batch([1]).images)

@@ -8,12 +8,12 @@ from scipy.stats import energy_distance
 
 from pf_core.data.shapes import SHAPES, Shapes
 from pf_core.evaluation import metrics
-from pf_core.evaluation.studies import STUDIES
+from pf_core.evaluation.studies import STUDIES, common
 from pf_core.evaluation.train_test import distances
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.codecs import Pixels
 from pf_core.models.conditioning import ClassLabels
-from pf_core.models.oracle import from_dataset
+from pf_core.models.oracle import Oracle, from_dataset
 from pf_core.patches import PatchGrid
 from pf_core.timesteps import density
 from pf_core.types import Prediction
@@ -25,6 +25,7 @@ PATTERN = torch.linspace(0.2, 0.6, GRID.n)  # no two patches alike
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch):
     monkeypatch.setattr(metrics, "REPEATS", 20)
+    monkeypatch.setattr(common, "Oracle", (Oracle, Wrong))  # a Wrong one, too, knows its own image alone
 
 
 class Wrong(torch.nn.Module):
@@ -71,7 +72,7 @@ def test_the_best_context_is_found_where_it_is():
 
 def test_an_exact_network_wants_true_context_and_none_of_its_own():
     net = as_bundle(from_dataset(Shapes(), 40, GRID), 40)
-    early = STUDIES["context_helps"].fn(net, images=40, spacing=0.3)["t"]["0.1"]
+    early = STUDIES["context_helps"].fn(net, images=120, spacing=0.3)["t"]["0.1"]
     assert early["own"]["best"]["value"] == 0.1 and not early["own"]["between_the_ends"]
     assert early["true"]["gain"]["interval"][1] < 0 < early["own"]["change"][1]["interval"][0]
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import pytest
 from starlette.applications import Starlette
@@ -9,7 +10,8 @@ from starlette.testclient import TestClient
 
 from app.state import AppState
 from app.tabs.evidence import tab
-from pf_core.cli import main, results
+from pf_core.cli import main, results, study
+from pf_core.cli.common import Parser, given_of
 from pf_core.errors import InputError
 from pf_core.evaluation import evidence
 from pf_core.evaluation.studies import STUDIES
@@ -126,3 +128,14 @@ def test_a_training_runs_results_are_kept_beside_it_and_never_over_a_shipped_net
         assert evidence.keep(ORDER | {"checkpoint": network}) == tmp_path / place / "order.json"
     with pytest.raises(InputError, match=f"another network than the shipped {PFT}"):
         evidence.keep(ORDER | {"checkpoint": f"/elsewhere/{PFT}.safetensors"})
+
+
+@pytest.mark.parametrize("result", KEPT, ids=lambda result: f"{result.get('checkpoint', '')} {result['study']}")
+def test_the_command_of_a_kept_result_asks_for_its_settings(result):
+    parser = Parser()
+    study.add_arguments(parser)
+    words = shlex.split(result["command"])
+    assert words[:4] == ["python", "-m", "pf_core", "study"]
+    args = parser.parse_args(words[4:])
+    asked = STUDIES[args.name].settings(given_of(args, STUDIES))
+    assert result["settings"].items() <= asked.items()

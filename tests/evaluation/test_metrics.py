@@ -78,3 +78,9 @@ def test_spearman_with_ties():
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 5, 200), rng.integers(0, 5, 200) + rng.normal(size=200)
     assert spearman(a, b) == pytest.approx(spearmanr(a, b).statistic)
+
+
+def test_a_share_of_a_base_that_resampling_pushes_up_is_no_surer_for_it():
+    noise = np.linspace(-10, 10, 201)
+    one, base = Resampled(90.0, 190 + noise), Resampled(100.0, np.full(201, 200.0))
+    assert one.over(base).interval() == pytest.approx((-0.195, -0.005), abs=1e-3)  # -19.5 and -0.5 of 100, not of 200

@@ -228,7 +228,9 @@ def test_each_is_compared_at_the_guidance_that_serves_itself_best():
     for of in (result, {"rows": result["rows"]}):  # the second as it was kept before
         assert about.verdict(of).startswith("Does not appear here. ") and "Euler \u221210.0 points" in about.line(of)
     alone = {"rows": prompted.compared(done[2:]), "at_best": prompted.at_best(done[2:])}  # of a network without a head
-    assert about.verdict(alone).endswith("Euler 60.0% (58.1 to 61.9) at guidance 4.")
+    assert about.verdict(alone).endswith(
+        "Euler 60.0% (58.1 to 61.9) at guidance 4. Guidance 4 is the largest measured."
+    )
     assert about.line(alone) == "Characters right, Euler alone: 60.0% (58.1 to 61.9)."
 
 

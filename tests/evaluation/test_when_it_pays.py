@@ -169,11 +169,13 @@ def test_hits_that_chance_alone_gives_or_that_losses_outnumber_are_no_finding(be
     assert verdict.startswith(
         f"{said} {better} better and {worse} worse of {of} (by chance 1 each), against Euler at 8 NFE;"
     )
-    assert about.line(result).startswith(verdict.partition(";")[0]) and "; at best dual-loop, " in about.line(result)
+    assert about.line(result).startswith(verdict.partition(";")[0]) and "; the surest gain: dual-loop, " in about.line(
+        result
+    )
     assert "control" not in verdict
     for at in result["runs"][0]["points"]:
         at["samplers"]["rows"].append(at["samplers"]["rows"][1] | {"sampler": "random_order"})
-    told = f"as a control, random order is better on {better} of {of} networks, worse on {worse}; at best"
+    told = f"as a control, random order is better on {better} of {of} networks, worse on {worse}; its surest gain"
     assert about.verdict(result).startswith(verdict.removesuffix(".")) and told in about.verdict(result)
 
 

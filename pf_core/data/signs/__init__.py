@@ -21,7 +21,7 @@ from pf_core.data.signs import words
 from pf_core.data.signs.captions import caption, vocabulary
 from pf_core.data.signs.render import REGIONS, render
 from pf_core.data.signs.scene import KINDS, Scene, box, build, length_of
-from pf_core.data.splits import HELD_OUT
+from pf_core.data.splits import repeated
 from pf_core.errors import InputError
 from pf_core.registry import Knob
 
@@ -131,7 +131,7 @@ class Signs:
         """The images with these indices. labels: (B,) other kinds of signs; texts: B other words for them to read.
         `count` repeats what is trained on alone: images from HELD_OUT on are always new. Raises InputError for a text
         that no sign can read."""
-        wanted = self._wanted(indices)
+        wanted = repeated(indices, self.count)
         kinds = [None] * len(wanted) if labels is None else [int(k) for k in labels]
         if texts is not None and len(texts) != len(wanted):
             raise InputError(f"{len(wanted)} images need as many texts, not {len(texts)}.")
@@ -146,11 +146,11 @@ class Signs:
 
     def texts(self, indices: range | list[int]) -> list[str]:
         """The words that the images with these indices read; nothing is drawn."""
-        return [self._draws(i)[1] for i in self._wanted(indices)]
+        return [self._draws(i)[1] for i in repeated(indices, self.count)]
 
     def captions_of(self, indices: range | list[int]) -> list[str]:
         """The captions of the images with these indices, the words not spelt apart; nothing is drawn."""
-        return [caption(self._scene(i)) for i in self._wanted(indices)]
+        return [caption(self._scene(i)) for i in repeated(indices, self.count)]
 
     def vocabulary(self) -> list[str]:
         """Phrases that hold every word of any caption whose sign's word is spelt apart."""
@@ -159,9 +159,6 @@ class Signs:
     def met(self) -> list[str]:
         """Those of them that pictures with these settings show."""
         return vocabulary(KINDS if self.variety else KINDS[:1])
-
-    def _wanted(self, indices: range | list[int]) -> list[int]:
-        return [int(i) % self.count if self.count and int(i) < HELD_OUT else int(i) for i in indices]
 
     def _draws(self, index: int) -> tuple[np.ndarray, str]:
         """An image's uniform numbers and its word."""

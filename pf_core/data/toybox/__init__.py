@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pf_core.data.splits import repeated
 from pf_core.data.toybox import captioned as captioned_scenes
 from pf_core.data.toybox import captions as wordings
 from pf_core.data.toybox.cache import Cache
@@ -140,8 +141,9 @@ class Toybox:
         return {"pictures": len(self), "digest": f"toybox {VERSION}{captioned}"}
 
     def batch(self, indices: range | list[int], labels: Tensor | None = None) -> Sample:
-        """The images with these indices. labels: (B,) classes of the first toys; all else stays the same."""
-        wanted = self._wanted(indices)
+        """The images with these indices. labels: (B,) classes of the first toys; all else stays the same. `count`
+        repeats what is trained on alone: images from HELD_OUT on are always new."""
+        wanted = repeated(indices, self.count)
         scene, plan = self._planned(wanted, labels)
         levels, picture = self.cache.read(wanted) if labels is None else None, None
         if levels is None:
@@ -159,14 +161,11 @@ class Toybox:
 
     def captions_of(self, indices: range | list[int]) -> list[str]:
         """The captions of the images with these indices; nothing is drawn."""
-        return _captions(*self._planned(self._wanted(indices)))
+        return _captions(*self._planned(repeated(indices, self.count)))
 
     def vocabulary(self) -> list[str]:
         """Phrases that hold every word of any caption or prompt."""
         return wordings.vocabulary()
-
-    def _wanted(self, indices: range | list[int]) -> list[int]:
-        return [int(i) % self.count if self.count else int(i) for i in indices]
 
     def _planned(self, indices: list[int], labels: Tensor | None = None) -> tuple[Scene, captioned_scenes.Plan | None]:
         draws = self.draws(indices)

@@ -10,27 +10,40 @@ from torch import Tensor
 
 from pf_core import flow
 from pf_core.charts import Chart, written
-from pf_core.data.splits import CHOICES, images_of, seeds_of, take
+from pf_core.data.splits import CHOICES, TRAINING, images_of, seeds_of, take
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle, data_of, labelled
-from pf_core.models.codecs import states_of
+from pf_core.models.codecs import Encoded, states_of
+from pf_core.models.oracle import Oracle
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob, whole
 from pf_core.samplers.common import advance
 from pf_core.sampling.run import SampleSpec, resolve
 from pf_core.types import PatchTime
 
+FEWEST = 10  # held-out images that a study can tell anything from
 SPLIT = Knob(help="images and seeds: evaluation, to report; search, to choose by", choices=CHOICES)
 
 
-def looked_at(bundle: Bundle, images: int, split: str) -> tuple[Any, Tensor, Tensor, Tensor]:
+def looked_at(
+    bundle: Bundle, images: int, split: str, trained_on: int = 0
+) -> tuple[Any, Tensor, Tensor, Tensor]:  # fmt: skip
     """(sample, x0, x1, y): held-out images of the network's data set; noise of their seeds and the images in the
     network's space, (B, C, H, W) each; conditions (B, ...), the null class where there are none. At most as many as a
-    finite set holds out. Raises InputError if none is held out."""
-    data = data_of(bundle)
-    indices = take(data, images_of(data, split), images)
+    finite set holds out. trained_on: of the first so many images, which it was trained on, instead. Raises InputError
+    where fewer than FEWEST are held out."""
+    data, of = data_of(bundle), images_of(data_of(bundle), split)
+    if isinstance(bundle.model, Oracle):  # knows its own images, over and over, and no others
+        indices = TRAINING.first(images)
+    elif trained_on:
+        indices = TRAINING.first(min(images, trained_on))
+    elif len(indices := take(data, of, images)) < min(FEWEST, images):
+        raise InputError(
+            f"Only {len(indices)} of the pictures of {bundle.name} were held out: nothing can be told from fewer than "
+            f"{FEWEST}. Train on more pictures, or hold out a larger share of them."
+        )
     sample = data.batch(indices)
     x0 = bundle.source.draw(list(seeds_of(split).first(len(indices))), bundle.shape)
     return sample, x0, states_of(bundle.codec, data, sample.images), conditions(bundle, data, sample)
@@ -41,6 +54,17 @@ def conditions(bundle: Bundle, data: Any, sample: Any) -> Tensor:
     if labelled(bundle) or bundle.conditioner.takes == "prompt":
         return bundle.conditioner.of_sample(sample, data.names)
     return bundle.conditioner.null(len(sample.labels), sample.labels.device)
+
+
+def needs_classes(bundle: Bundle) -> None:
+    """Raises InputError for a network of prompts, which no exact denoiser knows."""
+    if bundle.conditioner.takes == "prompt":
+        raise InputError(f"{bundle.name} takes prompts, of which the exact denoiser of its data knows nothing.")
+
+
+def in_space(bundle: Bundle, data: Any) -> Any:
+    """The data set with its images in the network's space."""
+    return data if hasattr(data, "encoded_by") else Encoded(data, bundle.codec)
 
 
 def oracles(bundle: Bundle, data: Any, sample: Any) -> Tensor:
@@ -68,6 +92,7 @@ def other_data(one: Bundle, other: Bundle) -> InputError:
 def alike(one: Bundle, other: Bundle) -> bool:
     """Do two networks draw pictures of the same size and data, and are they asked for them alike?"""
     same = one.conditioner.takes == other.conditioner.takes and one.shape == other.shape
+    same = same and labelled(one) == labelled(other)
     return same and checkpoint.data_settings(one) == checkpoint.data_settings(other)
 
 

@@ -55,6 +55,7 @@ def _verdict(result: dict[str, Any]) -> str:
     base, _, ours = prompted.against(result, "all")
     apart = f"; minus {base}, each at its best: {in_points(ours)}" if ours else ""
     words = f"Prompts satisfied, each at its best guidance: {told}{apart}."
+    words += prompted.at_the_edge(result["rows"], "all")
     return words if base != PLAIN else f"{_kept_up(result)}. {words}"
 
 

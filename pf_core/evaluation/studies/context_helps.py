@@ -94,7 +94,8 @@ def _chart(result: dict[str, Any]) -> Chart:
 
 def _brief(result: dict[str, Any]) -> str:
     gains = ", ".join(percent(n["own"]["gain"]) for n in result["t"].values())
-    return f"{_holds(result)}: the hard region's loss changes by {gains} at its best context, t = {_times(result)}."
+    chosen = f"at the context that other images find best, t = {_times(result)}"
+    return f"{_holds(result)}: the hard region's loss changes by {gains} {chosen}."
 
 
 def _times(result: dict[str, Any]) -> str:
@@ -115,7 +116,8 @@ def _verdict(result: dict[str, Any]) -> str:
     true = ", ".join(percent(n["true"]["gain"]) for n in result["t"].values())
     return (
         f"{_holds(result)}: the hard region's loss is least with the context at {where} (between the ends t and 1 "
-        f"{excluded}; ratio {number(result['ratio'])}) and changes there by {gains}; with true context by {true}."
+        f"{excluded}; ratio {number(result['ratio'])}). At the context that is best on the other half of the images it "
+        f"changes by {gains}; with true context by {true}."
     )
 
 

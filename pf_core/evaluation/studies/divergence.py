@@ -13,7 +13,7 @@ from pf_core.charts import Chart, Panel, Series
 from pf_core.data.splits import seeds_of
 from pf_core.evaluation.metrics import spearman, with_intervals
 from pf_core.evaluation.paired import paired
-from pf_core.evaluation.studies.common import SPLIT, drawing, looked_at, number, study
+from pf_core.evaluation.studies.common import SPLIT, drawing, looked_at, needs_judge, number, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.divergence import MOST_PROBES, Divergence
@@ -119,6 +119,8 @@ def divergence(
     being 1 + 2 probes of them; and their differences from Euler. Intervals are 95%, bootstrap over images, paired by
     seed in the differences.
     """
+    if drawn:
+        needs_judge(bundle)  # said before anything is measured
     _, x0, x1, y = looked_at(bundle, images, split)
     result: dict[str, Any] = {"images": len(x0), "probes": probes, "split": split, "t": {}}
     seeds = list(seeds_of(split).first(len(x0)))

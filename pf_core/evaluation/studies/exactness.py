@@ -11,8 +11,8 @@ from pf_core import flow
 from pf_core.charts import Chart, Panel, Series
 from pf_core.data import DATASETS
 from pf_core.errors import InputError
-from pf_core.evaluation.metrics import with_intervals
-from pf_core.evaluation.studies.common import conditions, number, oracles, percent, study
+from pf_core.evaluation.metrics import pearson, with_intervals
+from pf_core.evaluation.studies.common import conditions, in_space, needs_classes, number, oracles, percent, study
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
 from pf_core.models.oracle import Oracle, from_dataset
@@ -49,6 +49,7 @@ def _verdict(result: dict[str, Any]) -> str:
 def _needs_finite(bundle: Bundle) -> None:
     if not bundle.training.get("recipe", {}).get("data_settings", {}).get("count", 0):
         raise InputError(f"{bundle.name} was not trained on a finite data set: train one with --count 8, say.")
+    needs_classes(bundle)
 
 
 @study(forwards=lambda bundle, states, **_: states, chart=_chart, verdict=_verdict, check=_needs_finite)
@@ -69,7 +70,7 @@ def exactness(
     _needs_finite(bundle)
     recipe = bundle.training["recipe"]
     count = recipe["data_settings"]["count"]
-    data = DATASETS[recipe["dataset"]].fn(**recipe["data_settings"])
+    data = in_space(bundle, DATASETS[recipe["dataset"]].fn(**recipe["data_settings"]))
     grid, rng = bundle.grid, generator(2026, states)
     sample = data.batch(range(states))
     y = conditions(bundle, data, sample)
@@ -120,7 +121,7 @@ def _numbers(values: dict[str, np.ndarray]) -> dict[str, Any]:
     if "predicted" in values:
         predicted, target = values["predicted"], values["true"] + error
         statistics |= {
-            "logvar_correlation": lambda i: np.corrcoef(np.log(predicted[i]).ravel(), np.log(target[i]).ravel())[0, 1],
+            "logvar_correlation": lambda i: pearson(np.log(predicted[i]).ravel(), np.log(target[i]).ravel()),
             "predicted_over_true": lambda i: predicted[i].mean() / target[i].mean(),
         }
     return with_intervals(statistics, len(error))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pf_core.charts import Chart, Map, Panel, Series
 from pf_core.evaluation import prompted
 from pf_core.evaluation.evaluate import judge_of, references
-from pf_core.evaluation.metrics import Resampled, coverage, interval_of_mean, moments, unpaired
+from pf_core.evaluation.metrics import Resampled, coverage, interval_of_mean, moments
 from pf_core.evaluation.paired import FASTER, arithmetic, distance, how, images_of_row, named
 from pf_core.evaluation.studies.common import (
     SPLIT,
@@ -101,67 +101,71 @@ def _map(label: str) -> Panel:
     return Panel(f"Schedule: {label}", "pass", "patch", map=shown, spare=label == PARALLEL)
 
 
+def _by_budget(result: dict[str, Any]) -> dict[int, dict[str, dict[str, Any]]]:
+    """NFE -> label -> its row."""
+    budgets = dict.fromkeys(row["budget"] for row in result["rows"])
+    return {nfe: {row["label"]: row for row in result["rows"] if row["budget"] == nfe} for nfe in budgets}
+
+
 def _brief(result: dict[str, Any]) -> str:
-    most, rows = _largest(result)
-    labels = [label for label in (*CONTROLS.values(), RANDOM) if label in rows]
-    told = [f"{label} {number(rows[label]['minus_euler'])}" for label in labels or rows if label != PARALLEL]
-    return f"{_found(rows)} {most} NFE, Frechet distance minus Euler's: {', '.join(told)}."
+    by_budget = _by_budget(result)
+    if not _adaptive(by_budget):
+        nfe, rows = max(by_budget.items())
+        told = [f"{label} {number(row['minus_euler'])}" for label, row in rows.items() if label != PARALLEL]
+        return f"At {nfe} NFE, Frechet distance minus Euler's: {', '.join(told)}."
+    nfe, rows = min(by_budget.items())
+    told = [f"{label} {number(rows[label]['minus_euler'])}" for label in CONTROLS.values() if label in rows]
+    return f"{_found(by_budget)}. At {nfe} NFE minus Euler: {', '.join(told)}."
 
 
-def _largest(result: dict[str, Any]) -> tuple[int, dict[str, dict[str, Any]]]:
-    """The largest budget, and its rows by label."""
-    most = max(row["budget"] for row in result["rows"])
-    return most, {row["label"]: row for row in result["rows"] if row["budget"] == most}
+def _adaptive(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> list[tuple[str, int, dict[str, Any]]]:
+    """(label, NFE, row) of each adaptive sampler."""
+    labels = CONTROLS.values()
+    return [(label, nfe, rows[label]) for label in labels for nfe, rows in by_budget.items() if label in rows]
 
 
-def _found(rows: Mapping[str, dict[str, Any]]) -> str:
-    """Of rows of one budget, by label: how many of the adaptive samplers are below Euler and below their control; a
-    network without a head has none."""
-    if not any(label in rows for label in CONTROLS.values()):
-        return "At"
-    apart = _from_random(rows)
-    hits = [label for label, each in apart.items() if side(each) < 0 and side(rows[label]["minus_euler"]) < 0]
-    sides = {1: "does better", 0: "may do as well"}
-    same = {does: [label for label, each in apart.items() if side(each) == of] for of, does in sides.items()}
-    told = [f"{does} for {', '.join(labels)}" for does, labels in same.items() if labels]
-    random = f", a random easy set {' and '.join(told)}" if told else ""
-    return f"{holds(len(hits), len(apart))}{random}: at"
+def _found(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> str:
+    """Where an adaptive sampler is below Euler and below the same with its easy set drawn at random, which the first
+    results did not pair."""
+    told = [of for of in _adaptive(by_budget) if "minus_random" in of[-1]]
+    if not told:
+        return "Cannot be told here: no random easy set was drawn"
+    hits = [of for of in told if all(side(of[-1][key]) < 0 for key in ("minus_euler", "minus_random"))]
+    at = {label: ", ".join(str(nfe) for of, nfe, _ in hits if of == label) for label, *_ in hits}
+    where = " and ".join(f"{label} at {budgets} NFE" for label, budgets in at.items())
+    budgets = ", ".join(map(str, dict.fromkeys(nfe for _, nfe, _ in told)))
+    below = f"below both Euler and a random easy set {'are' if len(at) > 1 else 'is'} {where}" if hits else "nothing is"
+    return f"{holds(len(hits), len(told))}: {below}" + ("" if hits else f" below both, at {budgets} NFE")
 
 
-def _from_random(rows: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By adaptive sampler, its distance minus that with the easy set drawn at random, where that was measured; the
-    first results kept it unpaired."""
-    pairs = [(label, rows[name]) for name, label in CONTROLS.items() if name in rows and label in rows]
-    return {
-        label: rows[label].get("minus_random") or unpaired(rows[label]["minus_euler"], control["minus_euler"])
-        for label, control in pairs
-    }
-
-
-def _random_order(rows: Mapping[str, dict[str, Any]]) -> str:
+def _random_order(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> str:
     """Random order against Euler, which the page says is worse."""
-    if RANDOM not in rows:
-        return ""
-    how = {-1: "better than Euler, on the page worse", 0: "not told from Euler, on the page worse"}
-    return f". Random order is {how.get(side(rows[RANDOM]['minus_euler']), 'worse than Euler, as on the page')}"
+    sides = {nfe: side(rows[RANDOM]["minus_euler"]) for nfe, rows in by_budget.items() if RANDOM in rows}
+    words = {1: "worse than Euler", -1: "better", 0: "not told from it"}
+    at = {of: ", ".join(str(nfe) for nfe, each in sides.items() if each == of) for of in words}
+    told = ", ".join(f"{words[of]} at {budgets} NFE" for of, budgets in at.items() if budgets)
+    return told and f" Random order, on the page worse than Euler, is {told}."
 
 
 def _verdict(result: dict[str, Any]) -> str:
-    """Of the largest budget: every schedule against Euler."""
-    most, by_label = _largest(result)
-    others = [row for row in by_label.values() if row.get("minus_euler") and row["label"] != PARALLEL]
-    shown = [row for row in others if row["label"] in PAPER] or others
-    told = "; ".join(f"{row['label']} {number(row['minus_euler'])}" for row in shown)
-    base = by_label[PARALLEL]["frechet"]
-    order = "; ".join(
-        f"{label} {number(each)}{'' if 'minus_random' in by_label[label] else ', unpaired'}"
-        for label, each in _from_random(by_label).items()
-    )
-    order = order and f". Minus the same with the easy set drawn at random: {order}"
-    order += _random_order(by_label)
+    """Of every budget: the schedules of the page against Euler."""
+    by_budget = _by_budget(result)
+    found = f"{_found(by_budget)}. " if _adaptive(by_budget) else ""
     unlike = prompted.unlike(result, "SiT")
     unlike = unlike and f" {unlike}."
-    return f"{_found(by_label)} {most} NFE, distance minus Euler's {base['value']:.0f}: {told}{order}.{unlike}"
+    told = ". ".join(_told(nfe, rows) for nfe, rows in by_budget.items())
+    return f"{found}Distance minus Euler's: {told}.{_random_order(by_budget)}{unlike}"
+
+
+def _told(nfe: int, rows: Mapping[str, dict[str, Any]]) -> str:
+    others = [row for row in rows.values() if row["label"] != PARALLEL]
+    shown = [row for row in others if row["label"] in PAPER] or others
+    words = [
+        f"{row['label']} {number(row['minus_euler'])}"
+        + (f", minus a random easy set {number(row['minus_random'])}" if "minus_random" in row else "")
+        for row in shown
+    ]
+    return f"at {nfe} NFE ({rows[PARALLEL]['frechet']['value']:.0f}) {'; '.join(words)}"
 
 
 @study(

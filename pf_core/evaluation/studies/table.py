@@ -117,7 +117,14 @@ def _verdict(result: dict[str, Any]) -> str:
         for net in result["networks"]
     ]
     ours = f"{_holds(result)}, at {result['nfe']} NFE: {'; '.join(told)}"
-    return f"{ours}. In the paper look-ahead changes Euler's by {_papers()}."
+    return f"{ours}.{_scale(result)} In the paper look-ahead changes Euler's by {_papers()}."
+
+
+def _scale(result: dict[str, Any]) -> str:
+    """What networks of about one size, or trained differently, cannot show."""
+    counts = [net["parameters"] for net in result["networks"] if net.get("parameters")]
+    small = counts and max(counts) < 2 * min(counts)
+    return " Of nearly one size, these networks say nothing of scale." if small else ""
 
 
 def _forwards(bundle: Bundle, **settings: Any) -> int:

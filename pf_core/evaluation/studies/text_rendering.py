@@ -55,6 +55,7 @@ def _verdict(result: dict[str, Any]) -> str:
         f"{label} {percent(row['characters'])} at guidance {row['cfg_scale']:g}" for label, row in best.items()
     )
     words = f"Characters right in unseen words, each at its best guidance: {told}{_minus(result)}."
+    words += prompted.at_the_edge(result["rows"], "characters")
     return f"{_found(result)}. {words}" if PLAIN in best else words
 
 

@@ -16,6 +16,7 @@ from pf_core.evaluation.studies.common import (
     SPLIT,
     Claim,
     correlates,
+    in_space,
     kinds,
     look_at,
     looked_at,
@@ -36,6 +37,7 @@ CURVES = (0.2, 0.6)  # whose sparsification is drawn
 PAPER = {0.2: 0.11, 0.6: 0.52}  # Pearson R of predicted uncertainty and loss, over patches
 BINS = 10  # of the reliability curve, as many patches in each
 REMOVED = np.arange(0, 1, 0.05)  # shares of the patches left out
+FEW = 1000  # images of a data set that its exact denoiser is asked about, in every pass about all
 _PART = 50  # images a pass
 _AGAIN = 0x9E3779B1  # repeat k of an image's noise has the seed with k times this in its 32 bits
 
@@ -97,8 +99,9 @@ def _chart(result: dict[str, Any]) -> Chart:
     most = max(max(map(max, n["map"].values())) for n in at.values() if "map" in n)
     maps = [_map(t, n["map"], max(most, 1e-6), result["rows"]) for t, n in at.items() if "map" in n]
     numbers = [panel for panel in numbers if panel.series]
+    kind = "images that it was trained on" if result.get("trained_on_them") else "held-out images"
     note = (
-        f"{result['images']} held-out images, {result['repeats']} predictions of each at every t, one t for all "
+        f"{result['images']} {kind}, {result['repeats']} predictions of each at every t, one t for all "
         "patches; 95% intervals by bootstrap over images. Repeated predictions: their variance, against predicted. "
         "Maps: the first image."
     )
@@ -160,25 +163,27 @@ def uncertainty_tracks_error(
 ) -> dict[str, Any]:
     """Predicted against true squared error, patch by patch.
 
-    Held-out images at t = 0.2, 0.5, 0.6, 0.8, the same for all patches. Of predicted variance and true squared velocity
-    error a patch: `spearman` and `pearson` over all patches of all images, the latter as the paper's R; `spearman_hard`
-    over patches of hard regions alone; `predicted_over_true`, means; `reliability`, the RMS error of ten equal groups
-    by predicted sigma; `sparsification`, what the mean error of the others falls by when those called hardest are left
-    out, as a share of what it falls by in the ideal order (1: ideal, 0: random), and its curves; `region_sigma` and
-    `region_error`, easy over hard regions. Of one-step predictions repeated from `repeats` noises: their variance a
-    patch, over (1 - t)^2, against the mean predicted variance (`repeated_spearman`, `repeated_over_predicted`). For a
-    network trained on a finite data set, against what the oracle says of each state, exact variance plus the network's
-    squared distance from the exact velocity: `predicted_spearman_exact`, `predicted_over_exact`, and `exact_spearman`,
-    of that with the true error: as far as any head could come. Intervals are 95%, bootstrap over images. Raises
-    InputError for a network that predicts no difficulty.
+    Held-out images (those of training where an oracle knows these) at t = 0.2, 0.5, 0.6, 0.8, the same for all patches.
+    Of predicted variance and true squared velocity error a patch: `spearman` and `pearson` over all patches of all
+    images, the latter as the paper's R; `spearman_hard` over patches of hard regions alone; `predicted_over_true`,
+    means; `reliability`, the RMS error of ten equal groups by predicted sigma; `sparsification`, what the mean error of
+    the others falls by when those called hardest are left out, as a share of what it falls by in the ideal order (1:
+    ideal, 0: random), and its curves; `region_sigma` and `region_error`, easy over hard regions. Of one-step
+    predictions repeated from `repeats` noises: their variance a patch, over (1 - t)^2, against the mean predicted
+    variance (`repeated_spearman`, `repeated_over_predicted`). For a network trained on a finite data set, against what
+    the oracle says of each state, exact variance plus the network's squared distance from the exact velocity:
+    `predicted_spearman_exact`, `predicted_over_exact`, and `exact_spearman`, of that with the true error: as far as any
+    head could come. Intervals are 95%, bootstrap over images. Raises InputError for a network that predicts no
+    difficulty.
     """
     needs_difficulty(bundle)
-    sample, *tensors = looked_at(bundle, images, split)
+    oracle, known = _oracle(bundle)
+    sample, *tensors = looked_at(bundle, images, split, known)
     tensors.append(oracles(bundle, data_of(bundle), sample))
     seeds = list(seeds_of(split).first(len(tensors[0])))
     easy, hard = kinds(sample, data_of(bundle), bundle.grid)
-    oracle = _oracle(bundle)
     result = {"images": len(seeds), "repeats": repeats, "split": split, "rows": bundle.grid.rows, "t": {}}
+    result |= {"trained_on_them": True} if oracle else {}
     for t in TIMES:
         key = {"study": "uncertainty_tracks_error", "network": bundle.hash, "t": t}
         key |= {name: result[name] for name in ("images", "repeats", "split")}
@@ -191,14 +196,14 @@ def uncertainty_tracks_error(
     return result
 
 
-def _oracle(bundle: Bundle) -> Oracle | None:
-    """The exact denoiser of the images that a network was trained on, where they are few and in its own space."""
+def _oracle(bundle: Bundle) -> tuple[Oracle | None, int]:
+    """The exact denoiser of the images that a network was trained on, where they are few, and their number."""
     name, settings = data_settings(bundle)
     count = settings.get("count", 0)
-    data = DATASETS[name].fn(**settings) if count else None
-    if not data or tuple(data.batch([0]).images.shape[1:]) != bundle.shape:
-        return None
-    return from_dataset(data, count, bundle.grid, bundle.source)
+    if not 0 < count <= FEW or bundle.conditioner.takes == "prompt":
+        return None, 0
+    data = in_space(bundle, DATASETS[name].fn(**settings))
+    return from_dataset(data, count, bundle.grid, bundle.source), count
 
 
 @torch.inference_mode()

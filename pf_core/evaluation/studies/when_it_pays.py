@@ -135,9 +135,9 @@ def _brief(result: dict[str, Any]) -> str:
     leads = [(sampler, run["run"], *lead) for sampler in DRAWN for run in runs for lead in _leads(run, *sampler)]
     if not leads:
         return _NONE
-    sampler, run, point, most = min(leads, key=lambda lead: lead[-1]["value"])
+    sampler, run, point, most = min(leads, key=lambda lead: lead[-1]["interval"][1])
     best = f"{_words(*sampler)}, {percent(most)}, {run} after {point['images']:,} images"
-    return f"{_whether(result)}; at best {best}."
+    return f"{_whether(result)}; the surest gain: {best}."
 
 
 def _whether(result: dict[str, Any]) -> str:
@@ -153,14 +153,15 @@ def _whether(result: dict[str, Any]) -> str:
 
 
 def _told(runs: list[dict], sampler: str, settings: dict[str, Any]) -> str:
-    """On how many networks a sampler is better, and worse, beyond chance; and where it gains most."""
+    """On how many networks a sampler is better, and worse, beyond chance; and where it gains surest: whose
+    interval ends lowest, as the lowest of many is luck."""
     leads = [(run["run"], *lead) for run in runs for lead in _leads(run, sampler, settings)]
     if not leads:
         return ""
     sides = [side(share) for *_, share in leads]
-    run, point, most = min(leads, key=lambda lead: lead[-1]["value"])
+    run, point, most = min(leads, key=lambda lead: lead[-1]["interval"][1])
     counted = f"better on {sides.count(-1)} of {len(leads)} networks, worse on {sides.count(1)}"
-    best = f"at best {percent(most)} of the distance, {run} after {point['images']:,} images"
+    best = f"its surest gain is {percent(most)} of the distance, {run} after {point['images']:,} images"
     return f"{_words(sampler, settings)} is {counted}; {best}"
 
 
