@@ -21,7 +21,7 @@ from pf_core.data import DATASETS
 from pf_core.data.splits import REAL, images_of, references_of, seeds_of, take
 from pf_core.errors import InputError
 from pf_core.evaluation import judges
-from pf_core.evaluation.kept import is_kept, kept
+from pf_core.evaluation.kept import code_of, is_kept, kept
 from pf_core.evaluation.metrics import bootstrap, interval_of_mean, moments, moments_distance, precision_recall
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
@@ -147,10 +147,15 @@ def class_of(bundle: Bundle, asked: str | None) -> int:
     return names.index(asked)
 
 
+_CODE = (  # what a drawn picture, and what a judge says of it, come from
+    "evaluation/judges", "flow.py", "guidance.py", "models", "patches.py", "samplers", "sampling", "timesteps",
+    "types.py",
+)  # fmt: skip
+
+
 def _key(spec: SampleSpec, judge: Path) -> str:
-    key = json.dumps(spec.to_dict(), sort_keys=True)
-    if judge.stem != "shapes":  # the first judge's shards were named before there were others
-        key += judges.digest(judge)
+    """A shard's name: another one where the recipe, the judge or the code that draws and judges is another."""
+    key = json.dumps(spec.to_dict(), sort_keys=True) + judges.digest(judge) + code_of(*_CODE)
     return hashlib.sha256(key.encode()).hexdigest()[:20]
 
 
