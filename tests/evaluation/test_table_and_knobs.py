@@ -55,6 +55,26 @@ def test_the_table_finds_twins_and_sizes_among_what_is_shipped(shipped):
     assert len(about.chart(result).rows) == 3
 
 
+def test_the_same_sampler_compares_a_network_with_its_plain_twin(shipped):
+    """With more than one image trained on apart it says so; a network without a twin is refused, a named one taken."""
+    few = {"images": 20, "budgets": "2,4"}
+    result = evidence.measure("parallel_euler", checkpoint.load("small"), few, shipped / "parts")
+    assert [(row["label"], row["network"], row["nfe"]) for row in result["rows"]] == [
+        ("SiT", "plain", 2), ("Patch Forcing", "small", 2), ("SiT", "plain", 4), ("Patch Forcing", "small", 4)
+    ]  # fmt: skip
+    (one, ours), about = result["rows"][:2], STUDIES["parallel_euler"].fn.about
+    assert ours["over_sit"]["value"] == pytest.approx(ours["frechet"]["value"] / one["frechet"]["value"] - 1)
+    verdict = about.verdict(result | {"trained_on": [600, 280]})
+    assert (
+        "at 2 NFE" in verdict and "of plain" in verdict and verdict.endswith("on 600 images against SiT's 280 images.")
+    )
+    assert about.verdict(result).partition(":")[0] == about.line(result).partition(":")[0] and about.chart(result).rows
+    wide = checkpoint.load("wide")
+    with pytest.raises(InputError, match="No network here is wide with one time for all patches"):
+        evidence.forwards("parallel_euler", wide, few)
+    assert evidence.forwards("parallel_euler", wide, few | {"baseline": "plain"}) == 20 * 2 * (2 + 4)
+
+
 def test_the_table_is_priced_at_the_pace_of_each_network_and_with_its_real_images(shipped, tmp_path, monkeypatch):
     monkeypatch.setattr(kept, "folder", lambda: tmp_path / "kept")
     of, seconds = checkpoint.load("wide"), {"wide": 1.0, "small": 0.0, "plain": 0.0}

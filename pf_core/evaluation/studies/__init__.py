@@ -12,6 +12,7 @@ from pf_core.evaluation.studies.equal_cost import equal_cost
 from pf_core.evaluation.studies.exactness import exactness
 from pf_core.evaluation.studies.knobs import knobs
 from pf_core.evaluation.studies.order import order
+from pf_core.evaluation.studies.parallel_euler import parallel_euler
 from pf_core.evaluation.studies.probe_gain import probe_gain
 from pf_core.evaluation.studies.schedules import schedules
 from pf_core.evaluation.studies.table import table
@@ -33,6 +34,7 @@ STUDIES = Registry(
         difficulty,
         exactness,
         probe_gain,
+        parallel_euler,
         schedules,
         table,
         knobs,
