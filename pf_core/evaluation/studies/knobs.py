@@ -138,7 +138,7 @@ def _brief(result: dict[str, Any]) -> str:
 
 
 _OTHERS = ("euler", "multistep", "look_ahead", "tuned")  # roles that each is compared with
-_RIVALS = {"minus_euler": "Euler", "minus_look_ahead": "look-ahead", "minus_tuned": "tuned"}
+_RIVALS = {"minus_euler": "Euler", "minus_look_ahead": "look-ahead", "minus_tuned": "the surest knobs"}
 _SECOND = (("euler", "Euler"), ("multistep", "multistep"))  # what the best of second order is compared with
 
 
