@@ -183,7 +183,7 @@ def schedules(
     bundle: Bundle,
     *,
     images: Annotated[int, Knob(20, 100_000, "images a point")] = 300,
-    budgets: Annotated[str, Knob(help="network evaluations an image, with commas between")] = "16,32,64,96,128",
+    budgets: Annotated[str, Knob(help="network evaluations an image, with commas between")] = "16,32,64,128",
     baseline: Annotated[str, Knob(help="a network with one time for all patches, of Euler; empty: a twin")] = "",
     split: Annotated[str, SPLIT] = "evaluation",
     fast: Annotated[bool, FASTER] = False,
