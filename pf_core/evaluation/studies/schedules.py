@@ -135,8 +135,9 @@ def _found(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> str:
     at = {label: ", ".join(str(nfe) for of, nfe, _ in hits if of == label) for label, *_ in hits}
     where = " and ".join(f"{label} at {budgets} NFE" for label, budgets in at.items())
     budgets = ", ".join(map(str, dict.fromkeys(nfe for _, nfe, _ in told)))
-    below = f"below both Euler and a random easy set {'are' if len(at) > 1 else 'is'} {where}" if hits else "nothing is"
-    return f"{holds(len(hits), len(told))}: {below}" + ("" if hits else f" below both, at {budgets} NFE")
+    both = "below both Euler and a random easy set"
+    said = f"{where} lie{'s' * (len(at) == 1)} {both}" if hits else f"nothing lies {both}, at {budgets} NFE"
+    return f"{holds(len(hits), len(told))}: {said}"
 
 
 def _random_order(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> str:
@@ -155,7 +156,7 @@ def _verdict(result: dict[str, Any]) -> str:
     unlike = prompted.unlike(result, "SiT")
     unlike = unlike and f" {unlike}."
     told = ". ".join(_told(nfe, rows) for nfe, rows in by_budget.items())
-    return f"{found}Distance minus Euler's: {told}.{_random_order(by_budget)}{unlike}"
+    return f"{found}Distance minus Euler's. {told}.{_random_order(by_budget)}{unlike}"
 
 
 def _told(nfe: int, rows: Mapping[str, dict[str, Any]]) -> str:
@@ -166,7 +167,7 @@ def _told(nfe: int, rows: Mapping[str, dict[str, Any]]) -> str:
         + (f", minus a random easy set {number(row['minus_random'])}" if "minus_random" in row else "")
         for row in shown
     ]
-    return f"at {nfe} NFE ({rows[PARALLEL]['frechet']['value']:.0f}) {'; '.join(words)}"
+    return f"At {nfe} NFE (Euler's {rows[PARALLEL]['frechet']['value']:.0f}): {'; '.join(words)}"
 
 
 @study(
