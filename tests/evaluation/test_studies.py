@@ -233,6 +233,8 @@ def test_order_compares_at_equal_budgets(monkeypatch):
     for row in rows:
         assert row["minus_euler"]["value"] == pytest.approx(row["frechet"]["value"] - rows[0]["frechet"]["value"])
     assert rows[2]["minus_multistep"] == {"value": 0, "interval": [0, 0]}
+    alone = [r["minus_same_steps"]["value"] for r in rows[3:]]
+    assert "minus_same_steps" not in rows[2] and [v == 0 for v in alone] == [False] * 4
     assert all(rows[k]["frechet"] != rows[k + 1]["frechet"] for k in (3, 5))
 
 

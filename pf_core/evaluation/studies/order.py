@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pf_core.charts import Chart, Panel, Series
 from pf_core.evaluation.evaluate import judge_of, references
-from pf_core.evaluation.metrics import moments
+from pf_core.evaluation.metrics import Resampled, moments
 from pf_core.evaluation.paired import FASTER, arithmetic, distance, how, images_of_row, named
 from pf_core.evaluation.studies.common import SPLIT, drawing, needs_judge, number, study
 from pf_core.evaluation.work import UNWATCHED, Work
@@ -15,6 +15,7 @@ from pf_core.sampling.run import SampleSpec, resolve
 
 BUDGETS = (8, 16, 32, 64)  # NFE
 PARALLEL = [("euler", {}), ("heun", {}), ("multistep", {})]
+SAME_STEPS = {1: "euler", 2: "multistep"}  # an adaptive sampler's order -> its steps without the adapting
 ADAPTIVE = [(name, {"order": order}) for name in ("dual_loop", "look_ahead") for order in (1, 2)]
 
 
@@ -29,26 +30,49 @@ def _chart(result: dict[str, Any]) -> Chart:
     def panel(title: str, up: str, key: str, **options) -> Panel:
         series = []
         for label in labels:
-            rows = [row for row in result["rows"] if _label(row) == label]
+            rows = [row for row in result["rows"] if _label(row) == label and key in row]
+            if not rows:
+                continue
             series.append(Series.measured(label, [r["budget"] for r in rows], [r[key] for r in rows]))
         return Panel(title, "NFE", up, series, log_x=True, **options)
 
     panels = [
         panel("Distance to real images", "Frechet distance", "frechet", log_y=True),
         panel("Against Euler, paired by seed", "difference", "minus_euler", zero=True),
+        panel("Against as many steps, all patches alike", "difference", "minus_same_steps", zero=True),
     ]
+    panels = [each for each in panels if each.series]
     note = f"{result['images']} images a point, the same seeds; bands are 95% intervals. Below zero is better."
-    return Chart(f"Second order at equal cost, {result['checkpoint']}", [panels], note)
+    return Chart(f"Second order at equal cost, {result['checkpoint']}", [panels[:2], panels[2:]], note)
 
 
 def _verdict(result: dict[str, Any]) -> str:
+    """Of adaptive samplers of second order, where they were compared with as many steps."""
+    told = "; ".join(
+        f"{_label(row)} at {row['budget']} NFE {number(row['minus_euler'])} and {number(row['minus_same_steps'])}"
+        for row in result["rows"]
+        if row["settings"].get("order") == 2 and "minus_same_steps" in row
+    )
+    return _brief(result) + (f" Minus Euler, and minus multistep in as many steps: {told}." if told else "")
+
+
+def _brief(result: dict[str, Any]) -> str:
     rows = [row for row in result["rows"] if row["sampler"] == "multistep"]
     told = ", ".join(f"{number(row['minus_euler'])} at {row['budget']} NFE" for row in rows)
     return f"Multistep minus Euler: {told}."
 
 
 def _forwards(bundle: Bundle, images: int, most: int, **_) -> int:
-    return drawing(bundle, [spec for _, specs in _specs(bundle, most) for spec in specs], images)
+    rows = [spec for _, specs in _specs(bundle, most) for spec in specs]
+    return drawing(bundle, [*rows, *(plain for spec in rows if (plain := _same_steps(bundle, spec)))], images)
+
+
+def _same_steps(bundle: Bundle, spec: SampleSpec) -> SampleSpec | None:
+    """As many steps of the same order without the adapting, of an adaptive sampler's resolved recipe."""
+    order = spec.settings.get("order")
+    more = {"precision": spec.precision, "compile": spec.compile}
+    plain = order and SampleSpec(bundle.name, SAME_STEPS[order], steps=spec.steps, **more)
+    return plain and resolve(plain, bundle)
 
 
 def _specs(bundle: Bundle, most: int, **more: Any) -> Iterator[tuple[int, list[SampleSpec]]]:
@@ -59,7 +83,13 @@ def _specs(bundle: Bundle, most: int, **more: Any) -> Iterator[tuple[int, list[S
 
 
 @study(
-    forwards=_forwards, chart=_chart, verdict=_verdict, check=needs_judge, judged=True, quick={"images": 50, "most": 16}
+    forwards=_forwards,
+    chart=_chart,
+    verdict=_verdict,
+    brief=_brief,
+    check=needs_judge,
+    judged=True,
+    quick={"images": 50, "most": 16},
 )
 def order(
     bundle: Bundle,
@@ -73,18 +103,23 @@ def order(
     """Second order against first at equal cost.
 
     All rows draw the same seeds with the most steps that fit the budget. Reported: the Frechet distance to real images,
-    and its differences from Euler, Heun and multistep of the same budget; negative is better. Intervals are 95%,
-    bootstrap over images, paired by seed in the differences.
+    its differences from Euler, Heun and multistep of the same budget and, of an adaptive sampler, from as many steps of
+    the same order in which all patches go alike (`minus_same_steps`): what is left is the adapting's own. Negative is
+    better. Intervals are 95%, bootstrap over images, paired by seed in the differences.
     """
     judge = judge_of(bundle)
     real = moments(references(bundle, split, judge, work.pause))
     rows = []
+
+    def apart(spec: SampleSpec) -> Resampled:
+        return distance(images_of_row(bundle, spec, images, split, judge, work=work)["features"], real)
+
     for budget, specs in _specs(bundle, most, **how(fast)):
-        drawn = [images_of_row(bundle, spec, images, split, judge, work=work) for spec in specs]
-        apart = [distance(judged["features"], real) for judged in drawn]
-        for spec, own in zip(specs, apart, strict=True):
-            differences = {
-                f"minus_{name}": (own - base).measured() for (name, _), base in zip(PARALLEL, apart, strict=False)
-            }
+        found = [apart(spec) for spec in specs]
+        for spec, own in zip(specs, found, strict=True):
+            bases = {name: base for (name, _), base in zip(PARALLEL, found, strict=False)}
+            if plain := _same_steps(bundle, spec):
+                bases["same_steps"] = apart(plain)
+            differences = {f"minus_{name}": (own - base).measured() for name, base in bases.items()}
             rows.append({"budget": budget} | named(spec) | {"frechet": own.measured()} | differences)
     return {"images": images, "split": split, "arithmetic": arithmetic(fast), "rows": rows}
