@@ -8,6 +8,7 @@ import torch
 
 from pf_core.charts import Chart, Panel, Series
 from pf_core.data.splits import seeds_of
+from pf_core.evaluation.metrics import Resampled
 from pf_core.evaluation.studies.common import SPLIT, Claim, drawing, holds, number, side, study
 from pf_core.evaluation.train_test import (
     BINS,
@@ -212,7 +213,7 @@ def timestep_laws(
             "timesteps": name,
             "settings": settings,
             "controls": "maximum" if name in MAXIMUM else "mean" if name in MEAN else "",
-            "gap": {to: gap.measured() for to, gap in gaps[label].items()},
+            "gap": {to: _distance(gap) for to, gap in gaps[label].items()},
             "minus": {other: (gaps[label]["all"] - gaps[other]["all"]).measured() for other in of_mean},
             "apart": apart(summary(drawn[label][:COMPARED]), seen["all"]),
             **spread(drawn[label]),
@@ -220,6 +221,12 @@ def timestep_laws(
         for label, (name, settings) in laws.items()
     }
     return result | {"inference": spread(every.reshape(-1, bundle.grid.n))}
+
+
+def _distance(gap: Resampled) -> dict[str, Any]:
+    """{"value", "interval"} of what is never negative."""
+    measured = gap.measured()
+    return {"value": max(measured["value"], 0.0), "interval": [max(end, 0.0) for end in measured["interval"]]}
 
 
 def _laws(bundle: Bundle) -> dict[str, tuple[str, dict[str, Any]]]:
