@@ -195,7 +195,7 @@ recordings: install
 # Every study on shipped networks, kept in assets/results and shown in docs/RESULTS.md and the Evidence tab. Stopped, it
 # goes on where it was. make results NETWORKS=shapes-sit: of another one; STUDY=--quick: few images; STUDY=--fast: bf16
 # and compiled, in less than half of the time.
-NETWORKS ?= toybox-pft toybox-sit shapes-pft shapes-sit
+NETWORKS ?= toybox-pft toybox-sit shapes-pft shapes-sit signs-pft scenes-pft
 STUDY ?=
 results: install
 	set -e; for network in $(NETWORKS); do \
