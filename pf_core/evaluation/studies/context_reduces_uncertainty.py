@@ -118,7 +118,8 @@ def _found(result: dict[str, Any]) -> str:
     if not worse:
         return f"{holds(len(surer), len(at))}:"
     found = "Holds here in part" if len(surer) == len(at) else holds(len(surer) - len(worse), len(at))
-    return f"{found}: surer, but the true error rises at t {', '.join(worse)};"
+    where = "every t" if len(worse) == len(at) else f"t {', '.join(worse)}"
+    return f"{found}: surer, but the true error rises at {where};"
 
 
 def _verdict(result: dict[str, Any]) -> str:

@@ -126,18 +126,24 @@ def _adaptive(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> list[tup
 
 
 def _found(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> str:
-    """Where an adaptive sampler is below Euler and below the same with its easy set drawn at random, which the first
-    results did not pair."""
+    """Where an adaptive sampler is below the same with its easy set drawn at random, and which of these are below
+    Euler, too; the first results did not pair them."""
     told = [of for of in _adaptive(by_budget) if "minus_random" in of[-1]]
     if not told:
         return "Cannot be told here: no random easy set was drawn"
-    hits = [of for of in told if all(side(of[-1][key]) < 0 for key in ("minus_euler", "minus_random"))]
-    at = {label: ", ".join(str(nfe) for of, nfe, _ in hits if of == label) for label, *_ in hits}
-    where = " and ".join(f"{label} at {budgets} NFE" for label, budgets in at.items())
-    budgets = ", ".join(map(str, dict.fromkeys(nfe for _, nfe, _ in told)))
-    both = "below both Euler and a random easy set"
-    said = f"{where} lie{'s' * (len(at) == 1)} {both}" if hits else f"nothing lies {both}, at {budgets} NFE"
-    return f"{holds(len(hits), len(told))}: {said}"
+    hits = [of for of in told if side(of[-1]["minus_random"]) < 0]
+    gains = [of for of in hits if side(of[-1]["minus_euler"]) < 0]
+    if not hits:
+        budgets = ", ".join(map(str, dict.fromkeys(nfe for _, nfe, _ in told)))
+        return f"{holds(0, len(told))}: nothing lies below the same with a random easy set, at {budgets} NFE"
+    euler = "and" if gains == hits else f"and {_where(gains)}" if gains else "but not"
+    lie = "lies" if len({label for label, *_ in hits}) == 1 else "lie"
+    return f"{holds(len(hits), len(told))}: {_where(hits)} {lie} below a random easy set, {euler} below Euler"
+
+
+def _where(found: list[tuple[str, int, dict[str, Any]]]) -> str:
+    at = {label: ", ".join(str(nfe) for of, nfe, _ in found if of == label) for label, *_ in found}
+    return " and ".join(f"{label} at {budgets} NFE" for label, budgets in at.items())
 
 
 def _random_order(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> str:
