@@ -99,7 +99,7 @@ def test_a_head_that_grows_surer_with_context_is_told_from_one_that_does_not(slo
     [
         ((-1, -1), (-1, 0), "Holds here: hard patches'"),
         ((-1, -1), (0, 1), "Holds here in part: surer, but the true error rises at t 0.2; hard patches'"),
-        ((-1, -1), (1, 1), "Holds here in part: surer, but the true error rises at t 0.1, 0.2; hard patches'"),
+        ((-1, -1), (1, 1), "Holds here in part: surer, but the true error rises at every t; hard patches'"),
         ((0, -1), (0, 1), "Does not appear here: surer, but the true error rises at t 0.2; hard patches'"),
         ((0, -1), (1, 0), "Holds here in part: hard patches'"),
     ],

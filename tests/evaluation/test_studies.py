@@ -186,7 +186,7 @@ def test_equal_cost_compares_paired_runs(monkeypatch):
 
 
 def test_a_random_easy_set_that_does_as_well_is_no_merit_of_the_easy():
-    """Adaptive samplers must lie below the same with a random easy set, at every budget; whether below Euler is told."""
+    """Adaptive samplers must lie below the same with a random easy set at every budget; Euler is told apart."""
     gain, lost = {"value": -7, "interval": [-9, -5]}, {"value": 7, "interval": [5, 9]}
     about = STUDIES["schedules"].fn.about
 
