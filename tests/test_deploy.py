@@ -8,6 +8,7 @@ import pytest
 
 from app import limits
 from app.__main__ import main
+from app.server import access
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE, PAGE = (ROOT / "Dockerfile").read_text(), (ROOT / "docs" / "DEPLOY.md").read_text()
@@ -45,5 +46,5 @@ def test_limits_are_those_of_the_app():
     values = [int(row.split("|")[2]) for row in rows]
     assert values == [
         limits.MAX_IMAGES, limits.MAX_NFE, limits.MAX_SIDE, limits.LOADED_BYTES >> 30, limits.UPLOAD_BYTES >> 20,
-        limits.ADDED_BYTES >> 30,
+        limits.ADDED_BYTES >> 30, access.MOST_SENT >> 20,
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Who may speak to the server: an allow-list of hosts and origins, a token, and limits on what is uploaded.
+"""Who may speak to the server: an allow-list of hosts and origins, a token, and limits on what is sent.
 
 A page of another site can reach a server on this machine through the person's own browser (DNS rebinding, cross-origin
 requests). Such a request carries a foreign Host or Origin, and is refused before any route sees it. A request without
@@ -10,7 +10,7 @@ import ipaddress
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -25,7 +25,13 @@ MAX_FILES = 2_000  # uploaded in a session
 MAX_BYTES = 2 * 2**30
 OF_ADDRESS, OF_SERVER = 4, 16  # times as much from one address, which several may share, and from all together
 _COUNTED = 10_000  # sessions and addresses whose uploads are counted; the longest unseen are forgotten first
-_PART = b"\r\nContent-Disposition: form-data;"
+MOST_SENT = 4 * 2**20  # bytes of a request that is no upload: what the page asks for is some 10 kB
+_PART = b"\r\ncontent-disposition:"
+_READING = ("GET", "HEAD", "OPTIONS")
+_UNUSED = (
+    "process_recording",
+    "component_server",
+)  # Gradio's, for components that the page has none of: they take files
 _TOKEN, _SESSION = "pf-token", "pf-session"
 _OPEN = ("/gradio_api/startup-events",)  # Gradio calls it once at launch, without a token; it only starts the queue
 
@@ -148,10 +154,14 @@ class Access:
             return
         session = cookies.get(_SESSION, "")[:64] or None
         send = self._with_headers(send, None if session else secrets.token_urlsafe(16))
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/upload"):
+        if scope["type"] != "http" or scope["method"] in _READING:
+            await self.app(scope, receive, send)
+        elif scope["path"].rstrip("/").rpartition("/")[2] in _UNUSED:
+            await PlainTextResponse("Nothing is taken here.", 404)(scope, receive, send)
+        elif headers.get("content-type", "").lower().startswith("multipart/"):
             await self._upload(scope, receive, send, session)
-            return
-        await self.app(scope, receive, send)
+        else:
+            await self._request(scope, receive, send)
 
     def _without_token(self, scope: Scope, cookies: dict[str, str]) -> Response | None:
         """None for a request that brings the token, or needs none; an address that holds it is answered by a cookie."""
@@ -183,22 +193,42 @@ class Access:
         return sending
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send, session: str | None) -> None:
-        """Pass an upload on while it is within the limits; what is beyond ends it with a sentence."""
-        tail, refused, started, client = b"\r\n", False, False, (scope.get("client") or ("",))[0]
+        tail, client = b"\r\n", (scope.get("client") or ("",))[0]
+
+        def within(body: bytes) -> bool:
+            nonlocal tail
+            window = tail + body.lower()  # as a header's name is read
+            tail = window[-(len(_PART) - 1) :]
+            return self.uploads.add(session, client, window.count(_PART), len(body))
+
+        await self._bounded(scope, receive, send, within, self.uploads.max_bytes, self.uploads.sentence)
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        read = 0
+
+        def within(body: bytes) -> bool:
+            nonlocal read
+            read += len(body)
+            return read <= MOST_SENT
+
+        sentence = f"A request that uploads no files has at most {MOST_SENT / 2**20:g} MB."
+        await self._bounded(scope, receive, send, within, MOST_SENT, sentence)
+
+    async def _bounded(
+        self, scope: Scope, receive: Receive, send: Send, within: Callable[[bytes], bool], most: int, sentence: str
+    ) -> None:
+        """Pass a body on while `within` takes its pieces; what is beyond, or says that it is longer than `most` bytes,
+        ends it with a sentence."""
+        refused, started = False, False
         told = Headers(scope=scope).get("content-length", "")
-        if told.isdigit() and int(told) > self.uploads.max_bytes:  # not worth reading
-            await PlainTextResponse(self.uploads.sentence, 413)(scope, receive, send)
+        if told.isdigit() and int(told) > most:  # not worth reading
+            await PlainTextResponse(sentence, 413)(scope, receive, send)
             return
 
         async def counted() -> Message:
-            nonlocal tail, refused
+            nonlocal refused
             message = await receive()
-            if message["type"] != "http.request":
-                return message
-            body = message.get("body", b"")
-            window = tail + body
-            tail = window[-(len(_PART) - 1) :]
-            if not self.uploads.add(session, client, window.count(_PART), len(body)):
+            if message["type"] == "http.request" and not within(message.get("body", b"")):
                 refused = True
                 return {"type": "http.disconnect"}  # the route stops reading and drops what it has
             return message
@@ -215,7 +245,7 @@ class Access:
             if not refused:
                 raise
         if refused and not started:
-            await PlainTextResponse(self.uploads.sentence, 413)(scope, receive, send)
+            await PlainTextResponse(sentence, 413)(scope, receive, send)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:

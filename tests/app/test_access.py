@@ -16,7 +16,17 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from app.__main__ import address, main, unwritable
-from app.server.access import OF_ADDRESS, OF_SERVER, Access, Rules, UploadCounter, host_of, loopback, user_of
+from app.server.access import (
+    MOST_SENT,
+    OF_ADDRESS,
+    OF_SERVER,
+    Access,
+    Rules,
+    UploadCounter,
+    host_of,
+    loopback,
+    user_of,
+)
 from pf_core.errors import InputError
 
 
@@ -27,7 +37,7 @@ async def upload(request: Request) -> PlainTextResponse:
 def client(rules=None, base="http://127.0.0.1:7860", uploads=None):
     routes = [
         Route("/", lambda request: HTMLResponse("page")),
-        Route("/gradio_api/upload", upload, methods=["POST"]),
+        Route("/gradio_api/{name:path}", upload, methods=["POST"]),
         Route("/gradio_api/startup-events", lambda request: PlainTextResponse("true")),
     ]
     app = Starlette(routes=routes, middleware=[Middleware(Access, rules=rules or Rules(), uploads=uploads)])
@@ -117,6 +127,30 @@ def test_made_up_cookies_do_not_lift_the_limit_nor_do_refused_uploads_count_for_
         codes.append(client(uploads=uploads).post("/gradio_api/upload", headers=headers, files={"files": b"x"}))
     assert [answer.status_code for answer in codes] == [200] * (2 * OF_ADDRESS) + [413] * OF_ADDRESS
     assert uploads.add(None, "another address", 2, 0) and not uploads.add(None, "a third", 2 * OF_SERVER, 0)
+
+
+def test_files_are_counted_wherever_they_are_sent_and_however_their_headers_are_written():
+    visitor = client(uploads=UploadCounter(max_files=2))
+    body = b"".join(b'--b\r\ncontent-DISPOSITION:form-data; name="files"; filename="a"\r\n\r\nx\r\n' for _ in range(3))
+    for path in ("upload", "queue/join"):
+        for kind in ("multipart/form-data; boundary=b", "Multipart/Mixed; boundary=b"):
+            headers = {"content-type": kind, "cookie": f"pf-session={path}{kind[:3]}"}
+            answer = visitor.post(f"/gradio_api/{path}", headers=headers, content=body + b"--b--\r\n")
+            assert answer.status_code == 413, (path, kind)
+
+
+@pytest.mark.parametrize("path", ["process_recording", "component_server", "component_server/"])
+def test_routes_that_take_files_for_components_that_the_page_has_none_of_are_not_there(path):
+    assert client().post(f"/gradio_api/{path}", files={"files": b"x"}).status_code == 404
+    assert client().post(f"/gradio_api/{path}", json={}).status_code == 404
+
+
+def test_a_request_that_is_no_upload_is_short():
+    visitor = client()
+    assert visitor.post("/gradio_api/queue/join", content=b"x" * MOST_SENT).text == str(MOST_SENT)
+    told = visitor.post("/gradio_api/queue/join", content=b"x" * (MOST_SENT + 1))
+    untold = visitor.post("/gradio_api/queue/join", content=iter([b"x" * MOST_SENT, b"x"]))
+    assert told.status_code == untold.status_code == 413 and "at most 4 MB" in told.text == untold.text
 
 
 def test_what_is_no_host_is_said():
