@@ -9,6 +9,7 @@ import hmac
 import ipaddress
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -21,9 +22,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pf_core.errors import InputError
 
-MAX_FILES = 2_000  # uploaded in a session
+MAX_FILES = 2_000  # uploaded in a session, within a day
 MAX_BYTES = 2 * 2**30
 OF_ADDRESS, OF_SERVER = 4, 16  # times as much from one address, which several may share, and from all together
+_HOUR, _DAY = 3600, 24  # seconds, hours: uploads are forgotten as what was uploaded is deleted
 _COUNTED = 10_000  # sessions and addresses whose uploads are counted; the longest unseen are forgotten first
 MOST_SENT = 4 * 2**20  # bytes of a request that is no upload: what the page asks for is some 10 kB
 _PART = b"\r\ncontent-disposition:"
@@ -96,15 +98,24 @@ class Rules:
         return bool(host) and (loopback(host) or host in self.hosts or host == here)
 
 
-@dataclass
 class _Uploads:
-    files: int = 0
-    bytes: int = 0
+    """Files and bytes, by the hour in which they came."""
+
+    def __init__(self):
+        self._hours: dict[int, tuple[int, int]] = {}
+
+    def add(self, files: int, size: int) -> tuple[int, int]:
+        """Those of the last day, with these."""
+        now = int(time.monotonic() // _HOUR)
+        self._hours = {hour: came for hour, came in self._hours.items() if hour > now - _DAY}
+        before = self._hours.get(now, (0, 0))
+        self._hours[now] = before[0] + files, before[1] + size
+        return sum(came[0] for came in self._hours.values()), sum(came[1] for came in self._hours.values())
 
 
 @dataclass
 class UploadCounter:
-    """What each session, each address and all together have uploaded, for as long as the server runs."""
+    """What each session, each address and all together have uploaded within a day."""
 
     max_files: int = MAX_FILES
     max_bytes: int = MAX_BYTES
@@ -125,13 +136,13 @@ class UploadCounter:
         self._counted.move_to_end(key)
         while len(self._counted) > _COUNTED:
             self._counted.popitem(last=False)
-        total.files, total.bytes = total.files + files, total.bytes + size
-        return total.files <= times * self.max_files and total.bytes <= times * self.max_bytes
+        files, size = total.add(files, size)
+        return files <= times * self.max_files and size <= times * self.max_bytes
 
     @property
     def sentence(self) -> str:
         most = f"{self.max_files:,} files or {self.max_bytes / 2**30:g} GB"
-        return f"At most {most} are taken from one visitor: for more use `python -m pf_core data`."
+        return f"At most {most} are taken from one visitor in a day: for more use `python -m pf_core data`."
 
 
 class Access:
