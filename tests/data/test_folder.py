@@ -178,6 +178,17 @@ def test_links_and_pipes_inside_a_folder_are_named_and_not_followed(home, tmp_pa
     assert data.names == ["blue", "red"] and data.facts["pictures"] == 12
 
 
+def test_a_trainer_that_a_server_has_started_follows_no_more_links_than_its_pages(home, tmp_path, mine, monkeypatch):
+    elsewhere = tree(tmp_path / "elsewhere", two_classes(2))
+    for folder in (mine, elsewhere):
+        os.symlink(tree(tmp_path / "private", {"secret.png": picture()}), folder / "all")
+    with paths.any_path():
+        assert Folder(path=str(mine), skip_bad=True).names == ["all", "blue", "red"]
+        monkeypatch.setenv(paths.SERVED, "1")
+        assert Folder(path=str(mine), skip_bad=True).names == ["blue", "red"]
+        assert "all" in Folder(path=str(elsewhere)).names  # no page could name it: the command line began this run
+
+
 def test_bad_files_are_counted_and_named_and_left_out_only_if_asked(mine):
     tree(mine, {"red/text.png": "hello", "blue/cut.png": picture()[:60], "red/notes.md": "x"})
     with pytest.raises(InputError, match="2 of the 14 pictures in .* cannot be read: blue/cut.png is .*--skip-bad"):
