@@ -46,6 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--allow-frame", action="append", default=[], metavar="SITE", help="a site that may show the page in a frame"
     )
+    parser.add_argument(
+        "--proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="of a proxy, or its network, that says whose requests it brings; one on this machine always may",
+    )
     parser.add_argument("--auth", metavar="USER:FILE", help="ask for this user and the password in FILE's first line")
     parser.add_argument("--no-auth", action="store_true", help="allow everyone who can reach --host")
     parser.add_argument(
@@ -123,6 +130,7 @@ def serve(asked: argparse.Namespace) -> str | None:
 
     try:
         options, token = access(asked)
+        believe(asked.proxy)
         for folder in asked.networks_from:
             if not os.path.isdir(folder):
                 raise InputError(f"--networks-from wants a folder, and {folder} is none.")
@@ -139,8 +147,10 @@ def serve(asked: argparse.Namespace) -> str | None:
 
     from app.state import AppState
     from app.ui import launch
+    from pf_core.data.own import paths
     from pf_core.training.process import cpu_threads
 
+    os.environ[paths.SERVED] = "1"
     torch.set_num_threads(cpu_threads(most=4))
     give_memory_back()
     roots = [Path(folder) for folder in asked.networks_from] or None
@@ -170,6 +180,20 @@ def access(asked: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
     token = None if user or asked.no_auth or loopback(asked.host) else secrets.token_urlsafe(24)
     rules = Rules.of([*asked.allow_host, bracketed(asked.host)], asked.allow_frame, token)
     return {"rules": rules} | ({"auth": [user]} if user else {}), token
+
+
+def believe(proxies: list[str]) -> None:
+    """Take these proxies' word (X-Forwarded-For) on whose request they bring: what one visitor may upload is counted by
+    it. The server reads them from the environment. Raises InputError for what is no address."""
+    from pf_core.errors import InputError
+
+    known = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+    for proxy in proxies:
+        try:
+            known += f",{ipaddress.ip_network(proxy) if '/' in proxy else ipaddress.ip_address(proxy.strip('[]'))}"
+        except ValueError:
+            raise InputError(f"--proxy wants an address or network such as 10.0.0.0/8, not {proxy!r:.80}.") from None
+    os.environ["FORWARDED_ALLOW_IPS"] = known
 
 
 if __name__ == "__main__":

@@ -263,10 +263,10 @@ class AppState:
         Raises InputError if its recipe makes no sense or it is larger than what the app shows.
         """
         spec = SampleSpec.from_dict(trajectory.recipe)
-        shown(len(trajectory), tuple(trajectory.x0.shape))
-        images, channels = trajectory.x0.shape[:2]
+        images, channels, height, width = trajectory.x0.shape
         network = here(self, spec).checkpoint
         codec = checkpoint.codec_of(network)
+        shown(len(trajectory), (images, channels, height * codec.factor, width * codec.factor))
         if codec.channels != channels or len(spec.seeds) != images or len(spec.labels) not in (1, images):
             raise InputError("The recording does not fit its recipe: it is damaged, or of a network unknown here.")
         spec = replace(spec, settings=entry_of(spec.sampler).settings(spec.settings), labels=_each(spec.labels, images))

@@ -20,6 +20,10 @@ class Unknown(InputError):
     """Nothing is kept under this id (any more)."""
 
 
+class Busy(InputError):
+    """Too many wait already: the same may be asked again in a moment."""
+
+
 class Kept(Protocol):
     """What a Store can hold. `busy`: in use, never thrown out; `pinned`: neither counted nor thrown out."""
 
@@ -98,6 +102,10 @@ class Once(Generic[V]):
 
     def __init__(self, most_bytes: int):
         self._most, self._known, self._lock = most_bytes, OrderedDict[Hashable, V](), threading.Lock()
+
+    def known(self, key: Hashable) -> V | None:
+        """What is kept, without waiting for what is being computed."""
+        return self._known.get(key)
 
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
         with self._lock:

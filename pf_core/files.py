@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,10 @@ from pf_core import bounded
 from pf_core.bounded import decoded as decoded
 from pf_core.bounded import encoding_of as encoding_of
 from pf_core.errors import InputError
+
+# Read once, before there are threads: it can only be read by being set, for all of them.
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
 
 
 @contextmanager
@@ -35,7 +40,7 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
         if durable:
             with open(temporary, "rb+") as f:
                 os.fsync(f.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # safetensors writes for the owner alone
+        os.chmod(temporary, 0o666 & ~_UMASK)  # safetensors writes for the owner alone
         os.replace(temporary, path)
     except OSError as e:
         raise InputError(f"Cannot write {path}: {e.strerror or e}.") from e
@@ -48,9 +53,11 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
 
 
 def temporary_of(path: Path) -> Path:
-    """A name beside `path`, hidden, with its suffix; not longer than a file's name may be if `path`'s is not."""
+    """A name beside `path` of this thread's own, hidden, with its suffix; not longer than a file's name may be if that
+    of `path` is not."""
     mark = zlib.crc32(path.name.encode(errors="surrogateescape"))  # two long names may begin with the same words
-    return path.with_name(f".{path.stem[:32]}.{mark:08x}.{os.getpid()}.tmp{path.suffix[:32]}")
+    mine = f"{os.getpid()}-{threading.get_native_id()}"
+    return path.with_name(f".{path.stem[:32]}.{mark:08x}.{mine}.tmp{path.suffix[:32]}")
 
 
 class NotFinite(InputError):
@@ -127,12 +134,6 @@ def touch(path: str | Path) -> None:
         Path(path).touch()
     except OSError as e:
         raise InputError(f"Cannot write {path}: {e.strerror or e}.") from e
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def check_writable(path: str | Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from app import limits
 from app.__main__ import main
+from app.server import access
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE, PAGE = (ROOT / "Dockerfile").read_text(), (ROOT / "docs" / "DEPLOY.md").read_text()
@@ -31,7 +32,7 @@ def test_flags_of_the_app_are_flags_of_the_app(capsys):
     space = next(line for line in PAGE.splitlines() if "SPACE_HOST --" in line).partition("-m app")[2]
     runs = [line.rpartition("patch-forcing")[2] for line in PAGE.splitlines() if line.startswith("    docker run")]
     said = [flag for text in (" ".join(entry), space, *runs) for flag in re.findall(r"--[a-z-]+", text)]
-    assert {"--host", "--auth", "--allow-host", "--allow-frame"} <= set(said) <= known
+    assert {"--host", "--auth", "--allow-host", "--allow-frame"} <= set(said) <= known and "--proxy" in known
 
 
 def test_a_space_reads_its_front_matter():
@@ -45,5 +46,5 @@ def test_limits_are_those_of_the_app():
     values = [int(row.split("|")[2]) for row in rows]
     assert values == [
         limits.MAX_IMAGES, limits.MAX_NFE, limits.MAX_SIDE, limits.LOADED_BYTES >> 30, limits.UPLOAD_BYTES >> 20,
-        limits.ADDED_BYTES >> 30,
+        limits.ADDED_BYTES >> 30, access.MOST_SENT >> 20, access.MAX_FILES, access.MAX_BYTES >> 30,
     ]  # fmt: skip

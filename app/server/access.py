@@ -1,4 +1,4 @@
-"""Who may speak to the server: an allow-list of hosts and origins, a token, and limits on what is uploaded.
+"""Who may speak to the server: an allow-list of hosts and origins, a token, and limits on what is sent.
 
 A page of another site can reach a server on this machine through the person's own browser (DNS rebinding, cross-origin
 requests). Such a request carries a foreign Host or Origin, and is refused before any route sees it. A request without
@@ -9,8 +9,9 @@ import hmac
 import ipaddress
 import secrets
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -21,11 +22,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pf_core.errors import InputError
 
-MAX_FILES = 2_000  # uploaded in a session
+MAX_FILES = 2_000  # uploaded in a session, within a day
 MAX_BYTES = 2 * 2**30
 OF_ADDRESS, OF_SERVER = 4, 16  # times as much from one address, which several may share, and from all together
+_HOUR, _DAY = 3600, 24  # seconds, hours: uploads are forgotten as what was uploaded is deleted
 _COUNTED = 10_000  # sessions and addresses whose uploads are counted; the longest unseen are forgotten first
-_PART = b"\r\nContent-Disposition: form-data;"
+MOST_SENT = 4 * 2**20  # bytes of a request that is no upload: the page's own have 1 kB or so
+_PART = b"\r\ncontent-disposition:"
+_READING = ("GET", "HEAD", "OPTIONS")
+_UNUSED = (
+    "process_recording",
+    "component_server",
+)  # Gradio's, for components that the page has none of: they take files
 _TOKEN, _SESSION = "pf-token", "pf-session"
 _OPEN = ("/gradio_api/startup-events",)  # Gradio calls it once at launch, without a token; it only starts the queue
 
@@ -90,15 +98,24 @@ class Rules:
         return bool(host) and (loopback(host) or host in self.hosts or host == here)
 
 
-@dataclass
 class _Uploads:
-    files: int = 0
-    bytes: int = 0
+    """Files and bytes, by the hour in which they came."""
+
+    def __init__(self):
+        self._hours: dict[int, tuple[int, int]] = {}
+
+    def add(self, files: int, size: int) -> tuple[int, int]:
+        """Those of the last day, with these."""
+        now = int(time.monotonic() // _HOUR)
+        self._hours = {hour: came for hour, came in self._hours.items() if hour > now - _DAY}
+        before = self._hours.get(now, (0, 0))
+        self._hours[now] = before[0] + files, before[1] + size
+        return sum(came[0] for came in self._hours.values()), sum(came[1] for came in self._hours.values())
 
 
 @dataclass
 class UploadCounter:
-    """What each session, each address and all together have uploaded, for as long as the server runs."""
+    """What each session, each address and all together have uploaded within a day."""
 
     max_files: int = MAX_FILES
     max_bytes: int = MAX_BYTES
@@ -119,13 +136,13 @@ class UploadCounter:
         self._counted.move_to_end(key)
         while len(self._counted) > _COUNTED:
             self._counted.popitem(last=False)
-        total.files, total.bytes = total.files + files, total.bytes + size
-        return total.files <= times * self.max_files and total.bytes <= times * self.max_bytes
+        files, size = total.add(files, size)
+        return files <= times * self.max_files and size <= times * self.max_bytes
 
     @property
     def sentence(self) -> str:
         most = f"{self.max_files:,} files or {self.max_bytes / 2**30:g} GB"
-        return f"At most {most} are taken from one visitor: for more use `python -m pf_core data`."
+        return f"At most {most} are taken from one visitor in a day: for more use `python -m pf_core data`."
 
 
 class Access:
@@ -148,10 +165,14 @@ class Access:
             return
         session = cookies.get(_SESSION, "")[:64] or None
         send = self._with_headers(send, None if session else secrets.token_urlsafe(16))
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/upload"):
+        if scope["type"] != "http" or scope["method"] in _READING:
+            await self.app(scope, receive, send)
+        elif scope["path"].rstrip("/").rpartition("/")[2] in _UNUSED:
+            await PlainTextResponse("Nothing is taken here.", 404)(scope, receive, send)
+        elif headers.get("content-type", "").lower().startswith("multipart/"):
             await self._upload(scope, receive, send, session)
-            return
-        await self.app(scope, receive, send)
+        else:
+            await self._request(scope, receive, send)
 
     def _without_token(self, scope: Scope, cookies: dict[str, str]) -> Response | None:
         """None for a request that brings the token, or needs none; an address that holds it is answered by a cookie."""
@@ -183,22 +204,42 @@ class Access:
         return sending
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send, session: str | None) -> None:
-        """Pass an upload on while it is within the limits; what is beyond ends it with a sentence."""
-        tail, refused, started, client = b"\r\n", False, False, (scope.get("client") or ("",))[0]
+        tail, client = b"\r\n", (scope.get("client") or ("",))[0]
+
+        def within(body: bytes) -> bool:
+            nonlocal tail
+            window = tail + body.lower()  # as a header's name is read
+            tail = window[-(len(_PART) - 1) :]
+            return self.uploads.add(session, client, window.count(_PART), len(body))
+
+        await self._bounded(scope, receive, send, within, self.uploads.max_bytes, self.uploads.sentence)
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        read = 0
+
+        def within(body: bytes) -> bool:
+            nonlocal read
+            read += len(body)
+            return read <= MOST_SENT
+
+        sentence = f"A request that uploads no files has at most {MOST_SENT / 2**20:g} MB."
+        await self._bounded(scope, receive, send, within, MOST_SENT, sentence)
+
+    async def _bounded(
+        self, scope: Scope, receive: Receive, send: Send, within: Callable[[bytes], bool], most: int, sentence: str
+    ) -> None:
+        """Pass a body on while `within` takes its pieces; what is beyond, or says that it is longer than `most` bytes,
+        ends it with a sentence."""
+        refused, started = False, False
         told = Headers(scope=scope).get("content-length", "")
-        if told.isdigit() and int(told) > self.uploads.max_bytes:  # not worth reading
-            await PlainTextResponse(self.uploads.sentence, 413)(scope, receive, send)
+        if told.isdigit() and int(told) > most:  # not worth reading
+            await PlainTextResponse(sentence, 413)(scope, receive, send)
             return
 
         async def counted() -> Message:
-            nonlocal tail, refused
+            nonlocal refused
             message = await receive()
-            if message["type"] != "http.request":
-                return message
-            body = message.get("body", b"")
-            window = tail + body
-            tail = window[-(len(_PART) - 1) :]
-            if not self.uploads.add(session, client, window.count(_PART), len(body)):
+            if message["type"] == "http.request" and not within(message.get("body", b"")):
                 refused = True
                 return {"type": "http.disconnect"}  # the route stops reading and drops what it has
             return message
@@ -215,7 +256,7 @@ class Access:
             if not refused:
                 raise
         if refused and not started:
-            await PlainTextResponse(self.uploads.sentence, 413)(scope, receive, send)
+            await PlainTextResponse(sentence, 413)(scope, receive, send)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from app.store import Store, StoredRun
+from app.store import Busy, Store, StoredRun
 from pf_core.errors import InputError
 from pf_core.sampling.export import export
 from pf_core.sampling.trajectory import Trajectory
@@ -20,7 +20,7 @@ WRITERS = 1  # at a time: more would only take turns with the runs and frames th
 MOST_BYTES = 256 * 2**20  # of files, on disk
 MOST_WAITING = 32  # files and looks that may wait at once, of all people together
 PIECE = 2**18
-_BUSY = "Many files are being made just now: try again in a moment."
+_BUSY = "Much is being made here just now: try again in a moment."
 
 T = TypeVar("T")
 
@@ -76,9 +76,9 @@ class Exports:
                 self._files.drop(key)
 
     async def look(self, make: Callable[[], T]) -> T:
-        """What make() returns, in a thread of its own, one after the other. Raises InputError where many wait."""
+        """What make() returns, in a thread of its own, one after the other. Raises Busy where many wait."""
         if self._looks >= MOST_WAITING:
-            raise InputError(_BUSY)
+            raise Busy(_BUSY)
         self._looks += 1
         try:
             return await asyncio.wrap_future(self._looking.submit(make))
@@ -94,7 +94,7 @@ class Exports:
 
     def _write(self, key: str, suffix: str, make: Callable[[Path], None]) -> Exported:
         if sum(file.busy for file in self._files.all()) >= MOST_WAITING:
-            raise InputError(_BUSY)
+            raise Busy(_BUSY)
         self._made += 1
         path = Path(self._folder.name) / f"{self._made}{suffix}"
         return self._files.add(Exported(key, path, self._writing.submit(_make, path, make)))

@@ -1,7 +1,7 @@
 """What the viewer asks about prompts, on demand: where a recorded pass looks for their words, what its results read."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from starlette.responses import Response
 from app import links
 from app.server.static import FRESH
 from app.state import AppState
-from app.store import StoredRun
+from app.store import Once, StoredRun
 from pf_core.errors import InputError
 from pf_core.evaluation.read_back import read_back, way_of
 from pf_core.models.checkpoint import Bundle
@@ -24,26 +24,37 @@ DIGITS = 5  # of a share, in JSON
 
 
 def routes(state: AppState) -> dict[str, Callable]:
-    def words(request: Request) -> Response:
+    async def words(request: Request) -> Response:
         """Maps of all words of an image's prompt at one frame: one forward pass, made once."""
         run, asked = state.runs.get(request.path_params["run_id"]), request.query_params
         image = whole("image", asked.get("image", "0"), 0, len(run.spec.seeds) - 1)
         frame = whole("frame", asked.get("frame", "0"), 0, max(0, len(run.trajectory) - 1))
-        return as_json(attended(state, run, frame, image))
+        return await once(state, state.attended, *_attended(state, run, frame, image))
 
-    def read(request: Request) -> Response:
+    async def read(request: Request) -> Response:
         """What a judge reads in each picture of a run that has ended."""
         run = state.runs.get(request.path_params["run_id"])
         if run.trajectory.x1 is None:
             raise InputError("This run has no result that could be read.")
-        return as_json(state.readings.get(run.id, lambda: json.dumps(readings(state, run))))
+        return await once(state, state.readings, run.id, lambda: json.dumps(readings(state, run)))
 
     return {"/pf/runs/{run_id}/words": words, "/pf/runs/{run_id}/read": read}
 
 
+async def once(state: AppState, kept: Once[str], key: Hashable, make: Callable[[], str]) -> Response:
+    """JSON that is made once. Its making takes seconds: who waits for it holds no thread, as frames need those."""
+    if (text := kept.known(key)) is None:
+        text = await state.exports.look(lambda: kept.get(key, make))
+    return Response(text, media_type="application/json", headers=FRESH)
+
+
 def attended(state: AppState, run: StoredRun, frame: int, image: int) -> str:
     """`attention` as JSON, made once. Raises InputError."""
-    return state.attended.get((run.id, frame, image), lambda: json.dumps(attention(state, run, frame, image)))
+    return state.attended.get(*_attended(state, run, frame, image))
+
+
+def _attended(state: AppState, run: StoredRun, frame: int, image: int) -> tuple[Hashable, Callable[[], str]]:
+    return (run.id, frame, image), lambda: json.dumps(attention(state, run, frame, image))
 
 
 def maps_of(state: AppState, run: StoredRun) -> Maps | None:
@@ -57,10 +68,6 @@ def maps_of(state: AppState, run: StoredRun) -> Maps | None:
         return WordMaps(told["words"], torch.tensor(told["maps"]).view(-1, grid.rows, grid.cols))
 
     return maps
-
-
-def as_json(text: str) -> Response:
-    return Response(text, media_type="application/json", headers=FRESH)
 
 
 def about(state: AppState, run: StoredRun) -> dict[str, Any]:
@@ -90,7 +97,7 @@ def _words(bundle: Bundle, prompt: str | None) -> list[dict[str, Any]]:
 def network_of(state: AppState, run: StoredRun) -> Bundle:
     """The one that made the run. Raises InputError where it is not here, or another one under its name."""
     bundle = state.bundle(links.here(state, run.spec).checkpoint)
-    if bundle.hash != run.spec.checkpoint_hash:
+    if bundle.hash != run.spec.checkpoint_hash or bundle.grid != run.trajectory.grid:
         raise InputError(f"The run was made with another {bundle.name} than the one here.")
     return bundle
 

@@ -19,7 +19,7 @@ from app.server.exports import pieces
 from app.server.frames import describe, file_name, pack_reply, status
 from app.server.static import FRESH, static_file
 from app.state import AppState
-from app.store import Unknown
+from app.store import Busy, Unknown
 from pf_core.errors import InputError
 from pf_core.sampling.export import SIGMA_MAP, SIGMA_RANGE, TIME_MAP, WORD_MAP, WRITERS
 
@@ -97,6 +97,8 @@ def guarded(answer):
             return await found
         except Unknown as e:
             return JSONResponse({"error": str(e)}, 404)
+        except Busy as e:  # no fault of the question: pages ask again after a 5xx
+            return JSONResponse({"error": str(e)}, 503)
         except InputError as e:
             return JSONResponse({"error": str(e)}, 400)
 

@@ -14,9 +14,20 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from uvicorn import Config
 
-from app.__main__ import address, main, unwritable
-from app.server.access import OF_ADDRESS, OF_SERVER, Access, Rules, UploadCounter, host_of, loopback, user_of
+from app.__main__ import address, believe, main, unwritable
+from app.server.access import (
+    MOST_SENT,
+    OF_ADDRESS,
+    OF_SERVER,
+    Access,
+    Rules,
+    UploadCounter,
+    host_of,
+    loopback,
+    user_of,
+)
 from pf_core.errors import InputError
 
 
@@ -27,7 +38,7 @@ async def upload(request: Request) -> PlainTextResponse:
 def client(rules=None, base="http://127.0.0.1:7860", uploads=None):
     routes = [
         Route("/", lambda request: HTMLResponse("page")),
-        Route("/gradio_api/upload", upload, methods=["POST"]),
+        Route("/gradio_api/{name:path}", upload, methods=["POST"]),
         Route("/gradio_api/startup-events", lambda request: PlainTextResponse("true")),
     ]
     app = Starlette(routes=routes, middleware=[Middleware(Access, rules=rules or Rules(), uploads=uploads)])
@@ -117,6 +128,64 @@ def test_made_up_cookies_do_not_lift_the_limit_nor_do_refused_uploads_count_for_
         codes.append(client(uploads=uploads).post("/gradio_api/upload", headers=headers, files={"files": b"x"}))
     assert [answer.status_code for answer in codes] == [200] * (2 * OF_ADDRESS) + [413] * OF_ADDRESS
     assert uploads.add(None, "another address", 2, 0) and not uploads.add(None, "a third", 2 * OF_SERVER, 0)
+
+
+def test_uploads_are_forgotten_after_a_day(monkeypatch):
+    uploads, hours = UploadCounter(max_files=2), 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: hours * 3600)
+    assert uploads.add("a", "x", 1, 0)
+    hours += 12
+    assert uploads.add("a", "x", 1, 0)
+    hours += 11.9
+    assert not uploads.add("a", "x", 1, 0)
+    hours += 0.2  # the first one is forgotten, the other two are not
+    assert uploads.add("a", "x", 0, 0) and not uploads.add("a", "x", 1, 0)
+    hours += 24
+    assert uploads.add("a", "x", 2, 0)
+
+
+def test_visitors_behind_a_proxy_that_is_named_are_told_apart(monkeypatch):
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.1")
+    believe(["10.0.0.0/8", "[fd00::1]"])
+    uploads = UploadCounter(max_files=1)
+
+    def posted(proxy: str, visitor: str) -> int:
+        app = Config(client(uploads=uploads).app, log_config=None)
+        app.load()
+        sent = TestClient(app.loaded_app, base_url="http://127.0.0.1:7860", client=(proxy, 1))
+        headers = {"x-forwarded-for": visitor}
+        return sent.post("/gradio_api/upload", headers=headers, files=[("files", b"x")] * OF_ADDRESS).status_code
+
+    assert [posted(proxy, "1.2.3.4") for proxy in ("10.9.9.9", "fd00::1")] == [200, 413]
+    assert posted("127.0.0.1", "1.2.3.4") == 413 and posted("10.9.9.9", "1.2.3.5") == 200
+    assert posted("8.8.8.8", "1.2.3.6") == 200 and posted("8.8.8.8", "1.2.3.7") == 413  # not named: not believed
+    for wrong in ("proxy", "10.0.0.1/8", "*", ""):
+        with pytest.raises(InputError, match="--proxy"):
+            believe([wrong])
+
+
+def test_files_are_counted_wherever_they_are_sent_and_however_their_headers_are_written():
+    visitor = client(uploads=UploadCounter(max_files=2))
+    body = b"".join(b'--b\r\ncontent-DISPOSITION:form-data; name="files"; filename="a"\r\n\r\nx\r\n' for _ in range(3))
+    for path in ("upload", "queue/join"):
+        for kind in ("multipart/form-data; boundary=b", "Multipart/Mixed; boundary=b"):
+            headers = {"content-type": kind, "cookie": f"pf-session={path}{kind[:3]}"}
+            answer = visitor.post(f"/gradio_api/{path}", headers=headers, content=body + b"--b--\r\n")
+            assert answer.status_code == 413, (path, kind)
+
+
+@pytest.mark.parametrize("path", ["process_recording", "component_server", "component_server/"])
+def test_routes_that_take_files_for_components_that_the_page_has_none_of_are_not_there(path):
+    assert client().post(f"/gradio_api/{path}", files={"files": b"x"}).status_code == 404
+    assert client().post(f"/gradio_api/{path}", json={}).status_code == 404
+
+
+def test_a_request_that_is_no_upload_is_short():
+    visitor = client()
+    assert visitor.post("/gradio_api/queue/join", content=b"x" * MOST_SENT).text == str(MOST_SENT)
+    told = visitor.post("/gradio_api/queue/join", content=b"x" * (MOST_SENT + 1))
+    untold = visitor.post("/gradio_api/queue/join", content=iter([b"x" * MOST_SENT, b"x"]))
+    assert told.status_code == untold.status_code == 413 and "at most 4 MB" in told.text == untold.text
 
 
 def test_what_is_no_host_is_said():

@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import gradio as gr
+import httpx
 import pytest
 from app_world import client, ended, networks, spec, state  # noqa: F401
 from gradio import networking
@@ -12,6 +13,7 @@ from gradio.state_holder import StateHolder
 
 from app.private import forget_page, patient_start
 from app.server import exports as module
+from app.server import prompts
 from app.server.exports import Exports
 from app.state import AppState
 from app.store import Once
@@ -124,6 +126,24 @@ def test_waits_hold_no_thread(state):  # noqa: F811
 
     asyncio.run(all_of_them())
     assert not any(r.busy for r in runs)
+
+
+def test_results_that_are_slow_to_read_hold_up_no_frames(state, client, run, monkeypatch):  # noqa: F811
+    go, address = threading.Event(), f"/pf/runs/{run.id}"
+    monkeypatch.setattr(prompts, "readings", lambda state, run: {"read": go.wait(30)})
+
+    async def all_of_them():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(client.app), base_url="http://here") as web:
+            reading = [asyncio.create_task(web.get(f"{address}/read")) for _ in range(module.MOST_WAITING + 2)]
+            try:
+                await asyncio.sleep(0.1)
+                assert (await asyncio.wait_for(web.get(f"{address}/frames"), 10)).status_code == 200
+            finally:
+                go.set()
+            return [reply.status_code for reply in await asyncio.gather(*reading)]
+
+    assert sorted(asyncio.run(all_of_them())) == [200] * module.MOST_WAITING + [503] * 2
+    assert client.get(f"{address}/read").json() == {"read": True}
 
 
 @pytest.mark.xdist_group("served")  # it starts the app

@@ -16,6 +16,7 @@ from text_world import lively
 from app.server import prompts
 from pf_core.data.signs import Signs
 from pf_core.models import checkpoint
+from pf_core.patches import PatchGrid
 from pf_core.sampling.export import word_colours
 from pf_core.sampling.run import SampleSpec
 from pf_core.sampling.word_maps import word_maps
@@ -96,6 +97,9 @@ def test_another_network_under_the_name_is_not_asked(state, client):  # noqa: F8
     one = drawn(state)
     one.spec = replace(one.spec, checkpoint_hash="another")
     assert "words" not in client.get(f"/pf/runs/{one.id}").json()
+    check_refused(client, f"/pf/runs/{one.id}/words?frame=0&image=0", "another signs")
+    one = drawn(state)
+    one.trajectory.grid = PatchGrid(64, 64, 2)  # as a file may say
     check_refused(client, f"/pf/runs/{one.id}/words?frame=0&image=0", "another signs")
 
 

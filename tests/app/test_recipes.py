@@ -20,6 +20,7 @@ from app.tabs.intervene.tab import Intervene
 from pf_core.cli import main
 from pf_core.errors import InputError
 from pf_core.models import build, checkpoint, preset
+from pf_core.models.codecs import Latents
 from pf_core.models.conditioning import ClassLabels, split
 from pf_core.sampling.export import WRITERS
 from pf_core.sampling.trajectory import Trajectory
@@ -235,6 +236,13 @@ def test_a_recording_made_with_a_file_is_shown_with_that_files_network(state, mo
     recorded.recipe = recorded.recipe | {"checkpoint": "/somewhere/checkpoints/nano.safetensors"}
     monkeypatch.setattr(checkpoint, "takes", lambda name: name)
     assert state.keep(recorded).takes == "nano"
+
+
+def test_a_recording_of_latents_is_as_large_as_what_is_shown_of_it(state, monkeypatch):  # noqa: F811
+    recorded = ended(state.start(spec())).trajectory
+    monkeypatch.setattr(checkpoint, "codec_of", lambda name: Latents(channels=3, factor=128))
+    with pytest.raises(InputError, match="at most .* 512 pixels a side; .* 4096 x 4096 pixels"):
+        state.keep(recorded)
 
 
 def test_a_recipe_of_a_sampler_on_trial_is_run_and_told(state, client):  # noqa: F811

@@ -120,7 +120,7 @@ def test_only_so_many_files_wait(client, pair, monkeypatch):  # noqa: F811
     second = ask(client, "", pair[:1], "strip")
     gate.set()
     first.join()
-    assert second.status_code == 400 and "try again in a moment" in second.json()["error"]
+    assert second.status_code == 503 and "try again in a moment" in second.json()["error"]
     assert replies[0].status_code == 200
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,11 +11,13 @@ import torch
 from own_pictures import picture, tree, two_classes
 from safetensors.torch import load_file
 
+from pf_core import files
 from pf_core.cli import main
 from pf_core.data import DATASETS
-from pf_core.data.own import paths
+from pf_core.data.own import cache, paths
 from pf_core.data.own.dataset import Folder
 from pf_core.data.own.importer import keep, take
+from pf_core.data.own.scan import arrange, of_folder
 from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
@@ -174,6 +178,17 @@ def test_links_and_pipes_inside_a_folder_are_named_and_not_followed(home, tmp_pa
     assert data.names == ["blue", "red"] and data.facts["pictures"] == 12
 
 
+def test_a_trainer_that_a_server_has_started_follows_no_more_links_than_its_pages(home, tmp_path, mine, monkeypatch):
+    elsewhere = tree(tmp_path / "elsewhere", two_classes(2))
+    for folder in (mine, elsewhere):
+        os.symlink(tree(tmp_path / "private", {"secret.png": picture()}), folder / "all")
+    with paths.any_path():
+        assert Folder(path=str(mine), skip_bad=True).names == ["all", "blue", "red"]
+        monkeypatch.setenv(paths.SERVED, "1")
+        assert Folder(path=str(mine), skip_bad=True).names == ["blue", "red"]
+        assert "all" in Folder(path=str(elsewhere)).names  # no page could name it: the command line began this run
+
+
 def test_bad_files_are_counted_and_named_and_left_out_only_if_asked(mine):
     tree(mine, {"red/text.png": "hello", "blue/cut.png": picture()[:60], "red/notes.md": "x"})
     with pytest.raises(InputError, match="2 of the 14 pictures in .* cannot be read: blue/cut.png is .*--skip-bad"):
@@ -196,6 +211,31 @@ def test_pictures_are_decoded_once(mine, monkeypatch):
     monkeypatch.setattr("pf_core.data.own.image_io.square", lambda *a, **k: pytest.fail("decoded again"))
     again = Folder(path=str(mine))
     assert torch.equal(again.batch(range(30)).images, first) and isinstance(again._packed.pixels, np.memmap)
+
+
+def test_two_threads_that_look_at_new_pictures_at_once_decode_them_once(mine, monkeypatch):
+    decoded, plain = [], cache._pixels
+
+    def slowly(item, size):
+        decoded.append(item)
+        time.sleep(0.02)
+        return plain(item, size)
+
+    listing = arrange(*of_folder(mine))
+    monkeypatch.setattr(cache, "_pixels", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        packed = list(pool.map(lambda _: cache.pack(listing.items, listing.classes, 16), range(4)))
+    assert len({each.digest for each in packed}) == 1 and len(decoded) == 12
+
+
+def test_two_threads_that_write_one_file_do_not_write_into_one_another(tmp_path):
+    path = tmp_path / "file"
+    with files.replacing(path) as temporary:
+        temporary.write_text("the first")
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(files.write_json, path, {}).result()
+        assert path.read_text() == "{}"
+    assert path.read_text() == "the first" and list(tmp_path.iterdir()) == [path]
 
 
 def test_the_digest_knows_a_changed_picture_and_not_a_touched_one(mine):

@@ -17,7 +17,7 @@ from own_pictures import huge_png, picture, tree, two_classes, zipped
 from PIL import Image
 
 from pf_core.cli import main
-from pf_core.data.own import image_io, importer, paths
+from pf_core.data.own import image_io, importer, library, paths
 from pf_core.data.own.dataset import Folder
 from pf_core.data.own.importer import Limits, drop, keep, take
 from pf_core.data.own.library import remove, sets
@@ -51,6 +51,18 @@ def test_a_zip_becomes_a_data_set_once_it_is_kept(home, tmp_path):
     assert keep(take([path]).id) == name and len(sets()) == 1  # the same again is the same
     remove(name)
     assert sets() == [] and not (home / name).exists()
+
+
+def test_a_list_of_sets_reads_each_once_until_it_changes(home, tmp_path, monkeypatch):
+    name = keep(take([tree(tmp_path / "up", two_classes(2))]).id)
+    read, plain = [], library._manifest
+    monkeypatch.setattr(library, "_manifest", lambda folder: read.append(folder.name) or plain(folder))
+    assert sets() == sets() and read == [name]
+    path = home / name / paths.MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"title": "renamed"}))
+    assert sets()[0].title == "renamed" and read == [name] * 2
+    path.write_text("{")
+    assert sets() == []
 
 
 def test_a_set_trains_as_the_folder_that_it_came_from(home, tmp_path):

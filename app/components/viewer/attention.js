@@ -151,7 +151,7 @@ export class Attention {
         if (error.final) this.keep(key, { refusal: error.message });
       }
       this.asking.delete(key);
-      if (this.known.has(key)) this.viewer.schedule(); // else the connection is lost: a next look asks again
+      if (this.known.has(key)) this.viewer.schedule(); // else no answer, or a busy server: a next look asks again
     }
   }
 

@@ -30,7 +30,7 @@ async function ask(viewer, run) {
   } catch (error) {
     run.read = error.final ? { come: true, refusal: error.message } : null;
   }
-  setTimeout(() => viewer.schedule(), run.read ? 0 : AGAIN); // without an answer the connection is lost: it is asked anew
+  setTimeout(() => viewer.schedule(), run.read ? 0 : AGAIN); // no answer, or a busy server: it is asked anew
 }
 
 /** "The result reads CQT, asked CAT: 1 letter off." "Image 2 shows a green cone, asked a red cone: 1 thing off." */

@@ -45,11 +45,14 @@ def pack(items: Sequence[Item], classes: Sequence[str], size: int) -> Packed:
     path = folder / f"{_key(items, classes, size)}.u8"
     packed = _opened(path, size)
     if packed is None:
-        _make_room(folder, len(items) * size * size * 3, keep=path)
-        about = _decode(items, classes, size, path)
-        with files.replacing(path.with_suffix(".json")) as temporary:  # written last: it says that the pixels are whole
-            temporary.write_text(json.dumps(about))
-        packed = _opened(path, size)
+        with files.locked(path.with_suffix(".lock")):
+            packed = _opened(path, size)  # another may have decoded them meanwhile
+            if packed is None:
+                _make_room(folder, len(items) * size * size * 3, keep=path)
+                about = _decode(items, classes, size, path)
+                with files.replacing(path.with_suffix(".json")) as temporary:  # last: it says that the pixels are whole
+                    temporary.write_text(json.dumps(about))
+                packed = _opened(path, size)
     if packed is None:
         raise InputError(f"{path} could not be read back: is something else writing there?")
     with suppress(OSError):

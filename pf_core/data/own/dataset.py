@@ -162,7 +162,7 @@ class Folder:
 def _listing(root: Path) -> Listing:
     if (root / paths.MANIFEST).is_file() and root.parent == paths.home():
         return listing_of(root)
-    return arrange(*of_folder(root, outside=paths.anywhere()))
+    return arrange(*of_folder(root, outside=paths.follows_links(root)))
 
 
 def _given(held: np.ndarray, path: str) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,9 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pf_core.data.own import paths
@@ -35,7 +37,10 @@ class Set:
 
 def listing_of(folder: Path) -> Listing:
     """The pictures of a set. Raises InputError if its manifest is missing or damaged."""
-    manifest = _manifest(folder)
+    return _listing(folder, _manifest(folder))
+
+
+def _listing(folder: Path, manifest: dict) -> Listing:
     try:
         classes = [str(c) for c in manifest["classes"]]
         items = [_item(folder, p, len(classes)) for p in manifest["pictures"]]
@@ -49,20 +54,25 @@ def sets() -> list[Set]:
     known_sets = []
     for name in paths.named():
         if paths.is_set(name):
-            try:
-                manifest, listing = _manifest(paths.home() / name), listing_of(paths.home() / name)
-            except InputError:
-                continue
-            counts = [0] * len(listing.classes)
-            for item in listing.items:
-                counts[item.label] += 1
-            captions = sum(bool(i.caption) for i in listing.items)
-            classes = dict(zip(listing.classes, counts, strict=True))
-            known_sets.append(
-                Set(name, str(manifest.get("title", name)), len(listing.items), classes, captions,
-                    sum({i.entry.mark: i.entry.size for i in listing.items}.values()))
-            )  # fmt: skip
+            with suppress(InputError, OSError):
+                folder = paths.home() / name
+                about = (folder / paths.MANIFEST).stat()
+                known_sets.append(_read(folder, about.st_mtime_ns, about.st_size))
     return known_sets
+
+
+@lru_cache(maxsize=256)
+def _read(folder: Path, mtime: int, size: int) -> Set:
+    """What a list shows; every page asks for it as it opens, so that a manifest, of megabytes perhaps, is read once."""
+    manifest = _manifest(folder)
+    listing = _listing(folder, manifest)
+    counts = [0] * len(listing.classes)
+    for item in listing.items:
+        counts[item.label] += 1
+    captions = sum(bool(i.caption) for i in listing.items)
+    classes = dict(zip(listing.classes, counts, strict=True))
+    taken = sum({i.entry.mark: i.entry.size for i in listing.items}.values())
+    return Set(folder.name, str(manifest.get("title", folder.name)), len(listing.items), classes, captions, taken)
 
 
 def remove(name: str) -> None:

@@ -17,6 +17,7 @@ from pf_core.errors import InputError
 
 PROJECT = Path(__file__).resolve().parents[3]
 MANIFEST = "manifest.json"
+SERVED = "PATCH_FORCING_SERVED"  # set in a server's environment, and so in that of the trainers which it starts
 _anywhere = ContextVar("anywhere", default=False)
 
 
@@ -43,6 +44,16 @@ def anywhere() -> bool:
     return _anywhere.get()
 
 
+def follows_links(folder: Path) -> bool:
+    """Whether links out of a folder are followed: on the command line. A trainer that a server has started follows none
+    out of a folder that a page may name: there they were left out."""
+    return anywhere() and not (os.environ.get(SERVED) and _shared(folder))
+
+
+def _shared(folder: Path) -> bool:
+    return any(folder.is_relative_to(root) for root in [home(), *roots()])
+
+
 def is_set(name: str) -> bool:
     """Whether this is the name of an imported set."""
     return bool(re.fullmatch(r"[a-z0-9][a-z0-9-]{0,80}", name)) and (home() / name / MANIFEST).is_file()
@@ -60,7 +71,7 @@ def find(path: str) -> Path:
         return home() / path
     try:
         tried = [p.resolve() for p in [*(root / path for root in roots()), Path(path).expanduser()]]
-        allowed = [p for p in tried if anywhere() or any(p.is_relative_to(root) for root in [home(), *roots()])]
+        allowed = [p for p in tried if anywhere() or _shared(p)]
         folder = next((p for p in allowed if p.is_dir()), None)
     except (OSError, ValueError, RuntimeError):  # too long a name, a zero byte, an unknown ~user
         raise InputError(f"{path[:80]!r} is not the name of a folder.") from None
