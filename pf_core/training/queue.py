@@ -20,9 +20,10 @@ from pf_core.models import SiTConfig, checkpoint, parameter_count
 from pf_core.models.codecs import Codec, same_space
 from pf_core.registry import parameters
 from pf_core.training import disk, process
+from pf_core.training.codec import codec_of, with_codec
 from pf_core.training.config import Intervals, TrainRecipe
 from pf_core.training.run_dir import RunFolder, to_file
-from pf_core.training.runner import check, checked_device, codec_of
+from pf_core.training.runner import check, checked_device
 from pf_core.training.state import load_state, save_state
 from pf_core.training.status import (
     BUSY,
@@ -105,7 +106,7 @@ class Jobs(RunCatalog):
         with self._locked():
             self._room(name)
             about = {"created": time.time(), "parent": parent, "tensorboard": tensorboard, "device": device}
-            RunFolder(self.root / name).start(recipe, intervals, **about)
+            RunFolder(self.root / name).start(with_codec(recipe), intervals, **about)
         return self.resume(name) if start else self.get(name)
 
     def check(self, recipe: TrainRecipe) -> None:
@@ -167,7 +168,7 @@ class Jobs(RunCatalog):
                 recipe = replace(recipe, init=str(to.start_weights))
             try:
                 self.check(recipe)
-                to.start(recipe, intervals or source.intervals(), created=time.time(), **about)
+                to.start(with_codec(recipe), intervals or source.intervals(), created=time.time(), **about)
             except InputError:
                 disk.remove(to.path)
                 raise
