@@ -193,6 +193,8 @@ def below(roots: list[Path], deepest: int = 3) -> Iterator[Path]:
 def fit_colours(states: Tensor, images: Tensor) -> list[float]:
     """The linear map from states (N, C, h, w) to colours that is nearest to images (N, 3, H, W), by least squares on
     the images' means over each latent pixel: three rows of C + 1 numbers, the last of a row its constant."""
+    if states.device.type == "mps":  # which has no float64
+        states, images = states.cpu(), images.cpu()
     target = nn.functional.adaptive_avg_pool2d(images.float(), states.shape[-2:])
     rows = states.float().movedim(1, -1).flatten(0, -2).double()
     a = torch.cat([rows, torch.ones(len(rows), 1, dtype=torch.float64, device=rows.device)], 1)

@@ -13,7 +13,8 @@ def settled(recipe: TrainRecipe, data: Any) -> TrainRecipe:
     """The recipe with the codec of its data: that which latents were made by, or pixels where the recipe has that of
     other latents, as one forked to images has. Raises InputError for latents with a codec of their own."""
     if not hasattr(data, "encoded_by"):
-        return recipe if recipe.codec == TrainRecipe.codec else replace(recipe, codec=TrainRecipe.codec, codec_settings={})
+        images = recipe.codec == TrainRecipe.codec
+        return recipe if images else replace(recipe, codec=TrainRecipe.codec, codec_settings={})
     codec, settings = data.encoded_by
     if recipe.codec != codec and recipe.codec_settings:
         raise InputError("--pixel-scale is a factor on pixels: latents have their autoencoder's. Leave it out.")

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import elsewhere as elsewhere_world
 import pytest
 import text_world
 import torch
@@ -13,6 +14,7 @@ from pf_core.errors import InputError
 from pf_core.evaluation.inspect import evaluate_maps, inspect_picture, leaning
 from pf_core.evaluation.inspect import picture as data_picture
 from pf_core.samplers import SAMPLERS
+from pf_core.sampling import bulk
 from pf_core.sampling.context_probe import context_probe
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.together import together
@@ -64,6 +66,20 @@ def test_a_run_elsewhere_is_the_run_here(name, changes):
     for a, b in zip(far.frames, near.frames, strict=True):
         assert torch.equal(a.t, b.t) and torch.equal(a.easy, b.easy)
         assert {part.device.type for part in vars(a).values() if isinstance(part, torch.Tensor)} == {"cpu"}
+
+
+def test_no_sampler_needs_float64_of_a_gpu(monkeypatch):
+    monkeypatch.setattr(elsewhere_world, "ELSEWHERE", elsewhere_world.APPLE)
+    for name in SAMPLERS:
+        asked = SampleSpec("nano", name, nfe=16, labels=["star", "ring"], seeds=[3, 4])
+        near = bulk.Uncertainty(bundle().grid)
+        with elsewhere():
+            run, far = Run(there(bundle()), asked), bulk.Uncertainty(bundle().grid)
+            drawn = [(far.add(step), step.x.cpu(), step.easy is not None and step.easy.cpu()) for step in run]
+        for (_, x, easy), step in zip(drawn, Run(bundle(), asked), strict=True):
+            near.add(step)
+            assert torch.equal(x, step.x) and (step.easy is None or torch.equal(easy, step.easy))
+        assert torch.equal(far.total, near.total)
 
 
 def test_runs_are_drawn_together_elsewhere():
