@@ -25,7 +25,7 @@ from pf_core.training import memory, ranks, text, validation
 from pf_core.training.codec import settled
 from pf_core.training.config import CONDITIONS, NETWORK_SETTINGS, TEXT_SETTINGS, Intervals, TrainRecipe
 from pf_core.training.control import TrainerStatus
-from pf_core.training.loop import TrainConfig, Trainer, TrainStep, check_compiler, check_split, train
+from pf_core.training.loop import TrainConfig, Trainer, TrainStep, check_compiler, check_images, check_split, train
 from pf_core.training.pin import pin
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.state import load_state, save_state
@@ -158,6 +158,8 @@ def prepare(recipe: TrainRecipe, run: RunFolder | None = None) -> tuple[Any, tor
     """(data set of states, network). run: whose saved state the network is going to hold. Raises InputError if they do
     not fit together."""
     check_compiler(recipe.config)
+    if not run:
+        check_images(recipe.config.steps, recipe.config.batch_size)
     data = DATASETS[recipe.dataset].fn(**recipe.data_settings)
     recipe = settled(recipe, data)
     states = data if hasattr(data, "encoded_by") else Encoded(data, build_codec(recipe.codec, recipe.codec_settings))
@@ -351,6 +353,7 @@ def check(recipe: TrainRecipe) -> SiTConfig:
     values that do not fit together."""
     for name, knob in parameters(TrainConfig).items():
         knob.check(getattr(recipe.config, name))
+    check_images(recipe.config.steps, recipe.config.batch_size)
     TIMESTEPS[recipe.config.timesteps].settings(recipe.config.timestep_settings)
     DATASETS[recipe.dataset].settings(recipe.data_settings)
     build_codec(recipe.codec, recipe.codec_settings)

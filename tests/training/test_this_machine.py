@@ -19,6 +19,7 @@ from pf_core.cli import main
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.training import loop, plans, process
+from pf_core.training.config import Intervals
 from pf_core.training.estimate import peak_memory
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import execute
@@ -114,16 +115,24 @@ def test_whatever_the_compiler_raises_at_the_first_step_is_a_sentence(tmp_path, 
     from torch._inductor.exc import InductorError
 
     monkeypatch.setattr(loop, "check_compiler", lambda cfg: None)
+    monkeypatch.setattr("pf_core.training.runner.check_compiler", lambda cfg: None)
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: None)
+    begun = RunFolder(tmp_path / "begun")
+    trained = execute(begun, False, recipe(2, compile=True), Intervals(save=1), "test")
+    next(trained)
+    trained.close()
+    assert begun.saved_step() == 1
 
     def broken(self, *_):
         raise InductorError(RuntimeError("ld: cannot find -lgomp\nmore"), None)
 
-    data_and_model = execute(RunFolder(tmp_path / "run"), False, recipe(2, compile=True), QUICK, "test")
     monkeypatch.setattr("pf_core.models.sit.SiT.forward", broken)
-    monkeypatch.setattr("pf_core.training.runner.check_compiler", lambda cfg: None)
-    with pytest.raises(InputError, match="leave --compile out. .*cannot find -lgomp"):
-        next(data_and_model)
+    for steps in (
+        execute(RunFolder(tmp_path / "run"), False, recipe(2, compile=True), QUICK, "test"),
+        execute(begun, True, None, None, "test"),
+    ):
+        with pytest.raises(InputError, match="leave --compile out. .*cannot find -lgomp"):
+            next(steps)
 
 
 # files
