@@ -9,6 +9,8 @@ import torch
 from elsewhere import ELSEWHERE, elsewhere, moved
 from helpers import bundle
 
+from pf_core.cli import main, shards
+from pf_core.cli.common import own_device
 from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.evaluation.inspect import evaluate_maps, inspect_picture, leaning
@@ -121,3 +123,18 @@ def test_a_device_is_tried_out(monkeypatch):
     for name in ("meta", "nonsense", "xla"):
         with pytest.raises(InputError, match=f"There is no device '{name}' on this machine"):
             working(name)
+
+
+def test_of_several_processes_each_takes_a_gpu_of_its_own(monkeypatch):
+    asked = ("auto", "cuda", "cuda:0", "cpu")
+    assert [*map(own_device, asked)] == [*asked]
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    for gpus, auto in ((0, "auto"), (2, "cuda:1"), (8, "cuda:3")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpus=gpus: gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        assert [*map(own_device, asked)] == [auto, "cuda:3", "cuda:0", "cpu"]
+    taken = []
+    monkeypatch.setattr(shards, "working", lambda name: taken.append(name) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["shards", "--dataset", "shapes", "--autoencoder", "x", "--device", "cuda", "--out", "x"])
+    assert taken == ["cuda:3"]
