@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import torch
 from tqdm import tqdm
 
+from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.models import autoencoder
 from pf_core.registry import Parameter, Registry, parameters, ranged
@@ -33,9 +34,10 @@ def add_autoencoder(parser: argparse.ArgumentParser) -> None:
 
 
 def use_autoencoder(args: argparse.Namespace) -> None:
-    """Raises InputError for a folder that holds none."""
+    """--autoencoder and --device are what decodes. Raises InputError for a folder that holds none, or no device."""
     if hasattr(args, "checkpoint"):
         autoencoder.use(args.autoencoder)
+        autoencoder.decode_on(working(own_device(args.device)) if hasattr(args, "device") else None)
 
 
 def add_shared_folder(parser: argparse.ArgumentParser, command: str) -> None:

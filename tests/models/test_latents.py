@@ -5,6 +5,7 @@ import json
 import shutil
 import tarfile
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from pf_core.training.runner import execute
 def forgotten():
     yield
     autoencoder.use(None)
+    autoencoder.decode_on(None)
 
 
 def opened(folder, **knobs):
@@ -84,6 +86,27 @@ def test_the_preview_is_the_nearest_linear_map_to_colours_and_needs_no_autoencod
     assert shown.shape == images.shape and torch.allclose(shown[..., ::FACTOR, 3::FACTOR], small, atol=2e-2)
     with pytest.raises(InputError, match="must be 18 numbers"):
         Latents(CHANNELS, colours="1,2,3")
+
+
+def test_results_are_decoded_where_the_process_draws_and_a_cpus_autoencoder_stays_beside(world, monkeypatch):  # noqa: F811
+    about, seen = autoencoder.describe(world / "vae"), []
+    x = torch.zeros(2, CHANNELS, 4, 4)
+
+    def load(about, device):
+        image = SimpleNamespace(sample=torch.zeros(1, 3, 16, 16))
+        return SimpleNamespace(decode=lambda x: seen.append((torch.device(device), x.device)) or image)
+
+    with monkeypatch.context() as there:
+        there.setattr(autoencoder, "load", load)
+        autoencoder.decode_on(torch.device("meta"))
+        assert autoencoder.decode(about, x).device == x.device
+    assert seen == [(torch.device("meta"), torch.device("meta"))] * 2
+    autoencoder.decode_on(None)
+    first = autoencoder.load(about, "cpu")
+    autoencoder.load(about, "meta")
+    assert autoencoder.load(about, "cpu") is first
+    assert main(["sample", "--checkpoint", "x", "--device", "cpu", "--out", "x.png"]) == 2  # no such network
+    assert autoencoder._decoder == torch.device("cpu")
 
 
 def test_a_moved_autoencoder_is_asked_for_and_another_one_refused(world, tmp_path, capsys):  # noqa: F811
