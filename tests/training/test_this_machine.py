@@ -50,7 +50,7 @@ def test_an_estimate_runs_in_a_session_of_its_own(monkeypatch):
         returncode = 1
 
         def __init__(self, argv, **options):
-            asked.update(options)
+            asked.update(options, argv=argv)
 
         def communicate(self, timeout):
             return "", "no"
@@ -58,7 +58,11 @@ def test_an_estimate_runs_in_a_session_of_its_own(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", Refusing)
     with pytest.raises(InputError, match="cannot be measured: no"):
         plans.estimate(recipe(), QUICK, nice=19)
-    assert asked["start_new_session"] is True
+    assert asked["start_new_session"] is True and asked["argv"][-2:] == ["--device", "auto"]
+    plans.Measuring(recipe(), QUICK, device="cpu")
+    assert asked["argv"][-2:] == ["--device", "cpu"]
+    with pytest.raises(InputError, match="device must be one of"):
+        plans.Measuring(recipe(), QUICK, device="tpu")
 
 
 def test_an_estimates_memory_is_not_that_of_the_server_that_asked_for_it(tmp_path, monkeypatch):
