@@ -148,9 +148,11 @@ def serve(asked: argparse.Namespace) -> str | None:
     from app.state import AppState
     from app.ui import launch
     from pf_core.data.own import paths
+    from pf_core.models import autoencoder
     from pf_core.training.process import cpu_threads
 
     os.environ[paths.SERVED] = "1"
+    autoencoder.decode_on(device)
     torch.set_num_threads(cpu_threads(most=4))
     give_memory_back()
     roots = [Path(folder) for folder in asked.networks_from] or None

@@ -80,10 +80,7 @@ def _file(name: str) -> Path | None:
 
 def version(path: Path | None) -> tuple:
     """Changes whenever a file does."""
-    if path is None:
-        return ()
-    stat = path.stat()
-    return (str(path), stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    return () if path is None else (str(path), *checkpoint.version(path))
 
 
 def size_of(bundle: Bundle) -> int:

@@ -24,7 +24,8 @@ def available(device: torch.device | str = "cpu") -> int:
     """Bytes that can still be had: of a GPU, or of this machine or the part of it that this process may use."""
     device = torch.device(device)
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by PyTorch, for us
+        return torch.cuda.mem_get_info(device)[0] + kept
     import psutil  # here, as on Linux it needs what other systems lack
 
     return min([psutil.virtual_memory().available, *_left_of_group()])

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 ELSEWHERE = torch.device("xla:0")  # a kind that torch knows by name and, in the wheels, has nothing to start for
+APPLE = torch.device("mps:0")  # in the place of ELSEWHERE: it has no float64
 _HERE = torch.device("cpu")
 # Python's bindings of these look for the device itself before they dispatch.
 _NAMES = "__getitem__ __setitem__ __invert__ __float__ __int__ __bool__ contiguous float tolist new_zeros new_full"
@@ -64,6 +65,8 @@ def _run(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     asked = asked or next((leaf for leaf in leaves if isinstance(leaf, torch.device)), None)
     if not (there if asked is None else asked.type == ELSEWHERE.type):
         return result
+    if ELSEWHERE.type == APPLE.type and torch.float64 in {getattr(r, "dtype", None) for r in tree_leaves(result)}:
+        raise TypeError(f"{name}: there is no float64 there")
     same = {id(leaf.held): leaf for leaf in there}
     return tree_map(lambda r: same.get(id(r), _There(r)) if isinstance(r, torch.Tensor) else r, result)
 

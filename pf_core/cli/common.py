@@ -1,13 +1,16 @@
 """Shared by the commands: flags made from knobs, and errors as one sentence."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
+import torch
 from tqdm import tqdm
 
+from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.models import autoencoder
 from pf_core.registry import Parameter, Registry, parameters, ranged
@@ -31,9 +34,10 @@ def add_autoencoder(parser: argparse.ArgumentParser) -> None:
 
 
 def use_autoencoder(args: argparse.Namespace) -> None:
-    """Raises InputError for a folder that holds none."""
+    """--autoencoder and --device are what decodes. Raises InputError for a folder that holds none, or no device."""
     if hasattr(args, "checkpoint"):
         autoencoder.use(args.autoencoder)
+        autoencoder.decode_on(working(own_device(args.device)) if hasattr(args, "device") else None)
 
 
 def add_shared_folder(parser: argparse.ArgumentParser, command: str) -> None:
@@ -45,6 +49,14 @@ def add_shared_folder(parser: argparse.ArgumentParser, command: str) -> None:
         help="a folder; one that this command has begun is completed. Several processes share the work: "
         f"python -m torch.distributed.run --nproc_per_node N -m -- pf_core {command} ...",
     )
+
+
+def own_device(name: str) -> str:
+    """Of several processes on one machine each takes a GPU of its own; "auto": as far as there are so many."""
+    local = os.environ.get("LOCAL_RANK")
+    if local is None or name not in ("auto", "cuda") or (name == "auto" and not torch.cuda.is_available()):
+        return name
+    return f"cuda:{int(local) % torch.cuda.device_count() if name == 'auto' else local}"
 
 
 def share(work: Callable[[int, int], Iterator[int]], total: int, unit: str) -> bool:

@@ -1,12 +1,11 @@
 """generate: draw tens of thousands of images into a folder or one npz, by several processes if you like, resumable."""
 
 import argparse
-import os
 from dataclasses import replace
 
 import torch
 
-from pf_core.cli.common import add_knobs, add_shared_folder, checked, given, share
+from pf_core.cli.common import add_knobs, add_shared_folder, checked, given, own_device, share
 from pf_core.cli.sample import add_prompt, add_recipe_flags, chosen, from_flags, say_losses, with_labels
 from pf_core.devices import working
 from pf_core.models import checkpoint
@@ -33,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     config = BulkConfig(**checked(BulkConfig, given(args, KNOBS)))
     torch.set_num_threads(config.threads)
     spec = from_flags(args)
-    bundle = checkpoint.load(spec.checkpoint, working(_own(args.device)))
+    bundle = checkpoint.load(spec.checkpoint, working(own_device(args.device)))
     spec = chosen(spec, args, bundle)
     named = with_labels(spec, args, bundle.conditioner)
     asked = every_class(bundle) if named is spec else tuple(map(bundle.conditioner.named, named.labels))
@@ -47,12 +46,6 @@ def run(args: argparse.Namespace) -> None:
         print(f"{args.out}: {config.num:,} images by {bulk.spec.sampler}, {bulk.spec.nfe} NFE{_also(bulk)}.")
     elif first and not bulk.complete:
         print(f"{args.out}: {bulk.missing():,} blocks are missing: other processes draw them, or repeat the command.")
-
-
-def _own(name: str) -> str:
-    """Of several processes on one machine each takes a GPU of its own."""
-    local = os.environ.get("LOCAL_RANK")
-    return f"cuda:{local}" if name == "cuda" and local is not None else name
 
 
 def _also(bulk: Bulk) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pf_core.cli.common import add_registry_knobs, add_shared_folder, given_of, share
+from pf_core.cli.common import add_registry_knobs, add_shared_folder, given_of, own_device, share
 from pf_core.cli.encode import FITTED, counts
 from pf_core.data import DATASETS, sharding
 from pf_core.data.latents import DTYPES
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--autoencoder", metavar="FOLDER", help="of diffusers' AutoencoderKL: write its latents (npy)")
     parser.add_argument("--dtype", default="fp16", help=f"of latents, {' or '.join(DTYPES)}; default fp16")
     parser.add_argument("--batch", default="16", help="samples at a time; default 16")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; several processes take a GPU each")
     add_shared_folder(parser, "shards")
     add_registry_knobs(parser, DATASETS)
 
@@ -81,7 +81,7 @@ def _packing(args: argparse.Namespace, data: Any) -> tuple[tuple[str, dict[str, 
         return known, lambda sample: _files(sample, data, ".npy", _arrays(sample.images.numpy(), args.dtype))
     if not args.autoencoder:
         return None, lambda sample: _files(sample, data, f".{args.format}", _pictures(sample.images, args.format))
-    on = working(args.device)
+    on = working(own_device(args.device))
     codec = Latents.of(autoencoder.describe(args.autoencoder), data.batch(range(min(FITTED, len(data)))).images.to(on))
 
     def packed(sample: Any) -> list[Files]:

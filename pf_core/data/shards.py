@@ -160,10 +160,11 @@ class Shards:
     def _bytes(self, row: int, part: str) -> bytes:
         entry = self._index.rows[row]
         size = int(entry[f"{part}_size"])
-        tar = _Opened.of(self._folder / self._index.shards[entry["shard"]])
+        shard = entry["shard"]
+        tar = _Opened.of(self._folder / self._index.shards[shard], *self._index.versions[shard])
         found = os.pread(tar.number, size, int(entry[f"{part}_at"]))
         if len(found) < size:
-            raise InputError(f"{self._index.shards[entry['shard']]} is shorter than its index says: remove {INDEX}.")
+            raise InputError(f"{self._index.shards[shard]} is shorter than its index says: remove {INDEX}.")
         return found
 
     def _image(self, row: int, mirrored: bool) -> Tensor:
@@ -222,8 +223,16 @@ class _Opened:
 
     @staticmethod
     @lru_cache(maxsize=64)
-    def of(path: Path) -> "_Opened":
-        return _Opened(path)
+    def of(path: Path, *version: int) -> "_Opened":
+        """Raises InputError for a file that is another one than the index was made of."""
+        opened = _Opened(path)
+        if _version(os.fstat(opened.number))[:2] != version[:2]:  # some file systems number files anew
+            raise InputError(f"{path} has been replaced since this folder was first looked at: begin again.")
+        return opened
+
+
+def _version(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 # the index
@@ -236,9 +245,11 @@ ROW = np.dtype(
 
 @dataclass(frozen=True)
 class Index:
-    """shards: names of tar files; rows (M,) of ROW in their order; starts (shards + 1,): each shard's first row."""
+    """shards: names of tar files; versions: of each, see `_version`; rows (M,) of ROW in their order; starts
+    (shards + 1,): each shard's first row."""
 
     shards: tuple[str, ...]
+    versions: tuple[tuple[int, int, int], ...]
     rows: np.ndarray
     latents: bool
     digest: str
@@ -259,12 +270,13 @@ def index_of(folder: Path) -> Index:
     names = tuple(tars(folder))
     if not names:
         raise InputError(f"{folder} holds no .tar files.")
-    seen = json.dumps([[n, (s := (folder / n).stat()).st_size, s.st_mtime_ns] for n in names])
-    return _index(folder, names, hashlib.sha256(seen.encode()).hexdigest())
+    versions = tuple(_version((folder / n).stat()) for n in names)
+    seen = json.dumps([[n, size, written] for n, (size, written, _) in zip(names, versions, strict=True)])
+    return _index(folder, names, versions, hashlib.sha256(seen.encode()).hexdigest())
 
 
 @lru_cache(maxsize=4)
-def _index(folder: Path, names: tuple[str, ...], seen: str) -> Index:
+def _index(folder: Path, names: tuple[str, ...], versions: tuple[tuple[int, int, int], ...], seen: str) -> Index:
     rows = latents = None
     with suppress(OSError, ValueError, KeyError, EOFError), np.load(folder / INDEX, allow_pickle=False) as f:
         if str(f["seen"]) == seen and f["rows"].dtype == ROW:
@@ -273,7 +285,7 @@ def _index(folder: Path, names: tuple[str, ...], seen: str) -> Index:
         rows, latents = _scan(folder, names)
         with suppress(InputError), files.replacing(folder / INDEX) as temporary:  # a folder that may only be read
             np.savez(temporary, rows=rows, latents=latents, seen=seen)
-    return Index(names, rows, latents, hashlib.sha256(rows.tobytes() + "\n".join(names).encode()).hexdigest())
+    return Index(names, versions, rows, latents, hashlib.sha256(rows.tobytes() + "\n".join(names).encode()).hexdigest())
 
 
 def _scan(folder: Path, names: tuple[str, ...]) -> tuple[np.ndarray, bool]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from pf_core.errors import InputError
 from pf_core.figures.slide_page import NAMES, Bit, font
@@ -147,7 +148,7 @@ class Deck:
         wrong = [i for i in slides.images if not 0 <= i < most]
         if wrong:
             raise InputError(f"There is no image {wrong[0] + 1}: all of these runs have images 1 to {most}.")
-        self.images = sorted(set(slides.images))
+        self.images, self._results = sorted(set(slides.images)), dict[int, Tensor]()
         guided = any(each.run.recipe.get("cfg_scale", 1) != 1 for each in shown)
         words = bool(slides.word) and any(each.maps for each in shown)
         there = {"cond": guided, "word": words}
@@ -159,7 +160,9 @@ class Deck:
         self.words_shown = [each.maps and Word(slides.word, each.maps, slides.word_place) for each in shown]
         self.titles = dict(PANELS) | ({"sigma": "σ extrapolated"} if guided else {})
         self.titles |= {"word": f'"{slides.word}"'} if words else {}
-        self.sizes = [tuple(each.codec.decode(each.run.x0[:1]).shape[-2:]) for each in shown]
+        self.sizes = [tuple(each.codec.preview(each.run.x0[:1]).shape[-2:]) for each in shown]
+        for each in shown:
+            each.codec.check()  # now, and not when the result's turn comes
         self._sizes_of_text()
 
     def _sizes_of_text(self) -> None:
@@ -204,8 +207,11 @@ class Deck:
         each, frames = self.shown[r], self.runs[r]
         frame, grid = frames[i], each.run.grid
         if panel in ("x", "x1"):
-            x = (frame.x if panel == "x" else frame.x1_hat)[self.images]
-            return [Bit(0, 0, 1, 1, "picture", p) for p in to_uint8(each.codec.decode(x.float())).numpy()]
+            x = frame.x if panel == "x" else frame.x1_hat
+            pictures = (
+                self._result(r) if frame.phase == "final" else to_uint8(each.codec.preview(x[self.images].float()))
+            )
+            return [Bit(0, 0, 1, 1, "picture", p) for p in pictures.numpy()]
         if panel == "word":
             return self._attention(r, self.known(r, i, panel))
         frame = frames[self.known(r, i, panel)]
@@ -220,6 +226,12 @@ class Deck:
             kind, values = "sigma", (logvar / 2 - low) / (high - low)
         maps = values[self.images].reshape(-1, grid.rows, grid.cols).numpy()
         return [Bit(0, 0, 1, 1, kind, one) for one in maps]
+
+    def _result(self, r: int) -> Tensor:
+        """The chosen images of a run's result, decoded once: seconds an image, where frames are previews."""
+        if r not in self._results:
+            self._results[r] = to_uint8(self.shown[r].codec.decode(self.runs[r][-1].x[self.images].float()))
+        return self._results[r]
 
     def _attention(self, r: int, i: int) -> list[Bit]:
         """A word's map, from its least to its most over the images shown, as the page has it; grey without one."""

@@ -24,6 +24,7 @@ from pf_core.registry import number, whole
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 PIECE = 2**22
 _given: Path | None = None  # what `use` named
+_decoder: torch.device | None = None  # what `decode_on` named
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ def use(folder: str | Path | None) -> None:
 
 def given() -> Path | None:
     return _given
+
+
+def decode_on(device: torch.device | None) -> None:
+    """Where this process decodes, wherever the latents are: results are kept on the CPU. None: where they are."""
+    global _decoder
+    _decoder = device
 
 
 def is_autoencoder(folder: Path) -> bool:
@@ -104,12 +111,12 @@ def _hash(folder: Path, *seen: int) -> str:
 
 
 def load(about: About, device: torch.device | str = "cpu") -> nn.Module:
-    """The autoencoder itself, in fp32; the last one is kept. Raises InputError."""
+    """The autoencoder itself, in fp32; the last two are kept. Raises InputError."""
     stat = os.stat(about.folder / WEIGHTS)
     return _load(about.folder, str(device), stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # one that decodes on a GPU beside one that encodes on the CPU
 def _load(folder: Path, device: str, *seen: int) -> nn.Module:
     kind = _diffusers()
     try:
@@ -132,7 +139,7 @@ def check_diffusers() -> None:
 
 
 def forget() -> None:
-    """Let go of the one that is kept."""
+    """Let go of those that are kept."""
     _load.cache_clear()
 
 
@@ -164,9 +171,11 @@ def encode(about: About, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def decode(about: About, latents: Tensor) -> Tensor:
-    """(B, C, h, w) -> images (B, 3, h * factor, w * factor), unclamped, one after the other."""
-    model = load(about, latents.device)
-    return torch.cat([model.decode(each[None].float()).sample for each in latents])
+    """(B, C, h, w) -> images (B, 3, h * factor, w * factor) on the latents' device, unclamped, one after the other."""
+    here = latents.device
+    on = _decoder or here
+    model = load(about, on)
+    return torch.cat([model.decode(each[None].float().to(on)).sample.to(here) for each in latents])
 
 
 def decoding_bytes(about: About, height: int, width: int) -> int:
@@ -193,6 +202,8 @@ def below(roots: list[Path], deepest: int = 3) -> Iterator[Path]:
 def fit_colours(states: Tensor, images: Tensor) -> list[float]:
     """The linear map from states (N, C, h, w) to colours that is nearest to images (N, 3, H, W), by least squares on
     the images' means over each latent pixel: three rows of C + 1 numbers, the last of a row its constant."""
+    if states.device.type == "mps":  # which has no float64
+        states, images = states.cpu(), images.cpu()
     target = nn.functional.adaptive_avg_pool2d(images.float(), states.shape[-2:])
     rows = states.float().movedim(1, -1).flatten(0, -2).double()
     a = torch.cat([rows, torch.ones(len(rows), 1, dtype=torch.float64, device=rows.device)], 1)

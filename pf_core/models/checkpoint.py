@@ -57,6 +57,7 @@ class Bundle:
     training: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
     recommended: Recommended = Recommended()
+    seen: tuple[int, ...] | None = None  # the file's `version` as it was loaded; None: whatever lies there
 
     @property
     def grid(self) -> PatchGrid:
@@ -111,9 +112,18 @@ class Bundle:
     @cached_property
     def hash(self) -> str:
         """First 16 hex digits of the SHA-256 of the file without what it recommends, so that recipes which name it
-        hold whatever is recommended later; for a network without a file, of its name."""
+        hold whatever is recommended later; for a network without a file, of its name. Raises InputError where the file
+        is another one by now, as a run's is after each save."""
         content = recommended.digest(self.path) if self.path else hashlib.sha256(self.name.encode()).hexdigest()
+        if self.seen not in (None, self.path and version(self.path)):
+            raise InputError(f"{self.path} has been written anew since {self.name} was loaded: load it again.")
         return content[:16]
+
+
+def version(path: Path) -> tuple[int, ...]:
+    """Changes whenever a file does."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 # No network at all: the exact denoiser of the first images of a data set, under a checkpoint's name.
@@ -326,6 +336,7 @@ def load(name: str, device: str | torch.device = "cpu", to_train: bool = False) 
         return _oracle(name, device)
     name = name.rstrip("/") if is_run(name.rstrip("/")) else name  # as a shell completes it
     path = find(name)
+    seen = version(path)  # before anything is read: the file may be replaced meanwhile
     header, weights = _open(path, with_weights=True)
     if header.get("predicts", "velocity") != "velocity" and not to_train:
         raise InputError(
@@ -337,7 +348,7 @@ def load(name: str, device: str | torch.device = "cpu", to_train: bool = False) 
     model.eval().requires_grad_(False)
     known_as = path.stem if path.name != NETWORK else path.absolute().parent.name
     name = name if is_run(name) else known_as
-    return Bundle(name, model.to(device), codec, conditioner, source, training, path, recommended.read(path))
+    return Bundle(name, model.to(device), codec, conditioner, source, training, path, recommended.read(path), seen)
 
 
 @contextmanager

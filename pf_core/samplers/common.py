@@ -163,6 +163,9 @@ def easiest(score: Tensor, p: float, grid: PatchGrid, t: Tensor | None = None) -
     interpolation. A flat map has no easy patch. Patches that are at t = 1 already, t (B, N), are not ranked: the
     quantile is of the others, NaN where there are none.
     """
+    if score.device.type == "mps":  # which has no float64
+        easy, threshold = easiest(score.cpu(), p, grid, None if t is None else t.cpu())
+        return easy.to(score.device), threshold.to(score)
     score, copies = score.double(), grid.patch_size**2
     if t is not None:
         score = score.masked_fill(t == 1, torch.nan)

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin
+from torch import Tensor
 
 from pf_core import files, flow
 from pf_core.errors import InputError
@@ -243,13 +244,17 @@ class Uncertainty:
     def add(self, step: Step) -> None:
         if step.phase not in ("outer", "final"):
             return
-        t = step.t.double().mean(1).cpu()  # all patches share one time at an outer step
+        t = _float64(step.t).mean(1).cpu()  # all patches share one time at an outer step
         if self._last is not None:
             begin, variance = self._last
             self.total = self.total + variance * (t - begin)
         if step.prediction is not None:
-            variance = flow.difficulty(step.prediction.logvar_cond, self.grid).double().mean(1).cpu()
+            variance = _float64(flow.difficulty(step.prediction.logvar_cond, self.grid)).mean(1).cpu()
             self._last = t, variance
+
+
+def _float64(x: Tensor) -> Tensor:
+    return (x.cpu() if x.device.type == "mps" else x).double()  # Apple's GPUs have no float64
 
 
 def _whole(path: Path) -> bool:

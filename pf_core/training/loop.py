@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from torch import Generator, Tensor, nn
 
 from pf_core import flow
-from pf_core.data.splits import VALIDATION
+from pf_core.data.splits import HELD_OUT, VALIDATION
 from pf_core.errors import InputError
 from pf_core.models import compiled
 from pf_core.models.conditioning import Conditioner, conditioner_for
@@ -115,7 +115,8 @@ def draw(
     data, cfg: TrainConfig, conditioner: Conditioner, grid: PatchGrid, step: int, own: slice = EVERYTHING
 ) -> Batch:
     """All random draws of a step (0-based), which depend on (cfg.seed, step) and the data set's seed alone. own: of the
-    batch, what this process trains on; images of others are not made."""
+    batch, what this process trains on; images of others are not made. Raises InputError: see `check_images`."""
+    check_images(step + 1, cfg.batch_size)
     rng = generator(cfg.seed, step)
     first = step * cfg.batch_size
     sample = data.batch(range(first, first + cfg.batch_size)[own])
@@ -133,7 +134,7 @@ class Trainer:
     """Network, its EMA copy, optimizers and step count, with their state to save and load."""
 
     def __init__(self, model: nn.Module, cfg: TrainConfig, accelerator: Accelerator | None = None):
-        self.cfg, self.step, self.grid = cfg, 0, model.grid
+        self.cfg, self.step, self.grid, self._passed = cfg, 0, model.grid, False
         # Accelerate's precision is fixed once a process, so autocast is ours: see _backward
         self.accelerator = accelerator or Accelerator(mixed_precision="no")
         check_split(cfg, self.accelerator.num_processes)
@@ -221,16 +222,18 @@ class Trainer:
         return flow.Losses(losses.total.detach(), losses.mse, losses.nll)
 
     def _predict(self, x: Tensor, t: PatchTime, y: Tensor) -> Prediction:
-        """One forward pass. The first one compiles the network; raises InputError if that fails."""
-        if not self.cfg.compile or self.step:
+        """One forward pass. A process's first one compiles the network; raises InputError if that fails."""
+        if not self.cfg.compile or self._passed:
             return self._forward(x, t, y)
         try:
-            return self._forward(x, t, y)
+            prediction = self._forward(x, t, y)
         except Exception as e:
             if not type(e).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
             reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
             raise InputError(f"Compiling the network failed: leave --compile out. ({reason})") from e
+        self._passed = True
+        return prediction
 
     def _average(self) -> None:
         with torch.no_grad():
@@ -264,6 +267,15 @@ class Trainer:
 def on_gpu() -> bool:
     """Whether this process trains on a GPU: see runner.use_device."""
     return torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "true"
+
+
+def check_images(steps: int, batch_size: int) -> None:
+    """Raises InputError for steps that would come to the images which are held out."""
+    if steps * batch_size > HELD_OUT:
+        raise InputError(
+            f"{steps:,} steps of {batch_size:,} images are more than the {HELD_OUT:,} images that may be trained on; "
+            f"those behind them are held out: ask for at most {HELD_OUT // batch_size:,} steps."
+        )
 
 
 def check_compiler(cfg: TrainConfig) -> None:

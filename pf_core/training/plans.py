@@ -24,7 +24,7 @@ from pf_core.training.config import (
 )
 from pf_core.training.estimate import Estimate
 from pf_core.training.loop import TrainConfig
-from pf_core.training.runner import check
+from pf_core.training.runner import check, checked_device
 
 HERE = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0  # seconds, longest measurement
@@ -140,12 +140,15 @@ def estimate(recipe: TrainRecipe, intervals: Intervals, threads: int = 1, nice: 
 
 
 class Measuring:
-    """An estimate under way: `found(wait)` is None until it is there; `stop` ends it. Raises InputError."""
+    """An estimate under way: `found(wait)` is None until it is there; `stop` ends it. device: as in runner.DEVICES.
+    Raises InputError."""
 
-    def __init__(self, recipe: TrainRecipe, intervals: Intervals, threads: int = 1, nice: int = 0):
+    def __init__(
+        self, recipe: TrainRecipe, intervals: Intervals, threads: int = 1, nice: int = 0, device: str = "auto"
+    ):
         check(recipe)
         argv = [sys.executable, "-m", "pf_core", "train", *command(recipe, "runs/measured", intervals)]
-        argv += ["--measure", "--threads", str(threads), "--nice", str(nice)]
+        argv += ["--measure", "--threads", str(threads), "--nice", str(nice), "--device", checked_device(device)]
         self._begin = time.monotonic()
         self._process = subprocess.Popen(
             argv,

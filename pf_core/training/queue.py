@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +21,10 @@ from pf_core.models import SiTConfig, checkpoint, parameter_count
 from pf_core.models.codecs import Codec, same_space
 from pf_core.registry import parameters
 from pf_core.training import disk, process
+from pf_core.training.codec import codec_of, with_codec
 from pf_core.training.config import Intervals, TrainRecipe
 from pf_core.training.run_dir import RunFolder, to_file
-from pf_core.training.runner import check, checked_device, codec_of
-from pf_core.training.state import load_state, save_state
+from pf_core.training.runner import check, checked_device
 from pf_core.training.status import (
     BUSY,
     ENDED,
@@ -105,7 +106,7 @@ class Jobs(RunCatalog):
         with self._locked():
             self._room(name)
             about = {"created": time.time(), "parent": parent, "tensorboard": tensorboard, "device": device}
-            RunFolder(self.root / name).start(recipe, intervals, **about)
+            RunFolder(self.root / name).start(with_codec(recipe), intervals, **about)
         return self.resume(name) if start else self.get(name)
 
     def check(self, recipe: TrainRecipe) -> None:
@@ -148,28 +149,31 @@ class Jobs(RunCatalog):
         old = source.about()
         device = checked_device(device or old.get("device", "auto"))
         if step is None:
-            state, header = _forkable(source, recipe)
-            begun, weights = header["step"], source.start_weights if recipe.init == str(source.start_weights) else None
+            begun = _forkable(source, recipe)
+            weights = source.start_weights if recipe.init == str(source.start_weights) else None
         else:
             begun, weights = step, self.network(name, step)
             if source.recipe().condition == "text":
                 recipe = replace(recipe, text_settings={})
-        about = {"parent": {"run": name, "step": begun}, "tensorboard": bool(old.get("tensorboard")), "device": device}
         with self._locked():
             self._room(new)
             to = RunFolder(self.root / new)
-            if step is None:
-                save_state(to.state, state, header)
-            if weights:
-                to.path.mkdir(parents=True, exist_ok=True)
-                with files.replacing(to.start_weights) as temporary:
-                    temporary.write_bytes(weights.read_bytes())
-                recipe = replace(recipe, init=str(to.start_weights))
             try:
+                if step is None:
+                    to.path.mkdir(exist_ok=True)
+                    files.link(source.state, to.state)  # which is replaced whole at every save, and never written into
+                    begun = _begun(to, name, recipe)  # the other run may have saved meanwhile
+                if weights:
+                    with files.replacing(to.start_weights) as temporary:
+                        shutil.copyfile(weights, temporary)
+                    recipe = replace(recipe, init=str(to.start_weights))
                 self.check(recipe)
-                to.start(recipe, intervals or source.intervals(), created=time.time(), **about)
-            except InputError:
-                disk.remove(to.path)
+                about = {"parent": {"run": name, "step": begun}, "tensorboard": bool(old.get("tensorboard"))}
+                every = intervals or source.intervals()
+                to.start(with_codec(recipe), every, created=time.time(), device=device, **about)
+            except BaseException:
+                if to.path.exists():
+                    disk.remove(to.path)
                 raise
         return self.resume(new) if start else self.get(new)
 
@@ -363,20 +367,27 @@ def _wait_for_end(pid: int, start_time: str, patience: float = 5.0) -> None:
         time.sleep(0.01)
 
 
-def _forkable(source: RunFolder, recipe: TrainRecipe) -> tuple[dict, dict]:
-    """(state, header) of the source. Raises InputError if this recipe cannot continue from it."""
+def _forkable(source: RunFolder, recipe: TrainRecipe) -> int:
+    """The source's saved step. Raises InputError if this recipe cannot continue from there."""
     if not source.state.exists():
         raise InputError(f"{source.name} has not saved yet: there is nothing to fork.")
-    state, header = load_state(source.state)
-    header.setdefault("step", state["step"])
+    step = _begun(source, source.name, recipe)
     if apart := _apart(source, recipe):
         raise InputError(
             f"Continuing needs the same network and optimizer, and these differ: {', '.join(apart)}. Change them back, "
             f"or fork a kept network instead."
         )
-    if recipe.config.steps <= header["step"]:
-        raise InputError(f"{source.name} is already at step {header['step']:,}: ask for more steps than that.")
-    return state, header
+    return step
+
+
+def _begun(folder: RunFolder, name: str, recipe: TrainRecipe) -> int:
+    """The step of the saved state of the run `name` in a folder. Raises InputError where it is damaged, or the recipe
+    asks for no more steps."""
+    if not (step := folder.saved_step()):
+        raise InputError(f"The saved state of {name} is damaged, so there is nothing to fork.")
+    if recipe.config.steps <= step:
+        raise InputError(f"{name} is already at step {step:,}: ask for more steps than that.")
+    return step
 
 
 def _apart(source: RunFolder, recipe: TrainRecipe) -> list[str]:

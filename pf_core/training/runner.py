@@ -16,15 +16,16 @@ from pf_core.data import DATASETS
 from pf_core.data.splits import SEARCH, VALIDATION, take
 from pf_core.errors import InputError
 from pf_core.models import SiTConfig, build, checkpoint, preset
-from pf_core.models.codecs import Codec, Encoded, build_codec, same_space
+from pf_core.models.codecs import Encoded, build_codec, same_space
 from pf_core.models.conditioning import MOST_CHARACTERS
 from pf_core.registry import Parameter, parameters
 from pf_core.sampling.run import versions
 from pf_core.timesteps import TIMESTEPS
 from pf_core.training import memory, ranks, text, validation
+from pf_core.training.codec import settled
 from pf_core.training.config import CONDITIONS, NETWORK_SETTINGS, TEXT_SETTINGS, Intervals, TrainRecipe
 from pf_core.training.control import TrainerStatus
-from pf_core.training.loop import TrainConfig, Trainer, TrainStep, check_compiler, check_split, train
+from pf_core.training.loop import TrainConfig, Trainer, TrainStep, check_compiler, check_images, check_split, train
 from pf_core.training.pin import pin
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.state import load_state, save_state
@@ -84,6 +85,7 @@ def execute(
     with TrainerStatus(folder, recipe.config.steps, saved) as trainer_status:
         state, header = _saved(folder) if resume else (None, {})
         data, model = made or prepare(recipe, folder if state else None)
+        recipe = settled(recipe, data)  # a run that was only created has not looked at its latents
         kind = kind or kind_of(recipe, every, data, model, shard)
         seconds, images = header.get("seconds", 0.0), header.get("images_before")
         if images is None and recipe.init:
@@ -104,6 +106,7 @@ def kind_of(
 
         if shard:
             raise InputError("REPA's projector is not sharded: leave --shard or --repa out.")
+        recipe = settled(recipe, data)
         codec = build_codec(recipe.codec, recipe.codec_settings)
         return trainer_of(recipe.repa, data, codec, len(model.blocks), recipe.config)
     if not shard:
@@ -155,22 +158,14 @@ def prepare(recipe: TrainRecipe, run: RunFolder | None = None) -> tuple[Any, tor
     """(data set of states, network). run: whose saved state the network is going to hold. Raises InputError if they do
     not fit together."""
     check_compiler(recipe.config)
+    if not run:
+        check_images(recipe.config.steps, recipe.config.batch_size)
     data = DATASETS[recipe.dataset].fn(**recipe.data_settings)
     recipe = settled(recipe, data)
     states = data if hasattr(data, "encoded_by") else Encoded(data, build_codec(recipe.codec, recipe.codec_settings))
     model = network(recipe, data, run)
     memory.check_fits(recipe, model)
     return states, model
-
-
-def settled(recipe: TrainRecipe, data: Any) -> TrainRecipe:
-    """The recipe with the codec that its latents were made by. Raises InputError for one with a codec of its own."""
-    if not hasattr(data, "encoded_by"):
-        return recipe
-    codec, settings = data.encoded_by
-    if recipe.codec != codec and recipe.codec_settings:
-        raise InputError("--pixel-scale is a factor on pixels: latents have their autoencoder's. Leave it out.")
-    return replace(recipe, codec=codec, codec_settings=settings)
 
 
 @dataclass
@@ -358,6 +353,7 @@ def check(recipe: TrainRecipe) -> SiTConfig:
     values that do not fit together."""
     for name, knob in parameters(TrainConfig).items():
         knob.check(getattr(recipe.config, name))
+    check_images(recipe.config.steps, recipe.config.batch_size)
     TIMESTEPS[recipe.config.timesteps].settings(recipe.config.timestep_settings)
     DATASETS[recipe.dataset].settings(recipe.data_settings)
     build_codec(recipe.codec, recipe.codec_settings)
@@ -376,12 +372,6 @@ def check(recipe: TrainRecipe) -> SiTConfig:
 def _check_captions(recipe: TrainRecipe, data: Any) -> None:
     if recipe.condition == "text":
         text.check(recipe, data)
-
-
-def codec_of(recipe: TrainRecipe) -> Codec:
-    """That of a recipe's network: latents bring their own. Raises InputError."""
-    recipe = settled(recipe, DATASETS[recipe.dataset].fn(**recipe.data_settings))
-    return build_codec(recipe.codec, recipe.codec_settings)
 
 
 def _check_settings(what: str, knobs: list[Parameter], given: dict[str, Any]) -> None:

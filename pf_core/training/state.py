@@ -35,11 +35,13 @@ def load_state(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def state_header(path: Path) -> dict[str, Any]:
-    """The header alone; {} if the file is missing, damaged or not a state."""
+    """The header alone, with the step; {} if the file is missing, damaged or not a state."""
     try:
         with bounded.tensors(path) as f:
             header = bounded.parse_json(f.metadata()["header"])
-    except (SafetensorError, KeyError, ValueError, TypeError, OSError):
+            if "step" not in header:  # as the first versions wrote it
+                header["step"] = dict(json.loads(f.metadata()["state"])["items"])["step"]
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, OSError):
         return {}
     return header if isinstance(header, dict) else {}
 

@@ -13,6 +13,7 @@ from latents_world import CHANNELS, SIDE, world  # noqa: F401
 
 from app import controls
 from app.handlers import StatusLine
+from app.memory import Trimmer
 from app.networks import Loaded, size_of
 from app.tabs.explore.add import AddNetwork
 from app.tabs.explore.decoded import Decoded
@@ -207,6 +208,17 @@ def test_a_containers_limit_counts(tmp_path, monkeypatch):
     assert memory.available() == 150
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.available() > 2**20
+
+
+def test_what_pytorch_keeps_of_a_gpu_is_free_and_is_given_back(monkeypatch):
+    given = []
+    for name, value in {
+        "mem_get_info": (100, 1000), "memory_reserved": 500, "memory_allocated": 200, "is_initialized": True,
+        "empty_cache": None,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, lambda *of, name=name, value=value: given.append(name) or value)
+    assert memory.available("cuda") == 400
+    assert Trimmer()() and given[-1] == "empty_cache"
 
 
 # adding

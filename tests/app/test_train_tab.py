@@ -158,6 +158,14 @@ def test_what_is_wrong_is_a_sentence_and_starts_nothing(tab, changes, says):
     assert says in found[tab.status] and tab.jobs.names() == before and tab.board not in found
 
 
+def test_an_estimate_is_of_the_device_that_is_chosen(tab, monkeypatch):
+    asked = []
+    monkeypatch.setattr("app.tabs.train.tab.Measuring", lambda *of: asked.append(of) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(tab.on_estimate(fork_of=None, device="cpu", **given(tab)))
+    assert asked[0][-1] == "cpu"
+
+
 def value_of(update):
     return update["value"] if isinstance(update, dict) else update
 

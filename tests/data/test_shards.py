@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from pf_core.data import DATASETS, sharding
+from pf_core.data.shards import _Opened
 from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
 
@@ -85,6 +86,24 @@ def test_the_index_is_written_once_and_anew_when_a_shard_changes(folder):
         add(tar, "x.png", picture(9))
         add(tar, "x.cls", b"1")
     assert shards(folder).facts["pictures"] == 61 and shards(folder).facts["digest"] != first["digest"]
+
+
+def test_a_shard_that_is_replaced_is_read_anew_and_never_by_its_old_index(folder):
+    def replaced(grey):
+        with tarfile.open(folder / ".new.tar", "w") as tar:
+            for k in range(10):
+                add(tar, f"x{k}.png", picture(grey))
+                add(tar, f"x{k}.cls", b"1")
+        (folder / ".new.tar").replace(folder / "000.tar")
+
+    old, rows = shards(folder, held_out=0.0), range(60)
+    before = old.batch(rows).images
+    replaced(255)
+    assert (shards(folder, held_out=0.0).batch(rows).images == 1).all((1, 2, 3)).sum() == 10
+    assert torch.equal(old.batch(rows).images, before)  # the file that it has open
+    _Opened.of.cache_clear()
+    with pytest.raises(InputError, match="000.tar has been replaced since"):
+        old.batch(rows)
 
 
 def test_latents_come_as_states_of_their_codec(home, tmp_path):

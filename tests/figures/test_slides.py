@@ -72,9 +72,23 @@ def test_pixels_are_enlarged_by_whole_factors_without_smoothing(ahead, dark):
 
 
 def test_two_runs_of_64_px_stand_threefold_on_a_slide(ahead, euler):
-    codec = SimpleNamespace(decode=lambda x: x.new_zeros(len(x), 3, 64, 64))
+    codec = SimpleNamespace(preview=lambda x: x.new_zeros(len(x), 3, 64, 64), check=lambda: None)
     two = [Shown(run, codec, f"run {k}") for k, run in enumerate((ahead, euler))]
     assert Deck(two, Slides(panels=["x1", "t", "sigma"])).page.grid.cell == (192, 192)
+
+
+def test_frames_of_latents_are_previews_and_the_result_is_decoded_once(ahead, euler):
+    decoded, pixels = [], bundle().codec
+
+    def decode(x):
+        return decoded.append(len(x)) or pixels.decode(x) * 0 + 1
+
+    codec = SimpleNamespace(preview=pixels.preview, decode=decode, check=lambda: None)
+    slides = Deck([Shown(run, codec, "") for run in (ahead, euler)], Slides(panels=["x", "x1"], images=[0, 1]))
+    pictures = [np.asarray(slides.frame(k)) for k in range(len(slides))]
+    assert decoded == [2, 2]  # of each run
+    bit = next(b for b in bits(slides, len(slides) - 1) if b.kind == "picture")
+    assert (bit.values == 255).all() and not (bits(slides, 3)[0].values == 255).all() and len(pictures) > 6
 
 
 def bits(slides, k):

@@ -37,6 +37,12 @@ def test_the_hash_is_of_the_content(tmp_path):
     assert checkpoint.load(str(a)).hash == checkpoint.load(str(b)).hash
     c = write_checkpoint(tmp_path, "c", predict_uncertainty=False)
     assert checkpoint.load(str(a)).hash != checkpoint.load(str(c)).hash
+    early, late = checkpoint.load(str(a)), checkpoint.load(str(a))
+    known = early.hash
+    c.replace(a)  # as a run's network is, at each save
+    assert early.hash == known
+    with pytest.raises(InputError, match="written anew since a was loaded"):
+        _ = late.hash
 
 
 def test_the_baseline_has_no_difficulty(tmp_path):

@@ -4,10 +4,13 @@ import io
 import json
 import shutil
 import tarfile
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from jobs_world import QUICK, Jobs
 from latents_world import CHANNELS, FACTOR, SCALE, SHIFT, SIDE, make_autoencoder, world  # noqa: F401
 from PIL import Image
 from safetensors.torch import load_file
@@ -19,14 +22,17 @@ from pf_core.data.splits import HELD_OUT
 from pf_core.errors import InputError
 from pf_core.models import autoencoder, checkpoint
 from pf_core.models.codecs import Latents, same_space, to_uint8
+from pf_core.training.codec import settled
 from pf_core.training.plans import command
 from pf_core.training.run_dir import RunFolder
+from pf_core.training.runner import execute
 
 
 @pytest.fixture(autouse=True)
 def forgotten():
     yield
     autoencoder.use(None)
+    autoencoder.decode_on(None)
 
 
 def opened(folder, **knobs):
@@ -80,6 +86,27 @@ def test_the_preview_is_the_nearest_linear_map_to_colours_and_needs_no_autoencod
     assert shown.shape == images.shape and torch.allclose(shown[..., ::FACTOR, 3::FACTOR], small, atol=2e-2)
     with pytest.raises(InputError, match="must be 18 numbers"):
         Latents(CHANNELS, colours="1,2,3")
+
+
+def test_results_are_decoded_where_the_process_draws_and_a_cpus_autoencoder_stays_beside(world, monkeypatch):  # noqa: F811
+    about, seen = autoencoder.describe(world / "vae"), []
+    x = torch.zeros(2, CHANNELS, 4, 4)
+
+    def load(about, device):
+        image = SimpleNamespace(sample=torch.zeros(1, 3, 16, 16))
+        return SimpleNamespace(decode=lambda x: seen.append((torch.device(device), x.device)) or image)
+
+    with monkeypatch.context() as there:
+        there.setattr(autoencoder, "load", load)
+        autoencoder.decode_on(torch.device("meta"))
+        assert autoencoder.decode(about, x).device == x.device
+    assert seen == [(torch.device("meta"), torch.device("meta"))] * 2
+    autoencoder.decode_on(None)
+    first = autoencoder.load(about, "cpu")
+    autoencoder.load(about, "meta")
+    assert autoencoder.load(about, "cpu") is first
+    assert main(["sample", "--checkpoint", "x", "--device", "cpu", "--out", "x.png"]) == 2  # no such network
+    assert autoencoder._decoder == torch.device("cpu")
 
 
 def test_a_moved_autoencoder_is_asked_for_and_another_one_refused(world, tmp_path, capsys):  # noqa: F811
@@ -170,6 +197,24 @@ def test_a_training_on_latents_is_repeated_by_its_command_and_pins_its_file(worl
     other = again[:1] + ["--dataset", "shapes"] + again[5:]
     assert main([*other, str(tmp_path / "d"), "--init", str(run.network)]) == 2
     assert json.loads((run.path / "data.json").read_text())["held_out"] == 8
+
+
+def test_a_run_that_is_created_first_keeps_its_latents_codec_and_a_fork_to_images_leaves_it(world, home, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("PATCH_FORCING_DATA_ROOTS", str(world))
+    known = RunFolder(world / "runs" / "net")
+    of_page = replace(known.recipe(), codec="pixels", codec_settings={})
+    assert settled(replace(known.recipe(), data_settings={}), DATASETS["shapes"].fn()).codec == "pixels"
+    jobs = Jobs(home / "created")
+    jobs.create("made", of_page, QUICK, start=False)
+    assert jobs.folder("made").recipe().codec == "latents"
+    old = RunFolder(home / "old")  # as versions before this one created it
+    old.start(of_page, QUICK)
+    for folder in (jobs.folder("made"), old):
+        for _ in execute(folder, True, None, None, "x"):
+            pass
+        header, wanted = (checkpoint.read_header(each.network) for each in (folder, known))
+        assert [header[k] for k in ("codec", "codec_settings")] == [wanted[k] for k in ("codec", "codec_settings")]
+        assert header["training"]["recipe"]["codec"] == "latents"
 
 
 def _shards(out, *flags):

@@ -2,17 +2,21 @@
 
 import dataclasses
 
+import elsewhere as elsewhere_world
 import pytest
 import text_world
 import torch
 from elsewhere import ELSEWHERE, elsewhere, moved
 from helpers import bundle
 
+from pf_core.cli import main, shards
+from pf_core.cli.common import own_device
 from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.evaluation.inspect import evaluate_maps, inspect_picture, leaning
 from pf_core.evaluation.inspect import picture as data_picture
 from pf_core.samplers import SAMPLERS
+from pf_core.sampling import bulk
 from pf_core.sampling.context_probe import context_probe
 from pf_core.sampling.run import Run, SampleSpec
 from pf_core.sampling.together import together
@@ -66,6 +70,20 @@ def test_a_run_elsewhere_is_the_run_here(name, changes):
         assert {part.device.type for part in vars(a).values() if isinstance(part, torch.Tensor)} == {"cpu"}
 
 
+def test_no_sampler_needs_float64_of_a_gpu(monkeypatch):
+    monkeypatch.setattr(elsewhere_world, "ELSEWHERE", elsewhere_world.APPLE)
+    for name in SAMPLERS:
+        asked = SampleSpec("nano", name, nfe=16, labels=["star", "ring"], seeds=[3, 4])
+        near = bulk.Uncertainty(bundle().grid)
+        with elsewhere():
+            run, far = Run(there(bundle()), asked), bulk.Uncertainty(bundle().grid)
+            drawn = [(far.add(step), step.x.cpu(), step.easy is not None and step.easy.cpu()) for step in run]
+        for (_, x, easy), step in zip(drawn, Run(bundle(), asked), strict=True):
+            near.add(step)
+            assert torch.equal(x, step.x) and (step.easy is None or torch.equal(easy, step.easy))
+        assert torch.equal(far.total, near.total)
+
+
 def test_runs_are_drawn_together_elsewhere():
     specs = [SampleSpec("nano", "look_ahead", nfe=8, labels=["star"], seeds=[seed]) for seed in (1, 2)]
     with elsewhere():
@@ -105,3 +123,18 @@ def test_a_device_is_tried_out(monkeypatch):
     for name in ("meta", "nonsense", "xla"):
         with pytest.raises(InputError, match=f"There is no device '{name}' on this machine"):
             working(name)
+
+
+def test_of_several_processes_each_takes_a_gpu_of_its_own(monkeypatch):
+    asked = ("auto", "cuda", "cuda:0", "cpu")
+    assert [*map(own_device, asked)] == [*asked]
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    for gpus, auto in ((0, "auto"), (2, "cuda:1"), (8, "cuda:3")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpus=gpus: gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        assert [*map(own_device, asked)] == [auto, "cuda:3", "cuda:0", "cpu"]
+    taken = []
+    monkeypatch.setattr(shards, "working", lambda name: taken.append(name) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["shards", "--dataset", "shapes", "--autoencoder", "x", "--device", "cuda", "--out", "x"])
+    assert taken == ["cuda:3"]

@@ -171,7 +171,7 @@ def test_a_trainer_that_cannot_even_start_has_failed_and_says_why(jobs):
     assert "There is no timestep sampler 'never'" in info.error
 
 
-def test_a_fork_goes_on_from_the_state_or_from_kept_weights(jobs):
+def test_a_fork_goes_on_from_the_state_or_from_kept_weights(jobs, monkeypatch):
     jobs.create("old", recipe(6), replace(QUICK, weights=3))
     reaches(jobs, "old", "finished")
     assert jobs.kept("old") == [3, 6]
@@ -190,6 +190,18 @@ def test_a_fork_goes_on_from_the_state_or_from_kept_weights(jobs):
         jobs.fork("longer", "x", recipe(20, optimizer="adamw"))
     with pytest.raises(InputError, match="ask for more steps"):
         jobs.fork("longer", "x", recipe(9))
+    whole = jobs.folder("longer").state.read_bytes()
+    jobs.fork("longer", "linked", recipe(20), start=False)
+    assert os.path.samefile(jobs.folder("linked").state, jobs.folder("longer").state)  # it may be larger than memory
+    assert jobs.get("linked").saved_step == 9
+    jobs.delete("linked")
+    for broken in (OSError("full"), KeyboardInterrupt()):
+        with monkeypatch.context() as there, pytest.raises(type(broken)):
+            there.setattr(RunFolder, "start", lambda *of, broken=broken, **about: (_ for _ in ()).throw(broken))
+            jobs.fork("longer", "x", recipe(20))
+    jobs.folder("longer").state.write_bytes(whole[:-1])
+    with pytest.raises(InputError, match="The saved state of longer is damaged"):
+        jobs.fork("longer", "x", recipe(20))
     assert {i.name for i in jobs.all()} == {"longer", "from-3"} and not (jobs.root / "x").exists()
 
 

@@ -19,6 +19,7 @@ from pf_core.cli import main
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.training import loop, plans, process
+from pf_core.training.config import Intervals
 from pf_core.training.estimate import peak_memory
 from pf_core.training.run_dir import RunFolder
 from pf_core.training.runner import execute
@@ -49,7 +50,7 @@ def test_an_estimate_runs_in_a_session_of_its_own(monkeypatch):
         returncode = 1
 
         def __init__(self, argv, **options):
-            asked.update(options)
+            asked.update(options, argv=argv)
 
         def communicate(self, timeout):
             return "", "no"
@@ -57,7 +58,11 @@ def test_an_estimate_runs_in_a_session_of_its_own(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", Refusing)
     with pytest.raises(InputError, match="cannot be measured: no"):
         plans.estimate(recipe(), QUICK, nice=19)
-    assert asked["start_new_session"] is True
+    assert asked["start_new_session"] is True and asked["argv"][-2:] == ["--device", "auto"]
+    plans.Measuring(recipe(), QUICK, device="cpu")
+    assert asked["argv"][-2:] == ["--device", "cpu"]
+    with pytest.raises(InputError, match="device must be one of"):
+        plans.Measuring(recipe(), QUICK, device="tpu")
 
 
 def test_an_estimates_memory_is_not_that_of_the_server_that_asked_for_it(tmp_path, monkeypatch):
@@ -114,16 +119,24 @@ def test_whatever_the_compiler_raises_at_the_first_step_is_a_sentence(tmp_path, 
     from torch._inductor.exc import InductorError
 
     monkeypatch.setattr(loop, "check_compiler", lambda cfg: None)
+    monkeypatch.setattr("pf_core.training.runner.check_compiler", lambda cfg: None)
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: None)
+    begun = RunFolder(tmp_path / "begun")
+    trained = execute(begun, False, recipe(2, compile=True), Intervals(save=1), "test")
+    next(trained)
+    trained.close()
+    assert begun.saved_step() == 1
 
     def broken(self, *_):
         raise InductorError(RuntimeError("ld: cannot find -lgomp\nmore"), None)
 
-    data_and_model = execute(RunFolder(tmp_path / "run"), False, recipe(2, compile=True), QUICK, "test")
     monkeypatch.setattr("pf_core.models.sit.SiT.forward", broken)
-    monkeypatch.setattr("pf_core.training.runner.check_compiler", lambda cfg: None)
-    with pytest.raises(InputError, match="leave --compile out. .*cannot find -lgomp"):
-        next(data_and_model)
+    for steps in (
+        execute(RunFolder(tmp_path / "run"), False, recipe(2, compile=True), QUICK, "test"),
+        execute(begun, True, None, None, "test"),
+    ):
+        with pytest.raises(InputError, match="leave --compile out. .*cannot find -lgomp"):
+            next(steps)
 
 
 # files

@@ -6,12 +6,14 @@ import torch
 from torch import nn
 
 from pf_core.data import DATASETS
-from pf_core.data.splits import VALIDATION
+from pf_core.data.splits import HELD_OUT, VALIDATION
 from pf_core.errors import InputError
 from pf_core.flow import Source
 from pf_core.models import build, preset
 from pf_core.models.conditioning import ClassLabels
+from pf_core.training.config import TrainRecipe
 from pf_core.training.loop import SEGMENTS, TrainConfig, Trainer, draw, generator, train
+from pf_core.training.runner import check, prepare
 from pf_core.training.validation import validate
 from pf_core.types import Prediction
 
@@ -292,6 +294,16 @@ def test_generators_of_different_numbers_differ():
 def test_a_batch_that_cannot_be_split_evenly_is_refused():
     with pytest.raises(InputError, match="batch_size 8 cannot be split into 3 equal parts"):
         TrainConfig(batch_size=8, accumulate=3)
+
+
+def test_no_training_comes_to_the_images_that_are_held_out():
+    cfg, most = replace(SHORT, batch_size=64), HELD_OUT // 64
+    assert len(drawn(most - 1, cfg).y) == 64
+    recipe = TrainRecipe(model="nano", config=replace(cfg, steps=most + 1))
+    for refused in (lambda: drawn(most, cfg), lambda: check(recipe), lambda: prepare(recipe)):
+        with pytest.raises(InputError, match="ask for at most 33,554,432 steps"):
+            refused()
+    check(replace(recipe, config=replace(cfg, steps=most)))
 
 
 # validation

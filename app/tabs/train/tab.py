@@ -160,14 +160,14 @@ class Train:
         for button, plan in self.plans:
             planned = on(button.click, partial(self.on_plan, plan), {}, [self.estimated, *forking, *self.settable])
             on(planned.then, self.on_draws, looks, [self.drawn])
+        asked = {"fork_of": self.fork_of, "device": self.device, **self.inputs}
         self.estimating = Estimating(self.estimated, self.cancel, self.status)
         on(
-            self.measure.click, self.on_estimate, {"fork_of": self.fork_of, **self.inputs},
+            self.measure.click, self.on_estimate, asked,
             [self.estimated, self.cancel], **status,
             busy=self.measure, show_progress="hidden", api_visibility="private", concurrency_limit=None,
         )  # fmt: skip
         on(self.cancel.click, self.on_cancel, {}, [self.cancel])
-        asked = {"fork_of": self.fork_of, "device": self.device, **self.inputs}
         begun = {"forking": self.forking, **asked}
         on(self.start.click, self.on_start, begun, [self.board, *forking], **status, busy=self.start)
         on(self.both.click, self.on_pair, asked, [self.board, *forking], **status, busy=self.both)
@@ -293,11 +293,13 @@ class Train:
         except (InputError, KeyError):
             return None
 
-    def on_estimate(self, fork_of: str | None, request: gr.Request = None, **values: Any) -> Iterator[dict]:
+    def on_estimate(
+        self, fork_of: str | None, device: str, request: gr.Request = None, **values: Any
+    ) -> Iterator[dict]:
         _, recipe, every = self.recipe(values, fork_of)
         self.jobs.check(recipe)
         settings = self.jobs.settings
-        begin = partial(Measuring, recipe, every, settings.threads, settings.nice)
+        begin = partial(Measuring, recipe, every, settings.threads, settings.nice, device)
         yield from self.estimating.run(lane_of(request), begin, sentence)
 
     def on_cancel(self, request: gr.Request = None) -> dict:
