@@ -178,6 +178,30 @@ def test_a_study_stops_between_two_passes_and_others_have_their_turn(state):
     assert ended(job).state == "stopped" and job.done < job.total
 
 
+def test_a_second_press_starts_no_second_study_and_a_refusal_is_its_cards(state, monkeypatch):
+    studies = Studies(state)
+    first = studies.start("schedules", "nano", "one page")
+    assert studies.start("schedules", "nano", "one page") is first
+    assert studies.start("schedules", "nano", "another page") is not first
+    first.stop.set()
+    assert studies.start("schedules", "nano", "one page") is not first, "it is about to end"
+    for job in state.studies.all():
+        state.worker.stop(job)
+    monkeypatch.setattr(state.worker, "add", refused)
+    with gr.Blocks():
+        tab = evidence_tab.build(state)
+    event, request = SimpleNamespace(_data={"study": "order"}), SimpleNamespace(session_hash="one page")
+    one, other = (tab.on_asked("nano", event, request)[tab.page] for _ in range(2))
+    assert (one["study"], one["job"], one["error"]) == ("order", None, FULL) and one != other
+
+
+FULL = "Too many runs are waiting already: try again in a moment."
+
+
+def refused(*_, **__):
+    raise InputError(FULL)
+
+
 def test_what_the_app_does_not_measure_is_said(state):
     studies = Studies(state)
     with pytest.raises(InputError, match="looks at trainings"):
@@ -222,8 +246,14 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     assert found == {"not measured yet", "cannot be measured on it"}
     assert "Not measured" in page.inner_text("[data-study=difficulty] .pfe-verdict")
     assert page.inner_text("[data-study=difficulty] button") == "Run it here"
-    page.click("[data-study=difficulty] button")
+    with monkeypatch.context() as full:
+        full.setattr(served.worker, "add", refused)
+        page.click("[data-study=difficulty] button")
+        page.wait_for_selector(f"[data-study=difficulty] .pfe-said >> text={FULL}")
+    page.wait_for_selector("[data-study=difficulty] button:enabled")
+    page.dblclick("[data-study=difficulty] button")
     page.wait_for_selector("[data-study=difficulty] .js-plotly-plot .main-svg")
+    assert len(served.studies) == 1
     assert "Spearman" in page.inner_text("[data-study=difficulty] .pfe-verdict")
     assert "study difficulty --checkpoint nano" in page.inner_text("[data-study=difficulty] .pfe-made")
     page.locator("[data-study=timestep_laws]").scroll_into_view_if_needed()

@@ -4,6 +4,7 @@ import { Laws } from "./laws.js";
 
 const ACTIVE = ["waiting", "running"];
 const EVERY = 700; // ms between two looks at a study that is being measured
+const PATIENCE = 20000; // ms after a press in which its answer comes, if it comes at all
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export async function ask(path) {
@@ -107,13 +108,22 @@ export class Card {
     Object.assign(this.progress, { hidden: true, max: 1, value: 0 });
     this.progress.setAttribute("aria-label", "Progress");
     this.bar.append(this.button, this.progress);
-    this.button.onclick = () => {
-      if (this.job) this.wall.trigger("halted", { job: this.job });
-      else {
-        this.said.textContent = "Asked.";
-        this.wall.trigger("asked", { study: this.about.study });
-      }
-    };
+    this.button.onclick = () => (this.job ? this.wall.trigger("halted", { job: this.job }) : this.press());
+  }
+
+  press() {
+    this.said.textContent = "Asked.";
+    this.button.disabled = true; // a second press would have no answer of its own
+    this.pressed = setTimeout(() => this.answered("No answer came: press again."), PATIENCE);
+    this.wall.trigger("asked", { study: this.about.study });
+  }
+
+  /** The press has its answer: a job, which is followed then, or why there is none. */
+  answered(error) {
+    clearTimeout(this.pressed);
+    this.pressed = null;
+    this.button.disabled = false;
+    if (error) this.said.textContent = error;
   }
 
   /** What the button says, to the eye and to a screen reader. */
@@ -134,8 +144,8 @@ export class Card {
     ]);
     if (network !== this.wall.network || turn !== this.turn) return; // an answer that another one has overtaken
     this.bar.hidden = Boolean(this.about.refused);
-    if (!this.job) this.said.textContent = cost.refused ?? cost.cost ?? "";
-    if (this.button) this.button.disabled = Boolean(cost.refused);
+    if (!this.job && !this.pressed) this.said.textContent = cost.refused ?? cost.cost ?? "";
+    if (this.button && !this.pressed) this.button.disabled = Boolean(cost.refused);
     this.made.hidden = !detail.made;
     const held = this.made.contains(document.activeElement);
     this.made.replaceChildren(`${detail.made}: `, element("code", "", detail.command));

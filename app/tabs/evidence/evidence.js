@@ -34,10 +34,17 @@ class Wall {
     }
     this.library = new URL(`gradio_api/file=${value.library}`, document.baseURI).href;
     const [before, now] = [this.network, value.network];
-    if (value.job) this.jobs.set(jobOf(now, value.study), value.job);
-    if (value.job && before) return this.follow(); // of a network that need not be the chosen one any more
+    if (value.study) this.answered(value);
+    if (value.study && before) return; // of a network that need not be the chosen one any more
     if (before && before !== now) address.shows("evidence", `tab=evidence&network=${encodeURIComponent(now)}`);
     if (before !== now) await this.build(now);
+  }
+
+  /** A press on "Run it here" has its answer: a job, or why there is none. */
+  answered({ network, study, job, error }) {
+    if (job) this.jobs.set(jobOf(network, study), job);
+    this.cards.find((card) => card.network === network && card.about.study === study)?.answered(error);
+    this.follow();
   }
 
   /** Every card of a study that is being measured shows how far it is. */

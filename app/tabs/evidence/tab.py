@@ -1,5 +1,6 @@
 """Evidence: every claim of the paper's page as a card: its figure, ours, what came out, and a button to measure it."""
 
+import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,8 +33,9 @@ _MARKUP = Path(__file__).with_name("evidence.html").read_text(encoding="utf-8")
 
 
 class EvidencePage(Scripted):
-    """The wall of cards. Value: {"network", "library", "job": one that was just started, or None, "study": its}.
-    Events: `asked` {"study"} to measure it, `halted` {"job"}."""
+    """The wall of cards. Value: {"network", "library"} and, in answer to a press, {"study", "job": the one that measures
+    it, or None, "error": why there is none, "answer": its number}. Events: `asked` {"study"} to measure it, `halted`
+    {"job"}."""
 
     module = "evidence.js"
     markup = _MARKUP
@@ -42,7 +44,7 @@ class EvidencePage(Scripted):
 
 class EvidenceTab:
     def __init__(self, state: AppState):
-        self.state, self.studies = state, Studies(state)
+        self.state, self.studies, self.answers = state, Studies(state), itertools.count()
         first = state.first_network()
         about = {"elem_classes": [NETWORKS], "elem_id": "evidence-network", "scale": 0, "min_width": 300}
         with gr.Row(elem_classes="pfe-row"):
@@ -66,8 +68,8 @@ class EvidenceTab:
         asked = request.query_params.get("network", "") or self.state.first_network()
         return {self.network: asked, self.page: self.value(asked)} if asked in self.state.networks() else {}
 
-    def value(self, network: str | None, job: str | None = None, study: str | None = None) -> dict[str, Any]:
-        return {"network": network, "library": PLOTLY.as_posix(), "job": job, "study": study}
+    def value(self, network: str | None) -> dict[str, Any]:
+        return {"network": network, "library": PLOTLY.as_posix()}
 
     def on_network(self, network: str) -> dict:
         self.state.bundle(network)
@@ -75,8 +77,12 @@ class EvidenceTab:
 
     def on_asked(self, network: str, event: gr.EventData, request: gr.Request) -> dict:
         study = _study(payload(event).get("study"))
-        job = self.studies.start(study, network, lane_of(request))
-        return {self.page: self.value(network, job.id, study), self.status: ""}
+        try:
+            found = {"job": self.studies.start(study, network, lane_of(request)).id}
+        except InputError as e:  # beside the button that was pressed: the tab's own line may be screens away
+            found = {"job": None, "error": str(e)}
+        answer = {"study": study, "answer": next(self.answers)}  # the number, so that an equal one is news too
+        return {self.page: self.value(network) | found | answer, self.status: ""}
 
     def on_halted(self, event: gr.EventData) -> dict:
         self.state.worker.stop(self.state.studies.get(payload(event).get("job")))
