@@ -5,13 +5,15 @@ import { Laws } from "./laws.js";
 const ACTIVE = ["waiting", "running"];
 const EVERY = 700; // ms between two looks at a study that is being measured
 const PATIENCE = 20000; // ms after a press in which its answer comes, if it comes at all
+const SETTLED = 200; // ms after the last change of the page's width
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export async function ask(path) {
-  const answer = await fetch(new URL(path, document.baseURI), { cache: "no-store" });
-  const reply = await answer.json().catch(() => null); // of a server that failed, or of a proxy: no JSON
-  if (answer.ok && reply) return reply;
-  throw Object.assign(new Error(reply?.error ?? "The server failed."), { refused: Boolean(reply?.error) });
+  const answer = await fetch(new URL(path, document.baseURI), { cache: "no-store" }).catch(() => null);
+  const reply = await answer?.json().catch(() => null); // of a server that failed, or of a proxy: no JSON
+  if (answer?.ok && reply) return reply;
+  const said = reply?.error ?? (answer ? "The server failed." : "The server does not answer.");
+  throw Object.assign(new Error(said), { refused: Boolean(reply?.error) });
 }
 
 export function element(tag, name, text = "") {
@@ -137,9 +139,10 @@ export class Card {
     const turn = (this.turn = (this.turn || 0) + 1);
     const path = `pf/evidence/${this.about.study}`;
     const query = this.wall.query(network);
+    this.roomed = this.room();
     const kept = this.kept ? "&kept=1" : "";
     const [detail, cost] = await Promise.all([
-      ask(`${path}${query}&${this.room()}${kept}`),
+      ask(`${path}${query}&${this.roomed}${kept}`),
       this.button ? ask(`${path}/cost${query}`) : {},
     ]);
     if (network !== this.wall.network || turn !== this.turn) return; // an answer that another one has overtaken
@@ -159,15 +162,13 @@ export class Card {
     this.figures = { ours: detail.ours, paper: detail.paper };
     await this.draw();
     if (this.about.live) {
-      this.laws ||= new Laws(
-        this.live,
-        network,
-        ask,
-        (box, figure) => this.wall.put(box, figure),
-        columns(this.root.clientWidth),
-      );
-      await this.laws.show();
+      this.laws ||= new Laws(this.live, network, ask, (box, figure) => this.wall.put(box, figure));
+      await this.laws.show(columns(this.wide));
     }
+  }
+
+  refill() {
+    return this.fill().catch((error) => this.failed(error.message));
   }
 
   /** Say why it could not be filled, beside what is there. */
@@ -183,16 +184,16 @@ export class Card {
     show.setAttribute("aria-label", `Show the other result: ${made}`);
     show.onclick = () => {
       this.kept = !this.kept;
-      this.fill().catch((error) => (this.said.textContent = error.message));
+      this.refill();
     };
     return [element("br"), `${this.kept ? "Measured here last" : "Kept"}: ${made} `, show];
   }
 
-  /** How many panels go beside each other, in our figure and in the paper's. */
+  /** How many panels go beside each other, in our figure and in the paper's: as at last while nobody sees the card. */
   room() {
-    const wide = this.root.clientWidth;
+    const wide = (this.wide = this.root.clientWidth || this.wide || 0);
     const [ours, paper] = wide >= BESIDE ? [0.68 * wide, 0.3 * wide] : [wide, wide];
-    return new URLSearchParams({ columns: columns(ours), beside: columns(paper) });
+    return new URLSearchParams({ columns: columns(ours), beside: columns(paper) }).toString();
   }
 
   async draw() {
@@ -209,6 +210,8 @@ export class Card {
   /** The page has given the card other room, or any: the window is another, or the tab has been opened. */
   sized() {
     if (!this.root.offsetParent) return;
+    clearTimeout(this.settling);
+    if (this.roomed && this.roomed !== this.room()) this.settling = setTimeout(() => this.refill(), SETTLED);
     if (this.late || this.laws?.late) this.draw();
     else for (const chart of this.root.querySelectorAll(".js-plotly-plot")) this.wall.fit(chart);
   }

@@ -5,7 +5,7 @@ import { Card, ask, element, foundOf } from "./card.js";
 import { OPTIONS, load, themed } from "./plot.js";
 import { page } from "./shared.js";
 
-const RETRY = 5000; // ms until a card that could not be filled is filled when it is in view
+const RETRY = 5000; // ms until what could not be had is asked for again
 
 const jobOf = (network, study) => `${network} ${study}`;
 
@@ -33,11 +33,20 @@ class Wall {
       return;
     }
     this.library = new URL(`gradio_api/file=${value.library}`, document.baseURI).href;
-    const [before, now] = [this.network, value.network];
+    const now = value.network;
     if (value.study) this.answered(value);
-    if (value.study && before) return; // of a network that need not be the chosen one any more
-    if (before && before !== now) address.shows("evidence", `tab=evidence&network=${encodeURIComponent(now)}`);
-    if (before !== now) await this.build(now);
+    if (value.study && this.network) return; // of a network that need not be the chosen one any more
+    if (this.named && this.named !== now) address.shows("evidence", `tab=evidence&network=${encodeURIComponent(now)}`);
+    this.named = now;
+    if (this.network !== now) await this.build(now);
+  }
+
+  /** A network's wall could not be had: why, in its place, until it is asked for again. */
+  failed({ network }, { refused, message }, again) {
+    if (network !== this.network) return;
+    Object.assign(this, { network: "", cards: [] });
+    this.box.textContent = refused ? message : `${message} Trying again.`;
+    if (!refused) setTimeout(() => this.network || again(), RETRY);
   }
 
   /** A press on "Run it here" has its answer: a job, or why there is none. */
@@ -146,9 +155,7 @@ export function mount(root, props, watch, trigger) {
   page.add("wall", wall);
   const show = () => {
     const { value } = props;
-    wall.show(value).catch((error) => {
-      if (value.network === wall.network) wall.box.textContent = error.message;
-    });
+    wall.show(value).catch((error) => wall.failed(value, error, show));
   };
   show();
   watch("value", show);

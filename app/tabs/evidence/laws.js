@@ -17,8 +17,8 @@ const grids = (key, title) =>
 
 export class Laws {
   /** ask(path) -> JSON; put(box, figure) -> whether it was drawn. */
-  constructor(box, network, ask, put, columns) {
-    Object.assign(this, { box, network, ask, put, columns, settings: {}, asked: 0 });
+  constructor(box, network, ask, put) {
+    Object.assign(this, { box, network, ask, put, columns: 1, settings: {}, asked: 0 });
     this.root = make(`<div class="pfe-laws">
       <h4>Try the laws</h4>
       <div class="pfe-knobs"><label>Timestep sampler <select data-set="timesteps"></select></label>
@@ -51,7 +51,9 @@ export class Laws {
     return this.root.querySelector(`[data-set="${name}"]`).value;
   }
 
-  async show() {
+  /** columns: how many panels go beside each other; as at last where it is not said. */
+  async show(columns = this.columns) {
+    this.columns = columns;
     const asked = ++this.asked;
     const query = new URLSearchParams({ network: this.network, columns: this.columns, ...this.settings });
     for (const name of ["timesteps", "sampler"]) if (this.chosen(name)) query.set(name, this.chosen(name));

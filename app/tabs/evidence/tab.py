@@ -33,9 +33,9 @@ _MARKUP = Path(__file__).with_name("evidence.html").read_text(encoding="utf-8")
 
 
 class EvidencePage(Scripted):
-    """The wall of cards. Value: {"network", "library"} and, in answer to a press, {"study", "job": the one that measures
-    it, or None, "error": why there is none, "answer": its number}. Events: `asked` {"study"} to measure it, `halted`
-    {"job"}."""
+    """The wall of cards. Value: {"network", "library"} and, in answer to a press, {"study", "job": what measures it or
+    None, "error": why there is none, "answer": its number}. Events: `asked` {"study"} to measure it, `halted` {"job"}.
+    """
 
     module = "evidence.js"
     markup = _MARKUP
