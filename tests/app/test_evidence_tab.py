@@ -1,6 +1,7 @@
 """The wall of claims: what is known is shown, a study is measured beside other people's runs, stopped, and kept."""
 
 import base64
+import json
 import re
 import shutil
 import sys
@@ -133,6 +134,13 @@ def test_a_study_is_measured_by_the_worker_and_kept(state, client, monkeypatch, 
         cards = client.get(f"/pf/evidence?network=nano{asked}").json()["cards"]
         (card,) = (each for each in cards if each["study"] == "difficulty")
         assert card["verdict"] == (quick if asked else kept)["card"]["verdict"]
+    saved = client.get(f"/pf/evidence/difficulty/file?network=nano&job={job.id}&format=json")
+    assert saved.json() == job.result and saved.text == json.dumps(job.result, indent=1)
+    assert 'filename="difficulty-nano.json"' in saved.headers["content-disposition"]
+    svg = client.get("/pf/evidence/difficulty/file?network=nano&format=svg")
+    assert svg.headers["content-type"].startswith("image/svg") and "<svg" in svg.text
+    for wrong in ("difficulty/file?network=nano&format=exe", "order/file?network=nano&format=json"):
+        assert client.get(f"/pf/evidence/{wrong}").status_code == 400
     job.network = "another"
     files.write_json(path, full | {"t": {"0.2": {}}})  # as another version may have kept it
     old = client.get(detail).json()
@@ -275,6 +283,9 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     known = served.studies.all()[-1].result | {"images": 777}
     files.write_json(tmp_path / "nano" / "difficulty.json", known)
     measured_elsewhere(page)
+    with page.expect_download() as given:
+        page.click("[data-study=difficulty] .pfe-files a >> text=JSON")
+    assert json.loads(Path(given.value.path()).read_text()) == served.studies.all()[-1].result
     page.click("[data-study=difficulty] .pfe-made button")  # the full result that is kept, and back
     page.wait_for_selector("[data-study=difficulty] .pfe-made >> text=Measured here last")
     assert "777 images" in page.inner_text("[data-study=difficulty] .pfe-made").splitlines()[0]
@@ -336,7 +347,7 @@ def choose(page, name):  # noqa: F811
 
 
 def measured_elsewhere(page):  # noqa: F811
-    """A study goes on while another network is looked at, and one lost answer is not its end."""
+    """A study goes on while another network is looked at and the page is loaded again; a lost answer is not its end."""
     button, held, lost = "[data-study=difficulty] .pfe-bar button", [], []
     ask = re.compile("/run/predict")
     page.route(
@@ -355,9 +366,12 @@ def measured_elsewhere(page):  # noqa: F811
     choose(page, "nano")
     page.wait_for_selector("[data-study=difficulty] .pfe-said >> text=trying again")
     page.wait_for_selector("[data-study=difficulty] .pfe-said >> text=Half.")
+    page.reload()  # what is measured is not lost with that
+    page.wait_for_selector("[data-study=difficulty] .pfe-said >> text=Half.", state="attached")
     assert page.is_visible("[data-study=difficulty] progress") and page.inner_text(button) == "Stop"
     page.unroute(jobs)
     page.wait_for_selector(f"{button} >> text=Run it again here")
+    page.wait_for_selector("[data-study=difficulty] .pfe-made >> text=Kept:")
     page.wrong[:] = [each for each in page.wrong if "ERR_FAILED" not in each]
 
 

@@ -152,6 +152,7 @@ export class Card {
     this.made.hidden = !detail.made;
     const held = this.made.contains(document.activeElement);
     this.made.replaceChildren(`${detail.made}: `, element("code", "", detail.command));
+    this.made.append(this.filesOf(detail.files, `${path}/file${query}${kept}`));
     if (detail.other) this.made.append(...this.otherOf(detail.other));
     if (held) this.made.querySelector("button")?.focus({ preventScroll: true }); // the one that was pressed is gone
     this.say(detail.card);
@@ -177,6 +178,19 @@ export class Card {
     if (!this.job) this.said.textContent = message;
   }
 
+  /** Links to what is shown, as files. */
+  filesOf(kinds, path) {
+    const line = element("span", "pfe-files", "Download: ");
+    for (const kind of kinds) {
+      const link = element("a", "", kind === "json" ? "numbers (JSON)" : kind.toUpperCase());
+      link.href = new URL(`${path}&format=${kind}`, document.baseURI).href;
+      link.download = "";
+      link.setAttribute("aria-label", `Download ${link.textContent}: ${this.about.label}`);
+      line.append(link, " ");
+    }
+    return line;
+  }
+
   /** The way to the other result, where one is kept and one was measured here. */
   otherOf(made) {
     const show = element("button", "", "Show it");
@@ -186,7 +200,7 @@ export class Card {
       this.kept = !this.kept;
       this.refill();
     };
-    return [element("br"), `${this.kept ? "Measured here last" : "Kept"}: ${made} `, show];
+    return [`${this.kept ? "Measured here last" : "Kept"}: ${made} `, show];
   }
 
   /** How many panels go beside each other, in our figure and in the paper's: as at last while nobody sees the card. */

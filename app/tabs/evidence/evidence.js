@@ -6,12 +6,23 @@ import { OPTIONS, load, themed } from "./plot.js";
 import { page } from "./shared.js";
 
 const RETRY = 5000; // ms until what could not be had is asked for again
+const KEPT = "pf-studies"; // in the session's storage
 
 const jobOf = (network, study) => `${network} ${study}`;
 
+/** (jobs that are being measured, those that have ended), by network and study, as the page knew them at last. */
+function remembered() {
+  try {
+    return JSON.parse(sessionStorage.getItem(KEPT)).map((kept) => new Map(kept));
+  } catch {
+    return [new Map(), new Map()];
+  }
+}
+
 class Wall {
   constructor(root, trigger) {
-    Object.assign(this, { root, trigger, network: "", cards: [], jobs: new Map(), own: new Map() });
+    const [jobs, own] = remembered();
+    Object.assign(this, { root, trigger, network: "", cards: [], jobs, own });
     this.box = root.querySelector(".pfe-wall");
     this.seen = new IntersectionObserver((entries) => {
       for (const { isIntersecting, target } of entries) {
@@ -52,6 +63,7 @@ class Wall {
   /** A press on "Run it here" has its answer: a job, or why there is none. */
   answered({ network, study, job, error }) {
     if (job) this.jobs.set(jobOf(network, study), job);
+    this.remember();
     this.cards.find((card) => card.network === network && card.about.study === study)?.answered(error);
     this.follow();
   }
@@ -69,6 +81,16 @@ class Wall {
     const study = jobOf(network, about.study);
     this.jobs.delete(study);
     if (done) this.own.set(study, { network, job: done });
+    this.remember();
+  }
+
+  /** What this page has asked to be measured outlives its being loaded again. */
+  remember() {
+    try {
+      sessionStorage.setItem(KEPT, JSON.stringify([[...this.jobs], [...this.own]]));
+    } catch {
+      // a browser that keeps nothing
+    }
   }
 
   /** What is asked about a network: with this page's own jobs, for those of others come after what is kept. */

@@ -1,5 +1,6 @@
 """Evidence: every claim of the paper's page as a card: its figure, ours, what came out, and a button to measure it."""
 
+import asyncio
 import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from app.server.static import FRESH
 from app.state import AppState
 from app.tabs.evidence.jobs import Studies
 from app.tabs.evidence.laws import Laws, columns_of
+from app.tabs.evidence.saved import FORMATS, sent
 from app.worker import lane_of
 from pf_core.errors import InputError
 from pf_core.evaluation import evidence
@@ -170,11 +172,23 @@ def routes(state: AppState) -> list[Route]:
                 "paper_note": paper.note if paper else "",
                 "made": evidence.made(known) if known else "",
                 "command": known.get("command", "") if known else "",
+                "files": FORMATS if known else (),
                 "other": evidence.made(other) if other else "",
                 "card": card(name, network, found),
             },
             headers=FRESH,
         )
+
+    async def saved(request: Request) -> Response:
+        name = _study(request.path_params["study"])
+
+        def shown() -> dict[str, Any]:
+            network = network_of(request)
+            if found := known_of(name, network, request).first:
+                return found
+            raise InputError(f"There is no result of {name} on {network} here.")
+
+        return await sent(state, await asyncio.to_thread(shown), request.query_params.get("format", ""))
 
     def cost(request: Request) -> Response:
         name, network = _study(request.path_params["study"]), network_of(request)
@@ -192,6 +206,7 @@ def routes(state: AppState) -> list[Route]:
         "/pf/evidence/jobs/{job}": job,
         "/pf/evidence/{study}": detail,
         "/pf/evidence/{study}/cost": cost,
+        "/pf/evidence/{study}/file": saved,
     }
     return [Route(path, guarded(answer)) for path, answer in table.items()]
 
