@@ -96,7 +96,25 @@ def test_a_link_brings_the_wall_of_its_network(state):
     request = SimpleNamespace(query_params={"tab": "evidence", "network": "nano"})
     found = tab.from_link(request)
     assert found[tab.network] == "nano" and found[tab.page]["network"] == "nano"
-    assert not tab.from_link(SimpleNamespace(query_params={"tab": "evidence", "network": "none such"}))
+    with pytest.raises(InputError, match=r"no network runs/gone here; this is nano\."):
+        tab.from_link(SimpleNamespace(query_params={"tab": "evidence", "network": "runs/gone"}), "nano")
+    assert not tab.from_link(SimpleNamespace(query_params={"tab": "toy", "network": "runs/gone"}), "nano")
+
+
+def test_a_card_that_cannot_be_measured_leads_to_the_network_that_it_is_made_for(client, state, tmp_path):
+    def card(network):
+        cards = client.get(f"/pf/evidence?network={network}").json()["cards"]
+        return next(each for each in cards if each["study"] == "text_rendering")
+
+    assert "takes no prompts" in card("nano")["refused"] and not card("nano")["made_for"]
+    shutil.copy(tmp_path / "nano.safetensors", tmp_path / "signs-pft.safetensors")
+    assert card("nano")["made_for"] == "signs-pft" and not card("signs-pft")["made_for"]
+    with gr.Blocks():
+        tab = evidence_tab.build(state)
+    found = tab.on_chosen(SimpleNamespace(_data={"network": "signs-pft"}))
+    assert found[tab.network] == found[tab.page]["network"] == "signs-pft"
+    with pytest.raises(InputError, match="no network"):
+        tab.on_chosen(SimpleNamespace(_data={"network": ["../x"]}))
 
 
 DIFFICULTY = vars(sys.modules["pf_core.evaluation.studies.difficulty"])  # the package's attribute is the function
@@ -265,7 +283,10 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     page.dblclick("[data-study=difficulty] button")
     page.wait_for_selector("[data-study=difficulty] .js-plotly-plot .main-svg")
     assert len(served.studies) == 1
-    assert "Spearman" in page.inner_text("[data-study=difficulty] .pfe-verdict")
+    assert page.inner_text("[data-study=difficulty] .pfe-verdict").startswith("Spearman"), "it is about no claim"
+    assert "held-out images" in page.get_attribute("[data-study=difficulty] .pfe-chart[role=img]", "aria-label")
+    assert "forward passes" in page.inner_text("[data-study=difficulty] .pfe-cost")
+    assert not page.inner_text("[data-study=difficulty] [role=status]")
     assert "study difficulty --checkpoint nano" in page.inner_text("[data-study=difficulty] .pfe-made")
     page.locator("[data-study=timestep_laws]").scroll_into_view_if_needed()
     page.wait_for_selector(".pfe-laws[data-ready] [data-of=figure] .main-svg")

@@ -26,20 +26,29 @@ export function element(tag, name, text = "") {
 const BESIDE = 1100; // px of a card from which on the paper's figure stands beside ours
 const columns = (width) => Math.max(1, Math.min(8, Math.floor(width / 215)));
 
-const HOLDS = { "Holds here": "yes", "Holds here in part": "part", "Does not appear here": "no" };
+const HOLDS = {
+  "Holds here": "yes",
+  "Holds here in part": "part",
+  "Does not appear here": "no",
+  "Cannot be told here": "open",
+  "Not trained alike": "open",
+};
 
-/** "Holds here: -4.9" -> its first words as a badge, where they say whether the claim holds, and the rest. */
-function verdictOf(text) {
+/** "Holds here: -4.9" -> its first words as a badge, where they say whether the claim holds, and the rest; of a check
+ * that is about no claim, the rest alone. */
+function verdictOf({ verdict: text, sentence }) {
   const words = Object.keys(HOLDS).find((each) => new RegExp(`^${each}[:,] `).test(text));
   if (!words) return [text];
+  if (!sentence) return [text.slice(words.length + 2)];
   const badge = element("b", "pfe-badge", words);
   badge.dataset.holds = HOLDS[words];
   return [badge, ` ${text.slice(words.length + 2)}`];
 }
 
 /** What came of a claim, in a word or a badge. */
-export function foundOf({ known, refused, verdict }) {
-  const [first] = known ? verdictOf(verdict) : [];
+export function foundOf(about) {
+  const { known, refused } = about;
+  const [first] = known ? verdictOf(about) : [];
   if (first instanceof Element) return first;
   return element("span", "", known ? "measured" : refused ? "cannot be measured on it" : "not measured yet");
 }
@@ -65,10 +74,11 @@ export class Card {
     this.say(about);
     this.said = element("span", "pfe-said");
     this.said.setAttribute("role", "status");
-    if (about.refused) this.bar.hidden = true;
+    if (about.refused) this.elsewhere();
     else if (about.runs_here) this.offer();
-    else this.bar.append("Measured along trainings, from a shell. ");
-    this.bar.append(this.said);
+    else this.bar.append(about.shell);
+    this.cost = element("span", "pfe-cost");
+    this.bar.append(this.said, this.cost);
     new ResizeObserver(() => this.sized()).observe(this.root);
   }
 
@@ -89,7 +99,7 @@ export class Card {
 
   say({ verdict, whole, known, old, refused, how }) {
     Object.assign(this.about, { verdict, known });
-    if (known) this.verdict.replaceChildren(...verdictOf(verdict));
+    if (known) this.verdict.replaceChildren(...verdictOf(this.about));
     else if (refused) this.verdict.textContent = `Cannot be measured on this network: ${refused}`;
     else
       this.verdict.replaceChildren(
@@ -102,6 +112,23 @@ export class Card {
     this.whole.replaceChildren(element("summary", "", "All numbers in words"), element("p", "", whole));
   }
 
+  seek() {
+    this.root.scrollIntoView();
+    this.root.focus({ preventScroll: true });
+  }
+
+  /** The way to the network that the study is made for, where it cannot look at this one. */
+  elsewhere() {
+    const name = this.about.made_for;
+    this.bar.hidden = !name;
+    if (!name) return;
+    const go = element("button", "", `Show it on ${name}`);
+    go.type = "button";
+    go.setAttribute("aria-label", `${go.textContent}: ${this.about.label}`);
+    go.onclick = () => this.wall.goTo(name, this.about.study);
+    this.bar.append(go);
+  }
+
   offer() {
     this.button = element("button");
     this.button.type = "button";
@@ -109,12 +136,14 @@ export class Card {
     this.progress = element("progress");
     Object.assign(this.progress, { hidden: true, max: 1, value: 0 });
     this.progress.setAttribute("aria-label", "Progress");
-    this.bar.append(this.button, this.progress);
+    this.share = element("span", "pfe-share");
+    this.share.setAttribute("aria-hidden", "true"); // the bar beside it says the same
+    this.bar.append(this.button, this.progress, this.share);
     this.button.onclick = () => (this.job ? this.wall.trigger("halted", { job: this.job }) : this.press());
   }
 
   press() {
-    this.said.textContent = "Asked.";
+    this.tell("Asked.");
     this.button.disabled = true; // a second press would have no answer of its own
     this.pressed = setTimeout(() => this.answered("No answer came: press again."), PATIENCE);
     this.wall.trigger("asked", { study: this.about.study });
@@ -125,7 +154,7 @@ export class Card {
     clearTimeout(this.pressed);
     this.pressed = null;
     this.button.disabled = false;
-    if (error) this.said.textContent = error;
+    this.tell(error);
   }
 
   /** What the button says, to the eye and to a screen reader. */
@@ -146,8 +175,9 @@ export class Card {
       this.button ? ask(`${path}/cost${query}`) : {},
     ]);
     if (network !== this.wall.network || turn !== this.turn) return; // an answer that another one has overtaken
-    this.bar.hidden = Boolean(this.about.refused);
-    if (!this.job && !this.pressed) this.said.textContent = cost.refused ?? cost.cost ?? "";
+    this.bar.hidden = Boolean(this.about.refused && !this.about.made_for);
+    if (this.fault === this.said.textContent) this.tell();
+    this.cost.textContent = cost.refused ?? cost.cost ?? "";
     if (this.button && !this.pressed) this.button.disabled = Boolean(cost.refused);
     this.made.hidden = !detail.made;
     const held = this.made.contains(document.activeElement);
@@ -163,7 +193,7 @@ export class Card {
     this.figures = { ours: detail.ours, paper: detail.paper };
     await this.draw();
     if (this.about.live) {
-      this.laws ||= new Laws(this.live, network, ask, (box, figure) => this.wall.put(box, figure));
+      this.laws ||= new Laws(this.live, network, ask, (...what) => this.wall.put(...what));
       await this.laws.show(columns(this.wide));
     }
   }
@@ -175,7 +205,13 @@ export class Card {
   /** Say why it could not be filled, beside what is there. */
   failed(message) {
     this.bar.hidden = false;
-    if (!this.job) this.said.textContent = message;
+    this.fault = message;
+    if (!this.job) this.tell(message);
+  }
+
+  /** What is going on, or went wrong: a screen reader says each sentence once. */
+  tell(text = "") {
+    if (this.said.textContent !== text) this.said.textContent = text;
   }
 
   /** Links to what is shown, as files. */
@@ -214,9 +250,9 @@ export class Card {
     this.pair.classList.toggle("pfe-both", Boolean(this.figures.ours && this.figures.paper));
     this.late = false;
     for (const [name, figure] of Object.entries(this.figures)) {
-      const { root, chart } = this[name];
+      const { root, chart, note } = this[name];
       root.hidden = !figure;
-      if (figure && !(await this.wall.put(chart, figure))) this.late = true;
+      if (figure && !(await this.wall.put(chart, figure, note.textContent))) this.late = true;
     }
     await this.laws?.redraw();
   }
@@ -233,7 +269,7 @@ export class Card {
   async follow(job) {
     this.job = job;
     this.name();
-    this.progress.hidden = false;
+    [this.progress.hidden, this.cost.hidden] = [false, true];
     let found = { state: "waiting", share: 0 };
     while (this.root.isConnected && ACTIVE.includes(found.state)) {
       try {
@@ -243,14 +279,16 @@ export class Card {
         found = { state: refused ? "failed" : found.state, said, share: found.share };
       }
       this.progress.value = found.share;
-      this.said.textContent = found.said;
+      this.share.textContent = found.state === "running" ? `${Math.floor(100 * found.share)}%` : "";
+      this.tell(found.said);
       await sleep(EVERY);
     }
     if (ACTIVE.includes(found.state)) return; // another network is shown: the wall still knows the job
     this.job = null;
     this.wall.forget(this, found.state === "done" ? job : null);
     this.name();
-    this.progress.hidden = true;
+    this.share.textContent = "";
+    [this.progress.hidden, this.cost.hidden] = [true, false];
     if (found.state === "done") await this.wall.again(this);
   }
 }

@@ -104,8 +104,11 @@ class Wall {
     return load(this.library);
   }
 
-  /** Draw a figure. False where its box is not on the screen: plotly would take the box for one of 100 pixels. */
-  async put(box, { data, layout }) {
+  /** Draw a figure, to a screen reader a picture of its title and what it shows. False where its box is not on the
+   * screen: plotly would take the box for one of 100 pixels. */
+  async put(box, { data, layout }, shows) {
+    box.setAttribute("role", "img");
+    box.setAttribute("aria-label", [layout.title?.text, shows].filter(Boolean).join(". "));
     const Plotly = await this.plotly();
     if (!box.offsetParent) return false;
     await Plotly.react(box, data, themed(layout), OPTIONS);
@@ -140,6 +143,15 @@ class Wall {
     for (const card of this.cards) this.seen.observe(card.root);
     this.follow();
     this.root.dataset.ready = "1";
+    if (this.goal?.network !== network) return;
+    this.cards.find(({ about }) => about.study === this.goal.study)?.seek();
+    this.goal = null;
+  }
+
+  /** Show another network, and there the card of a study. */
+  goTo(network, study) {
+    this.goal = { network, study };
+    this.trigger("chosen", { network });
   }
 
   /** The claims at a glance: each a line, with what came of it; a press goes to its card. */
@@ -148,10 +160,7 @@ class Wall {
       const line = element("li");
       const name = element("button", "", card.about.label);
       name.type = "button";
-      name.onclick = () => {
-        card.root.scrollIntoView();
-        card.root.focus({ preventScroll: true });
-      };
+      name.onclick = () => card.seek();
       line.append(name, foundOf(card.about));
       return line;
     });

@@ -21,6 +21,8 @@ from pf_core.models.checkpoint import Bundle
 SHARED = "shared"  # the folder of pieces of all studies that were not measured before
 MOST_FORWARDS = 200_000  # of one image, a study here; the command line has no such limit
 
+FROM_A_SHELL = {"runs": "looks at trainings", "nothing": "trains networks of its own"}  # studies that read these
+
 
 @dataclass(eq=False)
 class StudyJob:
@@ -124,8 +126,7 @@ class Studies:
     def _settings(self, study: str, network: str) -> dict[str, Any]:
         about = STUDIES[study].fn.about
         if about.reads != "network":
-            what = "looks at trainings" if about.reads == "runs" else "trains networks of its own"
-            raise InputError(f"{study} {what}, from a shell: {evidence.how(study, '')}.")
+            raise InputError(f"{study} {FROM_A_SHELL[about.reads]}, from a shell: {evidence.how(study, '')}.")
         return dict(about.quick)
 
     def latest(self, study: str, network: str, digest: str) -> StudyJob | None:
@@ -179,8 +180,12 @@ class Studies:
 
     def describe(self, job: StudyJob) -> dict[str, Any]:
         """For the page's script."""
-        share = job.done / max(job.total, 1)
-        waits = "Waiting for its turn." if job.state == WAITING else f"{share:.0%}" if job.state == RUNNING else ""
-        return {"id": job.id, "study": job.study, "network": job.network, "state": job.state, "share": share} | {
-            "said": job.message or waits
+        going = {WAITING: "Waiting for its turn.", RUNNING: "Being measured."}.get(job.state, "")
+        return {
+            "id": job.id,
+            "study": job.study,
+            "network": job.network,
+            "state": job.state,
+            "share": job.done / max(job.total, 1),
+            "said": job.message or going,
         }

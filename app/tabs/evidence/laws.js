@@ -16,7 +16,7 @@ const grids = (key, title) =>
   ).join("")}</div></div>`;
 
 export class Laws {
-  /** ask(path) -> JSON; put(box, figure) -> whether it was drawn. */
+  /** ask(path) -> JSON; put(box, figure, what it shows) -> whether it was drawn. */
   constructor(box, network, ask, put) {
     Object.assign(this, { box, network, ask, put, columns: 1, settings: {}, asked: 0 });
     this.root = make(`<div class="pfe-laws">
@@ -89,13 +89,13 @@ export class Laws {
     this.of("law").textContent = "Training: eight draws of the law";
     this.of("visited").textContent = `Inference: eight passes of ${answer.sampler}, first to last (${answer.seen})`;
     this.root.querySelector(".pfe-gap").textContent = answer.sentence;
-    this.figure = answer.figure;
+    [this.figure, this.sentence] = [answer.figure, answer.sentence];
     await this.redraw();
     this.root.dataset.ready = answer.timesteps;
   }
 
   async redraw() {
-    if (this.figure) this.late = !(await this.put(this.of("figure"), this.figure));
+    if (this.figure) this.late = !(await this.put(this.of("figure"), this.figure, this.sentence));
   }
 
   fill(name, choices, value, own = null) {
