@@ -284,6 +284,8 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     page.wait_for_selector("[data-study=difficulty] .js-plotly-plot .main-svg")
     assert len(served.studies) == 1
     assert page.inner_text("[data-study=difficulty] .pfe-verdict").startswith("Spearman"), "it is about no claim"
+    page.wait_for_selector("[data-study=difficulty] .pfe-verdict [data-term=spearman][tabindex='-1']")
+    assert page.locator(".pfe-lead [data-term=spearman][tabindex='0']").count() == 1, "one stop of the Tab key"
     assert "held-out images" in page.get_attribute("[data-study=difficulty] .pfe-chart[role=img]", "aria-label")
     assert "forward passes" in page.inner_text("[data-study=difficulty] .pfe-cost")
     assert not page.inner_text("[data-study=difficulty] [role=status]")

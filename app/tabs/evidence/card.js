@@ -39,10 +39,12 @@ const HOLDS = {
 function verdictOf({ verdict: text, sentence }) {
   const words = Object.keys(HOLDS).find((each) => new RegExp(`^${each}[:,] `).test(text));
   if (!words) return [text];
-  if (!sentence) return [text.slice(words.length + 2)];
+  const rest = text.slice(words.length + 2);
+  if (!sentence) return [rest];
   const badge = element("b", "pfe-badge", words);
   badge.dataset.holds = HOLDS[words];
-  return [badge, ` ${text.slice(words.length + 2)}`];
+  const begun = text[words.length] === ":" ? rest[0].toUpperCase() + rest.slice(1) : rest;
+  return [badge, ` ${begun}`];
 }
 
 /** What came of a claim, in a word or a badge. */
