@@ -155,7 +155,7 @@ export class Card {
   answered(error) {
     clearTimeout(this.pressed);
     this.pressed = null;
-    this.button.disabled = false;
+    if (this.button) this.button.disabled = false;
     this.tell(error);
   }
 
