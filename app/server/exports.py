@@ -1,6 +1,8 @@
 """Runs as files for people: written by a thread of their own, kept for a while, sent piece by piece."""
 
 import asyncio
+import mimetypes
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, TypeVar
+
+from starlette.responses import StreamingResponse
 
 from app.store import Busy, Store, StoredRun
 from pf_core.errors import InputError
@@ -126,6 +130,16 @@ def write(run: StoredRun, path: Path) -> None:
     if trajectory.x1 is None and path.suffix != ".safetensors":
         trajectory.x1 = trajectory.frames[-1].x.float()  # pictures of a run that was stopped end where it ended
     export(trajectory, run.codec, path)
+
+
+def attachment(file: BinaryIO, name: str) -> StreamingResponse:
+    """The answer that sends a file, to be saved under a name that is safe in a header."""
+    headers = {
+        "content-disposition": f'attachment; filename="{name}"',
+        "content-length": str(os.fstat(file.fileno()).st_size),
+    }
+    kind = mimetypes.types_map.get(Path(name).suffix, "application/octet-stream")
+    return StreamingResponse(pieces(file), media_type=kind, headers=headers)
 
 
 def pieces(file: BinaryIO) -> Iterator[bytes]:

@@ -3,19 +3,17 @@
 import asyncio
 import gzip
 import inspect
-import mimetypes
-import os
 from functools import cache
 
 import matplotlib
 import numpy as np
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app.private import logged_in
 from app.server import prompts, slides
-from app.server.exports import pieces
+from app.server.exports import attachment
 from app.server.frames import describe, file_name, pack_reply, status
 from app.server.static import FRESH, static_file
 from app.state import AppState
@@ -49,12 +47,7 @@ def routes(state: AppState) -> list[Route]:
         suffix = "." + request.query_params.get("format", "safetensors")
         if suffix not in WRITERS:
             raise InputError(f"There is no export format {suffix[1:]!r}. Known: {', '.join(k[1:] for k in WRITERS)}.")
-        file = await state.exports.open(run, suffix)
-        headers = {
-            "content-disposition": f'attachment; filename="{file_name(run.spec, suffix)}"',
-            "content-length": str(os.fstat(file.fileno()).st_size),
-        }
-        return StreamingResponse(pieces(file), media_type=mimetypes.types_map.get(suffix, _BYTES), headers=headers)
+        return attachment(await state.exports.open(run, suffix), file_name(run.spec, suffix))
 
     table = {
         "/pf/runs/{run_id}": run_info,

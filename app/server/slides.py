@@ -1,17 +1,15 @@
 """Routes of the export for slides: what a file will be, how it looks, the file."""
 
 import io
-import mimetypes
-import os
 import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from app.server import prompts
-from app.server.exports import pieces, recorded, state_of
+from app.server.exports import attachment, recorded, state_of
 from app.server.frames import file_name
 from app.server.static import FRESH
 from app.state import AppState
@@ -59,11 +57,7 @@ def routes(state: AppState) -> dict[str, Callable]:
         file = await state.exports.file(
             asked.key, suffix, lambda path: save(asked.deck(state), asked.kind, path, asked.at or None)
         )
-        headers = {
-            "content-disposition": f'attachment; filename="{name_of(asked.runs, asked.kind)}"',
-            "content-length": str(os.fstat(file.fileno()).st_size),
-        }
-        return StreamingResponse(pieces(file), media_type=mimetypes.types_map.get(suffix), headers=headers)
+        return attachment(file, name_of(asked.runs, asked.kind))
 
     return {"/pf/slides": made, "/pf/slides/cost": cost, "/pf/slides/preview": preview}
 

@@ -1,6 +1,7 @@
 """The wall of claims: what is known is shown, a study is measured beside other people's runs, stopped, and kept."""
 
 import base64
+import json
 import re
 import shutil
 import sys
@@ -95,7 +96,25 @@ def test_a_link_brings_the_wall_of_its_network(state):
     request = SimpleNamespace(query_params={"tab": "evidence", "network": "nano"})
     found = tab.from_link(request)
     assert found[tab.network] == "nano" and found[tab.page]["network"] == "nano"
-    assert not tab.from_link(SimpleNamespace(query_params={"tab": "evidence", "network": "none such"}))
+    with pytest.raises(InputError, match=r"no network runs/gone here; this is nano\."):
+        tab.from_link(SimpleNamespace(query_params={"tab": "evidence", "network": "runs/gone"}), "nano")
+    assert not tab.from_link(SimpleNamespace(query_params={"tab": "toy", "network": "runs/gone"}), "nano")
+
+
+def test_a_card_that_cannot_be_measured_leads_to_the_network_that_it_is_made_for(client, state, tmp_path):
+    def card(network):
+        cards = client.get(f"/pf/evidence?network={network}").json()["cards"]
+        return next(each for each in cards if each["study"] == "text_rendering")
+
+    assert "takes no prompts" in card("nano")["refused"] and not card("nano")["made_for"]
+    shutil.copy(tmp_path / "nano.safetensors", tmp_path / "signs-pft.safetensors")
+    assert card("nano")["made_for"] == "signs-pft" and not card("signs-pft")["made_for"]
+    with gr.Blocks():
+        tab = evidence_tab.build(state)
+    found = tab.on_chosen(SimpleNamespace(_data={"network": "signs-pft"}))
+    assert found[tab.network] == found[tab.page]["network"] == "signs-pft"
+    with pytest.raises(InputError, match="no network"):
+        tab.on_chosen(SimpleNamespace(_data={"network": ["../x"]}))
 
 
 DIFFICULTY = vars(sys.modules["pf_core.evaluation.studies.difficulty"])  # the package's attribute is the function
@@ -133,6 +152,13 @@ def test_a_study_is_measured_by_the_worker_and_kept(state, client, monkeypatch, 
         cards = client.get(f"/pf/evidence?network=nano{asked}").json()["cards"]
         (card,) = (each for each in cards if each["study"] == "difficulty")
         assert card["verdict"] == (quick if asked else kept)["card"]["verdict"]
+    saved = client.get(f"/pf/evidence/difficulty/file?network=nano&job={job.id}&format=json")
+    assert saved.json() == job.result and saved.text == json.dumps(job.result, indent=1)
+    assert 'filename="difficulty-nano.json"' in saved.headers["content-disposition"]
+    svg = client.get("/pf/evidence/difficulty/file?network=nano&format=svg")
+    assert svg.headers["content-type"].startswith("image/svg") and "<svg" in svg.text
+    for wrong in ("difficulty/file?network=nano&format=exe", "order/file?network=nano&format=json"):
+        assert client.get(f"/pf/evidence/{wrong}").status_code == 400
     job.network = "another"
     files.write_json(path, full | {"t": {"0.2": {}}})  # as another version may have kept it
     old = client.get(detail).json()
@@ -178,6 +204,30 @@ def test_a_study_stops_between_two_passes_and_others_have_their_turn(state):
     assert ended(job).state == "stopped" and job.done < job.total
 
 
+def test_a_second_press_starts_no_second_study_and_a_refusal_is_its_cards(state, monkeypatch):
+    studies = Studies(state)
+    first = studies.start("schedules", "nano", "one page")
+    assert studies.start("schedules", "nano", "one page") is first
+    assert studies.start("schedules", "nano", "another page") is not first
+    first.stop.set()
+    assert studies.start("schedules", "nano", "one page") is not first, "it is about to end"
+    for job in state.studies.all():
+        state.worker.stop(job)
+    monkeypatch.setattr(state.worker, "add", refused)
+    with gr.Blocks():
+        tab = evidence_tab.build(state)
+    event, request = SimpleNamespace(_data={"study": "order"}), SimpleNamespace(session_hash="one page")
+    one, other = (tab.on_asked("nano", event, request)[tab.page] for _ in range(2))
+    assert (one["study"], one["job"], one["error"]) == ("order", None, FULL) and one != other
+
+
+FULL = "Too many runs are waiting already: try again in a moment."
+
+
+def refused(*_, **__):
+    raise InputError(FULL)
+
+
 def test_what_the_app_does_not_measure_is_said(state):
     studies = Studies(state)
     with pytest.raises(InputError, match="looks at trainings"):
@@ -207,9 +257,12 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
         "rows": [row | {"frechet": {"value": 9, "interval": [8, 10]}}],
     }
     files.write_json(tmp_path / "nano" / "order.json", known)
+    page.route(re.compile(r"pf/evidence\?"), lambda route: route.abort(), times=1)
     page.goto(f"{served.address}?tab=evidence")
     page.wait_for_function(LOADED)
+    page.wait_for_selector(".pfe-wall >> text=Trying again.", state="attached")
     page.wait_for_selector("[data-study=order]", state="attached")
+    page.wrong[:] = [each for each in page.wrong if "ERR_FAILED" not in each]
     page.locator("[data-study=order]").scroll_into_view_if_needed()
     page.wait_for_selector("[data-study=order] .js-plotly-plot .main-svg")
     assert page.locator(".pfe-card").count() == len(STUDIES)
@@ -222,9 +275,20 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     assert found == {"not measured yet", "cannot be measured on it"}
     assert "Not measured" in page.inner_text("[data-study=difficulty] .pfe-verdict")
     assert page.inner_text("[data-study=difficulty] button") == "Run it here"
-    page.click("[data-study=difficulty] button")
+    with monkeypatch.context() as full:
+        full.setattr(served.worker, "add", refused)
+        page.click("[data-study=difficulty] button")
+        page.wait_for_selector(f"[data-study=difficulty] .pfe-said >> text={FULL}")
+    page.wait_for_selector("[data-study=difficulty] button:enabled")
+    page.dblclick("[data-study=difficulty] button")
     page.wait_for_selector("[data-study=difficulty] .js-plotly-plot .main-svg")
-    assert "Spearman" in page.inner_text("[data-study=difficulty] .pfe-verdict")
+    assert len(served.studies) == 1
+    assert page.inner_text("[data-study=difficulty] .pfe-verdict").startswith("Spearman"), "it is about no claim"
+    page.wait_for_selector("[data-study=difficulty] .pfe-verdict [data-term=spearman][tabindex='-1']")
+    assert page.locator(".pfe-lead [data-term=spearman][tabindex='0']").count() == 1, "one stop of the Tab key"
+    assert "held-out images" in page.get_attribute("[data-study=difficulty] .pfe-chart[role=img]", "aria-label")
+    assert "forward passes" in page.inner_text("[data-study=difficulty] .pfe-cost")
+    assert not page.inner_text("[data-study=difficulty] [role=status]")
     assert "study difficulty --checkpoint nano" in page.inner_text("[data-study=difficulty] .pfe-made")
     page.locator("[data-study=timestep_laws]").scroll_into_view_if_needed()
     page.wait_for_selector(".pfe-laws[data-ready] [data-of=figure] .main-svg")
@@ -242,6 +306,9 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     known = served.studies.all()[-1].result | {"images": 777}
     files.write_json(tmp_path / "nano" / "difficulty.json", known)
     measured_elsewhere(page)
+    with page.expect_download() as given:
+        page.click("[data-study=difficulty] .pfe-files a >> text=JSON")
+    assert json.loads(Path(given.value.path()).read_text()) == served.studies.all()[-1].result
     page.click("[data-study=difficulty] .pfe-made button")  # the full result that is kept, and back
     page.wait_for_selector("[data-study=difficulty] .pfe-made >> text=Measured here last")
     assert "777 images" in page.inner_text("[data-study=difficulty] .pfe-made").splitlines()[0]
@@ -275,12 +342,19 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
 
 
 def sized_anew(page):  # noqa: F811
-    """The window changes, and light and dark, while another tab is open: the charts fit when they are seen again."""
-    page.click("[role=tab][data-tab-id=explore]")
-    page.wait_for_selector("#explore-run:visible")
+    """A study ends, the window changes, and light and dark, while another tab is open: the charts fit when they are
+    seen again."""
+    filled = re.compile(r"pf/evidence/difficulty\?.*columns=(\d)")
+    with page.expect_response(filled) as found:
+        page.click("[data-study=difficulty] .pfe-bar button")
+        page.click("[role=tab][data-tab-id=explore]")
+        page.wait_for_selector("#explore-run:visible")
+    assert filled.search(found.value.url)[1] == "4", "what nobody sees has the room that it had"
     page.set_viewport_size({"width": 900, "height": 900})
     page.click(".pf-theme")
-    page.click("[role=tab][data-tab-id=evidence]")
+    with page.expect_response(filled) as found:
+        page.click("[role=tab][data-tab-id=evidence]")
+    assert filled.search(found.value.url)[1] == "3"
     page.wait_for_function(
         """() => [...document.querySelectorAll(".pfe .js-plotly-plot")].every((chart) => chart.offsetParent &&
           Math.abs(chart._fullLayout.width - chart.clientWidth) < 5)"""
@@ -296,7 +370,7 @@ def choose(page, name):  # noqa: F811
 
 
 def measured_elsewhere(page):  # noqa: F811
-    """A study goes on while another network is looked at, and one lost answer is not its end."""
+    """A study goes on while another network is looked at and the page is loaded again; a lost answer is not its end."""
     button, held, lost = "[data-study=difficulty] .pfe-bar button", [], []
     ask = re.compile("/run/predict")
     page.route(
@@ -315,9 +389,12 @@ def measured_elsewhere(page):  # noqa: F811
     choose(page, "nano")
     page.wait_for_selector("[data-study=difficulty] .pfe-said >> text=trying again")
     page.wait_for_selector("[data-study=difficulty] .pfe-said >> text=Half.")
+    page.reload()  # what is measured is not lost with that
+    page.wait_for_selector("[data-study=difficulty] .pfe-said >> text=Half.", state="attached")
     assert page.is_visible("[data-study=difficulty] progress") and page.inner_text(button) == "Stop"
     page.unroute(jobs)
     page.wait_for_selector(f"{button} >> text=Run it again here")
+    page.wait_for_selector("[data-study=difficulty] .pfe-made >> text=Kept:")
     page.wrong[:] = [each for each in page.wrong if "ERR_FAILED" not in each]
 
 

@@ -2,7 +2,7 @@
 
 const WHOLE =
   "[data-testid=block-info], .pfv-panels figcaption b, .pfv-pair figcaption b, .pfv-legend > span, .pfi-maps figcaption, .prose h4";
-const LINES = ".pfv-state, .pfv-about, .pfg-lead";
+const LINES = ".pfv-state, .pfv-about, .pfg-lead, .pfe-lead, .pfe-verdict";
 const PAUSE = 250; // ms: marks may follow a change of the page that late
 const LINGER = 200; // ms: time to move the pointer from a word to its explanation
 
@@ -70,9 +70,9 @@ class Glossary {
         if (marked.has(key)) continue;
         marked.add(key);
         const span = document.createElement("span");
-        mark(span, key);
         word.replaceWith(span);
         span.append(word);
+        mark(span, key);
       }
     }
   }
@@ -147,8 +147,9 @@ class Glossary {
 function mark(element, key) {
   element.dataset.term = key;
   element.setAttribute("aria-describedby", `pf-term-${key}`);
-  // one stop a term for the Tab key: side by side, the first run's
-  element.tabIndex = element.closest(".pfv-run:not(:first-child)") ? -1 : 0;
+  // one stop a term for the Tab key: side by side, the first run's; of a wall of cards, the first one's
+  const [first] = element.closest(".pfe")?.querySelectorAll(`[data-term="${key}"]`) ?? [element];
+  element.tabIndex = element !== first || element.closest(".pfv-run:not(:first-child)") ? -1 : 0;
 }
 
 function unmark(element) {

@@ -203,6 +203,55 @@ TERMS = {
         "without one, too.",
         ("Dropped labels",),
     ),
+    "frechet": Term(
+        "Frechet distance",
+        "How far drawn images are from real ones, as clouds of features that a judge sees in them. Less is better; "
+        "compare it only where the data, the judge and the number of images are the same.",
+        (),
+        ("Frechet distance", "distance"),
+    ),
+    "interval": Term(
+        "95% interval",
+        "The images are drawn anew from those that were measured, again and again, and 95 in 100 of the numbers that "
+        "come out are in this range. A difference whose interval holds 0 may be chance.",
+        (),
+        ("95% interval",),
+    ),
+    "spearman": Term(
+        "Spearman correlation",
+        "It asks whether two numbers put the patches in the same order: 1 if they do, 0 if one says nothing about the "
+        "other. How large the numbers are makes no difference.",
+        (),
+        ("Spearman correlation", "Spearman"),
+    ),
+    "gap": Term(
+        "Train-test gap",
+        "The energy distance between the maps of t that training draws and those that inference visits, by their mean, "
+        "maximum and spread. It is 0 where both are spread alike.",
+        (),
+        ("train-test gap", "Train-test gap", "energy distance"),
+    ),
+    "ltg": Term(
+        "LTG, Logit-Normal Truncated Gaussian",
+        "The method's law of times in training: an image's largest t is drawn first, then every patch's t below it. So "
+        "it limits how much clean content a network is shown.",
+        (),
+        ("LTG",),
+    ),
+    "srm": Term(
+        "SRM, Spatial Reasoning Models",
+        "A law of times in training from other work, which draws an image's mean t evenly and the patches around it. "
+        "With a higher sharpness s they stand closer to the mean.",
+        (),
+        ("SRM",),
+    ),
+    "random-order": Term(
+        "Random order",
+        "Dual-loop's control: as many patches go first, but which ones is drawn at random. What it gains over Euler is "
+        "not owed to knowing which patches are easy.",
+        (),
+        ("random order",),
+    ),
 }
 
 

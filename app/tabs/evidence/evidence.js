@@ -1,242 +1,28 @@
-// The wall of claims: a card a study, its figures drawn when it comes into view, its measuring followed here.
+// The wall of claims: every study's card, the claims at a glance above them, and what is being measured.
 
 import { address } from "./address.js";
-import { Laws } from "./laws.js";
+import { Card, ask, element, foundOf } from "./card.js";
 import { OPTIONS, load, themed } from "./plot.js";
 import { page } from "./shared.js";
 
-const ACTIVE = ["waiting", "running"];
-const EVERY = 700; // ms between two looks at a study that is being measured
-const RETRY = 5000; // ms until a card that could not be filled is filled when it is in view
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-async function ask(path) {
-  const answer = await fetch(new URL(path, document.baseURI), { cache: "no-store" });
-  const reply = await answer.json().catch(() => null); // of a server that failed, or of a proxy: no JSON
-  if (answer.ok && reply) return reply;
-  throw Object.assign(new Error(reply?.error ?? "The server failed."), { refused: Boolean(reply?.error) });
-}
-
-function element(tag, name, text = "") {
-  const made = document.createElement(tag);
-  if (name) made.className = name;
-  made.textContent = text;
-  return made;
-}
-
-const BESIDE = 1100; // px of a card from which on the paper's figure stands beside ours
-const columns = (width) => Math.max(1, Math.min(8, Math.floor(width / 215)));
-
-const HOLDS = { "Holds here": "yes", "Holds here in part": "part", "Does not appear here": "no" };
-
-/** "Holds here: -4.9" -> its first words as a badge, where they say whether the claim holds, and the rest. */
-function verdictOf(text) {
-  const words = Object.keys(HOLDS).find((each) => new RegExp(`^${each}[:,] `).test(text));
-  if (!words) return [text];
-  const badge = element("b", "pfe-badge", words);
-  badge.dataset.holds = HOLDS[words];
-  return [badge, ` ${text.slice(words.length + 2)}`];
-}
-
-/** What came of a claim, in a word or a badge. */
-function foundOf({ known, refused, verdict }) {
-  const [first] = known ? verdictOf(verdict) : [];
-  if (first instanceof Element) return first;
-  return element("span", "", known ? "measured" : refused ? "cannot be measured on it" : "not measured yet");
-}
+const RETRY = 5000; // ms until what could not be had is asked for again
+const KEPT = "pf-studies"; // in the session's storage
 
 const jobOf = (network, study) => `${network} ${study}`;
 
-class Card {
-  constructor(wall, about) {
-    Object.assign(this, { wall, about, network: wall.network, figures: {} });
-    this.root = element("article", "pfe-card");
-    this.root.dataset.study = about.study;
-    this.root.tabIndex = -1; // where a line of the glance leads
-    this.root.append(element("h3", "", about.label));
-    if (about.sentence) this.root.append(element("blockquote", "", `\u201c${about.sentence}\u201d (${about.where})`));
-    this.verdict = element("p", "pfe-verdict");
-    this.whole = element("details", "pfe-whole");
-    this.pair = element("div", "pfe-pair");
-    this.ours = this.place("pfe-here");
-    this.paper = this.place("pfe-paper", "The paper");
-    this.made = element("p", "pfe-made");
-    this.bar = element("div", "pfe-bar");
-    this.live = element("div");
-    this.root.append(this.verdict, this.whole, this.pair, this.made, this.bar, this.live);
-    this.made.hidden = true;
-    this.say(about);
-    this.said = element("span", "pfe-said");
-    this.said.setAttribute("role", "status");
-    if (about.refused) this.bar.hidden = true;
-    else if (about.runs_here) this.offer();
-    else this.bar.append("Measured along trainings, from a shell. ");
-    this.bar.append(this.said);
-    new ResizeObserver(() => this.sized()).observe(this.root);
-  }
-
-  /** A place for a figure: a title, the figure, a note. */
-  place(name, title = "") {
-    const root = element("figure", name);
-    const parts = {
-      root,
-      title: element("figcaption", "", title),
-      chart: element("div", "pfe-chart"),
-      note: element("p", "pfe-note"),
-    };
-    root.append(parts.title, parts.chart, parts.note);
-    root.hidden = true;
-    this.pair.append(root);
-    return parts;
-  }
-
-  say({ verdict, whole, known, old, refused, how }) {
-    Object.assign(this.about, { verdict, known });
-    if (known) this.verdict.replaceChildren(...verdictOf(verdict));
-    else if (refused) this.verdict.textContent = `Cannot be measured on this network: ${refused}`;
-    else
-      this.verdict.replaceChildren(
-        old ? `${old} ` : this.about.runs_here ? "Not measured on this network yet. " : "Not measured yet. ",
-        "The full measurement: ",
-        element("code", "", how),
-      );
-    this.verdict.classList.toggle("pfe-none", !known);
-    this.whole.hidden = !whole;
-    this.whole.replaceChildren(element("summary", "", "All numbers in words"), element("p", "", whole));
-  }
-
-  offer() {
-    this.button = element("button");
-    this.button.type = "button";
-    this.name();
-    this.progress = element("progress");
-    Object.assign(this.progress, { hidden: true, max: 1, value: 0 });
-    this.progress.setAttribute("aria-label", "Progress");
-    this.bar.append(this.button, this.progress);
-    this.button.onclick = () => {
-      if (this.job) this.wall.trigger("halted", { job: this.job });
-      else {
-        this.said.textContent = "Asked.";
-        this.wall.trigger("asked", { study: this.about.study });
-      }
-    };
-  }
-
-  /** What the button says, to the eye and to a screen reader. */
-  name() {
-    this.button.textContent = this.job ? "Stop" : this.about.known ? "Run it again here" : "Run it here";
-    this.button.setAttribute("aria-label", `${this.button.textContent}: ${this.about.label}`);
-  }
-
-  async fill() {
-    const { network } = this.wall;
-    const turn = (this.turn = (this.turn || 0) + 1);
-    const path = `pf/evidence/${this.about.study}`;
-    const query = this.wall.query(network);
-    const kept = this.kept ? "&kept=1" : "";
-    const [detail, cost] = await Promise.all([
-      ask(`${path}${query}&${this.room()}${kept}`),
-      this.button ? ask(`${path}/cost${query}`) : {},
-    ]);
-    if (network !== this.wall.network || turn !== this.turn) return; // an answer that another one has overtaken
-    this.bar.hidden = Boolean(this.about.refused);
-    if (!this.job) this.said.textContent = cost.refused ?? cost.cost ?? "";
-    if (this.button) this.button.disabled = Boolean(cost.refused);
-    this.made.hidden = !detail.made;
-    const held = this.made.contains(document.activeElement);
-    this.made.replaceChildren(`${detail.made}: `, element("code", "", detail.command));
-    if (detail.other) this.made.append(...this.otherOf(detail.other));
-    if (held) this.made.querySelector("button")?.focus({ preventScroll: true }); // the one that was pressed is gone
-    this.say(detail.card);
-    this.wall.sum();
-    this.ours.title.textContent = `Here: ${this.about.runs_here ? network : "trainings"}`;
-    this.ours.note.textContent = detail.note;
-    this.paper.note.textContent = detail.paper_note;
-    this.figures = { ours: detail.ours, paper: detail.paper };
-    await this.draw();
-    if (this.about.live) {
-      this.laws ||= new Laws(
-        this.live,
-        network,
-        ask,
-        (box, figure) => this.wall.put(box, figure),
-        columns(this.root.clientWidth),
-      );
-      await this.laws.show();
-    }
-  }
-
-  /** Say why it could not be filled, beside what is there. */
-  failed(message) {
-    this.bar.hidden = false;
-    if (!this.job) this.said.textContent = message;
-  }
-
-  /** The way to the other result, where one is kept and one was measured here. */
-  otherOf(made) {
-    const show = element("button", "", "Show it");
-    show.type = "button";
-    show.setAttribute("aria-label", `Show the other result: ${made}`);
-    show.onclick = () => {
-      this.kept = !this.kept;
-      this.fill().catch((error) => (this.said.textContent = error.message));
-    };
-    return [element("br"), `${this.kept ? "Measured here last" : "Kept"}: ${made} `, show];
-  }
-
-  /** How many panels go beside each other, in our figure and in the paper's. */
-  room() {
-    const wide = this.root.clientWidth;
-    const [ours, paper] = wide >= BESIDE ? [0.68 * wide, 0.3 * wide] : [wide, wide];
-    return new URLSearchParams({ columns: columns(ours), beside: columns(paper) });
-  }
-
-  async draw() {
-    this.pair.classList.toggle("pfe-both", Boolean(this.figures.ours && this.figures.paper));
-    this.late = false;
-    for (const [name, figure] of Object.entries(this.figures)) {
-      const { root, chart } = this[name];
-      root.hidden = !figure;
-      if (figure && !(await this.wall.put(chart, figure))) this.late = true;
-    }
-    await this.laws?.redraw();
-  }
-
-  /** The page has given the card other room, or any: the window is another, or the tab has been opened. */
-  sized() {
-    if (!this.root.offsetParent) return;
-    if (this.late || this.laws?.late) this.draw();
-    else for (const chart of this.root.querySelectorAll(".js-plotly-plot")) this.wall.fit(chart);
-  }
-
-  async follow(job) {
-    this.job = job;
-    this.name();
-    this.progress.hidden = false;
-    let found = { state: "waiting", share: 0 };
-    while (this.root.isConnected && ACTIVE.includes(found.state)) {
-      try {
-        found = await ask(`pf/evidence/jobs/${job}`);
-      } catch ({ refused, message }) {
-        const said = refused ? message : "The server does not answer; trying again.";
-        found = { state: refused ? "failed" : found.state, said, share: found.share };
-      }
-      this.progress.value = found.share;
-      this.said.textContent = found.said;
-      await sleep(EVERY);
-    }
-    if (ACTIVE.includes(found.state)) return; // another network is shown: the wall still knows the job
-    this.job = null;
-    this.wall.forget(this, found.state === "done" ? job : null);
-    this.name();
-    this.progress.hidden = true;
-    if (found.state === "done") await this.wall.again(this);
+/** (jobs that are being measured, those that have ended), by network and study, as the page knew them at last. */
+function remembered() {
+  try {
+    return JSON.parse(sessionStorage.getItem(KEPT)).map((kept) => new Map(kept));
+  } catch {
+    return [new Map(), new Map()];
   }
 }
 
 class Wall {
   constructor(root, trigger) {
-    Object.assign(this, { root, trigger, network: "", cards: [], jobs: new Map(), own: new Map() });
+    const [jobs, own] = remembered();
+    Object.assign(this, { root, trigger, network: "", cards: [], jobs, own });
     this.box = root.querySelector(".pfe-wall");
     this.seen = new IntersectionObserver((entries) => {
       for (const { isIntersecting, target } of entries) {
@@ -258,11 +44,28 @@ class Wall {
       return;
     }
     this.library = new URL(`gradio_api/file=${value.library}`, document.baseURI).href;
-    const [before, now] = [this.network, value.network];
-    if (value.job) this.jobs.set(jobOf(now, value.study), value.job);
-    if (value.job && before) return this.follow(); // of a network that need not be the chosen one any more
-    if (before && before !== now) address.shows("evidence", `tab=evidence&network=${encodeURIComponent(now)}`);
-    if (before !== now) await this.build(now);
+    const now = value.network;
+    if (value.study) this.answered(value);
+    if (value.study && this.network) return; // of a network that need not be the chosen one any more
+    if (this.named && this.named !== now) address.shows("evidence", `tab=evidence&network=${encodeURIComponent(now)}`);
+    this.named = now;
+    if (this.network !== now) await this.build(now);
+  }
+
+  /** A network's wall could not be had: why, in its place, until it is asked for again. */
+  failed({ network }, { refused, message }, again) {
+    if (network !== this.network) return;
+    Object.assign(this, { network: "", cards: [] });
+    this.box.textContent = refused ? message : `${message} Trying again.`;
+    if (!refused) setTimeout(() => this.network || again(), RETRY);
+  }
+
+  /** A press on "Run it here" has its answer: a job, or why there is none. */
+  answered({ network, study, job, error }) {
+    if (job) this.jobs.set(jobOf(network, study), job);
+    this.remember();
+    this.cards.find((card) => card.network === network && card.about.study === study)?.answered(error);
+    this.follow();
   }
 
   /** Every card of a study that is being measured shows how far it is. */
@@ -278,6 +81,16 @@ class Wall {
     const study = jobOf(network, about.study);
     this.jobs.delete(study);
     if (done) this.own.set(study, { network, job: done });
+    this.remember();
+  }
+
+  /** What this page has asked to be measured outlives its being loaded again. */
+  remember() {
+    try {
+      sessionStorage.setItem(KEPT, JSON.stringify([[...this.jobs], [...this.own]]));
+    } catch {
+      // a browser that keeps nothing
+    }
   }
 
   /** What is asked about a network: with this page's own jobs, for those of others come after what is kept. */
@@ -291,8 +104,11 @@ class Wall {
     return load(this.library);
   }
 
-  /** Draw a figure. False where its box is not on the screen: plotly would take the box for one of 100 pixels. */
-  async put(box, { data, layout }) {
+  /** Draw a figure, to a screen reader a picture of its title and what it shows. False where its box is not on the
+   * screen: plotly would take the box for one of 100 pixels. */
+  async put(box, { data, layout }, shows) {
+    box.setAttribute("role", "img");
+    box.setAttribute("aria-label", [layout.title?.text, shows].filter(Boolean).join(". "));
     const Plotly = await this.plotly();
     if (!box.offsetParent) return false;
     await Plotly.react(box, data, themed(layout), OPTIONS);
@@ -327,6 +143,15 @@ class Wall {
     for (const card of this.cards) this.seen.observe(card.root);
     this.follow();
     this.root.dataset.ready = "1";
+    if (this.goal?.network !== network) return;
+    this.cards.find(({ about }) => about.study === this.goal.study)?.seek();
+    this.goal = null;
+  }
+
+  /** Show another network, and there the card of a study. */
+  goTo(network, study) {
+    this.goal = { network, study };
+    this.trigger("chosen", { network });
   }
 
   /** The claims at a glance: each a line, with what came of it; a press goes to its card. */
@@ -335,10 +160,7 @@ class Wall {
       const line = element("li");
       const name = element("button", "", card.about.label);
       name.type = "button";
-      name.onclick = () => {
-        card.root.scrollIntoView();
-        card.root.focus({ preventScroll: true });
-      };
+      name.onclick = () => card.seek();
       line.append(name, foundOf(card.about));
       return line;
     });
@@ -364,9 +186,7 @@ export function mount(root, props, watch, trigger) {
   page.add("wall", wall);
   const show = () => {
     const { value } = props;
-    wall.show(value).catch((error) => {
-      if (value.network === wall.network) wall.box.textContent = error.message;
-    });
+    wall.show(value).catch((error) => wall.failed(value, error, show));
   };
   show();
   watch("value", show);

@@ -21,11 +21,13 @@ from pf_core.models.checkpoint import Bundle
 SHARED = "shared"  # the folder of pieces of all studies that were not measured before
 MOST_FORWARDS = 200_000  # of one image, a study here; the command line has no such limit
 
+FROM_A_SHELL = {"runs": "looks at trainings", "nothing": "trains networks of its own"}  # studies that read these
+
 
 @dataclass(eq=False)
 class StudyJob:
     """A study of a network, whatever its state; result: what it measured. digest: the network's hash; folder: the
-    name of the one with its pieces."""
+    name of the one with its pieces; lane: of the visitor who asked."""
 
     study: str
     network: str
@@ -33,6 +35,7 @@ class StudyJob:
     settings: dict[str, Any]
     total: int
     folder: str = SHARED
+    lane: str = ""
     done: int = 0
     state: str = WAITING
     message: str = ""
@@ -55,7 +58,7 @@ class Studies:
     """What the page does with studies: quick ones, kept in the app's state, measured by its one worker."""
 
     def __init__(self, state: AppState):
-        self.state, self._timing = state, threading.Lock()
+        self.state, self._timing, self._starting = state, threading.Lock(), threading.Lock()
         self._measured: set[tuple[str, str, str]] = set()  # what was measured to its end: `of` of a job
         self._open: set[str] = set()  # folders of jobs that have not ended
 
@@ -78,20 +81,30 @@ class Studies:
         return self.state.paces[key]
 
     def start(self, study: str, network: str, lane: str = "") -> StudyJob:
-        """Queue it. Raises InputError if it cannot run, or too many wait."""
+        """Queue it, but where it is being measured in this lane already. Raises InputError if it cannot run, or too
+        many wait."""
         bundle, settings = self.state.bundle(network), self._settings(study, network)
         total = evidence.forwards(study, bundle, settings)
         if total > MOST_FORWARDS:
             raise InputError(f"That takes {total:,} forward passes; the app makes at most {MOST_FORWARDS:,} a study.")
-        job = StudyJob(study, network, bundle.hash, settings, total)
+        job = StudyJob(study, network, bundle.hash, settings, total, lane=lane)
+        with self._starting:
+            return self._going(job) or self._queued(job, bundle)
+
+    def _queued(self, job: StudyJob, bundle: Bundle) -> StudyJob:
         job.folder = self._folder(job)
         self._open.add(job.folder)
         try:
-            self.state.worker.add(job, self._measuring(job, bundle), f"{lane}/studies")
+            self.state.worker.add(job, self._measuring(job, bundle), f"{job.lane}/studies")
         except InputError:
             self._open.discard(job.folder)
             raise
         return self.state.studies.add(job)
+
+    def _going(self, job: StudyJob) -> StudyJob | None:
+        """The same study of the same visitor, if it has not ended and is not about to."""
+        same = [one for one in self.state.studies.all() if (one.of, one.lane) == (job.of, job.lane)]
+        return next((one for one in same if one.busy and not one.stop.is_set()), None)
 
     def _folder(self, job: StudyJob) -> str:
         """Where its pieces go: what was measured to its end before is measured again, in a folder of its own; what was
@@ -113,8 +126,7 @@ class Studies:
     def _settings(self, study: str, network: str) -> dict[str, Any]:
         about = STUDIES[study].fn.about
         if about.reads != "network":
-            what = "looks at trainings" if about.reads == "runs" else "trains networks of its own"
-            raise InputError(f"{study} {what}, from a shell: {evidence.how(study, '')}.")
+            raise InputError(f"{study} {FROM_A_SHELL[about.reads]}, from a shell: {evidence.how(study, '')}.")
         return dict(about.quick)
 
     def latest(self, study: str, network: str, digest: str) -> StudyJob | None:
@@ -168,8 +180,12 @@ class Studies:
 
     def describe(self, job: StudyJob) -> dict[str, Any]:
         """For the page's script."""
-        share = job.done / max(job.total, 1)
-        waits = "Waiting for its turn." if job.state == WAITING else f"{share:.0%}" if job.state == RUNNING else ""
-        return {"id": job.id, "study": job.study, "network": job.network, "state": job.state, "share": share} | {
-            "said": job.message or waits
+        going = {WAITING: "Waiting for its turn.", RUNNING: "Being measured."}.get(job.state, "")
+        return {
+            "id": job.id,
+            "study": job.study,
+            "network": job.network,
+            "state": job.state,
+            "share": job.done / max(job.total, 1),
+            "said": job.message or going,
         }

@@ -16,9 +16,9 @@ const grids = (key, title) =>
   ).join("")}</div></div>`;
 
 export class Laws {
-  /** ask(path) -> JSON; put(box, figure) -> whether it was drawn. */
-  constructor(box, network, ask, put, columns) {
-    Object.assign(this, { box, network, ask, put, columns, settings: {}, asked: 0 });
+  /** ask(path) -> JSON; put(box, figure, what it shows) -> whether it was drawn. */
+  constructor(box, network, ask, put) {
+    Object.assign(this, { box, network, ask, put, columns: 1, settings: {}, asked: 0 });
     this.root = make(`<div class="pfe-laws">
       <h4>Try the laws</h4>
       <div class="pfe-knobs"><label>Timestep sampler <select data-set="timesteps"></select></label>
@@ -51,7 +51,9 @@ export class Laws {
     return this.root.querySelector(`[data-set="${name}"]`).value;
   }
 
-  async show() {
+  /** columns: how many panels go beside each other; as at last where it is not said. */
+  async show(columns = this.columns) {
+    this.columns = columns;
     const asked = ++this.asked;
     const query = new URLSearchParams({ network: this.network, columns: this.columns, ...this.settings });
     for (const name of ["timesteps", "sampler"]) if (this.chosen(name)) query.set(name, this.chosen(name));
@@ -87,13 +89,13 @@ export class Laws {
     this.of("law").textContent = "Training: eight draws of the law";
     this.of("visited").textContent = `Inference: eight passes of ${answer.sampler}, first to last (${answer.seen})`;
     this.root.querySelector(".pfe-gap").textContent = answer.sentence;
-    this.figure = answer.figure;
+    [this.figure, this.sentence] = [answer.figure, answer.sentence];
     await this.redraw();
     this.root.dataset.ready = answer.timesteps;
   }
 
   async redraw() {
-    if (this.figure) this.late = !(await this.put(this.of("figure"), this.figure));
+    if (this.figure) this.late = !(await this.put(this.of("figure"), this.figure, this.sentence));
   }
 
   fill(name, choices, value, own = null) {

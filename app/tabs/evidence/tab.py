@@ -1,5 +1,7 @@
 """Evidence: every claim of the paper's page as a card: its figure, ours, what came out, and a button to measure it."""
 
+import asyncio
+import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +19,9 @@ from app.private import payload
 from app.server.routes import guarded
 from app.server.static import FRESH
 from app.state import AppState
-from app.tabs.evidence.jobs import Studies
+from app.tabs.evidence.jobs import FROM_A_SHELL, Studies
 from app.tabs.evidence.laws import Laws, columns_of
+from app.tabs.evidence.saved import FORMATS, sent
 from app.worker import lane_of
 from pf_core.errors import InputError
 from pf_core.evaluation import evidence
@@ -32,17 +35,18 @@ _MARKUP = Path(__file__).with_name("evidence.html").read_text(encoding="utf-8")
 
 
 class EvidencePage(Scripted):
-    """The wall of cards. Value: {"network", "library", "job": one that was just started, or None, "study": its}.
-    Events: `asked` {"study"} to measure it, `halted` {"job"}."""
+    """The wall of cards. Value: {"network", "library"} and, in answer to a press, {"study", "job": what measures it or
+    None, "error": why there is none, "answer": its number}. Events: `asked` {"study"} to measure it, `halted` {"job"},
+    `chosen` {"network"}."""
 
     module = "evidence.js"
     markup = _MARKUP
-    may_trigger = ("asked", "halted")
+    may_trigger = ("asked", "halted", "chosen")
 
 
 class EvidenceTab:
     def __init__(self, state: AppState):
-        self.state, self.studies = state, Studies(state)
+        self.state, self.studies, self.answers = state, Studies(state), itertools.count()
         first = state.first_network()
         about = {"elem_classes": [NETWORKS], "elem_id": "evidence-network", "scale": 0, "min_width": 300}
         with gr.Row(elem_classes="pfe-row"):
@@ -52,22 +56,28 @@ class EvidenceTab:
         named = {"network": self.network}
         on(self.network.change, self.on_network, named, [self.page], status=self.status)
         on(self.page.asked, self.on_asked, named, [self.page], status=self.status)
+        on(self.page.chosen, self.on_chosen, {}, [self.network, self.page], status=self.status)
         on(self.page.halted, self.on_halted, {}, [self.page], status=self.status)
 
     def on_load(self, demo: gr.Blocks, address: Heading) -> None:
         for event, handler in ((demo.load, self.from_link), (address.travelled, travelling(self.from_link, TITLE))):
-            on(event, handler, {}, [self.network, self.page])
+            on(event, handler, {"shown": self.network}, [self.network, self.page], status=self.status)
 
-    def from_link(self, request: gr.Request) -> dict:
+    def from_link(self, request: gr.Request, shown: str | None = None) -> dict:
         """The network that the page's address names, on its own tab without one the first, and its wall: a list that
-        is not drawn yet does not say that it changed."""
+        is not drawn yet does not say that it changed. shown: the network until then, which stays where that one is not
+        here. Raises InputError in that case."""
         if request.query_params.get("tab") != TITLE.lower():
             return {}
         asked = request.query_params.get("network", "") or self.state.first_network()
-        return {self.network: asked, self.page: self.value(asked)} if asked in self.state.networks() else {}
+        if asked in self.state.networks():
+            return {self.network: asked, self.page: self.value(asked), self.status: ""}
+        if asked:
+            raise InputError(f"There is no network {asked:.80} here{f'; this is {shown}' if shown else ''}.")
+        return {}
 
-    def value(self, network: str | None, job: str | None = None, study: str | None = None) -> dict[str, Any]:
-        return {"network": network, "library": PLOTLY.as_posix(), "job": job, "study": study}
+    def value(self, network: str | None) -> dict[str, Any]:
+        return {"network": network, "library": PLOTLY.as_posix()}
 
     def on_network(self, network: str) -> dict:
         self.state.bundle(network)
@@ -75,8 +85,17 @@ class EvidenceTab:
 
     def on_asked(self, network: str, event: gr.EventData, request: gr.Request) -> dict:
         study = _study(payload(event).get("study"))
-        job = self.studies.start(study, network, lane_of(request))
-        return {self.page: self.value(network, job.id, study), self.status: ""}
+        try:
+            found = {"job": self.studies.start(study, network, lane_of(request)).id}
+        except InputError as e:  # beside the button that was pressed: the tab's own line may be screens away
+            found = {"job": None, "error": str(e)}
+        answer = {"study": study, "answer": next(self.answers)}  # the number, so that an equal one is news too
+        return {self.page: self.value(network) | found | answer, self.status: ""}
+
+    def on_chosen(self, event: gr.EventData) -> dict:
+        """A card leads to the network that its study is made for."""
+        name = self.state.bundle(payload(event).get("network")).name
+        return {self.network: name, self.page: self.value(name), self.status: ""}
 
     def on_halted(self, event: gr.EventData) -> dict:
         self.state.worker.stop(self.state.studies.get(payload(event).get("job")))
@@ -145,9 +164,15 @@ def routes(state: AppState) -> list[Route]:
             "old": OLD if found.old and not known else "",
             "how": evidence.how(name, network),
             "runs_here": runs_here,
+            "shell": "" if runs_here else f"This study {FROM_A_SHELL[about.reads]}: it is measured from a shell.",
             "refused": evidence.refusal(name, state.bundle(network)) if runs_here and not known else "",
+            "made_for": made_for(about.network, network),
             "live": name == LIVE,
         }
+
+    def made_for(name: str, network: str) -> str:
+        """The network that a study is made for, where that is another one, and here."""
+        return name if name != network and name in state.networks() else ""
 
     def detail(request: Request) -> Response:
         name, network = _study(request.path_params["study"]), network_of(request)
@@ -164,11 +189,23 @@ def routes(state: AppState) -> list[Route]:
                 "paper_note": paper.note if paper else "",
                 "made": evidence.made(known) if known else "",
                 "command": known.get("command", "") if known else "",
+                "files": FORMATS if known else (),
                 "other": evidence.made(other) if other else "",
                 "card": card(name, network, found),
             },
             headers=FRESH,
         )
+
+    async def saved(request: Request) -> Response:
+        name = _study(request.path_params["study"])
+
+        def shown() -> dict[str, Any]:
+            network = network_of(request)
+            if found := known_of(name, network, request).first:
+                return found
+            raise InputError(f"There is no result of {name} on {network} here.")
+
+        return await sent(state, await asyncio.to_thread(shown), request.query_params.get("format", ""))
 
     def cost(request: Request) -> Response:
         name, network = _study(request.path_params["study"]), network_of(request)
@@ -186,6 +223,7 @@ def routes(state: AppState) -> list[Route]:
         "/pf/evidence/jobs/{job}": job,
         "/pf/evidence/{study}": detail,
         "/pf/evidence/{study}/cost": cost,
+        "/pf/evidence/{study}/file": saved,
     }
     return [Route(path, guarded(answer)) for path, answer in table.items()]
 
