@@ -111,6 +111,14 @@ def test_a_folder_of_results_is_kept_and_shown(tmp_path, monkeypatch, capsys):
     text = (evidence.RESULTS / "nano" / "order.json").read_text()
     assert '"value": 9.8765,' in text and "[ -4, -2 ]" in text
     assert (evidence.RESULTS / "nano" / "order.png").stat().st_size < 50_000
+    others = [evidence.RESULTS / "nano" / f"difficulty{suffix}" for suffix in (".json", ".png")]
+    others[0].write_text(json.dumps(ORDER | {"study": "difficulty"}))
+    (evidence.RESULTS / "nano" / "order.png").write_bytes(b"an older one")
+    drawn = list(results.redraw())
+    assert drawn[0].startswith(f"{others[1]} stays as it was: ") and not others[1].exists(), "no result of that study"
+    assert drawn[1] == str(evidence.RESULTS / "nano" / "order.png")
+    assert (evidence.RESULTS / "nano" / "order.png").read_bytes().startswith(b"\x89PNG")
+    others[0].unlink()
     assert main(["results", str(tmp_path / "none")]) == 2
     assert "There are no results of studies" in capsys.readouterr().err
     with pytest.raises(InputError):
