@@ -5,7 +5,6 @@ import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -17,31 +16,16 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from pf_core.charts import Chart, Map, Panel, Series, drawn_at
+from pf_core.figures.inks import FAINT, Ink, inks
 from pf_core.figures.maps import GAP, SIDE, cells, norm, steps
 from pf_core.figures.static import TIME_MAP, UNCERTAINTY_MAP
 
-COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#b8860b", "#1f9bb4", "#808080", "#994411", "#66579f", "#7a8a00")
 _LINES = ("-", ":", "-."), ("--", (0, (8, 2)), (0, (8, 2, 1, 2)))  # of plain and of dashed series, round by round
 _STYLE = {"font.size": 10, "font.family": "DejaVu Sans", "svg.fonttype": "path", "pdf.fonttype": 42, "svg.hashsalt": ""}
-_FAINT = {"color": "#888888", "linewidth": 0.8, "zorder": 0}
+_FAINT = {"color": FAINT, "linewidth": 0.8, "zorder": 0}
 _WIDTH, _HEIGHT, _TITLE, _LINE = 4.2, 3.4, 0.4, 0.22  # inches: a panel; the title; a line of legend or note
 _KEYS, _LETTERS = 4, 13  # of the legend: at most so many keys in a line; letters an inch, of which a key's line takes 6
 _ROOM = 40  # characters of a panel's names of bars that stand side by side
-
-
-class Ink(NamedTuple):
-    """What tells a chart's series from the others: a colour, and where those begin anew, the round of it."""
-
-    colour: str
-    round: int
-
-    def line(self, dashed: bool) -> str | tuple:
-        return _LINES[dashed][self.round % len(_LINES[dashed])]
-
-
-def inks(chart: Chart) -> dict[str, Ink]:
-    """The ink of each of a chart's names."""
-    return {name: Ink(COLOURS[i % len(COLOURS)], i // len(COLOURS)) for i, name in enumerate(chart.names)}
 
 
 def draw(chart: Chart) -> Figure:
@@ -56,7 +40,7 @@ def draw(chart: Chart) -> Figure:
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(chart.title, fontweight="bold")
-        inked = inks(chart)
+        inked = inks(chart.names)
         heights = [_HEIGHT] * len(chart.rows) + [below]
         *rows, foot = figure.subfigures(len(heights), 1, height_ratios=heights)
         for row, panels in zip(rows, chart.rows, strict=True):
@@ -80,7 +64,7 @@ def _foot(figure: SubFigure, chart: Chart, inked: Mapping[str, Ink], keys: int, 
     if len(inked) > 1:
         dashed = {s.name for row in chart.rows for panel in row for s in panel.series if s.dashed}
         lines = [
-            Line2D([], [], color=ink.colour, label=name, linestyle=ink.line(name in dashed), linewidth=2)
+            Line2D([], [], color=ink.colour, label=name, linestyle=_dash(ink, name in dashed), linewidth=2)
             for name, ink in inked.items()
         ]
         figure.legend(handles=lines, loc="upper center", ncols=keys, fontsize=9, frameon=False)
@@ -160,13 +144,13 @@ def _colour_bars(places: Sequence[Axes], panels: Sequence[Panel]) -> None:
 
 
 def _line(axes: Axes, series: Series, ink: Ink, *_) -> None:
-    axes.plot(series.x, series.y, color=ink.colour, linestyle=ink.line(series.dashed), linewidth=1.6)
+    axes.plot(series.x, series.y, color=ink.colour, linestyle=_dash(ink, series.dashed), linewidth=1.6)
     if series.low is not None:
         axes.fill_between(series.x, series.low, series.high, color=ink.colour, alpha=0.15, linewidth=0)
 
 
 def _barred(axes: Axes, series: Series, ink: Ink, x: list[float]) -> None:
-    style = {"linestyle": ink.line(series.dashed), "linewidth": 1.2, "marker": "o", "markersize": 4}
+    style = {"linestyle": _dash(ink, series.dashed), "linewidth": 1.2, "marker": "o", "markersize": 4}
     axes.errorbar(x, series.y, _arms(series), color=ink.colour, capsize=2.5, **style)
 
 
@@ -189,7 +173,11 @@ def _bars(axes: Axes, series: Series, ink: Ink, place: int, of: int, names: list
 
 def _area(axes: Axes, series: Series, ink: Ink, *_) -> None:
     axes.fill_between(series.x, 0, series.y, color=ink.colour, alpha=0.3, linewidth=0)
-    axes.plot(series.x, series.y, color=ink.colour, linestyle=ink.line(series.dashed), linewidth=1.2)
+    axes.plot(series.x, series.y, color=ink.colour, linestyle=_dash(ink, series.dashed), linewidth=1.2)
+
+
+def _dash(ink: Ink, dashed: bool) -> str | tuple:
+    return _LINES[dashed][ink.round % len(_LINES[dashed])]
 
 
 def _arms(series: Series) -> list[list[float]] | None:

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.colors import LinearSegmentedColormap
 
 from pf_core.charts import Chart, Map, Panel, Series, drawn_at
-from pf_core.figures.chart_file import Ink, inks
+from pf_core.figures.inks import FAINT, INK, ON_DARK, Ink, inks
 from pf_core.figures.interactive import MAP, Figure
 from pf_core.figures.maps import GAP, SIDE, cells, hexagons, steps
 
@@ -26,7 +26,7 @@ _TICKS = 6  # on an axis, if all that was measured is to stand there
 
 def draw(chart: Chart) -> Figure:
     """The chart's panels in a grid, zoomed one by one, with one legend; its note is the page's to show."""
-    inked = inks(chart)
+    inked = inks(chart.names)
     between, around = _between(chart), _around(chart, list(inked))
     top = 34 * bool(chart.title) + 10 + _LINE * max(_lines_of(panel, len(chart.rows[0])) for panel in chart.rows[0])
     layout: dict[str, Any] = {
@@ -39,6 +39,7 @@ def draw(chart: Chart) -> Figure:
         "annotations": [],
         "shapes": [],
         "images": [],
+        "meta": {"dark": ON_DARK},  # colours for the page to change
     }
     data: list[dict] = []
     told: set[str] = set()
@@ -188,8 +189,8 @@ def _picture(shown: Map) -> dict[str, Any]:
 
 
 def _lines(panel: Panel, of: str) -> list[dict[str, Any]]:
-    faint = {"type": "line", "line": {"color": "#888", "width": 1}, "xref": f"x{of}", "yref": f"y{of}"}
-    dash = {"line": {"color": "#888", "width": 1, "dash": "dash"}}
+    faint = {"type": "line", "line": {"color": FAINT, "width": 1}, "xref": f"x{of}", "yref": f"y{of}"}
+    dash = {"line": {"color": FAINT, "width": 1, "dash": "dash"}}
     shapes = [
         faint | dash | {"x0": x, "x1": x, "y0": 0, "y1": 1, "yref": f"y{of} domain"} for x in panel.marks.values()
     ]
@@ -260,7 +261,7 @@ def _series(series: Series, ink: Ink, first: bool, x: list) -> list[dict[str, An
     colour, dashes = ink.colour, _DASHES[series.dashed]
     line = {"color": colour, "width": 2, "dash": dashes[ink.round % len(dashes)]}
     if series.kind == "bars":
-        return [about | {"type": "bar", "marker": {"color": colour}, "error_y": _arms(series)}]
+        return [about | {"type": "bar", "marker": {"color": colour}, "error_y": _arms(series, INK)}]
     if series.kind == "points":
         marker = {"color": colour, "size": 8}
         return [about | {"type": "scatter", "mode": "markers", "marker": marker, "error_y": _arms(series)}]
@@ -283,9 +284,11 @@ def _band(series: Series, colour: str, about: dict[str, Any]) -> list[dict[str, 
     return [about | around | look | {"showlegend": False, "hoverinfo": "skip"}]
 
 
-def _arms(series: Series) -> dict[str, Any] | None:
+def _arms(series: Series, colour: str | None = None) -> dict[str, Any] | None:
+    """colour: None: the series' own."""
     if series.low is None:
         return None
     below = [max(y - low, 0) for y, low in zip(series.y, series.low, strict=True)]
     above = [max(high - y, 0) for y, high in zip(series.y, series.high, strict=True)]
-    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.2, "width": 3}
+    arms = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.2, "width": 3}
+    return arms | ({"color": colour} if colour else {})

@@ -24,6 +24,7 @@ from pf_core.evaluation.studies.common import number
 from pf_core.evaluation.work import Stopped, Work
 from pf_core.figures import chart_file, chart_page
 from pf_core.figures import evidence as drawn
+from pf_core.figures.inks import COLOURS, ON_DARK, inks
 from pf_core.models import checkpoint
 from pf_core.registry import Registry
 
@@ -357,8 +358,37 @@ def test_a_bar_without_a_name_is_drawn_and_many_series_are_told_apart():
     many = Chart("", [[Panel("", "", "", [Series(f"run {k}", [0, 1], [k, k]) for k in range(21)])]])
     lines = [trace["line"] for trace in chart_page.draw(many)["data"]]
     assert len({(line["color"], line["dash"]) for line in lines}) == 21
-    assert len({(ink.colour, ink.line(False)) for ink in chart_file.inks(many).values()}) == 21
+    assert len(set(inks(many.names).values())) == 21
     chart_file.draw(many)
+
+
+def test_what_is_shown_often_has_one_colour_in_all_charts():
+    few, more = (
+        inks(["Euler", "dual-loop"]),
+        inks(["a run", "SiT, Euler", "euler", "dual-loop", "dual-loop, second order"]),
+    )
+    assert few["dual-loop"] == more["dual-loop"] and few["Euler"] == more["euler"] != more["a run"]
+    assert more["dual-loop, second order"] == more["dual-loop"]._replace(round=1), "another line of one colour"
+    times = inks(["t = 0.2", "t = 0.6", "ideal order, t = 0.6"])
+    assert times["t = 0.6"] == inks(["t = 0.6"])["t = 0.6"] == times["ideal order, t = 0.6"] != times["t = 0.2"]
+    for result in evidence.all_kept():
+        chart = drawn.chart_of(result)
+        assert len({ink for name, ink in inks(chart.names).items() if "ideal" not in name}) == len(
+            [name for name in chart.names if "ideal" not in name]
+        ), result["study"]
+
+
+def test_every_colour_is_seen_on_the_dark_ground():
+    def light(colour):
+        parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+        return 0.05 + sum(w * v for w, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    assert all(light(ON_DARK.get(colour, colour)) / light("#161b25") >= 3.9 for colour in COLOURS)
+    assert len({ON_DARK.get(colour, colour) for colour in COLOURS}) == len(COLOURS)
+    assert (
+        chart_page.draw(Chart("", [[Panel("", "", "", [Series("a", [0], [1])])]]))["layout"]["meta"]["dark"] == ON_DARK
+    )
 
 
 def test_a_chart_shows_a_picture_in_files_and_in_the_page():

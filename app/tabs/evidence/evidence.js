@@ -2,7 +2,7 @@
 
 import { address } from "./address.js";
 import { Laws } from "./laws.js";
-import { OPTIONS, load, themed } from "./plot.js";
+import { OPTIONS, inked, load, themed } from "./plot.js";
 import { page } from "./shared.js";
 
 const ACTIVE = ["waiting", "running"];
@@ -295,7 +295,7 @@ class Wall {
   async put(box, { data, layout }) {
     const Plotly = await this.plotly();
     if (!box.offsetParent) return false;
-    await Plotly.react(box, data, themed(layout), OPTIONS);
+    await Plotly.react(box, inked(data, layout), themed(layout), OPTIONS);
     return true;
   }
 
