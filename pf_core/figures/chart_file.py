@@ -5,6 +5,7 @@ import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from pf_core.charts import Chart, Map, Panel, Series, drawn_at
+from pf_core.charts import Chart, Map, Panel, Series, diagonal_of, drawn_at
 from pf_core.figures.inks import FAINT, Ink, inks
 from pf_core.figures.maps import GAP, SIDE, cells, norm, steps
 from pf_core.figures.static import TIME_MAP, UNCERTAINTY_MAP
@@ -25,7 +26,7 @@ _STYLE = {"font.size": 10, "font.family": "DejaVu Sans", "svg.fonttype": "path",
 _FAINT = {"color": FAINT, "linewidth": 0.8, "zorder": 0}
 _WIDTH, _HEIGHT, _TITLE, _LINE = 4.2, 3.4, 0.4, 0.22  # inches: a panel; the title; a line of legend or note
 _KEYS, _LETTERS = 4, 13  # of the legend: at most so many keys in a line; letters an inch, of which a key's line takes 6
-_ROOM = 40  # characters of a panel's names of bars that stand side by side
+_LETTER, _SIDE = 0.085, 0.8  # inches: of a name of bars; of a panel what no bars are in
 
 
 def draw(chart: Chart) -> Figure:
@@ -34,8 +35,9 @@ def draw(chart: Chart) -> Figure:
     with matplotlib.rc_context(_STYLE):
         note = textwrap.wrap(chart.note, 60 * columns)
         width = _WIDTH * max(columns, 1.5)
-        keys = _keys(chart.names, width)
-        below = _LINE * (len(note) + math.ceil(len(chart.names) / keys) * (len(chart.names) > 1) + 1)
+        named = [*chart.names, *chart.guides]
+        keys = _keys(named, width)
+        below = _LINE * (len(note) + math.ceil(len(named) / keys) * (len(named) > 1) + 1)
         size = (width, _HEIGHT * len(chart.rows) + below + _TITLE)
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
@@ -46,7 +48,7 @@ def draw(chart: Chart) -> Figure:
         for row, panels in zip(rows, chart.rows, strict=True):
             places = row.subplots(1, len(panels), squeeze=False)[0]
             for axes, panel in zip(places, panels, strict=True):
-                _panel(axes, panel, inked)
+                _panel(axes, panel, inked, (width / len(panels) - _SIDE) / _LETTER)
             _colour_bars(places, panels)
         _foot(foot, chart, inked, keys, "\n".join(note))
     return figure
@@ -61,16 +63,18 @@ def _keys(names: Sequence[str], width: float) -> int:
 def _foot(figure: SubFigure, chart: Chart, inked: Mapping[str, Ink], keys: int, note: str) -> None:
     """The legend, and the note below it."""
     figure.text(0.5, 0.02, note, fontsize=9, color="#444444", ha="center", va="bottom")
-    if len(inked) > 1:
+    if len(inked) + len(chart.guides) > 1:
         dashed = {s.name for row in chart.rows for panel in row for s in panel.series if s.dashed}
         lines = [
             Line2D([], [], color=ink.colour, label=name, linestyle=_dash(ink, name in dashed), linewidth=2)
             for name, ink in inked.items()
         ]
+        lines += [Line2D([], [], label=name, linestyle=":", color=FAINT) for name in chart.guides]
         figure.legend(handles=lines, loc="upper center", ncols=keys, fontsize=9, frameon=False)
 
 
-def _panel(axes: Axes, panel: Panel, inked: Mapping[str, Ink]) -> None:
+def _panel(axes: Axes, panel: Panel, inked: Mapping[str, Ink], room: float) -> None:
+    """room: letters that fit side by side below the panel."""
     if panel.map:
         _map(axes, panel.map)
     if panel.picture:
@@ -82,10 +86,12 @@ def _panel(axes: Axes, panel: Panel, inked: Mapping[str, Ink]) -> None:
             _barred(axes, series, inked[series.name], drawn_at(panel, series))
             continue
         _SERIES[series.kind](axes, series, inked[series.name], place, len(panel.series), names)
+    if names:
+        _names(axes, names, room)
     if panel.zero:
         axes.axhline(0, **_FAINT)
     if panel.diagonal:
-        axes.axline((0, 0), slope=1, linestyle=":", **_FAINT)
+        axes.plot(diagonal_of(panel), diagonal_of(panel), linestyle=":", **_FAINT)
     for label, x in panel.marks.items():
         axes.axvline(x, linestyle="--", **_FAINT)
         axes.text(x, 1, f" {label}", transform=axes.get_xaxis_transform(), fontsize=8, va="top", color="#555555")
@@ -167,8 +173,16 @@ def _bars(axes: Axes, series: Series, ink: Ink, place: int, of: int, names: list
     axes.bar(x, series.y, wide * 0.9, color=ink.colour, alpha=0.85)
     if series.low is not None:
         axes.errorbar(x, series.y, _arms(series), color="#222222", linestyle="", capsize=2, linewidth=1)
-    slanted = {"rotation": 20, "ha": "right"} if len("".join(map(str, names))) > _ROOM else {}
-    axes.set_xticks(range(len(names)), names, **slanted)
+
+
+def _names(axes: Axes, names: Sequence[Any], room: float) -> None:
+    """Below the bars, broken into lines; where a word of theirs has no room, all are slanted."""
+    texts, most = [str(name) for name in names], int(room / len(names))
+    if max(len(word) for text in texts for word in text.split() or [""]) > most:
+        axes.set_xticks(range(len(names)), texts, rotation=20, ha="right", rotation_mode="anchor")
+        return
+    broken = ["\n".join(textwrap.wrap(text, most, break_on_hyphens=False)) for text in texts]
+    axes.set_xticks(range(len(names)), broken)
 
 
 def _area(axes: Axes, series: Series, ink: Ink, *_) -> None:

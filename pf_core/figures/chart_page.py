@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.colors import LinearSegmentedColormap
 
-from pf_core.charts import Chart, Map, Panel, Series, drawn_at
+from pf_core.charts import Chart, Map, Panel, Series, diagonal_of, drawn_at
 from pf_core.figures.inks import FAINT, INK, ON_DARK, Ink, inks
 from pf_core.figures.interactive import MAP, Figure
 from pf_core.figures.maps import GAP, SIDE, cells, hexagons, steps
@@ -27,15 +27,16 @@ _TICKS = 6  # on an axis, if all that was measured is to stand there
 def draw(chart: Chart) -> Figure:
     """The chart's panels in a grid, zoomed one by one, with one legend; its note is the page's to show."""
     inked = inks(chart.names)
-    between, around = _between(chart), _around(chart, list(inked))
+    named = [*inked, *chart.guides]
+    between, around = _between(chart), _around(chart, named)
     top = 34 * bool(chart.title) + 10 + _LINE * max(_lines_of(panel, len(chart.rows[0])) for panel in chart.rows[0])
     layout: dict[str, Any] = {
         "title": {"text": chart.title, "x": 0.5, "font": {"size": 15}, **_ABOVE},
         "height": _HEIGHT * len(chart.rows) + between * (len(chart.rows) - 1) + top + around,
-        "margin": {"l": 56, "r": 12, "t": top, "b": 60 + 20 * (len(inked) > 1)},
+        "margin": {"l": 56, "r": 12, "t": top, "b": 60 + 20 * (len(named) > 1)},
         "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "yref": "container", "y": 0, "yanchor": "bottom"},
         "barmode": "group",
-        "showlegend": len(inked) > 1,
+        "showlegend": len(named) > 1,
         "annotations": [],
         "shapes": [],
         "images": [],
@@ -196,9 +197,6 @@ def _lines(panel: Panel, of: str) -> list[dict[str, Any]]:
     ]
     if panel.zero:
         shapes.append(faint | {"x0": 0, "x1": 1, "xref": f"x{of} domain", "y0": 0, "y1": 0})
-    if panel.diagonal:
-        ends = [v for s in panel.series for v in (*s.x, *s.y)] or [0, 1]
-        shapes.append(faint | {"x0": min(ends), "y0": min(ends), "x1": max(ends), "y1": max(ends)})
     return shapes
 
 
@@ -207,6 +205,13 @@ def _traces(panel: Panel, inked: Mapping[str, Ink], told: set[str], across, up, 
     if panel.map:
         told_by = {"showscale": bar, "colorbar": _bar(panel.map, across, up)}
         traces.append((_spots if panel.map.hexagonal else _heat)(panel.map, told_by))
+    if panel.diagonal:
+        ends, line = diagonal_of(panel), {"color": FAINT, "width": 1.5, "dash": "dot"}
+        about = {"name": panel.diagonal, "legendrank": 1001, "showlegend": panel.diagonal not in told}
+        told.add(panel.diagonal)
+        traces.append(
+            {"type": "scatter", "mode": "lines", "x": ends, "y": ends, "line": line, "hoverinfo": "skip"} | about
+        )
     for series in panel.series:
         first = series.name not in told
         told.add(series.name)

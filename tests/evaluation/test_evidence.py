@@ -303,7 +303,7 @@ def test_a_chart_is_drawn_for_files_and_for_the_page():
         ),
         Panel("counts", "t", "t max", map=Map([[0, 1], [2, 3]], (0, 1), (0, 1), "images", log=True)),
         Panel("bars", "", "%", [Series.measured("Euler", ["a", "b"], measured, kind="bars")], zero=True),
-        Panel("dots", "x", "y", [Series("density", [0, 1], [1, 2], kind="area")], diagonal=True),
+        Panel("dots", "x", "y", [Series("density", [0, 1], [1, 2], kind="area")], diagonal="equal"),
     ]
     chart = Chart("Title", [panels[:1], panels[1:]], "Note.")
     figure = chart_file.draw(chart)
@@ -318,7 +318,14 @@ def test_a_chart_is_drawn_for_files_and_for_the_page():
     assert (heat["x0"], heat["dx"], heat["y0"], heat["dy"]) == (0.25, 0.5, 0.25, 0.5)  # of cells' centres
     kinds = [trace["type"] for trace in page["data"]]
     assert kinds.count("heatmap") == 1 and kinds.count("bar") == 1 and {"xaxis", "xaxis4"} <= set(page["layout"])
-    assert [t["name"] for t in page["data"] if t.get("showlegend") and t["type"] != "heatmap"] == ["Euler", "density"]
+    assert [t["name"] for t in page["data"] if t.get("showlegend") and t["type"] != "heatmap"] == [
+        "Euler",
+        "equal",
+        "density",
+    ]
+    (equal,) = (trace for trace in page["data"] if trace.get("name") == "equal")
+    legend = [text.get_text() for text in figure.subfigs[-1].legends[0].texts]
+    assert legend == ["Euler", "density", "equal"] and equal["x"] == equal["y"] == [0, 1]
     json.dumps(page, allow_nan=False)
 
 
