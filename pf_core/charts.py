@@ -78,6 +78,7 @@ class Panel:
     """One pair of axes. zero: a line at y = 0. diagonal: the name of one at y = x. marks: {label: x} of vertical lines.
     log_x, log_y: logarithmic axes. picture: a data URI of images, shown instead of axes. aligned: of points that stand
     beside each other, whose places along x are no numbers. spare: left out where one panel fills a row, as on a phone.
+    lying: bars that lie, for many or long names; the first is at the top, and x says what their lengths are.
     """
 
     title: str
@@ -93,6 +94,12 @@ class Panel:
     picture: str = ""
     aligned: bool = False
     spare: bool = False
+    lying: bool = False
+
+    @property
+    def places(self) -> list:
+        """The names at which the panel's bars are."""
+        return list(dict.fromkeys(x for series in self.series if series.kind == "bars" for x in series.x))
 
 
 @dataclass(frozen=True)

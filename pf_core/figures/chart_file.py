@@ -5,7 +5,6 @@ import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -26,7 +25,7 @@ _STYLE = {"font.size": 10, "font.family": "DejaVu Sans", "svg.fonttype": "path",
 _FAINT = {"color": FAINT, "linewidth": 0.8, "zorder": 0}
 _WIDTH, _HEIGHT, _TITLE, _LINE = 4.2, 3.4, 0.4, 0.22  # inches: a panel; the title; a line of legend or note
 _KEYS, _LETTERS = 4, 13  # of the legend: at most so many keys in a line; letters an inch, of which a key's line takes 6
-_LETTER, _SIDE = 0.085, 0.8  # inches: of a name of bars; of a panel what no bars are in
+_LETTER, _SIDE, _LYING = 0.085, 0.8, 0.27  # inches: of a name of bars; of a panel what no bars are in; of a bar's line
 
 
 def draw(chart: Chart) -> Figure:
@@ -38,12 +37,12 @@ def draw(chart: Chart) -> Figure:
         named = [*chart.names, *chart.guides]
         keys = _keys(named, width)
         below = _LINE * (len(note) + math.ceil(len(named) / keys) * (len(named) > 1) + 1)
-        size = (width, _HEIGHT * len(chart.rows) + below + _TITLE)
+        heights = [max(map(_height, row)) for row in chart.rows] + [below]
+        size = (width, sum(heights) + _TITLE)
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(chart.title, fontweight="bold")
         inked = inks(chart.names)
-        heights = [_HEIGHT] * len(chart.rows) + [below]
         *rows, foot = figure.subfigures(len(heights), 1, height_ratios=heights)
         for row, panels in zip(rows, chart.rows, strict=True):
             places = row.subplots(1, len(panels), squeeze=False)[0]
@@ -52,6 +51,10 @@ def draw(chart: Chart) -> Figure:
             _colour_bars(places, panels)
         _foot(foot, chart, inked, keys, "\n".join(note))
     return figure
+
+
+def _height(panel: Panel) -> float:
+    return max(_HEIGHT, _LYING * (len(panel.places) + 3)) if panel.lying else _HEIGHT
 
 
 def _keys(names: Sequence[str], width: float) -> int:
@@ -80,16 +83,15 @@ def _panel(axes: Axes, panel: Panel, inked: Mapping[str, Ink], room: float) -> N
     if panel.picture:
         axes.imshow(Image.open(io.BytesIO(base64.b64decode(panel.picture.partition(",")[2]))))
         axes.set_axis_off()
-    names = list(dict.fromkeys(x for s in panel.series if s.kind == "bars" for x in s.x))
     for place, series in enumerate(panel.series):
         if series.aside is not None:
             _barred(axes, series, inked[series.name], drawn_at(panel, series))
             continue
-        _SERIES[series.kind](axes, series, inked[series.name], place, len(panel.series), names)
-    if names:
-        _names(axes, names, room)
+        _SERIES[series.kind](axes, series, inked[series.name], place, panel)
+    if panel.places:
+        _names(axes, panel, room)
     if panel.zero:
-        axes.axhline(0, **_FAINT)
+        (axes.axvline if panel.lying else axes.axhline)(0, **_FAINT)
     if panel.diagonal:
         axes.plot(diagonal_of(panel), diagonal_of(panel), linestyle=":", **_FAINT)
     for label, x in panel.marks.items():
@@ -166,17 +168,24 @@ def _points(axes: Axes, series: Series, ink: Ink, *_) -> None:
     )
 
 
-def _bars(axes: Axes, series: Series, ink: Ink, place: int, of: int, names: list) -> None:
-    """names: all that the panel's bars stand at; a series may lack some."""
-    wide = 0.8 / of
-    x = [names.index(name) + (place - (of - 1) / 2) * wide for name in series.x]
-    axes.bar(x, series.y, wide * 0.9, color=ink.colour, alpha=0.85)
+def _bars(axes: Axes, series: Series, ink: Ink, place: int, panel: Panel) -> None:
+    """A series may lack some of the places at which the panel's others have bars."""
+    wide = 0.8 / len(panel.series)
+    x = [panel.places.index(name) + (place - (len(panel.series) - 1) / 2) * wide for name in series.x]
+    draw, ends = (axes.barh, (series.y, x)) if panel.lying else (axes.bar, (x, series.y))
+    draw(x, series.y, wide * 0.9, color=ink.colour, alpha=0.85)
     if series.low is not None:
-        axes.errorbar(x, series.y, _arms(series), color="#222222", linestyle="", capsize=2, linewidth=1)
+        arms = {"xerr" if panel.lying else "yerr": _arms(series)}
+        axes.errorbar(*ends, **arms, color="#222222", linestyle="", capsize=2, linewidth=1)
 
 
-def _names(axes: Axes, names: Sequence[Any], room: float) -> None:
-    """Below the bars, broken into lines; where a word of theirs has no room, all are slanted."""
+def _names(axes: Axes, panel: Panel, room: float) -> None:
+    """Beside bars that lie. Below others, broken into lines; where a word of theirs has no room, all are slanted."""
+    names = panel.places
+    if panel.lying:
+        axes.set_yticks(range(len(names)), map(str, names), fontsize=9)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        return
     texts, most = [str(name) for name in names], int(room / len(names))
     if max(len(word) for text in texts for word in text.split() or [""]) > most:
         axes.set_xticks(range(len(names)), texts, rotation=20, ha="right", rotation_mode="anchor")
