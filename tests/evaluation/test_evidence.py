@@ -342,7 +342,9 @@ def test_hexagons_and_the_densities_at_a_maps_sides_are_drawn_for_files_and_for_
     page = chart_page.draw(chart)
     (picture,) = page["layout"]["images"]
     svg = unquote(picture["source"].partition(",")[2])
-    assert svg.count("M") == 5 and svg.count("<path") == 4 and (picture["y"], picture["sizey"]) == (2, 2)
+    edge, *coloured = re.findall("<path[^>]*>", svg)
+    assert "stroke='#888888'" in edge and edge.count("M") == 1, "a line around the cell that the dark page would hide"
+    assert "".join(coloured).count("M") == 5 and len(coloured) == 4 and (picture["y"], picture["sizey"]) == (2, 2)
     (spots,) = (trace for trace in page["data"] if trace.get("mode") == "markers")
     assert (
         [t["type"] for t in page["data"]].count("heatmap") == 1
