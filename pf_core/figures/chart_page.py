@@ -18,7 +18,7 @@ _LEGEND = 640, 50, 7, 20  # pixels: of a line, of a name's sign, of each of its 
 _LETTERS, _MOST = 88, 44  # of a title across all panels of a row, of one
 _LINE = 17  # pixels
 _SLANT = 5  # pixels that a letter of a slanted name takes downwards
-_LYING, _ASIDE = 24, 22  # of bars that lie: pixels of each name, letters of a line of it
+_LYING, _ASIDE = 24, 32  # of bars that lie: pixels of each name, letters of a line of it
 _ALONE = 36  # letters of all names of bars below a panel, on a phone
 _ABOVE = {"y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 9}}  # at the upper edge, whatever is below it
 _DASHES = ("solid", "dot", "dashdot"), ("dash", "longdash", "longdashdot")  # of plain and dashed series, by round
@@ -166,9 +166,11 @@ def _hanging(panel: Panel, panels: int) -> int:
 
 
 def _between(chart: Chart) -> int:
-    """Pixels between two rows: what hangs below a panel, its axis's title included, stays above the next one's."""
+    """Pixels between two rows: what hangs below a panel, its axis's title included, stays above the next title."""
     panels = [(panel, _hanging(panel, len(row))) for row in chart.rows[:-1] for panel in row]
-    return max([_BETWEEN, *(_SLANT * hanging + (4 if panel.x else 2) * _LINE for panel, hanging in panels if hanging)])
+    lines = max((_lines_of(panel, len(row)) for row in chart.rows[1:] for panel in row), default=1) - 1
+    hung = (_SLANT * hanging + (4 if panel.x else 2) * _LINE for panel, hanging in panels if hanging)
+    return max([_BETWEEN, *(each + lines * _LINE for each in hung)])
 
 
 def _wrapped(text: str, panels: int) -> str:

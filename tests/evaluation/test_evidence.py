@@ -295,6 +295,21 @@ def test_long_names_of_bars_are_broken_and_numbers_have_a_true_minus():
     assert number({"value": -1, "interval": [-2, 0.5]}) == "\u22121.0 (\u22122.0 to 0.5)"
 
 
+def test_bars_lie_under_many_names():
+    names = [f"row {k}" for k in range(12)]
+    series = Series("a", names, [1.0] * 12, [0.0] * 12, [2.0] * 12, kind="bars")
+    chart = Chart("", [[Panel("", "difference", "", [series], zero=True, lying=True)]])
+    (axes,) = chart_file.draw(chart).subfigs[0].axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == names and axes.yaxis_inverted()
+    page = chart_page.draw(chart)
+    (bar,) = page["data"]
+    assert (bar["orientation"], bar["y"], "error_y" in bar) == ("h", names, False) and bar["error_x"]["array"] == [
+        1.0
+    ] * 12
+    assert page["layout"]["yaxis"]["autorange"] == "reversed" and page["layout"]["shapes"][0]["x1"] == 0
+    assert page["layout"]["yaxis"]["tickvals"] == names
+
+
 def test_a_chart_is_drawn_for_files_and_for_the_page():
     measured = [{"value": v, "interval": [v - 1, v + 1]} for v in (3.0, 2.0)]
     panels = [

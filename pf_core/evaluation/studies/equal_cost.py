@@ -59,9 +59,7 @@ def _chart(result: dict[str, Any]) -> Chart:
         rows = [row for row in rows if any(any(row[way]["interval"]) for way in ways)]  # all but that Euler itself
         names = [_label(row, cost) for row in rows]
         series = [Series.measured(name, names, [row[way] for row in rows], kind="bars") for way, name in ways.items()]
-        return Panel(
-            f"Beside look-ahead, {cost} NFE", "difference of Frechet distances", "", series, zero=True, lying=True
-        )
+        return Panel(f"Beside look-ahead, {cost} NFE", "difference of distances", "", series, zero=True, lying=True)
 
     look_ahead = SAMPLERS["look_ahead"].knobs
     note = (

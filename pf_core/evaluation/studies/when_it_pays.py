@@ -45,16 +45,16 @@ def _chart(result: dict[str, Any]) -> Chart:
     """Along each training of several networks, in a column of its own; then all trainings' ends."""
     runs = result["runs"]
     longer = [run for run in runs if len(run["points"]) > 1]
-    share, error = "difference, % of Euler's", "change of hard patches' error, %"
-    against = f"distance against Euler at {result['nfe']} NFE"
+    share, error = "distance's difference, %", "change of hard patches' error, %"
+    against = f"against Euler, {result['nfe']} NFE"
     rows = [
         [Panel(f"{run['run']}: a look ahead at ratio 2, t = {TIME}", "images seen", error,
                [_gain_curve(run, kind) for kind in ("own", "true")], zero=True) for run in longer],
         [Panel(f"{run['run']}: {against}", "images seen", share,
                [_lead_curve(run, *sampler) for sampler in DRAWN], zero=True) for run in longer],
-        [Panel(f"The end of each training: {against}", "", share,
+        [Panel(f"Each training's end: {against}", "", share,
                [_leads_by_run(runs, *sampler) for sampler in DRAWN], zero=True)],
-        [Panel("The end of each training: its own look ahead at ratio 2", "", error,
+        [Panel("Each training's end: look ahead at ratio 2", "", error,
                [_gains_by_run(runs, t) for t in _times(runs)], zero=True)],
     ]  # fmt: skip
     note = "Below zero adaptive sampling pays. Bands and bars are 95% intervals, paired by seed in the differences."
