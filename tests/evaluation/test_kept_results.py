@@ -3,7 +3,10 @@
 import json
 import re
 
+import matplotlib
+import numpy as np
 import pytest
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -13,6 +16,7 @@ from pf_core.cli import main, results
 from pf_core.errors import InputError
 from pf_core.evaluation import evidence
 from pf_core.evaluation.studies import STUDIES
+from pf_core.figures import evidence as drawn
 from pf_core.models import checkpoint
 from pf_core.presets import PFT
 
@@ -97,6 +101,15 @@ def test_the_tables_and_the_text_by_hand_round_what_is_kept_and_once():
     assert checked > 100
 
 
+def test_a_kept_picture_keeps_the_levels_of_t(tmp_path):
+    result = evidence.kept("schedules", "shapes-sit")
+    drawn.small(result, tmp_path / "x.png")
+    shown = np.array([colour for _, colour in Image.open(tmp_path / "x.png").convert("RGB").getcolors()])
+    for t in np.arange(12) / 12:
+        level = 255 * np.array(matplotlib.colormaps["viridis"](t)[:3])
+        assert abs(shown - level).max(1).min() < 8, "else two passes of Euler's schedule look like one"
+
+
 def test_a_folder_of_results_is_kept_and_shown(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evidence, "RESULTS", tmp_path / "docs" / "results")
     monkeypatch.setattr(results, "PAGE", tmp_path / "docs" / "RESULTS.md")
@@ -114,9 +127,9 @@ def test_a_folder_of_results_is_kept_and_shown(tmp_path, monkeypatch, capsys):
     others = [evidence.RESULTS / "nano" / f"difficulty{suffix}" for suffix in (".json", ".png")]
     others[0].write_text(json.dumps(ORDER | {"study": "difficulty"}))
     (evidence.RESULTS / "nano" / "order.png").write_bytes(b"an older one")
-    drawn = list(results.redraw())
-    assert drawn[0].startswith(f"{others[1]} stays as it was: ") and not others[1].exists(), "no result of that study"
-    assert drawn[1] == str(evidence.RESULTS / "nano" / "order.png")
+    told = list(results.redraw())
+    assert told[0].startswith(f"{others[1]} stays as it was: ") and not others[1].exists(), "no result of that study"
+    assert told[1] == str(evidence.RESULTS / "nano" / "order.png")
     assert (evidence.RESULTS / "nano" / "order.png").read_bytes().startswith(b"\x89PNG")
     others[0].unlink()
     assert main(["results", str(tmp_path / "none")]) == 2
