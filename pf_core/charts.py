@@ -75,9 +75,11 @@ class Map:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes. zero: a line at y = 0. diagonal: one at y = x. marks: {label: x} of vertical lines. log_x,
-    log_y: logarithmic axes. picture: a data URI of images, shown instead of axes. aligned: of points that stand beside
-    each other, whose places along x are no numbers. spare: left out where one panel fills a row, as on a phone."""
+    """One pair of axes. zero: a line at y = 0. diagonal: the name of one at y = x. marks: {label: x} of vertical lines.
+    log_x, log_y: logarithmic axes. picture: a data URI of images, shown instead of axes. aligned: of points that stand
+    beside each other, whose places along x are no numbers. spare: left out where one panel fills a row, as on a phone.
+    lying: bars that lie, for many or long names; the first is at the top, and x says what their lengths are.
+    """
 
     title: str
     x: str
@@ -85,13 +87,19 @@ class Panel:
     series: Sequence[Series] = ()
     map: Map | None = None
     zero: bool = False
-    diagonal: bool = False
+    diagonal: str = ""
     marks: Mapping[str, float] = field(default_factory=dict)
     log_x: bool = False
     log_y: bool = False
     picture: str = ""
     aligned: bool = False
     spare: bool = False
+    lying: bool = False
+
+    @property
+    def places(self) -> list:
+        """The names at which the panel's bars are."""
+        return list(dict.fromkeys(x for series in self.series if series.kind == "bars" for x in series.x))
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,11 @@ class Chart:
         """The names of all series, each once, in the order of their colours."""
         series = (s.name for row in self.rows for panel in row for s in panel.series)
         return list(dict.fromkeys(series))
+
+    @property
+    def guides(self) -> list[str]:
+        """The names of all diagonals, each once: they stand in the legend behind the series."""
+        return list(dict.fromkeys(panel.diagonal for row in self.rows for panel in row if panel.diagonal))
 
     def narrowed(self, most: int) -> "Chart":
         """The same with at most so many panels in a row: longer rows are broken into even ones."""
@@ -153,3 +166,10 @@ def drawn_at(panel: Panel, series: Series) -> list[float]:
     if panel.log_x:
         return [x * (high / low) ** series.aside for x in series.x]
     return [x + (high - low) * series.aside for x in series.x]
+
+
+def diagonal_of(panel: Panel) -> list[float]:
+    """The ends of the line at y = x: as far as the panel's x go and, above, its y."""
+    x, y = [v for s in panel.series for v in s.x] or [0, 1], [v for s in panel.series for v in s.y] or [0, 1]
+    low, high = min(x), min(max(x), max(y))
+    return [low, high if low < high else max(x)]

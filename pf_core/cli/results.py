@@ -1,4 +1,4 @@
-"""results: keep studies' results in the repository, and write docs/RESULTS.md's part that is made of them."""
+"""results: keep studies' results in the repository, draw all kept ones, and write docs/RESULTS.md's part of them."""
 
 import argparse
 from collections.abc import Iterator
@@ -18,7 +18,10 @@ SUFFIX = ".png"  # of a kept result's picture
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "folder", nargs="*", type=Path, help="folders that `study NAME|all --out DIR` wrote: their results are kept"
+        "folder",
+        nargs="*",
+        type=Path,
+        help="folders that `study NAME|all --out DIR` wrote: their results are kept; all kept pictures are drawn anew",
     )
 
 
@@ -26,6 +29,8 @@ def run(args: argparse.Namespace) -> None:
     for folder in args.folder:
         for path in take(folder):
             print(path)
+    for line in redraw():
+        print(line)
     page = PAGE.read_text(encoding="utf-8")
     with files.replacing(PAGE) as temporary:
         temporary.write_text(written(page), encoding="utf-8")
@@ -33,19 +38,40 @@ def run(args: argparse.Namespace) -> None:
 
 
 def take(folder: Path) -> list[Path]:
-    """Keep the result of each study in a folder, and its picture; where they are. Raises InputError if there is
-    none."""
-    from pf_core.figures import evidence as drawn  # here, as matplotlib takes its time
-
+    """Keep the result of each study in a folder, with its picture where `redraw` makes none; where they are. Raises
+    InputError if there is none."""
     results = [result for name in STUDIES if (result := files.read_json(folder / f"{name}.json"))]
     if not results:
         raise InputError(f"There are no results of studies in {folder}: make some with study all --out {folder}.")
     kept = []
     for result in results:
-        path = evidence.keep(result)
-        drawn.small(result, path.with_suffix(SUFFIX))
-        kept += [path, path.with_suffix(SUFFIX)]
+        kept.append(path := evidence.keep(result))
+        if not path.is_relative_to(evidence.RESULTS):
+            kept.append(_drawn(result, path))
     return kept
+
+
+def redraw() -> Iterator[str]:
+    """Draw the picture of every result in the repository, so that none is older than the code that draws it: where each
+    is. One that cannot be drawn stays as it was, and a sentence says why."""
+    for result in evidence.all_kept():
+        path = _place(result)
+        try:
+            yield str(_drawn(result, path))
+        except Exception as e:
+            yield f"{path.with_suffix(SUFFIX)} stays as it was: {evidence.fault(e)['refused']}"
+
+
+def _drawn(result: dict[str, Any], path: Path) -> Path:
+    """The picture beside a kept result."""
+    from pf_core.figures import evidence as drawn  # here, as matplotlib takes its time
+
+    drawn.small(result, path.with_suffix(SUFFIX))
+    return path.with_suffix(SUFFIX)
+
+
+def _place(result: dict[str, Any]) -> Path:
+    return evidence.folder_of(result["study"], result.get("checkpoint", "")) / f"{result['study']}.json"
 
 
 def written(page: str) -> str:
@@ -71,7 +97,6 @@ def _blocks(result: dict[str, Any]) -> Iterator[str]:
     if about.claim:
         yield f"> {about.claim.sentence} ({about.claim.where})"
     yield about.verdict(result)
-    place = evidence.folder_of(study.name, result.get("checkpoint", "")) / f"{study.name}.json"
-    shown = f"../{place.relative_to(PAGE.parents[1]).as_posix()}"
+    shown = f"../{_place(result).relative_to(PAGE.parents[1]).as_posix()}"
     yield f"Measured on {evidence.made(result)}: `{result['command']}` ([numbers]({shown}))."
     yield f"![{about.chart(result).title}]({Path(shown).with_suffix(SUFFIX).as_posix()})"

@@ -5,7 +5,6 @@ import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -16,32 +15,17 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from pf_core.charts import Chart, Map, Panel, Series, drawn_at
+from pf_core.charts import Chart, Map, Panel, Series, diagonal_of, drawn_at
+from pf_core.figures.inks import FAINT, Ink, inks
 from pf_core.figures.maps import GAP, SIDE, cells, norm, steps
 from pf_core.figures.static import TIME_MAP, UNCERTAINTY_MAP
 
-COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#b8860b", "#1f9bb4", "#808080", "#994411", "#66579f", "#7a8a00")
 _LINES = ("-", ":", "-."), ("--", (0, (8, 2)), (0, (8, 2, 1, 2)))  # of plain and of dashed series, round by round
 _STYLE = {"font.size": 10, "font.family": "DejaVu Sans", "svg.fonttype": "path", "pdf.fonttype": 42, "svg.hashsalt": ""}
-_FAINT = {"color": "#888888", "linewidth": 0.8, "zorder": 0}
+_FAINT = {"color": FAINT, "linewidth": 0.8, "zorder": 0}
 _WIDTH, _HEIGHT, _TITLE, _LINE = 4.2, 3.4, 0.4, 0.22  # inches: a panel; the title; a line of legend or note
 _KEYS, _LETTERS = 4, 13  # of the legend: at most so many keys in a line; letters an inch, of which a key's line takes 6
-_ROOM = 40  # characters of a panel's names of bars that stand side by side
-
-
-class Ink(NamedTuple):
-    """What tells a chart's series from the others: a colour, and where those begin anew, the round of it."""
-
-    colour: str
-    round: int
-
-    def line(self, dashed: bool) -> str | tuple:
-        return _LINES[dashed][self.round % len(_LINES[dashed])]
-
-
-def inks(chart: Chart) -> dict[str, Ink]:
-    """The ink of each of a chart's names."""
-    return {name: Ink(COLOURS[i % len(COLOURS)], i // len(COLOURS)) for i, name in enumerate(chart.names)}
+_LETTER, _SIDE, _LYING = 0.085, 0.8, 0.27  # inches: of a name of bars; of a panel what no bars are in; of a bar's line
 
 
 def draw(chart: Chart) -> Figure:
@@ -50,22 +34,27 @@ def draw(chart: Chart) -> Figure:
     with matplotlib.rc_context(_STYLE):
         note = textwrap.wrap(chart.note, 60 * columns)
         width = _WIDTH * max(columns, 1.5)
-        keys = _keys(chart.names, width)
-        below = _LINE * (len(note) + math.ceil(len(chart.names) / keys) * (len(chart.names) > 1) + 1)
-        size = (width, _HEIGHT * len(chart.rows) + below + _TITLE)
+        named = [*chart.names, *chart.guides]
+        keys = _keys(named, width)
+        below = _LINE * (len(note) + math.ceil(len(named) / keys) * (len(named) > 1) + 1)
+        heights = [max(map(_height, row)) for row in chart.rows] + [below]
+        size = (width, sum(heights) + _TITLE)
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(chart.title, fontweight="bold")
-        inked = inks(chart)
-        heights = [_HEIGHT] * len(chart.rows) + [below]
+        inked = inks(chart.names)
         *rows, foot = figure.subfigures(len(heights), 1, height_ratios=heights)
         for row, panels in zip(rows, chart.rows, strict=True):
             places = row.subplots(1, len(panels), squeeze=False)[0]
             for axes, panel in zip(places, panels, strict=True):
-                _panel(axes, panel, inked)
+                _panel(axes, panel, inked, (width / len(panels) - _SIDE) / _LETTER)
             _colour_bars(places, panels)
         _foot(foot, chart, inked, keys, "\n".join(note))
     return figure
+
+
+def _height(panel: Panel) -> float:
+    return max(_HEIGHT, _LYING * (len(panel.places) + 3)) if panel.lying else _HEIGHT
 
 
 def _keys(names: Sequence[str], width: float) -> int:
@@ -77,31 +66,34 @@ def _keys(names: Sequence[str], width: float) -> int:
 def _foot(figure: SubFigure, chart: Chart, inked: Mapping[str, Ink], keys: int, note: str) -> None:
     """The legend, and the note below it."""
     figure.text(0.5, 0.02, note, fontsize=9, color="#444444", ha="center", va="bottom")
-    if len(inked) > 1:
+    if len(inked) + len(chart.guides) > 1:
         dashed = {s.name for row in chart.rows for panel in row for s in panel.series if s.dashed}
         lines = [
-            Line2D([], [], color=ink.colour, label=name, linestyle=ink.line(name in dashed), linewidth=2)
+            Line2D([], [], color=ink.colour, label=name, linestyle=_dash(ink, name in dashed), linewidth=2)
             for name, ink in inked.items()
         ]
+        lines += [Line2D([], [], label=name, linestyle=":", color=FAINT) for name in chart.guides]
         figure.legend(handles=lines, loc="upper center", ncols=keys, fontsize=9, frameon=False)
 
 
-def _panel(axes: Axes, panel: Panel, inked: Mapping[str, Ink]) -> None:
+def _panel(axes: Axes, panel: Panel, inked: Mapping[str, Ink], room: float) -> None:
+    """room: letters that fit side by side below the panel."""
     if panel.map:
         _map(axes, panel.map)
     if panel.picture:
         axes.imshow(Image.open(io.BytesIO(base64.b64decode(panel.picture.partition(",")[2]))))
         axes.set_axis_off()
-    names = list(dict.fromkeys(x for s in panel.series if s.kind == "bars" for x in s.x))
     for place, series in enumerate(panel.series):
         if series.aside is not None:
             _barred(axes, series, inked[series.name], drawn_at(panel, series))
             continue
-        _SERIES[series.kind](axes, series, inked[series.name], place, len(panel.series), names)
+        _SERIES[series.kind](axes, series, inked[series.name], place, panel)
+    if panel.places:
+        _names(axes, panel, room)
     if panel.zero:
-        axes.axhline(0, **_FAINT)
+        (axes.axvline if panel.lying else axes.axhline)(0, **_FAINT)
     if panel.diagonal:
-        axes.axline((0, 0), slope=1, linestyle=":", **_FAINT)
+        axes.plot(diagonal_of(panel), diagonal_of(panel), linestyle=":", **_FAINT)
     for label, x in panel.marks.items():
         axes.axvline(x, linestyle="--", **_FAINT)
         axes.text(x, 1, f" {label}", transform=axes.get_xaxis_transform(), fontsize=8, va="top", color="#555555")
@@ -160,13 +152,13 @@ def _colour_bars(places: Sequence[Axes], panels: Sequence[Panel]) -> None:
 
 
 def _line(axes: Axes, series: Series, ink: Ink, *_) -> None:
-    axes.plot(series.x, series.y, color=ink.colour, linestyle=ink.line(series.dashed), linewidth=1.6)
+    axes.plot(series.x, series.y, color=ink.colour, linestyle=_dash(ink, series.dashed), linewidth=1.6)
     if series.low is not None:
         axes.fill_between(series.x, series.low, series.high, color=ink.colour, alpha=0.15, linewidth=0)
 
 
 def _barred(axes: Axes, series: Series, ink: Ink, x: list[float]) -> None:
-    style = {"linestyle": ink.line(series.dashed), "linewidth": 1.2, "marker": "o", "markersize": 4}
+    style = {"linestyle": _dash(ink, series.dashed), "linewidth": 1.2, "marker": "o", "markersize": 4}
     axes.errorbar(x, series.y, _arms(series), color=ink.colour, capsize=2.5, **style)
 
 
@@ -176,20 +168,39 @@ def _points(axes: Axes, series: Series, ink: Ink, *_) -> None:
     )
 
 
-def _bars(axes: Axes, series: Series, ink: Ink, place: int, of: int, names: list) -> None:
-    """names: all that the panel's bars stand at; a series may lack some."""
-    wide = 0.8 / of
-    x = [names.index(name) + (place - (of - 1) / 2) * wide for name in series.x]
-    axes.bar(x, series.y, wide * 0.9, color=ink.colour, alpha=0.85)
+def _bars(axes: Axes, series: Series, ink: Ink, place: int, panel: Panel) -> None:
+    """A series may lack some of the places at which the panel's others have bars."""
+    wide = 0.8 / len(panel.series)
+    x = [panel.places.index(name) + (place - (len(panel.series) - 1) / 2) * wide for name in series.x]
+    draw, ends = (axes.barh, (series.y, x)) if panel.lying else (axes.bar, (x, series.y))
+    draw(x, series.y, wide * 0.9, color=ink.colour, alpha=0.85)
     if series.low is not None:
-        axes.errorbar(x, series.y, _arms(series), color="#222222", linestyle="", capsize=2, linewidth=1)
-    slanted = {"rotation": 20, "ha": "right"} if len("".join(map(str, names))) > _ROOM else {}
-    axes.set_xticks(range(len(names)), names, **slanted)
+        arms = {"xerr" if panel.lying else "yerr": _arms(series)}
+        axes.errorbar(*ends, **arms, color="#222222", linestyle="", capsize=2, linewidth=1)
+
+
+def _names(axes: Axes, panel: Panel, room: float) -> None:
+    """Beside bars that lie. Below others, broken into lines; where a word of theirs has no room, all are slanted."""
+    names = panel.places
+    if panel.lying:
+        axes.set_yticks(range(len(names)), map(str, names), fontsize=9)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        return
+    texts, most = [str(name) for name in names], int(room / len(names))
+    if max(len(word) for text in texts for word in text.split() or [""]) > most:
+        axes.set_xticks(range(len(names)), texts, rotation=20, ha="right", rotation_mode="anchor")
+        return
+    broken = ["\n".join(textwrap.wrap(text, most, break_on_hyphens=False)) for text in texts]
+    axes.set_xticks(range(len(names)), broken)
 
 
 def _area(axes: Axes, series: Series, ink: Ink, *_) -> None:
     axes.fill_between(series.x, 0, series.y, color=ink.colour, alpha=0.3, linewidth=0)
-    axes.plot(series.x, series.y, color=ink.colour, linestyle=ink.line(series.dashed), linewidth=1.2)
+    axes.plot(series.x, series.y, color=ink.colour, linestyle=_dash(ink, series.dashed), linewidth=1.2)
+
+
+def _dash(ink: Ink, dashed: bool) -> str | tuple:
+    return _LINES[dashed][ink.round % len(_LINES[dashed])]
 
 
 def _arms(series: Series) -> list[list[float]] | None:

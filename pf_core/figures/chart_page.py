@@ -7,8 +7,8 @@ from typing import Any
 
 from matplotlib.colors import LinearSegmentedColormap
 
-from pf_core.charts import Chart, Map, Panel, Series, drawn_at
-from pf_core.figures.chart_file import Ink, inks
+from pf_core.charts import Chart, Map, Panel, Series, diagonal_of, drawn_at
+from pf_core.figures.inks import FAINT, INK, ON_DARK, Ink, inks
 from pf_core.figures.interactive import MAP, Figure
 from pf_core.figures.maps import GAP, SIDE, cells, hexagons, steps
 
@@ -18,6 +18,7 @@ _LEGEND = 640, 50, 7, 20  # pixels: of a line, of a name's sign, of each of its 
 _LETTERS, _MOST = 88, 44  # of a title across all panels of a row, of one
 _LINE = 17  # pixels
 _SLANT = 5  # pixels that a letter of a slanted name takes downwards
+_LYING, _ASIDE = 24, 32  # of bars that lie: pixels of each name, letters of a line of it
 _ALONE = 36  # letters of all names of bars below a panel, on a phone
 _ABOVE = {"y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 9}}  # at the upper edge, whatever is below it
 _DASHES = ("solid", "dot", "dashdot"), ("dash", "longdash", "longdashdot")  # of plain and dashed series, by round
@@ -26,23 +27,26 @@ _TICKS = 6  # on an axis, if all that was measured is to stand there
 
 def draw(chart: Chart) -> Figure:
     """The chart's panels in a grid, zoomed one by one, with one legend; its note is the page's to show."""
-    inked = inks(chart)
-    between, around = _between(chart), _around(chart, list(inked))
+    inked = inks(chart.names)
+    named = [*inked, *chart.guides]
+    between, around = _between(chart), _around(chart, named)
+    high = max([_HEIGHT, *(_LYING * len(panel.places) for row in chart.rows for panel in row if panel.lying)])
     top = 34 * bool(chart.title) + 10 + _LINE * max(_lines_of(panel, len(chart.rows[0])) for panel in chart.rows[0])
     layout: dict[str, Any] = {
         "title": {"text": chart.title, "x": 0.5, "font": {"size": 15}, **_ABOVE},
-        "height": _HEIGHT * len(chart.rows) + between * (len(chart.rows) - 1) + top + around,
-        "margin": {"l": 56, "r": 12, "t": top, "b": 60 + 20 * (len(inked) > 1)},
+        "height": high * len(chart.rows) + between * (len(chart.rows) - 1) + top + around,
+        "margin": {"l": 56, "r": 12, "t": top, "b": 60 + 20 * (len(named) > 1)},
         "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "yref": "container", "y": 0, "yanchor": "bottom"},
         "barmode": "group",
-        "showlegend": len(inked) > 1,
+        "showlegend": len(named) > 1,
         "annotations": [],
         "shapes": [],
         "images": [],
+        "meta": {"dark": ON_DARK},  # colours for the page to change
     }
     data: list[dict] = []
     told: set[str] = set()
-    inside = _HEIGHT * len(chart.rows) + between * (len(chart.rows) - 1)
+    inside = high * len(chart.rows) + between * (len(chart.rows) - 1)
     aside = sum(map(len, chart.rows))  # axes from the next number on are those of the densities at a map's sides
     places = [(r, c, len(row), panel) for r, row in enumerate(chart.rows) for c, panel in enumerate(row)]
     for number, (r, c, wide, panel) in enumerate(places, 1):
@@ -51,6 +55,8 @@ def draw(chart: Chart) -> Figure:
         inner = _inner(across, panel.map and panel.map.beside), _inner(up, panel.map and panel.map.above)
         layout[f"xaxis{of}"] = _axis(panel.x, inner[0], f"y{of}", panel.log_x) | _names(panel, wide) | _measured(panel)
         layout[f"yaxis{of}"] = _axis(panel.y, inner[1], f"x{of}", panel.log_y)
+        if panel.lying:
+            layout[f"yaxis{of}"] |= _beside(panel)
         if panel.aligned:
             layout[f"xaxis{of}"] |= {"showticklabels": False, "ticks": ""}
         if panel.map and not panel.x + panel.y:  # a map of an image's patches: their places are no numbers
@@ -131,14 +137,21 @@ def _names(panel: Panel, panels: int) -> dict[str, Any]:
     a word of theirs has no room, all are slanted."""
     if _hanging(panel, panels):
         return {"type": "category", "tickangle": 45}
-    names = _bars(panel)
-    texts = ["<br>".join(textwrap.wrap(str(x), _room(panels, names), break_on_hyphens=False)) for x in names]
+    names = [] if panel.lying else panel.places
+    texts = [_broken(name, _room(panels, names)) for name in names]
     broken = {"type": "category", "tickmode": "array", "tickvals": names, "ticktext": texts, "tickangle": 0}
     return broken if names else {}
 
 
-def _bars(panel: Panel) -> list[Any]:
-    return list(dict.fromkeys(x for series in panel.series if series.kind == "bars" for x in series.x))
+def _beside(panel: Panel) -> dict[str, Any]:
+    """The names of bars that lie, the first at the top."""
+    texts = [_broken(name, _ASIDE) for name in panel.places]
+    named = {"type": "category", "tickmode": "array", "tickvals": panel.places, "ticktext": texts}
+    return named | {"autorange": "reversed", "tickfont": {"size": 11}}
+
+
+def _broken(name: Any, letters: int) -> str:
+    return "<br>".join(textwrap.wrap(str(name), letters, break_on_hyphens=False))
 
 
 def _room(panels: int, names: list[Any]) -> int:
@@ -147,15 +160,17 @@ def _room(panels: int, names: list[Any]) -> int:
 
 def _hanging(panel: Panel, panels: int) -> int:
     """Letters of the longest of the names that are slanted; 0: none is."""
-    names = [str(name) for name in _bars(panel)]
+    names = [] if panel.lying else [str(name) for name in panel.places]
     slanted = max((len(word) for name in names for word in name.split()), default=0) > _room(panels, names)
     return max(map(len, names)) if slanted else 0
 
 
 def _between(chart: Chart) -> int:
-    """Pixels between two rows: what hangs below a panel, its axis's title included, stays above the next one's."""
+    """Pixels between two rows: what hangs below a panel, its axis's title included, stays above the next title."""
     panels = [(panel, _hanging(panel, len(row))) for row in chart.rows[:-1] for panel in row]
-    return max([_BETWEEN, *(_SLANT * hanging + (4 if panel.x else 2) * _LINE for panel, hanging in panels if hanging)])
+    lines = max((_lines_of(panel, len(row)) for row in chart.rows[1:] for panel in row), default=1) - 1
+    hung = (_SLANT * hanging + (4 if panel.x else 2) * _LINE for panel, hanging in panels if hanging)
+    return max([_BETWEEN, *(each + lines * _LINE for each in hung)])
 
 
 def _wrapped(text: str, panels: int) -> str:
@@ -188,16 +203,15 @@ def _picture(shown: Map) -> dict[str, Any]:
 
 
 def _lines(panel: Panel, of: str) -> list[dict[str, Any]]:
-    faint = {"type": "line", "line": {"color": "#888", "width": 1}, "xref": f"x{of}", "yref": f"y{of}"}
-    dash = {"line": {"color": "#888", "width": 1, "dash": "dash"}}
+    faint = {"type": "line", "line": {"color": FAINT, "width": 1}, "xref": f"x{of}", "yref": f"y{of}"}
+    dash = {"line": {"color": FAINT, "width": 1, "dash": "dash"}}
     shapes = [
         faint | dash | {"x0": x, "x1": x, "y0": 0, "y1": 1, "yref": f"y{of} domain"} for x in panel.marks.values()
     ]
-    if panel.zero:
+    if panel.zero and panel.lying:
+        shapes.append(faint | {"x0": 0, "x1": 0, "y0": 0, "y1": 1, "yref": f"y{of} domain"})
+    elif panel.zero:
         shapes.append(faint | {"x0": 0, "x1": 1, "xref": f"x{of} domain", "y0": 0, "y1": 0})
-    if panel.diagonal:
-        ends = [v for s in panel.series for v in (*s.x, *s.y)] or [0, 1]
-        shapes.append(faint | {"x0": min(ends), "y0": min(ends), "x1": max(ends), "y1": max(ends)})
     return shapes
 
 
@@ -206,11 +220,24 @@ def _traces(panel: Panel, inked: Mapping[str, Ink], told: set[str], across, up, 
     if panel.map:
         told_by = {"showscale": bar, "colorbar": _bar(panel.map, across, up)}
         traces.append((_spots if panel.map.hexagonal else _heat)(panel.map, told_by))
+    if panel.diagonal:
+        ends, line = diagonal_of(panel), {"color": FAINT, "width": 1.5, "dash": "dot"}
+        about = {"name": panel.diagonal, "legendrank": 1001, "showlegend": panel.diagonal not in told}
+        told.add(panel.diagonal)
+        traces.append(
+            {"type": "scatter", "mode": "lines", "x": ends, "y": ends, "line": line, "hoverinfo": "skip"} | about
+        )
     for series in panel.series:
         first = series.name not in told
         told.add(series.name)
-        traces += _series(series, inked[series.name], first, drawn_at(panel, series))
+        drawn = _series(series, inked[series.name], first, drawn_at(panel, series))
+        traces += map(_laid, drawn) if panel.lying else drawn
     return traces
+
+
+def _laid(bar: dict[str, Any]) -> dict[str, Any]:
+    turned = {"x": bar["y"], "y": bar["x"], "error_x": bar["error_y"], "orientation": "h"}
+    return {name: value for name, value in bar.items() if name != "error_y"} | turned
 
 
 def _bar(shown: Map, across: list[float], up: list[float]) -> dict[str, Any]:
@@ -260,7 +287,7 @@ def _series(series: Series, ink: Ink, first: bool, x: list) -> list[dict[str, An
     colour, dashes = ink.colour, _DASHES[series.dashed]
     line = {"color": colour, "width": 2, "dash": dashes[ink.round % len(dashes)]}
     if series.kind == "bars":
-        return [about | {"type": "bar", "marker": {"color": colour}, "error_y": _arms(series)}]
+        return [about | {"type": "bar", "marker": {"color": colour}, "error_y": _arms(series, INK)}]
     if series.kind == "points":
         marker = {"color": colour, "size": 8}
         return [about | {"type": "scatter", "mode": "markers", "marker": marker, "error_y": _arms(series)}]
@@ -283,9 +310,11 @@ def _band(series: Series, colour: str, about: dict[str, Any]) -> list[dict[str, 
     return [about | around | look | {"showlegend": False, "hoverinfo": "skip"}]
 
 
-def _arms(series: Series) -> dict[str, Any] | None:
+def _arms(series: Series, colour: str | None = None) -> dict[str, Any] | None:
+    """colour: None: the series' own."""
     if series.low is None:
         return None
     below = [max(y - low, 0) for y, low in zip(series.y, series.low, strict=True)]
     above = [max(high - y, 0) for y, high in zip(series.y, series.high, strict=True)]
-    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.2, "width": 3}
+    arms = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.2, "width": 3}
+    return arms | ({"color": colour} if colour else {})

@@ -18,6 +18,7 @@ from pf_core.figures import chart_file, static
 
 SUFFIXES = (".png", ".pdf", ".svg")
 _DPI, _SMALL = 110, 72  # of pictures in a report, of kept ones
+_PLAIN, _SHADED, _PICTURED, _TIMED = 64, 96, 128, 256  # colours of a kept picture: lines; with maps, images, maps of t
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -57,12 +58,23 @@ def save(figure: Figure, path: str | Path) -> None:
 def small(result: dict[str, Any], path: Path) -> None:
     """The figure as a PNG of few colours, to be kept in a repository. Raises InputError if it cannot be written."""
     made, chart = io.BytesIO(), chart_of(result)
-    colours = 256 if any(panel.picture or panel.map for row in chart.rows for panel in row) else 128
+    panels = [panel for row in chart.rows for panel in row]
+    timed = any(p.map and p.map.time for p in panels)  # levels of t that merge would be another schedule
+    colours = (
+        _TIMED
+        if timed
+        else _PICTURED
+        if any(p.picture for p in panels)
+        else _SHADED
+        if any(p.map for p in panels)
+        else _PLAIN
+    )
     chart_file.draw(chart).savefig(made, format="png", dpi=_SMALL, metadata={"Software": None})
     with files.replacing(path) as temporary:
-        Image.open(made).convert("RGB").quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-            temporary, optimize=True
-        )
+        # one round of k-means: without it a band of few pixels gets another line's colour
+        Image.open(made).convert("RGB").quantize(
+            colours, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
+        ).save(temporary, optimize=True)
 
 
 def report(results: Sequence[dict[str, Any]], path: Path, intro: str) -> None:

@@ -357,7 +357,8 @@ def sized_anew(page):  # noqa: F811
     assert filled.search(found.value.url)[1] == "3"
     page.wait_for_function(
         """() => [...document.querySelectorAll(".pfe .js-plotly-plot")].every((chart) => chart.offsetParent &&
-          Math.abs(chart._fullLayout.width - chart.clientWidth) < 5)"""
+          Math.abs(chart._fullLayout.width - chart.clientWidth) < 5 &&
+          !chart.data.some(({ line, marker }) => (line?.color || marker?.color) in (chart.layout.meta?.dark || {})))"""
     )
     page.click(".pf-theme")
     page.set_viewport_size({"width": 1400, "height": 900})

@@ -24,6 +24,7 @@ from pf_core.evaluation.studies.common import number
 from pf_core.evaluation.work import Stopped, Work
 from pf_core.figures import chart_file, chart_page
 from pf_core.figures import evidence as drawn
+from pf_core.figures.inks import COLOURS, ON_DARK, inks
 from pf_core.models import checkpoint
 from pf_core.registry import Registry
 
@@ -295,6 +296,21 @@ def test_long_names_of_bars_are_broken_and_numbers_have_a_true_minus():
     assert number({"value": -1, "interval": [-2, 0.5]}) == "\u22121.0 (\u22122.0 to 0.5)"
 
 
+def test_bars_lie_under_many_names():
+    names = [f"row {k}" for k in range(12)]
+    series = Series("a", names, [1.0] * 12, [0.0] * 12, [2.0] * 12, kind="bars")
+    chart = Chart("", [[Panel("", "difference", "", [series], zero=True, lying=True)]])
+    (axes,) = chart_file.draw(chart).subfigs[0].axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == names and axes.yaxis_inverted()
+    page = chart_page.draw(chart)
+    (bar,) = page["data"]
+    assert (bar["orientation"], bar["y"], "error_y" in bar) == ("h", names, False) and bar["error_x"]["array"] == [
+        1.0
+    ] * 12
+    assert page["layout"]["yaxis"]["autorange"] == "reversed" and page["layout"]["shapes"][0]["x1"] == 0
+    assert page["layout"]["yaxis"]["tickvals"] == names
+
+
 def test_a_chart_is_drawn_for_files_and_for_the_page():
     measured = [{"value": v, "interval": [v - 1, v + 1]} for v in (3.0, 2.0)]
     panels = [
@@ -303,7 +319,7 @@ def test_a_chart_is_drawn_for_files_and_for_the_page():
         ),
         Panel("counts", "t", "t max", map=Map([[0, 1], [2, 3]], (0, 1), (0, 1), "images", log=True)),
         Panel("bars", "", "%", [Series.measured("Euler", ["a", "b"], measured, kind="bars")], zero=True),
-        Panel("dots", "x", "y", [Series("density", [0, 1], [1, 2], kind="area")], diagonal=True),
+        Panel("dots", "x", "y", [Series("density", [0, 1], [1, 2], kind="area")], diagonal="equal"),
     ]
     chart = Chart("Title", [panels[:1], panels[1:]], "Note.")
     figure = chart_file.draw(chart)
@@ -318,7 +334,14 @@ def test_a_chart_is_drawn_for_files_and_for_the_page():
     assert (heat["x0"], heat["dx"], heat["y0"], heat["dy"]) == (0.25, 0.5, 0.25, 0.5)  # of cells' centres
     kinds = [trace["type"] for trace in page["data"]]
     assert kinds.count("heatmap") == 1 and kinds.count("bar") == 1 and {"xaxis", "xaxis4"} <= set(page["layout"])
-    assert [t["name"] for t in page["data"] if t.get("showlegend") and t["type"] != "heatmap"] == ["Euler", "density"]
+    assert [t["name"] for t in page["data"] if t.get("showlegend") and t["type"] != "heatmap"] == [
+        "Euler",
+        "equal",
+        "density",
+    ]
+    (equal,) = (trace for trace in page["data"] if trace.get("name") == "equal")
+    legend = [text.get_text() for text in figure.subfigs[-1].legends[0].texts]
+    assert legend == ["Euler", "density", "equal"] and equal["x"] == equal["y"] == [0, 1]
     json.dumps(page, allow_nan=False)
 
 
@@ -335,7 +358,9 @@ def test_hexagons_and_the_densities_at_a_maps_sides_are_drawn_for_files_and_for_
     page = chart_page.draw(chart)
     (picture,) = page["layout"]["images"]
     svg = unquote(picture["source"].partition(",")[2])
-    assert svg.count("M") == 5 and svg.count("<path") == 4 and (picture["y"], picture["sizey"]) == (2, 2)
+    edge, *coloured = re.findall("<path[^>]*>", svg)
+    assert "stroke='#888888'" in edge and edge.count("M") == 1, "a line around the cell that the dark page would hide"
+    assert "".join(coloured).count("M") == 5 and len(coloured) == 4 and (picture["y"], picture["sizey"]) == (2, 2)
     (spots,) = (trace for trace in page["data"] if trace.get("mode") == "markers")
     assert (
         [t["type"] for t in page["data"]].count("heatmap") == 1
@@ -358,8 +383,37 @@ def test_a_bar_without_a_name_is_drawn_and_many_series_are_told_apart():
     many = Chart("", [[Panel("", "", "", [Series(f"run {k}", [0, 1], [k, k]) for k in range(21)])]])
     lines = [trace["line"] for trace in chart_page.draw(many)["data"]]
     assert len({(line["color"], line["dash"]) for line in lines}) == 21
-    assert len({(ink.colour, ink.line(False)) for ink in chart_file.inks(many).values()}) == 21
+    assert len(set(inks(many.names).values())) == 21
     chart_file.draw(many)
+
+
+def test_what_is_shown_often_has_one_colour_in_all_charts():
+    few, more = (
+        inks(["Euler", "dual-loop"]),
+        inks(["a run", "SiT, Euler", "euler", "dual-loop", "dual-loop, second order"]),
+    )
+    assert few["dual-loop"] == more["dual-loop"] and few["Euler"] == more["euler"] != more["a run"]
+    assert more["dual-loop, second order"] == more["dual-loop"]._replace(round=1), "another line of one colour"
+    times = inks(["t = 0.2", "t = 0.6", "ideal order, t = 0.6"])
+    assert times["t = 0.6"] == inks(["t = 0.6"])["t = 0.6"] == times["ideal order, t = 0.6"] != times["t = 0.2"]
+    for result in evidence.all_kept():
+        chart = drawn.chart_of(result)
+        assert len({ink for name, ink in inks(chart.names).items() if "ideal" not in name}) == len(
+            [name for name in chart.names if "ideal" not in name]
+        ), result["study"]
+
+
+def test_every_colour_is_seen_on_the_dark_ground():
+    def light(colour):
+        parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+        return 0.05 + sum(w * v for w, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    assert all(light(ON_DARK.get(colour, colour)) / light("#161b25") >= 3.9 for colour in COLOURS)
+    assert len({ON_DARK.get(colour, colour) for colour in COLOURS}) == len(COLOURS)
+    assert (
+        chart_page.draw(Chart("", [[Panel("", "", "", [Series("a", [0], [1])])]]))["layout"]["meta"]["dark"] == ON_DARK
+    )
 
 
 def test_a_chart_shows_a_picture_in_files_and_in_the_page():

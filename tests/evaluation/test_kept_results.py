@@ -4,7 +4,10 @@ import json
 import re
 import shlex
 
+import matplotlib
+import numpy as np
 import pytest
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -15,6 +18,7 @@ from pf_core.cli.common import Parser, given_of
 from pf_core.errors import InputError
 from pf_core.evaluation import evidence
 from pf_core.evaluation.studies import STUDIES
+from pf_core.figures import evidence as drawn
 from pf_core.models import checkpoint
 from pf_core.presets import PFT
 
@@ -99,6 +103,16 @@ def test_the_tables_and_the_text_by_hand_round_what_is_kept_and_once():
     assert checked > 100
 
 
+def test_a_kept_picture_keeps_the_levels_of_t(tmp_path):
+    result = evidence.kept("schedules", "shapes-sit")
+    drawn.small(result, tmp_path / "x.png")
+    counted = Image.open(tmp_path / "x.png").convert("RGB").getcolors()
+    shown = np.array([colour for pixels, colour in counted if pixels > 3000])  # half a pass of all patches
+    for t in np.arange(12) / 12:
+        level = 255 * np.array(matplotlib.colormaps["viridis"](t)[:3])
+        assert abs(shown - level).max(1).min() < 8, "else two passes of Euler's schedule look like one"
+
+
 def test_a_folder_of_results_is_kept_and_shown(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evidence, "RESULTS", tmp_path / "docs" / "results")
     monkeypatch.setattr(results, "PAGE", tmp_path / "docs" / "RESULTS.md")
@@ -113,6 +127,14 @@ def test_a_folder_of_results_is_kept_and_shown(tmp_path, monkeypatch, capsys):
     text = (evidence.RESULTS / "nano" / "order.json").read_text()
     assert '"value": 9.8765,' in text and "[ -4, -2 ]" in text
     assert (evidence.RESULTS / "nano" / "order.png").stat().st_size < 50_000
+    others = [evidence.RESULTS / "nano" / f"difficulty{suffix}" for suffix in (".json", ".png")]
+    others[0].write_text(json.dumps(ORDER | {"study": "difficulty"}))
+    (evidence.RESULTS / "nano" / "order.png").write_bytes(b"an older one")
+    told = list(results.redraw())
+    assert told[0].startswith(f"{others[1]} stays as it was: ") and not others[1].exists(), "no result of that study"
+    assert told[1] == str(evidence.RESULTS / "nano" / "order.png")
+    assert (evidence.RESULTS / "nano" / "order.png").read_bytes().startswith(b"\x89PNG")
+    others[0].unlink()
     assert main(["results", str(tmp_path / "none")]) == 2
     assert "There are no results of studies" in capsys.readouterr().err
     with pytest.raises(InputError):

@@ -53,10 +53,13 @@ export function themed(layout) {
   };
 }
 
-// In dark mode what is nearly black (starts and ends of trajectories) would vanish.
-function inked(data) {
+/** A figure's data in the page's colours. In the dark what is nearly black (starts and ends of trajectories) would vanish,
+ * and layout.meta.dark says what stands for other colours. */
+export function inked(data, layout) {
   if (!document.body.classList.contains("dark")) return data;
-  return JSON.parse(JSON.stringify(data).replaceAll("#222", "#f2f4f8"));
+  const lighter = layout.meta?.dark || {};
+  const text = JSON.stringify(data).replace(/#[0-9a-f]{6}/g, (colour) => lighter[colour] || colour);
+  return JSON.parse(text.replaceAll("#222", "#f2f4f8"));
 }
 
 // A finger scrolls the page: no tool bar, no zooming by a drag.
@@ -210,7 +213,7 @@ class Plots {
     // In another frame react() would stretch the axes to the old one's box, and forget a zoom made in that.
     const plot = this.drawn[name] === frame ? this.Plotly.react : this.Plotly.newPlot;
     this.drawn[name] = frame;
-    await plot(box, inked(data), themed(layout), OPTIONS);
+    await plot(box, inked(data, layout), themed(layout), OPTIONS);
     if (box.offsetParent && Math.abs(box._fullLayout.width - box.clientWidth) > 4) await this.Plotly.Plots.resize(box);
   }
 

@@ -2,7 +2,7 @@
 
 import { address } from "./address.js";
 import { Card, ask, element, foundOf } from "./card.js";
-import { OPTIONS, load, themed } from "./plot.js";
+import { OPTIONS, inked, load, themed } from "./plot.js";
 import { page } from "./shared.js";
 
 const RETRY = 5000; // ms until what could not be had is asked for again
@@ -111,7 +111,7 @@ class Wall {
     box.setAttribute("aria-label", [layout.title?.text, shows].filter(Boolean).join(". "));
     const Plotly = await this.plotly();
     if (!box.offsetParent) return false;
-    await Plotly.react(box, data, themed(layout), OPTIONS);
+    await Plotly.react(box, inked(data, layout), themed(layout), OPTIONS);
     return true;
   }
 

@@ -30,12 +30,14 @@ from pf_core.samplers.common import difficulty, easiest
 TIMES = (0.1, 0.2, 0.3)
 KINDS = {"own": "context predicted by the network", "true": "context from true data (control)"}
 PAPER = (2.0, 2.5)  # where the paper's loss is least: context timestep / t
+_LEVEL = "context at t, no look ahead"
 _PAPER_NAME = "the paper's minimum, 2 to 2.5 t"
 _PAPER_LOSS = {  # of the paper's figure, read off by eye: context timestep -> loss of the uncertain region
     0.1: {0.1: 0.845, 0.2: 0.822, 0.25: 0.816, 0.3: 0.823, 0.4: 0.851, 0.5: 0.885, 0.7: 0.975, 0.85: 1.003, 1.0: 1.006},
     0.2: {0.2: 0.858, 0.3: 0.835, 0.4: 0.817, 0.45: 0.815, 0.5: 0.825, 0.6: 0.855, 0.8: 0.91, 1.0: 0.96},
     0.3: {0.3: 0.963, 0.4: 0.946, 0.5: 0.932, 0.6: 0.922, 0.7: 0.929, 0.8: 0.948, 0.9: 0.973, 1.0: 0.998},
 }
+_CHANGE = "change of the hard region's loss, %"
 _PART = 50  # images of a piece of work, and of a pass
 
 
@@ -63,7 +65,7 @@ def _paper() -> Chart:
         Series(f"t = {t}", list(loss), [100 * (value / loss[t] - 1) for value in loss.values()])
         for t, loss in _PAPER_LOSS.items()
     ]
-    panel = Panel("Against that with no context ahead", "context timestep", "hard region's loss, %", curves, zero=True)
+    panel = Panel("Against that with no context ahead", "context timestep", _CHANGE, curves, zero=True)
     return Chart("The paper's finding 1: ImageNet", [[panel]], "Read off the paper's figure by eye, at a few points.")
 
 
@@ -75,15 +77,15 @@ def _chart(result: dict[str, Any]) -> Chart:
         series = Series.measured(KINDS[kind], at[t]["contexts"], measured["change"], 100, dashed=kind == "true")
         title = f"t = {t}, {'own context' if kind == 'own' else 'true context'}"
         marks = {"2 t": 2 * float(t)}
-        return Panel(title, "context timestep", "hard region's loss, %", [series], zero=True, marks=marks)
+        return Panel(title, "context timestep", _CHANGE, [series], zero=True, marks=marks)
 
     best = Series.measured(KINDS["own"], [float(t) for t in at], [n["own"]["best"] for n in at.values()], kind="points")
-    where = Panel("Where the loss is least", "t", "context timestep", [best, _paper_line()], diagonal=True)
+    where = Panel("Where the loss is least", "t", "context timestep", [best, _paper_line()], diagonal=_LEVEL)
     bars = [
         Series.measured(name, [f"t {t}" for t in at], [n[kind]["gain"] for n in at.values()], 100, kind="bars")
         for kind, name in KINDS.items()
     ]
-    gains = Panel("Gain there, chosen on other images", "", "hard region's loss, %", bars, zero=True)
+    gains = Panel("Gain there, chosen on other images", "", _CHANGE, bars, zero=True)
     rows = [[*(curve(t, "own") for t in at), where], [*(curve(t, "true") for t in at), gains]]
     note = (
         f"Loss: squared velocity error of the hard {100 * (1 - result['p']):.0f}% of the patches, against that with "

@@ -43,18 +43,18 @@ _AGAIN = 0x9E3779B1  # repeat k of an image's noise has the seed with k times th
 
 _CORRELATIONS = {  # key -> name of the bars; Spearman where R is not said
     "spearman": "Spearman",
-    "spearman_hard": "hard\nregions",
-    "pearson": "Pearson\nR",
-    "paper": "R in the\npaper",
-    "repeated_spearman": "repeated\npredictions",
-    "exact_spearman": "exact\nerror",
+    "spearman_hard": "hard regions",
+    "pearson": "Pearson R",
+    "paper": "R in the paper",
+    "repeated_spearman": "repeated predictions",
+    "exact_spearman": "exact error",
 }
 _RATIOS = {
-    "predicted_over_true": "predicted /\ntrue",
-    "repeated_over_predicted": "repeated /\npredicted",
-    "predicted_over_exact": "predicted /\nexact",
+    "predicted_over_true": "predicted / true",
+    "repeated_over_predicted": "repeated / predicted",
+    "predicted_over_exact": "predicted / exact",
 }
-_REGIONS = {"region_sigma": "predicted\nsigma", "region_error": "true RMS\nerror"}
+_REGIONS = {"region_sigma": "predicted sigma", "region_error": "true RMS error"}
 
 
 def _bars(at: dict[str, Any], names: dict[str, str]) -> list[Series]:
@@ -87,11 +87,11 @@ def _chart(result: dict[str, Any]) -> Chart:
         curves = at[t]["sparsification_curve"]
         sparsification += [
             Series.measured(f"t = {t}", curves["removed"], curves["by_predicted"]),
-            Series("ideal order, of each", curves["removed"], curves["ideal"], dashed=True),
+            Series(f"ideal order, t = {t}", curves["removed"], curves["ideal"], dashed=True),
         ]
     numbers = [
         Panel("Predicted and true squared error", "", "correlation over patches", _bars(at, _CORRELATIONS), zero=True),
-        Panel("Reliability", "predicted sigma", "true RMS error", reliability, diagonal=True),
+        Panel("Reliability", "predicted sigma", "true RMS error", reliability, diagonal="error as predicted"),
         Panel("Without the patches called hardest", "share left out", "error of the others / of all", sparsification),
         Panel("Means of squared errors", "", "ratio", _bars(at, _RATIOS)),
         Panel("Easy over hard regions", "", "ratio", _bars(at, _REGIONS)),
@@ -105,7 +105,7 @@ def _chart(result: dict[str, Any]) -> Chart:
         "patches; 95% intervals by bootstrap over images. Repeated predictions: their variance, against predicted. "
         "Maps: the first image."
     )
-    return Chart(f"Uncertainty tracks the error? {result['checkpoint']}", [numbers[:3], numbers[3:], maps], note)
+    return Chart(f"Uncertainty tracks the error? {result['checkpoint']}", [numbers[:2], numbers[2:], maps], note)
 
 
 def _map(t: str, of: dict[str, list[float]], most: float, rows: int) -> Panel:

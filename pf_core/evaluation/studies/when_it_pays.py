@@ -37,41 +37,37 @@ _NONE = "No training here has a network with difficulty that a judge knows."
 _BY_CHANCE = 0.025  # of 95% intervals, those wholly below zero where nothing differs
 TIME = "0.2"  # of the probe's gain along a run: the middle one of those measured
 RANDOM = ("random_order", {})
+_ACROSS = 4  # panels
 DRAWN = ("dual_loop", {}), ("look_ahead", {"ratio": 1.4}), ("look_ahead", {"ratio": 2.0})
 
 
 def _chart(result: dict[str, Any]) -> Chart:
+    """Along each training of several networks, in a column of its own; then all trainings' ends."""
     runs = result["runs"]
     longer = [run for run in runs if len(run["points"]) > 1]
-    share, error = "of Euler's distance, %", "hard patches' error, %"
-    along = [
-        Panel(
-            f"What a look ahead gains, t = {TIME}, ratio 2", "images seen", error,
-            [_gain_curve(run, kind) for run in longer for kind in ("own", "true")], zero=True,
-        ),
-        Panel(
-            f"Against Euler at {result['nfe']} NFE", "images seen", share,
-            [_lead_curve(run, *sampler) for run in longer for sampler in DRAWN], zero=True,
-        ),
-    ]  # fmt: skip
+    share, error = "distance's difference, %", "change of hard patches' error, %"
+    against = f"against Euler, {result['nfe']} NFE"
     rows = [
-        along if longer else [],
-        [Panel(f"Against Euler at {result['nfe']} NFE, at the end of each training", "", share,
+        [Panel(f"{run['run']}: a look ahead at ratio 2, t = {TIME}", "images seen", error,
+               [_gain_curve(run, kind) for kind in ("own", "true")], zero=True) for run in longer],
+        [Panel(f"{run['run']}: {against}", "images seen", share,
+               [_lead_curve(run, *sampler) for sampler in DRAWN], zero=True) for run in longer],
+        [Panel(f"Each training's end: {against}", "", share,
                [_leads_by_run(runs, *sampler) for sampler in DRAWN], zero=True)],
-        [Panel("What its own look ahead gains at ratio 2, at the end of each training", "", error,
+        [Panel("Each training's end: look ahead at ratio 2", "", error,
                [_gains_by_run(runs, t) for t in _times(runs)], zero=True)],
     ]  # fmt: skip
     note = "Below zero adaptive sampling pays. Bands and bars are 95% intervals, paired by seed in the differences."
     full = [[replace(panel, series=[s for s in panel.series if s]) for panel in row] for row in rows]
     drawn = [panels for row in full if (panels := [panel for panel in row if panel.series])]
-    return Chart("When adaptive sampling pays", drawn or full[1:2], note)
+    return Chart("When adaptive sampling pays", drawn or full[2:3], note).narrowed(_ACROSS)
 
 
 def _gain_curve(run: dict[str, Any], kind: str) -> Series | None:
     points = [p for p in run["points"] if p["gain"]]
     values = [p["gain"]["t"][TIME][f"{kind} 2"] for p in points]
-    name = f"{run['run']}, {kind} context"
-    return Series.measured(name, [p["images"] for p in points], values, 100, dashed=kind == "true") if points else None
+    name, x = f"{kind} context", [p["images"] for p in points]
+    return Series.measured(name, x, values, 100, dashed=kind == "true") if points else None
 
 
 def _times(runs: list[dict]) -> list[str]:
@@ -103,8 +99,8 @@ def _leads(run: dict[str, Any], sampler: str, settings: dict[str, Any]) -> list[
 
 def _lead_curve(run: dict[str, Any], sampler: str, settings: dict[str, Any]) -> Series | None:
     leads = _leads(run, sampler, settings)
-    name = f"{run['run']}, {_words(sampler, settings)}"
-    return Series.measured(name, [p["images"] for p, _ in leads], [m for _, m in leads], 100) if leads else None
+    x, shares = [p["images"] for p, _ in leads], [share for _, share in leads]
+    return Series.measured(_words(sampler, settings), x, shares, 100) if leads else None
 
 
 def _last(runs: list[dict], sampler: str, settings: dict[str, Any]) -> dict[str, dict]:
