@@ -21,7 +21,9 @@ _BLUE, _PINK, _GREEN, _PURPLE, _GOLD, _TEAL, _GREY, _BROWN, _VIOLET, _OLIVE = CO
 _FIXED = {  # names in small letters
     # samplers; the first two draw with a network of one t an image
     "sit, euler": _GREY,
+    "sit": _GREY,
     "flow matching, euler": _GREY,
+    "patch forcing": _BLUE,
     "euler": _BLUE,
     "heun": _PINK,
     "multistep": _TEAL,

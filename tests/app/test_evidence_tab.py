@@ -52,7 +52,8 @@ def test_every_card_says_how_it_is_measured_and_a_network_that_cannot_be_looked_
     monkeypatch.setattr(evidence, "RESULTS", tmp_path)
     cards = {card["study"]: card for card in client.get("/pf/evidence?network=nano").json()["cards"]}
     assert list(cards) == list(STUDIES) and not any(card["known"] for card in cards.values())
-    assert cards["order"]["how"] == "make results NETWORKS=nano" and "--runs runs" in cards["when_it_pays"]["how"]
+    how = "python -m pf_core study order --checkpoint nano --out D && python -m pf_core results D"
+    assert cards["order"]["how"] == how and "--runs runs" in cards["when_it_pays"]["how"]
     assert all(cards[name]["sentence"] for name in ("timestep_laws", "context_helps", "schedules", "when_it_pays"))
     assert "finite data set" in cards["exactness"]["refused"] and not cards["order"]["refused"]
     said = client.get("/pf/evidence/exactness/cost?network=nano").json()

@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from app.server.exports import attachment
 from app.state import AppState
+from pf_core import files
 from pf_core.errors import InputError
-from pf_core.evaluation import evaluate
 from pf_core.figures import chart_file
 from pf_core.figures import evidence as drawn
 from pf_core.models import checkpoint
@@ -31,7 +31,7 @@ async def sent(state: AppState, result: dict[str, Any], kind: str) -> Response:
 
 def _write(result: dict[str, Any], path: Path) -> None:
     if path.suffix == ".json":
-        evaluate.write(path, result)
+        files.write_json(path, result)
     else:
         drawn.save(chart_file.draw(drawn.chart_of(result)), path)
 
