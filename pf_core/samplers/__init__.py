@@ -20,11 +20,12 @@ from pf_core.samplers.euler import euler
 from pf_core.samplers.heun import heun
 from pf_core.samplers.look_ahead import look_ahead
 from pf_core.samplers.multistep import multistep
+from pf_core.samplers.random_look_ahead import random_look_ahead
 from pf_core.samplers.random_order import random_order
-from pf_core.samplers.trials import random_look_ahead, ruled_look_ahead
+from pf_core.samplers.trials import ruled_look_ahead
 
-SAMPLERS = Registry("sampler", [euler, heun, multistep, random_order, dual_loop, look_ahead])
-TRIALS = Registry("sampler on trial", [random_look_ahead, ruled_look_ahead])  # recipes may name them, no list does
+SAMPLERS = Registry("sampler", [euler, heun, multistep, random_order, dual_loop, look_ahead, random_look_ahead])
+TRIALS = Registry("sampler on trial", [ruled_look_ahead])  # recipes may name them, no list does
 MAX_NFE = 1000
 
 

@@ -1,4 +1,4 @@
-"""Samplers on trial: controls and rules that studies measure. A rule that wins becomes a sampler of its own."""
+"""Samplers on trial: rules that studies measure. One that wins becomes a sampler of its own."""
 
 from collections.abc import Iterator
 from itertools import count, pairwise
@@ -16,7 +16,6 @@ from pf_core.samplers.common import (
     Past,
     advance,
     at,
-    at_random,
     begin_guidance,
     by_difficulty,
     denoise_ranking,
@@ -28,29 +27,7 @@ from pf_core.samplers.common import (
     time_of,
     warming_up,
 )
-from pf_core.samplers.look_ahead import looking_ahead, probes
 from pf_core.types import Denoise, Prediction, Step
-
-
-@sampler(nfe=lambda ts, **_: len(ts) - 1 + probes(ts))
-def random_look_ahead(
-    denoise: Denoise,
-    x: Tensor,
-    grid: PatchGrid,
-    ts: Tensor,
-    rng: list[torch.Generator],
-    past: Past | None = None,
-    *,
-    p: Annotated[float, Knob(0.05, 0.95, "share of patches that look ahead")] = 0.4,
-    ratio: Annotated[float, Knob(1.0, 5.0, "they look ahead to min(1, ratio * t)")] = 1.4,
-    order: Order = 1,
-) -> Iterator[Step]:
-    """Random look-ahead (look-ahead with the patches that probe drawn at random).
-
-    The control of look-ahead, as random_order is dual-loop's. NFE as look-ahead.
-    """
-    chosen = at_random(p, grid, rng)
-    return looking_ahead(denoise, x, grid, ts, chosen, ratio, Past.of(order, past))
 
 
 def _alone(ts: Tensor, first: int = 0, *, warm_up: float, until: float, every: int, **_) -> Tensor:

@@ -11,17 +11,20 @@ from pf_core.evaluation.studies.common import SPLIT, drawing, needs_judge, numbe
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Knob
+from pf_core.samplers import entry_of
 from pf_core.sampling.run import SampleSpec, resolve
 
 BUDGETS = (8, 16, 32, 64)  # NFE
 PARALLEL = [("euler", {}), ("heun", {}), ("multistep", {})]
 SAME_STEPS = {1: "euler", 2: "multistep"}  # an adaptive sampler's order -> its steps without the adapting
-ADAPTIVE = [(name, {"order": order}) for name in ("dual_loop", "look_ahead") for order in (1, 2)]
+LOOK_AHEAD, RANDOM_AHEAD = "look_ahead", "random_look_ahead"
+ADAPTIVE = [(name, {"order": order}) for name in ("dual_loop", LOOK_AHEAD, RANDOM_AHEAD) for order in (1, 2)]
 
 
 def _label(row: dict[str, Any]) -> str:
     second = {1: "", 2: ", second order"}.get(row["settings"].get("order"), "")
-    return row["sampler"].replace("_", "-") + second
+    name = row["sampler"].replace("random_", "random ").replace("_", "-")
+    return name + second
 
 
 def _chart(result: dict[str, Any]) -> Chart:
@@ -67,6 +70,11 @@ def _forwards(bundle: Bundle, images: int, most: int, **_) -> int:
     return drawing(bundle, [*rows, *(plain for spec in rows if (plain := _same_steps(bundle, spec)))], images)
 
 
+def _is_control(one: SampleSpec, ahead: SampleSpec) -> bool:
+    """Is it look-ahead with the patches that look ahead drawn at random?"""
+    return one.sampler == RANDOM_AHEAD and one.settings["order"] == ahead.settings["order"]
+
+
 def _same_steps(bundle: Bundle, spec: SampleSpec) -> SampleSpec | None:
     """As many steps of the same order without the adapting, of an adaptive sampler's resolved recipe."""
     order = spec.settings.get("order")
@@ -77,7 +85,9 @@ def _same_steps(bundle: Bundle, spec: SampleSpec) -> SampleSpec | None:
 
 def _specs(bundle: Bundle, most: int, **more: Any) -> Iterator[tuple[int, list[SampleSpec]]]:
     """(budget, its rows)"""
-    samplers = PARALLEL + ADAPTIVE * bundle.predicts_difficulty
+    samplers = [
+        of for of in PARALLEL + ADAPTIVE if bundle.predicts_difficulty or not entry_of(of[0]).fn.needs_difficulty
+    ]
     for budget in (b for b in BUDGETS if b <= most):
         yield budget, [resolve(SampleSpec(bundle.name, *of, nfe=budget, **more), bundle) for of in samplers]
 
@@ -104,8 +114,9 @@ def order(
 
     All rows draw the same seeds with the most steps that fit the budget. Reported: the Frechet distance to real images,
     its differences from Euler, Heun and multistep of the same budget and, of an adaptive sampler, from as many steps of
-    the same order in which all patches go alike (`minus_same_steps`): what is left is the adapting's own. Negative is
-    better. Intervals are 95%, bootstrap over images, paired by seed in the differences.
+    the same order in which all patches go alike (`minus_same_steps`): what is left is the adapting's own; of look-ahead
+    also from the same with the patches that look ahead drawn at random (`minus_random`). Negative is better. Intervals
+    are 95%, bootstrap over images, paired by seed in the differences.
     """
     judge = judge_of(bundle)
     real = moments(references(bundle, split, judge, work.pause))
@@ -118,6 +129,8 @@ def order(
         found = [apart(spec) for spec in specs]
         for spec, own in zip(specs, found, strict=True):
             bases = {name: base for (name, _), base in zip(PARALLEL, found, strict=False)}
+            if spec.sampler == LOOK_AHEAD:
+                bases["random"] = next(f for s, f in zip(specs, found, strict=True) if _is_control(s, spec))
             if plain := _same_steps(bundle, spec):
                 bases["same_steps"] = apart(plain)
             differences = {f"minus_{name}": (own - base).measured() for name, base in bases.items()}
