@@ -39,7 +39,7 @@ class Preset:
 EQUAL_NFE = 64  # 64 Euler steps, 33 of look-ahead (2 of them warm-up) or 16 of a dual loop of 4 cost just this
 # Shipped networks: what page, comparisons and first recordings are of, and its plain twin. After another choice:
 # `make recordings`, and `python -m pf_core recommend --checkpoint NAME --write` for its settings and seeds.
-PFT, SIT = "toybox-pft", "toybox-sit"
+PFT, SIT, SHAPES_PFT = "toybox-pft", "toybox-sit", "shapes-pft"
 SIGNS_PFT, SIGNS_FM = "signs-pft", "signs-fm"  # networks of prompts, trained alike in pairs: signs that read a word,
 SCENES_PFT, SCENES_FM = "scenes-pft", "scenes-fm"  # and scenes of one to three toys
 LATE, WIDE = "toybox-pft-late", "toybox-pft-wide"  # PFT trained on, and one trained on a wider law of t
@@ -60,7 +60,7 @@ def _columns(*columns: tuple, nfe: int = EQUAL_NFE) -> tuple[dict[str, Any], ...
     )
 
 
-_SAME_SHARE, _FAR = {"p": 0.4, "n_inner": 4}, {"ratio": 2.0}
+_SAME_SHARE, _FAR, _SECOND = {"p": 0.4, "n_inner": 4}, {"ratio": 2.0}, {"order": 2}
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
@@ -114,6 +114,20 @@ PRESETS: dict[str, Preset] = {
             "wait take 16 small ones. Over hundreds of images B gains here; C, in which chance decides who waits, "
             "does not.",
             _columns((PFT, "euler"), (PFT, "dual_loop", _SAME_SHARE), (PFT, "random_order", _SAME_SHARE), nfe=16),
+        ),
+        Preset(
+            "who-looks-ahead",
+            "Who looks ahead? 15 NFE on shapes",
+            "Same noise, fifteen evaluations each. A is Euler; B, C and D also follow each patch's last velocity. In C "
+            "the easiest patches look ahead, in D any. Over hundreds of images all three are nearer to real ones than "
+            "A, and D is nearest.",
+            _columns(
+                (SHAPES_PFT, "euler"),
+                (SHAPES_PFT, "multistep"),
+                (SHAPES_PFT, "look_ahead", _SECOND),
+                (SHAPES_PFT, "random_look_ahead", _SECOND),
+                nfe=15,
+            ),
         ),
         Preset(
             "euler-multistep",

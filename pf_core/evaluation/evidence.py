@@ -26,7 +26,7 @@ PARTS = "parts"  # of a report's folder: the pieces of its studies, so that a st
 RESULTS = Path(__file__).resolve().parents[2] / "assets" / "results"  # NETWORK/STUDY.json: what `make results` keeps
 TRAININGS = "trainings"  # the folder there of studies that look at trainings, not at one network
 EVIDENCE = "evidence"  # the folder of a training run for results on its network
-DIGITS = 5  # of a number that is kept
+DIGITS, DRAWN, LONG = 5, 3, 16  # digits of a number that is kept; of those of longer lists, which are drawn alone
 log = logging.getLogger("patch_forcing.studies")
 
 
@@ -125,13 +125,16 @@ def keep(result: dict[str, Any]) -> Path:
     return path
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: Any, digits: int = DIGITS) -> Any:
     if isinstance(value, float):
-        short = float(f"{value:.{DIGITS}g}")
+        short = float(f"{value:.{digits}g}")
         return int(short) if short.is_integer() else short
     if isinstance(value, Mapping):
-        return {key: _rounded(each) for key, each in value.items()}
-    return [_rounded(each) for each in value] if isinstance(value, list | tuple) else value
+        return {key: _rounded(each, digits) for key, each in value.items()}
+    if not isinstance(value, list | tuple):
+        return value
+    drawn = len(value) > LONG and all(isinstance(each, int | float) for each in value)
+    return [_rounded(each, DRAWN if drawn else digits) for each in value]
 
 
 def how(name: str, network: str) -> str:

@@ -230,14 +230,15 @@ def test_order_compares_at_equal_budgets(monkeypatch):
     rows = STUDIES["order"].fn(bundle(), images=20, most=8)["rows"]
     assert [(r["sampler"], r["settings"].get("order"), r["nfe"]) for r in rows] == [
         ("euler", None, 4), ("heun", None, 3), ("multistep", None, 4), ("dual_loop", 1, 4), ("dual_loop", 2, 4),
-        ("look_ahead", 1, 3), ("look_ahead", 2, 3),
+        ("look_ahead", 1, 3), ("look_ahead", 2, 3), ("random_look_ahead", 1, 3), ("random_look_ahead", 2, 3),
     ]  # fmt: skip
     for row in rows:
         assert row["minus_euler"]["value"] == pytest.approx(row["frechet"]["value"] - rows[0]["frechet"]["value"])
     assert rows[2]["minus_multistep"] == {"value": 0, "interval": [0, 0]}
     alone = [r["minus_same_steps"]["value"] for r in rows[3:]]
-    assert "minus_same_steps" not in rows[2] and [v == 0 for v in alone] == [False] * 4
-    assert all(rows[k]["frechet"] != rows[k + 1]["frechet"] for k in (3, 5))
+    assert "minus_same_steps" not in rows[2] and [v == 0 for v in alone] == [False] * 6
+    assert rows[5]["minus_random"]["value"] == pytest.approx(rows[5]["frechet"]["value"] - rows[7]["frechet"]["value"])
+    assert all(rows[k]["frechet"] != rows[k + 1]["frechet"] for k in (3, 5, 7))
 
 
 def test_a_capped_network_hears_of_no_later_time():

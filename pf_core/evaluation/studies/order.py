@@ -24,15 +24,15 @@ ADAPTIVE = [(name, {"order": order}) for name in ("dual_loop", LOOK_AHEAD, RANDO
 def _label(row: dict[str, Any]) -> str:
     second = {1: "", 2: ", second order"}.get(row["settings"].get("order"), "")
     name = row["sampler"].replace("random_", "random ").replace("_", "-")
-    return name + second
+    return (name.capitalize() if name in ("euler", "heun") else name) + second
 
 
 def _chart(result: dict[str, Any]) -> Chart:
     labels = list(dict.fromkeys(map(_label, result["rows"])))
 
-    def panel(title: str, up: str, key: str, **options) -> Panel:
+    def panel(title: str, up: str, key: str, of: str = "", **options) -> Panel:
         series = []
-        for label in labels:
+        for label in (each for each in labels if of in each):
             rows = [row for row in result["rows"] if _label(row) == label and key in row]
             if not rows:
                 continue
@@ -42,11 +42,14 @@ def _chart(result: dict[str, Any]) -> Chart:
     panels = [
         panel("Distance to real images", "Frechet distance", "frechet", log_y=True),
         panel("Against Euler, paired by seed", "difference", "minus_euler", zero=True),
-        panel("Against as many steps, all patches alike", "difference", "minus_same_steps", zero=True),
+        panel("Looking ahead beside as many steps without", "difference", "minus_same_steps", "look-ahead", zero=True),
+        panel("Dual-loop beside as many steps without", "difference", "minus_same_steps", "dual-loop", zero=True),
     ]
     panels = [each for each in panels if each.series]
     note = f"{result['images']} images a point, the same seeds; bands are 95% intervals. Below zero is better."
-    return Chart(f"Second order at equal cost, {result['checkpoint']}", [panels[:2], panels[2:]], note)
+    return Chart(
+        f"Second order at equal cost, {result['checkpoint']}", [row for row in (panels[:2], panels[2:]) if row], note
+    )
 
 
 def _verdict(result: dict[str, Any]) -> str:
