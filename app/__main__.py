@@ -190,12 +190,13 @@ def believe(proxies: list[str]) -> None:
     from pf_core.errors import InputError
 
     known = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+    everybody = known == "*"
     for proxy in proxies:
         try:
             known += f",{ipaddress.ip_network(proxy) if '/' in proxy else ipaddress.ip_address(proxy.strip('[]'))}"
         except ValueError:
             raise InputError(f"--proxy wants an address or network such as 10.0.0.0/8, not {proxy!r:.80}.") from None
-    os.environ["FORWARDED_ALLOW_IPS"] = known
+    os.environ["FORWARDED_ALLOW_IPS"] = "*" if everybody else known
 
 
 if __name__ == "__main__":

@@ -167,9 +167,9 @@ class Access:
         send = self._with_headers(send, None if session else secrets.token_urlsafe(16))
         if scope["type"] != "http" or scope["method"] in _READING:
             await self.app(scope, receive, send)
-        elif scope["path"].rstrip("/").rpartition("/")[2] in _UNUSED:
+        elif (route := scope["path"].rstrip("/").rpartition("/")[2]) in _UNUSED:
             await PlainTextResponse("Nothing is taken here.", 404)(scope, receive, send)
-        elif headers.get("content-type", "").lower().startswith("multipart/"):
+        elif route == "upload":
             await self._upload(scope, receive, send, session)
         else:
             await self._request(scope, receive, send)

@@ -16,6 +16,7 @@ from typing import BinaryIO, TypeVar
 from starlette.responses import StreamingResponse
 
 from app.store import Busy, Store, StoredRun
+from pf_core import memory
 from pf_core.errors import InputError
 from pf_core.sampling.export import export
 from pf_core.sampling.trajectory import Trajectory
@@ -85,7 +86,7 @@ class Exports:
             raise Busy(_BUSY)
         self._looks += 1
         try:
-            return await asyncio.wrap_future(self._looking.submit(make))
+            return await asyncio.wrap_future(self._looking.submit(_look, make))
         finally:
             self._looks -= 1
 
@@ -106,7 +107,13 @@ class Exports:
 
 def _make(path: Path, make: Callable[[Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    make(path)
+    with memory.sentences("the file was made"):
+        make(path)
+
+
+def _look(make: Callable[[], T]) -> T:
+    with memory.sentences("this was looked at"):
+        return make()
 
 
 def state_of(run: StoredRun) -> str:

@@ -64,7 +64,7 @@ def _recommended(bundle: Bundle, args: argparse.Namespace) -> Recommended:
     images, nfe, among = (k.default if (v := getattr(args, n)) is None else k.check(v) for n, k in numbers.items())
     work = Path(args.work) if args.work else None
     result = Recommended(**search(bundle, images=images, nfe=nfe, folder=work, report=_print, fast=args.fast))
-    bundle = replace(bundle, recommended=result)
+    bundle = bundle.but(recommended=result)
     openings = {}
     for preset in (p for p in PRESETS.values() if p.opens and bundle.predicts_difficulty and labelled(bundle)):
         chosen = opening(bundle, pair_of(preset, bundle), among, work)

@@ -96,6 +96,8 @@ def run(args: argparse.Namespace) -> None:
         be_nice(NICE.check(args.nice))
     keep_memory()
     folder = RunFolder(args.out)
+    if args.resume:
+        paths.as_served(folder.about().get("served"))
     use_device(args.device or (folder.about().get("device", "auto") if args.resume else "auto"))
     recipe = _begun(folder, args) if args.resume else _recipe(args)
     every = {

@@ -64,9 +64,7 @@ def cost(
     else:
         seconds = about.pace(*([on, device] if on else []), **given)
     fp32 = given.get("fast") and about.reads != "nothing"  # a training's own pace is fast where it is
-    took = (
-        f"at most {in_words(count * seconds)}, which is fp32's pace" if fp32 else f"about {in_words(count * seconds)}"
-    )
+    took = f"about {in_words(count * seconds)}" + (", less in bf16 and compiled" if fp32 else "")
     told = f"{count:,} forward passes of an image, {took}"
     splits = (given["split"],) if "split" in given else ("search", "evaluation")
     if about.judged and (new := sum(not evaluate.references_known(on, split) for split in splits)):

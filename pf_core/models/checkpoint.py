@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,12 @@ class Bundle:
         if precision == "bf16":
             return self.compiled_in_bf16 if compile else self.in_bf16
         return self.compiled if compile else self.model
+
+    def but(self, **changes: Any) -> "Bundle":
+        """The same network but for these fields; its hash is taken now, as the file may be another one later."""
+        other = replace(self, **changes)
+        vars(other)["hash"] = self.hash
+        return other
 
     @cached_property
     def hash(self) -> str:

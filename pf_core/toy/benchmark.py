@@ -43,15 +43,20 @@ def benchmark(state: ToyState, budget: int, count: int = 2000) -> Benchmark:
         far, floor = distances(state, paths.x[-1])
         results[name] = (paths.nfe, far)
         steps = steps_for(name, budget, SAMPLERS[name].settings({}))
-        if SAMPLERS[name].fn.needs_difficulty and steps < budget:
+        if _runs_ahead(name) and steps < budget:
             equal[name] = distances(state, trajectories(state.model, starts, plain, steps).x[-1])[0]
     return Benchmark(budget, floor, results, tuple(late), equal)
+
+
+def _runs_ahead(name: str) -> bool:
+    """Does a share of the coordinates run ahead of the others within a step?"""
+    return "p" in SAMPLERS[name].knobs
 
 
 def verdict(run: Benchmark) -> str:
     """One sentence: does a coordinate that runs ahead help here, compared with Euler?"""
     plain, *others = run.results
-    ahead = [n for n in others if SAMPLERS[n].fn.needs_difficulty]
+    ahead = [n for n in others if _runs_ahead(n)]
     if not ahead:
         return f"{run.budget} NFE are too few for one step of the other samplers."
     base = run.results[plain][1]

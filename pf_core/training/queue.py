@@ -103,10 +103,11 @@ class Jobs(RunCatalog):
         """
         self.check(recipe)
         checked_device(device)
+        recipe = with_codec(recipe)  # looks at the data: not while others wait for the lock
         with self._locked():
             self._room(name)
             about = {"created": time.time(), "parent": parent, "tensorboard": tensorboard, "device": device}
-            RunFolder(self.root / name).start(with_codec(recipe), intervals, **about)
+            RunFolder(self.root / name).start(recipe, intervals, **about)
         return self.resume(name) if start else self.get(name)
 
     def check(self, recipe: TrainRecipe) -> None:

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from pf_core import bounded, files
+from pf_core.data.own import paths
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
 from pf_core.registry import parameters
@@ -129,7 +130,8 @@ class RunFolder:
             raise InputError(
                 f"{self.path} already holds a run: add --resume to go on with it, or choose another --out."
             )
-        about = {"intervals": asdict(intervals or Intervals()), **about}
+        served = bool(os.environ.get(paths.SERVED))  # by whom it was asked for decides which links it follows
+        about = {"intervals": asdict(intervals or Intervals()), "served": served, **about}
         files.write_json(self.path / "config.json", recipe.to_dict() | {"run": about})
 
     def _config(self) -> dict[str, Any]:
@@ -301,6 +303,7 @@ _ABOUT = {  # entries of config.json's "run" -> whether a value is valid
     "intervals": lambda v: isinstance(v, dict),
     "parent": _parent,
     "device": lambda v: isinstance(v, str),
+    "served": lambda v: isinstance(v, bool),
 }
 
 

@@ -167,11 +167,15 @@ def test_visitors_behind_a_proxy_that_is_named_are_told_apart(monkeypatch):
 def test_files_are_counted_wherever_they_are_sent_and_however_their_headers_are_written():
     visitor = client(uploads=UploadCounter(max_files=2))
     body = b"".join(b'--b\r\ncontent-DISPOSITION:form-data; name="files"; filename="a"\r\n\r\nx\r\n' for _ in range(3))
-    for path in ("upload", "queue/join"):
-        for kind in ("multipart/form-data; boundary=b", "Multipart/Mixed; boundary=b"):
-            headers = {"content-type": kind, "cookie": f"pf-session={path}{kind[:3]}"}
-            answer = visitor.post(f"/gradio_api/{path}", headers=headers, content=body + b"--b--\r\n")
-            assert answer.status_code == 413, (path, kind)
+    for kind in ("multipart/form-data; boundary=b", "Multipart/Mixed; boundary=b"):
+        headers = {"content-type": kind, "cookie": f"pf-session={kind[:3]}"}
+        answer = visitor.post("/gradio_api/upload", headers=headers, content=body + b"--b--\r\n")
+        assert answer.status_code == 413, kind
+    for path in ("gradio_api/queue/join", "login"):  # no files: nothing that anybody could use up, and short
+        for most in (MOST_SENT, 2 * MOST_SENT):
+            headers = {"content-type": "multipart/x", "cookie": "pf-session=other"}
+            answer = visitor.post(f"/{path}", headers=headers, content=(body + b"x" * most)[:most])
+            assert (answer.status_code == 413) == (most > MOST_SENT), (path, most)
 
 
 @pytest.mark.parametrize("path", ["process_recording", "component_server", "component_server/"])

@@ -94,7 +94,7 @@ def test_a_disk_that_is_full_is_a_sentence_and_not_kept(run, monkeypatch):
 def test_a_file_that_failed_for_another_reason_is_written_again(run, monkeypatch):
     exports, real = Exports(), module.write
     monkeypatch.setattr(module, "write", lambda run, path: (_ for _ in ()).throw(RuntimeError("not enough memory")))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(InputError, match="Memory ran out while the file was made"):
         opened(exports, run, ".png")
     monkeypatch.setattr(module, "write", real)
     assert opened(exports, run, ".png").startswith(b"\x89PNG")

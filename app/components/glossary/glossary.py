@@ -252,6 +252,13 @@ TERMS = {
         (),
         ("random order",),
     ),
+    "random-look-ahead": Term(
+        "Random look-ahead",
+        "Look-ahead's control: as many patches look ahead, but which ones is drawn at random. What it gains over Euler "
+        "is not owed to knowing which patches are easy.",
+        (),
+        ("random look-ahead",),
+    ),
 }
 
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -45,6 +46,7 @@ def pack(items: Sequence[Item], classes: Sequence[str], size: int) -> Packed:
     path = folder / f"{_key(items, classes, size)}.u8"
     packed = _opened(path, size)
     if packed is None:
+        _made(folder)
         with files.locked(path.with_suffix(".lock")):
             packed = _opened(path, size)  # another may have decoded them meanwhile
             if packed is None:
@@ -110,12 +112,25 @@ def _opened(path: Path, size: int) -> Packed | None:
         return None
 
 
+def _made(folder: Path) -> None:
+    """Raises InputError if it cannot be made, or written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as e:
+        raise _unwritable(folder, e) from None
+
+
+def _unwritable(folder: Path, e: OSError) -> InputError:
+    return InputError(f"Cannot write {folder}: {e.strerror or e}. Name another with PATCH_FORCING_DATA.")
+
+
 def _make_room(folder: Path, need: int, keep: Path) -> None:
     """Remove what has not been used for longest. Raises InputError if it still does not fit."""
     if need > MOST:
         raise InputError(f"At this size the pictures take {need / 2**30:.0f} GB: choose a smaller size, or fewer.")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         old = sorted((p for p in folder.glob("*.u8") if p != keep), key=lambda p: p.stat().st_mtime)
         used = sum(p.stat().st_size for p in old)
         while old and (used + need > MOST or shutil.disk_usage(folder).free < need + SPARE):
@@ -124,6 +139,6 @@ def _make_room(folder: Path, need: int, keep: Path) -> None:
             old.pop(0).unlink(missing_ok=True)
         free = shutil.disk_usage(folder).free
     except OSError as e:
-        raise InputError(f"Cannot write {folder}: {e.strerror or e}. Name another with PATCH_FORCING_DATA.") from None
+        raise _unwritable(folder, e) from None
     if free < need + SPARE:
         raise InputError(f"The disk of {folder} is too full: {need / 2**20:.0f} MB are needed.")

@@ -50,6 +50,14 @@ def follows_links(folder: Path) -> bool:
     return anywhere() and not (os.environ.get(SERVED) and _shared(folder))
 
 
+def as_served(served: bool | None) -> None:
+    """Follow links as the run did that goes on, whoever starts its trainer. None: it does not say."""
+    if served:
+        os.environ[SERVED] = "1"
+    elif served is not None:
+        os.environ.pop(SERVED, None)
+
+
 def _shared(folder: Path) -> bool:
     return any(folder.is_relative_to(root) for root in [home(), *roots()])
 

@@ -170,7 +170,7 @@ def _measured(
 ) -> list[dict[str, Any]]:
     """All rows beside look-ahead in its number of steps."""
     rows, cost = list(_rows(bundle, ahead)), resolve(ahead, bundle).nfe
-    capped = replace(bundle, model=_Capped(bundle.model))
+    capped = bundle.but(model=_Capped(bundle.model))
     runs = [*((bundle, row) for row in rows), (capped, ahead)]
     drawn = [images_of_row(of, row, images, split, judge, work=_work_of(of, work)) for of, row in runs]
     apart = [distance(judged["features"], real) for judged in drawn]

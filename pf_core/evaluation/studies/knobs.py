@@ -139,7 +139,7 @@ def _brief(result: dict[str, Any]) -> str:
 
 _OTHERS = ("euler", "multistep", "look_ahead", "tuned")  # roles that each is compared with
 _RIVALS = {"minus_euler": "Euler", "minus_look_ahead": "look-ahead", "minus_tuned": "the surest knobs"}
-_SECOND = (("euler", "Euler"), ("multistep", "multistep"))  # what the best of second order is compared with
+_SECOND = (("euler", "Euler"), ("multistep", "multistep"), ("tuned", "those"))  # that the best of second order meets
 
 
 def _wins(result: dict[str, Any]) -> str:
@@ -218,8 +218,8 @@ def knobs(
     best = {"rule": _surest(rules, "minus_look_ahead")}
     for role, order in (("tuned", 1), ("second", 2)):
         rows = [row for surface in surfaces for row in surface["rows"] if row["settings"]["order"] == order]
-        best[role] = _surest(rows, "minus_euler")
-        best[role]["label"] = _words(specs[best[role]["key"]])
+        surest = _surest(rows, "minus_euler")
+        best[role] = surest | {"label": _words(specs[surest["key"]])}
     plain = {role: key for role in (EULER, MULTISTEP, LOOK_AHEAD, DUAL_LOOP) if (key := _of(bundle, role, {}, nfe))}
     roles = plain | {role: row["key"] for role, row in best.items()}
     again = _fresh(bundle, {role: specs[key] for role, key in roles.items()}, fresh, nfe, work)

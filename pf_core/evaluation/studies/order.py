@@ -117,7 +117,7 @@ def order(
 
     All rows draw the same seeds with the most steps that fit the budget. Reported: the Frechet distance to real images,
     its differences from Euler, Heun and multistep of the same budget and, of an adaptive sampler, from as many steps of
-    the same order in which all patches go alike (`minus_same_steps`): what is left is the adapting's own; of look-ahead
+    the same order in which all patches go alike (`minus_same_steps`): what its further passes add; of look-ahead
     also from the same with the patches that look ahead drawn at random (`minus_random`). Negative is better. Intervals
     are 95%, bootstrap over images, paired by seed in the differences.
     """

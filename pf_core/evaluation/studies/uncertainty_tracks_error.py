@@ -139,8 +139,12 @@ def _verdict(result: dict[str, Any]) -> str:
     )
 
 
+def _forwards(bundle: Bundle, images: int, repeats: int, **_) -> int:
+    return min(images, _known(bundle) or images) * repeats * len(TIMES)
+
+
 @study(
-    forwards=lambda bundle, images, repeats, **_: images * repeats * len(TIMES),
+    forwards=_forwards,
     chart=_chart,
     verdict=_verdict,
     brief=_brief,
@@ -196,12 +200,17 @@ def uncertainty_tracks_error(
     return result
 
 
+def _known(bundle: Bundle) -> int:
+    """How many images a network was trained on, where an exact denoiser can be asked about all of them; else 0."""
+    count = data_settings(bundle)[1].get("count", 0)
+    return count if 0 < count <= FEW and bundle.conditioner.takes != "prompt" else 0
+
+
 def _oracle(bundle: Bundle) -> tuple[Oracle | None, int]:
     """The exact denoiser of the images that a network was trained on, where they are few, and their number."""
-    name, settings = data_settings(bundle)
-    count = settings.get("count", 0)
-    if not 0 < count <= FEW or bundle.conditioner.takes == "prompt":
+    if not (count := _known(bundle)):
         return None, 0
+    name, settings = data_settings(bundle)
     data = in_space(bundle, DATASETS[name].fn(**settings))
     return from_dataset(data, count, bundle.grid, bundle.source), count
 
