@@ -30,10 +30,7 @@ _COUNTED = 10_000  # sessions and addresses whose uploads are counted; the longe
 MOST_SENT = 4 * 2**20  # bytes of a request that is no upload: the page's own have 1 kB or so
 _PART = b"\r\ncontent-disposition:"
 _READING = ("GET", "HEAD", "OPTIONS")
-_UNUSED = (
-    "process_recording",
-    "component_server",
-)  # Gradio's, for components that the page has none of: they take files
+_UNUSED = "process_recording", "component_server"  # Gradio's, of components that the page lacks: they take files
 _TOKEN, _SESSION = "pf-token", "pf-session"
 _OPEN = ("/gradio_api/startup-events",)  # Gradio calls it once at launch, without a token; it only starts the queue
 

@@ -56,7 +56,7 @@ def paired(
     apart = [distance(judged["features"], real) for judged in drawn]
     return [
         named(resolve(spec, bundle))
-        | {"accuracy": _accuracy(judged), "frechet": own.measured()}
+        | {"accuracy": accuracy(judged), "frechet": own.measured()}
         | ({} if base is None else {"minus_base": (own - apart[base]).measured()})
         for spec, judged, own, base in zip(specs, drawn, apart, bases, strict=True)
     ]
@@ -103,6 +103,8 @@ def named(spec: SampleSpec) -> dict[str, Any]:
     }
 
 
-def _accuracy(judged: dict[str, np.ndarray]) -> dict[str, Any] | None:
+def accuracy(judged: dict[str, np.ndarray]) -> dict[str, Any] | None:
+    """{"value", "interval"}, 0 to 1: the share of `images_of_row`'s images that show the class asked for; None where
+    none was."""
     classed = judged["labels"] >= 0
     return interval_of_mean((judged["asked"].argmax(1) == judged["labels"])[classed]) if classed.any() else None

@@ -27,19 +27,17 @@ FEWEST = 10  # held-out images that a study can tell anything from
 SPLIT = Knob(help="images and seeds: evaluation, to report; search, to choose by", choices=CHOICES)
 
 
-def looked_at(
-    bundle: Bundle, images: int, split: str, trained_on: int = 0
-) -> tuple[Any, Tensor, Tensor, Tensor]:  # fmt: skip
+def looked_at(bundle: Bundle, images: int, split: str, trained_on: int = 0) -> tuple[Any, Tensor, Tensor, Tensor]:
     """(sample, x0, x1, y): held-out images of the network's data set; noise of their seeds and the images in the
     network's space, (B, C, H, W) each; conditions (B, ...), the null class where there are none. At most as many as a
     finite set holds out. trained_on: of the first so many images, which it was trained on, instead. Raises InputError
     where fewer than FEWEST are held out."""
-    data, of = data_of(bundle), images_of(data_of(bundle), split)
+    data = data_of(bundle)
     if isinstance(bundle.model, Oracle):  # knows its own images, over and over, and no others
         indices = TRAINING.first(images)
     elif trained_on:
         indices = TRAINING.first(min(images, trained_on))
-    elif len(indices := take(data, of, images)) < min(FEWEST, images):
+    elif len(indices := take(data, images_of(data, split), images)) < min(FEWEST, images):
         raise InputError(
             f"Only {len(indices)} of the pictures of {bundle.name} were held out: nothing can be told from fewer than "
             f"{FEWEST}. Train on more pictures, or hold out a larger share of them."

@@ -1,14 +1,14 @@
 """Is training with a time per patch worth it by itself? SiT and Patch Forcing by the same sampler, Euler."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pf_core.charts import Chart, Panel, Series, written
 from pf_core.errors import InputError
 from pf_core.evaluation import prompted
 from pf_core.evaluation.evaluate import judge_of, references
-from pf_core.evaluation.metrics import coverage, interval_of_mean, moments
-from pf_core.evaluation.paired import FASTER, arithmetic, distance, how, images_of_row, named
+from pf_core.evaluation.metrics import coverage, moments
+from pf_core.evaluation.paired import FASTER, accuracy, arithmetic, distance, how, images_of_row, named
 from pf_core.evaluation.studies.common import (
     SPLIT,
     Claim,
@@ -102,14 +102,15 @@ def _pair(bundle: Bundle, baseline: str) -> dict[str, Bundle]:
     return {SIT: plain, PATCH_FORCING: bundle}
 
 
-def _specs(bundle: Bundle, baseline: str, budgets: str, **more: Any) -> Iterator[tuple[int, str, Bundle, SampleSpec]]:
+def _specs(pair: Mapping[str, Bundle], budgets: str, **more: Any) -> Iterator[tuple[int, str, Bundle, SampleSpec]]:
+    """(NFE, label, network, recipe) of each row."""
     for budget in _budgets(budgets):
-        for label, net in _pair(bundle, baseline).items():
+        for label, net in pair.items():
             yield budget, label, net, SampleSpec(net.name, "euler", nfe=budget, **more)
 
 
 def _forwards(bundle: Bundle, images: int, budgets: str, baseline: str, **_) -> int:
-    return sum(drawing(net, [spec], images) for *_, net, spec in _specs(bundle, baseline, budgets))
+    return sum(drawing(net, [spec], images) for *_, net, spec in _specs(_pair(bundle, baseline), budgets))
 
 
 @study(
@@ -132,7 +133,7 @@ def parallel_euler(
     *,
     images: Annotated[int, Knob(20, 100_000, "images a row")] = 300,
     budgets: Annotated[str, Knob(help="network evaluations an image, with commas between")] = "16,64",
-    baseline: Annotated[str, Knob(help="a network with one time for all patches, of Euler; empty: a twin")] = "",
+    baseline: Annotated[str, prompted.BASELINE] = "",
     split: Annotated[str, SPLIT] = "evaluation",
     fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,
@@ -149,13 +150,13 @@ def parallel_euler(
     pair = _pair(bundle, baseline)
     judge = judge_of(bundle)
     real = references(bundle, split, judge, work.pause)
+    moment = moments(real)
     rows = []
-    for budget, label, net, spec in _specs(bundle, baseline, budgets, **how(fast)):
+    for budget, label, net, spec in _specs(pair, budgets, **how(fast)):
         judged = images_of_row(net, spec, images, split, judge, work=work)
-        right = (judged["asked"].argmax(1) == judged["labels"])[judged["labels"] >= 0]
-        apart = distance(judged["features"], moments(real))
+        apart = distance(judged["features"], moment)
         row = {"label": label, "budget": budget, "network": net.name, **named(resolve(spec, net))}
-        row |= {"frechet": apart.measured(), "accuracy": interval_of_mean(right) if len(right) else None}
+        row |= {"frechet": apart.measured(), "accuracy": accuracy(judged)}
         row["coverage"] = coverage(real[: max(images, 100)], judged["features"], NEAREST)
         if label == SIT:
             plain = apart

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from pf_core.charts import Chart, Map, Panel, Series
 from pf_core.evaluation import prompted
 from pf_core.evaluation.evaluate import judge_of, references
-from pf_core.evaluation.metrics import Resampled, coverage, interval_of_mean, moments
-from pf_core.evaluation.paired import FASTER, arithmetic, distance, how, images_of_row, named
+from pf_core.evaluation.metrics import Resampled, coverage, moments
+from pf_core.evaluation.paired import FASTER, accuracy, arithmetic, distance, how, images_of_row, named
 from pf_core.evaluation.studies.common import (
     SPLIT,
     Claim,
@@ -191,7 +191,7 @@ def schedules(
     *,
     images: Annotated[int, Knob(20, 100_000, "images a point")] = 300,
     budgets: Annotated[str, Knob(help="network evaluations an image, with commas between")] = "16,32,64,128",
-    baseline: Annotated[str, Knob(help="a network with one time for all patches, of Euler; empty: a twin")] = "",
+    baseline: Annotated[str, prompted.BASELINE] = "",
     split: Annotated[str, SPLIT] = "evaluation",
     fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,
@@ -232,7 +232,6 @@ def _measured(drawn: list[tuple], real: Any, budget: int) -> Iterator[dict[str, 
     apart: dict[str, Resampled] = {label: distance(judged["features"], moment) for label, _, judged in drawn}
     controls = {sampler: control for control, sampler in CONTROLS.items()}
     for label, spec, judged in drawn:
-        right = (judged["asked"].argmax(1) == judged["labels"])[judged["labels"] >= 0]
         yield {
             "label": label,
             "budget": budget,
@@ -241,7 +240,7 @@ def _measured(drawn: list[tuple], real: Any, budget: int) -> Iterator[dict[str, 
             "frechet": apart[label].measured(),
             "minus_euler": (apart[label] - apart[PARALLEL]).measured(),
             **({"minus_random": (apart[label] - apart[controls[label]]).measured()} if label in controls else {}),
-            "accuracy": interval_of_mean(right) if len(right) else None,
+            "accuracy": accuracy(judged),
             "coverage": coverage(real[: max(len(judged["labels"]), 100)], judged["features"], NEAREST),
             "seconds_per_image": float(min(judged["seconds"])),  # of the shards: the least that other work slowed down
         }

@@ -8,6 +8,7 @@ from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import moments
 from pf_core.evaluation.paired import FASTER, arithmetic, distance, how, images_of_row, named
+from pf_core.evaluation.prompted import BASELINE
 from pf_core.evaluation.studies.common import (
     SPLIT,
     Claim,
@@ -170,7 +171,7 @@ def table(
     beside: Annotated[
         str, Knob(help="other networks, with commas between; shipped: all of those; empty: none")
     ] = SHIPPED,
-    baseline: Annotated[str, Knob(help="a network with one time for all patches, of Euler; empty: a twin")] = "",
+    baseline: Annotated[str, BASELINE] = "",
     split: Annotated[str, SPLIT] = "evaluation",
     fast: Annotated[bool, FASTER] = False,
     work: Work = UNWATCHED,
