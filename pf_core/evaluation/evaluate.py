@@ -94,14 +94,15 @@ def draw(
 ) -> Iterator[dict[str, Any]]:
     """Each shard, drawn or read back from `folder`, as a dict: the judge's features and, under each name in
     `heads`, its probabilities; the classes asked for (labels, -1: none), nfe, steps, forwards, token_forwards (see
-    Run), seconds. pause: called
-    after every pass, and may raise. Raises InputError if there is no judge for the network."""
+    Run), seconds, and whether it was read. pause: called after every pass, and may raise. Raises InputError if there is
+    no judge for the network."""
     path_of_judge = judge or judge_of(bundle)
     judge_network, _ = judges.load(path_of_judge)
     for part in parts:
         run = Run(bundle, part)
         path = folder / f"{_key(run.spec, path_of_judge)}.safetensors"
-        if (done := _read(path)) is None:
+        done = known = _read(path)
+        if done is None:
             trajectory = ended(run, bundle, pause)
             verdict = judge_network.judge(bundle.codec.decode(trajectory.x1))
             tensors = {**verdict.probabilities, "features": verdict.features}
@@ -120,7 +121,7 @@ def draw(
             {k: v.numpy() for k, v in tensors.items()}
             | facts
             | {"labels": np.array([class_of(bundle, a) for a in run.spec.labels])}
-            | {"heads": list(judge_network.choices)}
+            | {"heads": list(judge_network.choices), "read": known is not None}
         )
 
 

@@ -172,7 +172,7 @@ def measure(
     given = study.settings(settings)
     work = Work(folder, forwards(name, bundle, settings), tell, stop)
     network = {"checkpoint": bundle.name, "hash": bundle.hash} if bundle else {}
-    with _timed(folder, [name, given, network]) as seconds:
+    with _timed(folder, [name, given, network], lambda: work.reused) as seconds:
         numbers = study.fn(*([bundle] if bundle else []), work=work, **given)
     return {
         "study": name,
@@ -184,25 +184,32 @@ def measure(
     }
 
 
-def _taken(seconds: float) -> dict[str, Any]:
-    return {"versions": versions(), "made": date.today().isoformat(), "seconds": seconds}
+def _taken(seconds: float | None) -> dict[str, Any]:
+    known = {} if seconds is None else {"seconds": seconds}
+    return {"versions": versions(), "made": date.today().isoformat()} | known
 
 
 @contextmanager
-def _timed(folder: Path | None, what: list[Any]) -> Iterator[Callable[[], float]]:
+def _timed(
+    folder: Path | None, what: list[Any], reused: Callable[[], bool] = lambda: False
+) -> Iterator[Callable[[], float | None]]:
     """Yields what tells the seconds that this work has taken, in all calls together where a folder keeps its pieces: a
-    study that was stopped goes on, and its first hours count."""
+    study that was stopped goes on, and its first hours count. None where pieces were found when it first began, which
+    something else has made."""
     path, began = folder and folder / f"{key(what)}.seconds.json", time.perf_counter()
-    before = files.read_json(path).get("seconds", 0.0) if path else 0.0
+    before = files.read_json(path) if path else {}
+
+    def others() -> bool:
+        return before.get("others", reused())
 
     def seconds() -> float:
-        return round(before + time.perf_counter() - began, 1)
+        return round(before.get("seconds", 0.0) + time.perf_counter() - began, 1)
 
     try:
-        yield seconds
+        yield lambda: None if others() else seconds()
     finally:
         if path:
-            files.write_json(path, {"seconds": seconds()})
+            files.write_json(path, {"seconds": seconds(), "others": others()})
 
 
 def of_runs(

@@ -5,7 +5,7 @@ what a distance owes to chance is in both.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -73,13 +73,31 @@ def images_of_row(
 ) -> dict[str, np.ndarray]:
     """What the judge saw in each image of a spec: {"features" (M, D), "asked" (M, choices), "labels" (M,)}, and the
     "seconds" of an image, by shard. folder, work: see `paired`."""
+    return _joined(list(_judged(bundle, spec, images, split, judge, work or Work(folder))))
+
+
+def images_of_rows(
+    rows: Sequence[tuple[Bundle, SampleSpec]], images: int, split: str, judge: Path, work: Work
+) -> list[dict[str, np.ndarray]]:  # fmt: skip
+    """The same of several, a shard of each in turn: what else the machine does slows all alike, and their seconds
+    compare."""
+    turns = zip(*(_judged(bundle, spec, images, split, judge, work) for bundle, spec in rows), strict=True)
+    return [_joined(parts) for parts in zip(*turns, strict=True)]
+
+
+def _judged(
+    bundle: Bundle, spec: SampleSpec, images: int, split: str, judge: Path, work: Work
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """The shards of a spec, drawn or read back, and judged."""
     parts = captioned(bundle, shards(spec, seeds_of(split).first(images), labelled(bundle)), split)
-    work = work or Work(folder)
-    judged = []
     with nullcontext(work.folder) if work.folder else tempfile.TemporaryDirectory() as where:
         for part in draw(bundle, parts, Path(where), judge, work.pause):
-            judged.append(part)
+            work.reused |= part["read"]
             work.did(part["forwards"] * len(part["labels"]))
+            yield part
+
+
+def _joined(judged: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
     first = judged[0]["heads"][0]
     return {
         name: np.concatenate([part[key] for part in judged])

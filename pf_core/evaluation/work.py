@@ -43,6 +43,7 @@ class Work:
     ):
         self.folder = Path(folder) if folder else None
         self.total, self.done = total, 0
+        self.reused = False  # whether a piece was found that was made before
         self._tell, self._stop = tell, stop
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +69,7 @@ class Work:
     ) -> dict[str, Any]:
         path = self.folder and self.folder / name
         value = read(path) if path else {}
+        self.reused |= bool(value)
         if not value:
             value = make()
             if path:

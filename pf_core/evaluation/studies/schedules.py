@@ -7,7 +7,7 @@ from pf_core.charts import Chart, Map, Panel, Series
 from pf_core.evaluation import prompted
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import Resampled, coverage, moments
-from pf_core.evaluation.paired import FASTER, accuracy, arithmetic, distance, how, images_of_row, named
+from pf_core.evaluation.paired import FASTER, accuracy, arithmetic, distance, how, images_of_rows, named
 from pf_core.evaluation.studies.common import (
     SPLIT,
     Claim,
@@ -37,6 +37,7 @@ ROWS = {  # label -> sampler and settings; each as many steps as the budget allo
     RANDOM_AHEAD: ("random_look_ahead", {}),
     "multistep": ("multistep", {}),
 }
+AHEAD = "look-ahead", "look-ahead, ratio 2"
 CONTROLS = {RANDOM: "dual-loop", RANDOM_AHEAD: "look-ahead"}  # the same with the easy set drawn at random
 PAPER = {PLAIN: 41.0, RANDOM: 33.2, PARALLEL: 31.4, "dual-loop": 29.3, "look-ahead": 27.8}  # FID-10k; see _paper
 MAPPED, MAPPED_NFE = (PARALLEL, RANDOM, "dual-loop", "look-ahead"), 12  # whose times nine patches show
@@ -86,8 +87,8 @@ def _chart(result: dict[str, Any]) -> Chart:
     maps = [_map(label) for label in MAPPED if label in labels]
     note = (
         f"{result['images']} images a point, the same seeds in all; 95% intervals, bootstrap over images; wall time "
-        "of the fastest batch, beside whatever else ran. Below: the times of nine patches, pass by pass, in "
-        f"{MAPPED_NFE} NFE."
+        "of the fastest batch, the rows in turns, beside whatever else ran. Below: the times of nine patches, pass by "
+        f"pass, in {MAPPED_NFE} NFE."
     )
     return Chart(f"Schedules at equal cost, {result['checkpoint']}", [panels[:2], panels[2:], maps], note)
 
@@ -116,7 +117,7 @@ def _brief(result: dict[str, Any]) -> str:
         return f"At {nfe} NFE, Frechet distance minus Euler's: {', '.join(told)}."
     nfe, rows = min(by_budget.items())
     told = [f"{label} {number(rows[label]['minus_euler'])}" for label in CONTROLS.values() if label in rows]
-    return f"{_found(by_budget)}. At {nfe} NFE minus Euler: {', '.join(told)}."
+    return f"{_found(by_budget)}. At {nfe} minus Euler: {', '.join(told)}."
 
 
 def _adaptive(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> list[tuple[str, int, dict[str, Any]]]:
@@ -126,19 +127,37 @@ def _adaptive(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> list[tup
 
 
 def _found(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> str:
-    """Where an adaptive sampler is below the same with its easy set drawn at random, and which of these are below
-    Euler, too; the first results did not pair them."""
-    told = [of for of in _adaptive(by_budget) if "minus_random" in of[-1]]
+    """Where an adaptive sampler is below random order, as the page has it, and where above; and what the patches that
+    look ahead owe to being easy. The first results did not pair them."""
+    told = [(label, nfe, _ordered(row)) for label, nfe, row in _adaptive(by_budget) if _ordered(row)]
     if not told:
-        return "Cannot be told here: no random easy set was drawn"
-    hits = [of for of in told if side(of[-1]["minus_random"]) < 0]
-    gains = [of for of in hits if side(of[-1]["minus_euler"]) < 0]
-    if not hits:
+        return "Cannot be told here: no random order was drawn"
+    below, above = ([of for of in told if side(of[-1]) == sign] for sign in (-1, 1))
+    if not below + above:
         budgets = ", ".join(map(str, dict.fromkeys(nfe for _, nfe, _ in told)))
-        return f"{holds(0, len(told))}: nothing lies below the same with a random easy set, at {budgets} NFE"
-    euler = "and" if gains == hits else f"and {_where(gains)}" if gains else "but not"
-    lie = "lies" if len({label for label, *_ in hits}) == 1 else "lie"
-    return f"{holds(len(hits), len(told))}: {_where(hits)} {lie} below a random easy set, {euler} below Euler"
+        return f"{holds(0, len(told))}: nothing is told from random order, at {budgets} NFE"
+    where = [f"{_where(of)} {word} random order" for of, word in ((below, "below"), (above, "above")) if of]
+    return f"{holds(len(below), len(told))}: {', '.join(where)}{_luckier(by_budget)}"
+
+
+def _ordered(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """An adaptive row's distance minus that of random order; dual-loop's control is just that."""
+    return row.get("minus_random_order") or (row.get("minus_random") if row["label"] == CONTROLS[RANDOM] else None)
+
+
+def _controlled(row: Mapping[str, Any]) -> bool:
+    """Is it look-ahead beside the same by patches drawn at random?"""
+    return row["label"] == CONTROLS[RANDOM_AHEAD] and "minus_random" in row
+
+
+def _luckier(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> str:
+    """Where looking ahead by patches drawn at random draws better than by the easy ones, or worse."""
+    ahead = [of for of in _adaptive(by_budget) if _controlled(of[-1])]
+    words = []
+    for sign, word in ((1, "better"), (-1, "worse")):
+        if at := [str(nfe) for _, nfe, row in ahead if side(row["minus_random"]) == sign]:
+            words.append(f"{word} at {', '.join(at)}")
+    return f"; look-ahead of random patches is {', '.join(words)} NFE" if words else ""
 
 
 def _where(found: list[tuple[str, int, dict[str, Any]]]) -> str:
@@ -170,7 +189,8 @@ def _told(nfe: int, rows: Mapping[str, dict[str, Any]]) -> str:
     shown = [row for row in others if row["label"] in PAPER] or others
     words = [
         f"{row['label']} {number(row['minus_euler'])}"
-        + (f", minus a random easy set {number(row['minus_random'])}" if "minus_random" in row else "")
+        + (f", minus random order {number(ordered)}" if (ordered := _ordered(row)) else "")
+        + (f", minus random look-ahead {number(row['minus_random'])}" if _controlled(row) else "")
         for row in shown
     ]
     return f"At {nfe} NFE (Euler's {rows[PARALLEL]['frechet']['value']:.0f}): {'; '.join(words)}"
@@ -200,20 +220,20 @@ def schedules(
 
     All rows draw the same seeds, each with the most steps that fit the budget (look-ahead 64: 33 steps). Reported:
     Frechet distance to real images, accuracy of the class asked for, coverage of real images (share that lie within a
-    generated one's third-neighbour ball), seconds an image in the fastest batch; distance minus that of Euler of the
-    same budget, and, of dual-loop and look-ahead, minus that of their control, whose easy set is drawn at random:
-    negative where better. Intervals are 95%, bootstrap over images, paired by seed in the differences.
+    generated one's third-neighbour ball), seconds an image in the fastest batch, a batch of each row in turn; distance
+    minus that of Euler of the same budget, of look-ahead minus that of random order, and, of dual-loop and look-ahead,
+    minus that of their control, whose easy set is drawn at random (dual-loop's is random order): negative where better.
+    Intervals are 95%, bootstrap over images, paired by seed in the differences.
     """
     plain = baseline_of(bundle, baseline)
     judge = judge_of(bundle)
     real = references(bundle, split, judge, work.pause)
     rows = []
     for budget in _budgets(budgets):
-        drawn = [
-            (label, resolve(spec, net), images_of_row(net, spec, images, split, judge, work=work))
-            for label, net, spec in _rows(bundle, plain, budget, **how(fast))
-        ]
-        rows += _measured(drawn, real, budget)
+        labels, nets, specs = zip(*_rows(bundle, plain, budget, **how(fast)), strict=True)
+        drawn = images_of_rows(list(zip(nets, specs, strict=True)), images, split, judge, work)
+        resolved = map(resolve, specs, nets)
+        rows += _measured(list(zip(labels, resolved, drawn, strict=True)), real, budget)
     twin = plain and plain.name
     result = {"images": images, "split": split, "baseline": twin, "arithmetic": arithmetic(fast), "rows": rows}
     return result | ({"trained_on": [net.trained_on for net in (bundle, plain)]} if plain else {})
@@ -239,6 +259,7 @@ def _measured(drawn: list[tuple], real: Any, budget: int) -> Iterator[dict[str, 
             "checkpoint": spec.checkpoint,
             "frechet": apart[label].measured(),
             "minus_euler": (apart[label] - apart[PARALLEL]).measured(),
+            **({"minus_random_order": (apart[label] - apart[RANDOM]).measured()} if label in AHEAD else {}),
             **({"minus_random": (apart[label] - apart[controls[label]]).measured()} if label in controls else {}),
             "accuracy": accuracy(judged),
             "coverage": coverage(real[: max(len(judged["labels"]), 100)], judged["features"], NEAREST),
