@@ -87,8 +87,13 @@ def _of_network(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
     bundle = checkpoint.load(_named(study, args), working(args.device))
     given = _given(study, args)
     print(f"{study.name} on {bundle.name}: {evidence.cost(study.name, bundle, given)}.", file=sys.stderr)
-    typed = args.checkpoint or bundle.name
+    typed = ["--checkpoint", args.checkpoint or bundle.name, *_latents(args)]
     return evidence.measure(study.name, bundle, given, _parts(args.out), _progress(), typed=typed)
+
+
+def _latents(args: argparse.Namespace) -> list[str]:
+    """What was typed for a network on latents."""
+    return ["--autoencoder", args.autoencoder] if args.autoencoder else []
 
 
 def _of_its_own(study: Entry, args: argparse.Namespace) -> dict[str, Any]:
@@ -180,7 +185,8 @@ def _all(args: argparse.Namespace) -> int:
     results, folder = [], Path(args.out)
     try:
         for name, network in networks.items():
-            one = evidence.everything({name: network}, load, settings, folder, tell=_progress())  # each from 0% on
+            of = {name: network}
+            one = evidence.everything(of, load, settings, folder, _latents(args), tell=_progress())  # each from 0% on
             for result in one:
                 results.append(result)
                 _told(result, folder)
@@ -211,7 +217,7 @@ def _command(args: argparse.Namespace) -> str:
     """What was typed of study all, but for where it is put."""
     knobs = {k.name: k.flag for entry in STUDIES.values() for k in entry.knobs.values()}
     flags = [word for name, value in given_of(args, STUDIES).items() for word in (knobs[name], str(value))]
-    named = ["--checkpoint", args.checkpoint] if args.checkpoint else []
+    named = [*(["--checkpoint", args.checkpoint] if args.checkpoint else []), *_latents(args)]
     return shlex.join(["python", "-m", "pf_core", "study", ALL, *named, *["--quick"] * args.quick, *flags])
 
 

@@ -5,15 +5,15 @@ import logging
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pf_core import files, memory
+from pf_core import files, memory, presets
 from pf_core.errors import InputError
-from pf_core.evaluation import evaluate
+from pf_core.evaluation import evaluate, judges
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.work import Stopped, Work, key, pace
 from pf_core.models import checkpoint
@@ -25,7 +25,7 @@ from pf_core.sampling.sweep import in_words
 PARTS = "parts"  # of a report's folder: the pieces of its studies, so that a stopped one goes on
 RESULTS = Path(__file__).resolve().parents[2] / "assets" / "results"  # NETWORK/STUDY.json: what `make results` keeps
 TRAININGS = "trainings"  # the folder there of studies that look at trainings, not at one network
-EVIDENCE = "evidence"  # the folder of a training run for results on its network
+EVIDENCE = "evidence"  # the folder of a training run for results on its network; that of checkpoints/ for added ones
 DIGITS, DRAWN, LONG = 5, 3, 16  # digits of a number that is kept; of those of longer lists, which are drawn alone
 log = logging.getLogger("patch_forcing.studies")
 
@@ -73,14 +73,15 @@ def cost(
 
 
 def folder_of(name: str, network: str) -> Path:
-    """Where results of a study on a network are looked for: assets/results/NETWORK, for a training run's network
-    runs/NAME/evidence, of a step below it; a study of trainings has one folder of its own."""
+    """Where results of a study on a network are looked for: of a shipped one assets/results/NETWORK, of an added one
+    checkpoints/evidence/NETWORK, of a training run's runs/NAME/evidence, of a step below it; a study of trainings has
+    one folder of its own."""
     if STUDIES[name].fn.about.reads != "network":
         return RESULTS / TRAININGS
     if checkpoint.is_run(network):
         _, run, *step = re.split("[/@]", network)
         return checkpoint.RUNS.joinpath(run, EVIDENCE, *step)
-    return RESULTS / network
+    return RESULTS / network if network in presets.SHIPPED else checkpoint.FOLDER / EVIDENCE / network
 
 
 def kept(name: str, network: str, digest: str = "") -> dict[str, Any] | None:
@@ -106,14 +107,13 @@ def all_kept() -> Iterator[dict[str, Any]]:
 
 
 def keep(result: dict[str, Any]) -> Path:
-    """A study's result as a file of the repository (beside the run, for a training's network), numbers to DIGITS
-    digits; where it is. Raises InputError for one that is no study's, of another network by a shipped one's name, or if
-    it cannot be written."""
+    """A study's result where `folder_of` looks for it, numbers to DIGITS digits; where it is. Raises InputError for one
+    that is no study's, of another network by a shipped one's name, or if it cannot be written."""
     name = STUDIES[result.get("study", "")].name
     network = str(result.get("checkpoint", TRAININGS))
     if not checkpoint.is_run(network):
         network = Path(network).name.removesuffix(".safetensors")  # never a folder elsewhere
-    if network in checkpoint.files_here() and result.get("hash") != checkpoint.load(network).hash:
+    if network in presets.SHIPPED and result.get("hash") != checkpoint.load(network).hash:
         raise InputError(f"That is a result of another network than the shipped {network}: give its file another name.")
     path = folder_of(name, network) / f"{name}.json"
     text = json.dumps(_rounded(result), indent=1, allow_nan=False)
@@ -138,16 +138,17 @@ def _rounded(value: Any, digits: int = DIGITS) -> Any:
 def how(name: str, network: str) -> str:
     """What to type for a result of a study on a network that `kept` finds."""
     typed = ["python", "-m", "pf_core", "study", name]
-    if checkpoint.is_run(network) and STUDIES[name].fn.about.reads == "network":
-        where = folder_of(name, network).relative_to(checkpoint.RUNS.parent)
-        return shlex.join([*typed, "--checkpoint", network, "--out", where.as_posix()])
+    where = folder_of(name, network)
+    if not where.is_relative_to(RESULTS):
+        root = checkpoint.RUNS if checkpoint.is_run(network) else checkpoint.FOLDER
+        return shlex.join([*typed, "--checkpoint", network, "--out", where.relative_to(root.parent).as_posix()])
     of = {"nothing": [], "runs": ["--runs", "runs"]}.get(STUDIES[name].fn.about.reads, ["--checkpoint", network])
     return f"{shlex.join([*typed, *of, '--out', 'D'])} && python -m pf_core results D"
 
 
 def made(result: Mapping[str, Any]) -> str:
     """Where a result comes from, in words."""
-    of = f"{result['checkpoint']} ({result['hash']})" if "hash" in result else "trainings"
+    of = f"{result['checkpoint']} ({result['hash']})" if "hash" in result else result.get("network", TRAININGS)
     images = f"{result['images']} images, " if "images" in result else ""
     took = f", {in_words(result['seconds'])}" if "seconds" in result else ""  # not known of what was measured in parts
     return f"{of}, {images}{result['made']}{took}"
@@ -160,28 +161,36 @@ def measure(
     folder: Path | None = None,
     tell: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] | None = None,
-    typed: str = "",
+    typed: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A study's result on a network, or (None) on those that it trains: its numbers, and the study, network, hash,
     settings, command, versions, date and seconds.
 
-    folder: where its pieces are kept; tell, stop: see Work; typed: what was typed for the network, if not its name.
-    Raises InputError for a network it cannot look at, Stopped.
+    folder: where its pieces are kept; tell, stop: see Work; typed: the flags that name the network, if
+    not just by its name. Raises InputError for a network it cannot look at, Stopped.
     """
     study = STUDIES[name]
     given = study.settings(settings)
     work = Work(folder, forwards(name, bundle, settings), tell, stop)
     network = {"checkpoint": bundle.name, "hash": bundle.hash} if bundle else {}
+    judged = _judge(bundle) if bundle and study.fn.about.judged else {}
     with _timed(folder, [name, given, network], lambda: work.reused) as seconds:
         numbers = study.fn(*([bundle] if bundle else []), work=work, **given)
     return {
         "study": name,
         **network,
+        **judged,
         **numbers,
         "settings": given,
-        "command": command(study, typed or (bundle and bundle.name), settings),
+        "command": _typed(study, typed, settings) if typed else command(study, bundle and bundle.name, settings),
         **_taken(seconds()),
     }
+
+
+def _judge(bundle: Bundle) -> dict[str, str]:
+    """Whose features and classes a result's distances and shares are in."""
+    path = evaluate.judge_of(bundle)
+    return {"judge": path.stem, "judge_hash": judges.digest(path)[:16]}
 
 
 def _taken(seconds: float | None) -> dict[str, Any]:
@@ -235,7 +244,7 @@ def command(study: Entry, checkpoint: str | None, settings: Mapping[str, Any]) -
     return _typed(study, ["--checkpoint", checkpoint] if checkpoint else ["--out", study.name], settings)
 
 
-def _typed(study: Entry, on: list[str], settings: Mapping[str, Any]) -> str:
+def _typed(study: Entry, on: Sequence[str], settings: Mapping[str, Any]) -> str:
     """The command, on what, with the flags of all settings that are no defaults."""
     given = study.settings(settings)
     knobs = [(study.knobs[k].flag, str(given[k])) for k in settings if given[k] != study.knobs[k].default]
@@ -247,17 +256,20 @@ def everything(
     load: Callable[[str], Bundle],
     settings: Mapping[str, Mapping[str, Any]],
     folder: Path,
+    also: Sequence[str] = (),
     **watched: Any,
 ) -> Iterator[dict[str, Any]]:
     """The result of each study on the network whose name `networks` has for it, with its `settings`; of one that cannot
     look at that network {"study", "checkpoint", "refused": why}; of one that ended in another error "failed", True, as
-    well: the others are measured all the same. All keep their pieces in one folder. Raises Stopped."""
+    well: the others are measured all the same. All keep their pieces in one folder. also: flags that were typed for
+    every network. Raises Stopped."""
     for name, network in networks.items():
         about = {"study": name, "checkpoint": network}
         try:
             bundle = load(network)
             about["checkpoint"] = bundle.name
-            result = measure(name, bundle, settings.get(name, {}), folder / PARTS, typed=network, **watched)
+            typed = ["--checkpoint", network, *also]
+            result = measure(name, bundle, settings.get(name, {}), folder / PARTS, typed=typed, **watched)
         except Stopped:
             raise
         except Exception as e:

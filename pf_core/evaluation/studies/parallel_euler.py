@@ -13,6 +13,7 @@ from pf_core.evaluation.studies.common import (
     SPLIT,
     Claim,
     baseline_of,
+    beside,
     drawing,
     holds,
     needs_both,
@@ -23,7 +24,7 @@ from pf_core.evaluation.studies.common import (
     whole_numbers,
 )
 from pf_core.evaluation.studies.schedules import NEAREST
-from pf_core.evaluation.studies.table import PAPER, PARALLEL, PLAIN
+from pf_core.evaluation.studies.table import ONE_TRAINING, PAPER, PARALLEL, PLAIN
 from pf_core.evaluation.work import UNWATCHED, Work
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Knob
@@ -59,7 +60,7 @@ def _chart(result: dict[str, Any]) -> Chart:
     panels = [panel for panel in panels if panel.series]
     note = (
         f"{result['images']} images a bar by Euler, the same seeds; bars are 95% intervals, bootstrap over images, "
-        f"paired by seed in the change. SiT: {result['baseline']}."
+        f"paired by seed in the change. SiT: {result['baseline']}. {ONE_TRAINING}"
     )
     return Chart(f"The same sampler, {result['checkpoint']}", [panels[:2], panels[2:]], note)
 
@@ -87,7 +88,7 @@ def _verdict(result: dict[str, Any]) -> str:
     )
     unlike = prompted.unlike(result, SIT)
     paper = ", ".join(f"{100 * (row[PARALLEL] / row[PLAIN] - 1):.0f}% at {size}" for size, row in PAPER.items())
-    words = f"{_found(result)}: Frechet distance by Euler {told}. In the paper {written(paper)}."
+    words = f"{_found(result)}: Frechet distance by Euler {told}. {ONE_TRAINING} In the paper {written(paper)}."
     return f"{words} {unlike}." if unlike else words
 
 
@@ -164,4 +165,4 @@ def parallel_euler(
             row["over_sit"] = apart.over(plain).measured()
         rows.append(row)
     result = {"images": images, "split": split, "baseline": pair[SIT].name, "arithmetic": arithmetic(fast)}
-    return result | {"trained_on": [bundle.trained_on, pair[SIT].trained_on], "rows": rows}
+    return result | beside(bundle, pair[SIT]) | {"rows": rows}

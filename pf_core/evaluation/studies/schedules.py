@@ -12,6 +12,7 @@ from pf_core.evaluation.studies.common import (
     SPLIT,
     Claim,
     baseline_of,
+    beside,
     drawing,
     holds,
     needs_judge,
@@ -135,7 +136,7 @@ def _found(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> str:
     below, above = ([of for of in told if side(of[-1]) == sign] for sign in (-1, 1))
     if not below + above:
         budgets = ", ".join(map(str, dict.fromkeys(nfe for _, nfe, _ in told)))
-        return f"{holds(0, len(told))}: nothing is told from random order, at {budgets} NFE"
+        return f"{holds(0, len(told))}: no adaptive sampler is told from random order, at {budgets} NFE"
     where = [f"{_where(of)} {word} random order" for of, word in ((below, "below"), (above, "above")) if of]
     return f"{holds(len(below), len(told))}: {', '.join(where)}{_luckier(by_budget)}"
 
@@ -236,7 +237,7 @@ def schedules(
         rows += _measured(list(zip(labels, resolved, drawn, strict=True)), real, budget)
     twin = plain and plain.name
     result = {"images": images, "split": split, "baseline": twin, "arithmetic": arithmetic(fast), "rows": rows}
-    return result | ({"trained_on": [net.trained_on for net in (bundle, plain)]} if plain else {})
+    return result | (beside(bundle, plain) if plain else {})
 
 
 def _rows(bundle: Bundle, plain: Bundle | None, budget: int, **more: Any) -> Iterator[tuple[str, Bundle, SampleSpec]]:

@@ -35,6 +35,7 @@ PAPER = {  # FID, ImageNet-256, fixed compute
     "XL/2, 675M": {PLAIN: 17.2, PARALLEL: 12.9, "dual-loop": 11.5, "look-ahead": 9.8},
 }
 SHIPPED = "shipped"
+ONE_TRAINING = "Each network is one training, whose chance no interval holds."
 
 
 def _paper() -> Chart:
@@ -72,8 +73,8 @@ def _chart(result: dict[str, Any]) -> Chart:
         if series := bars(key, 100):
             panels.append([Panel(f"Against {base}, paired by seed", "network", "change, %", series, zero=True)])
     note = (
-        f"{result['images']} images a bar at {result['nfe']} NFE, the same seeds; bars are 95% intervals. Networks of "
-        "different data or judges cannot be compared by distance, only by change."
+        f"{result['images']} images a bar at {result['nfe']} NFE, the same seeds; bars are 95% intervals. "
+        f"{ONE_TRAINING} Networks of different data or judges cannot be compared by distance, only by change."
     )
     return Chart("SiT and Patch Forcing by network, at equal cost", panels, note)
 
@@ -94,8 +95,10 @@ def _unlike(net: dict[str, Any]) -> str:
 
 
 def _holds(result: dict[str, Any]) -> str:
-    """Of every network: does every sampler win? Of one that was not trained as its SiT, what is against that does not
-    count."""
+    """Of networks of different sizes: does every sampler win on each? Of one that was not trained as its SiT, what is
+    against that does not count."""
+    if _one_size(result):
+        return "Cannot be told here: of nearly one size, these networks say nothing of scale"
     told = [each for net in result["networks"] for each in _changes(net).items()]
     changes = [change for what, change in told if "not trained" not in what]
     return holds(sum(side(change) < 0 for change in changes), len(changes))
@@ -109,7 +112,8 @@ def _papers() -> str:
 def _brief(result: dict[str, Any]) -> str:
     own = next(net for net in result["networks"] if net["network"] == result["checkpoint"])
     change = percent(_changes(own)["look-ahead against Euler"])
-    return f"{_holds(result)}: look-ahead changes Euler's distance by {change} on {own['network']}; paper: {_papers()}."
+    found = "Cannot be told here, of one size" if _one_size(result) else _holds(result)
+    return f"{found}: look-ahead changes Euler's distance by {change} on {own['network']}; paper: {_papers()}."
 
 
 def _verdict(result: dict[str, Any]) -> str:
@@ -117,15 +121,13 @@ def _verdict(result: dict[str, Any]) -> str:
         f"{net['network']}: " + ", ".join(f"{what} {percent(change)}" for what, change in _changes(net).items())
         for net in result["networks"]
     ]
-    ours = f"{_holds(result)}, at {result['nfe']} NFE: {'; '.join(told)}"
-    return f"{ours}.{_scale(result)} In the paper look-ahead changes Euler's by {_papers()}."
+    ours = f"{_holds(result)}. At {result['nfe']} NFE: {'; '.join(told)}"
+    return f"{ours}. {ONE_TRAINING} In the paper look-ahead changes Euler's by {_papers()}."
 
 
-def _scale(result: dict[str, Any]) -> str:
-    """What networks of about one size, or trained differently, cannot show."""
+def _one_size(result: dict[str, Any]) -> bool:
     counts = [net["parameters"] for net in result["networks"] if net.get("parameters")]
-    small = counts and max(counts) < 2 * min(counts)
-    return " Of nearly one size, these networks say nothing of scale." if small else ""
+    return not counts or max(counts) < 2 * min(counts)
 
 
 def _forwards(bundle: Bundle, **settings: Any) -> int:
