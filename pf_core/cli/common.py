@@ -33,6 +33,11 @@ def add_autoencoder(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device, for every command that does not look for a GPU by itself."""
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...; default cpu")
+
+
 def use_autoencoder(args: argparse.Namespace) -> None:
     """--autoencoder and --device are what decodes. Raises InputError for a folder that holds none, or no device."""
     if hasattr(args, "checkpoint"):

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pf_core import files
-from pf_core.cli.common import add_registry_knobs, given_of
+from pf_core.cli.common import add_device, add_registry_knobs, given_of
 from pf_core.data import DATASETS
 from pf_core.data.latents import DTYPES, Part, write
 from pf_core.data.splits import HELD_OUT
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mirrored", action="store_true", help="the mirrored training images too")
     parser.add_argument("--dtype", default="fp16", help=f"{' or '.join(DTYPES)}; default fp16")
     parser.add_argument("--batch", default="16", help="images at a time; default 16")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    add_device(parser)
     parser.add_argument("--out", required=True, metavar="FILE", help="NAME.safetensors")
     add_registry_knobs(parser, DATASETS)
 

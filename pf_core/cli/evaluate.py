@@ -9,7 +9,7 @@ from torch import get_num_threads
 from tqdm import tqdm
 
 from pf_core import files
-from pf_core.cli.common import add_autoencoder, add_registry_knobs, given_of, interval, seeds
+from pf_core.cli.common import add_autoencoder, add_device, add_registry_knobs, given_of, interval, seeds
 from pf_core.data import DATASETS
 from pf_core.data.splits import CHOICES, seeds_of
 from pf_core.devices import working
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", help="the first image's seed, or all of them: 0-499 or 1,4,9-20; default 0")
     parser.add_argument("--cfg-scale", help="classifier-free guidance; 1 is off")
     parser.add_argument("--guidance-interval", metavar="LO,HI", help="guide only patches with t in [LO, HI]")
-    parser.add_argument("--device", default="cpu")
+    add_device(parser)
     parser.add_argument(
         "--out", required=True, metavar="FILE", help="x.json; finished parts are kept beside it and not drawn again"
     )

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from pf_core import files
-from pf_core.cli.common import add_knobs, add_registry_knobs, given_of
+from pf_core.cli.common import add_device, add_knobs, add_registry_knobs, given_of
 from pf_core.data import DATASETS
 from pf_core.devices import working
 from pf_core.errors import InputError
@@ -30,16 +30,21 @@ TESTED = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", default="shapes", help=f"{', '.join(DATASETS)}; default shapes")
+    parser.add_argument("--dataset", default="shapes", help=f"{', '.join(_judged())}; default shapes")
     parser.add_argument("--kind", default="classes", help=f"what it says: {', '.join(judges.KINDS)}; default classes")
     parser.add_argument(
         "--whole", default="", metavar="KNOBS", help="settings drawn from their whole range, such as variety"
     )
     parser.add_argument("--out", help="default: the data set's file among the shipped judges")
     parser.add_argument("--bf16", action="store_true", help="train in bf16, faster on hardware that supports it")
-    parser.add_argument("--device", default="cpu")
+    add_device(parser)
     add_knobs(parser, OPTIONS)
     add_registry_knobs(parser, DATASETS)
+
+
+def _judged() -> list[str]:
+    """Data sets of which some judge has something to say."""
+    return [name for name, entry in DATASETS.items() if any(kind.check(entry.fn) for kind in judges.KINDS.values())]
 
 
 def run(args: argparse.Namespace) -> None:

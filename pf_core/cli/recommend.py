@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pf_core import files
-from pf_core.cli.common import add_autoencoder
+from pf_core.cli.common import add_autoencoder, add_device
 from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.evaluation.recommend import opening, search
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nfe", help=f"budget of every row; default {NUMBERS['nfe'].default}")
     parser.add_argument("--among", help=f"{AMONG.knob.help}; default {AMONG.default}")
     parser.add_argument("--fast", action="store_true", help="search in bf16 and compiled: sooner, rounded otherwise")
-    parser.add_argument("--device", default="cpu")
+    add_device(parser)
     parser.add_argument("--work", metavar="DIR", help="keeps what is drawn, so that a stopped search goes on")
     parser.add_argument("--out", metavar="FILE", help="x.json: all that was found")
     parser.add_argument("--write", action="store_true", help="put it into the checkpoint's header; its hash stays")

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from pf_core import files
-from pf_core.cli.common import add_autoencoder, seeds
+from pf_core.cli.common import add_autoencoder, add_device, seeds
 from pf_core.devices import working
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_autoencoder(parser)
     parser.add_argument("--label", help="class names, one an image; default: the network's own four")
     parser.add_argument("--seeds", help="one an image; default: the network's own four")
-    parser.add_argument("--device", default="cpu")
+    add_device(parser)
     parser.add_argument("--out", default=str(FOLDER), metavar="DIR", help="default assets/recordings")
 
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from pf_core import bounded, files
-from pf_core.cli.common import add_autoencoder, add_registry_knobs, given_of, interval, seeds
+from pf_core.cli.common import add_autoencoder, add_device, add_registry_knobs, given_of, interval, seeds
 from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.models import checkpoint
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--noise", metavar="FILE", help="safetensors file with tensor x0 (B, C, H, W), instead of the seeds' noise"
     )
     parser.add_argument("--recipe", metavar="FILE", help="repeat the run of an export; no other setting may be given")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    add_device(parser)
     parser.add_argument(
         "--out",
         required=True,

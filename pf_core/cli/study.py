@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pf_core import files, presets
-from pf_core.cli.common import add_autoencoder, add_registry_knobs, given_of
+from pf_core.cli.common import add_autoencoder, add_device, add_registry_knobs, given_of
 from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.evaluation import evidence
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runs", action="append", default=[], metavar="DIR", help="of a study of trainings: a run, or a folder of runs"
     )
-    parser.add_argument("--device", default="cpu")
+    add_device(parser)
     parser.add_argument("--quick", action="store_true", help="few images: a first look, in minutes")
     parser.add_argument(
         "--out", metavar="PATH", help="x.json: the numbers alone; a folder: figure and numbers; default: print"

@@ -7,6 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pf_core import files
+from pf_core.cli.common import add_device
 from pf_core.cli.sample import add_recipe_flags, chosen, from_flags, with_labels
 from pf_core.devices import working
 from pf_core.errors import InputError
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"names: {', '.join(axes_known())}",
     )
     parser.add_argument("--recipe", metavar="FILE", help="repeat the sweep of a sheet; no other choice beside it")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    add_device(parser)
     parser.add_argument("--out", required=True, metavar="FILE", help="the sheet, a .png")
 
 

@@ -78,7 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nice", help=f"{NICE.knob.help}, 0 to 19; default 0")
     for knob in EVERY:
         parser.add_argument(
-            f"--{knob.name}-every", dest=f"every_{knob.name}", metavar="INT", help=f"default {knob.default}; 0: never"
+            f"--{knob.name}-every",
+            dest=f"every_{knob.name}",
+            metavar="INT",
+            help=f"{knob.knob.help}; default {knob.default}",
         )
     add_knobs(parser, parameters(TrainConfig).values())
     add_registry_knobs(parser, TIMESTEPS)

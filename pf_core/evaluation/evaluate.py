@@ -53,9 +53,10 @@ def judge_of(bundle: Bundle) -> Path:
 
 
 def _instead(bundle: Bundle, dataset: str) -> str:
-    """For a network of prompts: the study that reads what they ask for off its pictures."""
+    """What measures pictures that have no judge of classes; of prompts the study that reads what they ask for."""
     if bundle.conditioner.takes != "prompt":
-        return ""
+        named = judges.KINDS["classes"].check(DATASETS[dataset].fn)  # then one can be trained, as the error says
+        return "" if named else _WITHOUT
     for kind, study in _READ_BY.items():
         if judges.KINDS[kind].check(DATASETS[dataset].fn):
             command = shlex.join(["python", "-m", "pf_core", "study", study, "--checkpoint", bundle.name])
@@ -63,6 +64,10 @@ def _instead(bundle: Bundle, dataset: str) -> str:
     return ""
 
 
+_WITHOUT = (
+    " FID needs none (`python -m pf_core evaluate --reference NPZ --inception FILE`), nor does `study probe_gain`, which "
+    "tells whether easy patches help hard ones."
+)
 _READ_BY = {"reader": "text_rendering", "scenes": "composition"}  # kind of judge -> study
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from pf_core import bounded
@@ -27,7 +27,10 @@ TEXT_SETTINGS = [  # the entries of `text_settings`
     Parameter("text_quick_gelu", bool, False, Knob(help="--text-weights are of OpenAI's own networks")),
 ]
 OF_TEXT = {"ltg": {"loc": 0.5}}  # defaults of timestep samplers for networks that learn from captions: the paper's
-_EVERY = Knob(0, 10**9, "interval in steps; 0: never")
+
+
+def _every(what: str, label: str = "") -> Knob:
+    return Knob(0, 10**9, f"steps from one {what} to the next; 0: never", label=label)
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,11 @@ def timestep_settings(timesteps: str, given: Mapping[str, Any], condition: str =
 
 @dataclass(frozen=True)
 class Intervals:
-    """Intervals in steps of: saving the state, logging the losses, validating, drawing samples, keeping a network, and
-    measuring what look-ahead's probe gains (the compass). 0 is never."""
+    """Intervals in steps; 0 is never."""
 
-    save: Annotated[int, _EVERY] = 500
-    log: Annotated[int, _EVERY] = 20
-    validate: Annotated[int, _EVERY] = 1000
-    samples: Annotated[int, replace(_EVERY, label="Draw samples")] = 1000
-    weights: Annotated[int, _EVERY] = 0
-    compass: Annotated[int, _EVERY] = 0
+    save: Annotated[int, _every("saving of the state")] = 500
+    log: Annotated[int, _every("line of the losses")] = 20
+    validate: Annotated[int, _every("validation")] = 1000
+    samples: Annotated[int, _every("drawing of samples", "Draw samples")] = 1000
+    weights: Annotated[int, _every("kept network")] = 0
+    compass: Annotated[int, _every("look at what look-ahead's probe gains")] = 0

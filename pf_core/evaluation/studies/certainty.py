@@ -57,15 +57,21 @@ def _chart(result: dict[str, Any]) -> Chart:
 
 def _brief(result: dict[str, Any]) -> str:
     less = next(row["minus_random"] for row in result["rows"] if row["label"] == CERTAIN)
-    helps = {-1: "helps", 0: "makes no difference beyond chance", 1: "does harm"}[side(less)]
-    return f"Dropping the least certain tenth {helps}: distance {number(less)} against a tenth dropped at random."
+    return (
+        f"Dropping the least certain tenth {_helps(less)}: distance {number(less)} against a tenth dropped at random."
+    )
+
+
+def _helps(less: dict[str, Any]) -> str:
+    return {-1: "helps", 0: "makes no difference beyond chance", 1: "does harm"}[side(less)]
 
 
 def _verdict(result: dict[str, Any]) -> str:
     rows = {row["label"]: row for row in result["rows"]}
+    by_class = rows[BY_CLASS]["minus_random"]
     told = (
-        f"{_brief(result)[:-1]}, whose distance is {number(rows[RANDOM]['frechet'])}; "
-        f"{number(rows[BY_CLASS]['minus_random'])} with the least certain of each class dropped."
+        f"{_brief(result)[:-1]}, whose distance is {number(rows[RANDOM]['frechet'])}; dropping the least certain of "
+        f"each class {_helps(by_class)}: {number(by_class)}."
     )
     if not result["dropped"]:
         return told

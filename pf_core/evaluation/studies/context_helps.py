@@ -118,8 +118,8 @@ def _verdict(result: dict[str, Any]) -> str:
     true = ", ".join(percent(n["true"]["gain"]) for n in result["t"].values())
     return (
         f"{_holds(result)}: the hard region's loss is least with the context at {where} (between the ends t and 1 "
-        f"{excluded}; ratio {number(result['ratio'])}). At the context that is best on the other half of the images it "
-        f"changes by {gains}; with true context by {true}."
+        f"{excluded}; ratio {number(result['ratio'])}, the paper's {PAPER[0]:g} to {PAPER[1]:g}). At the context that "
+        f"is best on the other half of the images it changes by {gains}; with true context by {true}."
     )
 
 

@@ -43,15 +43,21 @@ def _chart(result: dict[str, Any]) -> Chart:
     return Chart(f"Predicted difficulty, {result['checkpoint']}", [[p for p in panels if p]], note)
 
 
-def _verdict(result: dict[str, Any]) -> str:
+def _brief(result: dict[str, Any]) -> str:
     told = ", ".join(f"{number(n['spearman'], 2)} at t {t}" for t, n in result["t"].items())
     return f"{correlates(result['t'])}: Spearman correlation over patches {told}."
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    ratios = ", ".join(number(n["predicted_over_true"], 2) for n in result["t"].values())
+    return f"{_brief(result)} Predicted is {ratios} times the true squared error."
 
 
 @study(
     forwards=lambda bundle, images, **_: images * len(TIMES),
     chart=_chart,
     verdict=_verdict,
+    brief=_brief,
     check=needs_difficulty,
     quick={"images": 100},
 )
@@ -70,8 +76,7 @@ def difficulty(
     half object and outline, or outline and texture). Intervals are 95%, bootstrap over images. Raises InputError for a
     network that predicts no difficulty.
     """
-    if not bundle.predicts_difficulty:
-        raise InputError(f"{bundle.name} predicts no difficulty: there is nothing to compare.")
+    needs_difficulty(bundle)
     data = data_of(bundle)
     if getattr(data, "held", 2) < 2:
         raise InputError(f"{bundle.name} was trained on pictures of which none, or only one, was held out.")

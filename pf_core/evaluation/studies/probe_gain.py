@@ -47,11 +47,16 @@ def _chart(result: dict[str, Any]) -> Chart:
 
 
 def _verdict(result: dict[str, Any]) -> str:
-    early = {t: gains["own 2"] for t, gains in result["t"].items() if float(t) < 0.4}
+    early, late = ({t: n["own 2"] for t, n in result["t"].items() if (float(t) < 0.4) == is_early}
+                   for is_early in (True, False))  # fmt: skip
     below = sum(side(gain) < 0 for gain in early.values())
-    told = ", ".join(f"{percent(gain)} at t {t}" for t, gain in early.items())
-    whole = holds(below, len(early))
-    return f"{whole}: the network's own look ahead at ratio 2 changes the hard patches' error by {told}."
+    told, later = (", ".join(f"{percent(gain)} at t {t}" for t, gain in at.items()) for at in (early, late))
+    found = f"{holds(below, len(early))}: the network's own look ahead at ratio 2 changes the hard patches' error by"
+    return f"{found} {told}" + (f"; later, where it puts the easy ones at t 1, by {later}." if late else ".")
+
+
+def _brief(result: dict[str, Any]) -> str:
+    return _verdict(result).partition(";")[0].rstrip(".") + "."
 
 
 def _forwards(bundle: Bundle, images: int, **_) -> int:
@@ -62,6 +67,7 @@ def _forwards(bundle: Bundle, images: int, **_) -> int:
     forwards=_forwards,
     chart=_chart,
     verdict=_verdict,
+    brief=_brief,
     check=needs_difficulty,
     claim=Claim("Easy regions move ahead in time and provide context for harder regions.", "Fig. 2"),
     quick={"images": 100},

@@ -154,9 +154,19 @@ def _verdict(result: dict[str, Any]) -> str:
     own, other = next(iter(laws)), min(of_mean, key=lambda label: laws[label]["gap"]["all"]["value"])
     largest = " and ".join(f"{number(laws[label]['apart']['maximum'], 2)} for {label}" for label in (own, other))
     return (
-        f"{_holds(result)}: energy distance between a law's maps of t and those that "
+        f"{_holds(result)}: {_nearer(laws)}. Energy distance between a law's maps of t and those that "
         f"{', '.join(result['visited'])} visit: {told}; the largest t of an image alone is off by {largest}."
     )
+
+
+def _nearer(laws: dict[str, Any]) -> str:
+    """Which laws of the maximum are nearer than which of the mean."""
+    told = []
+    for label, law in laws.items():
+        if law["controls"] == "maximum":
+            beaten = [other for other, minus in law["minus"].items() if side(minus) < 0]
+            told.append(f"{label} is nearer than {' and '.join(beaten) or 'none of the mean'}")
+    return "; ".join(told)
 
 
 @study(

@@ -134,7 +134,7 @@ def _verdict(result: dict[str, Any]) -> str:
         f"leaving out the hardest patches reaches {order} of the ideal order's gain at t "
         f"{' and '.join(map(str, CURVES))}"
         + (f"; within hard regions Spearman is {hard}" if hard else "")
-        + f"; repeated predictions vary {repeated} times as much as predicted"
+        + f"; repeated predictions vary {repeated} times as much as predicted, where the paper has both match"
         + (f"; the exact squared error's own Spearman is {exact}." if exact else ".")
     )
 
