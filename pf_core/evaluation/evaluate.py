@@ -65,8 +65,8 @@ def _instead(bundle: Bundle, dataset: str) -> str:
 
 
 _WITHOUT = (
-    " FID needs none (`python -m pf_core evaluate --reference NPZ --inception FILE`), nor does `study probe_gain`, which "
-    "tells whether easy patches help hard ones."
+    " FID needs none (`python -m pf_core evaluate --reference NPZ --inception FILE`), nor does `study probe_gain`, "
+    "which tells whether easy patches help hard ones."
 )
 _READ_BY = {"reader": "text_rendering", "scenes": "composition"}  # kind of judge -> study
 

@@ -113,7 +113,7 @@ def keep(result: dict[str, Any]) -> Path:
     network = str(result.get("checkpoint", TRAININGS))
     if not checkpoint.is_run(network):
         network = Path(network).name.removesuffix(".safetensors")  # never a folder elsewhere
-    if network in presets.SHIPPED and result.get("hash") != checkpoint.load(network).hash:
+    if network in checkpoint.files_here() and result.get("hash") != checkpoint.load(network).hash:
         raise InputError(f"That is a result of another network than the shipped {network}: give its file another name.")
     path = folder_of(name, network) / f"{name}.json"
     text = json.dumps(_rounded(result), indent=1, allow_nan=False)
@@ -138,10 +138,10 @@ def _rounded(value: Any, digits: int = DIGITS) -> Any:
 def how(name: str, network: str) -> str:
     """What to type for a result of a study on a network that `kept` finds."""
     typed = ["python", "-m", "pf_core", "study", name]
-    where = folder_of(name, network)
-    if not where.is_relative_to(RESULTS):
+    if STUDIES[name].fn.about.reads == "network" and network not in presets.SHIPPED:
         root = checkpoint.RUNS if checkpoint.is_run(network) else checkpoint.FOLDER
-        return shlex.join([*typed, "--checkpoint", network, "--out", where.relative_to(root.parent).as_posix()])
+        where = folder_of(name, network).relative_to(root.parent).as_posix()
+        return shlex.join([*typed, "--checkpoint", network, "--out", where])
     of = {"nothing": [], "runs": ["--runs", "runs"]}.get(STUDIES[name].fn.about.reads, ["--checkpoint", network])
     return f"{shlex.join([*typed, *of, '--out', 'D'])} && python -m pf_core results D"
 

@@ -23,7 +23,7 @@ from app.state import AppState
 from app.store import ACTIVE
 from app.tabs.evidence import tab as evidence_tab
 from app.tabs.evidence.jobs import SHARED, Studies
-from pf_core import files
+from pf_core import files, presets
 from pf_core.data.shapes import SHAPES
 from pf_core.errors import InputError
 from pf_core.evaluation import evaluate, evidence, metrics
@@ -50,6 +50,7 @@ def test_every_card_says_how_it_is_measured_and_a_network_that_cannot_be_looked_
     client, state, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(evidence, "RESULTS", tmp_path)
+    monkeypatch.setattr(presets, "SHIPPED", ("nano",))
     cards = {card["study"]: card for card in client.get("/pf/evidence?network=nano").json()["cards"]}
     assert list(cards) == list(STUDIES) and not any(card["known"] for card in cards.values())
     how = "python -m pf_core study order --checkpoint nano --out D && python -m pf_core results D"
@@ -139,6 +140,7 @@ def test_a_study_is_measured_by_the_worker_and_kept(state, client, monkeypatch, 
     assert studies.latest("difficulty", "nano", "of another file") is None
     assert "forward passes of an image, about" in studies.cost("difficulty", "nano")
     monkeypatch.setattr(evidence, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(presets, "SHIPPED", ("nano",))
     full = job.result | {"images": 777, "t": {t: at | {"spearman": FLAT} for t, at in job.result["t"].items()}}
     detail = "/pf/evidence/difficulty?network=nano"
     assert client.get(detail).json()["made"] and not client.get(detail).json()["other"]
@@ -243,6 +245,7 @@ def test_what_the_app_does_not_measure_is_said(state):
 def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa: F811
     monkeypatch.setattr(metrics, "REPEATS", 5)
     monkeypatch.setattr(evidence, "RESULTS", tmp_path)
+    monkeypatch.setattr(presets, "SHIPPED", ("nano",))
     monkeypatch.setattr(served.bundle("nano"), "conditioner", ClassLabels(10, list(SHAPES)))
     known = {
         "study": "order",

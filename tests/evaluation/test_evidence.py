@@ -94,10 +94,16 @@ def test_a_study_in_a_folder_writes_its_files_and_goes_on_where_it_stopped(quick
     first = json.loads((tmp_path / "made" / "schedules.json").read_text())
     assert {row["label"] for row in first["rows"]} >= {"Euler", "dual-loop", "look-ahead", "random order", "multistep"}
     assert {row["label"] for row in first["rows"] if "minus_random" in row} == {"dual-loop", "look-ahead"}
+    assert main([*argv[:-1], "4,8", "--out", str(tmp_path / "made")]) == 0
+    assert "seconds" not in json.loads((tmp_path / "made" / "schedules.json").read_text()), "its half was there"
     monkeypatch.setattr(evaluate.Run, "__iter__", None)  # nothing is drawn again
     assert main([*argv, "--out", str(tmp_path / "made"), "--figure", str(tmp_path / "alone.png")]) == 0
     again = json.loads((tmp_path / "made" / "schedules.json").read_text())
-    assert again["rows"] == first["rows"] and Image.open(tmp_path / "alone.png").size[0] > 1000
+    assert (
+        again["rows"] == first["rows"]
+        and again["seconds"] > first["seconds"]
+        and Image.open(tmp_path / "alone.png").size[0] > 1000
+    )
 
 
 def test_the_cost_of_fast_arithmetic_is_that_of_fp32_and_says_so():

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from app.state import AppState
 from app.tabs.evidence import tab
+from pf_core import presets
 from pf_core.cli import main, results, study
 from pf_core.cli.common import Parser, given_of
 from pf_core.errors import InputError
@@ -114,6 +115,7 @@ def test_a_kept_picture_keeps_the_levels_of_t(tmp_path):
 
 
 def test_a_folder_of_results_is_kept_and_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(presets, "SHIPPED", ("nano",))
     monkeypatch.setattr(evidence, "RESULTS", tmp_path / "docs" / "results")
     monkeypatch.setattr(results, "PAGE", tmp_path / "docs" / "RESULTS.md")
     results.PAGE.parent.mkdir()
@@ -142,14 +144,21 @@ def test_a_folder_of_results_is_kept_and_shown(tmp_path, monkeypatch, capsys):
 
 
 def test_a_training_runs_results_are_kept_beside_it_and_never_over_a_shipped_networks(tmp_path, monkeypatch):
-    monkeypatch.setattr(evidence, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(checkpoint, "RUNS", tmp_path / "runs")
-    places = {"runs/nano": "runs/nano/evidence", "runs/nano@50": "runs/nano/evidence/50", "nano.v2": "results/nano.v2"}
-    places |= {"../../nano": "results/nano", "dir/nano.safetensors": "results/nano"}
-    for network, place in places.items():
-        assert evidence.keep(ORDER | {"checkpoint": network}) == tmp_path / place / "order.json"
+    """Those of an added network beside that, and out of the published page."""
     with pytest.raises(InputError, match=f"another network than the shipped {PFT}"):
         evidence.keep(ORDER | {"checkpoint": f"/elsewhere/{PFT}.safetensors"})
+    monkeypatch.setattr(checkpoint, "FOLDER", tmp_path / "checkpoints")
+    monkeypatch.setattr(checkpoint, "RUNS", tmp_path / "runs")
+    added = "checkpoints/evidence/"
+    places = {"runs/nano": "runs/nano/evidence", "runs/nano@50": "runs/nano/evidence/50", "nano.v2": f"{added}nano.v2"}
+    places |= {"../../nano": f"{added}nano", "dir/nano.safetensors": f"{added}nano"}
+    for network, place in places.items():
+        assert evidence.keep(ORDER | {"checkpoint": network}) == tmp_path / place / "order.json"
+    assert evidence.how("order", "nano").endswith("order --checkpoint nano --out checkpoints/evidence/nano")
+    assert evidence.folder_of("order", PFT) == evidence.RESULTS / PFT and evidence.how("order", PFT).endswith(
+        "results D"
+    )
+    assert {r["checkpoint"] for r in KEPT if "checkpoint" in r} < set(presets.SHIPPED)
 
 
 @pytest.mark.parametrize("result", KEPT, ids=lambda result: f"{result.get('checkpoint', '')} {result['study']}")

@@ -140,12 +140,16 @@ def test_a_network_trained_longer_than_its_plain_one_decides_nothing():
     rows = [{"label": "Euler", "over_sit": better}]
     rows += [{"label": label, "over_euler": better} for label in ("dual-loop", "look-ahead")]
     net = {"network": "own", "trained_on": 600, "baseline": {"trained_on": 600}, "rows": rows}
-    about, result = STUDIES["table"].fn.about, {"nfe": 16, "networks": [net]}
-    assert about.verdict(result).startswith("Holds here, at 16")
+    nets = [net | {"parameters": 1}, net | {"parameters": 2}]
+    about, result = STUDIES["table"].fn.about, {"nfe": 16, "networks": nets, "checkpoint": "own"}
+    assert about.verdict(result).startswith("Holds here. At 16") and about.line(result).startswith("Holds here: look-")
     net["baseline"]["trained_on"] = 280
-    assert about.verdict(result).startswith("Holds here, at 16") and "alike: images 600, 280" in about.verdict(result)
+    assert about.verdict(result).startswith("Holds here. At 16") and "alike: images 600, 280" in about.verdict(result)
     rows[1]["over_euler"] = {"value": 0.2, "interval": [0.1, 0.3]}
-    assert about.verdict(result).startswith("Holds here in part, at 16")
+    assert about.verdict(result).startswith("Holds here in part. At 16")
+    nets[1]["parameters"] = 1.5
+    assert about.verdict(result).startswith("Cannot be told here: of nearly one size, these networks say nothing of")
+    assert about.line(result).startswith("Cannot be told here, of one size: look-ahead changes Euler's distance by ")
 
 
 def trained(images):
