@@ -15,10 +15,11 @@ from pf_core.devices import working
 from pf_core.errors import InputError
 from pf_core.evaluation import evidence
 from pf_core.evaluation.studies import STUDIES
-from pf_core.evaluation.work import Stopped
+from pf_core.evaluation.work import Stopped, pace
 from pf_core.models import checkpoint
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Entry
+from pf_core.sampling.sweep import in_words
 from pf_core.training.process import keep_memory
 from pf_core.training.runner import use_device
 
@@ -35,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     parser.add_argument("--quick", action="store_true", help="few images: a first look, in minutes")
     parser.add_argument(
-        "--out", metavar="PATH", help="x.json: the numbers alone; a folder: figure and numbers; default: print"
+        "--out",
+        metavar="PATH",
+        help="x.json: the numbers alone, and their pieces, from which a stopped study goes on, in x.parts; a folder: "
+        "figure and numbers; default: print",
     )
     parser.add_argument("--figure", metavar="FILE", help="x.png, .pdf or .svg: the figure alone")
     add_registry_knobs(parser, STUDIES)
@@ -137,16 +141,32 @@ def _progress(parts: int = 10) -> Callable[[int, int], None]:
     return tell
 
 
-def _cost(name: str, network: str, load: Callable[[str], Bundle], settings: dict[str, Any]) -> str:
-    """What a study of several takes, or why it is left out."""
+def _once(of: Callable[[Bundle], float]) -> Callable[[Bundle], float]:
+    """The same, asked once for each network."""
+    known: dict[str, float] = {}
+
+    def asked(bundle: Bundle) -> float:
+        if bundle.hash not in known:
+            known[bundle.hash] = of(bundle)
+        return known[bundle.hash]
+
+    return asked
+
+
+def _cost(
+    name: str, network: str, load: Callable[[str], Bundle], settings: dict[str, Any], timed: Callable[[Bundle], float]
+) -> tuple[str, float]:
+    """What a study of several takes, or why it is left out, and its seconds."""
+    seconds = 0.0
     try:
         bundle = load(network)
         network = bundle.name
-        told = evidence.cost(name, bundle, settings)
+        told = evidence.cost(name, bundle, settings, timed)
+        _, seconds = evidence.passes(name, bundle, settings, timed)
     except Exception as e:
         fault = evidence.fault(e)
         told = f"{'its cost cannot be told' if fault.get('failed') else 'left out'}: {fault['refused']}"
-    return f"{name} on {network}: {told}"
+    return f"{name} on {network}: {told}", seconds
 
 
 def _put(result: dict[str, Any], args: argparse.Namespace) -> None:
@@ -180,8 +200,12 @@ def _all(args: argparse.Namespace) -> int:
     chosen = {name: entry for name, entry in STUDIES.items() if entry.fn.about.reads == "network"}
     networks = {name: _named(entry, args) for name, entry in chosen.items()}
     settings = _shared(chosen, args)
+    timed, total = _once(pace), 0.0
     for name, network in networks.items():
-        print(_cost(name, network, load, settings[name]), file=sys.stderr)
+        told, seconds = _cost(name, network, load, settings[name], timed)
+        total += seconds
+        print(told, file=sys.stderr)
+    print(f"In all about {in_words(total)}.", file=sys.stderr)
     results, folder = [], Path(args.out)
     try:
         for name, network in networks.items():

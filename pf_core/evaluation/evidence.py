@@ -57,19 +57,30 @@ def cost(
 ) -> str:
     """What a study will take, in words; timed(network): seconds of one image's pass. device: where networks of
     trainings are put. Raises InputError, see `forwards`."""
-    count, study = forwards(name, on, settings), STUDIES[name]
-    about, given = study.fn.about, study.settings(settings)
-    if isinstance(on, Bundle):
-        seconds = about.pace(on, timed, **given) if about.pace else timed(on)
-    else:
-        seconds = about.pace(*([on, device] if on else []), **given)
+    count, seconds = passes(name, on, settings, timed, device)
+    about, given = STUDIES[name].fn.about, STUDIES[name].settings(settings)
     fp32 = given.get("fast") and about.reads != "nothing"  # a training's own pace is fast where it is
-    took = f"about {in_words(count * seconds)}" + (", less in bf16 and compiled" if fp32 else "")
+    took = f"about {in_words(seconds)}" + (", less in bf16 and compiled" if fp32 else "")
     told = f"{count:,} forward passes of an image, {took}"
     splits = (given["split"],) if "split" in given else ("search", "evaluation")
     if about.judged and (new := sum(not evaluate.references_known(on, split) for split in splits)):
         told += f"; this first time a judge also looks at {new * evaluate.REFERENCES:,} real images"
     return told
+
+
+def passes(
+    name: str,
+    on: Bundle | list[Path] | None,
+    settings: Mapping[str, Any],
+    timed: Callable[[Bundle], float] = pace,
+    device: str = "cpu",
+) -> tuple[int, float]:
+    """`forwards`, and their seconds here; the rest as in `cost`."""
+    count, study = forwards(name, on, settings), STUDIES[name]
+    about, given = study.fn.about, study.settings(settings)
+    if isinstance(on, Bundle):
+        return count, count * (about.pace(on, timed, **given) if about.pace else timed(on))
+    return count, count * about.pace(*([on, device] if on else []), **given)
 
 
 def folder_of(name: str, network: str) -> Path:
