@@ -16,6 +16,7 @@ from torch import Tensor
 from pf_core.errors import InputError
 from pf_core.registry import Entry, Registry
 from pf_core.samplers.dual_loop import dual_loop
+from pf_core.samplers.early_look_ahead import early_look_ahead
 from pf_core.samplers.euler import euler
 from pf_core.samplers.heun import heun
 from pf_core.samplers.look_ahead import look_ahead
@@ -24,7 +25,10 @@ from pf_core.samplers.random_look_ahead import random_look_ahead
 from pf_core.samplers.random_order import random_order
 from pf_core.samplers.trials import ruled_look_ahead
 
-SAMPLERS = Registry("sampler", [euler, heun, multistep, random_order, dual_loop, look_ahead, random_look_ahead])
+SAMPLERS = Registry(
+    "sampler",
+    [euler, heun, multistep, random_order, dual_loop, look_ahead, early_look_ahead, random_look_ahead],
+)
 TRIALS = Registry("sampler on trial", [ruled_look_ahead])  # recipes may name them, no list does
 MAX_NFE = 1000
 

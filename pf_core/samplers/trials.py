@@ -27,6 +27,7 @@ from pf_core.samplers.common import (
     time_of,
     warming_up,
 )
+from pf_core.samplers.look_ahead import first_velocity
 from pf_core.types import Denoise, Prediction, Step
 
 
@@ -75,7 +76,7 @@ def ruled_look_ahead(
         begin_guidance(past, prediction, unguided)
         if alone.all():
             yield Step("outer", k, x, t, prediction, None, last := next(nfe))
-            x, _ = advance(x, t, _first_velocity(prediction, unguided), dt, grid, past)
+            x, _ = advance(x, t, first_velocity(prediction, unguided), dt, grid, past)
             continue
         easy, threshold = choose(prediction, t, others(alone))
         yield Step("outer", k, x, t, prediction, easy, last := next(nfe), threshold)
@@ -84,7 +85,7 @@ def ruled_look_ahead(
         yield Step("probe", k, x_ahead, t_ahead, ahead, easy, last := next(nfe), threshold)
         stays = easy | (difficulty(ahead, grid) >= difficulty(prediction, grid)) if surer else easy
         v = torch.where(grid.to_pixels(stays), prediction.v, ahead.v)
-        v[alone] = _first_velocity(prediction, unguided)[alone]  # on grids per patch, where images differ
+        v[alone] = first_velocity(prediction, unguided)[alone]  # on grids per patch, where images differ
         x, _ = advance(x, t, v, dt, grid, past)
     yield Step("final", k, x, at(ts[-1], x, grid), None, None, last)
 
@@ -93,13 +94,6 @@ def _jump(t: Tensor, easy: Tensor, ratio: float, fade: bool) -> Tensor:
     """(B, N): how far easy patches at t look ahead."""
     target = ((1 + (ratio - 1) * (1 - t) if fade else ratio) * t).clamp(max=1)
     return torch.where(easy, target - t, 0)
-
-
-def _first_velocity(prediction: Prediction, unguided: Tensor) -> Tensor:
-    """(B, C, H, W): of the images, () or (B,) bool, that go unguided and of the others."""
-    if unguided.all() or not unguided.any():
-        return prediction.v_cond if unguided.all() else prediction.v
-    return torch.where(unguided[:, None, None, None].to(prediction.v.device), prediction.v_cond, prediction.v)
 
 
 def _under(level: float, grid: PatchGrid) -> Choose:

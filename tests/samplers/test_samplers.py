@@ -381,3 +381,22 @@ def test_random_look_ahead_probes_as_many_patches_but_not_the_easy_ones():
     sets = [torch.stack([s.easy for s in run if s.phase == "probe"]) for run in (a, b, by_difficulty)]
     assert torch.equal(sets[0], sets[1]) and not torch.equal(sets[0][0], sets[0][1])
     assert torch.equal(sets[0].sum(-1), sets[2].sum(-1)) and not torch.equal(sets[0], sets[2])
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_early_look_ahead_is_the_rule_that_won_its_trial(order):
+    """No probe from t = 0.5 on: the same steps as on trial, and with `until` 1 look-ahead's."""
+    field, ts = Field(lambda x, t: -x * t), uniform_grid(10)
+    early, tried = (
+        go(name, field, noise(), ts, {"until": 0.5, "order": order})
+        for name in ("early_look_ahead", "ruled_look_ahead")
+    )
+    assert [s.phase for s in early].count("probe") == 4 and early[-1].nfe == nfe_of(
+        "early_look_ahead", ts, {"until": 0.5}
+    )
+    assert all(torch.equal(a.x, b.x) for a, b in zip(early, tried, strict=True))
+    whole, plain = (
+        go("early_look_ahead", field, noise(), ts, {"until": 1.0, "order": order}),
+        go("look_ahead", field, noise(), ts, {"order": order}),
+    )
+    assert torch.equal(whole[-1].x, plain[-1].x) and whole[-1].nfe == plain[-1].nfe > early[-1].nfe

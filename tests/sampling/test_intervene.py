@@ -349,7 +349,7 @@ def test_any_network_can_be_edited():
     assert torch.isfinite(run(edited("euler", CASES["own"]), plain)[-1].x).all()
 
 
-@pytest.mark.parametrize("name", ["look_ahead", "random_look_ahead", "ruled_look_ahead"])
+@pytest.mark.parametrize("name", ["look_ahead", "early_look_ahead", "random_look_ahead", "ruled_look_ahead"])
 def test_what_an_image_draws_does_not_depend_on_who_warms_up_beside_it(name):
     """A head start ends the warm-up of image 0 alone."""
     ahead = {"kind": "head_start", "patches": list(range(16)), "outer": 0, "amount": 0.3, "image": 0}

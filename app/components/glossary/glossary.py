@@ -252,6 +252,13 @@ TERMS = {
         (),
         ("random order",),
     ),
+    "early-look-ahead": Term(
+        "Early look-ahead",
+        "Look-ahead without a probe from some t on. At 16 evaluations an image it drew better than look-ahead and Euler "
+        "on toybox-pft; at 32 look-ahead did.",
+        ("until",),
+        ("early look-ahead",),
+    ),
     "random-look-ahead": Term(
         "Random look-ahead",
         "Look-ahead's control: as many patches look ahead, but which ones is drawn at random. What it gains over Euler "
