@@ -28,7 +28,7 @@ def early_look_ahead(
     until: Annotated[float, Knob(0.0, 1.0, "nobody looks ahead from this t on")] = 0.5,
     order: Order = 1,
 ) -> Iterator[Step]:
-    """Early look-ahead (easy patches probe the future only while t is small).
+    """Early look-ahead (easy patches probe the future while t is small).
 
     Look-ahead that skips the probe from t = `until` on, where it pays least; what it saves buys more steps. 2 NFE a
     step from t 0.05 to `until`, else 1.
