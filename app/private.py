@@ -1,5 +1,6 @@
 """What Gradio has no public way to, seen in version 6.31.0: the only place where its private attributes are named."""
 
+import asyncio
 import inspect
 import time
 import weakref
@@ -14,6 +15,7 @@ from gradio.context import LocalContext
 from starlette.requests import Request
 
 PATIENCE = 120.0  # seconds for the server's first answer to itself
+LEAVING = 20.0  # seconds for which a page that is being left may still ask
 MOST_OPENED = 10_000  # pages that are remembered as opened, a few bytes each
 
 
@@ -50,6 +52,12 @@ def forget_page(demo: gr.Blocks, request: gr.Request) -> None:
     with held.lock:
         held.session_data.pop(request.session_hash, None)
         held.time_last_used.pop(request.session_hash, None)
+
+
+def forget_page_soon(demo: gr.Blocks, request: gr.Request) -> None:
+    """The same in a moment. A page says goodbye before the next one has come, which on a crowded machine takes seconds;
+    whatever it asks meanwhile would be refused, with an error that it shows. To be called in the server's loop."""
+    asyncio.get_running_loop().call_later(LEAVING, forget_page, demo, request)
 
 
 def page_opened(demo: gr.Blocks, request: gr.Request) -> None:

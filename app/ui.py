@@ -9,7 +9,7 @@ from app.components.glossary.glossary import Glossary
 from app.components.tour.tour import Heading
 from app.controls import NETWORKS
 from app.handlers import QUIET, Asked, StatusLine, address_of, on
-from app.private import forget_page, numbers_unchecked, page_opened, patient_start, payload
+from app.private import forget_page_soon, numbers_unchecked, page_opened, patient_start, payload
 from app.server.access import Access, Rules
 from app.server.routes import routes
 from app.server.static import head
@@ -62,8 +62,8 @@ def build(state: AppState) -> gr.Blocks:
         on(demo.load, asked_tab(tabs), {}, [tabs])
         on(heading.travelled, travelled_tab(tabs), {}, [tabs])
 
-        def closed(request: gr.Request) -> None:
-            forget_page(demo, request)
+        async def closed(request: gr.Request) -> None:
+            forget_page_soon(demo, request)
 
         demo.unload(closed)
     return demo

@@ -82,7 +82,7 @@ def answers(fn, status, components: list):
     return lambda *first, **values: ordered(answered(fn, status, *first, **values), components)
 
 
-def ended(run: StoredRun, seconds: float = 20) -> StoredRun:
+def ended(run: StoredRun, seconds: float = 120) -> StoredRun:
     limit = time.monotonic() + seconds
     while run.state in ("waiting", "running"):
         assert time.monotonic() < limit, "the run does not end"
@@ -118,7 +118,7 @@ class Slow:
         self.calls = 0
 
     def __call__(self, *given):
-        assert self.go.acquire(timeout=20)
+        assert self.go.acquire(timeout=120)
         self.calls += 1
         return self.model(*given)
 

@@ -88,18 +88,28 @@ class Chromium:
         assert wrong == [], wrong
 
 
+def until_held(page: Any, held: list) -> Any:
+    """Waits until a route has held something back: the first of it."""
+    for _ in range(PATIENCE // 50):
+        if held:
+            return held[0]
+        page.wait_for_timeout(50)
+    raise AssertionError("nothing was asked")
+
+
 def about(message: Any) -> str:
     """What the console says, and of which address."""
     return f"{message.text} {message.location['url']}"
 
 
 def opened(browser: Any, options: dict[str, Any]) -> Any:
-    page = browser.new_context(**options).new_page()
+    context = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE)  # of other pages too
+    page = context.new_page()
     page.wrong = wrong = []  # for a test that expects a refusal
     page.on("request", lambda r: urlparse(r.url).hostname in ("127.0.0.1", None) or wrong.append(r.url))
     page.on("pageerror", lambda e: wrong.append(str(e)))
     page.on("console", lambda m: wrong.append(about(m)) if m.type == "error" and not harmless(m.text) else None)
-    page.set_default_timeout(PATIENCE)
     return page
 
 
@@ -108,6 +118,7 @@ def emptied(page: Any, viewport: dict[str, int]) -> None:
     for other in page.context.pages:
         if other is not page:
             other.close()
+    page.unroute_all(behavior="ignoreErrors")
     page.goto("about:blank")
     page.context.clear_cookies()
     page.context.clear_permissions()

@@ -235,8 +235,8 @@ def test_it_starts_behind_proxies_on_all_addresses_and_asks_for_its_token(free_p
         assert where, line
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor())
         with pytest.raises(urllib.error.HTTPError, match="401"):
-            opener.open(where[0].split("?")[0], timeout=10)
-        assert b"Patch Forcing" in opener.open(where[0], timeout=10).read()
+            opener.open(where[0].split("?")[0], timeout=120)
+        assert b"Patch Forcing" in opener.open(where[0], timeout=120).read()
     finally:
         server.terminate()  # a shell that runs tests in the background has them ignore SIGINT
         server.wait(60)

@@ -165,9 +165,9 @@ def test_the_keyboard_reaches_run_in_a_few_presses(page, served):  # noqa: F811
         if page.evaluate(here) == "pf-skip":
             break
     page.wait_for_function("document.querySelector('.pf-skip').innerText === 'Skip to “Run”'")
-    assert page.locator(".pf-skip").bounding_box()["y"] >= 0
+    page.wait_for_function("document.querySelector('.pf-skip').getBoundingClientRect().y >= 0")
     page.keyboard.press("Enter")
-    assert page.evaluate(here) == "explore-run"
+    page.wait_for_function(f"({here}) === 'explore-run'")
 
 
 def test_errors_fields_and_dialogs_are_for_everyone_too(tablet, served):  # noqa: F811

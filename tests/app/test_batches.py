@@ -20,7 +20,7 @@ class Gate:
         worker.add(self, self.steps(), "gate")
 
     def steps(self):
-        assert self.open.wait(20)
+        assert self.open.wait(120)
         self.state = DONE
         yield
 

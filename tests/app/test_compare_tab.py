@@ -9,6 +9,7 @@ import gradio as gr
 import numpy as np
 import pytest
 from app_world import answers, ended, make_network, networks, spec, state  # noqa: F401
+from chromium import until_held
 from helpers import write_checkpoint
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -239,6 +240,19 @@ VIEWER = "(window.__pf?.all('viewer') ?? []).find((v) => v.root.closest('#compar
 MEASURED = f"() => {{ const v = {VIEWER}; return v?.ready && v.runs.length === 2 && v.pair?.film && v.pair.words }}"
 
 
+MAPS = ".pfv-run :is([data-panel=x1], [data-panel=t], [data-panel=sigma]) .pfv-frame"
+INSIDE = f"""() => [".pfv-transport", ".pfv-apart", "{MAPS}"].every((part) =>
+  [...document.querySelectorAll(`#compare-viewer ${{part}}`)].every((each) => {{
+    const {{ left, top, right, bottom }} = each.getBoundingClientRect();
+    return left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
+  }}))"""
+UNDER = """() => {
+  const [stage, name] = [".pfv-stage", ".pfv-run h3"].map((part) => document.querySelector(`#compare-viewer ${part}`));
+  const { bottom } = stage.getBoundingClientRect();
+  return name.getBoundingClientRect().top >= bottom && bottom >= 0;
+}"""
+
+
 def compare_two(page, served, network="nano"):  # noqa: F811
     """Two short runs, set by the page's address."""
     columns = {f"c{k}": json.dumps([network, name, {}]) for k, name in ((1, "euler"), (2, "look_ahead"))}
@@ -252,7 +266,7 @@ def test_two_columns_with_their_maps_and_the_transport_stand_in_the_first_screen
     page.set_viewport_size({"width": 1440, "height": 900})
     compare_two(page, served)
     page.wait_for_function("document.querySelector('#compare-form .label-wrap:not(.open)')")
-    page.wait_for_timeout(600)  # longer than it takes to fold and to scroll
+    page.wait_for_function(INSIDE)  # it folds, and scrolls there
     places = {
         key: [box.bounding_box() for box in page.locator(f"#compare-viewer {at}").all()]
         for key, at in {
@@ -278,8 +292,9 @@ def test_two_columns_with_their_maps_and_the_transport_stand_in_the_first_screen
 
     page.click("#compare-form .label-wrap")  # the form opens again
     page.wait_for_selector("#compare-presets button >> nth=6", state="visible")
-    lines = {box.bounding_box()["y"] for box in page.locator("#compare-presets button").all()[:7]}
-    assert len(lines) == 1, "the comparisons of classes stand in one line"
+    lines = """() => new Set([...document.querySelectorAll("#compare-presets button")].slice(0, 7)
+      .map((button) => button.getBoundingClientRect().y)).size"""
+    assert page.evaluate(lines) == 1, "the comparisons of classes stand in one line"
     page.fill("input[aria-label='Seed'] >> visible=true", "7")
     page.wait_for_selector("#compare-changed p")
     said = page.inner_text(".pfv-measured")
@@ -296,8 +311,7 @@ def test_two_columns_with_their_maps_and_the_transport_stand_in_the_first_screen
     page.wait_for_function("document.querySelector('#compare-form .label-wrap:not(.open)')")
     page.wait_for_function(MEASURED)
     page.wait_for_timeout(900)  # longer than it takes to fold and to scroll
-    stage, heading = (page.locator(f"#compare-viewer {e}").first.bounding_box() for e in (".pfv-stage", ".pfv-run h3"))
-    assert heading["y"] >= stage["y"] + stage["height"] >= 0, "the columns' names are under the transport"
+    page.wait_for_function(UNDER)  # the columns' names are under the transport
 
 
 def become(page, seen, meant):  # noqa: F811
@@ -352,7 +366,7 @@ def test_the_first_difference_is_one_click_and_maps_and_wipe_follow_the_film(pag
     page.route("**/difference/film*", lambda route: route.continue_() if late else late.append(route))
     page.click("#compare-viewer [data-image='1']")
     page.wait_for_function(says, arg="The difference is being measured.")
-    late[0].continue_()
+    until_held(page, late).continue_()
     page.wait_for_function(says, arg="of image 2")
     page.click("#compare-viewer [data-image='0']")
     page.select_option("[data-pair=one]", "1")

@@ -12,10 +12,12 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 from app_world import networks  # noqa: F401
-from chromium import LOADED
+from chromium import LOADED, until_held
 from helpers import write_checkpoint
+from jobs_world import until
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
+from test_batches import Gate
 from test_browser import browser, page, served  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 
@@ -198,17 +200,20 @@ def test_what_was_measured_to_its_end_is_measured_again_and_its_folder_is_cleare
     assert onward.folder == stopped.folder and left(1) == [SHARED]
 
 
-def test_a_study_stops_between_two_passes_and_others_have_their_turn(state):
-    studies = Studies(state)
+def test_a_study_stops_between_two_passes_and_others_have_their_turn(state, monkeypatch):
+    studies, going_on = Studies(state), []
     job = studies.start("schedules", "nano", "one page")
     other = studies.start("difficulty", "nano", "another page")
-    assert ended(other).state == "done" and job.busy  # the long one was not waited for
-    job.stop.set()
+    tidied = state.worker._tidy  # in the worker's thread, as a lane ends
+    monkeypatch.setattr(state.worker, "_tidy", lambda lane: (going_on.append(job.busy), job.stop.set(), tidied(lane)))
+    assert ended(other).state == "done"
+    until(lambda: going_on, "the first lane to end")
+    assert going_on[0]  # the long one was not waited for
     assert ended(job).state == "stopped" and job.done < job.total
 
 
 def test_a_second_press_starts_no_second_study_and_a_refusal_is_its_cards(state, monkeypatch):
-    studies = Studies(state)
+    studies, gate = Studies(state), Gate(state.worker)  # none is begun
     first = studies.start("schedules", "nano", "one page")
     assert studies.start("schedules", "nano", "one page") is first
     assert studies.start("schedules", "nano", "another page") is not first
@@ -216,6 +221,7 @@ def test_a_second_press_starts_no_second_study_and_a_refusal_is_its_cards(state,
     assert studies.start("schedules", "nano", "one page") is not first, "it is about to end"
     for job in state.studies.all():
         state.worker.stop(job)
+    gate.open.set()
     monkeypatch.setattr(state.worker, "add", refused)
     with gr.Blocks():
         tab = evidence_tab.build(state)
@@ -326,6 +332,7 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     page.click("#evidence-network input")
     page.get_by_role("option", name="nano").click()
     page.wait_for_function("location.search.includes('network=nano')")
+    until_held(page, late)
     with page.expect_response(plain):
         page.go_back()
     page.wait_for_function("document.querySelector('#evidence-network input').value === 'plain'")
@@ -336,6 +343,7 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     late.clear()  # and a refusal that comes so late
     page.go_forward()
     page.wait_for_function("document.querySelector('#evidence-network input').value === 'nano'")
+    until_held(page, late)
     with page.expect_response(plain):
         page.go_back()
     with page.expect_response(nano):
@@ -384,15 +392,16 @@ def measured_elsewhere(page):  # noqa: F811
     page.press(button, "Enter")
     choose(page, "plain")
     page.wait_for_selector("[data-study=difficulty] >> text=Cannot be measured", state="attached")
-    with page.expect_response(ask):
-        held[0].continue_()  # its answer comes last, and is of the network before
+    with page.expect_response(lambda answer: answer.request == held[0].request):
+        until_held(page, held).continue_()  # its answer comes last, and is of the network before
     page.wait_for_timeout(200)
     assert "Cannot be measured" in page.inner_text("[data-study=difficulty] .pfe-verdict")
     page.unroute(ask)
     jobs, half = re.compile("pf/evidence/jobs/"), {"state": "running", "said": "Half.", "share": 0.5}
-    page.route(jobs, lambda route: route.fulfill(json=half) if lost else (lost.append(route), route.abort()))
+    page.route(jobs, lambda route: route.fulfill(json=half) if lost else route.abort())
     choose(page, "nano")
     page.wait_for_selector("[data-study=difficulty] .pfe-said >> text=trying again")
+    lost.append(True)
     page.wait_for_selector("[data-study=difficulty] .pfe-said >> text=Half.")
     page.reload()  # what is measured is not lost with that
     page.wait_for_selector("[data-study=difficulty] .pfe-said >> text=Half.", state="attached")
@@ -408,6 +417,7 @@ def refused_late(page):  # noqa: F811
     held, srm = [], re.compile(r"pf/evidence/laws\?.*timesteps=srm")
     page.route(srm, lambda route: held.append(route))
     page.select_option("[data-set=timesteps]", "srm")
+    until_held(page, held)
     page.select_option("[data-set=timesteps]", "ltg")
     page.wait_for_selector(".pfe-laws[data-ready=ltg]")
     said = page.inner_text(".pfe-gap")

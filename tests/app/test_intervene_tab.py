@@ -466,10 +466,10 @@ def test_paint_probe_run_on_export_and_reload(page, served, tmp_path):  # noqa: 
         "#intervene-file"
     ) else None
     network = served.bundle("nano").model
-    network.pause = 1.5  # the viewer waits so long, empty, that the page is too short to bring it to the top
+    network.hold(0)  # the viewer waits so long, empty, that the page is too short to bring it to the top
     page.click("#intervene-go")
     page.wait_for_timeout(1200)
-    network.pause = 0
+    network.go_on()
     runs_shown(page, 2)
     page.wait_for_selector("#intervene-difference img")
     page.wait_for_function(f"Math.abs({VIEWER}.root.getBoundingClientRect().top) < 3")

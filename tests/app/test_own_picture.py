@@ -203,4 +203,4 @@ def test_upload_paint_undo_and_see_the_error(page, served, upload):  # noqa: F81
     page.wait_for_function(
         "document.querySelector('figure[data-panel=xt]').clientWidth === 160"
     )  # whole pixels, two a row
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.wait_for_function("document.documentElement.scrollWidth <= 390")

@@ -2,9 +2,11 @@
 
 import gradio as gr
 import pytest
+from chromium import PATIENCE
 from test_browser import browser, page, pytestmark  # noqa: F401
 
 from app.components.painter.painter import Painter, chosen_of, painting, values_of
+from app.private import patient_start
 from app.server.routes import routes
 from app.server.static import head
 from app.state import AppState
@@ -51,7 +53,8 @@ def served(tmp_path_factory):
         answer = gr.Button("answer", elem_id="answer")
         answer.click(lambda: (painting(image=None), painting(chosen=[1, 2])), None, [times, patches], queue=False)
     options = {"head": head(), "app_kwargs": {"routes": routes(state)}, "run_history": False}
-    _, state.address, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **options)
+    with patient_start():
+        _, state.address, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **options)
     yield state
     demo.close()
 
@@ -158,6 +161,7 @@ def test_the_brush_begins_with_two_patches_on_a_fine_grid(page, served):  # noqa
 
 def test_a_finger_paints(browser, served):  # noqa: F811
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()  # noqa: F811
     open_page(page, served)
     page.touchscreen.tap(*spot(page, "patches", 2, 3))

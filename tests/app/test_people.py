@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import gradio as gr
 import httpx
 import pytest
-from app_world import client, ended, networks, spec, state  # noqa: F401
+from app_world import client, ended, networks, slow, spec, state  # noqa: F401
 from gradio import networking
 from gradio.state_holder import StateHolder
 
-from app.private import forget_page, patient_start
+from app.private import patient_start
 from app.server import exports as module
 from app.server import prompts
 from app.server.exports import Exports
@@ -130,14 +130,17 @@ def test_waits_hold_no_thread(state):  # noqa: F811
 
 def test_results_that_are_slow_to_read_hold_up_no_frames(state, client, run, monkeypatch):  # noqa: F811
     go, address = threading.Event(), f"/pf/runs/{run.id}"
-    monkeypatch.setattr(prompts, "readings", lambda state, run: {"read": go.wait(30)})
+    monkeypatch.setattr(prompts, "readings", lambda state, run: {"read": go.wait(120)})
 
     async def all_of_them():
         async with httpx.AsyncClient(transport=httpx.ASGITransport(client.app), base_url="http://here") as web:
             reading = [asyncio.create_task(web.get(f"{address}/read")) for _ in range(module.MOST_WAITING + 2)]
             try:
-                await asyncio.sleep(0.1)
-                assert (await asyncio.wait_for(web.get(f"{address}/frames"), 10)).status_code == 200
+                while (
+                    sum(each.done() for each in reading) < 2
+                ):  # until all have asked: the last two are refused at once
+                    await asyncio.sleep(0.01)
+                assert (await asyncio.wait_for(web.get(f"{address}/frames"), 60)).status_code == 200
             finally:
                 go.set()
             return [reply.status_code for reply in await asyncio.gather(*reading)]
@@ -147,7 +150,7 @@ def test_results_that_are_slow_to_read_hold_up_no_frames(state, client, run, mon
 
 
 @pytest.mark.xdist_group("served")  # it starts the app
-def test_a_page_that_is_closed_is_given_back(networks, tmp_path):  # noqa: F811
+def test_a_page_that_is_closed_is_given_back(networks, tmp_path, monkeypatch):  # noqa: F811
     state = AppState(recordings=tmp_path)  # noqa: F811
     demo, app, _ = launch(state)
     try:
@@ -156,20 +159,32 @@ def test_a_page_that_is_closed_is_given_back(networks, tmp_path):  # noqa: F811
         held["a page"], held["another"]
         (closing,) = [fn for fn in demo.fns.values() if fn.name == "closed"]
         assert closing.targets == [(None, "unload")] or "unload" in str(closing.targets)
-        forget_page(demo, gr.Request(session_hash="a page"))
-        forget_page(demo, gr.Request(session_hash="never seen"))
+        monkeypatch.setattr("app.private.LEAVING", 0.01)
+
+        async def left(*pages):
+            for page in pages:
+                await closing.fn(gr.Request(session_hash=page))
+            assert "a page" in held.session_data  # it asks on until the next page has come
+            while "a page" in held.session_data:
+                await asyncio.sleep(0.01)
+
+        asyncio.run(asyncio.wait_for(left("never seen", "a page"), 60))
         assert list(held.session_data) == ["another"]
     finally:
         demo.close()
 
 
-def test_a_run_says_what_it_waits_for(state):  # noqa: F811
+def test_a_run_says_what_it_waits_for(state, slow):  # noqa: F811
+    slow.go.release(64)
     ended(state.start(spec()))
-    first = state.start(spec(nfe=200), lane="a")
+    while slow.go.acquire(blocking=False):
+        pass
+    first = state.start(spec(nfe=200), lane="a")  # held at its first pass
     second = state.start(spec(nfe=100), lane="a")
     said = state.waits(second)
     assert said.startswith("waiting: 1 run before yours, about ") and said.endswith(" s"), said
     state.halt(first.id, second.id)
+    slow.go.release(1)
     assert state.waits(ended(first)) == ""
 
 

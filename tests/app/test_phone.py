@@ -31,7 +31,7 @@ def test_nothing_is_wider_than_360_px_in_any_tab(phone, recorded):  # noqa: F811
     page.wait_for_function(LOADED)
     for tab in TABS:
         open_tab(page, tab.TITLE)
-        assert page.evaluate("document.scrollingElement.scrollWidth") <= 360, tab.TITLE
+        page.wait_for_function("document.scrollingElement.scrollWidth <= 360")
 
 
 def test_picture_and_playback_share_the_first_screen_and_the_form_is_a_drawer(phone, recorded):  # noqa: F811
@@ -70,9 +70,11 @@ def test_every_tab_is_in_sight_or_a_mark_says_where_it_is(phone, recorded):  # n
     page.goto(f"{recorded.address}?tab=evidence")
     page.wait_for_function(SEEN, arg="[role=tab][aria-selected=true]:is([data-tab-id=evidence])")
     page.wait_for_selector(".pf-tabs-back")
-    assert not page.is_visible(".pf-tabs-more")
+    page.wait_for_selector(".pf-tabs-more", state="hidden")
     page.tap(".pf-tabs-back")
-    for _ in range(10):  # by script: a mark that is no longer needed vanishes while the row still glides
+    for _ in range(100):  # by script: a mark that is no longer needed vanishes while the row still glides
+        if page.evaluate(SEEN, "[role=tab][data-tab-id=explore]"):
+            break
         page.wait_for_timeout(500)
         page.evaluate("document.querySelector('.pf-tabs-back:not([hidden])')?.click()")
     page.wait_for_function(SEEN, arg="[role=tab][data-tab-id=explore]")

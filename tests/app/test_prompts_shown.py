@@ -184,11 +184,13 @@ def test_a_word_that_is_pointed_at_or_focused_shows_its_map_and_wrong_letters_ar
     assert page.inner_text(".pfv-read").startswith("The result reads ") and "AX7" in page.inner_text(".pfv-read")
     page.evaluate("""() => {  // one answer is lost: it is asked for again
       const [run] = window.__pf.viewer.runs;
-      run.ask = async () => { delete run.ask; throw new Error("lost"); };
+      const lost = new Promise((_, lose) => (window.lose = () => lose(new Error("lost"))));
+      run.ask = () => { delete run.ask; return lost; };
       run.read = null;
       window.__pf.viewer.schedule();
     }""")
     page.wait_for_function(SAYS, arg=[".pfv-read", "The result is being read."])
+    page.evaluate("window.lose()")
     page.wait_for_function(SAYS, arg=[".pfv-read", "The result reads "])
     other = page.locator(".pfv-toggles [aria-pressed=true]:visible:not([data-panel=word])")
     while other.count():

@@ -1,9 +1,9 @@
 """Links, exports and the queue in Chromium: what one person shares, another gets, and nothing else."""
 
-import threading
 from urllib.parse import quote
 
 from app_world import networks, spec  # noqa: F401
+from jobs_world import until
 from test_browser import ENDED, browser, page, pytestmark, run, served, slow, visit  # noqa: F401
 
 from app import links as recipes
@@ -107,18 +107,23 @@ def test_a_link_that_names_a_foreign_picture_loads_nothing(page, served):  # noq
 
 def test_two_people_take_turns_and_keep_their_own(page, served, slow):  # noqa: F811
     visit(page, served, "?network=nano&sampler=look_ahead&images=1&budget=250")
+    slow.hold(4)
     page.click("#explore-run")
     page.wait_for_function("window.__pf.viewer.frames > 2")
     link = page.evaluate("location.href")
     other = page.context.new_page()
     other.goto(link)  # the second tab of a shared link ...
     other.wait_for_function("window.__pf?.viewer && window.__pf.viewer.frames > 2")
+    before = len(served.runs)
     other.click("#explore-run")  # ... starts a run of its own, which does not stop the first
+    until(lambda: len(served.runs) > before, "the second run")
+    slow.pause = 0.05  # five passes a turn
+    slow.hold(40)
     mine = "window.__pf.viewer.runs[0].id"
     other.wait_for_function(f"{mine} !== '{page.evaluate(mine)}' && window.__pf.viewer.frames > 2")
     first, second = (each.evaluate(mine) for each in (page, other))
     assert first != second and {served.runs.get(i).state for i in (first, second)} == {"running"}
-    threading.Timer(0.3, setattr, (slow, "pause", 0.0)).start()
+    slow.go_on()
     for each in (page, other):
         each.wait_for_function(ENDED)
         assert each.evaluate("window.__pf.viewer.runs[0].status.state") == "done"

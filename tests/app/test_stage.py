@@ -10,6 +10,7 @@ import pytest
 from app_world import client, ended, networks, spec, state  # noqa: F401
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
+from test_accessible import SETTLED
 from test_browser import ENDED, browser, page, run, served, visit  # noqa: F401
 from test_browser import pytestmark as needs_chromium
 from test_compare_tab import compare_two
@@ -108,7 +109,7 @@ def test_only_so_many_files_wait(client, pair, monkeypatch):  # noqa: F811
 
     def held(path, make):
         begun.set()
-        gate.wait(20)
+        gate.wait(120)
         real(path, make)
 
     monkeypatch.setattr(exports, "_make", held)
@@ -116,7 +117,7 @@ def test_only_so_many_files_wait(client, pair, monkeypatch):  # noqa: F811
     replies = []
     first = threading.Thread(target=lambda: replies.append(ask(client, "", pair[:1], "picture")))
     first.start()
-    assert begun.wait(20)
+    assert begun.wait(120)
     second = ask(client, "", pair[:1], "strip")
     gate.set()
     first.join()
@@ -126,6 +127,7 @@ def test_only_so_many_files_wait(client, pair, monkeypatch):  # noqa: F811
 
 def serious(page, within):  # noqa: F811
     """Serious faults that axe-core finds within an element."""
+    page.wait_for_function(SETTLED)  # half-way between two colours is neither
     page.evaluate(Axe().axe_script)
     found = page.evaluate("(within) => axe.run(document.querySelector(within), { preload: false })", within)
     bad = [fault for fault in found["violations"] if fault["impact"] in ("serious", "critical")]
@@ -143,7 +145,7 @@ def test_a_gif_for_a_slide_in_two_presses(page, served, tmp_path):  # noqa: F811
     page.keyboard.press("Enter")
     page.wait_for_function(SAVABLE)
     assert "8 frames of 1280 ×" in page.inner_text(".pfx-cost") and "at most about" in page.inner_text(".pfx-cost")
-    assert page.evaluate("document.querySelector('.pfx-preview img').naturalWidth") == 1280
+    page.wait_for_function("document.querySelector('.pfx-preview img').naturalWidth === 1280")
     assert serious(page, ".pfx") == []
     page.evaluate("document.body.classList.add('dark')")
     assert serious(page, ".pfx") == []
@@ -215,8 +217,10 @@ def test_a_speaker_presents_with_keys_alone(page, served):  # noqa: F811
     page.set_viewport_size({"width": 1920, "height": 1080})
     visit(page, served, "?network=nano&sampler=look_ahead&images=2&budget=8&seed=3")
     run(page)
-    sides = page.evaluate("[...document.querySelectorAll('.pfv-frame')].map((e) => e.clientWidth).filter(Boolean)")
-    assert len(sides) == 5 and min(sides) >= 320
+    page.wait_for_function("""() => {
+      const sides = [...document.querySelectorAll(".pfv-frame")].map((e) => e.clientWidth).filter(Boolean);
+      return sides.length === 5 && Math.min(...sides) >= 320;
+    }""")
     page.keyboard.press("f")
     page.wait_for_selector(".pfz[open] canvas")
     small = """[...document.querySelectorAll(".pfz *")].filter((e) => e.checkVisibility() && e.tagName !== "SUB"
@@ -224,7 +228,7 @@ def test_a_speaker_presents_with_keys_alone(page, served):  # noqa: F811
       .filter((e) => parseFloat(getComputedStyle(e).fontSize) < 28).map((e) => e.outerHTML)"""
     assert page.evaluate(small) == []
     wide = "[...document.querySelectorAll('.pfz figure canvas')].map((e) => e.getBoundingClientRect().width)"
-    assert min(page.evaluate(wide)) >= 320
+    page.wait_for_function(f"Math.min(...{wide}) >= 320")
     assert serious(page, ".pfz") == []
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from app_world import CLASSES, answers, networks, slow, spec, state  # noqa: F401
 from app_world import ended as run_ended
+from jobs_world import until
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -342,15 +343,17 @@ def test_a_sweep_in_the_browser(page, served, slowed, tmp_path):  # noqa: F811
     page.wait_for_selector("#sweep-cost >> text=NFE")
     page.fill("#sweep-rows-values textarea, #sweep-rows-values input", "4, 6, 2")
     page.wait_for_function("document.querySelector('#sweep-cost').textContent.includes('8 images')")
-    slowed.pause = 0.25
+    slowed.hold(10)
     page.click("#sweep-run")
     page.wait_for_function("window.__pf?.sweep?.status?.ready >= 2")
-    slowed.pause = 2.0  # a crowded machine loads pages slowly
     address = page.url
     page.reload()  # in mid-sweep: it goes on, and the address finds it
+    slowed.hold(6)
     page.wait_for_function("window.__pf?.sweep?.status?.ready >= 3")
     assert page.url == address and "sweep=" in address
     page.click("#sweep-stop")
+    until(served.sweeps.all()[-1].stop.is_set, "the stop")
+    slowed.go_on()
     page.wait_for_function("window.__pf.sweep.status.state !== 'running'")
     ended, ready = page.evaluate("[window.__pf.sweep.status.state, window.__pf.sweep.status.ready]")
     assert ended == "stopped" and 3 <= ready < 9
@@ -360,7 +363,6 @@ def test_a_sweep_in_the_browser(page, served, slowed, tmp_path):  # noqa: F811
     path = tmp_path / "sheet.png"
     download.value.save_as(path)
     assert read_sweep(path).axes["nfe"] == [4, 6, 2] and len(SAMPLERS) > 2
-    slowed.pause = 0.0
     with page.expect_file_chooser() as chooser:
         page.click("#sweep-load")
     chooser.value.set_files(path)

@@ -42,7 +42,7 @@ def lab():
     made.tell(lambda: None)
 
 
-def until(true, seconds=60):
+def until(true, seconds=180):
     limit = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < limit, "it does not happen"
@@ -343,7 +343,6 @@ UPDATED = "(before) => window.__pf.plots.updates > before"
 
 
 def visit(page, served):  # noqa: F811
-    page.set_default_timeout(45_000)
     page.goto(served.address)
     page.get_by_role("tab", name="Toy").click()
     page.wait_for_function("window.__pf?.plots?.updates > 0 && window.__pf.plots.status.textContent")
@@ -479,7 +478,12 @@ def test_draw_train_scrub_click_zoom_and_come_back(page, served):  # noqa: F811
     before = page.evaluate(STARTS)
     plot = page.locator("[data-plot=data]").bounding_box()
     middle = plot["x"] + plot["width"] / 2, plot["y"] + plot["height"] / 2
+    page.evaluate("addEventListener('pointerup', (e) => (window.ups ||= []).push(e.timeStamp), true)")
     page.mouse.dblclick(*middle)  # resets the zoom
+    while page.evaluate("window.ups.at(-1) - window.ups.at(-2)") >= 300:  # on a crowded machine it was two clicks
+        page.wait_for_function(f"({STARTS}) === {before} + 2")
+        before += 2
+        page.mouse.dblclick(*middle)
     page.mouse.click(*middle, button="right")
     page.wait_for_timeout(400)
     page.mouse.click(*middle)

@@ -25,14 +25,14 @@ class Job:
                 self.state = STOPPED
                 return
             if self.gate is not None:
-                assert self.gate.wait(20)
+                assert self.gate.wait(120)
             time.sleep(self.pause)
             self.log.append(self.name)
             yield
         self.state = DONE
 
 
-def until(true, seconds=20):
+def until(true, seconds=120):
     limit = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < limit, "it does not happen"
@@ -59,8 +59,10 @@ def test_a_small_job_waits_for_one_slice_of_every_other_lane_at_most(log, gate, 
         worker.add(job, job.steps(), f"visitor {k}")
     gate.set()
     until(lambda: len(log) > 30)
+    gate.clear()  # nobody's turn passes between the next two lines
     before = len(log)
     worker.add(small, small.steps(), "someone else")
+    gate.set()
     until(lambda: small.state == DONE)
     for job in large:
         worker.stop(job)

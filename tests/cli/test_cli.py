@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -338,14 +339,15 @@ def spawn(out, *flags):
 def test_a_killed_and_resumed_run_ends_with_the_same_bits(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert spawn(whole).wait() == 0
-    job = spawn(killed)
-    deadline = time.time() + 120
-    while not ((killed / "metrics.jsonl").exists() and len((killed / "metrics.jsonl").read_text().splitlines()) > 15):
-        assert job.poll() is None and time.time() < deadline
-        time.sleep(0.01)
-    job.send_signal(signal.SIGKILL)
-    job.wait()
-    assert not (killed / "killed.safetensors").exists()
+    for _ in range(5):  # a crowded machine may be late: then it has ended by itself
+        shutil.rmtree(killed, ignore_errors=True)
+        job, metrics = spawn(killed), killed / "metrics.jsonl"
+        while job.poll() is None and not (metrics.exists() and len(metrics.read_text().splitlines()) > 15):
+            time.sleep(0.01)
+        job.send_signal(signal.SIGKILL)
+        if job.wait() != 0 and not (killed / "killed.safetensors").exists():
+            break
+    assert job.returncode == -signal.SIGKILL and not (killed / "killed.safetensors").exists()
     assert spawn(killed, "--resume").wait() == 0
     a, b = load_file(whole / "whole.safetensors"), load_file(killed / "killed.safetensors")
     assert all(torch.equal(a[k], b[k]) for k in a)

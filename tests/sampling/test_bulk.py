@@ -3,10 +3,11 @@
 import csv
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -181,13 +182,19 @@ def test_a_killed_worker_leaves_no_corrupt_image_and_the_command_completes_the_r
         "--",
         "pf_core",
     ]
-    with subprocess.Popen([*launch, *argv, str(tmp_path / "two")], cwd=ROOT, env=env, stderr=subprocess.PIPE) as parent:
-        while not list((tmp_path / "two").glob("*.png")) and parent.poll() is None:
-            time.sleep(0.02)
-        workers = psutil.Process(parent.pid).children()
-        os.kill(workers[1].pid, signal.SIGKILL)
-        said = parent.stderr.read().decode()
-        assert parent.wait(60) != 0 and "SIGKILL" in said
+    command = [*launch, *argv, str(tmp_path / "two")]
+    for _ in range(5):  # a crowded machine may be late: then all are drawn
+        shutil.rmtree(tmp_path / "two", ignore_errors=True)
+        with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE) as parent:
+            while not list((tmp_path / "two").glob("*.png")) and parent.poll() is None:
+                time.sleep(0.02)
+            for worker in psutil.Process(parent.pid).children()[1:2]:
+                with suppress(psutil.NoSuchProcess):
+                    worker.kill()
+            said = parent.stderr.read().decode()
+        if parent.returncode != 0:
+            break
+    assert parent.returncode != 0 and "SIGKILL" in said
     there = list((tmp_path / "two").glob("[0-9]*.png"))
     assert 0 < len(there) < 480 and not json.loads((tmp_path / "two" / "generate.json").read_text()).get("complete")
     assert all(Image.open(path).convert("RGB").size == (32, 32) for path in there)

@@ -27,7 +27,7 @@ from pf_core.training.runner import execute
 from pf_core.training.status import trainer
 
 HERE = Path(__file__).parents[1]
-TRUTH = 5.0  # seconds in which the list tells the truth, whatever happened
+TRUTH = 250  # looks, 20 ms apart, in which the list tells the truth, whatever happened: 5 s of an idle machine
 
 
 def weights(path):
@@ -101,9 +101,9 @@ def test_the_list_tells_the_truth_soon_after_a_kill_and_resume_goes_on(jobs):
     before = jobs.folder("victim").follow()[0]
     pid, _ = trainer(jobs.folder("victim"))
     os.kill(pid, signal.SIGKILL)
-    killed = time.monotonic()
-    info = until(lambda: (i := jobs.get("victim")).state == "interrupted" and i, "the truth", TRUTH)
-    assert time.monotonic() - killed < TRUTH
+    looks = []
+    info = until(lambda: looks.append(i := jobs.get("victim")) or (i.state == "interrupted" and i), "the truth")
+    assert len(looks) < TRUTH
     assert info.saved_step >= 20 and f"Resume goes on from step {info.saved_step:,} of" in info.message
     assert jobs.folder("victim").follow()[0][: len(before)] == before
     jobs.resume("victim")

@@ -141,7 +141,11 @@ export class Card {
     this.share = element("span", "pfe-share");
     this.share.setAttribute("aria-hidden", "true"); // the bar beside it says the same
     this.bar.append(this.button, this.progress, this.share);
-    this.button.onclick = () => (this.job ? this.wall.trigger("halted", { job: this.job }) : this.press());
+    this.button.onclick = ({ detail }) => {
+      if (detail > 1) return; // of a double click: by now the button may say "Stop"
+      if (this.job) this.wall.trigger("halted", { job: this.job });
+      else this.press();
+    };
   }
 
   press() {
