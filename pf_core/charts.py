@@ -115,7 +115,7 @@ class Chart:
     note: str = ""
 
     def __post_init__(self):
-        object.__setattr__(self, "rows", [[_apart(_side_by_side(panel)) for panel in row] for row in self.rows])
+        object.__setattr__(self, "rows", [_apart([_side_by_side(panel) for panel in row]) for row in self.rows])
 
     @property
     def names(self) -> list[str]:
@@ -151,12 +151,23 @@ def _side_by_side(panel: Panel) -> Panel:
     return replace(panel, x=f"{panel.x} {places.pop():g}", series=points, log_x=False, aligned=True)
 
 
-def _apart(panel: Panel) -> Panel:
-    """Many bands over the same places would hide one another: the lines get bars, each a little beside the last."""
+def _apart(row: Sequence[Panel]) -> list[Panel]:
+    """Many bands over the same places would hide one another: the lines get bars, each a little beside the last; so do
+    those of the panels beside, to be read alike."""
+    many = any(len(_banded(panel)) > MOST_BANDS for panel in row)
+    return [_in_bars(panel) if many and _banded(panel) else panel for panel in row]
+
+
+def _banded(panel: Panel) -> list[Series]:
+    """The lines with intervals, if bars in place of their bands can be told apart."""
     banded = [s for s in panel.series if s.kind == "line" and s.low is not None]
     places = {tuple(s.x) for s in banded}
-    if len(banded) <= MOST_BANDS or len(places) > 1 or len(*places) > MOST_ARMS:
-        return panel
+    return banded if len(places) == 1 and len(*places) <= MOST_ARMS else []
+
+
+def _in_bars(panel: Panel) -> Panel:
+    banded = _banded(panel)
+    places = {tuple(s.x) for s in banded}
     each = min(_ASIDE, _FILLED * _nearest(panel, *places) / len(banded))
     aside = {s.name: (k - (len(banded) - 1) / 2) * each for k, s in enumerate(banded)}
     return replace(panel, series=[replace(s, aside=aside[s.name]) if s in banded else s for s in panel.series])
@@ -210,8 +221,8 @@ def cuts(panel: Panel) -> list[Cut]:
 
 
 def cut_far(panel: Panel, names: Collection[str], times: float = 3) -> Panel:
-    """A panel of bars whose axis ends where the others do, if some are far out: `times` as far from zero as any interval
-    of those called `names`, which would be hard to see beside them."""
+    """A panel of bars whose axis ends where the others do, if some are far out: beyond `times` the reach of those
+    called `names`, which would be hard to see beside them."""
     bars = [(x, *v) for s in panel.series for x, *v in zip(s.x, s.y, s.low or s.y, s.high or s.y, strict=True)]
     reach = times * max((abs(v) for name, *values in bars if name in names for v in values), default=0)
     kept = [v for _, y, *ends in bars if abs(y) <= reach for v in (y, *ends)]
@@ -240,6 +251,8 @@ def _airy(low: float, high: float, log: bool = False) -> tuple[float, float]:
 
 def log_ticks(low: float, high: float) -> list[float]:
     """Round numbers between two, for a logarithmic axis: denser where it is short."""
-    digits = (1, 1.5, 2, 3, 4, 5, 6, 8) if high < 10 * low else (1, 2, 5) if high < 1000 * low else (1,)
+    halves = 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9
+    by_span = {3: halves, 10: (1, 1.5, 2, 3, 4, 5, 6, 8), 1000: (1, 2, 5), math.inf: (1,)}
+    digits = next(chosen for span, chosen in by_span.items() if high < span * low)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     return [tick for power in powers for digit in digits if low <= (tick := digit * 10.0**power) <= high]

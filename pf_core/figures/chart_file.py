@@ -23,6 +23,7 @@ from pf_core.figures.static import TIME_MAP, UNCERTAINTY_MAP
 
 _LINES = ("-", ":", "-."), ("--", (0, (8, 2)), (0, (8, 2, 1, 2)))  # of plain and of dashed series, round by round
 _STYLE = {"font.size": 10, "font.family": "DejaVu Sans", "svg.fonttype": "path", "pdf.fonttype": 42, "svg.hashsalt": ""}
+_STYLE["figure.constrained_layout.w_pad"] = 0.09  # inches: around each panel
 _STYLE["axes.labelpad"] = 7  # the letters of a turned label hang towards the numbers
 _FAINT = {"color": FAINT, "linewidth": 0.8, "zorder": 0}
 _WIDTH, _HEIGHT, _TITLE, _LINE = 4.2, 3.4, 0.4, 0.22  # inches: a panel; the title; a line of legend or note

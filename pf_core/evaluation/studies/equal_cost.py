@@ -69,7 +69,8 @@ def _chart(result: dict[str, Any]) -> Chart:
         f"{result['images']} images a row, the same seeds; 95% intervals. Below zero Euler is worse. "
         f"Look-ahead has p {look_ahead['p'].default:g} and ratio {look_ahead['ratio'].default:g} where not said; "
         f"t \u2264 {CAPPED}: its network is told no later t, as training hardly shows it patches beyond."
-        + " Bars far beyond look-ahead's are cut, with their numbers." * any(each.ends for (each,) in panels)
+        + " Bars far beyond look-ahead's are cut, with their numbers."
+        * any(each.ends for (each,) in panels)
     )
     return Chart(f"Equal steps or equal cost, {result['checkpoint']}", panels, note)
 
