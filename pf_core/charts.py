@@ -198,25 +198,29 @@ def diagonal_of(panel: Panel) -> list[float]:
 
 
 class Cut(NamedTuple):
-    """Of a bar that goes beyond the axis: where along the names it stands, counted from 0, its text, the axis's end."""
+    """Of a bar that goes beyond the axis: where along the names it stands, counted from 0; its number with an arrow
+    outwards, and with the interval's ends, too, where there is one; the axis's end, and whether that is the upper."""
 
     place: float
+    number: str
     text: str
     end: float
     upper: bool
 
 
 def cuts(panel: Panel) -> list[Cut]:
-    """The bars that the panel's ends cut, each with its number, and its interval's where there is one."""
+    """The bars that the panel's ends cut."""
     found, names = [], panel.places
     for k, series in enumerate(panel.series):
         for i, (name, y) in enumerate(zip(series.x, series.y, strict=True)):
             if series.kind != "bars" or not panel.ends or panel.ends[0] <= y <= panel.ends[1]:
                 continue
             place, upper = names.index(name) + (k - (len(panel.series) - 1) / 2) * WIDE / len(panel.series), y > 0
-            text = f"{y:.3g}" + (f" ({series.low[i]:.3g} to {series.high[i]:.3g})" if series.low is not None else "")
-            shown = f"{text} \u25b8" if upper else f"\u25c2 {text}"
-            found.append(Cut(place, written(shown), panel.ends[upper], upper))
+            around = f" ({series.low[i]:.3g} to {series.high[i]:.3g})" if series.low is not None else ""
+            number, text = (
+                written(f"{told} \u25b8" if upper else f"\u25c2 {told}") for told in (f"{y:.3g}", f"{y:.3g}{around}")
+            )
+            found.append(Cut(place, number, text, panel.ends[upper], upper))
     return found
 
 

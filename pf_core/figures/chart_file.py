@@ -134,7 +134,7 @@ def _cut(axes: Axes, panel: Panel) -> None:
     look = {"fontsize": 8, "zorder": 4, "textcoords": "offset points"}
     look |= {"bbox": {"facecolor": "white", "linewidth": 0, "pad": 1}}
     for cut in cuts(panel):
-        inwards = -3 if cut.upper else 3
+        inwards = -1 if cut.upper else 1
         if panel.lying:
             at = {"xytext": (inwards, 0), "ha": "right" if cut.upper else "left", "va": "center"}
             axes.annotate(cut.text, (cut.end, cut.place), **at, **look)

@@ -203,7 +203,8 @@ def _marks(panel: Panel, of: str) -> list[dict[str, Any]]:
 
 
 def _cut(panel: Panel, of: str) -> list[dict[str, Any]]:
-    """The numbers of the bars that the axis cuts, light on dark on either ground, at their ends."""
+    """The numbers of the bars that the axis cuts, light on dark on either ground, at their ends: a pointer finds their
+    intervals, for which a phone has no room."""
     look = {"font": {"size": 10, "color": "#ffffff"}, "bgcolor": "#333333", "borderpad": 0, "showarrow": False}
     look |= {"xref": f"x{of}", "yref": f"y{of}"}
     notes = []
@@ -211,7 +212,7 @@ def _cut(panel: Panel, of: str) -> list[dict[str, Any]]:
         along, up = ("right" if cut.upper else "left"), ("top" if cut.upper else "bottom")
         lying = {"x": cut.end, "y": cut.place, "xanchor": along, "yanchor": "middle"}
         upright = {"x": cut.place, "y": cut.end, "xanchor": "center", "yanchor": up}
-        notes.append({"text": cut.text} | (lying if panel.lying else upright) | look)
+        notes.append({"text": cut.number} | (lying if panel.lying else upright) | look)
     return notes
 
 

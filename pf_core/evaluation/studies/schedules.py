@@ -90,7 +90,7 @@ def _chart(result: dict[str, Any]) -> Chart:
         ])  # fmt: skip
 
     distances = pair("Frechet distance", "frechet", (), "distance to real images")
-    apart = pair("difference of Frechet distance", "minus_euler", (PLAIN, PARALLEL), "against Euler, paired by seed",
+    apart = pair("difference of Frechet distance", "minus_euler", (PLAIN, PARALLEL), "against Euler",
                  zero=True)  # fmt: skip
     others = [
         Panel("Class asked for", "NFE", "accuracy, %", curves("accuracy", labels, 100), log_x=True),
