@@ -2,12 +2,14 @@
 matplotlib and for the page with Plotly; what is measured makes them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-MOST_BANDS, MOST_ARMS = 3, 12  # bands in a panel that are still told apart; places of each at which bars are
-_ASIDE = 0.014  # of a panel's width: between the bars of two series
+MOST_BANDS, MOST_ARMS = 2, 12  # bands in a panel that are still told apart; places of each at which bars are
+WIDE = 0.8  # of a name's place: what its bars take together
+_ASIDE, _FILLED = 0.02, 0.6  # of a panel's width: between the bars of two series; of the way to the next place: of all
+_AIR = 0.05  # of an axis, at its ends
 
 
 def written(text: str) -> str:
@@ -79,6 +81,7 @@ class Panel:
     log_x, log_y: logarithmic axes. picture: a data URI of images, shown instead of axes. aligned: of points that stand
     beside each other, whose places along x are no numbers. spare: left out where one panel fills a row, as on a phone.
     lying: bars that lie, for many or long names; the first is at the top, and x says what their lengths are.
+    ends: of the axis of the values, None: what they need; a bar that goes beyond is cut there, and its number written.
     """
 
     title: str
@@ -95,6 +98,7 @@ class Panel:
     aligned: bool = False
     spare: bool = False
     lying: bool = False
+    ends: tuple[float, float] | None = None
 
     @property
     def places(self) -> list:
@@ -111,7 +115,7 @@ class Chart:
     note: str = ""
 
     def __post_init__(self):
-        object.__setattr__(self, "rows", [[_apart(_side_by_side(panel)) for panel in row] for row in self.rows])
+        object.__setattr__(self, "rows", [_apart([_side_by_side(panel) for panel in row]) for row in self.rows])
 
     @property
     def names(self) -> list[str]:
@@ -147,14 +151,32 @@ def _side_by_side(panel: Panel) -> Panel:
     return replace(panel, x=f"{panel.x} {places.pop():g}", series=points, log_x=False, aligned=True)
 
 
-def _apart(panel: Panel) -> Panel:
-    """Many bands over the same places would hide one another: the lines get bars, each a little beside the last."""
+def _apart(row: Sequence[Panel]) -> list[Panel]:
+    """Many bands over the same places would hide one another: the lines get bars, each a little beside the last; so do
+    those of the panels beside, to be read alike."""
+    many = any(len(_banded(panel)) > MOST_BANDS for panel in row)
+    return [_in_bars(panel) if many and _banded(panel) else panel for panel in row]
+
+
+def _banded(panel: Panel) -> list[Series]:
+    """The lines with intervals, if bars in place of their bands can be told apart."""
     banded = [s for s in panel.series if s.kind == "line" and s.low is not None]
     places = {tuple(s.x) for s in banded}
-    if len(banded) <= MOST_BANDS or len(places) > 1 or len(*places) > MOST_ARMS:
-        return panel
-    aside = {s.name: (k - (len(banded) - 1) / 2) * _ASIDE for k, s in enumerate(banded)}
+    return banded if len(places) == 1 and len(*places) <= MOST_ARMS else []
+
+
+def _in_bars(panel: Panel) -> Panel:
+    banded = _banded(panel)
+    places = {tuple(s.x) for s in banded}
+    each = min(_ASIDE, _FILLED * _nearest(panel, *places) / len(banded))
+    aside = {s.name: (k - (len(banded) - 1) / 2) * each for k, s in enumerate(banded)}
     return replace(panel, series=[replace(s, aside=aside[s.name]) if s in banded else s for s in panel.series])
+
+
+def _nearest(panel: Panel, places: Sequence[float]) -> float:
+    """How far the two nearest of some places are from each other, as a share of the way from first to last."""
+    at = sorted(math.log(x) if panel.log_x else x for x in set(places))
+    return min(b - a for a, b in zip(at, at[1:], strict=False)) / (at[-1] - at[0])
 
 
 def drawn_at(panel: Panel, series: Series) -> list[float]:
@@ -173,3 +195,68 @@ def diagonal_of(panel: Panel) -> list[float]:
     x, y = [v for s in panel.series for v in s.x] or [0, 1], [v for s in panel.series for v in s.y] or [0, 1]
     low, high = min(x), min(max(x), max(y))
     return [low, high if low < high else max(x)]
+
+
+class Cut(NamedTuple):
+    """Of a bar that goes beyond the axis: where along the names it stands, counted from 0; its number with an arrow
+    outwards, and with the interval's ends, too, where there is one; the axis's end, and whether that is the upper."""
+
+    place: float
+    number: str
+    text: str
+    end: float
+    upper: bool
+
+
+def cuts(panel: Panel) -> list[Cut]:
+    """The bars that the panel's ends cut."""
+    found, names = [], panel.places
+    for k, series in enumerate(panel.series):
+        for i, (name, y) in enumerate(zip(series.x, series.y, strict=True)):
+            if series.kind != "bars" or not panel.ends or panel.ends[0] <= y <= panel.ends[1]:
+                continue
+            place, upper = names.index(name) + (k - (len(panel.series) - 1) / 2) * WIDE / len(panel.series), y > 0
+            around = f" ({series.low[i]:.3g} to {series.high[i]:.3g})" if series.low is not None else ""
+            number, text = (
+                written(f"{told} \u25b8" if upper else f"\u25c2 {told}") for told in (f"{y:.3g}", f"{y:.3g}{around}")
+            )
+            found.append(Cut(place, number, text, panel.ends[upper], upper))
+    return found
+
+
+def cut_far(panel: Panel, names: Collection[str], times: float = 3) -> Panel:
+    """A panel of bars whose axis ends where the others do, if some are far out: beyond `times` the reach of those
+    called `names`, which would be hard to see beside them."""
+    bars = [(x, *v) for s in panel.series for x, *v in zip(s.x, s.y, s.low or s.y, s.high or s.y, strict=True)]
+    reach = times * max((abs(v) for name, *values in bars if name in names for v in values), default=0)
+    kept = [v for _, y, *ends in bars if abs(y) <= reach for v in (y, *ends)]
+    if not kept or all(abs(y) <= reach for _, y, *_ in bars):
+        return panel
+    return replace(panel, ends=_airy(min(0, *kept), max(0, *kept)))
+
+
+def on_one_scale(panels: Sequence[Panel]) -> list[Panel]:
+    """Panels of the same quantity, to be compared by eye: with one axis of values."""
+    values = [v for panel in panels for s in panel.series for v in (*s.y, *(s.low or ()), *(s.high or ()))]
+    log = any(panel.log_y for panel in panels)
+    if not values or (log and min(values) <= 0):
+        return list(panels)
+    zero = [0.0] * any(panel.zero for panel in panels)
+    return [replace(panel, ends=_airy(min(values + zero), max(values + zero), log)) for panel in panels]
+
+
+def _airy(low: float, high: float, log: bool = False) -> tuple[float, float]:
+    if log:
+        air = (high / low) ** _AIR
+        return low / air, high * air
+    air = _AIR * (high - low)
+    return low - air, high + air
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two, for a logarithmic axis: denser where it is short."""
+    halves = 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9
+    by_span = {3: halves, 10: (1, 1.5, 2, 3, 4, 5, 6, 8), 1000: (1, 2, 5), math.inf: (1,)}
+    digits = next(chosen for span, chosen in by_span.items() if high < span * low)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [tick for power in powers for digit in digits if low <= (tick := digit * 10.0**power) <= high]

@@ -231,21 +231,23 @@ def unlike(result: Mapping[str, Any], other: str = "flow matching") -> str:
     return f"Not trained alike, on {ours:,} images against {other}'s {plain:,} images"
 
 
-def over_guidance(rows: Sequence[dict[str, Any]], key: str, title: str, base: str | None = None) -> Panel:
-    """Percent over the guidance scale, a line a label; base, a key of BASES: the differences from it."""
+def over_guidance(rows: Sequence[dict[str, Any]], key: str, title: str, up: str, base: str | None = None) -> Panel:
+    """Percent, `up` says of what, over the guidance scale, a line a label; base: of BASES, to give differences from."""
     series = []
     for label in dict.fromkeys(row["label"] for row in rows):
         own = [row for row in rows if row["label"] == label and (base is None or base in row)]
         if own:
             values = [(row[base] if base else row)[key] for row in own]
             series.append(Series.measured(label, [row["cfg_scale"] for row in own], values, 100))
-    return Panel(title, "guidance scale", "percentage points" if base else "%", series, zero=base is not None)
+    return Panel(title, "guidance scale", up, series, zero=base is not None)
 
 
-def in_bars(rows: Sequence[dict[str, Any]], title: str, x: str, values: Callable[[dict[str, Any]], Mapping]) -> Panel:
-    """Percent by name, bars a label; values(row): name -> {"value", "interval"} or None."""
+def in_bars(
+    rows: Sequence[dict[str, Any]], title: str, x: str, values: Callable[[dict[str, Any]], Mapping], up: str
+) -> Panel:
+    """Percent, `up` says of what, by name, bars a label; values(row): name -> {"value", "interval"} or None."""
     series = []
     for row in rows:
         known = {str(name): value for name, value in values(row).items() if value}
         series.append(Series.measured(row["label"], list(known), list(known.values()), 100, kind="bars"))
-    return Panel(title, x, "%", series)
+    return Panel(title, x, up, series)

@@ -13,18 +13,23 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from PIL import Image
 
-from pf_core.charts import Chart, Map, Panel, Series, diagonal_of, drawn_at
+from pf_core.charts import WIDE, Chart, Map, Panel, Series, cuts, diagonal_of, drawn_at, log_ticks
 from pf_core.figures.inks import FAINT, Ink, inks
 from pf_core.figures.maps import GAP, SIDE, cells, norm, steps
 from pf_core.figures.static import TIME_MAP, UNCERTAINTY_MAP
 
 _LINES = ("-", ":", "-."), ("--", (0, (8, 2)), (0, (8, 2, 1, 2)))  # of plain and of dashed series, round by round
 _STYLE = {"font.size": 10, "font.family": "DejaVu Sans", "svg.fonttype": "path", "pdf.fonttype": 42, "svg.hashsalt": ""}
+_STYLE["figure.constrained_layout.w_pad"] = 0.09  # inches: around each panel
+_STYLE["axes.labelpad"] = 7  # the letters of a turned label hang towards the numbers
 _FAINT = {"color": FAINT, "linewidth": 0.8, "zorder": 0}
 _WIDTH, _HEIGHT, _TITLE, _LINE = 4.2, 3.4, 0.4, 0.22  # inches: a panel; the title; a line of legend or note
 _KEYS, _LETTERS = 4, 13  # of the legend: at most so many keys in a line; letters an inch, of which a key's line takes 6
+_NOTE = 14  # letters an inch, of the note
+_OPAQUE = 0.85  # bars
 _LETTER, _SIDE, _LYING = 0.085, 0.8, 0.27  # inches: of a name of bars; of a panel what no bars are in; of a bar's line
 
 
@@ -32,8 +37,8 @@ def draw(chart: Chart) -> Figure:
     """The chart as a figure: one legend for all panels, 95% intervals as bands or bars."""
     columns = max(len(row) for row in chart.rows)
     with matplotlib.rc_context(_STYLE):
-        note = textwrap.wrap(chart.note, 60 * columns)
         width = _WIDTH * max(columns, 1.5)
+        note = textwrap.wrap(chart.note, int(width * _NOTE))
         named = [*chart.names, *chart.guides]
         keys = _keys(named, width)
         below = _LINE * (len(note) + math.ceil(len(named) / keys) * (len(named) > 1) + 1)
@@ -67,13 +72,18 @@ def _foot(figure: SubFigure, chart: Chart, inked: Mapping[str, Ink], keys: int, 
     """The legend, and the note below it."""
     figure.text(0.5, 0.02, note, fontsize=9, color="#444444", ha="center", va="bottom")
     if len(inked) + len(chart.guides) > 1:
-        dashed = {s.name for row in chart.rows for panel in row for s in panel.series if s.dashed}
-        lines = [
-            Line2D([], [], color=ink.colour, label=name, linestyle=_dash(ink, name in dashed), linewidth=2)
-            for name, ink in inked.items()
-        ]
+        lines = [_key(name, ink, chart) for name, ink in inked.items()]
         lines += [Line2D([], [], label=name, linestyle=":", color=FAINT) for name in chart.guides]
         figure.legend(handles=lines, loc="upper center", ncols=keys, fontsize=9, frameon=False)
+
+
+def _key(name: str, ink: Ink, chart: Chart) -> Line2D | Patch:
+    """A patch for what is shown in bars only, else a line."""
+    series = [s for row in chart.rows for panel in row for s in panel.series if s.name == name]
+    if all(s.kind == "bars" for s in series):
+        return Patch(color=ink.colour, label=name, alpha=_OPAQUE, linewidth=0)
+    dash = _dash(ink, any(s.dashed for s in series))
+    return Line2D([], [], color=ink.colour, label=name, linestyle=dash, linewidth=2)
 
 
 def _panel(axes: Axes, panel: Panel, inked: Mapping[str, Ink], room: float) -> None:
@@ -109,7 +119,28 @@ def _panel(axes: Axes, panel: Panel, inked: Mapping[str, Ink], room: float) -> N
     if panel.log_x and panel.series:
         ticks = sorted({x for s in panel.series for x in s.x})
         axes.set_xticks(ticks, [f"{x:g}" for x in ticks], minor=False)
+    if panel.ends:
+        (axes.set_xlim if panel.lying else axes.set_ylim)(panel.ends)
+        _cut(axes, panel)
+    if panel.log_y:
+        ticks = log_ticks(*axes.get_ylim())
+        axes.set_yticks(ticks, [f"{y:g}" for y in ticks])
+        axes.set_yticks([], minor=True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _cut(axes: Axes, panel: Panel) -> None:
+    """The numbers of the bars that are cut, at their ends."""
+    look = {"fontsize": 8, "zorder": 4, "textcoords": "offset points"}
+    look |= {"bbox": {"facecolor": "white", "linewidth": 0, "pad": 1}}
+    for cut in cuts(panel):
+        inwards = -1 if cut.upper else 1
+        if panel.lying:
+            at = {"xytext": (inwards, 0), "ha": "right" if cut.upper else "left", "va": "center"}
+            axes.annotate(cut.text, (cut.end, cut.place), **at, **look)
+        else:
+            at = {"xytext": (0, inwards), "ha": "center", "va": "top" if cut.upper else "bottom"}
+            axes.annotate(cut.text, (cut.place, cut.end), **at, **look)
 
 
 def _map(axes: Axes, shown: Map) -> None:
@@ -158,8 +189,9 @@ def _line(axes: Axes, series: Series, ink: Ink, *_) -> None:
 
 
 def _barred(axes: Axes, series: Series, ink: Ink, x: list[float]) -> None:
-    style = {"linestyle": _dash(ink, series.dashed), "linewidth": 1.2, "marker": "o", "markersize": 4}
-    axes.errorbar(x, series.y, _arms(series), color=ink.colour, capsize=2.5, **style)
+    axes.plot(x, series.y, color=ink.colour, linestyle=_dash(ink, series.dashed), linewidth=1, alpha=0.6)
+    style = {"linestyle": "", "marker": "o", "markersize": 4, "elinewidth": 1.2}
+    axes.errorbar(x, series.y, _arms(series), color=ink.colour, capsize=2, **style)
 
 
 def _points(axes: Axes, series: Series, ink: Ink, *_) -> None:
@@ -170,10 +202,10 @@ def _points(axes: Axes, series: Series, ink: Ink, *_) -> None:
 
 def _bars(axes: Axes, series: Series, ink: Ink, place: int, panel: Panel) -> None:
     """A series may lack some of the places at which the panel's others have bars."""
-    wide = 0.8 / len(panel.series)
+    wide = WIDE / len(panel.series)
     x = [panel.places.index(name) + (place - (len(panel.series) - 1) / 2) * wide for name in series.x]
     draw, ends = (axes.barh, (series.y, x)) if panel.lying else (axes.bar, (x, series.y))
-    draw(x, series.y, wide * 0.9, color=ink.colour, alpha=0.85)
+    draw(x, series.y, wide * 0.9, color=ink.colour, alpha=_OPAQUE)
     if series.low is not None:
         arms = {"xerr" if panel.lying else "yerr": _arms(series)}
         axes.errorbar(*ends, **arms, color="#222222", linestyle="", capsize=2, linewidth=1)

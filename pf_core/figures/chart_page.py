@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.colors import LinearSegmentedColormap
 
-from pf_core.charts import Chart, Map, Panel, Series, diagonal_of, drawn_at
+from pf_core.charts import Chart, Map, Panel, Series, cuts, diagonal_of, drawn_at, log_ticks
 from pf_core.figures.inks import FAINT, INK, ON_DARK, Ink, inks
 from pf_core.figures.interactive import MAP, Figure
 from pf_core.figures.maps import GAP, SIDE, cells, hexagons, steps
@@ -55,6 +55,7 @@ def draw(chart: Chart) -> Figure:
         inner = _inner(across, panel.map and panel.map.beside), _inner(up, panel.map and panel.map.above)
         layout[f"xaxis{of}"] = _axis(panel.x, inner[0], f"y{of}", panel.log_x) | _names(panel, wide) | _measured(panel)
         layout[f"yaxis{of}"] = _axis(panel.y, inner[1], f"x{of}", panel.log_y)
+        layout[f"{'x' if panel.lying else 'y'}axis{of}"] |= _ended(panel)
         if panel.lying:
             layout[f"yaxis{of}"] |= _beside(panel)
         if panel.aligned:
@@ -62,7 +63,7 @@ def draw(chart: Chart) -> Figure:
         if panel.map and not panel.x + panel.y:  # a map of an image's patches: their places are no numbers
             for axis in (layout[f"xaxis{of}"], layout[f"yaxis{of}"]):
                 axis |= {"showticklabels": False, "ticks": ""}
-        layout["annotations"] += [_title(_wrapped(panel.title, wide), across, up), *_marks(panel, of)]
+        layout["annotations"] += [_title(_wrapped(panel.title, wide), across, up), *_marks(panel, of), *_cut(panel, of)]
         layout["shapes"] += _lines(panel, of)
         if panel.picture:
             layout["images"].append(_image(panel.picture, across, up))
@@ -122,6 +123,17 @@ def _measured(panel: Panel) -> dict[str, Any]:
     """On an axis by doubling, ticks where was measured: between 64 and 96 no other would be there."""
     at = sorted({x for series in panel.series for x in series.x}) if panel.log_x else []
     return {"tickmode": "array", "tickvals": at, "ticktext": [f"{x:g}" for x in at]} if 0 < len(at) <= _TICKS else {}
+
+
+def _ended(panel: Panel) -> dict[str, Any]:
+    """The ends of the axis of the values, where the panel says them."""
+    if not panel.ends:
+        return {}
+    if not panel.log_y:
+        return {"range": list(panel.ends)}
+    at = log_ticks(*panel.ends)
+    ticks = {"tickmode": "array", "tickvals": at, "ticktext": [f"{y:g}" for y in at]}
+    return ticks | {"range": [math.log10(end) for end in panel.ends]}
 
 
 def _around(chart: Chart, named: list[str]) -> int:
@@ -188,6 +200,20 @@ def _marks(panel: Panel, of: str) -> list[dict[str, Any]]:
         {"text": label, "x": math.log10(x) if panel.log_x else x, "font": {"size": 11}} | at
         for label, x in panel.marks.items()
     ]
+
+
+def _cut(panel: Panel, of: str) -> list[dict[str, Any]]:
+    """The numbers of the bars that the axis cuts, light on dark on either ground, at their ends: a pointer finds their
+    intervals, for which a phone has no room."""
+    look = {"font": {"size": 10, "color": "#ffffff"}, "bgcolor": "#333333", "borderpad": 0, "showarrow": False}
+    look |= {"xref": f"x{of}", "yref": f"y{of}"}
+    notes = []
+    for cut in cuts(panel):
+        along, up = ("right" if cut.upper else "left"), ("top" if cut.upper else "bottom")
+        lying = {"x": cut.end, "y": cut.place, "xanchor": along, "yanchor": "middle"}
+        upright = {"x": cut.place, "y": cut.end, "xanchor": "center", "yanchor": up}
+        notes.append({"text": cut.number} | (lying if panel.lying else upright) | look)
+    return notes
 
 
 def _image(source: str, across: list[float], up: list[float]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ _FIXED = {  # names in small letters
     "inference": INK,
 }
 _TIMES = {f"0.{k}": colour for k, colour in enumerate(COLOURS[:8], start=1)}
+_AT = re.compile(r"(?:^|\s)t = (0\.\d)$")
 _SECOND = ", second order"  # of a sampler: its colour, in another line
 _OWN = "its own: "  # a network's law
 
@@ -58,8 +59,11 @@ class Ink(NamedTuple):
 
 
 def inks(names: Sequence[str]) -> dict[str, Ink]:
-    """The ink of each of a chart's names; those that have none of their own get the colours left over, in order."""
+    """The ink of each of a chart's names; those that have none of their own get the colours left over, in order, and so
+    do times whose colour a sampler of the chart has."""
     fixed = {name: ink for name in names if (ink := _fixed(name))}
+    first = {ink for name, ink in fixed.items() if not _AT.search(name)}
+    fixed = {name: ink for name, ink in fixed.items() if not (_AT.search(name) and ink in first)}
     used = {ink.colour for ink in fixed.values()}
     free = [colour for colour in COLOURS if colour not in used]
     begin, left = (0, free) if free else (1, COLOURS)
@@ -72,7 +76,7 @@ def _fixed(name: str) -> Ink | None:
     """Of a sampler, of a law of t, of "... t = 0.3"."""
     if name.startswith(_OWN):
         return Ink(_BLUE)
-    if at := re.search(r"(?:^|\s)t = (0\.\d)$", name):
+    if at := _AT.search(name):
         return Ink(_TIMES[at[1]]) if at[1] in _TIMES else None
     short = name.lower()
     colour = _FIXED.get(short.removesuffix(_SECOND))

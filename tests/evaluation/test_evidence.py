@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import json
+import math
 import re
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ from helpers import bundle
 from PIL import Image
 
 from pf_core import presets
-from pf_core.charts import Chart, Map, Panel, Series, drawn_at
+from pf_core.charts import Chart, Map, Panel, Series, cut_far, cuts, drawn_at, log_ticks, on_one_scale
 from pf_core.cli import main, study
 from pf_core.errors import InputError
 from pf_core.evaluation import evaluate, evidence, metrics, work
@@ -269,16 +270,74 @@ def test_bands_that_would_hide_one_another_become_bars_side_by_side():
     def banded(name, x):
         return Series(name, x, [1.0, 2.0], [0.0, 1.0], [2.0, 3.0])
 
-    few, many = (Panel("", "NFE", "", [banded(k, [16, 32]) for k in "abcde"[:n]], log_x=True) for n in (3, 4))
+    few, many = (Panel("", "NFE", "", [banded(k, [16, 32]) for k in "abcde"[:n]], log_x=True) for n in (2, 4))
+    assert Chart("", [[few]]).rows == [[few]]
     (row,) = Chart("", [[few, many]]).rows
-    assert [s.aside for s in row[0].series] == [None] * 3 and sum(s.aside for s in row[1].series) == 0
+    assert all(s.aside for s in row[0].series), "panels of one row are read alike"
+    assert sum(s.aside for s in row[1].series) == 0
     drawn = [drawn_at(row[1], s)[0] for s in row[1].series]
     assert drawn == sorted(set(drawn)) and 15 < drawn[0] < 16 < drawn[-1] < 17
     page = chart_page.draw(Chart("", [row]))
-    assert page["layout"]["xaxis2"]["tickvals"] == [16, 32] and sum("error_y" in t for t in page["data"]) == 4
+    assert page["layout"]["xaxis2"]["tickvals"] == [16, 32] and sum("error_y" in t for t in page["data"]) == 6
     chart_file.draw(Chart("", [row]))
     elsewhere = Panel("", "", "", [*few.series, banded("d", [1, 2])])
     assert Chart("", [[elsewhere]]).rows == [[elsewhere]], "curves over places of their own are not moved"
+    near = Panel("", "", "", [banded(k, [0, 1]) for k in "abcdef"])
+    near = replace(
+        near, series=[replace(s, x=[0, 0.1, 1], y=[1, 1, 1], low=[0] * 3, high=[2] * 3) for s in near.series]
+    )
+    ((spread,),) = Chart("", [[near]]).rows
+    assert drawn_at(spread, spread.series[-1])[0] < drawn_at(spread, spread.series[0])[1], (
+        "no place's bars reach another"
+    )
+
+
+def _far(lying):
+    names = ["near", "far", "below", "other"]
+    y, low, high = [2.0, 100.0, -50.0, 7.0], [-1.0, 90.0, -60.0, 6.0], [3.0, 110.0, -40.0, 9.0]
+    series = [Series("a", names, y, low, high, kind="bars"), Series("b", names[:1], [1.0], kind="bars")]
+    axes = ("value", "") if lying else ("", "value")
+    return Panel("", *axes, series, zero=True, lying=lying)
+
+
+@pytest.mark.parametrize("lying", [True, False])
+def test_bars_that_are_far_out_are_cut_with_their_numbers(lying):
+    panel = cut_far(_far(lying), ["near"])
+    assert -2 < panel.ends[0] < -1 and 9 < panel.ends[1] < 10, "as far as the bars that stay reach"
+    assert cut_far(_far(lying), ["far"]).ends is None and cut_far(_far(lying), ["nothing"]).ends is None
+    texts = ["100 (90 to 110) \u25b8", "\u25c2 \u221250 (\u221260 to \u221240)"]
+    assert [cut.text for cut in cuts(panel)] == texts and [cut.place for cut in cuts(panel)] == [0.8, 1.8]
+    (axes,) = chart_file.draw(Chart("", [[panel]])).subfigs[0].axes
+    assert (axes.get_xlim() if lying else axes.get_ylim()) == pytest.approx(panel.ends)
+    assert [text.get_text() for text in axes.texts] == texts
+    layout = chart_page.draw(Chart("", [[panel]]))["layout"]
+    assert layout["xaxis" if lying else "yaxis"]["range"] == list(panel.ends)
+    notes = [note for note in layout["annotations"] if note["text"] in ("100 \u25b8", "\u25c2 \u221250")]
+    assert [note["x" if lying else "y"] for note in notes] == [panel.ends[1], panel.ends[0]]
+
+
+def test_panels_on_one_scale_have_one_range_and_plain_ticks():
+    small, large = (
+        Panel("", "NFE", "d", [Series("a", [8, 16], y)], log_x=True, log_y=True)
+        for y in ([220.0, 260.0], [300.0, 400.0])
+    )
+    one, other = on_one_scale([small, large])
+    assert one.ends == other.ends and one.ends[0] < 220 and one.ends[1] > 400
+    chart = Chart("", [[one, other]])
+    labels = [[text.get_text() for text in axes.get_yticklabels()] for axes in chart_file.draw(chart).subfigs[0].axes]
+    axis = chart_page.draw(chart)["layout"]["yaxis2"]
+    assert labels == [["250", "300", "350", "400"]] * 2 and axis["ticktext"] == labels[0]
+    assert axis["range"] == pytest.approx([math.log10(end) for end in one.ends])
+    assert log_ticks(1, 2e4) == [1, 10, 100, 1e3, 1e4] and log_ticks(90, 600) == [100, 150, 200, 300, 400, 500, 600]
+    zero = replace(small, series=[Series("a", [8], [0.0])])
+    assert on_one_scale([zero]) == [zero], "a logarithm has no zero"
+
+
+def test_bars_have_a_patch_in_the_legend_and_lines_a_line():
+    series = [Series("bars", ["x"], [1.0], kind="bars"), Series("other", ["x"], [2.0], kind="bars")]
+    curve = Panel("", "", "", [Series("curve", [0, 1], [1.0, 2.0])])
+    legend = chart_file.draw(Chart("", [[Panel("", "", "", series), curve]])).subfigs[-1].legends[0]
+    assert [type(key).__name__ for key in legend.legend_handles] == ["Rectangle", "Rectangle", "Line2D"]
 
 
 def _gap(layout):
@@ -401,6 +460,8 @@ def test_what_is_shown_often_has_one_colour_in_all_charts():
     assert more["dual-loop, second order"] == more["dual-loop"]._replace(round=1), "another line of one colour"
     times = inks(["t = 0.2", "t = 0.6", "ideal order, t = 0.6"])
     assert times["t = 0.6"] == inks(["t = 0.6"])["t = 0.6"] == times["ideal order, t = 0.6"] != times["t = 0.2"]
+    both = inks(["random order", "t = 0.2", "t = 0.3"])
+    assert both["t = 0.2"] == times["t = 0.2"] and both["t = 0.3"] != both["random order"], "a time yields to a sampler"
     for result in evidence.all_kept():
         chart = drawn.chart_of(result)
         assert len({ink for name, ink in inks(chart.names).items() if "ideal" not in name}) == len(

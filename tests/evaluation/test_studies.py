@@ -231,7 +231,12 @@ def test_order_compares_at_equal_budgets(monkeypatch):
     monkeypatch.setattr(metrics, "REPEATS", 5)
     seen = judges.load()[0].judge(Shapes().batch(range(200)).images)
     monkeypatch.setattr(module, "references", lambda *of: seen.features.numpy())
-    rows = STUDIES["order"].fn(bundle(), images=20, most=8)["rows"]
+    found = STUDIES["order"].fn(bundle(), images=20, most=8)
+    rows = found["rows"]
+    first, second = STUDIES["order"].fn.about.chart(found | {"checkpoint": "nano"}).rows[0]
+    assert [s.name for s in first.series] == ["Euler", "dual-loop", "look-ahead", "random look-ahead"]
+    assert {"Heun", "multistep"} < {s.name for s in second.series} and len(second.series) == 5
+    assert first.ends == second.ends, "to be compared by eye"
     assert [(r["sampler"], r["settings"].get("order"), r["nfe"]) for r in rows] == [
         ("euler", None, 4), ("heun", None, 3), ("multistep", None, 4), ("dual_loop", 1, 4), ("dual_loop", 2, 4),
         ("look_ahead", 1, 3), ("look_ahead", 2, 3), ("random_look_ahead", 1, 3), ("random_look_ahead", 2, 3),

@@ -118,7 +118,15 @@ def test_the_study_reads_runs_and_draws_its_figure(tmp_path, monkeypatch, capsys
     assert Image.open(figure).size[0] > 900 and "100%" in said and f"runs: {count:,} forward passes of an image" in said
 
     chart = PAYS["_chart"](json.loads(out.read_text()))
-    ways = ["dual-loop", "look-ahead, ratio 1.4", "look-ahead, ratio 2", "t = 0.1", "t = 0.2", "t = 0.3"]
+    ways = [
+        "random order",
+        "dual-loop",
+        "look-ahead, ratio 1.4",
+        "look-ahead, ratio 2",
+        "t = 0.1",
+        "t = 0.2",
+        "t = 0.3",
+    ]
     assert chart.names == ["own context", "true context", *ways], "no name for each training"
     monkeypatch.setattr(evaluate.Run, "__iter__", None)  # all that was drawn is kept
     assert main([*argv, "--out", str(out)]) == 0

@@ -41,11 +41,13 @@ def _chart(result: dict[str, Any]) -> Chart:
 
     panels = [
         bars("Distance to real images", "Frechet distance", {label: row["frechet"] for label, row in rows.items()}),
-        bars("Against a tenth dropped at random", "difference", against, zero=True),
+        bars("Against a tenth dropped at random", "difference of Frechet distance", against, zero=True),
     ]
     if result["tenths"]:
         tenths = {str(k): tenth for k, tenth in enumerate(result["tenths"], 1)}
-        panels.append(bars("Class asked for, most certain tenth first", "accuracy, %", tenths, 100, x="tenth"))
+        panels.append(
+            bars("Class asked for, most certain tenth first", "accuracy, %", tenths, 100, x="tenth of the images")
+        )
     shown = Panel("The most certain images above, the least certain below", "", "", picture=result["picture"])
     drawn = SAMPLERS[result["sampler"]].label.partition(" (")[0]
     note = (

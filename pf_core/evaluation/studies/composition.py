@@ -29,8 +29,10 @@ def _chart(result: dict[str, Any]) -> Chart:
     kinds = {"captioned in training": "seen", "held out": "unseen"}
     panels = [
         [
-            prompted.over_guidance(rows, "all", "Prompts satisfied"),
-            prompted.in_bars(best, "By category, best guidance", "", lambda row: row["by_category"]),
+            prompted.over_guidance(rows, "all", "Prompts satisfied", "prompts satisfied, %"),
+            prompted.in_bars(
+                best, "By category, best guidance", "", lambda row: row["by_category"], up="prompts satisfied, %"
+            ),
         ],
         [
             prompted.in_bars(
@@ -38,12 +40,15 @@ def _chart(result: dict[str, Any]) -> Chart:
                 "Colours, by combinations of class and colour",
                 "",
                 lambda row: {name: row[key] for name, key in kinds.items()},
+                up="prompts satisfied, %",
             ),
-            prompted.over_guidance(rows, "all", f"Satisfied, against {PARALLEL}, paired", "minus_euler"),
+            prompted.over_guidance(
+                rows, "all", f"Satisfied, against {PARALLEL}, paired", "percentage points", "minus_euler"
+            ),
         ],
     ]
     note = (
-        f"{result['images']} prompts a point, {result['nfe']} NFE, the same seeds; bands and bars are 95% intervals. "
+        f"{result['images']} prompts a point, {result['nfe']} NFE, the same seeds; with 95% intervals. "
         f"Of real pictures of these prompts the judge finds {percent(result['real']['all'])} right."
     )
     return Chart(f"Composition, {result['checkpoint']}", panels, note)

@@ -76,7 +76,7 @@ def _chart(result: dict[str, Any]) -> Chart:
     below = [
         Panel("Shift of the mean", "", "change of log-variance", over_t("shift"), zero=True),
         Panel(f"Below the plain ones' lowest {100 * LOW:.0f}%", "", "% of hard patches", over_t("low", 100)),
-        Panel("True squared error", "", "change, %", over_t("error", 100), zero=True),
+        Panel("True squared error", "", "change of the error, %", over_t("error", 100), zero=True),
     ]
     note = (
         f"Hard {100 * (1 - result['p']):.0f}% of the patches of {result['images']} held-out images; more context: the "

@@ -40,12 +40,13 @@ def _chart(result: dict[str, Any]) -> Chart:
         values = [numbers[key] for numbers in result["t"].values() if key in numbers]
         return [Series.measured(name, t, values, factor)] if values else []
 
+    one = "Jacobian's difficulty"
     panels = [
         Panel("Rank correlation of difficulties", "t", "Spearman", [s for k in _PAIRS for s in curve(k, _PAIRS[k])]),
-        Panel("Calibration", "t", "mean difficulty / true squared error", curve("divergence_over_error", "Jacobian's")),
-        Panel("Estimates below zero", "t", "% of patches", curve("negative", "Jacobian's", 100)),
+        Panel("Calibration", "t", "mean difficulty / true squared error", curve("divergence_over_error", one)),
+        Panel("Estimates below zero", "t", "% of patches", curve("negative", one, 100)),
     ]
-    note = f"{result['images']} held-out images, {result['probes']} probes a patch; bands are 95% intervals."
+    note = f"{result['images']} held-out images, {result['probes']} probes a patch; with 95% intervals."
     return Chart(f"Difficulty without a head, {result['checkpoint']}", [panels], note)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from torch import Tensor, nn
 
-from pf_core.charts import Chart, Panel, Series, written
+from pf_core.charts import Chart, Panel, Series, cut_far, written
 from pf_core.errors import InputError
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import moments
@@ -59,15 +59,19 @@ def _chart(result: dict[str, Any]) -> Chart:
         rows = [row for row in rows if any(any(row[way]["interval"]) for way in ways)]  # all but that Euler itself
         names = [_label(row, cost) for row in rows]
         series = [Series.measured(name, names, [row[way] for row in rows], kind="bars") for way, name in ways.items()]
-        return Panel(f"Beside look-ahead, {cost} NFE", "difference of distances", "", series, zero=True, lying=True)
+        title = f"Beside look-ahead, {cost} NFE"
+        full = Panel(title, "difference of Frechet distance", "", series, zero=True, lying=True)
+        return cut_far(full, [_label(row, cost) for row in rows if row["sampler"] == "look_ahead"])
 
+    panels = [[panel(cost, rows)] for cost, rows in _by_cost(result).items()]
     look_ahead = SAMPLERS["look_ahead"].knobs
     note = (
-        f"{result['images']} images a row, the same seeds; bars are 95% intervals. Below zero Euler is worse. "
+        f"{result['images']} images a row, the same seeds; 95% intervals. Below zero Euler is worse. "
         f"Look-ahead has p {look_ahead['p'].default:g} and ratio {look_ahead['ratio'].default:g} where not said; "
         f"t \u2264 {CAPPED}: its network is told no later t, as training hardly shows it patches beyond."
+        + " Bars far beyond look-ahead's are cut, with their numbers."
+        * any(each.ends for (each,) in panels)
     )
-    panels = [[panel(cost, rows)] for cost, rows in _by_cost(result).items()]
     return Chart(f"Equal steps or equal cost, {result['checkpoint']}", panels, note)
 
 

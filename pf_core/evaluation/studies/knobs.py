@@ -98,6 +98,9 @@ def _forwards(bundle: Bundle, images: int, fresh: int, nfe: int, **_) -> int:
     return images * (rows + len(TIMES)) + FRESH * fresh * nfe
 
 
+_AXES = {"ratio": "ratio of the look ahead", "warm_up": "warm-up, t before it starts", "n_inner": "inner steps"}
+
+
 def _chart(result: dict[str, Any]) -> Chart:
     def surface(of: dict[str, Any]) -> Panel:
         series = []
@@ -105,7 +108,8 @@ def _chart(result: dict[str, Any]) -> Chart:
             rows = [row for row in of["rows"] if row["by"] == value]
             places, minus = [row["across"] for row in rows], [row["minus_euler"] for row in rows]
             series.append(Series.measured(f"{of['by']} {value:g}", places, minus))
-        return Panel(of["title"], of["across"].replace("_", "-"), "distance minus Euler's", series, zero=True)
+        across = _AXES.get(of["across"], of["across"])
+        return Panel(of["title"], across, "Frechet distance minus Euler's", series, zero=True)
 
     def bars(title: str, rows: list[dict[str, Any]], keys: dict[str, str]) -> Panel:
         series = [
@@ -114,7 +118,7 @@ def _chart(result: dict[str, Any]) -> Chart:
             )
             for key, what in keys.items()
         ]
-        return Panel(title, "", "difference of distances", series, zero=True)
+        return Panel(title, "difference of Frechet distance", "", series, zero=True, lying=True)
 
     panels = [surface(of) for of in result["surfaces"]]
     keys = {"minus_euler": "minus Euler", "minus_look_ahead": "minus look-ahead"}
@@ -122,7 +126,7 @@ def _chart(result: dict[str, Any]) -> Chart:
     fresh = bars("The best, on fresh seeds", result["fresh"], keys)
     note = (
         f"All at {result['nfe']} NFE, the same seeds; {result['images']} images a point to choose by, "
-        f"{result['fresh_images']} fresh ones. Bands and bars are 95% intervals, paired by seed; below zero is better."
+        f"{result['fresh_images']} fresh ones. With 95% intervals, paired by seed; below zero is better."
     )
     return Chart(
         f"Knobs and rules at one cost, {result['checkpoint']}", [panels[:2], panels[2:], [rules], [fresh]], note

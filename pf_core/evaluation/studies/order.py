@@ -1,9 +1,9 @@
 """Adaptivity or order? Second-order steps at equal cost, for all patches at once and in the adaptive samplers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
-from pf_core.charts import Chart, Panel, Series
+from pf_core.charts import Chart, Panel, Series, on_one_scale
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import Resampled, moments
 from pf_core.evaluation.paired import FASTER, arithmetic, distance, how, images_of_row, named
@@ -27,29 +27,44 @@ def _label(row: dict[str, Any]) -> str:
     return (name.capitalize() if name in ("euler", "heun") else name) + second
 
 
-def _chart(result: dict[str, Any]) -> Chart:
-    labels = list(dict.fromkeys(map(_label, result["rows"])))
+def _order(row: dict[str, Any]) -> int:
+    """Of a row's steps: an adaptive sampler's, as it is set; of the others Euler's alone are of first order."""
+    return row["settings"].get("order") or (1 if row["sampler"] == "euler" else 2)
 
-    def panel(title: str, up: str, key: str, of: str = "", **options) -> Panel:
+
+def _chart(result: dict[str, Any]) -> Chart:
+    """A row for each measure; its panels by order, as all samplers in one would hide each other."""
+
+    def panel(title: str, up: str, key: str, chosen: Callable[[dict[str, Any]], bool], **options) -> Panel:
         series = []
-        for label in (each for each in labels if of in each):
-            rows = [row for row in result["rows"] if _label(row) == label and key in row]
-            if not rows:
-                continue
+        measured = [row for row in result["rows"] if any(row.get(key, {}).get("interval", ())) and chosen(row)]
+        for label in dict.fromkeys(map(_label, measured)):
+            rows = [row for row in measured if _label(row) == label]
             series.append(Series.measured(label, [r["budget"] for r in rows], [r[key] for r in rows]))
         return Panel(title, "NFE", up, series, log_x=True, **options)
 
-    panels = [
-        panel("Distance to real images", "Frechet distance", "frechet", log_y=True),
-        panel("Against Euler, paired by seed", "difference", "minus_euler", zero=True),
-        panel("Looking ahead beside as many steps without", "difference", "minus_same_steps", "look-ahead", zero=True),
-        panel("Dual-loop beside as many steps without", "difference", "minus_same_steps", "dual-loop", zero=True),
+    def by_order(title: str, up: str, key: str, **options) -> list[Panel]:
+        orders = {1: "first order", 2: "second order"}
+        pair = [panel(f"{title}: {name}", up, key, lambda row, n=n: _order(row) == n, **options)
+                for n, name in orders.items()]  # fmt: skip
+        return on_one_scale([each for each in pair if each.series])
+
+    apart = "difference of Frechet distance"
+    ahead, dual = (
+        panel(f"{what} beside as many steps without", apart, "minus_same_steps", lambda row, of=of: of in _label(row),
+              zero=True)
+        for what, of in (("Looking ahead", "look-ahead"), ("Dual-loop", "dual-loop"))
+    )  # fmt: skip
+    rows = [
+        by_order("Distance to real images", "Frechet distance", "frechet", log_y=True),
+        by_order("Against Euler", apart, "minus_euler", zero=True),
+        [each for each in (ahead, dual) if each.series],
     ]
-    panels = [each for each in panels if each.series]
-    note = f"{result['images']} images a point, the same seeds; bands are 95% intervals. Below zero is better."
-    return Chart(
-        f"Second order at equal cost, {result['checkpoint']}", [row for row in (panels[:2], panels[2:]) if row], note
+    note = (
+        f"{result['images']} images a point, the same seeds, by which differences are paired; with 95% intervals. "
+        "Below zero is better."
     )
+    return Chart(f"Second order at equal cost, {result['checkpoint']}", [row for row in rows if row], note)
 
 
 def _verdict(result: dict[str, Any]) -> str:

@@ -53,7 +53,13 @@ def _chart(result: dict[str, Any]) -> Chart:
 
     panels = [
         Panel("Distance to real images", "", "Frechet distance", bars("frechet")),
-        Panel("Patch Forcing against SiT", "", "change, %", bars("over_sit", (PATCH_FORCING,), 100), zero=True),
+        Panel(
+            "Patch Forcing against SiT",
+            "",
+            "change of Frechet distance, %",
+            bars("over_sit", (PATCH_FORCING,), 100),
+            zero=True,
+        ),
         Panel("Class asked for", "", "accuracy, %", bars("accuracy", factor=100)),
         Panel("Real images reached", "", "coverage, %", bars("coverage", factor=100)),
     ]

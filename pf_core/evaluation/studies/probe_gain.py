@@ -36,12 +36,12 @@ def _chart(result: dict[str, Any]) -> Chart:
             Series.measured(title, RATIOS, [gains[f"{kind} {ratio:g}"] for ratio in RATIOS], 100, dashed=kind == "true")
             for kind, title in KINDS.items()
         ]
-        return Panel(f"t = {t}", "ratio of the look ahead", "hard patches' error, %", series, zero=True)
+        return Panel(f"t = {t}", "ratio of the look ahead", "change of hard patches' error, %", series, zero=True)
 
     panels = [panel(t, gains) for t, gains in result["t"].items()]
     note = (
         "Change of the hard patches' squared velocity error when the easy ones stand ahead; "
-        f"{result['images']} held-out images, bands are 95% intervals. Below zero context helps."
+        f"{result['images']} held-out images, with 95% intervals. Below zero context helps."
     )
     return Chart(f"What a look ahead gains, {result['checkpoint']}", [panels[:3], panels[3:]], note)
 

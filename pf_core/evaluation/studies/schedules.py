@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pf_core.charts import Chart, Map, Panel, Series
+from pf_core.charts import Chart, Map, Panel, Series, on_one_scale
 from pf_core.evaluation import prompted
 from pf_core.evaluation.evaluate import judge_of, references
 from pf_core.evaluation.metrics import Resampled, coverage, moments
@@ -77,10 +77,22 @@ def _chart(result: dict[str, Any]) -> Chart:
         )
 
     labels = list(dict.fromkeys(row["label"] for row in result["rows"]))
-    ours = [label for label in labels if label not in (PLAIN, PARALLEL)]
-    panels = [
-        Panel("Distance to real images", "NFE", "Frechet distance", curves("frechet", labels), log_x=True),
-        Panel("Against Euler, paired by seed", "NFE", "difference", curves("minus_euler", ours), zero=True, log_x=True),
+
+    def pair(up: str, key: str, left_out: tuple[str, ...], title: str, **options) -> list[Panel]:
+        """Of an adaptive sampler each, beside its control; all in one panel would hide each other."""
+        ahead = [label for label in labels if "look-ahead" in label]
+        parts = {"Without looking ahead": [label for label in labels if label not in ahead],
+                 "Looking ahead": [label for label in labels if label in (PARALLEL, *ahead)]}  # fmt: skip
+        drawn = {name: curves(key, [each for each in part if each not in left_out]) for name, part in parts.items()}
+        return on_one_scale([
+            Panel(f"{name}: {title}", "NFE", up, series, log_x=True, **options)
+            for name, series in drawn.items() if series
+        ])  # fmt: skip
+
+    distances = pair("Frechet distance", "frechet", (), "distance to real images")
+    apart = pair("difference of Frechet distance", "minus_euler", (PLAIN, PARALLEL), "against Euler",
+                 zero=True)  # fmt: skip
+    others = [
         Panel("Class asked for", "NFE", "accuracy, %", curves("accuracy", labels, 100), log_x=True),
         Panel("Real images reached", "NFE", "coverage, %", curves("coverage", labels, 100), log_x=True),
         Panel("Wall time", "NFE", "seconds an image", [seconds(label) for label in labels], log_x=True),
@@ -91,7 +103,7 @@ def _chart(result: dict[str, Any]) -> Chart:
         "of the fastest batch, the rows in turns, beside whatever else ran. Below: the times of nine patches, pass by "
         f"pass, in {MAPPED_NFE} NFE."
     )
-    return Chart(f"Schedules at equal cost, {result['checkpoint']}", [panels[:2], panels[2:], maps], note)
+    return Chart(f"Schedules at equal cost, {result['checkpoint']}", [distances, apart, others, maps], note)
 
 
 def _map(label: str) -> Panel:

@@ -68,10 +68,20 @@ def _chart(result: dict[str, Any]) -> Chart:
                 series.append(Series.measured(label, *zip(*found, strict=True), factor, kind="bars"))
         return series
 
-    panels = [[Panel("Distance to real images", "network", "Frechet distance", bars("frechet"))]]
+    panels = [[Panel("Distance to real images", "network, parameters", "Frechet distance", bars("frechet"))]]
     for key, base in (("over_sit", "SiT"), ("over_euler", "Euler of the same network")):
         if series := bars(key, 100):
-            panels.append([Panel(f"Against {base}, paired by seed", "network", "change, %", series, zero=True)])
+            panels.append(
+                [
+                    Panel(
+                        f"Against {base}, paired by seed",
+                        "network, parameters",
+                        "change of Frechet distance, %",
+                        series,
+                        zero=True,
+                    )
+                ]
+            )
     note = (
         f"{result['images']} images a bar at {result['nfe']} NFE, the same seeds; bars are 95% intervals. "
         f"{ONE_TRAINING} Networks of different data or judges cannot be compared by distance, only by change."

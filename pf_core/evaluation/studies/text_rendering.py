@@ -23,21 +23,24 @@ def _chart(result: dict[str, Any]) -> Chart:
     best = prompted.best(rows, "characters")
     panels = [
         [
-            prompted.over_guidance(rows, "characters", "Characters that are right"),
-            prompted.over_guidance(rows, "words", "Words that are right"),
+            prompted.over_guidance(rows, "characters", "Characters that are right", "characters, %"),
+            prompted.over_guidance(rows, "words", "Words that are right", "words, %"),
         ],
         [
             prompted.in_bars(
                 best,
                 "Characters by length of the word, best guidance",
-                "characters",
+                "characters of the word",
                 lambda row: {length: found["characters"] for length, found in row["by_length"].items()},
+                up="characters, %",
             ),
-            prompted.over_guidance(rows, "characters", f"Characters, against {PARALLEL}, paired", "minus_euler"),
+            prompted.over_guidance(
+                rows, "characters", f"Characters, against {PARALLEL}, paired", "percentage points", "minus_euler"
+            ),
         ],
     ]
     note = (
-        f"{_asked(result)} a point, {result['nfe']} NFE, the same prompts and seeds; bands and bars are "
+        f"{_asked(result)} a point, {result['nfe']} NFE, the same prompts and seeds; with "
         f"95% intervals. The judge reads {percent(result['real']['characters'])} of the characters of real ones."
     )
     return Chart(f"Text rendering, {result['checkpoint']}", panels, note)

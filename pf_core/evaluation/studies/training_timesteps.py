@@ -105,7 +105,7 @@ def _chart(result: dict[str, Any]) -> Chart:
             "mean of the seeds", [law["label"] for law in others], [law["minus"][base] for law in others], kind="bars"
         )
         title = f"Minus that of {laws[base]['label']}, paired by image"
-        rows.append([Panel(title, "law of t in training", "difference", [minus], zero=True)])
+        rows.append([Panel(title, "law of t in training", "difference of Frechet distance", [minus], zero=True)])
     note = (
         f"Networks alike but for the law: {result['network']}, {result['train_images']:,} images each; "
         f"{result['images']} images at {result['nfe']} NFE. Bars are 95% intervals over images; chance of training "

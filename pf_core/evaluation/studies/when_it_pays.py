@@ -45,28 +45,32 @@ def _chart(result: dict[str, Any]) -> Chart:
     """Along each training of several networks, in a column of its own; then all trainings' ends."""
     runs = result["runs"]
     longer = [run for run in runs if len(run["points"]) > 1]
-    share, error = "distance's difference, %", "change of hard patches' error, %"
+    share, error, seen = "change of Frechet distance, %", "change of hard patches' error, %", "thousands of images seen"
+    drawn = RANDOM, *DRAWN
     against = f"against Euler, {result['nfe']} NFE"
     rows = [
-        [Panel(f"{run['run']}: a look ahead at ratio 2, t = {TIME}", "images seen", error,
+        [Panel(f"{run['run']}: a look ahead at ratio 2, t = {TIME}", seen, error,
                [_gain_curve(run, kind) for kind in ("own", "true")], zero=True) for run in longer],
-        [Panel(f"{run['run']}: {against}", "images seen", share,
-               [_lead_curve(run, *sampler) for sampler in DRAWN], zero=True) for run in longer],
+        [Panel(f"{run['run']}: {against}", seen, share,
+               [_lead_curve(run, *sampler) for sampler in drawn], zero=True) for run in longer],
         [Panel(f"Each training's end: {against}", "", share,
-               [_leads_by_run(runs, *sampler) for sampler in DRAWN], zero=True)],
+               [_leads_by_run(runs, *sampler) for sampler in drawn], zero=True)],
         [Panel("Each training's end: look ahead at ratio 2", "", error,
                [_gains_by_run(runs, t) for t in _times(runs)], zero=True)],
     ]  # fmt: skip
-    note = "Below zero adaptive sampling pays. Bands and bars are 95% intervals, paired by seed in the differences."
+    note = (
+        "Below zero a sampler pays; random order, which adapts to nothing, is the control. With 95% intervals, paired "
+        "by seed in the differences."
+    )
     full = [[replace(panel, series=[s for s in panel.series if s]) for panel in row] for row in rows]
-    drawn = [panels for row in full if (panels := [panel for panel in row if panel.series])]
-    return Chart("When adaptive sampling pays", drawn or full[2:3], note).narrowed(_ACROSS)
+    rows = [panels for row in full if (panels := [panel for panel in row if panel.series])]
+    return Chart("When adaptive sampling pays", rows or full[2:3], note).narrowed(_ACROSS)
 
 
 def _gain_curve(run: dict[str, Any], kind: str) -> Series | None:
     points = [p for p in run["points"] if p["gain"]]
     values = [p["gain"]["t"][TIME][f"{kind} 2"] for p in points]
-    name, x = f"{kind} context", [p["images"] for p in points]
+    name, x = f"{kind} context", [p["images"] / 1000 for p in points]
     return Series.measured(name, x, values, 100, dashed=kind == "true") if points else None
 
 
@@ -99,8 +103,9 @@ def _leads(run: dict[str, Any], sampler: str, settings: dict[str, Any]) -> list[
 
 def _lead_curve(run: dict[str, Any], sampler: str, settings: dict[str, Any]) -> Series | None:
     leads = _leads(run, sampler, settings)
-    x, shares = [p["images"] for p, _ in leads], [share for _, share in leads]
-    return Series.measured(_words(sampler, settings), x, shares, 100) if leads else None
+    x, shares = [p["images"] / 1000 for p, _ in leads], [share for _, share in leads]
+    name, control = _words(sampler, settings), (sampler, settings) == RANDOM
+    return Series.measured(name, x, shares, 100, dashed=control) if leads else None
 
 
 def _last(runs: list[dict], sampler: str, settings: dict[str, Any]) -> dict[str, dict]:
