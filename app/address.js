@@ -68,6 +68,11 @@ class Address {
     if (tab === this.tab) this.replaceSoon();
   }
 
+  /** What an address asks of a tab, by name; null where it does not. */
+  of(tab, name) {
+    return parts(this.queries[tab]).get(name);
+  }
+
   /** Where a viewer is asked to stand, told once. */
   place(tab) {
     const asked = this.asked[tab];

@@ -46,9 +46,6 @@ LATE, WIDE = "toybox-pft-late", "toybox-pft-wide"  # PFT trained on, and one tra
 TRAINING_TIMES = "ltg"  # the timestep sampler that shows what training is like
 SCHEDULES = (("euler", 12), ("dual_loop", 3), ("look_ahead", 6))  # Fig. 6's: sampler and outer steps, 12 NFE at most
 RECORDED = {"look-ahead": "look_ahead", "dual-loop": "dual_loop", "euler": "euler"}  # file -> sampler: shown first
-SHIPPED = (
-    PFT, SIT, LATE, WIDE, "toybox-sit-late", SHAPES_PFT, "shapes-sit", SIGNS_PFT, SIGNS_FM, SCENES_PFT, SCENES_FM
-)  # fmt: skip
 STORIES = {  # network -> classes and seeds of it
     "toybox-pft": (["mushroom", "boat", "duck", "cake"], [8, 2, 15, 9]),
     "shapes-pft": (["heart", "circle", "star", "ring"], [85, 60, 34, 87]),

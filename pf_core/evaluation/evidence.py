@@ -11,12 +11,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pf_core import files, memory, presets
+from pf_core import files, memory
 from pf_core.errors import InputError
 from pf_core.evaluation import evaluate, judges
 from pf_core.evaluation.studies import STUDIES
 from pf_core.evaluation.work import Stopped, Work, key, pace
-from pf_core.models import checkpoint
+from pf_core.models import checkpoint, shipped
 from pf_core.models.checkpoint import Bundle
 from pf_core.registry import Entry
 from pf_core.sampling.run import versions
@@ -92,7 +92,7 @@ def folder_of(name: str, network: str) -> Path:
     if checkpoint.is_run(network):
         _, run, *step = re.split("[/@]", network)
         return checkpoint.RUNS.joinpath(run, EVIDENCE, *step)
-    return RESULTS / network if network in presets.SHIPPED else checkpoint.FOLDER / EVIDENCE / network
+    return RESULTS / network if network in shipped.SHIPPED else checkpoint.FOLDER / EVIDENCE / network
 
 
 def kept(name: str, network: str, digest: str = "") -> dict[str, Any] | None:
@@ -149,7 +149,7 @@ def _rounded(value: Any, digits: int = DIGITS) -> Any:
 def how(name: str, network: str) -> str:
     """What to type for a result of a study on a network that `kept` finds."""
     typed = ["python", "-m", "pf_core", "study", name]
-    if STUDIES[name].fn.about.reads == "network" and network not in presets.SHIPPED:
+    if STUDIES[name].fn.about.reads == "network" and network not in shipped.SHIPPED:
         root = checkpoint.RUNS if checkpoint.is_run(network) else checkpoint.FOLDER
         where = folder_of(name, network).relative_to(root.parent).as_posix()
         return shlex.join([*typed, "--checkpoint", network, "--out", where])

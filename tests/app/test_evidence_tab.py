@@ -25,12 +25,12 @@ from app.state import AppState
 from app.store import ACTIVE
 from app.tabs.evidence import tab as evidence_tab
 from app.tabs.evidence.jobs import SHARED, Studies
-from pf_core import files, presets
+from pf_core import files
 from pf_core.data.shapes import SHAPES
 from pf_core.errors import InputError
 from pf_core.evaluation import evaluate, evidence, metrics
 from pf_core.evaluation.studies import STUDIES
-from pf_core.models import checkpoint
+from pf_core.models import checkpoint, shipped
 from pf_core.models.conditioning import ClassLabels
 
 
@@ -52,7 +52,7 @@ def test_every_card_says_how_it_is_measured_and_a_network_that_cannot_be_looked_
     client, state, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(evidence, "RESULTS", tmp_path)
-    monkeypatch.setattr(presets, "SHIPPED", ("nano",))
+    monkeypatch.setattr(shipped, "SHIPPED", ("nano",))
     cards = {card["study"]: card for card in client.get("/pf/evidence?network=nano").json()["cards"]}
     assert list(cards) == list(STUDIES) and not any(card["known"] for card in cards.values())
     how = "python -m pf_core study order --checkpoint nano --out D && python -m pf_core results D"
@@ -142,7 +142,7 @@ def test_a_study_is_measured_by_the_worker_and_kept(state, client, monkeypatch, 
     assert studies.latest("difficulty", "nano", "of another file") is None
     assert "forward passes of an image, about" in studies.cost("difficulty", "nano")
     monkeypatch.setattr(evidence, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(presets, "SHIPPED", ("nano",))
+    monkeypatch.setattr(shipped, "SHIPPED", ("nano",))
     full = job.result | {"images": 777, "t": {t: at | {"spearman": FLAT} for t, at in job.result["t"].items()}}
     detail = "/pf/evidence/difficulty?network=nano"
     assert client.get(detail).json()["made"] and not client.get(detail).json()["other"]
@@ -251,7 +251,7 @@ def test_what_the_app_does_not_measure_is_said(state):
 def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa: F811
     monkeypatch.setattr(metrics, "REPEATS", 5)
     monkeypatch.setattr(evidence, "RESULTS", tmp_path)
-    monkeypatch.setattr(presets, "SHIPPED", ("nano",))
+    monkeypatch.setattr(shipped, "SHIPPED", ("nano",))
     monkeypatch.setattr(served.bundle("nano"), "conditioner", ClassLabels(10, list(SHAPES)))
     known = {
         "study": "order",
@@ -324,9 +324,13 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     assert "777 images" in page.inner_text("[data-study=difficulty] .pfe-made").splitlines()[0]
     page.keyboard.press("Enter")
     page.wait_for_selector("[data-study=difficulty] .pfe-made >> text=Kept:")
-    page.goto(f"{served.address}?tab=evidence&network=plain")  # a link's network, and another one in the address
+    page.goto(f"{served.address}?tab=evidence&network=plain&study=order")  # a link's network, and its card
     page.wait_for_function("document.querySelector('#evidence-network input')?.value === 'plain'")
     page.wait_for_selector("[data-study=difficulty] >> text=Cannot be measured", state="attached")
+    page.wait_for_selector("[data-study=order]:focus")
+    page.click(".pfe-glance button >> nth=0")
+    card = page.locator(".pfe-card:focus").get_attribute("data-study")
+    page.wait_for_url(f"**network=plain&study={card}")
     late, nano, plain = [], *(re.compile(rf"pf/evidence\?network={name}(&|$)") for name in ("nano", "plain"))
     page.route(nano, lambda route: late.append(route))  # an answer that comes when another network has been chosen
     page.click("#evidence-network input")

@@ -13,14 +13,13 @@ from starlette.testclient import TestClient
 
 from app.state import AppState
 from app.tabs.evidence import tab
-from pf_core import presets
 from pf_core.cli import main, results, study
 from pf_core.cli.common import Parser, given_of
 from pf_core.errors import InputError
 from pf_core.evaluation import evidence
 from pf_core.evaluation.studies import STUDIES
 from pf_core.figures import evidence as drawn
-from pf_core.models import checkpoint
+from pf_core.models import checkpoint, shipped
 from pf_core.presets import PFT
 
 KEPT = list(evidence.all_kept())
@@ -124,7 +123,7 @@ def test_a_kept_picture_keeps_the_levels_of_t(tmp_path):
 
 
 def test_a_folder_of_results_is_kept_and_shown(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(presets, "SHIPPED", ("nano",))
+    monkeypatch.setattr(shipped, "SHIPPED", ("nano",))
     monkeypatch.setattr(evidence, "RESULTS", tmp_path / "docs" / "results")
     monkeypatch.setattr(results, "PAGE", tmp_path / "docs" / "RESULTS.md")
     results.PAGE.parent.mkdir()
@@ -167,7 +166,7 @@ def test_a_training_runs_results_are_kept_beside_it_and_never_over_a_shipped_net
     assert evidence.folder_of("order", PFT) == evidence.RESULTS / PFT and evidence.how("order", PFT).endswith(
         "results D"
     )
-    assert {r["checkpoint"] for r in KEPT if "checkpoint" in r} < set(presets.SHIPPED)
+    assert {r["checkpoint"] for r in KEPT if "checkpoint" in r} < set(shipped.SHIPPED)
 
 
 @pytest.mark.parametrize("result", KEPT, ids=lambda result: f"{result.get('checkpoint', '')} {result['study']}")

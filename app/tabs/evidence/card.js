@@ -114,9 +114,11 @@ export class Card {
     this.whole.replaceChildren(element("summary", "", "All numbers in words"), element("p", "", whole));
   }
 
+  /** Show this card; the page's address leads to it. */
   seek() {
     this.root.scrollIntoView();
     this.root.focus({ preventScroll: true });
+    this.wall.links(this);
   }
 
   /** The way to the network that the study is made for, where it cannot look at this one. */

@@ -8,6 +8,8 @@ import { page } from "./shared.js";
 const RETRY = 5000; // ms until what could not be had is asked for again
 const KEPT = "pf-studies"; // in the session's storage
 
+const queryOf = (network, study) =>
+  new URLSearchParams({ tab: "evidence", network, ...(study && { study }) }).toString();
 const jobOf = (network, study) => `${network} ${study}`;
 
 /** (jobs that are being measured, those that have ended), by network and study, as the page knew them at last. */
@@ -24,6 +26,8 @@ class Wall {
     const [jobs, own] = remembered();
     Object.assign(this, { root, trigger, network: "", cards: [], jobs, own });
     this.box = root.querySelector(".pfe-wall");
+    const [asked, study] = ["network", "study"].map((name) => address.of("evidence", name));
+    this.goal = asked && study ? { network: asked, study } : null; // a card that is sought once its network is here
     this.seen = new IntersectionObserver((entries) => {
       for (const { isIntersecting, target } of entries) {
         if (!isIntersecting) continue;
@@ -47,7 +51,7 @@ class Wall {
     const now = value.network;
     if (value.study) this.answered(value);
     if (value.study && this.network) return; // of a network that need not be the chosen one any more
-    if (this.named && this.named !== now) address.shows("evidence", `tab=evidence&network=${encodeURIComponent(now)}`);
+    if (this.named && this.named !== now) address.shows("evidence", queryOf(now));
     this.named = now;
     if (this.network !== now) await this.build(now);
   }
@@ -146,6 +150,11 @@ class Wall {
     if (this.goal?.network !== network) return;
     this.cards.find(({ about }) => about.study === this.goal.study)?.seek();
     this.goal = null;
+  }
+
+  /** The address leads to a card from now on. */
+  links({ network, about }) {
+    address.shows("evidence", queryOf(network, about.study), true);
   }
 
   /** Show another network, and there the card of a study. */
