@@ -255,7 +255,7 @@ TERMS = {
     "early-look-ahead": Term(
         "Early look-ahead",
         "Look-ahead without a probe from some t on. At 16 evaluations an image it drew better than look-ahead and "
-        "Euler on toybox-pft; at 32 look-ahead did.",
+        "Euler on toys; at 32 look-ahead did.",
         ("until",),
         ("early look-ahead",),
     ),

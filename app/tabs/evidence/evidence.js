@@ -10,6 +10,7 @@ const KEPT = "pf-studies"; // in the session's storage
 
 const queryOf = (network, study) =>
   new URLSearchParams({ tab: "evidence", network, ...(study && { study }) }).toString();
+const askedFor = () => ["network", "study"].map((name) => address.of("evidence", name));
 const jobOf = (network, study) => `${network} ${study}`;
 
 /** (jobs that are being measured, those that have ended), by network and study, as the page knew them at last. */
@@ -26,7 +27,7 @@ class Wall {
     const [jobs, own] = remembered();
     Object.assign(this, { root, trigger, network: "", cards: [], jobs, own });
     this.box = root.querySelector(".pfe-wall");
-    const [asked, study] = ["network", "study"].map((name) => address.of("evidence", name));
+    const [asked, study] = askedFor();
     this.goal = asked && study ? { network: asked, study } : null; // a card that is sought once its network is here
     this.seen = new IntersectionObserver((entries) => {
       for (const { isIntersecting, target } of entries) {
@@ -51,7 +52,11 @@ class Wall {
     const now = value.network;
     if (value.study) this.answered(value);
     if (value.study && this.network) return; // of a network that need not be the chosen one any more
-    if (this.named && this.named !== now) address.shows("evidence", queryOf(now));
+    if (this.named && this.named !== now) {
+      const [asked, study] = askedFor();
+      if (asked === now) this.goal = { network: now, study };
+      else address.shows("evidence", queryOf(now));
+    }
     this.named = now;
     if (this.network !== now) await this.build(now);
   }
