@@ -237,6 +237,15 @@ def test_a_schedule_stands_beside_the_twin_where_there_is_one():
     )
 
 
+def test_a_first_look_at_everything_stays_one():
+    """`study all --quick` takes nine minutes on two cores with so many passes."""
+    about = {name: entry.fn.about for name, entry in STUDIES.items() if entry.fn.about.reads == "network"}
+    nets = {name: checkpoint.load(of.network or presets.PFT) for name, of in about.items()}
+    looked_at = [name for name in about if not evidence.refusal(name, nets[name])]
+    assert about.keys() - looked_at == {"exactness"}
+    assert sum(evidence.forwards(name, nets[name], about[name].quick) for name in looked_at) < 90_000
+
+
 def test_probes_that_no_sampler_takes_need_not_fit_one():
     assert evidence.forwards("divergence", bundle(), {"probes": 31, "images": 10}) == 10 * 5 * 64
     with pytest.raises(InputError):

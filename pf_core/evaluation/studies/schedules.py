@@ -199,7 +199,7 @@ def _verdict(result: dict[str, Any]) -> str:
 
 def _told(nfe: int, rows: Mapping[str, dict[str, Any]]) -> str:
     others = [row for row in rows.values() if row["label"] != PARALLEL]
-    shown = [row for row in others if row["label"] in PAPER] or others
+    shown = [row for row in others if row["label"] in (*PAPER, RANDOM_AHEAD)] or others
     words = [
         f"{row['label']} {number(row['minus_euler'])}"
         + (f", minus random order {number(ordered)}" if (ordered := _ordered(row)) else "")
