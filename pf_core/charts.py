@@ -162,7 +162,9 @@ def _banded(panel: Panel) -> list[Series]:
     """The lines with intervals, if bars in place of their bands can be told apart."""
     banded = [s for s in panel.series if s.kind == "line" and s.low is not None]
     places = {tuple(s.x) for s in banded}
-    return banded if len(places) == 1 and len(*places) <= MOST_ARMS else []
+    if len(places) != 1 or isinstance(next(iter(*places), ""), str):
+        return []
+    return banded if len(set(*places)) > 1 and len(*places) <= MOST_ARMS else []
 
 
 def _in_bars(panel: Panel) -> Panel:
@@ -254,9 +256,17 @@ def _airy(low: float, high: float, log: bool = False) -> tuple[float, float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two, for a logarithmic axis: denser where it is short."""
+    """Round numbers between two, for a logarithmic axis: denser where it is short, at last evenly spaced."""
     halves = 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9
     by_span = {3: halves, 10: (1, 1.5, 2, 3, 4, 5, 6, 8), 1000: (1, 2, 5), math.inf: (1,)}
     digits = next(chosen for span, chosen in by_span.items() if high < span * low)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [tick for power in powers for digit in digits if low <= (tick := digit * 10.0**power) <= high]
+    found = [tick for power in powers for digit in digits if low <= (tick := digit * 10.0**power) <= high]
+    return found if len(found) > 2 or low >= high else _even_ticks(low, high)
+
+
+def _even_ticks(low: float, high: float) -> list[float]:
+    """Three to ten multiples of 1, 2 or 5 times a power of ten between two."""
+    power = 10.0 ** math.floor(math.log10(high - low))
+    step = next(power / part for part in (1, 2, 5) if (high - low) * part / power >= 3)
+    return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -161,8 +161,8 @@ def _cost(
     try:
         bundle = load(network)
         network = bundle.name
-        told = evidence.cost(name, bundle, settings, timed)
-        _, seconds = evidence.passes(name, bundle, settings, timed)
+        count, seconds = evidence.passes(name, bundle, settings, timed)
+        told = evidence.in_full(name, bundle, settings, count, seconds)
     except Exception as e:
         fault = evidence.fault(e)
         told = f"{'its cost cannot be told' if fault.get('failed') else 'left out'}: {fault['refused']}"

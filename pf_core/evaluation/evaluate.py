@@ -97,10 +97,10 @@ def draw(
     judge: Path | None = None,
     pause: Callable[[], None] = lambda: None,
 ) -> Iterator[dict[str, Any]]:
-    """Each shard, drawn or read back from `folder`, as a dict: the judge's features and, under each name in
-    `heads`, its probabilities; the classes asked for (labels, -1: none), nfe, steps, forwards, token_forwards (see
-    Run), seconds, and whether it was read. pause: called after every pass, and may raise. Raises InputError if there is
-    no judge for the network."""
+    """Each shard, drawn or read back from `folder`, as a dict: the judge's features and, under each name in `heads`,
+    its probabilities; the classes asked for (labels, -1: none), nfe, steps, forwards, token_forwards (see Run),
+    seconds, its file's name (shard) and whether it was read. pause: called after every pass, and may raise. Raises
+    InputError if there is no judge for the network."""
     path_of_judge = judge or judge_of(bundle)
     judge_network, _ = judges.load(path_of_judge)
     for part in parts:
@@ -126,7 +126,7 @@ def draw(
             {k: v.numpy() for k, v in tensors.items()}
             | facts
             | {"labels": np.array([class_of(bundle, a) for a in run.spec.labels])}
-            | {"heads": list(judge_network.choices), "read": known is not None}
+            | {"heads": list(judge_network.choices), "shard": path.name, "read": known is not None}
         )
 
 

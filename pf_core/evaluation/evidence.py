@@ -23,7 +23,8 @@ from pf_core.sampling.run import versions
 from pf_core.sampling.sweep import in_words
 
 PARTS = "parts"  # of a report's folder: the pieces of its studies, so that a stopped one goes on
-RESULTS = Path(__file__).resolve().parents[2] / "assets" / "results"  # NETWORK/STUDY.json: what `make results` keeps
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "assets" / "results"  # NETWORK/STUDY.json: what `make results` keeps
 TRAININGS = "trainings"  # the folder there of studies that look at trainings, not at one network
 EVIDENCE = "evidence"  # the folder of a training run for results on its network; that of checkpoints/ for added ones
 DIGITS, DRAWN, LONG = 5, 3, 16  # digits of a number that is kept; of those of longer lists, which are drawn alone
@@ -57,7 +58,13 @@ def cost(
 ) -> str:
     """What a study will take, in words; timed(network): seconds of one image's pass. device: where networks of
     trainings are put. Raises InputError, see `forwards`."""
-    count, seconds = passes(name, on, settings, timed, device)
+    return in_full(name, on, settings, *passes(name, on, settings, timed, device))
+
+
+def in_full(
+    name: str, on: Bundle | list[Path] | None, settings: Mapping[str, Any], count: int, seconds: float
+) -> str:  # fmt: skip
+    """`cost`, of `passes` that are known."""
     about, given = STUDIES[name].fn.about, STUDIES[name].settings(settings)
     fp32 = given.get("fast") and about.reads != "nothing"  # a training's own pace is fast where it is
     took = f"about {in_words(seconds)}" + (", less in bf16 and compiled" if fp32 else "")
@@ -84,7 +91,7 @@ def passes(
 
 
 def folder_of(name: str, network: str) -> Path:
-    """Where results of a study on a network are looked for: of a shipped one assets/results/NETWORK, of an added one
+    """Where results of a study on a network are kept: of a published one assets/results/NETWORK, of an added one
     checkpoints/evidence/NETWORK, of a training run's runs/NAME/evidence, of a step below it; a study of trainings has
     one folder of its own."""
     if STUDIES[name].fn.about.reads != "network":
@@ -92,13 +99,19 @@ def folder_of(name: str, network: str) -> Path:
     if checkpoint.is_run(network):
         _, run, *step = re.split("[/@]", network)
         return checkpoint.RUNS.joinpath(run, EVIDENCE, *step)
-    return RESULTS / network if network in shipped.SHIPPED else checkpoint.FOLDER / EVIDENCE / network
+    return RESULTS / network if _published(network) else checkpoint.FOLDER / EVIDENCE / network
+
+
+def _published(network: str) -> bool:
+    """Is it part of this project, an exact denoiser included?"""
+    return network in (*shipped.SHIPPED, *checkpoint.ORACLES)
 
 
 def kept(name: str, network: str, digest: str = "") -> dict[str, Any] | None:
     """The result of a study on a network that was measured before; None if there is none. digest: the network's hash,
     if only a result on just this version of it counts."""
-    result = files.read_json(folder_of(name, network) / f"{name}.json")
+    places = folder_of(name, network), RESULTS / network  # an added network's once stood with the published ones
+    result = next((found for folder in places if (found := files.read_json(folder / f"{name}.json"))), {})
     other = digest and result.get("hash", digest) != digest
     return None if other else result or None
 
@@ -110,8 +123,8 @@ def kept_of_trainings() -> list[dict[str, Any]]:
 
 
 def all_kept() -> Iterator[dict[str, Any]]:
-    """What `keep` has kept, network by network, in the order of the studies."""
-    for folder in sorted(path for path in RESULTS.glob("*") if path.is_dir()):
+    """What `keep` has kept to be published, network by network, in the order of the studies."""
+    for folder in sorted(path for path in RESULTS.glob("*") if path.name == TRAININGS or _published(path.name)):
         for name in STUDIES:
             if result := files.read_json(folder / f"{name}.json"):
                 yield result
@@ -125,7 +138,7 @@ def keep(result: dict[str, Any]) -> Path:
     if not checkpoint.is_run(network):
         network = Path(network).name.removesuffix(".safetensors")  # never a folder elsewhere
     if network in checkpoint.files_here() and result.get("hash") != checkpoint.load(network).hash:
-        raise InputError(f"That is a result of another network than the shipped {network}: give its file another name.")
+        raise InputError(f"That is a result of another network than the {network} here: give its file another name.")
     path = folder_of(name, network) / f"{name}.json"
     text = json.dumps(_rounded(result), indent=1, allow_nan=False)
     text = re.sub(r"\[[^\[\]{}\"]*\]", lambda numbers: " ".join(numbers[0].split()), text)  # a list of numbers: a line
@@ -149,10 +162,10 @@ def _rounded(value: Any, digits: int = DIGITS) -> Any:
 def how(name: str, network: str) -> str:
     """What to type for a result of a study on a network that `kept` finds."""
     typed = ["python", "-m", "pf_core", "study", name]
-    if STUDIES[name].fn.about.reads == "network" and network not in shipped.SHIPPED:
-        root = checkpoint.RUNS if checkpoint.is_run(network) else checkpoint.FOLDER
-        where = folder_of(name, network).relative_to(root.parent).as_posix()
-        return shlex.join([*typed, "--checkpoint", network, "--out", where])
+    if STUDIES[name].fn.about.reads == "network" and not _published(network):
+        where = folder_of(name, network)
+        where = where.relative_to(ROOT) if where.is_relative_to(ROOT) else where
+        return shlex.join([*typed, "--checkpoint", network, "--out", where.as_posix()])
     of = {"nothing": [], "runs": ["--runs", "runs"]}.get(STUDIES[name].fn.about.reads, ["--checkpoint", network])
     return f"{shlex.join([*typed, *of, '--out', 'D'])} && python -m pf_core results D"
 
@@ -184,7 +197,7 @@ def measure(
     given = study.settings(settings)
     work = Work(folder, forwards(name, bundle, settings), tell, stop)
     network = {"checkpoint": bundle.name, "hash": bundle.hash} if bundle else {}
-    judged = _judge(bundle) if bundle and study.fn.about.judged else {}
+    judged = judges.named(evaluate.judge_of(bundle)) if bundle and study.fn.about.judged else {}
     with _timed(folder, [name, given, network], lambda: work.reused) as seconds:
         numbers = study.fn(*([bundle] if bundle else []), work=work, **given)
     return {
@@ -196,12 +209,6 @@ def measure(
         "command": _typed(study, typed, settings) if typed else command(study, bundle and bundle.name, settings),
         **_taken(seconds()),
     }
-
-
-def _judge(bundle: Bundle) -> dict[str, str]:
-    """Whose features and classes a result's distances and shares are in."""
-    path = evaluate.judge_of(bundle)
-    return {"judge": path.stem, "judge_hash": judges.digest(path)[:16]}
 
 
 def _taken(seconds: float | None) -> dict[str, Any]:
@@ -244,7 +251,8 @@ def of_runs(
     their networks are put. tell(done, of): after every network."""
     study = STUDIES[name]
     given = study.settings(settings)
-    with _timed(folder, [name, given, sorted(map(str, runs))]) as seconds:
+    others = bool(folder and any(folder.glob("*.safetensors")))  # pictures that something else has drawn
+    with _timed(folder, [name, given, sorted(map(str, runs))], lambda: others) as seconds:
         numbers = study.fn(runs, keep=folder, device=device, tell=tell, **given)
     typed = _typed(study, [word for run in runs for word in ("--runs", str(run))], settings)
     return {"study": name} | numbers | {"settings": given, "command": typed} | _taken(seconds())

@@ -92,7 +92,7 @@ def _judged(
     parts = captioned(bundle, shards(spec, seeds_of(split).first(images), labelled(bundle)), split)
     with nullcontext(work.folder) if work.folder else tempfile.TemporaryDirectory() as where:
         for part in draw(bundle, parts, Path(where), judge, work.pause):
-            work.reused |= part["read"]
+            work.found(part["shard"], part["read"])
             work.did(part["forwards"] * len(part["labels"]))
             yield part
 

@@ -174,10 +174,14 @@ def compare(
     for label, of, spec in rows(bundle, twin, nfe, guidances(guidance), fast):
         found, statistics = told(readings(of, spec, prompts, judge, split, work))
         done.append(Row(label, spec.cfg_scale, about(of, spec) | found, statistics))
-    result = {"images": len(prompts), "nfe": nfe, "split": split, "baseline": twin and twin.name, "judge": judge.stem}
-    if twin:
-        result["trained_on"] = [bundle.trained_on, twin.trained_on]
+    result = {"images": len(prompts), "nfe": nfe, "split": split, "baseline": twin and twin.name}
+    result |= judges.named(judge) | (beside(bundle, twin) if twin else {})
     return real, result | {"arithmetic": arithmetic(fast), "rows": compared(done), "at_best": at_best(done)}
+
+
+def beside(bundle: Bundle, plain: Bundle) -> dict[str, Any]:
+    """What a result says of the two networks that it compares."""
+    return {"baseline_hash": plain.hash, "trained_on": [bundle.trained_on, plain.trained_on]}
 
 
 def about(of: Bundle, spec: SampleSpec) -> dict[str, Any]:

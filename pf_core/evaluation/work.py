@@ -43,7 +43,8 @@ class Work:
     ):
         self.folder = Path(folder) if folder else None
         self.total, self.done = total, 0
-        self.reused = False  # whether a piece was found that was made before
+        self.reused = False  # whether a piece was found that something else has made
+        self._own: set[str] = set()  # names of the pieces that this has looked for
         self._tell, self._stop = tell, stop
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +70,7 @@ class Work:
     ) -> dict[str, Any]:
         path = self.folder and self.folder / name
         value = read(path) if path else {}
-        self.reused |= bool(value)
+        self.found(name, bool(value))
         if not value:
             value = make()
             if path:
@@ -101,6 +102,11 @@ class Work:
         other = Work()
         other.did, other.pause = self.did, self.pause
         return other
+
+    def found(self, name: str, there: bool) -> None:
+        """A piece was looked for; there: it was kept."""
+        self.reused |= there and name not in self._own
+        self._own.add(name)
 
     def did(self, forwards: int) -> None:
         """Counts forward passes as done. Raises Stopped."""

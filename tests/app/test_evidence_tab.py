@@ -73,7 +73,9 @@ def test_a_training_run_fills_the_wall_from_its_own_folder(client, state, tmp_pa
     files.write_json(folder / "evidence" / "order.json", known)
     cards = {card["study"]: card for card in client.get("/pf/evidence?network=runs/mine").json()["cards"]}
     assert cards["order"]["known"] and not cards["difficulty"]["known"]
-    assert cards["difficulty"]["how"].endswith("study difficulty --checkpoint runs/mine --out runs/mine/evidence")
+    assert cards["difficulty"]["how"].endswith(
+        f"--checkpoint runs/mine --out {evidence.folder_of('difficulty', 'runs/mine')}"
+    )
     files.write_json(folder / "evidence" / "order.json", known | {"hash": "of an older network"})
     assert evidence.kept("order", "runs/mine") and not evidence.kept("order", "runs/mine", known["hash"])
 
@@ -350,6 +352,8 @@ def test_a_person_measures_a_claim(page, served, monkeypatch, tmp_path):  # noqa
     until_held(page, late)
     with page.expect_response(plain):
         page.go_back()
+    page.wait_for_selector(f"[data-study={card}]:focus")
+    assert f"study={card}" in page.url, "Back leads to the card"
     with page.expect_response(nano):
         late[0].fulfill(status=500, json={"error": "Too late."})
     page.wait_for_timeout(200)

@@ -136,10 +136,9 @@ def test_results_that_are_slow_to_read_hold_up_no_frames(state, client, run, mon
         async with httpx.AsyncClient(transport=httpx.ASGITransport(client.app), base_url="http://here") as web:
             reading = [asyncio.create_task(web.get(f"{address}/read")) for _ in range(module.MOST_WAITING + 2)]
             try:
-                while (
-                    sum(each.done() for each in reading) < 2
-                ):  # until all have asked: the last two are refused at once
-                    await asyncio.sleep(0.01)
+                async with asyncio.timeout(60):
+                    while sum(each.done() for each in reading) < 2:  # all have asked: the last two are refused at once
+                        await asyncio.sleep(0.01)
                 assert (await asyncio.wait_for(web.get(f"{address}/frames"), 60)).status_code == 200
             finally:
                 go.set()
@@ -168,7 +167,8 @@ def test_a_page_that_is_closed_is_given_back(networks, tmp_path, monkeypatch):  
             while "a page" in held.session_data:
                 await asyncio.sleep(0.01)
 
-        asyncio.run(asyncio.wait_for(left("never seen", "a page"), 60))
+        with ThreadPoolExecutor(1) as alone:  # this thread may have a browser's loop
+            alone.submit(asyncio.run, asyncio.wait_for(left("never seen", "a page"), 60)).result()
         assert list(held.session_data) == ["another"]
     finally:
         demo.close()

@@ -341,8 +341,9 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits(tmp_path):
     assert spawn(whole).wait() == 0
     for _ in range(5):  # a crowded machine may be late: then it has ended by itself
         shutil.rmtree(killed, ignore_errors=True)
-        job, metrics = spawn(killed), killed / "metrics.jsonl"
+        job, metrics, deadline = spawn(killed), killed / "metrics.jsonl", time.time() + 300
         while job.poll() is None and not (metrics.exists() and len(metrics.read_text().splitlines()) > 15):
+            assert time.time() < deadline
             time.sleep(0.01)
         job.send_signal(signal.SIGKILL)
         if job.wait() != 0 and not (killed / "killed.safetensors").exists():

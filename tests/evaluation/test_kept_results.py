@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -153,7 +155,7 @@ def test_a_folder_of_results_is_kept_and_shown(tmp_path, monkeypatch, capsys):
 
 def test_a_training_runs_results_are_kept_beside_it_and_never_over_a_shipped_networks(tmp_path, monkeypatch):
     """Those of an added network beside that, and out of the published page."""
-    with pytest.raises(InputError, match=f"another network than the shipped {PFT}"):
+    with pytest.raises(InputError, match=f"another network than the {PFT} here"):
         evidence.keep(ORDER | {"checkpoint": f"/elsewhere/{PFT}.safetensors"})
     monkeypatch.setattr(checkpoint, "FOLDER", tmp_path / "checkpoints")
     monkeypatch.setattr(checkpoint, "RUNS", tmp_path / "runs")
@@ -162,11 +164,22 @@ def test_a_training_runs_results_are_kept_beside_it_and_never_over_a_shipped_net
     places |= {"../../nano": f"{added}nano", "dir/nano.safetensors": f"{added}nano"}
     for network, place in places.items():
         assert evidence.keep(ORDER | {"checkpoint": network}) == tmp_path / place / "order.json"
-    assert evidence.how("order", "nano").endswith("order --checkpoint nano --out checkpoints/evidence/nano")
+    assert evidence.how("order", "nano").endswith(f"--checkpoint nano --out {tmp_path}/checkpoints/evidence/nano")
     assert evidence.folder_of("order", PFT) == evidence.RESULTS / PFT and evidence.how("order", PFT).endswith(
         "results D"
     )
-    assert {r["checkpoint"] for r in KEPT if "checkpoint" in r} < set(shipped.SHIPPED)
+    assert evidence.folder_of("order", "toybox-exact") == evidence.RESULTS / "toybox-exact"
+    monkeypatch.setattr(checkpoint, "FOLDER", evidence.ROOT / "checkpoints")
+    assert evidence.how("order", "nano").endswith("order --checkpoint nano --out checkpoints/evidence/nano")
+
+
+def test_what_is_published_is_of_the_networks_that_are_shipped():
+    assert {r["checkpoint"] for r in KEPT if "checkpoint" in r} <= set(shipped.SHIPPED)
+    listed = subprocess.run(["git", "ls-files", "checkpoints"], cwd=evidence.ROOT, capture_output=True, text=True)
+    tracked = {
+        Path(line).stem for line in listed.stdout.splitlines() if re.fullmatch(r"checkpoints/[^/]+\.safetensors", line)
+    }
+    assert tracked == set(shipped.SHIPPED), "pf_core/models/shipped.py names them"
 
 
 @pytest.mark.parametrize("result", KEPT, ids=lambda result: f"{result.get('checkpoint', '')} {result['study']}")

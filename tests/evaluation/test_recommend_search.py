@@ -43,6 +43,7 @@ def test_what_is_clearly_better_is_taken_and_measured_on_the_search_split(drawn)
     found = recommend.search(bundle(), images=100, nfe=16, report=told.append)
     assert found["settings"] == {
         "dual_loop": {"p": 0.8, "n_inner": 4}, "look_ahead": {"p": 0.8, "ratio": 2.0},
+        "early_look_ahead": {"p": 0.8, "ratio": 2.0},
     }  # fmt: skip
     assert found["cfg_scale"] == 1.5
     assert {split for split, _ in drawn} == {"search"} and SEARCH_SEEDS.start > 10**6

@@ -11,7 +11,7 @@ by kind, data set, size and settings, not by name (library.py).
 """
 
 from pf_core.evaluation.judges.kinds import KINDS
-from pf_core.evaluation.judges.library import FOLDER, Known, digest, find, known, load, save
+from pf_core.evaluation.judges.library import FOLDER, Known, digest, find, known, load, named, save
 from pf_core.evaluation.judges.network import Judge, Verdict
 from pf_core.evaluation.judges.reader import Reader
 from pf_core.evaluation.judges.scenes import Checker, Found, Reading
@@ -33,6 +33,7 @@ __all__ = [
     "find",
     "known",
     "load",
+    "named",
     "read",
     "save",
     "train_judge",

@@ -141,6 +141,11 @@ def _built(record: dict[str, Any], weights: dict[str, torch.Tensor]) -> tuple[Ju
     return Judge(size, heads, width), weights
 
 
+def named(path: Path) -> dict[str, str]:
+    """What a result says of the judge that its distances and shares are by. Raises OSError."""
+    return {"judge": path.stem, "judge_hash": digest(path)[:16]}
+
+
 def digest(path: Path) -> str:
     """A judge's file's, in hex, by which what it said is kept. Raises OSError."""
     return _digest(path, path.stat().st_mtime_ns)

@@ -120,11 +120,6 @@ def baseline_of(bundle: Bundle, baseline: str) -> Bundle | None:
     return plain
 
 
-def beside(bundle: Bundle, plain: Bundle) -> dict[str, Any]:
-    """What a result says of the two networks that it compares."""
-    return {"baseline_hash": plain.hash, "trained_on": [bundle.trained_on, plain.trained_on]}
-
-
 def needs_judge(bundle: Bundle) -> None:
     """Raises InputError for a network whose data set no judge knows, as distances are in a judge's features."""
     judge_of(bundle)

@@ -40,7 +40,7 @@ def _chart(result: dict[str, Any]) -> Chart:
                 "Colours, by combinations of class and colour",
                 "",
                 lambda row: {name: row[key] for name, key in kinds.items()},
-                up="prompts satisfied, %",
+                up="colours right, %",
             ),
             prompted.over_guidance(
                 rows, "all", f"Satisfied, against {PARALLEL}, paired", "percentage points", "minus_euler"

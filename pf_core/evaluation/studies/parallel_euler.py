@@ -13,7 +13,6 @@ from pf_core.evaluation.studies.common import (
     SPLIT,
     Claim,
     baseline_of,
-    beside,
     drawing,
     holds,
     needs_both,
@@ -171,4 +170,4 @@ def parallel_euler(
             row["over_sit"] = apart.over(plain).measured()
         rows.append(row)
     result = {"images": images, "split": split, "baseline": pair[SIT].name, "arithmetic": arithmetic(fast)}
-    return result | beside(bundle, pair[SIT]) | {"rows": rows}
+    return result | prompted.beside(bundle, pair[SIT]) | {"rows": rows}

@@ -12,7 +12,6 @@ from pf_core.evaluation.studies.common import (
     SPLIT,
     Claim,
     baseline_of,
-    beside,
     drawing,
     holds,
     needs_judge,
@@ -42,6 +41,7 @@ AHEAD = "look-ahead", "look-ahead, ratio 2"
 CONTROLS = {RANDOM: "dual-loop", RANDOM_AHEAD: "look-ahead"}  # the same with the easy set drawn at random
 PAPER = {PLAIN: 41.0, RANDOM: 33.2, PARALLEL: 31.4, "dual-loop": 29.3, "look-ahead": 27.8}  # FID-10k; see _paper
 MAPPED, MAPPED_NFE = (PARALLEL, RANDOM, "dual-loop", "look-ahead"), 12  # whose times nine patches show
+LINE = 215  # letters of a verdict in one line, at most
 NEAREST = 3  # of coverage: a real image is covered within the distance to its third neighbour
 
 
@@ -98,10 +98,11 @@ def _chart(result: dict[str, Any]) -> Chart:
         Panel("Wall time", "NFE", "seconds an image", [seconds(label) for label in labels], log_x=True),
     ]
     maps = [_map(label) for label in MAPPED if label in labels]
+    turns = ", the rows in turns," if result.get("turns") else ", row after row,"
     note = (
         f"{result['images']} images a point, the same seeds in all; 95% intervals, bootstrap over images; wall time "
-        "of the fastest batch, the rows in turns, beside whatever else ran. Below: the times of nine patches, pass by "
-        f"pass, in {MAPPED_NFE} NFE."
+        f"of the fastest batch{turns} beside whatever else ran. Below: the times of nine patches, pass by pass, in "
+        f"{MAPPED_NFE} NFE."
     )
     return Chart(f"Schedules at equal cost, {result['checkpoint']}", [distances, apart, others, maps], note)
 
@@ -130,7 +131,8 @@ def _brief(result: dict[str, Any]) -> str:
         return f"At {nfe} NFE, Frechet distance minus Euler's: {', '.join(told)}."
     nfe, rows = min(by_budget.items())
     told = [f"{label} {number(rows[label]['minus_euler'])}" for label in CONTROLS.values() if label in rows]
-    return f"{_found(by_budget)}. At {nfe} minus Euler: {', '.join(told)}."
+    found, euler = f"{_found(by_budget)}.", f" At {nfe} NFE, minus Euler: {', '.join(told)}."
+    return found + euler if len(found + euler) <= LINE else found
 
 
 def _adaptive(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> list[tuple[str, int, dict[str, Any]]]:
@@ -150,7 +152,9 @@ def _found(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> str:
         budgets = ", ".join(map(str, dict.fromkeys(nfe for _, nfe, _ in told)))
         return f"{holds(0, len(told))}: no adaptive sampler is told from random order, at {budgets} NFE"
     where = [f"{_where(of)} {word} random order" for of, word in ((below, "below"), (above, "above")) if of]
-    return f"{holds(len(below), len(told))}: {', '.join(where)}{_luckier(by_budget)}"
+    left = {label for label, *_ in _adaptive(by_budget)} - {label for label, *_ in told}
+    unpaired = f" ({', '.join(left)} was not paired with it)" if left else ""
+    return f"{holds(len(below), len(told))}: {', '.join(where)}{unpaired}{_luckier(by_budget)}"
 
 
 def _ordered(row: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -164,18 +168,18 @@ def _controlled(row: Mapping[str, Any]) -> bool:
 
 
 def _luckier(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> str:
-    """Where looking ahead by patches drawn at random draws better than by the easy ones, or worse."""
+    """Where looking ahead by patches drawn at random is better than by the easy ones, or worse."""
     ahead = [of for of in _adaptive(by_budget) if _controlled(of[-1])]
     words = []
-    for sign, word in ((1, "better"), (-1, "worse")):
+    for sign, word in ((1, "beats"), (-1, "loses to")):
         if at := [str(nfe) for _, nfe, row in ahead if side(row["minus_random"]) == sign]:
-            words.append(f"{word} at {', '.join(at)}")
-    return f"; look-ahead of random patches is {', '.join(words)} NFE" if words else ""
+            words.append(f"{word} look-ahead at {', '.join(at)}")
+    return f"; random look-ahead {', '.join(words)} NFE" if words else ""
 
 
 def _where(found: list[tuple[str, int, dict[str, Any]]]) -> str:
     at = {label: ", ".join(str(nfe) for of, nfe, _ in found if of == label) for label, *_ in found}
-    return " and ".join(f"{label} at {budgets} NFE" for label, budgets in at.items())
+    return " and ".join(f"{label} at {budgets}" for label, budgets in at.items()) + " NFE"
 
 
 def _random_order(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> str:
@@ -249,7 +253,7 @@ def schedules(
         rows += _measured(list(zip(labels, resolved, drawn, strict=True)), real, budget)
     twin = plain and plain.name
     result = {"images": images, "split": split, "baseline": twin, "arithmetic": arithmetic(fast), "rows": rows}
-    return result | (beside(bundle, plain) if plain else {})
+    return result | {"turns": True} | (prompted.beside(bundle, plain) if plain else {})
 
 
 def _rows(bundle: Bundle, plain: Bundle | None, budget: int, **more: Any) -> Iterator[tuple[str, Bundle, SampleSpec]]:

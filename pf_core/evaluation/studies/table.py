@@ -107,8 +107,8 @@ def _unlike(net: dict[str, Any]) -> str:
 def _holds(result: dict[str, Any]) -> str:
     """Of networks of different sizes: does every sampler win on each? Of one that was not trained as its SiT, what is
     against that does not count."""
-    if _one_size(result):
-        return "Cannot be told here: of nearly one size, these networks say nothing of scale"
+    if why := _one_size(result):
+        return f"Cannot be told here: {why}"
     told = [each for net in result["networks"] for each in _changes(net).items()]
     changes = [change for what, change in told if "not trained" not in what]
     return holds(sum(side(change) < 0 for change in changes), len(changes))
@@ -135,9 +135,13 @@ def _verdict(result: dict[str, Any]) -> str:
     return f"{ours}. {ONE_TRAINING} In the paper look-ahead changes Euler's by {_papers()}."
 
 
-def _one_size(result: dict[str, Any]) -> bool:
+def _one_size(result: dict[str, Any]) -> str:
+    """Why these networks say nothing of scale; "" where they do, or have no size."""
     counts = [net["parameters"] for net in result["networks"] if net.get("parameters")]
-    return not counts or max(counts) < 2 * min(counts)
+    if len(counts) == 1:
+        return "one network says nothing of scale"
+    near = counts and max(counts) < 2 * min(counts)
+    return "of nearly one size, these networks say nothing of scale" if near else ""
 
 
 def _forwards(bundle: Bundle, **settings: Any) -> int:

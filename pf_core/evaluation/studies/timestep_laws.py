@@ -160,13 +160,14 @@ def _verdict(result: dict[str, Any]) -> str:
 
 
 def _nearer(laws: dict[str, Any]) -> str:
-    """Which laws of the maximum are nearer than which of the mean."""
+    """Of how many laws of the mean each law of the maximum is nearer to inference, and which."""
     told = []
     for label, law in laws.items():
         if law["controls"] == "maximum":
             beaten = [other for other, minus in law["minus"].items() if side(minus) < 0]
-            told.append(f"{label} is nearer than {' and '.join(beaten) or 'none of the mean'}")
-    return "; ".join(told)
+            which = f" ({'; '.join(beaten)})" if beaten else ""
+            told.append(f"{label.removeprefix('its own: ')} than {len(beaten)} of {len(law['minus'])}{which}")
+    return f"nearer to inference than laws of the mean are: {'; '.join(told)}"
 
 
 @study(
