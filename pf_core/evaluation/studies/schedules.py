@@ -130,9 +130,9 @@ def _brief(result: dict[str, Any]) -> str:
         told = [f"{label} {number(row['minus_euler'])}" for label, row in rows.items() if label != PARALLEL]
         return f"At {nfe} NFE, Frechet distance minus Euler's: {', '.join(told)}."
     nfe, rows = min(by_budget.items())
-    told = [f"{label} {number(rows[label]['minus_euler'])}" for label in CONTROLS.values() if label in rows]
-    found, euler = f"{_found(by_budget)}.", f" At {nfe} NFE, minus Euler: {', '.join(told)}."
-    return found + euler if len(found + euler) <= LINE else found
+    told = [number(apart) for label in CONTROLS.values() if label in rows and (apart := _ordered(rows[label]))]
+    found, apart = f"{_found(by_budget)}.", f" At {nfe} NFE minus random order {', '.join(told)}."
+    return found + apart if told and len(found + apart) <= LINE else found
 
 
 def _adaptive(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> list[tuple[str, int, dict[str, Any]]]:
