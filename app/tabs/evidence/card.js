@@ -118,7 +118,7 @@ export class Card {
   seek() {
     this.root.scrollIntoView();
     this.root.focus({ preventScroll: true });
-    this.wall.links(this);
+    this.wall.seeks(this);
   }
 
   /** The way to the network that the study is made for, where it cannot look at this one. */

@@ -34,12 +34,18 @@ class Wall {
         if (!isIntersecting) continue;
         this.seen.unobserve(target);
         const card = this.cards.find((each) => each.root === target);
-        card?.fill().catch((error) => {
-          card.failed(error.message);
-          if (!error.refused) setTimeout(() => target.isConnected && this.seen.observe(target), RETRY);
-        });
+        card
+          ?.fill()
+          .then(() => this.sought?.root.scrollIntoView()) // figures above it have grown
+          .catch((error) => {
+            card.failed(error.message);
+            if (!error.refused) setTimeout(() => target.isConnected && this.seen.observe(target), RETRY);
+          });
       }
     });
+    for (const moved of ["wheel", "touchmove", "pointerdown", "keydown"]) {
+      window.addEventListener(moved, () => (this.sought = null), { capture: true, passive: true });
+    }
     page.on("theme", () => this.cards.forEach((card) => card.draw()));
   }
 
@@ -157,9 +163,10 @@ class Wall {
     this.goal = null;
   }
 
-  /** The address leads to a card from now on. */
-  links({ network, about }) {
-    address.shows("evidence", queryOf(network, about.study), true);
+  /** A card is looked at: it stays in view until somebody moves, and the address leads to it. */
+  seeks(card) {
+    this.sought = card;
+    address.shows("evidence", queryOf(card.network, card.about.study), true);
   }
 
   /** Show another network, and there the card of a study. */
