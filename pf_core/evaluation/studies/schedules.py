@@ -131,8 +131,8 @@ def _brief(result: dict[str, Any]) -> str:
         return f"At {nfe} NFE, Frechet distance minus Euler's: {', '.join(told)}."
     nfe, rows = min(by_budget.items())
     told = [number(apart) for label in CONTROLS.values() if label in rows and (apart := _ordered(rows[label]))]
-    found, apart = f"{_found(by_budget)}.", f" At {nfe} NFE minus random order {', '.join(told)}."
-    return found + apart if told and len(found + apart) <= LINE else found
+    found, lowest = f"{_found(by_budget)}.", f" At {nfe} NFE minus random order {', '.join(told)}."
+    return found + lowest if told and len(found + lowest) <= LINE else found
 
 
 def _adaptive(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> list[tuple[str, int, dict[str, Any]]]:
