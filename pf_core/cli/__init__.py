@@ -76,16 +76,16 @@ def main(argv: list[str] | None = None) -> int:
     try:
         use_autoencoder(args)
         with paths.any_path(), memory.sentences("that was computed"):
-            failed = COMMANDS[args.command].run(args)
+            return COMMANDS[args.command].run(args) or 0
     except InputError as e:
         print(f"{e}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as e:  # a file that may not be read, a name too long for one
         print(f"{e.filename or 'The system'}: {e.strerror or e}.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
-    return failed or 0

@@ -336,6 +336,14 @@ def spawn(out, *flags):
     return subprocess.Popen([*argv, "--out", str(out), *flags], cwd=ROOT, stderr=subprocess.DEVNULL, env={**os.environ})
 
 
+def test_a_reader_that_leaves_is_no_error():
+    """As head does after its last line."""
+    argv = [sys.executable, "-c", "import sys; from pf_core.cli import main; input(); sys.exit(main(['list']))"]
+    job = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    job.stdout.close()
+    assert job.communicate(b"go\n")[1] == b"" and job.returncode == 0
+
+
 def test_a_killed_and_resumed_run_ends_with_the_same_bits(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert spawn(whole).wait() == 0
