@@ -18,6 +18,8 @@ Choose = Callable[[Prediction, Tensor, Tensor | None], tuple[Tensor, Tensor | No
 WARM_UP = 0.05  # look-ahead takes plain steps while t <= this
 GROWTH = 8  # a step longer than so many of the last one is Euler's: an extrapolation that far is noise
 
+EasyShare = Annotated[float, Knob(0.05, 0.95, "share of patches called easy", label="Easy patches, p")]
+Ratio = Annotated[float, Knob(1.0, 5.0, "easy patches look ahead to min(1, ratio * t)", label="Look-ahead ratio")]
 Order = Annotated[int, Knob(1, 2, "order of the steps: 1 Euler's, 2 with each patch's last velocity, at no more NFE")]
 
 Refresh = Annotated[

@@ -10,6 +10,7 @@ from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
 from pf_core.samplers.common import (
     Choose,
+    EasyShare,
     Order,
     Past,
     Refresh,
@@ -33,7 +34,7 @@ def dual_loop(
     rng: list[torch.Generator],
     past: Past | None = None,
     *,
-    p: Annotated[float, Knob(0.05, 0.95, "share of patches called easy", label="Easy patches, p")] = 0.4,
+    p: EasyShare = 0.4,
     n_inner: Annotated[int, Knob(1, 8, "forward passes in each outer step", label="Inner steps")] = 4,
     order: Order = 1,
     refresh: Refresh = "every",

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pf_core.patches import PatchGrid
 from pf_core.registry import Knob
-from pf_core.samplers.common import Order, Past, by_difficulty, denoise_ranking, sampler
+from pf_core.samplers.common import EasyShare, Order, Past, Ratio, by_difficulty, denoise_ranking, sampler
 from pf_core.samplers.look_ahead import looking_ahead, probes
 from pf_core.types import Denoise, Step
 
@@ -21,10 +21,8 @@ def early_look_ahead(
     rng: list[torch.Generator],
     past: Past | None = None,
     *,
-    p: Annotated[float, Knob(0.05, 0.95, "share of patches called easy", label="Easy patches, p")] = 0.4,
-    ratio: Annotated[
-        float, Knob(1.0, 5.0, "easy patches look ahead to min(1, ratio * t)", label="Look-ahead ratio")
-    ] = 1.4,
+    p: EasyShare = 0.4,
+    ratio: Ratio = 1.4,
     until: Annotated[float, Knob(0.0, 1.0, "nobody looks ahead from this t on")] = 0.5,
     order: Order = 1,
 ) -> Iterator[Step]:

@@ -2,17 +2,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count, pairwise
 from math import inf
-from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from pf_core.patches import PatchGrid
-from pf_core.registry import Knob
 from pf_core.samplers.common import (
     Choose,
+    EasyShare,
     Order,
     Past,
+    Ratio,
     advance,
     at,
     begin_guidance,
@@ -48,10 +48,8 @@ def look_ahead(
     rng: list[torch.Generator],
     past: Past | None = None,
     *,
-    p: Annotated[float, Knob(0.05, 0.95, "share of patches called easy", label="Easy patches, p")] = 0.4,
-    ratio: Annotated[
-        float, Knob(1.0, 5.0, "easy patches look ahead to min(1, ratio * t)", label="Look-ahead ratio")
-    ] = 1.4,
+    p: EasyShare = 0.4,
+    ratio: Ratio = 1.4,
     order: Order = 1,
 ) -> Iterator[Step]:
     """Look-ahead (easy patches probe the future as context for hard ones).

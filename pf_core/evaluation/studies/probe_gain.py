@@ -24,6 +24,7 @@ from pf_core.types import PatchTime
 
 TIMES = (0.1, 0.2, 0.3, 0.5, 0.8)
 RATIOS = (1.4, 2.0, 3.0)  # the look-ahead sampler's own, and bolder ones
+_LATE = 0.5  # from here on a look ahead at ratio 2 ends at t = 1
 _PASSES, _PART = 1 + 2 * len(RATIOS), 50  # of an image at a t; images a pass
 COMPASS_TIMES, COMPASS_IMAGES = TIMES[:3], 160  # the compass looks early, where look-ahead is decided
 
@@ -46,17 +47,25 @@ def _chart(result: dict[str, Any]) -> Chart:
     return Chart(f"What a look ahead gains, {result['checkpoint']}", [panels[:3], panels[3:]], note)
 
 
-def _verdict(result: dict[str, Any]) -> str:
-    early, late = ({t: n["own 2"] for t, n in result["t"].items() if (float(t) < 0.4) == is_early}
-                   for is_early in (True, False))  # fmt: skip
-    below = sum(side(gain) < 0 for gain in early.values())
-    told, later = (", ".join(f"{percent(gain)} at t {t}" for t, gain in at.items()) for at in (early, late))
-    found = f"{holds(below, len(early))}: the network's own look ahead at ratio 2 changes the hard patches' error by"
-    return f"{found} {told}" + (f"; later, where it puts the easy ones at t 1, by {later}." if late else ".")
-
-
 def _brief(result: dict[str, Any]) -> str:
-    return _verdict(result).partition(";")[0].rstrip(".") + "."
+    return f"{_early(result)}."
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    late = {t: n["own 2"] for t, n in result["t"].items() if float(t) >= _LATE}
+    later = f"; later, where it puts the easy ones at t 1, by {_at(late)}" if late else ""
+    return f"{_early(result)}{later}."
+
+
+def _early(result: dict[str, Any]) -> str:
+    """What is told of the times at which the method looks for the effect."""
+    early = {t: n["own 2"] for t, n in result["t"].items() if float(t) < _LATE}
+    found = holds(sum(side(gain) < 0 for gain in early.values()), len(early))
+    return f"{found}: the network's own look ahead at ratio 2 changes the hard patches' error by {_at(early)}"
+
+
+def _at(gains: dict[str, Any]) -> str:
+    return ", ".join(f"{percent(gain)} at t {t}" for t, gain in gains.items())
 
 
 def _forwards(bundle: Bundle, images: int, **_) -> int:
