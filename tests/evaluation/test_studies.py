@@ -207,7 +207,7 @@ def test_adaptive_schedules_must_lie_below_random_order():
     both = "dual-loop at 8 and look-ahead at 8 NFE"
     assert said((8, gain, -3)).startswith(f"Holds here: {both} below random order. At 8 NFE minus random order \u22123")
     assert said((8, gain, -3), (16, gain, 1)).startswith(f"Holds here in part: {both} below random order. At 8")
-    lost_too = f"{both} below random order, {both.replace('8', '16')} above random order."
+    lost_too = f"{both} below random order, {both.replace('8', '16')} above it."
     assert said((8, lost, -3), (16, gain, 3)).startswith(f"Holds here in part: {lost_too}")
     nothing = "Does not appear here: no adaptive sampler is told from random order, at 8, 16 NFE."
     assert said((8, gain, 1), (16, gain, 0)).startswith(nothing)

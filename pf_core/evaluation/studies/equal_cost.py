@@ -59,8 +59,8 @@ def _chart(result: dict[str, Any]) -> Chart:
         rows = [row for row in rows if any(any(row[way]["interval"]) for way in ways)]  # all but that Euler itself
         names = [_label(row, cost) for row in rows]
         series = [Series.measured(name, names, [row[way] for row in rows], kind="bars") for way, name in ways.items()]
-        title = f"Beside look-ahead, {cost} NFE"
-        full = Panel(title, "difference of Frechet distance", "", series, zero=True, lying=True)
+        title = f"Equal cost, {cost} NFE"
+        full = Panel(title, "difference of distance", "", series, zero=True, lying=True)
         return cut_far(full, [_label(row, cost) for row in rows if row["sampler"] == "look_ahead"])
 
     panels = [[panel(cost, rows)] for cost, rows in _by_cost(result).items()]

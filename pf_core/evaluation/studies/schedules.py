@@ -130,9 +130,12 @@ def _brief(result: dict[str, Any]) -> str:
         told = [f"{label} {number(row['minus_euler'])}" for label, row in rows.items() if label != PARALLEL]
         return f"At {nfe} NFE, Frechet distance minus Euler's: {', '.join(told)}."
     nfe, rows = min(by_budget.items())
-    told = [number(apart) for label in CONTROLS.values() if label in rows and (apart := _ordered(rows[label]))]
-    found, lowest = f"{_found(by_budget)}.", f" At {nfe} NFE minus random order {', '.join(told)}."
-    return found + lowest if told and len(found + lowest) <= LINE else found
+    apart = [each for label in CONTROLS.values() if label in rows and (each := _ordered(rows[label]))]
+    found = f"{_found(by_budget)}."
+    told = (
+        f" At {nfe} NFE minus random order {', '.join(number(each, digits) for each in apart)}." for digits in (1, 0)
+    )
+    return next((found + numbers for numbers in told if apart and len(found + numbers) <= LINE), found)
 
 
 def _adaptive(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> list[tuple[str, int, dict[str, Any]]]:
@@ -152,6 +155,7 @@ def _found(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> str:
         budgets = ", ".join(map(str, dict.fromkeys(nfe for _, nfe, _ in told)))
         return f"{holds(0, len(told))}: no adaptive sampler is told from random order, at {budgets} NFE"
     where = [f"{_where(of)} {word} random order" for of, word in ((below, "below"), (above, "above")) if of]
+    where[1:] = [each.replace("random order", "it") for each in where[1:]]
     left = {label for label, *_ in _adaptive(by_budget)} - {label for label, *_ in told}
     unpaired = f" ({', '.join(left)} was not paired with it)" if left else ""
     return f"{holds(len(below), len(told))}: {', '.join(where)}{unpaired}{_luckier(by_budget)}"
@@ -173,7 +177,7 @@ def _luckier(by_budget: Mapping[int, Mapping[str, dict[str, Any]]]) -> str:
     words = []
     for sign, word in ((1, "beats"), (-1, "loses to")):
         if at := [str(nfe) for _, nfe, row in ahead if side(row["minus_random"]) == sign]:
-            words.append(f"{word} look-ahead at {', '.join(at)}")
+            words.append(f"{word} look-ahead at {'every' if len(at) == len(by_budget) > 1 else ', '.join(at)}")
     return f"; random look-ahead {', '.join(words)} NFE" if words else ""
 
 
